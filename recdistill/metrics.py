@@ -1,0 +1,311 @@
+"""Ranking metrics over (scores, labels, *, where, k): pure numpy functions whose last axis is the list.
+
+Every metric takes arrays of one shape `[..., L]` and gives one value for each list, shape `[...]`. A place where
+`where` is False does not exist: it is neither ranked nor relevant. Equal scores are ranked by position, the earlier
+place first, so that a metric is a function of its input and never of a sort routine. A list without a relevant place,
+or without any place, gives 0.
+
+It knows nothing of records, students or teachers, and never averages: means and their intervals are made by
+`bootstrap_interval` and `paired_interval` from the values of the lists.
+
+Example:
+    >>> import numpy as np
+    >>> scores, labels = np.array([[3.0, 2.0, 1.0]]), np.array([[0.0, 1.0, 1.0]])
+    >>> mrr(scores, labels)
+    array([0.5])
+    >>> recall(scores, labels, k=2)
+    array([0.5])
+    >>> bootstrap_interval(np.ones(20)).low
+    1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recdistill.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+# Elements that one intermediate array may hold: 4 million float64 are 32 MB, whatever the number of lists.
+_CHUNK = 4_000_000
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A mean with the percentile interval of its bootstrap; `n` values went into it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int = 0
+
+
+def ndcg(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
+    """Normalised discounted cumulative gain with linear gains.
+
+    DCG@k = Σ_{r ≤ k} max(label_r, 0) / log2(r + 1) over ranks r from 1; divided by the DCG@k of the best order
+    (Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the discount of every rank
+    as is usual since). For labels of 0 and 1 linear and exponential gains are the same.
+
+    Args:
+        scores: `[..., L]`, higher is better.
+        labels: `[..., L]`, the gain of each place.
+        where: `[..., L]` bool, places that exist; all when None.
+        k: Cut-off; the whole list when None.
+
+    Returns:
+        `[...]` in [0, 1].
+
+    Raises:
+        UsageError: Shapes differ, k is not positive, or a score or label that counts is not a number.
+    """
+    scores_BL, gains_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    rows, ranks, gains = _relevant(scores_BL, gains_BL, where_BL)
+    cut = scores_BL.shape[1] if k is None else k
+    dcg = _sum_rows(rows, np.where(ranks < cut, gains / np.log2(ranks + 2.0), 0.0), len(scores_BL))
+    ideal_BL = -np.sort(-np.where(where_BL, np.maximum(gains_BL, 0.0), 0.0), axis=1)[:, :cut]
+    ideal = ideal_BL @ (1.0 / np.log2(np.arange(ideal_BL.shape[1]) + 2.0))
+    return _divide(dcg, ideal).reshape(shape)
+
+
+def recall(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
+    """Share of the relevant places (label above 0) that are ranked among the first k.
+
+    The denominator is the number of relevant places, not min(k, that number); with one relevant place this is the hit
+    rate. Arguments, result and errors as in `ndcg`.
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    rows, ranks, _ = _relevant(scores_BL, labels_BL, where_BL)
+    found = _sum_rows(rows, (ranks < (scores_BL.shape[1] if k is None else k)).astype(np.float64), len(scores_BL))
+    return _divide(found, _sum_rows(rows, np.ones(len(rows)), len(scores_BL))).reshape(shape)
+
+
+def mrr(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
+    """Reciprocal rank of the first relevant place, 0 when it is beyond k (Voorhees, TREC-8 question answering, 1999).
+
+    The mean over lists is the MRR. Arguments, result and errors as in `ndcg`.
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    rows, ranks, _ = _relevant(scores_BL, labels_BL, where_BL)
+    best_B = np.zeros(len(scores_BL))
+    cut = scores_BL.shape[1] if k is None else k
+    np.maximum.at(best_B, rows, np.where(ranks < cut, 1.0 / (ranks + 1.0), 0.0))
+    return best_B.reshape(shape)
+
+
+def hit_rate(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
+    """1 when at least one relevant place is ranked among the first k, else 0. Arguments and errors as in `ndcg`."""
+    return (mrr(scores, labels, where=where, k=k) > 0).astype(np.float64)
+
+
+def kendall_tau(
+    scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None
+) -> Floats:
+    """Kendall's τ-b between two scorings of one list (Kendall, "The treatment of ties in ranking problems", 1945).
+
+    τ-b = (C − D) / sqrt((P − T_s)(P − T_l)) over the P pairs of places: C concordant, D discordant, T tied in scores or
+    in labels. A list in which one side ties everywhere gives 0. With k only the k places that `labels` rank highest
+    count. Takes L² pairs a list, in chunks. Arguments and errors as in `ndcg`.
+
+    Returns:
+        `[...]` in [-1, 1].
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    if k is not None and k < scores_BL.shape[1]:
+        top_BK = top_k(np.where(where_BL, labels_BL, -np.inf), k)
+        scores_BL, labels_BL = np.take_along_axis(scores_BL, top_BK, 1), np.take_along_axis(labels_BL, top_BK, 1)
+        where_BL = np.take_along_axis(where_BL, top_BK, 1)
+    batch, length = scores_BL.shape
+    first, second = np.triu_indices(length, 1)
+    tau_B = np.zeros(batch)
+    for part in _rows(batch, len(first)):
+        pair = where_BL[part][:, first] & where_BL[part][:, second]
+        s, t = (_order(values[part][:, first], values[part][:, second]) * pair for values in (scores_BL, labels_BL))
+        untied = np.count_nonzero(s, axis=1).astype(np.float64) * np.count_nonzero(t, axis=1)
+        tau_B[part] = _divide((s * t).sum(1, dtype=np.int64), np.sqrt(untied))
+    return tau_B.reshape(shape)
+
+
+def overlap(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int = 10) -> Floats:
+    """Share of the first k places by `scores` that are also among the first k by `labels`.
+
+    When fewer than k places exist, the share is of those. Arguments and errors as in `ndcg`.
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    chosen = []
+    for values in (scores_BL, labels_BL):
+        mask = np.zeros(values.shape, bool)
+        np.put_along_axis(mask, top_k(np.where(where_BL, values, -np.inf), k), True, 1)
+        chosen.append(mask & where_BL)
+    return _divide((chosen[0] & chosen[1]).sum(1), np.minimum(where_BL.sum(1), k)).reshape(shape)
+
+
+def top_k(scores_BN: ArrayLike, k: int) -> NDArray[np.int64]:
+    """The places of the k highest scores of each row, best first, equal scores by position.
+
+    Args:
+        scores_BN: `[B, N]`; -inf marks places to rank last.
+        k: How many; at most N are given.
+
+    Returns:
+        int64 `[B, min(k, N)]`.
+    """
+    values = np.asarray(scores_BN)
+    count = values.shape[1]
+    if k * 4 >= count:
+        return np.argsort(-values, axis=1, kind="stable")[:, :k]
+    # The k-th value splits a row: all places above it are in, and of the places equal to it the earliest ones.
+    out = np.empty((len(values), k), np.int64)
+    edges = np.partition(values, count - k, axis=1)[:, count - k]
+    for row, (line, edge) in enumerate(zip(values, edges, strict=True)):
+        above = np.flatnonzero(line > edge)
+        places = np.concatenate([above, np.flatnonzero(line == edge)[: k - len(above)]])
+        places.sort()
+        out[row] = places[np.argsort(-line[places], kind="stable")]
+    return out
+
+
+def bootstrap_means(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Floats:
+    """Means of `draws` resamples with replacement of the rows; every column sees the same resamples.
+
+    Args:
+        values: `[n]` or `[n, M]`, finite, one row for each list.
+        seed: Of the resampling; the same seed and n give the same resamples.
+        draws: How many resamples.
+
+    Returns:
+        `[draws, M]` (M is 1 for a flat input). Memory stays below some 64 MB whatever n and draws are.
+
+    Raises:
+        UsageError: No rows, a value that is not finite, or fewer than one draw.
+    """
+    table = np.asarray(values, np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or not len(table) or draws < 1:
+        raise UsageError(f"a bootstrap needs rows of values and a draw or more, not shape {table.shape}, {draws} draws")
+    if not np.isfinite(table).all():
+        raise UsageError("a bootstrap needs finite values: one of these is NaN or infinite")
+    count = len(table)
+    random = np.random.default_rng(seed)
+    out = np.empty((draws, table.shape[1]))
+    for part in _rows(draws, count):
+        # How often each row was drawn: a resampled mean is then one row of a matrix product.
+        draw = (np.bincount(random.integers(0, count, count), minlength=count) for _ in range(part.start, part.stop))
+        weights = np.stack(list(draw)).astype(np.float64)
+        out[part] = weights @ table / count
+    return out
+
+
+def bootstrap_interval(values: ArrayLike, seed: int = 0, draws: int = 2000, *, level: float = 0.95) -> Interval:
+    """The mean of the values with its percentile bootstrap interval (Efron, "Bootstrap methods", 1979).
+
+    The lists are resampled, so lists of one user count as independent.
+
+    Args:
+        values: `[n]`, one for each list.
+        seed: Of the resampling.
+        draws: How many resamples.
+        level: Coverage of the interval.
+
+    Raises:
+        UsageError: As in `bootstrap_means`.
+    """
+    return intervals(np.asarray(values, np.float64)[:, None], seed=seed, draws=draws, level=level)[0]
+
+
+def paired_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000, *, level: float = 0.95) -> Interval:
+    """The mean of a − b with its percentile interval, both sides resampled together.
+
+    Args:
+        a: `[n]`, a metric of one contender, one value for each list.
+        b: `[n]`, the same metric of the other contender on the same lists.
+        seed: Of the resampling.
+        draws: How many resamples.
+        level: Coverage of the interval.
+
+    Raises:
+        UsageError: The two sides do not have the same lists, and as in `bootstrap_means`.
+    """
+    one, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if one.shape != other.shape:
+        raise UsageError(f"a paired interval needs the same lists on both sides, not {one.shape} and {other.shape}")
+    return bootstrap_interval(one - other, seed, draws, level=level)
+
+
+def intervals(values_NM: ArrayLike, *, seed: int = 0, draws: int = 2000, level: float = 0.95) -> list[Interval]:
+    """`bootstrap_interval` of every column, from one set of resamples (so columns may be compared with each other)."""
+    table = np.asarray(values_NM, np.float64)
+    means = bootstrap_means(table, seed=seed, draws=draws)
+    lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns = zip(table.mean(0), lows, highs, strict=True)
+    return [Interval(float(mean), float(low), float(high), len(table)) for mean, low, high in columns]
+
+
+def _prepare(
+    scores: ArrayLike, labels: ArrayLike, where: ArrayLike | None, k: int | None
+) -> tuple[Floats, Floats, NDArray[np.bool_], tuple[int, ...]]:
+    """Checked views of one shape `[B, L]` and the leading shape of the input."""
+    s, t = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    w = np.ones(s.shape, bool) if where is None else np.asarray(where, bool)
+    if not s.ndim or s.shape != t.shape or s.shape != w.shape:
+        raise UsageError(f"scores, labels and where need one shape [..., L], not {s.shape}, {t.shape} and {w.shape}")
+    if k is not None and k < 1:
+        raise UsageError(f"k must be at least 1, not {k}")
+    if np.isnan(s[w]).any() or np.isnan(t[w]).any():
+        raise UsageError("a score or a label is NaN in a place that counts: mask it with where, or mend its source")
+    shape = s.shape[:-1]
+    batch = int(np.prod(shape, dtype=np.int64))
+    length = s.shape[-1]
+    s, t, w = s.reshape(batch, length), t.reshape(batch, length), w.reshape(batch, length)
+    # What a masked place holds must not matter, not even as a NaN that meets an arithmetic operation.
+    return np.where(w, s, -np.inf), np.where(w, t, 0.0), w, shape
+
+
+def _relevant(
+    scores_BL: Floats, labels_BL: Floats, where_BL: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Rows, ranks (from 0) and labels of the relevant places. Counts instead of sorting: most lists have few."""
+    rows, places = np.nonzero(where_BL & (labels_BL > 0))
+    ranks = np.zeros(len(rows), np.int64)
+    length = scores_BL.shape[1]
+    if len(rows) > 16 * len(scores_BL):
+        order = np.argsort(np.where(where_BL, -scores_BL, np.inf), axis=1, kind="stable")
+        # A place that exists may hold -inf: masked places go behind it.
+        order = np.take_along_axis(order, np.argsort(~np.take_along_axis(where_BL, order, 1), axis=1, kind="stable"), 1)
+        all_ranks = np.empty(scores_BL.shape, np.int64)
+        np.put_along_axis(all_ranks, order, np.broadcast_to(np.arange(length), scores_BL.shape), 1)
+        ranks = all_ranks[rows, places]
+    else:
+        position = np.arange(length)
+        for part in _rows(len(rows), length):
+            lists, own = scores_BL[rows[part]], scores_BL[rows[part], places[part]][:, None]
+            earlier = (lists == own) & (position < places[part][:, None]) & where_BL[rows[part]]
+            ranks[part] = np.count_nonzero(lists > own, axis=1) + np.count_nonzero(earlier, axis=1)
+    return rows, ranks, labels_BL[rows, places]
+
+
+def _order(one: Floats, other: Floats) -> NDArray[np.int8]:
+    """1, 0 or -1 as `one` is above, equal to or below `other`; by comparison, since infinities have no difference."""
+    return (one > other).astype(np.int8) - (one < other).astype(np.int8)
+
+
+def _sum_rows(rows: NDArray[np.int64], values: Floats, count: int) -> Floats:
+    return np.bincount(rows, weights=values, minlength=count).astype(np.float64)
+
+
+def _divide(above: NDArray[Any], below: NDArray[Any]) -> Floats:
+    """Quotient, 0 where below is 0."""
+    out: Floats = np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)
+    return out
+
+
+def _rows(count: int, width: int) -> Iterator[slice]:
+    """Slices of `count` rows, none with more than the bounded number of elements."""
+    step = max(1, _CHUNK // max(1, width))
+    for start in range(0, count, step):
+        yield slice(start, min(count, start + step))
