@@ -1,0 +1,79 @@
+"""Logs: where every arrow between two processes runs. The contracts, both kinds of log, and the lanes of the student.
+
+`open_log` turns settings into a log; everything else a stage needs is in the contracts. Kafka's client is only imported
+when a Kafka log is opened.
+
+Example:
+    >>> import tempfile
+    >>> from recdistill.config import LogSettings
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = open_log(LogSettings(path=f"{folder.name}/log.sqlite"))
+    >>> log.create_topics({"impressions": 1})
+    ['impressions']
+    >>> stage = log.stage("import")
+    >>> with stage.transaction() as transaction:
+    ...     transaction.send("impressions", b"bytes of a record", key=b"impression-1")
+    >>> source = log.source(["impressions"])
+    >>> [message.value for message in source.read()]
+    [b'bytes of a record']
+    >>> source.position() == {TopicPartition("impressions", 0): 2}  # the end of the transaction took offset 1
+    True
+    >>> source.close(); stage.close(); log.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recdistill.stream.contract import (
+    Log,
+    LogIdentity,
+    Message,
+    Position,
+    Source,
+    Stage,
+    TopicPartition,
+    Transaction,
+    dead_letter,
+    partition_for,
+    standard_topics,
+)
+from recdistill.stream.lanes import Lanes
+
+if TYPE_CHECKING:
+    from recdistill.config import LogSettings
+
+__all__ = [
+    "Lanes",
+    "Log",
+    "LogIdentity",
+    "Message",
+    "Position",
+    "Source",
+    "Stage",
+    "TopicPartition",
+    "Transaction",
+    "dead_letter",
+    "open_log",
+    "partition_for",
+    "standard_topics",
+]
+
+
+def open_log(settings: LogSettings) -> Log:
+    """Opens the log that the settings name.
+
+    Args:
+        settings: The section `[log]`.
+
+    Raises:
+        ConfigError: An option that this kind of log does not have.
+        StreamError: The file cannot be opened, or no broker answers.
+    """
+    if settings.kind == "kafka":
+        from recdistill.stream.kafka import KafkaLog
+
+        return KafkaLog(settings.brokers, prefix=settings.prefix, options=settings.options)
+    from recdistill.stream.embedded import EmbeddedLog
+
+    return EmbeddedLog(settings.path, prefix=settings.prefix, options=settings.options)

@@ -1,0 +1,213 @@
+"""Lanes: the one order in which a student learns, however many partitions the examples lie in.
+
+A lane is a partition of the topic. Lanes are read in a fixed turn, one whole record each, and the reader waits for the
+lane whose turn it is, even while others are full. So the sequence depends on the log alone and never on timing: two
+runs over the same log, one of them killed and resumed, see the same examples in the same order. A record that does not
+decode is handed to `dead_letters` and takes its lane's turn, because whoever wrote the lanes counted it.
+
+`state()` names the next offset of each lane and whose turn it is; it covers what `next` returned and nothing that was
+only fetched ahead. It knows nothing of checkpoints: whoever saves the state decides when it counts.
+
+Example:
+    >>> import tempfile
+    >>> from recdistill.records import Candidate, Example, Impression, Ranking, encode
+    >>> from recdistill.stream.embedded import EmbeddedLog
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = EmbeddedLog(f"{folder.name}/log.sqlite")
+    >>> made = log.create_topics({"examples": 2})
+    >>> stage = log.stage("joiner")
+    >>> with stage.transaction() as transaction:
+    ...     for n in range(3):
+    ...         impression = Impression(id=f"i{n}", time_us=n, candidates=(Candidate(item="a"),))
+    ...         ranking = Ranking(impression, "t", "1", "unbounded", scores=(1.0,), scored=(True,))
+    ...         transaction.send("examples", encode(Example(ranking, labels=(0.0,))), partition=n % 2)
+    >>> lanes = Lanes(log, dead_letters=lambda message, error: print("refused", message.offset, error))
+    >>> [example.ranking.impression.id for example in lanes.next(3, timeout_s=0)]
+    ['i0', 'i1', 'i2']
+    >>> lanes.state()["offsets"], lanes.state()["turn"]
+    ([2, 1], 1)
+    >>> lanes.close(); stage.close(); log.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from recdistill.errors import CheckpointError, DecodeError, WrongLog
+from recdistill.records import Example, decode
+from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
+
+_FETCH = 500
+"""Messages fetched ahead for each lane."""
+
+
+class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a state is made of; it comes back from a file, so it is checked."""
+
+    identity: LogIdentity
+    topic: str
+    offsets: list[int]
+    turn: int
+
+
+class Lanes:
+    """Reads examples in the one order. For one thread.
+
+    Args:
+        log: The log.
+        topic: Topic whose partitions are the lanes.
+        state: Where to go on, from `state()`; the beginning of each lane when None.
+        dead_letters: Called with each message that does not decode and why, before its offset is passed. When it
+            raises, the message was not passed. Another pass over the same records calls it again: message.tp and offset
+            tell.
+
+    Raises:
+        WrongLog: The state belongs to another log or partition count.
+        OutOfRange: The state points outside of what the log holds.
+        CheckpointError: The state is not one of lanes.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topic: str = "examples",
+        state: dict[str, Any] | None = None,
+        *,
+        dead_letters: Callable[[Message, Exception], None],
+    ) -> None:
+        self._topic = topic
+        self._dead_letters = dead_letters
+        self._source = log.source([topic])
+        self._lanes = [TopicPartition(topic, lane) for lane in range(len(self._source.position()))]
+        self._identity = self._source.identity()
+        self._turn = 0
+        self._fetched: list[deque[Message]] = [deque() for _ in self._lanes]
+        position = self._source.position()
+        self._taken = [position[tp] for tp in self._lanes]
+        if state is not None:
+            try:
+                self.seek(state)
+            except Exception:
+                self._source.close()
+                raise
+
+    @property
+    def count(self) -> int:
+        """How many lanes there are."""
+        return len(self._lanes)
+
+    def next(self, n: int, timeout_s: float = 1.0, *, until: dict[str, Any] | None = None) -> list[Example]:
+        """Takes the next examples in order.
+
+        Args:
+            n: How many at most.
+            timeout_s: How long to wait in all for lanes that have nothing; 0 takes what is there.
+            until: A state of these lanes (`end_state()` as a rule): nothing at or after its offsets is taken.
+
+        Returns:
+            `n` examples; fewer when the lane whose turn it is has nothing within the timeout, or is at `until`.
+
+        Raises:
+            OutOfRange: Retention overtook the reader.
+            StreamError: The log cannot be read.
+        """
+        ends = None if until is None else self._checked(until).offsets
+        examples: list[Example] = []
+        passed: list[tuple[int, Message]] = []
+        before = (list(self._taken), self._turn)
+        patience_s = timeout_s
+        try:
+            while len(examples) < n:
+                lane = self._turn
+                if ends is not None and self._ahead(lane) >= ends[lane]:
+                    break
+                fetched = self._fetched[lane]
+                if not fetched:
+                    started = time.monotonic()
+                    fetched.extend(self._source.read_from(self._lanes[lane], _FETCH, max(0.0, patience_s)))
+                    if not fetched:
+                        patience_s -= time.monotonic() - started
+                        if patience_s <= 0:
+                            break
+                    continue
+                message = fetched[0]
+                try:
+                    examples.append(decode(Example, message.value))
+                except DecodeError as error:
+                    self._dead_letters(message, error)
+                passed.append((lane, fetched.popleft()))
+                self._taken[lane] = message.offset + 1
+                self._turn = (lane + 1) % len(self._lanes)
+        except BaseException:
+            # The caller never sees the examples taken so far, so the state must not have passed them either.
+            for lane, message in reversed(passed):
+                self._fetched[lane].appendleft(message)
+            self._taken, self._turn = before
+            raise
+        return examples
+
+    def state(self) -> dict[str, Any]:
+        """Next offset of each lane after what `next` returned, whose turn it is, and of which log; JSON-able."""
+        return self._as_state(self._taken, self._turn)
+
+    def end_state(self) -> dict[str, Any]:
+        """The present ends of the lanes, as a state to give to `next(until=)` and `reached`."""
+        return self._as_state([self._source.bounds(tp)[1] for tp in self._lanes], 0)
+
+    def reached(self, until: dict[str, Any]) -> bool:
+        """Whether the lane whose turn it is has nothing left before `until`: `next(until=)` would return nothing.
+
+        The end of a transaction takes an offset but is no message, so this looks at what was read and not at `state()`.
+        """
+        return self._ahead(self._turn) >= self._checked(until).offsets[self._turn]
+
+    def seek(self, state: dict[str, Any]) -> None:
+        """Goes on at another state, for instance once more from the start of a range.
+
+        Raises:
+            WrongLog: The state belongs to another log or partition count.
+            OutOfRange: The state points outside of what the log holds.
+            CheckpointError: The state is not one of lanes.
+        """
+        wanted = self._checked(state)
+        self._source.seek(dict(zip(self._lanes, wanted.offsets, strict=True)))
+        self._taken, self._turn = list(wanted.offsets), wanted.turn
+        for fetched in self._fetched:
+            fetched.clear()
+
+    def close(self) -> None:
+        """Closes the source."""
+        self._source.close()
+
+    def _ahead(self, lane: int) -> int:
+        """Offset of the next message of a lane, or a lower bound of it when none is known."""
+        fetched = self._fetched[lane]
+        return fetched[0].offset if fetched else self._source.position()[self._lanes[lane]]
+
+    def _as_state(self, offsets: list[int], turn: int) -> dict[str, Any]:
+        state: dict[str, Any] = msgspec.to_builtins(_State(self._identity, self._topic, list(offsets), turn))
+        return state
+
+    def _checked(self, state: dict[str, Any]) -> _State:
+        try:
+            checked = msgspec.convert(state, _State)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(
+                f"the saved position of the lanes cannot be used: {error}; use another checkpoint"
+            ) from error
+        check_identity(checked.identity, self._identity)
+        if checked.topic != self._topic:
+            raise WrongLog(
+                f"the saved position is for topic {checked.topic!r}, not {self._topic!r}; use the same topic"
+            )
+        if len(checked.offsets) != len(self._lanes) or not 0 <= checked.turn < len(self._lanes):
+            raise CheckpointError(
+                f"the saved position has {len(checked.offsets)} lanes and turn {checked.turn}, but topic "
+                f"{self._topic!r} has {len(self._lanes)} lanes; use another checkpoint"
+            )
+        return checked
