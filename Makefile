@@ -1,0 +1,74 @@
+# Everything a person does in a clone. Each target sets up what it needs; what is installed starts at once.
+#
+# PYTHON=...  the interpreter for .venv (3.11 or newer)     ARGS=...  passed on, as in: make demo ARGS="--dataset ml-100k"
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Where tests need nothing but Python.
+FAST := not slow and not kafka and not mlflow and not browser and not e2e
+FORMATTED := recdistill services tests benchmarks tools docs conftest.py
+
+.PHONY: help install demo test test-fast lint format bench kafka docs setup-kafka setup-browser clean
+
+help:  ## Show this list
+	@echo "recdistill: any ranking teacher in; a small, fresh two-tower student out."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Try: make demo      More of one command: .venv/bin/recdistill --help'
+
+install: $(INSTALLED)  ## Make .venv with everything that the project and its tests need
+
+$(INSTALLED): pyproject.toml constraints.txt tools/setup-python.sh tools/common.sh
+	@PYTHON="$(PYTHON)" tools/setup-python.sh
+	@touch $@
+
+demo: $(INSTALLED)  ## Run the whole product in one terminal (ARGS="--dataset ml-100k --keep-serving")
+	@$(BIN)/recdistill demo $(ARGS)
+
+test: $(INSTALLED)  ## Run every test, on a real Kafka broker and a real MLflow server (ARGS="tests/stream -x")
+ifeq ($(CI),true)
+	@tools/setup-kafka.sh
+	@tools/setup-browser.sh
+else
+	@tools/setup-kafka.sh || echo "recdistill: without a Kafka broker its tests will be skipped" >&2
+endif
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(INSTALLED)  ## Run what needs neither Java nor patience, in under two minutes
+	@$(BIN)/python -m pytest -m "$(FAST)" $(ARGS)
+
+lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
+	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))
+	@echo "ruff format" && $(BIN)/ruff format --check $(wildcard $(FORMATTED))
+	@echo "mypy" && $(BIN)/mypy recdistill services
+	@echo "import-linter" && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(INSTALLED)  ## Mend what ruff can mend by itself
+	@$(BIN)/ruff check --fix $(wildcard $(FORMATTED))
+	@$(BIN)/ruff format $(wildcard $(FORMATTED))
+
+bench: $(INSTALLED)  ## Print the benchmark tables (ARGS="training" runs one of them)
+	@set -- $(ARGS); [ $$# -gt 0 ] || set -- $$(ls benchmarks | sed -n 's/^bench_\(.*\)\.py$$/\1/p'); \
+	for question in "$$@"; do echo "== $$question"; $(BIN)/python "benchmarks/bench_$$question.py"; done
+
+kafka: $(INSTALLED) setup-kafka  ## Run a local Kafka broker in the foreground (ARGS="--port 9092 --data DIR")
+	@$(BIN)/python tests/support/kafka_broker.py $(ARGS)
+
+docs: $(INSTALLED)  ## Write the pages of docs/ that are generated from the code
+	@$(BIN)/python tools/generate_docs.py
+
+setup-kafka:  ## Install Java, Maven and the Kafka broker for the tests
+	@tools/setup-kafka.sh
+
+setup-browser:  ## Install Chromium and playwright-core for the browser tests
+	@tools/setup-browser.sh
+
+clean:  ## Remove what was built here: .venv, caches, downloads
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find recdistill services tests -name __pycache__ -type d -prune -exec rm -rf {} +

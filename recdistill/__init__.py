@@ -1,0 +1,11 @@
+"""recdistill: any ranking teacher in; a small, fresh two-tower student out.
+
+Importing the package loads nothing heavy: each room is imported by whoever needs it.
+
+Example:
+    >>> import recdistill
+    >>> recdistill.__version__
+    '0.1.0'
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Public data sets, plain tables and the simulator, as records."""

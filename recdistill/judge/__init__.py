@@ -1,0 +1,1 @@
+"""Evidence and gates for the exact artefact that would ship."""

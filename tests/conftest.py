@@ -1,0 +1,61 @@
+"""Fixtures for every test: real servers, the shared data, and the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kafka_broker import KafkaBroker, missing_parts
+from support.mlflow_server import MlflowServer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_clients() -> None:
+    """Keeps clients that tests and their child processes use from calling home."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+
+
+@pytest.fixture(scope="session")
+def kafka_broker_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., KafkaBroker]]:
+    """Starts brokers of a test's own, for those that restart or kill one; the keywords are KafkaBroker's."""
+    if (why := missing_parts()) is not None:
+        pytest.skip(why)
+    started: list[KafkaBroker] = []
+
+    def start(**options: Any) -> KafkaBroker:
+        broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), **options).start()
+        started.append(broker)
+        return broker
+
+    yield start
+    for broker in started:
+        broker.kill()  # the data goes away: closing the logs first would only cost time
+
+
+@pytest.fixture(scope="session")
+def kafka_brokers(kafka_broker_factory: Callable[..., KafkaBroker]) -> str:
+    """The bootstrap address of the one broker that the tests of a session share: name your topics uniquely."""
+    return kafka_broker_factory().bootstrap
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of the one MLflow server that the tests of a session share: name your models uniquely."""
+    pytest.importorskip("mlflow")
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The public data sets, which do not ship: in RECDISTILL_SHARED/data, or in shared/data beside the checkout."""
+    place = Path(os.environ.get("RECDISTILL_SHARED", ROOT.parent / "shared")) / "data"
+    if not place.is_dir():
+        pytest.skip(f"no data sets in {place}; set RECDISTILL_SHARED to the folder that holds data/")
+    return place

@@ -1,0 +1,90 @@
+"""One real MLflow tracking server on loopback: SQLite behind it, artefacts through its own HTTP.
+
+Knows nothing of what is stored in it.
+
+Example:
+    >>> MlflowServer(Path("somewhere")).log.name
+    'mlflow.log'
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support import processes
+
+_START_PATIENCE_S = 120.0
+_STOP_PATIENCE_S = 10.0
+
+
+class MlflowServer:
+    """An MLflow tracking server whose whole state lies in `directory`, an existing folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "mlflow.log"
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI for clients."""
+        if self._port is None:
+            raise RuntimeError("this MLflow server was never started")
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> MlflowServer:
+        """Starts the server and waits until it answers; a second start keeps the address.
+
+        Raises:
+            RuntimeError: it did not start; the message has the end of its log.
+        """
+        if self._process is not None:
+            raise RuntimeError("this MLflow server is already running")
+        if self._port is None:
+            (self._port,) = processes.free_ports(1)
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._directory / 'mlflow.db'}"]
+        command += ["--serve-artifacts", "--artifacts-destination", str(self._directory / "artifacts")]
+        quiet = {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        self._process = processes.spawn(command, log=self.log, env={**os.environ, **quiet})
+        try:
+            processes.wait_until(
+                self._healthy, self._process, what="The MLflow server", log=self.log, patience_s=_START_PATIENCE_S
+            )
+        except RuntimeError:
+            self._process = None
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Ends the server. Nothing if it is not running."""
+        if self._process is not None:
+            processes.end(self._process, patience_s=_STOP_PATIENCE_S)
+            self._process = None
+
+    def __enter__(self) -> MlflowServer:
+        return self.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def _healthy(self) -> bool:
+        if self._port is None:
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()

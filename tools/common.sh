@@ -1,0 +1,54 @@
+# What the set-up scripts share. Sourced, never run.
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+stop() { printf 'recdistill: %s\n' "$*" >&2; exit 1; }
+
+# have COMMAND: is it on the path?
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Root, or sudo that asks no password: prints what to put before a command, or fails.
+root_prefix() {
+    if [ "$(id -u)" = 0 ]; then return 0; fi
+    if have sudo && sudo -n true 2>/dev/null; then echo "sudo -n"; return 0; fi
+    return 1
+}
+
+# need_packages WHY PACKAGE...: installs Debian packages, or stops with the one line to type.
+need_packages() {
+    local why=$1 prefix
+    shift
+    have apt-get || stop "$why is missing, and there is no apt-get here; install it with your system's packages: $*"
+    prefix=$(root_prefix) || stop "$why is missing; type: sudo apt-get install -y $*"
+    say "$why is missing: installing $*"
+    # shellcheck disable=SC2086  # the prefix is empty or two words
+    $prefix apt-get update -qq >&2 \
+        && $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 \
+        || stop "$why could not be installed; type: sudo apt-get install -y $*"
+}
+
+# first_package PACKAGE...: the first one that this Debian or Ubuntu has.
+first_package() {
+    local name
+    for name in "$@"; do
+        if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]'; then echo "$name"; return 0; fi
+    done
+    echo "$1"
+}
+
+# Hands pip's settings (certificate, indexes, wheel folders, time-out) on to uv, unless uv has its own.
+uv_settings_from_pip() {
+    if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
+    if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"; fi
+    if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="${UV_INDEX:-$PIP_EXTRA_INDEX_URL}"; fi
+    if [ -n "${PIP_DEFAULT_TIMEOUT:-}" ]; then export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-$PIP_DEFAULT_TIMEOUT}"; fi
+    if [ -n "${PIP_NO_INDEX:-}" ]; then export UV_NO_INDEX="${UV_NO_INDEX:-$PIP_NO_INDEX}"; fi
+    if [ -n "${PIP_FIND_LINKS:-}" ] && [ -z "${UV_FIND_LINKS:-}" ]; then
+        local place found=""
+        for place in $PIP_FIND_LINKS; do
+            # uv refuses a folder that does not exist, pip passes over it.
+            case $place in *://*) ;; *) [ -d "$place" ] || continue ;; esac
+            found="${found:+$found,}$place"
+        done
+        if [ -n "$found" ]; then export UV_FIND_LINKS="$found"; fi
+    fi
+}

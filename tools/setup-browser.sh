@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Fetches what the browser tests need: Chromium and Node.js from the system's packages, playwright-core into .cache/browser.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/common.sh
+
+home=.cache/browser
+version=1.65.1
+
+have chromium || have chromium-browser || have google-chrome || need_packages "Chromium" chromium
+have node || need_packages "Node.js" nodejs
+if [ "$(cat "$home/stamp" 2>/dev/null)" = "$version" ]; then exit 0; fi
+have npm || need_packages "npm" npm
+say "playwright-core $version into $home"
+mkdir -p "$home"
+# playwright-core brings no browser of its own: the tests point it at the system's Chromium.
+npm install --prefix "$home" --no-audit --no-fund --no-save --silent "playwright-core@$version" \
+    || stop "npm could not fetch playwright-core; with a registry in reach, type: make setup-browser"
+echo "$version" > "$home/stamp"
