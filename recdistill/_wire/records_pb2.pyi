@@ -1,6 +1,7 @@
 # Generated from schemas/records.proto by tools/generate_proto.py: do not edit.
 # ruff: noqa
 # fmt: off
+# mypy: disable-error-code="type-arg"
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor

@@ -1,0 +1,166 @@
+"""Bytes <-> items, impressions, rankings, feedback and examples: the only wire knowledge.
+
+On a topic a value is protobuf (`schemas/records.proto`) framed as Confluent does. At the edge a value that starts with
+`{` is read as the JSON form of the same message, which is simply the struct. Both ways a record is checked:
+
+- ids are 1 to 512 characters without NUL; the candidates of one list differ, and none of them is in `exclude`;
+- numbers are finite and fit the 32-bit floats of the schema; labels are at least 0; a score and a label a candidate;
+- times are microseconds since the epoch up to the year 9999, 0 where unknown; a history is oldest first and not later
+  than its impression;
+- lists, texts and whole records are bounded (the `MAX_` constants).
+
+It does not know logs, features or which items exist.
+
+Example:
+    >>> impression = Impression("r1", 5, candidates=(Candidate("a"), Candidate("b")))
+    >>> ranking = Ranking(impression, "bst", "3", "logit", (1.5, 0.0), (True, False))
+    >>> decode(Ranking, encode(ranking)) == ranking
+    True
+    >>> decode(Item, b'{"id": "a", "attributes": {"genres": ["drama", "war"], "year": 1994}}').attributes["year"]
+    1994.0
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError as ProtobufError
+
+from recdistill.errors import DataError, DecodeError
+from recdistill.records import codec
+from recdistill.records.checks import (
+    CHECKS,
+    MAX_BYTES,
+    MAX_CANDIDATES,
+    MAX_FIELDS,
+    MAX_HISTORY,
+    MAX_ID,
+    MAX_TEXT,
+    MAX_TIME_US,
+    MAX_VALUES,
+    Invalid,
+    check_history,
+    check_values,
+)
+from recdistill.records.render import render
+from recdistill.records.structs import (
+    Candidate,
+    Event,
+    Example,
+    Feedback,
+    Impression,
+    Item,
+    LabelState,
+    Origin,
+    R,
+    Ranking,
+    Record,
+    Scale,
+    Value,
+)
+
+__all__ = [
+    "DEAD_LETTERS",
+    "MAX_BYTES",
+    "MAX_CANDIDATES",
+    "MAX_FIELDS",
+    "MAX_HISTORY",
+    "MAX_ID",
+    "MAX_TEXT",
+    "MAX_TIME_US",
+    "MAX_VALUES",
+    "TOPICS",
+    "Candidate",
+    "Event",
+    "Example",
+    "Feedback",
+    "Impression",
+    "Item",
+    "LabelState",
+    "Origin",
+    "R",
+    "Ranking",
+    "Record",
+    "Scale",
+    "Value",
+    "check_history",
+    "check_values",
+    "decode",
+    "encode",
+    "key_of",
+    "render",
+    "to_json",
+]
+
+TOPICS: Final[dict[str, type[Record]]] = {
+    "items": Item,
+    "impressions": Impression,
+    "rankings": Ranking,
+    "feedback": Feedback,
+    "examples": Example,
+}
+DEAD_LETTERS: Final = "dead-letters"  # original bytes and headers, not records
+
+
+def encode(record: Record) -> bytes:
+    """Frames a record as protobuf.
+
+    Raises:
+        DataError: When the record breaks one of the rules in the header of this module.
+    """
+    kind = type(record)
+    try:
+        CHECKS[kind](record)
+        value = codec.write(record)
+    except (Invalid, ValueError, TypeError, AttributeError, OverflowError) as problem:
+        raise DataError(f"cannot write this {kind.__name__.lower()}: {problem}") from None
+    if len(value) > MAX_BYTES:
+        raise DataError(f"cannot write this {kind.__name__.lower()}: {len(value)} bytes, more than {MAX_BYTES}")
+    return value
+
+
+def decode(kind: type[R], value: bytes | None) -> R:
+    """Reads one record, from framed protobuf or from JSON, and checks it.
+
+    Args:
+        kind: The record that the topic carries.
+        value: The whole value of a message. The schema id of its frame is read past: there is no registry yet.
+
+    Raises:
+        DecodeError: For any bytes that are not a valid record of this kind; nothing else is ever raised.
+    """
+    try:
+        if value is None:
+            raise Invalid("there is no value (a tombstone)")
+        if len(value) > MAX_BYTES:
+            raise Invalid(f"{len(value)} bytes, more than {MAX_BYTES}")
+        if value[:1] == b"{":
+            record = msgspec.json.decode(value, type=kind)
+        else:
+            record = codec.read(kind, value)
+        CHECKS[kind](record)
+        return record
+    except ProtobufError:
+        raise DecodeError(f"not a {kind.__name__.lower()}: the body is not this message of the schema") from None
+    except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
+        raise DecodeError(f"not a {kind.__name__.lower()}: {problem}") from None
+
+
+def to_json(record: Record) -> bytes:
+    """The JSON form, which `decode` reads back."""
+    return msgspec.json.encode(record)
+
+
+def key_of(record: Record) -> bytes:
+    """Key of a record on its topic: the item for items, the impression for all else."""
+    match record:
+        case Item(id=key) | Impression(id=key):
+            return key.encode()
+        case Feedback(impression_id=key):
+            return key.encode()
+        case Ranking(impression=impression):
+            return impression.id.encode()
+        case Example(ranking=ranking):
+            return ranking.impression.id.encode()
+    raise DataError(f"a {type(record).__name__} is not a record")

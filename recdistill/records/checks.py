@@ -1,0 +1,234 @@
+"""The rules that a record keeps, the same for what is read and what is written.
+
+A check is a fast test of the whole list; only when it fails is the member that is wrong looked for, to be named.
+
+It does not know the wire, nor which items exist.
+
+Example:
+    >>> check_history([Event("a", 7), Event("b", 3)], 9)
+    Traceback (most recent call last):
+    recdistill.errors.DataError: history is not oldest first: 3 comes after 7
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from recdistill.errors import DataError
+from recdistill.records.structs import Event, Example, Feedback, Impression, Item, Ranking, Value
+
+MAX_ID: Final = 512  # characters
+MAX_TEXT: Final = 65_536  # characters of one attribute or context value
+MAX_VALUES: Final = 4_096  # members of one list value
+MAX_FIELDS: Final = 256  # attributes of an item, context values of an impression
+MAX_HISTORY: Final = 10_000
+MAX_CANDIDATES: Final = 100_000  # also items to exclude
+MAX_BYTES: Final = 16 << 20
+MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
+_FLOAT32_MAX: Final = 3.4028234663852886e38
+
+
+class Invalid(Exception):
+    """A rule that a record breaks; its text names the field."""
+
+
+def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
+    """Ids are 1 to 512 characters, without NUL, and can be written as UTF-8. `name` is asked only when one is wrong."""
+    if not ids:
+        return
+    joined = "".join(ids)
+    if all(ids) and len(max(ids, key=len)) <= MAX_ID and "\0" not in joined and _is_utf8(joined):
+        return
+    for index, text in enumerate(ids):
+        if not text:
+            raise Invalid(f"{name(index)} is empty")
+        if len(text) > MAX_ID:
+            raise Invalid(f"{name(index)} has {len(text)} characters, more than {MAX_ID}")
+        if "\0" in text or not _is_utf8(text):
+            raise Invalid(f"{name(index)} holds a NUL or half a surrogate pair")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_id(text: str, name: str) -> None:
+    _check_ids((text,), lambda _: name)
+
+
+def _check_text(text: str, name: str, most: int) -> None:
+    if len(text) > most:
+        raise Invalid(f"{name} has {len(text)} characters, more than {most}")
+    if not _is_utf8(text):
+        raise Invalid(f"{name} holds half a surrogate pair")
+
+
+def _check_count(count: int, most: int, name: str) -> None:
+    if count > most:
+        raise Invalid(f"{name} has {count} entries, more than {most}")
+
+
+def _check_floats(values: Sequence[float], name: str) -> None:
+    if not values or (math.isfinite(sum(values)) and max(values) <= _FLOAT32_MAX and min(values) >= -_FLOAT32_MAX):
+        return
+    for index, number in enumerate(values):
+        if not -_FLOAT32_MAX <= number <= _FLOAT32_MAX:  # false for NaN too
+            raise Invalid(f"{name}[{index}] is {number}, not a finite 32-bit number")
+
+
+def _check_time(time_us: int, name: str) -> None:
+    if not 0 <= time_us <= MAX_TIME_US:
+        raise Invalid(f"{name} is {time_us}, not microseconds between 1970 and the year 9999")
+
+
+def check_values(values: Mapping[str, Value], name: str) -> None:
+    """Checks attributes or a context that came in some other way than as a record (a request over HTTP).
+
+    Raises:
+        DataError: Naming the field.
+    """
+    try:
+        _check_values(values, name)
+    except Invalid as problem:
+        raise DataError(str(problem)) from None
+
+
+def _check_values(values: Mapping[str, Value], name: str) -> None:
+    if not values:
+        return
+    _check_count(len(values), MAX_FIELDS, name)
+    _check_ids(list(values), lambda index: f"a field name of {name}")
+    for key, value in values.items():
+        if isinstance(value, str):
+            _check_text(value, f"{name}.{key}", MAX_TEXT)
+        elif isinstance(value, list):
+            _check_count(len(value), MAX_VALUES, f"{name}.{key}")
+            if all(isinstance(member, str) for member in value):
+                for member in cast("list[str]", value):
+                    _check_text(member, f"{name}.{key}", MAX_TEXT)
+            elif all(isinstance(member, float | int) and not isinstance(member, bool) for member in value):
+                _check_floats(cast("list[float]", value), f"{name}.{key}")
+            else:
+                raise Invalid(f"{name}.{key} mixes texts and numbers in one list")
+        elif not isinstance(value, float | int):
+            kind = type(value).__name__
+            raise Invalid(f"{name}.{key} is a {kind}, not a text, number, flag or list of texts or numbers")
+        elif not math.isfinite(value):
+            raise Invalid(f"{name}.{key} is {value}, not a finite number")
+
+
+def check_history(history: Sequence[Event], time_us: int, name: str = "history") -> None:
+    """Checks a history that came in some other way than as a record. `time_us` 0: the time of the request is unknown.
+
+    Raises:
+        DataError: Naming the event.
+    """
+    try:
+        _check_history(history, time_us, name)
+    except Invalid as problem:
+        raise DataError(str(problem)) from None
+
+
+def _check_history(history: Sequence[Event], time_us: int, name: str) -> None:
+    if not history:
+        return
+    _check_count(len(history), MAX_HISTORY, name)
+    _check_ids([event.item for event in history], lambda index: f"{name}[{index}].item")
+    actions = {event.action for event in history}
+    actions.discard("")
+    _check_ids(list(actions), lambda index: f"an action of {name}")
+    times = [event.time_us for event in history]
+    known = times if all(times) else [time for time in times if time]
+    if not known:
+        return
+    if known != sorted(known):
+        index = next(index for index in range(1, len(known)) if known[index] < known[index - 1])
+        raise Invalid(f"{name} is not oldest first: {known[index]} comes after {known[index - 1]}")
+    _check_time(known[0], f"the oldest time_us of {name}")
+    _check_time(known[-1], f"the newest time_us of {name}")
+    if time_us and known[-1] > time_us:
+        raise Invalid(f"{name} has an event at {known[-1]}, later than its request at {time_us}")
+
+
+def _check_item(item: Item) -> None:
+    _check_id(item.id, "id")
+    if not 0 <= item.version < 1 << 63:
+        raise Invalid(f"version is {item.version}, not between 0 and 2^63 - 1")
+    _check_time(item.time_us, "time_us")
+    _check_values(item.attributes, "attributes")
+
+
+def _check_impression(impression: Impression) -> None:
+    _check_id(impression.id, "id")
+    _check_time(impression.time_us, "time_us")
+    if impression.user is not None:
+        _check_id(impression.user, "user")
+    _check_text(impression.served_by, "served_by", MAX_ID)
+    _check_history(impression.history, impression.time_us, "history")
+    _check_values(impression.context, "context")
+    candidates = impression.candidates
+    _check_count(len(candidates), MAX_CANDIDATES, "candidates")
+    items = [candidate.item for candidate in candidates]
+    _check_ids(items, lambda index: f"candidates[{index}].item")
+    different = set(items)
+    if len(different) != len(items):
+        seen: set[str] = set()
+        twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+        raise Invalid(f"candidates hold {twice!r} twice")
+    logged = [candidate.logged_score for candidate in candidates if candidate.logged_score is not None]
+    _check_floats(logged, "logged_score of candidates")
+    for candidate in candidates:
+        chance = candidate.propensity
+        if chance is not None and not 0 < chance <= 1:
+            raise Invalid(f"propensity of candidate {candidate.item!r} is {chance}, not above 0 and at most 1")
+    if impression.exclude:
+        _check_count(len(impression.exclude), MAX_CANDIDATES, "exclude")
+        _check_ids(impression.exclude, lambda index: f"exclude[{index}]")
+        if not different.isdisjoint(impression.exclude):
+            both = next(item for item in impression.exclude if item in different)
+            raise Invalid(f"{both!r} is both in exclude and in candidates")
+
+
+def _check_ranking(ranking: Ranking) -> None:
+    _check_impression(ranking.impression)
+    _check_id(ranking.teacher_id, "teacher_id")
+    _check_id(ranking.teacher_version, "teacher_version")
+    count = len(ranking.impression.candidates)
+    if len(ranking.scores) != count or len(ranking.scored) != count:
+        raise Invalid(f"{len(ranking.scores)} scores and {len(ranking.scored)} marks in scored for {count} candidates")
+    _check_floats(ranking.scores, "scores")
+    _check_time(ranking.scored_at_us, "scored_at_us")
+    if not 0 <= ranking.catalogue_as_of < 1 << 63:
+        raise Invalid(f"catalogue_as_of is {ranking.catalogue_as_of}, not an offset")
+
+
+def _check_feedback(feedback: Feedback) -> None:
+    for name in ("id", "impression_id", "item", "action"):
+        _check_id(getattr(feedback, name), name)
+    _check_floats((feedback.value,), "value")
+    _check_time(feedback.time_us, "time_us")
+
+
+def _check_example(example: Example) -> None:
+    _check_ranking(example.ranking)
+    count = len(example.ranking.impression.candidates)
+    if len(example.labels) != count:
+        raise Invalid(f"{len(example.labels)} labels for {count} candidates")
+    _check_floats(example.labels, "labels")
+    if example.labels and min(example.labels) < 0:
+        raise Invalid(f"a label is {min(example.labels)}, below 0")
+
+
+CHECKS: Final[dict[type[Any], Callable[[Any], None]]] = {
+    Item: _check_item,
+    Impression: _check_impression,
+    Ranking: _check_ranking,
+    Feedback: _check_feedback,
+    Example: _check_example,
+}

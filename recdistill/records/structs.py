@@ -1,0 +1,101 @@
+"""The records in memory: one struct each, and nothing but their shape.
+
+They do not know their wire form, nor the rules that `checks` holds them to.
+
+Example:
+    >>> Impression("r1", 5, candidates=(Candidate("a"),)).candidates[0].item
+    'a'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    Value = str | float | bool | list[str] | list[float]
+else:
+    # msgspec reads one kind of list in a union only; `check_values` refuses lists that mix the two.
+    Value = str | float | bool | list[str | float]
+
+Scale = Literal["unbounded", "logit", "probability", "rank"]
+Origin = Literal["product", "student", "sweep"]
+LabelState = Literal["none", "closed"]
+
+
+# gc=False: these hold strings, numbers and containers of them, never a cycle, and there are millions of them.
+class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Something the user did before the impression. `time_us` 0: unknown."""
+
+    item: str
+    time_us: int = 0
+    action: str = ""
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One item of the list, with the product's own score and its probability of being in that place, where known."""
+
+    item: str
+    logged_score: float | None = None
+    propensity: float | None = None
+
+
+class Impression(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One request as the product saw it. `history` is oldest first; `user` is for joins and slices, never a feature."""
+
+    id: str
+    time_us: int
+    user: str | None = None
+    history: tuple[Event, ...] = ()
+    context: dict[str, Value] = {}
+    candidates: tuple[Candidate, ...] = ()
+    exclude: tuple[str, ...] = ()
+    origin: Origin = "product"
+    served_by: str = ""
+
+
+class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """An impression with the teacher's scores, one a candidate: 0.0 where `scored` is false."""
+
+    impression: Impression
+    teacher_id: str
+    teacher_version: str
+    scale: Scale
+    scores: tuple[float, ...]
+    scored: tuple[bool, ...]
+    scored_at_us: int = 0
+    catalogue_as_of: int = 0
+
+
+class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """What the user did with an item of an impression."""
+
+    id: str
+    impression_id: str
+    item: str
+    action: str
+    value: float = 1.0
+    time_us: int = 0
+
+
+class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A ranking with its labels joined. `label_state` "none": no window was waited for, so labels say nothing."""
+
+    ranking: Ranking
+    labels: tuple[float, ...]
+    label_state: LabelState = "none"
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One recommendable thing with its attributes; the highest `version` is the one that holds."""
+
+    id: str
+    version: int = 0
+    withdrawn: bool = False
+    attributes: dict[str, Value] = {}
+    time_us: int = 0
+
+
+Record = Item | Impression | Ranking | Feedback | Example
+R = TypeVar("R", bound=Record)
