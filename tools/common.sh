@@ -1,6 +1,6 @@
 # What the set-up scripts share. Sourced, never run.
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+say() { printf '==> %s\n' "$*" >&2; }
 stop() { printf 'recdistill: %s\n' "$*" >&2; exit 1; }
 
 # have COMMAND: is it on the path?

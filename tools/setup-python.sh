@@ -35,7 +35,8 @@ if [ ! -x "$venv/bin/uv" ]; then
     say "uv, which installs the rest many times faster than pip"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt uv
 fi
-uv() { "$venv/bin/uv" pip install --python "$venv/bin/python" --constraint constraints.txt "$@"; }
+[ -t 2 ] && quiet="" || quiet=--quiet # progress bars for a person, errors alone for a log
+uv() { "$venv/bin/uv" pip install $quiet --python "$venv/bin/python" --constraint constraints.txt "$@"; }
 
 say "recdistill[$extras] (the first time this fetches torch: 2 to 3 GB)"
 uv --editable ".[$extras]"
