@@ -1,0 +1,124 @@
+"""The one exception tree. Every failure a person can mend is one of these, and its text says what, where and what to do.
+
+    RecdistillError                 exit 1
+    ├── UsageError                  exit 2   a wrong command line or call
+    ├── ConfigError                 exit 2   settings, recipes or feature specifications that do not fit
+    ├── DataError                   exit 3   a file or table from outside that cannot be used
+    │   └── DecodeError             exit 3   bytes that are not the record they should be
+    ├── RequestError                exit 3   a request that the endpoint or the recommender refuses; names the field
+    ├── StreamError                 exit 4   a log that cannot be read or written
+    │   ├── OutOfRange              exit 4   a saved position that the log no longer (or not yet) holds
+    │   ├── WrongLog                exit 4   another cluster, topic or partition count than the one saved
+    │   └── Fenced                  exit 4   a newer process has taken over this stage
+    ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
+    ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
+    ├── BundleError                 exit 6   a bundle or device file that does not verify
+    └── RegistryError               exit 7   a registry that does not answer
+        └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+
+It knows nothing of the rest of the package.
+
+Example:
+    >>> str(RequestError("k", "must be between 1 and 1000, not 0"))
+    'k: must be between 1 and 1000, not 0'
+"""
+
+from __future__ import annotations
+
+
+class RecdistillError(Exception):
+    """Base of all errors that a person can mend. `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class UsageError(RecdistillError):
+    """A wrong command line or a wrong call."""
+
+    exit_code = 2
+
+
+class ConfigError(RecdistillError):
+    """Settings, a recipe or a feature specification that does not fit."""
+
+    exit_code = 2
+
+
+class DataError(RecdistillError):
+    """A file or a table from outside that cannot be used."""
+
+    exit_code = 3
+
+
+class DecodeError(DataError):
+    """Bytes that are not the record they should be."""
+
+
+class RequestError(RecdistillError):
+    """A request that is refused.
+
+    Args:
+        field: Path of the field that is wrong, as the caller wrote it (`history[3].item`).
+        problem: What is wrong with it and what would be right.
+    """
+
+    exit_code = 3
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem)
+        self.field = field
+        self.problem = problem
+
+
+class StreamError(RecdistillError):
+    """A log that cannot be read or written."""
+
+    exit_code = 4
+
+
+class OutOfRange(StreamError):
+    """A saved position that the log does not hold: below its beginning (retention) or beyond its end."""
+
+
+class WrongLog(StreamError):
+    """Another cluster, topic or partition count than the one that was saved."""
+
+
+class Fenced(StreamError):
+    """A newer process has taken over this stage; this one must stop."""
+
+
+class TeacherError(RecdistillError):
+    """A teacher that cannot be loaded, or that failed on a list."""
+
+    exit_code = 5
+
+
+class CheckpointError(RecdistillError):
+    """No checkpoint that verifies, or one of another shape."""
+
+    exit_code = 6
+
+
+class BundleError(RecdistillError):
+    """A bundle or a device file that does not verify."""
+
+    exit_code = 6
+
+
+class RegistryError(RecdistillError):
+    """A registry that does not answer or does not hold what was asked for."""
+
+    exit_code = 7
+
+
+class Refused(RegistryError):
+    """A promotion that the gate or the fence did not let through.
+
+    Args:
+        reasons: One sentence for each reason.
+    """
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("promotion refused: " + "; ".join(reasons))
+        self.reasons = reasons

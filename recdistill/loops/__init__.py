@@ -1,0 +1,30 @@
+"""The long jobs as plain functions with a stop signal: score, join, distil, promote, rank.
+
+Each `run` takes its own settings, the log and what else it needs, works until `stop` is set (or, with `drain=True`,
+until it has done all that the log held when it began) and returns its counts. A loop knows nothing of processes,
+signals, health or images: `services/` dresses it as a process, the command line runs it in a terminal, tests call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from recdistill.stream import Position, Source, TopicPartition
+
+
+class Progress(Protocol):
+    """Called by a loop as it moves on, cheaply and often."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` of `total` log positions; `total` is None when there is no end."""
+
+
+def ends_of(source: Source, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """The committed ends now: where a draining loop stops."""
+    return {tp: source.bounds(tp)[1] for tp in partitions}
+
+
+def reached(position: Position, ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether every partition stands at its end or behind it."""
+    return all(position.get(tp, 0) >= end for tp, end in ends.items())

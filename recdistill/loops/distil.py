@@ -1,0 +1,379 @@
+"""Examples -> a student: learns in the one order, checkpoints by step count, exports bundles.
+
+What the student has learnt depends on the log and the settings alone. A batch is the next `batch` whole examples of
+the lanes; before it is learnt, the catalogue is brought exactly as far as the scorer had seen it. A checkpoint holds
+weights, optimizer, random state, vocabulary, catalogue and the positions behind the last batch learnt, and is the
+only owner of those positions: a run that was killed goes on from its newest checkpoint and ends with the same bytes
+as one that was not.
+
+At its first start a distiller may go over what the log holds several times (`passes`); the end of that range is fixed
+in a first checkpoint, so later records do not move it. Afterwards each example is learnt once, as it comes.
+
+It knows nothing of the losses, of torch, or of what becomes of a bundle.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from recdistill import __version__
+from recdistill.bundle import Bundle
+from recdistill.config import DistilSettings, LossSettings, StudentSettings
+from recdistill.errors import CheckpointError, DecodeError, OutOfRange
+from recdistill.features import FeatureSpec
+from recdistill.loops import Progress
+from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode, to_json
+from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
+
+if TYPE_CHECKING:
+    from recdistill.train.step import Trainer
+
+log_ = logging.getLogger(__name__)
+
+ITEMS = TopicPartition("items", 0)
+GOLDEN = 8
+"""Requests of the last batch that go into a bundle with their answers."""
+
+HALF_LIFE = 20_000
+"""Examples after which a positive counts half as much for the popular list."""
+
+
+class Range(msgspec.Struct):
+    """A part of the lanes that is gone over `passes` times before the stream goes on."""
+
+    passes: int
+    start: dict[str, Any]
+    until: dict[str, Any]
+    done: int = 0
+
+
+class Saved(msgspec.Struct):
+    """What a checkpoint says beside the trainer's own state."""
+
+    recipe: dict[str, Any]
+    lanes: dict[str, Any]
+    items_identity: LogIdentity
+    items_next: int
+    range: Range | None = None
+    examples: int = 0
+    teachers: dict[str, int] = {}
+    popular: dict[str, float] = {}
+    popular_unit: float = 1.0
+    golden: list[msgspec.Raw] = []
+    parent: str = ""
+
+
+class Distiller:
+    """A student in the making and its place in the log.
+
+    Args:
+        log: Where `examples` and `items` are read.
+        spec: What a model sees.
+        student: Shape and learning rates.
+        loss: What it learns from a list.
+        settings: Batch, passes, checkpoints.
+        drain: Stop at what the log holds now.
+
+    Raises:
+        CheckpointError: The directory's checkpoint was made with other settings or another specification.
+        WrongLog, OutOfRange: The checkpoint's positions do not fit the log.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        spec: FeatureSpec,
+        student: StudentSettings,
+        loss: LossSettings,
+        settings: DistilSettings,
+        *,
+        drain: bool = False,
+    ) -> None:
+        from recdistill.train import checkpoint
+        from recdistill.train.step import Trainer
+
+        self.spec, self.settings = spec, settings
+        self.counts: Counter[str] = Counter()
+        self.directory = Path(settings.directory)
+        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, threads=settings.threads)
+        self._stage = log.stage("distil")
+        self._items = log.source([ITEMS])
+        self._pending: list[Example] = []
+        self._lanes = Lanes(log, dead_letters=self._dead_letter)
+        recipe = {
+            "student": msgspec.to_builtins(student),
+            "loss": msgspec.to_builtins(loss),
+            "batch": settings.batch,
+            "passes": settings.passes,
+            "seed": settings.seed,
+            "threads": settings.threads,
+            "features": spec.hash,
+        }
+        found = checkpoint.latest(self.directory / "checkpoints")
+        if found is None:
+            self.step = 0
+            self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.position()[ITEMS])
+            if drain or settings.passes > 1:
+                self.saved.range = Range(settings.passes, self._lanes.state(), self._lanes.end_state())
+                self.save()
+        else:
+            self.step = found.step
+            self.saved = msgspec.convert(found.state["stream"], Saved)
+            _same_recipe(self.saved.recipe, recipe, found.path)
+            self.trainer.restore(found.tensors, found.state["trainer"])
+            self._lanes.seek(self.saved.lanes)
+            check_identity(self.saved.items_identity, self._items.identity())
+            self._items.seek({ITEMS: self.saved.items_next})
+            log_.info("resumed at step %d from %s", self.step, found.path)
+            if drain and self.saved.range is None:
+                self.saved.range = Range(1, self._lanes.state(), self._lanes.end_state())
+                self.save()
+
+    def advance(self, timeout_s: float) -> dict[str, float] | None:
+        """Learns the next batch if the lanes have it within the timeout.
+
+        Returns:
+            The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
+        """
+        until = self.saved.range.until if self.saved.range else None
+        self._pending += self._lanes.next(self.settings.batch - len(self._pending), timeout_s, until=until)
+        ended = until is not None and self._lanes.reached(until)
+        if not self._pending or (len(self._pending) < self.settings.batch and not ended):
+            if ended:
+                self._next_pass()
+            return None
+        self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
+        figures = self.trainer.learn(self._pending)
+        self.step += 1
+        self._remember(self._pending)
+        self._pending = []
+        self.saved.lanes = self._lanes.state()
+        return figures
+
+    @property
+    def in_range(self) -> bool:
+        """Whether a fixed part of the log is still being gone over."""
+        return self.saved.range is not None
+
+    def total(self) -> int | None:
+        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
+        r = self.saved.range
+        return None if r is None else r.passes * (sum(r.until["offsets"]) - sum(r.start["offsets"]))
+
+    def done(self) -> int:
+        """Positions passed, of `total`."""
+        r, here = self.saved.range, sum(self.saved.lanes["offsets"])
+        if r is None:
+            return here
+        length = sum(r.until["offsets"]) - sum(r.start["offsets"])
+        return r.done * length + here - sum(r.start["offsets"])
+
+    def save(self) -> Path:
+        """Writes a checkpoint of the last whole batch."""
+        from recdistill.train import checkpoint
+
+        tensors, state = self.trainer.state()
+        stream = msgspec.to_builtins(self.saved)
+        path = checkpoint.save(self.directory / "checkpoints", self.step, tensors, {"trainer": state, "stream": stream})
+        checkpoint.prune(self.directory / "checkpoints", self.settings.keep)
+        self.counts["checkpoints"] += 1
+        return path
+
+    def export(self) -> Bundle | None:
+        """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item."""
+        from recdistill.train.export import export
+
+        out = self.directory / "bundles" / f"step-{self.step:010d}"
+        if out.exists() or not self.trainer.catalogue.live_N.any():
+            return None
+        popular = sorted(self.saved.popular.items(), key=lambda pair: (-pair[1], pair[0]))[: self.settings.popular]
+        top = popular[0][1] if popular else 1.0
+        bundle = export(
+            self.trainer.weights(),
+            self.spec,
+            self.trainer.vocabulary,
+            self.trainer.catalogue,
+            out,
+            popular=[(item, weight / top) for item, weight in popular],
+            base_position=self.saved.items_next,
+            golden_requests=[msgspec.json.decode(raw, type=Impression) for raw in self.saved.golden],
+            provenance={
+                "step": self.step,
+                "examples": self.saved.examples,
+                "positions": {"lanes": self.saved.lanes, "items": self.saved.items_next},
+                "teachers": self.saved.teachers,
+                "recipe": self.saved.recipe,
+                "code": __version__,
+                "parent": self.saved.parent,
+                "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "run": uuid.uuid4().hex,
+            },
+        )
+        self.saved.parent = bundle.content_hash
+        self.counts["bundles"] += 1
+        log_.info("exported %s, content %s", out, bundle.content_hash[:12])
+        return bundle
+
+    def close(self) -> None:
+        """Gives back what was opened; nothing is saved."""
+        self._lanes.close()
+        self._items.close()
+        self._stage.close()
+
+    def _next_pass(self) -> None:
+        r = self.saved.range
+        assert r is not None
+        r.done += 1
+        if r.done < r.passes:
+            self._lanes.seek(r.start)
+        else:
+            self.saved.range = None
+        self.saved.lanes = self._lanes.state()
+
+    def _apply_items(self, as_of: int) -> None:
+        """Applies `items` exactly up to the position that the scorer had stamped on its rankings."""
+        while self.saved.items_next < as_of:
+            if as_of > (end := self._items.bounds(ITEMS)[1]):
+                raise OutOfRange(
+                    f"an example was scored with the catalogue as of {as_of}, but items ends at {end}; "
+                    "the topic was made again or truncated, so go back to the log the rankings came from"
+                )
+            # One message at a time at the end only: a fetch may not run past the stamp.
+            messages = self._items.read(min(1000, as_of - self.saved.items_next), 1.0)
+            records = []
+            for message in messages:
+                try:
+                    records.append(decode(Item, message.value))
+                except DecodeError as e:
+                    self._dead_letter(message, e)
+            self.trainer.apply_items(records)
+            self.counts["items"] += len(records)
+            self.saved.items_next = min(as_of, self._items.position()[ITEMS])
+
+    def _remember(self, examples: list[Example]) -> None:
+        """Keeps what a bundle says of the stream: popularity (the recent counts more), teachers, golden requests."""
+        first_pass = self.saved.range is None or self.saved.range.done == 0
+        self.counts["examples"] += len(examples)
+        self.counts["steps"] += 1
+        self.saved.golden = [msgspec.Raw(to_json(_request(example))) for example in examples[-GOLDEN:]]
+        if not first_pass:
+            return
+        self.saved.examples += len(examples)
+        # Older positives count for less: instead of shrinking every item's count, what is added grows.
+        self.saved.popular_unit *= 2.0 ** (len(examples) / HALF_LIFE)
+        if self.saved.popular_unit > 1e100:
+            self.saved.popular = {item: weight / 1e100 for item, weight in self.saved.popular.items() if weight > 1e80}
+            self.saved.popular_unit /= 1e100
+        for example in examples:
+            ranking = example.ranking
+            teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
+            self.saved.teachers[teacher] = self.saved.teachers.get(teacher, 0) + 1
+            for candidate, label in zip(ranking.impression.candidates, example.labels, strict=True):
+                if label > 0:
+                    self.saved.popular[candidate.item] = (
+                        self.saved.popular.get(candidate.item, 0.0) + self.saved.popular_unit
+                    )
+
+    def _dead_letter(self, message: Message, error: Exception) -> None:
+        if message.tp.topic == "examples" and self.saved.range is not None and self.saved.range.done > 0:
+            return
+        log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
+        value, headers = dead_letter(message, error, "distil")
+        with self._stage.transaction() as transaction:
+            transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
+        self.counts["dead_letters"] += 1
+
+
+def run(
+    log: Log,
+    spec: FeatureSpec,
+    student: StudentSettings,
+    loss: LossSettings,
+    settings: DistilSettings,
+    *,
+    stop: threading.Event,
+    drain: bool = False,
+    counts: Counter[str] | None = None,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
+
+    Args:
+        log: Where `examples` and `items` are read.
+        spec: What a model sees.
+        student: Shape and learning rates.
+        loss: What it learns from a list.
+        settings: Batch, passes, checkpoints, exports.
+        stop: Set it and the batch in work is finished, saved, and the function returns.
+        drain: Return when everything that the log held at the start is learnt.
+        counts: Counts to add to, for a caller that wants to watch; a new one when None.
+        progress: Told the positions passed.
+
+    Returns:
+        Counts: examples, steps, items, checkpoints, bundles, dead_letters.
+    """
+    distiller = Distiller(log, spec, student, loss, settings, drain=drain)
+    if counts is not None:
+        distiller.counts = counts
+    try:
+        total = distiller.total()
+        last_saved = distiller.step
+        while not stop.is_set():
+            figures = distiller.advance(settings.wait_s)
+            if figures is None:
+                if drain and not distiller.in_range:
+                    break
+                continue
+            if progress:
+                progress(distiller.done(), total)
+            if settings.export_every and distiller.step % settings.export_every == 0 and not distiller.in_range:
+                distiller.export()
+            if distiller.step % settings.checkpoint_every == 0:
+                distiller.save()
+                last_saved = distiller.step
+        if not stop.is_set() or distiller.step != last_saved:
+            distiller.save()
+        if not stop.is_set():
+            distiller.export()
+            distiller.save()
+        _prune_bundles(distiller.directory / "bundles", settings.keep)
+    finally:
+        distiller.close()
+    return distiller.counts
+
+
+def _request(example: Example) -> Impression:
+    """The request of an example: its impression without the list."""
+    return msgspec.structs.replace(example.ranking.impression, candidates=(), id="golden", user=None)
+
+
+def _prune_bundles(directory: Path, keep: int) -> None:
+    for old in sorted(directory.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+
+
+def _same_recipe(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """A student goes on only with the settings it began with: others would make a run that nobody can repeat."""
+    for key, value in _flat(wanted).items():
+        before = _flat(saved).get(key)
+        if before != value:
+            raise CheckpointError(
+                f"{path}: was made with {key} = {before!r}, the settings now say {value!r}; "
+                "set it back, or start a new student in another distil.directory"
+            )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,239 @@
+"""Bundles -> judged, registered and promoted versions.
+
+A bundle is judged on examples that it did not learn from: those behind the positions it was cut at. When there are
+enough of them, the judge runs the exact artefact, the version is registered with its evidence, its report and its
+device file, and becomes the candidate; what passes the gate becomes the champion. A bundle whose content is
+registered already is left alone, so a promoter that was killed goes on where it stood.
+
+It knows nothing of how a bundle was made or how the champion is served.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recdistill.bundle import Bundle, open_bundle
+from recdistill.config import GateSettings, PromoteSettings
+from recdistill.errors import BundleError, DataError, Refused
+from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
+from recdistill.loops import Progress
+from recdistill.records import Example
+from recdistill.registry import Evidence, Registry, Version
+from recdistill.stream import Lanes, Log, Message
+from recdistill.teachers import Teacher
+
+log_ = logging.getLogger(__name__)
+
+READ = 1000
+"""Examples read at a time."""
+
+
+def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
+    """The newest examples behind a bundle's positions that have a label, oldest first.
+
+    Args:
+        log: Where `examples` lie.
+        bundle: Whose provenance says where it stopped learning.
+        most: How many at most.
+    """
+    examples: list[Example] = []
+    for example in _examples(log, start=_positions(bundle)):
+        if any(label > 0 for label in example.labels):
+            examples.append(example)
+            if len(examples) >= 2 * most:
+                del examples[:-most]
+    return examples[-most:]
+
+
+def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
+    """The examples before a bundle's positions, in the order in which they were learnt."""
+    return _examples(log, until=_positions(bundle))
+
+
+def judge(
+    log: Log,
+    path: Path,
+    settings: PromoteSettings,
+    *,
+    teacher: Teacher | None,
+    rivals: Sequence[Contender] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Judges a bundle on what it did not learn from.
+
+    Args:
+        log: Where the examples lie.
+        path: The bundle's folder.
+        settings: How many lists at most.
+        teacher: The teacher to hold it against; None leaves that part out.
+        rivals: Other models to hold it against.
+        seed: Of the bootstrap.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: There is no labelled example behind the bundle's positions.
+    """
+    bundle = open_bundle(path)
+    lists = held_out(log, bundle, settings.held_out)
+    if not lists:
+        raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
+    return evaluate(
+        path,
+        lists,
+        teacher=teacher,
+        rivals=rivals,
+        train_examples=learnt_from(log, bundle),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def publish(
+    registry: Registry, path: Path, judgement: Judgement, evidence: Evidence, *, report: Path | None = None
+) -> Version:
+    """Registers a judged bundle with its evidence, report and device file; it becomes the candidate.
+
+    Args:
+        registry: Where to.
+        path: The bundle's folder.
+        judgement: What the judge found.
+        evidence: The gate's verdict on it.
+        report: The report's file; written to a temporary one when None.
+    """
+    from recdistill.train.export import export_device
+
+    bundle = open_bundle(path)
+    with tempfile.TemporaryDirectory() as folder:
+        if report is None:
+            report = Path(folder) / "report.html"
+            write_report(judgement, report, evidence)
+        device = Path(folder) / "device.onnx"
+        export_device(bundle, device)
+        return registry.publish(
+            path,
+            evidence,
+            report=report,
+            extra_files=[device],
+            parameters=_parameters(bundle),
+            metrics=evidence.metrics,
+        )
+
+
+def run(
+    log: Log,
+    registry: Registry,
+    settings: PromoteSettings,
+    gate_settings: GateSettings,
+    *,
+    bundles: Path,
+    teacher: Teacher | None,
+    stop: threading.Event,
+    drain: bool = False,
+    counts: Counter[str] | None = None,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Judges, registers and promotes bundles until stopped; when draining, those that are there and can be judged.
+
+    Args:
+        log: Where the held-out examples lie.
+        registry: Where versions and aliases live.
+        settings: Waits, number of lists, who promotes.
+        gate_settings: What a candidate must show.
+        bundles: The folder in which the distiller leaves its bundles.
+        teacher: Told of the catalogue by the caller; None judges without one.
+        stop: Set it and the bundle in work is finished, then the function returns.
+        drain: Return when no bundle is left that can be judged now.
+        counts: Counts to add to, for a caller that wants to watch; a new one when None.
+        progress: Told how far the judging of a bundle is.
+
+    Returns:
+        Counts: judged, registered, promoted, refused, waiting, broken.
+    """
+    counts = Counter() if counts is None else counts
+    seen: set[str] = {version.content_hash for version in registry.versions()}
+    while not stop.is_set():
+        worked = False
+        # Only the newest one matters: by the time it can be judged, an older bundle is stale.
+        for path in sorted(bundles.glob("step-*"), reverse=True)[:1]:
+            try:
+                bundle = open_bundle(path)
+            except BundleError as e:
+                log_.warning("%s", e)
+                counts["broken"] += 1
+                continue
+            if bundle.content_hash in seen:
+                continue
+            lists = len(held_out(log, bundle, gate_settings.min_lists))
+            if lists < gate_settings.min_lists:
+                log_.info("%s waits: %d of %d held-out lists", path.name, lists, gate_settings.min_lists)
+                counts["waiting"] += 1
+                continue
+            judgement = judge(log, path, settings, teacher=teacher, progress=progress)
+            evidence = gate(judgement, gate_settings)
+            version = publish(registry, path, judgement, evidence)
+            seen.add(bundle.content_hash)
+            counts["judged"] += 1
+            counts["registered"] += 1
+            worked = True
+            if settings.automatic:
+                _promote(registry, version, evidence, settings, counts)
+        if not worked:
+            if drain:
+                break
+            stop.wait(settings.wait_s)
+    return counts
+
+
+def _promote(
+    registry: Registry, version: Version, evidence: Evidence, settings: PromoteSettings, counts: Counter[str]
+) -> None:
+    champion = next((v.number for v in registry.versions() if "champion" in v.aliases), None)
+    try:
+        registry.promote(version.number, expect=champion, who=settings.by, why="passed the gate", evidence=evidence)
+        counts["promoted"] += 1
+        log_.info("version %s is the champion", version.number)
+    except Refused as e:
+        counts["refused"] += 1
+        log_.warning("version %s: %s", version.number, e)
+
+
+def _examples(
+    log: Log, *, start: dict[str, Any] | None = None, until: dict[str, Any] | None = None
+) -> Iterator[Example]:
+    lanes = Lanes(log, state=start, dead_letters=_pass_over)
+    try:
+        until = lanes.end_state() if until is None else until
+        while True:
+            examples = lanes.next(READ, 0.2, until=until)
+            yield from examples
+            if not examples and lanes.reached(until):
+                return
+    finally:
+        lanes.close()
+
+
+def _pass_over(message: Message, error: Exception) -> None:
+    """The distiller owns the dead letters of `examples`; the judge only leaves such a record out."""
+    log_.debug("example at %d left out: %s", message.offset, error)
+
+
+def _positions(bundle: Bundle) -> dict[str, Any]:
+    positions = bundle.manifest.provenance.get("positions", {}).get("lanes")
+    if not isinstance(positions, dict):
+        raise DataError(f"{bundle.path}: its manifest does not say where it stopped learning; judge it with a file instead")
+    return positions
+
+
+def _parameters(bundle: Bundle) -> dict[str, Any]:
+    recipe = bundle.manifest.provenance.get("recipe", {})
+    flat: dict[str, Any] = {}
+    for key, value in recipe.items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

@@ -1,0 +1,36 @@
+"""Teachers: the contract, and one module a kind. Importing this loads no torch; opening the built-in kind does.
+
+Example:
+    >>> from recdistill.config import TeacherSettings
+    >>> open_teacher(TeacherSettings(kind="logged", id="ranker", version="7")).id
+    'ranker'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recdistill.config import TeacherSettings
+from recdistill.teachers.contract import Scores, Teacher
+
+__all__ = ["Scores", "Teacher", "open_teacher"]
+
+
+def open_teacher(settings: TeacherSettings) -> Teacher:
+    """Opens the teacher that the settings name.
+
+    Raises:
+        ConfigError: The settings do not fit the kind.
+        TeacherError: A built-in teacher's folder cannot be loaded.
+    """
+    if settings.kind == "logged":
+        from recdistill.teachers.logged import LoggedTeacher
+
+        return LoggedTeacher(settings.id, settings.version, settings.scale)
+    if settings.kind == "callable":
+        from recdistill.teachers.function import FunctionTeacher, load_function
+
+        return FunctionTeacher(load_function(settings.function), settings.id, settings.version, settings.scale)
+    from recdistill.teachers.builtin import BuiltinTeacher
+
+    return BuiltinTeacher.load(Path(settings.path))

@@ -1,0 +1,119 @@
+"""A teacher that is a Python function: impressions in, one list of scores for each of them out.
+
+The function is named in the settings, so it is code that the operator trusts, unlike anything that comes from the
+stream. It gets a list of impressions and returns a list of the same length; each entry is a sequence of numbers, one
+per candidate, with None for what it cannot score, or an exception instance for a list that failed. When a whole batch
+raises, each impression is tried alone, so that one poisonous record does not take its neighbours with it.
+
+It knows nothing of what the function does.
+
+Example:
+    >>> from recdistill.records import Candidate, Impression
+    >>> def by_length(impressions):
+    ...     return [[float(len(c.item)) for c in impression.candidates] for impression in impressions]
+    >>> teacher = FunctionTeacher(by_length, "length", "1", "unbounded")
+    >>> teacher.score([Impression(id="i", time_us=1, candidates=(Candidate("ab"),))])[0].values_L.tolist()
+    [2.0]
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recdistill.errors import ConfigError, TeacherError
+from recdistill.records import Impression, Item, Scale
+from recdistill.teachers.contract import Scores
+
+log_ = logging.getLogger(__name__)
+
+Function = Callable[[Sequence[Impression]], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class FunctionTeacher:
+    """Calls a function.
+
+    Args:
+        function: Gets impressions, returns for each a sequence of numbers or None, or an exception instance.
+        id: Name of the teacher.
+        version: Its version; change it when the function changes.
+        scale: What its scores mean.
+    """
+
+    function: Function
+    id: str
+    version: str
+    scale: Scale
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        """Hands the items to the function's own `apply_items` attribute, when it has one."""
+        hook = getattr(self.function, "apply_items", None)
+        if hook is not None:
+            hook(items)
+
+    def score(
+        self, impressions: Sequence[Impression], *, deadline_s: float | None = None
+    ) -> list[Scores | TeacherError]:
+        """Calls the function; it is trusted to end, so the deadline is not enforced."""
+        try:
+            return self._call(impressions)
+        except TeacherError:
+            raise
+        except Exception as e:
+            log_.warning(
+                "the teacher function raised %s on a batch of %d; trying each alone", type(e).__name__, len(impressions)
+            )
+        return [self._alone(impression) for impression in impressions]
+
+    def _alone(self, impression: Impression) -> Scores | TeacherError:
+        try:
+            return self._call([impression])[0]
+        except Exception as e:
+            return TeacherError(f"impression {impression.id}: the teacher function raised {type(e).__name__}: {e}")
+
+    def _call(self, impressions: Sequence[Impression]) -> list[Scores | TeacherError]:
+        answers = self.function(impressions)
+        if len(answers) != len(impressions):
+            raise TeacherError(
+                f"teacher {self.id}: the function answered {len(answers)} of {len(impressions)} impressions; "
+                "it must answer each one"
+            )
+        return [_scores(impression, answer) for impression, answer in zip(impressions, answers, strict=True)]
+
+
+def load_function(name: str) -> Function:
+    """Imports `package.module:function`.
+
+    Raises:
+        ConfigError: The name does not have that form, or nothing callable is there.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise ConfigError(f"teacher.function: {name!r} is not of the form 'package.module:function'")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(f"teacher.function: {name!r} cannot be imported: {e}") from e
+    if not callable(function):
+        raise ConfigError(f"teacher.function: {name!r} is a {type(function).__name__}, not a function")
+    loaded: Function = function
+    return loaded
+
+
+def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:
+    if isinstance(answer, Exception):
+        return TeacherError(f"impression {impression.id}: {answer}")
+    try:
+        scored_L = np.array([score is not None for score in answer], bool)
+        values_L = np.array([0.0 if score is None else float(score) for score in answer], np.float32)
+    except (TypeError, ValueError) as e:
+        return TeacherError(
+            f"impression {impression.id}: the teacher function returned something that is no list of numbers: {e}"
+        )
+    return Scores(values_L, scored_L)
