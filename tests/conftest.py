@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kafka_broker import KafkaBroker, missing_parts
+from support import browser as browser_support
+from support import kafka_broker
+from support.kafka_broker import KafkaBroker
 from support.mlflow_server import MlflowServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +26,7 @@ def _quiet_clients() -> None:
 @pytest.fixture(scope="session")
 def kafka_broker_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., KafkaBroker]]:
     """Starts brokers of a test's own, for those that restart or kill one; the keywords are KafkaBroker's."""
-    if (why := missing_parts()) is not None:
+    if (why := kafka_broker.missing_parts()) is not None:
         pytest.skip(why)
     started: list[KafkaBroker] = []
 
@@ -50,6 +52,14 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("mlflow")
     with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server.uri
+
+
+@pytest.fixture(scope="session")
+def browser() -> Callable[..., Any]:
+    """Runs a script with a page of a real browser: see `support.browser.run_script`."""
+    if (why := browser_support.missing_parts()) is not None:
+        pytest.skip(why)
+    return browser_support.run_script
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ need_packages() {
     prefix=$(root_prefix) || stop "$why is missing; type: sudo apt-get install -y $*"
     say "$why is missing: installing $*"
     # shellcheck disable=SC2086  # the prefix is empty or two words
-    $prefix apt-get update -qq >&2 \
-        && $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 \
+    $prefix apt-get update -qq >/dev/null \
+        && $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
         || stop "$why could not be installed; type: sudo apt-get install -y $*"
 }
 

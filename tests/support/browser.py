@@ -1,0 +1,74 @@
+"""A real browser for tests: the system's Chromium, driven by playwright-core under Node.js (`make setup-browser`).
+
+Knows nothing of pages: a test brings a script and its arguments.
+
+Example:
+    >>> missing_parts(Path("/nowhere")) is None
+    False
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+HOME = Path(__file__).resolve().parents[2] / ".cache" / "browser"
+
+# What every script finds: a `page`, the arguments as `args`, and `done(value)` for what goes back to the test.
+_FRAME = """
+const { chromium } = require("playwright-core");
+(async () => {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+  try {
+    const args = JSON.parse(process.env.ARGS);
+    const page = await browser.newPage();
+    const done = (value) => process.stdout.write(JSON.stringify(value));
+    %s
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
+def _chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def missing_parts(home: Path = HOME) -> str | None:
+    """What keeps a browser from starting here, as one line with what to do, or None."""
+    if _chromium() is None:
+        return "no Chromium on the path; type: make setup-browser"
+    if shutil.which("node") is None:
+        return "no Node.js on the path; type: make setup-browser"
+    if not (home / "node_modules" / "playwright-core").is_dir():
+        return f"no playwright-core in {home}; type: make setup-browser"
+    return None
+
+
+def run_script(script: str, /, *, timeout_s: float = 60.0, **args: Any) -> Any:
+    """Runs JavaScript with a fresh `page`, and returns what it handed to `done`; `args` reach it as JSON.
+
+    Raises:
+        AssertionError: the script failed; the message is what the browser said.
+    """
+    done = subprocess.run(
+        ["node", "-e", _FRAME.replace("%s", script)],
+        env={
+            **os.environ,
+            "ARGS": json.dumps(args),
+            "CHROMIUM": _chromium() or "",
+            "NODE_PATH": str(HOME / "node_modules"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"the browser script failed:\n{done.stderr}{done.stdout}")
+    return json.loads(done.stdout) if done.stdout else None
