@@ -1,1 +1,1 @@
-"""One folder for each process: settings from the environment, signals and health around one loop; no logic."""
+"""The processes of recdistill, one folder each; see process.py."""

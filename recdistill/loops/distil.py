@@ -230,13 +230,12 @@ class Distiller:
         self._stage.close()
 
     def _next_pass(self) -> None:
-        r = self.saved.range
-        assert r is not None
-        r.done += 1
-        if r.done < r.passes:
-            self._lanes.seek(r.start)
-        else:
-            self.saved.range = None
+        if (r := self.saved.range) is not None:
+            r.done += 1
+            if r.done < r.passes:
+                self._lanes.seek(r.start)
+            else:
+                self.saved.range = None
         self.saved.lanes = self._lanes.state()
 
     def _apply_items(self, as_of: int) -> None:

@@ -267,12 +267,14 @@ def run(
     """Joins until stopped, or until the ends seen at the start when draining.
 
     Args:
-        log: Where `rankings` and `feedback` are read, and `examples` and dead letters written. settings: Window,
-        labels, waits. stop: Set it and what is closed is committed, then the function returns. drain: Return when
-        everything that the log held at the start is taken. Rankings whose window is open stay in the log. flush: With
-        `drain`: close every window at the end; for a log that gets no more. counts: Counts to add to, for a caller
-        that wants to watch; a new one when None. progress: Told the positions passed. clock: Seconds, monotonic; for
-        `idle_s` alone.
+        log: Where `rankings` and `feedback` are read, and `examples` and dead letters written.
+        settings: Window, labels, waits.
+        stop: Set it and what is closed is committed, then the function returns.
+        drain: Return when everything that the log held at the start is taken. Rankings with an open window stay in it.
+        flush: With `drain`: close every window at the end; for a log that gets no more.
+        counts: Counts to add to, for a caller that wants to watch; a new one when None.
+        progress: Told the positions passed.
+        clock: Seconds, monotonic; for `idle_s` alone.
 
     Returns:
         Counts: rankings, feedback, examples, labelled, late, unlabelled_action, outside_the_list, dead_letters.

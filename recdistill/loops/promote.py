@@ -84,6 +84,8 @@ def judge(
     lists = held_out(log, bundle, settings.held_out)
     if not lists:
         raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
+    if teacher is not None:
+        teacher.apply_items(bundle.items)
     return evaluate(
         path,
         lists,
@@ -147,7 +149,7 @@ def run(
         settings: Waits, number of lists, who promotes.
         gate_settings: What a candidate must show.
         bundles: The folder in which the distiller leaves its bundles.
-        teacher: Told of the catalogue by the caller; None judges without one.
+        teacher: Who scored the lists; None judges without one.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -227,7 +229,9 @@ def _pass_over(message: Message, error: Exception) -> None:
 def _positions(bundle: Bundle) -> dict[str, Any]:
     positions = bundle.manifest.provenance.get("positions", {}).get("lanes")
     if not isinstance(positions, dict):
-        raise DataError(f"{bundle.path}: its manifest does not say where it stopped learning; judge it with a file instead")
+        raise DataError(
+            f"{bundle.path}: its manifest does not say where it stopped learning, so nothing can be held out"
+        )
     return positions
 
 

@@ -65,7 +65,7 @@ class FunctionTeacher:
             return self._call(impressions)
         except TeacherError:
             raise
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - the function is somebody else's, and may raise anything
             log_.warning(
                 "the teacher function raised %s on a batch of %d; trying each alone", type(e).__name__, len(impressions)
             )
@@ -74,7 +74,7 @@ class FunctionTeacher:
     def _alone(self, impression: Impression) -> Scores | TeacherError:
         try:
             return self._call([impression])[0]
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001
             return TeacherError(f"impression {impression.id}: the teacher function raised {type(e).__name__}: {e}")
 
     def _call(self, impressions: Sequence[Impression]) -> list[Scores | TeacherError]:

@@ -1,0 +1,1 @@
+"""The distiller's process."""

@@ -1,0 +1,1 @@
+"""The joiner's process."""

@@ -1,0 +1,79 @@
+"""Settings: defaults, the environment, and one clear sentence for whatever does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from recdistill.config import Settings, load_settings, parse_settings, reference
+from recdistill.errors import ConfigError
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    assert load_settings(None, env={}) == Settings()
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[log]\nkind = "kafka"\nbrokers = "a:1"\n[join.labels]\nclick = 0.5\n')
+    env = {
+        "RECDISTILL_CONFIG": str(file),
+        "RECDISTILL__LOG__BROKERS": "b:2,c:3",
+        "RECDISTILL__JOIN__LABELS__BUY": "2.0",
+        "RECDISTILL__PROMOTE__AUTOMATIC": "false",
+        "UNRELATED": "x",
+    }
+    settings = load_settings(None, env)
+    assert (settings.log.kind, settings.log.brokers) == ("kafka", "b:2,c:3")
+    assert settings.join.labels == {"click": 0.5, "buy": 2.0}
+    assert settings.promote.automatic is False
+
+
+WRONG = [
+    ("[stduent]\ndim = 3", "did you mean 'student'"),
+    ("[student]\ndimm = 3", "did you mean 'dim'"),
+    ("[zzz]", "known keys:"),
+    ("[student]\ndim = 0", "student.dim: expected `int` >= 2"),
+    ('[student]\ndim = "16"', "student.dim: expected `int`, got `str`"),
+    ("[student]\ndim = 16.5", "student.dim: expected `int`"),
+    ('[log]\nkind = "redis"', "log.kind: invalid enum value 'redis'; one of embedded, kafka"),
+    ('[log]\nprefix = "a b"', "log.prefix: expected `str` matching regex"),
+    ('[join.labels]\nclick = "yes"', "join.labels[...]: expected `float`"),
+    ("[join]\nwindow_s = -1", "join.window_s: expected `float` >= 0"),
+    ("[rank]\nport = 70000", "rank.port: expected `int` <= 65535"),
+    ("student = 3", "student: expected `object`, got `int`"),
+    ("[student", "is not TOML"),
+    ("[gate]\nsize_ratio = 0.0", "gate.size_ratio: expected `float` > 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG)
+def test_what_does_not_fit_is_named(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match="(?s).*") as caught:
+        parse_settings(text, source="my.toml", env={})
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("my.toml: ")
+    assert "\n" not in str(caught.value).removeprefix("my.toml: is not TOML")
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "none.toml", env={})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_settings(tmp_path / "binary.toml", env={})
+
+
+def test_a_wrong_environment_variable_is_named() -> None:
+    with pytest.raises(ConfigError, match="RECDISTILL__LOG: is not a setting"):
+        load_settings(None, env={"RECDISTILL__LOG": "x"})
+    with pytest.raises(ConfigError, match="did you mean 'brokers'"):
+        load_settings(None, env={"RECDISTILL__LOG__BROKER": "x"})
+
+
+def test_the_reference_has_every_key_with_its_default() -> None:
+    text = reference()
+    for section in Settings.__struct_fields__:
+        assert f"## `[{section}]`" in text
+        for key in getattr(Settings(), section).__struct_fields__:
+            assert f"| `{key}` |" in text
+    assert '| `kind` | `embedded` or `kafka` | `"embedded"` |' in text
