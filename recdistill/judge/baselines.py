@@ -1,0 +1,246 @@
+"""Rankers that every student must be seen beside: popularity, ItemKNN and EASE, fitted to training examples in seconds.
+
+Each is a `Contender`: it answers a request from the request's own history, as a student does, and never lists an item
+of that history or of `exclude`. Items are kept in order of popularity and equal scores go by that order, so a request
+without a history gets the popular items from all of them. What a user is seen to like is the union of the histories
+and the positive labels of that user's training examples; a request without a user counts as a user of its own.
+
+It knows nothing of bundles or teachers. It needs scipy, which the `registry` extra (mlflow) brings.
+
+Example:
+    >>> from recdistill.records import Candidate, Event, Example, Impression, Ranking
+    >>> def seen(user, *items):
+    ...     impression = Impression(id=user, time_us=9, user=user, candidates=(Candidate(item="d"),),
+    ...                             history=tuple(Event(item=i, time_us=1) for i in items))
+    ...     return Example(ranking=Ranking(impression=impression, teacher_id="t", teacher_version="1", scale="logit",
+    ...                                    scores=(0.0,), scored=(False,)), labels=(0.0,))
+    >>> known = read_interactions([seen("u", "a", "b"), seen("v", "a", "b"), seen("w", "c"), seen("x", "a")])
+    >>> itemknn(known).top([Impression(id="q", time_us=9, history=(Event(item="b"),))], 2)
+    [['a', 'c']]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill.errors import DataError
+from recdistill.metrics import top_k
+from recdistill.records import Example, Impression
+
+# Numbers that one block of scores may hold: 32 MB of float64.
+_BLOCK = 4_000_000
+# Rows of the largest matrix that EASE inverts: 12,000² float64 are 1.2 GB, and the inverse needs that a few times.
+_MOST_INVERTED = 12_000
+
+
+class Contender(Protocol):
+    """Anything that ranks the catalogue for a request."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """At most k item ids for each request, best first; never items of its history or its `exclude`."""
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Who liked what: distinct (user, item) pairs with the newest time of each.
+
+    Items are numbered by falling popularity, equal counts by first appearance. The three arrays have one entry for
+    each pair.
+    """
+
+    ids: list[str]
+    pair_users: NDArray[np.int64]
+    pair_items: NDArray[np.int64]
+    pair_times: NDArray[np.int64]
+    users: int
+
+    def matrix(self) -> Any:
+        """The pairs as a scipy CSR matrix of ones, users × items."""
+        from scipy import sparse
+
+        shape = (self.users, len(self.ids))
+        return sparse.csr_matrix((np.ones(len(self.pair_users)), (self.pair_users, self.pair_items)), shape=shape)
+
+
+def read_interactions(examples: Iterable[Example]) -> Interactions:
+    """Collects the distinct (user, item) pairs of the examples, in one pass.
+
+    Raises:
+        DataError: The examples hold no interaction at all.
+    """
+    liked: dict[str, dict[str, int]] = {}
+    for example in examples:
+        impression = example.ranking.impression
+        # A prefix that no user id can have: ids are never empty.
+        mine = liked.setdefault(f"u{impression.user}" if impression.user else f"i{impression.id}", {})
+        for event in impression.history:
+            if event.time_us >= mine.get(event.item, -1):
+                mine[event.item] = event.time_us
+        for candidate, label in zip(impression.candidates, example.labels, strict=True):
+            if label > 0:
+                mine[candidate.item] = impression.time_us
+    counts: dict[str, int] = {}
+    for mine in liked.values():
+        for item in mine:
+            counts[item] = counts.get(item, 0) + 1
+    if not counts:
+        raise DataError("the training examples hold neither a history nor a positive label: baselines need either")
+    ids = sorted(counts, key=lambda item: -counts[item])  # stable: equal counts stay in order of appearance
+    number = {item: n for n, item in enumerate(ids)}
+    pairs = [(u, number[item], time) for u, mine in enumerate(liked.values()) for item, time in mine.items()]
+    table = np.array(pairs, np.int64).reshape(-1, 3)
+    return Interactions(ids, table[:, 0], table[:, 1], table[:, 2], len(liked))
+
+
+class Baseline:
+    """A contender whose scores are a function of the rows of a history matrix.
+
+    Args:
+        name: What the report calls it.
+        ids: The items it ranks, in the order that equal scores take.
+        score: Scipy CSR histories `[B, N]` to scores `[B, N]`.
+        live: Items outside are not listed; all when None.
+    """
+
+    def __init__(
+        self, name: str, ids: Sequence[str], score: Callable[[Any], NDArray[np.float64]], live: Collection[str] | None
+    ) -> None:
+        self.name = name
+        self._ids = np.array(ids, dtype=object)
+        self._number = {item: n for n, item in enumerate(ids)}
+        self._score = score
+        self._dead = np.array([live is not None and item not in live for item in ids], bool)
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """The k best items for each request; fewer when fewer are left."""
+        out: list[list[str]] = []
+        step = max(1, _BLOCK // len(self._ids))
+        for start in range(0, len(requests), step):
+            out += self._block(requests[start : start + step], k)
+        return out
+
+    def _block(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        from scipy import sparse
+
+        known, barred = [], []
+        for row, request in enumerate(requests):
+            seen = {self._number[e.item] for e in request.history if e.item in self._number}
+            known += [(row, n) for n in seen]
+            barred += [(row, self._number[item]) for item in request.exclude if item in self._number]
+        known_E2, barred_E2 = (np.array(pairs, np.int64).reshape(-1, 2) for pairs in (known, barred))
+        shape = (len(requests), len(self._ids))
+        histories = sparse.csr_matrix((np.ones(len(known_E2)), (known_E2[:, 0], known_E2[:, 1])), shape=shape)
+        scores_BN = np.array(self._score(histories), np.float64)
+        scores_BN[:, self._dead] = -np.inf
+        for pairs in (known_E2, barred_E2):
+            scores_BN[pairs[:, 0], pairs[:, 1]] = -np.inf
+        best_BK = top_k(scores_BN, k)
+        left_B = np.isfinite(np.take_along_axis(scores_BN, best_BK, 1)).sum(1)
+        return [ids[:left].tolist() for ids, left in zip(self._ids[best_BK], left_B, strict=True)]
+
+
+def popularity(known: Interactions, *, live: Collection[str] | None = None, newest: float = 1.0) -> Baseline:
+    """The items that most users liked.
+
+    Args:
+        known: The training interactions.
+        live: Items outside are not listed.
+        newest: Share of the interactions, by time, that count; below 1 it is the popularity of late.
+    """
+    order = np.argsort(known.pair_times, kind="stable")[-max(1, round(newest * len(known.pair_times))) :]
+    counts_N = np.bincount(known.pair_items[order], minlength=len(known.ids)).astype(np.float64)
+    name = "popularity" if newest >= 1 else "popularity_recent"
+    return Baseline(name, known.ids, lambda x: np.tile(counts_N, (x.shape[0], 1)), live)
+
+
+def itemknn(
+    known: Interactions, *, live: Collection[str] | None = None, shrinkage: float = 20.0, neighbours: int = 200
+) -> Baseline:
+    """Item-based neighbours: Σ_{j in history} sim(i, j), sim(i, j) = c_ij / (sqrt(n_i n_j) + shrinkage).
+
+    c_ij is the number of users of both items, n_i that of one. Cosine over users (Sarwar et al., "Item-based
+    collaborative filtering", 2001), shrunk so that few co-occurrences count for little; each item keeps its nearest
+    neighbours only.
+    """
+    from scipy import sparse
+
+    matrix = known.matrix()
+    count = len(known.ids)
+    norms_N = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
+    columns = matrix.T.tocsr()
+    kept = []
+    step = max(1, _BLOCK // count)
+    for start in range(0, count, step):
+        # Row j: how much one event of item j adds to every item. Dense only a block at a time.
+        together = (columns[start : start + step] @ matrix).toarray()
+        similar = together / (np.outer(norms_N[start : start + step], norms_N) + shrinkage)
+        rows = np.arange(len(similar))
+        similar[rows, start + rows] = 0.0
+        nearest = top_k(similar, neighbours)
+        values = np.take_along_axis(similar, nearest, 1)
+        indices = (np.repeat(rows, nearest.shape[1]), nearest.ravel())
+        kept.append(sparse.csr_matrix((values.ravel(), indices), shape=similar.shape))
+    weights = sparse.vstack(kept).tocsr()
+    weights.eliminate_zeros()
+    return Baseline("itemknn", known.ids, lambda x: (x @ weights).toarray(), live)
+
+
+def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float = 300.0) -> Baseline:
+    """EASE: the linear item-item model of least squares with a zero diagonal, in closed form.
+
+    With P = (XᵀX + λI)⁻¹ the weights are B_ij = −P_ij / P_jj off the diagonal and 0 on it; scores are history · B
+    (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019). With fewer users than items the same P comes
+    from the user side: P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ. When both sides are larger than 12,000 only the most popular
+    12,000 items take part; the others score 0.
+    """
+    matrix = known.matrix()
+    users, count = matrix.shape
+    if users < count and users <= _MOST_INVERTED:
+        inverse_UU = np.linalg.inv((matrix @ matrix.T).toarray() + l2 * np.eye(users))
+        # diag(Xᵀ M X): only the pairs (u, v) of one item's users add to its entry.
+        diagonal_N = (1.0 - np.asarray(matrix.multiply(inverse_UU @ matrix).sum(axis=0)).ravel()) / l2
+
+        def score(x: Any) -> NDArray[np.float64]:
+            smooth = (x @ matrix.T).toarray() @ inverse_UU
+            scores_BN: NDArray[np.float64] = -((x.toarray() - smooth @ matrix) / l2) / diagonal_N
+            return scores_BN
+
+        return Baseline("ease", known.ids, score, live)
+    taken = min(count, _MOST_INVERTED)
+    part = matrix[:, :taken]
+    inverse_NN = np.linalg.inv((part.T @ part).toarray() + l2 * np.eye(taken))
+    weights_NN = -inverse_NN / np.diag(inverse_NN)
+    np.fill_diagonal(weights_NN, 0.0)
+
+    def score_items(x: Any) -> NDArray[np.float64]:
+        return np.pad(x[:, :taken] @ weights_NN, ((0, 0), (0, count - taken)))
+
+    return Baseline("ease", known.ids, score_items, live)
+
+
+def baselines(examples: Iterable[Example], *, live: Collection[str] | None = None) -> list[Contender]:
+    """Popularity of all time and of late (the newest tenth), ItemKNN and EASE, fitted to the examples.
+
+    Args:
+        examples: The training part; its teacher scores are not looked at.
+        live: Items outside are not listed; all when None.
+
+    Raises:
+        DataError: The examples hold no interaction at all.
+    """
+    known = read_interactions(examples)
+    return [
+        popularity(known, live=live),
+        popularity(known, live=live, newest=0.1),
+        itemknn(known, live=live),
+        ease(known, live=live),
+    ]
