@@ -86,7 +86,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
         text = json.dumps(state, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{directory}: state of step {step} is not JSON ({e}); keep arrays in tensors") from e
-    body = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    body = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in tensors.items()})
     contents = {TENSORS: body, STATE: text}
     files = {name: _File(len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
     contents[MANIFEST] = msgspec.json.encode(_Manifest(FORMAT, step, files))  # the last, by insertion order
