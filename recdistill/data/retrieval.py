@@ -1,0 +1,176 @@
+"""Imitates the first stage of a product: which items a request is given to rank, from past events alone.
+
+Data sets of interactions say what was chosen, not what was offered. To turn them into lists, a `Retriever` walks the log in time order
+and offers, at each moment, what a product could have offered then: items popular of late, items that were chosen close to the user's
+last ones, and some at random; never one that the user has had. It knows items and users as row numbers only.
+
+Example:
+    >>> retriever = Retriever(items=6, mix=Mix(length=4, popular=1, covisited=1), seed=0)
+    >>> for item, had in [(1, []), (2, [1]), (2, []), (3, [2])]:
+    ...     retriever.observe(item, np.array(had, dtype=np.int64))
+    >>> offered = retriever.candidates(np.array([1]), target=5)
+    >>> len(offered), 5 in offered, 2 in offered, 1 in offered
+    (4, True, True, False)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from recdistill.errors import ConfigError
+
+Rows = NDArray[np.int64]
+
+
+class Mix(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a list of candidates is made up; what a source cannot give is filled at random.
+
+    Attributes:
+        length: Candidates in a list, the target among them; fewer only when the catalogue has no more.
+        popular: How many of them are the most chosen of the last `window` events.
+        covisited: How many were chosen near the user's last `last` items.
+        window: Events that recent popularity counts.
+        refresh: Events between two sortings by popularity.
+        last: Items of the user that co-visitation starts from.
+        reach: How many items back in a user's log count as near.
+        memory: Near choices kept for each item, the newest ones.
+    """
+
+    length: Annotated[int, Meta(ge=1)] = 128
+    popular: Annotated[int, Meta(ge=0)] = 32
+    covisited: Annotated[int, Meta(ge=0)] = 32
+    window: Annotated[int, Meta(ge=1)] = 8000
+    refresh: Annotated[int, Meta(ge=1)] = 200
+    last: Annotated[int, Meta(ge=1)] = 5
+    reach: Annotated[int, Meta(ge=1)] = 10
+    memory: Annotated[int, Meta(ge=1)] = 128
+
+
+class Retriever:
+    """Offers candidates for a request from the events observed so far. Equal seed and calls: equal lists.
+
+    Args:
+        items: Rows of the catalogue, all of them on offer.
+        mix: What a list is made of.
+        seed: Of the random part and of the order.
+
+    Raises:
+        ConfigError: The sources are to give more than the list holds.
+    """
+
+    def __init__(self, items: int, mix: Mix | None = None, *, seed: int = 0) -> None:
+        mix = Mix() if mix is None else mix
+        try:
+            msgspec.convert(msgspec.to_builtins(mix), Mix)  # a Struct made in code has not been checked yet
+        except msgspec.ValidationError as e:
+            raise ConfigError(f"mix of candidates: {e}") from e
+        if mix.popular + mix.covisited > mix.length:
+            raise ConfigError(
+                f"mix of candidates: popular {mix.popular} + covisited {mix.covisited} is more than length {mix.length}; lower one of them"
+            )
+        self._mix = mix
+        self._random = np.random.default_rng(seed)
+        self._window: deque[int] = deque()
+        self._recent_N = np.zeros(items, np.int64)
+        self._total_N = np.zeros(items, np.int64)
+        self._near_NM = np.full((items, mix.memory), -1, np.int32)  # a ring for each item
+        self._next_N = np.zeros(items, np.int64)
+        self._by_popularity: Rows = np.zeros(0, np.int64)
+        self._until_refresh = 0
+        self._free_N = np.ones(items, np.bool_)
+        self._scratch_N = np.zeros(items, np.int64)
+        self._steps = np.arange(mix.reach)
+
+    def candidates(self, had: Rows, target: int | None = None) -> Rows:
+        """A list for a user.
+
+        Args:
+            had: All items of the user's past, oldest first; none of them is offered.
+            target: An item that has to be in the list (the one chosen in the end); its place is random.
+
+        Returns:
+            Distinct rows, in random order.
+        """
+        mix, free_N = self._mix, self._free_N
+        free_N[had] = False
+        taken: list[Rows] = []
+        if target is not None:
+            taken.append(np.array([target], np.int64))
+            free_N[target] = False
+        left = mix.length - len(taken)
+        for n, source in ((mix.popular, self._popular), (mix.covisited, self._covisited)):
+            found = source(min(n, left), had)
+            free_N[found] = False
+            taken.append(found)
+            left -= len(found)
+        taken.append(self._uniform(left))
+        chosen = np.concatenate(taken)
+        free_N[chosen] = True
+        free_N[had] = True
+        self._random.shuffle(chosen)
+        return chosen
+
+    def observe(self, item: int, had: Rows) -> None:
+        """Takes in that a user chose an item.
+
+        Args:
+            item: Its row.
+            had: The user's items before, oldest first.
+        """
+        self._window.append(item)
+        self._recent_N[item] += 1
+        self._total_N[item] += 1
+        if len(self._window) > self._mix.window:
+            self._recent_N[self._window.popleft()] -= 1
+        self._until_refresh -= 1
+        near = had[-min(self._mix.reach, self._mix.memory) :]
+        if not len(near):
+            return
+        place = self._next_N[near]  # an item that stands twice in `near` is written once, at one place
+        self._near_NM[near, place] = item
+        self._next_N[near] = (place + 1) % self._mix.memory
+        places = (int(self._next_N[item]) + self._steps[: len(near)]) % self._mix.memory
+        self._near_NM[item, places] = near
+        self._next_N[item] = (places[-1] + 1) % self._mix.memory
+
+    def _popular(self, n: int, had: Rows) -> Rows:
+        if self._until_refresh <= 0:
+            order = np.argsort(-self._recent_N, kind="stable")
+            self._by_popularity = order[: int(np.count_nonzero(self._recent_N))]
+            self._until_refresh = self._mix.refresh
+        # No more than `had`, plus the target, can be struck out of the front of the order.
+        front = self._by_popularity[: n + len(had) + 1]
+        return front[self._free_N[front]][:n]
+
+    def _covisited(self, n: int, had: Rows) -> Rows:
+        near = self._near_NM[had[-self._mix.last :]].ravel()
+        counts_N = np.bincount(near + 1, minlength=len(self._free_N) + 1)[
+            1:
+        ]  # -1, an empty place in a ring, is dropped
+        rows = np.flatnonzero(counts_N * self._free_N)
+        # Cosine-like: a choice that everybody makes says less about what goes together.
+        weight = counts_N[rows] / np.sqrt(self._total_N[rows])
+        return rows if len(rows) <= n else rows[np.argpartition(-weight, n)[:n]]
+
+    def _uniform(self, n: int) -> Rows:
+        """Free rows, each set of them equally likely, in no order that matters."""
+        free_N, items = self._free_N, len(self._free_N)
+        if n == 0:
+            return np.zeros(0, np.int64)
+        for _ in range(2):
+            drawn = self._random.integers(items, size=3 * n + 8)
+            drawn = drawn[free_N[drawn]]
+            # Of equal draws the last one stays, so those that stay are as good as drawn without replacement.
+            place = np.arange(len(drawn))
+            self._scratch_N[drawn] = place
+            drawn = drawn[self._scratch_N[drawn] == place]
+            if len(drawn) >= n:
+                return drawn[-n:]
+        pool = np.flatnonzero(free_N)  # few are free
+        return pool if len(pool) <= n else self._random.choice(pool, n, replace=False, shuffle=False)
