@@ -1,0 +1,83 @@
+"""Records -> topics: what an import, a simulation or a product's producer does.
+
+Records are written in transactions of a few thousand, each record to the topic of its kind. Impressions and feedback go to
+the partition of their key, as every Kafka client would choose it, so the two meet in the joiner.
+
+It knows nothing of where the records came from.
+
+Example:
+    >>> import tempfile
+    >>> from recdistill.config import LogSettings
+    >>> from recdistill.records import Item
+    >>> from recdistill.stream import open_log, standard_topics
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = open_log(LogSettings(path=f"{folder}/log.sqlite"))
+    ...     _ = log.create_topics(standard_topics())
+    ...     counts = feed(log, [Item("a"), Item("b")])
+    ...     log.close()
+    >>> dict(counts)
+    {'items': 2}
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+
+from recdistill.errors import StreamError
+from recdistill.loops import Progress
+from recdistill.records import TOPICS, Record, encode, key_of
+from recdistill.stream import Log
+
+TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
+
+
+def feed(
+    log: Log,
+    records: Iterable[Record],
+    *,
+    stop: threading.Event | None = None,
+    total: int | None = None,
+    progress: Progress | None = None,
+    batch: int = 2000,
+) -> Counter[str]:
+    """Writes records to their topics, in their order.
+
+    Args:
+        log: Where to; the topics must exist.
+        records: Any mix of items, impressions, feedback and rankings.
+        stop: Set it and the function returns after the batch in work; what was written stays.
+        total: How many there will be, for the progress.
+        progress: Told how many are written.
+        batch: Records in one transaction.
+
+    Returns:
+        Records written, by topic.
+
+    Raises:
+        StreamError: A topic is missing, or a record is too large.
+    """
+    topics = log.topics()
+    counts: Counter[str] = Counter()
+    stage = log.stage("feed")
+    remaining = iter(records)
+    try:
+        while (some := list(islice(remaining, batch))) and not (stop and stop.is_set()):
+            written: Counter[str] = Counter()
+            with stage.transaction() as transaction:
+                for record in some:
+                    topic = TOPIC_OF[type(record)]
+                    if topic not in topics:
+                        raise StreamError(
+                            f"there is no topic {topic!r}; make the topics with `recdistill topics create`"
+                        )
+                    transaction.send(topic, encode(record), key=key_of(record))
+                    written[topic] += 1
+            counts += written
+            if progress:
+                progress(counts.total(), total)
+    finally:
+        stage.close()
+    return counts

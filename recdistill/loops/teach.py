@@ -1,0 +1,103 @@
+"""Impressions + feedback -> a trained built-in teacher, for whoever has no ranker of their own yet.
+
+The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that mean the
+same as the student's. It reads the log from its beginning to its present end and commits nothing.
+
+It knows nothing of the teacher's architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from pathlib import Path
+from typing import Any
+
+from recdistill.config import JoinSettings, TeacherTraining
+from recdistill.errors import DataError, DecodeError
+from recdistill.features import FeatureSpec
+from recdistill.loops import Progress, ends_of, reached
+from recdistill.loops.join import Window
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, Record, decode
+from recdistill.stream import Log, TopicPartition
+
+UNSCORED = "nobody"
+"""Teacher id of an impression that no teacher has scored."""
+
+
+def labelled(log: Log, settings: JoinSettings) -> Iterator[Example]:
+    """The impressions of a log with their labels, in the order of time; no candidate has a score.
+
+    Args:
+        log: Where `impressions` and `feedback` are read, to their present ends.
+        settings: Window and label weights.
+    """
+    topics = log.topics()
+    window = Window(round(settings.window_s * 1e6), settings.labels)
+    tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
+    for _, _, tp, offset, record in merge(*(_timed(log, tp) for tp in tps), key=lambda entry: entry[:4]):
+        if isinstance(record, Impression):
+            none = (0.0,) * len(record.candidates)
+            ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
+            window.add_ranking(ranking, tp, offset)
+        elif isinstance(record, Feedback):
+            window.add_feedback(record, tp, offset)
+        yield from window.closed()
+    yield from window.closed(flush=True)
+
+
+def run(
+    log: Log,
+    spec: FeatureSpec,
+    join: JoinSettings,
+    training: TeacherTraining,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains the built-in teacher on what the log holds and saves it.
+
+    Args:
+        log: Where `items`, `impressions` and `feedback` are read.
+        spec: What a model sees.
+        join: Window and label weights.
+        training: Size and schedule of the teacher.
+        out: Folder to write; it must not exist yet.
+        progress: Told how far the training is.
+
+    Returns:
+        Figures of the training, as the teacher gives them.
+
+    Raises:
+        DataError: The log holds no impression with a label.
+    """
+    from recdistill.teachers.builtin import train_teacher
+
+    examples = [example for example in labelled(log, join) if any(example.labels)]
+    if not examples:
+        raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
+    items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
+    figures: dict[str, Any] = train_teacher(examples, items, spec, training, out, progress=progress)
+    return figures
+
+
+def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, Record]]:
+    """A partition's records with what they are merged by: time, impressions first, partition, offset."""
+    kind: type[Record] = {"items": Item, "impressions": Impression, "feedback": Feedback}[tp.topic]
+    source = log.source([tp])
+    ends = ends_of(source, [tp])
+    latest = 0
+    try:
+        while not reached(source.position(), ends):
+            for message in source.read(1000, 0.2):
+                if message.offset >= ends[tp]:
+                    break
+                try:
+                    record = decode(kind, message.value)
+                except DecodeError:  # the scorer and the joiner write its dead letter
+                    continue
+                # Out-of-order records keep their place in the log: a merge needs rising keys.
+                latest = max(latest, record.time_us)
+                yield latest, int(kind is Feedback), tp, message.offset, record
+    finally:
+        source.close()
