@@ -135,12 +135,14 @@ def decode(kind: type[R], value: bytes | None) -> R:
             raise Invalid("there is no value (a tombstone)")
         if len(value) > MAX_BYTES:
             raise Invalid(f"{len(value)} bytes, more than {MAX_BYTES}")
-        if value[:1] == b"{":
-            record = msgspec.json.decode(value, type=kind)
-        else:
+        if value[:1] != b"{":
             record = codec.read(kind, value)
-        CHECKS[kind](record)
-        return record
+            CHECKS[kind](record)
+            return record
+        edge = msgspec.json.decode(value, type=kind)
+        CHECKS[kind](edge)
+        # Through the wire form, so that a number is rounded the same however the record came in.
+        return codec.read(kind, codec.write(edge))
     except ProtobufError:
         raise DecodeError(f"not a {kind.__name__.lower()}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:

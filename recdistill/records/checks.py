@@ -30,7 +30,7 @@ MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
-class Invalid(Exception):
+class Invalid(Exception):  # noqa: N818, internal: callers see DataError or DecodeError
     """A rule that a record breaks; its text names the field."""
 
 
@@ -103,8 +103,9 @@ def _check_values(values: Mapping[str, Value], name: str) -> None:
     if not values:
         return
     _check_count(len(values), MAX_FIELDS, name)
-    _check_ids(list(values), lambda index: f"a field name of {name}")
-    for key, value in values.items():
+    _check_ids(list(values), lambda _: f"a field name of {name}")
+    untyped: Mapping[str, Any] = values  # what comes from outside need not be what its type says
+    for key, value in untyped.items():
         if isinstance(value, str):
             _check_text(value, f"{name}.{key}", MAX_TEXT)
         elif isinstance(value, list):
@@ -142,7 +143,7 @@ def _check_history(history: Sequence[Event], time_us: int, name: str) -> None:
     _check_ids([event.item for event in history], lambda index: f"{name}[{index}].item")
     actions = {event.action for event in history}
     actions.discard("")
-    _check_ids(list(actions), lambda index: f"an action of {name}")
+    _check_ids(list(actions), lambda _: f"an action of {name}")
     times = [event.time_us for event in history]
     known = times if all(times) else [time for time in times if time]
     if not known:

@@ -1,0 +1,45 @@
+"""Feature specification, vocabulary and catalogue: records -> masked numpy batches, the same code in both islands.
+
+It does not know weights, torch or where records come from.
+
+Example:
+    >>> from recdistill.records import Item
+    >>> spec = FeatureSpec(item={"genres": Field("category", capacity=8, hashed=0, max_values=2)})
+    >>> catalogue = Catalogue(spec, Vocabulary(spec))
+    >>> slot = catalogue.apply(Item("a", attributes={"genres": ["war", "drama"]}), admit=True)
+    >>> catalogue.encoded().fields["genres"].tolist()
+    [[1, 2]]
+"""
+
+from recdistill.features.catalogue import Catalogue, EncodedItems
+from recdistill.features.encode import (
+    AGE_BUCKETS,
+    Asker,
+    Lists,
+    Requests,
+    age_buckets,
+    encode_examples,
+    encode_requests,
+)
+from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.features.values import encode_column
+from recdistill.features.vocabulary import Vocabulary
+
+__all__ = [
+    "AGE_BUCKETS",
+    "Asker",
+    "Catalogue",
+    "EncodedItems",
+    "FeatureError",
+    "FeatureSpec",
+    "Field",
+    "HistorySpec",
+    "IdSpec",
+    "Lists",
+    "Requests",
+    "Vocabulary",
+    "age_buckets",
+    "encode_column",
+    "encode_examples",
+    "encode_requests",
+]

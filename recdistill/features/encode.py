@@ -1,0 +1,229 @@
+"""Requests and examples -> masked numpy batches: the same code in both islands.
+
+Unknown context names are ignored; a value of the wrong kind is an error that names its field, or, where the caller
+collects errors, counts as absent.
+
+It does not know weights or torch.
+
+Example:
+    >>> from recdistill.features.spec import FeatureSpec
+    >>> from recdistill.records import Event, Impression, Item
+    >>> spec = FeatureSpec()
+    >>> vocabulary = Vocabulary(spec)
+    >>> catalogue = Catalogue(spec, vocabulary)
+    >>> slots = [catalogue.apply(Item(name), admit=True) for name in "ab"]
+    >>> impression = Impression("r", 9_000_001, history=(Event("a", 1), Event("gone", 2), Event("b", 3)))
+    >>> requests = encode_requests(spec, vocabulary, catalogue, [impression])
+    >>> requests.history_slots_BH[0, :3].tolist(), requests.history_ages_BH[0, :3].tolist(), requests.unknown_B.tolist()
+    ([1, 0, -1], [4, 4, 0], [1])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.features.catalogue import Catalogue
+from recdistill.features.spec import FeatureError, FeatureSpec
+from recdistill.features.values import encode_column
+from recdistill.features.vocabulary import Vocabulary
+from recdistill.records import Event, Example, Value
+
+AGE_BUCKETS: Final = 32
+# Bucket b holds ages from the b-th of these on: (2^(b-1) - 1) seconds, in whole microseconds.
+_AGE_FROM_US: Final = np.array(
+    [((1 << exponent) - 1) * 1_000_000 for exponent in range(AGE_BUCKETS - 1)], dtype=np.int64
+)
+
+
+class Asker(Protocol):
+    """What is asked of a request: an `Impression`, a `serve.Request`, or anything of that shape."""
+
+    @property
+    def history(self) -> Sequence[Event]:
+        """Oldest first."""
+
+    @property
+    def context(self) -> Mapping[str, Value]:
+        """By name of the field."""
+
+    @property
+    def time_us(self) -> int:
+        """Microseconds since the epoch; 0: unknown."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """B requests with up to H events each.
+
+    Args:
+        history_slots_BH: Catalogue slots, **newest first**, -1 where there is none. Events of items that the catalogue
+            never saw, and events that are not strictly before the request (both times known), are left out.
+        history_actions_BH: Row of the action, 0 for an unknown one.
+        history_ages_BH: Bucket of the age, see `age_buckets`.
+        context: One array [B, width] a field by its plain name (see `values`).
+        unknown_B: Events left out because the catalogue never saw their item.
+    """
+
+    history_slots_BH: npt.NDArray[np.int32]
+    history_actions_BH: npt.NDArray[np.int32]
+    history_ages_BH: npt.NDArray[np.int32]
+    context: dict[str, npt.NDArray[Any]]
+    unknown_B: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """B examples with up to L candidates each; L is the longest list of the batch, at least 1.
+
+    Args:
+        requests: Their requests.
+        candidate_slots_BL: Catalogue slots, -1 beyond the end of the list and for items that the catalogue never saw.
+        where_BL: Where there is a candidate that the catalogue knows.
+        teacher_scores_BL: 0 where missing.
+        scored_BL: Where the teacher's score is real and `where_BL` holds.
+        labels_BL: 0 where there is none.
+        label_known_B: Whether the label window has closed; otherwise labels say nothing.
+    """
+
+    requests: Requests
+    candidate_slots_BL: npt.NDArray[np.int32]
+    where_BL: npt.NDArray[np.bool_]
+    teacher_scores_BL: npt.NDArray[np.float32]
+    scored_BL: npt.NDArray[np.bool_]
+    labels_BL: npt.NDArray[np.float32]
+    label_known_B: npt.NDArray[np.bool_]
+
+
+def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Buckets of ages in microseconds, int32 of the same shape.
+
+    0 for an age that is not above 0 (unknown); else `1 + min(30, floor(log2(1 + age in seconds)))`, exact at borders.
+    """
+    buckets = np.searchsorted(_AGE_FROM_US, ages_us, side="right")
+    return np.where(ages_us > 0, buckets, 0).astype(np.int32)
+
+
+def encode_requests(
+    spec: FeatureSpec,
+    vocabulary: Vocabulary,
+    catalogue: Catalogue,
+    requests: Sequence[Asker],
+    *,
+    admit: bool = False,
+    errors: list[FeatureError] | None = None,
+) -> Requests:
+    """Encodes requests.
+
+    Args:
+        spec: What counts.
+        vocabulary: Rows of context categories.
+        catalogue: Slots of history items.
+        requests: B of them.
+        admit: Whether new context categories get rows of their own: the trainer only, in lane order.
+        errors: Where given, each context value of the wrong kind is added here and counts as absent.
+
+    Raises:
+        FeatureError: For the first context value of the wrong kind, when `errors` is None; `row` says which request.
+    """
+    length = spec.history.length
+    action_rows = {action: row for row, action in enumerate(spec.history.actions, 1)}
+    find = catalogue.slot_of.get
+    action_of = action_rows.get
+    batch = len(requests)
+    counts: list[int] = []
+    slots: list[int] = []
+    actions: list[int] = []
+    ages: list[int] = []
+    unknown_B = np.zeros(batch, dtype=np.int32)
+    for row, request in enumerate(requests):
+        now = request.time_us
+        history = request.history
+        events: Sequence[Event] = history[: -length - 1 : -1]
+        found = [find(event.item, -1) for event in events]
+        times = [event.time_us for event in events]
+        if events and (min(found) < 0 or (now and max(times) >= now)):
+            events, found, unknown_B[row] = _known_events(history, now, length, find)
+            times = [event.time_us for event in events]
+        counts.append(len(events))
+        slots += found
+        actions += [action_of(event.action, 0) for event in events] if action_rows else [0] * len(events)
+        ages += [now - time if time else 0 for time in times] if now else [0] * len(times)
+    filled_BH = np.arange(length) < np.array(counts, dtype=np.int64).reshape(batch, 1)
+    history_slots_BH = np.full((batch, length), -1, dtype=np.int32)
+    history_actions_BH = np.zeros((batch, length), dtype=np.int32)
+    history_ages_BH = np.zeros((batch, length), dtype=np.int32)
+    # A boolean mask is filled row by row, which is the order of the flat lists.
+    history_slots_BH[filled_BH] = slots
+    history_actions_BH[filled_BH] = actions
+    history_ages_BH[filled_BH] = age_buckets(np.array(ages, dtype=np.int64))
+    context = {
+        name: encode_column(
+            f"context.{name}",
+            field,
+            [request.context.get(name) for request in requests],
+            vocabulary,
+            admit=admit,
+            errors=errors,
+        )
+        for name, field in spec.context.items()
+    }
+    return Requests(history_slots_BH, history_actions_BH, history_ages_BH, context, unknown_B)
+
+
+def _known_events(history: Sequence[Event], now: int, length: int, find: Any) -> tuple[list[Event], list[int], int]:
+    """The newest `length` events that count, newest first, their slots, and how many unknown items were passed over."""
+    events: list[Event] = []
+    slots: list[int] = []
+    unknown = 0
+    for event in reversed(history):
+        if now and event.time_us >= now:
+            continue
+        slot = find(event.item, -1)
+        if slot < 0:
+            unknown += 1
+            continue
+        events.append(event)
+        slots.append(slot)
+        if len(events) == length:
+            break
+    return events, slots, unknown
+
+
+def encode_examples(
+    spec: FeatureSpec,
+    vocabulary: Vocabulary,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    *,
+    admit: bool = False,
+    errors: list[FeatureError] | None = None,
+) -> Lists:
+    """Encodes examples; arguments and errors as in `encode_requests`."""
+    impressions = [example.ranking.impression for example in examples]
+    requests = encode_requests(spec, vocabulary, catalogue, impressions, admit=admit, errors=errors)
+    batch = len(examples)
+    widest = max((len(impression.candidates) for impression in impressions), default=0)
+    shape = (batch, max(1, widest))
+    candidate_slots_BL = np.full(shape, -1, dtype=np.int32)
+    teacher_scores_BL = np.zeros(shape, dtype=np.float32)
+    scored_BL = np.zeros(shape, dtype=bool)
+    labels_BL = np.zeros(shape, dtype=np.float32)
+    find = catalogue.slot_of.get
+    for row, example in enumerate(examples):
+        ranking = example.ranking
+        count = len(ranking.scores)
+        candidate_slots_BL[row, :count] = [find(candidate.item, -1) for candidate in ranking.impression.candidates]
+        teacher_scores_BL[row, :count] = ranking.scores
+        scored_BL[row, :count] = True if all(ranking.scored) else ranking.scored
+        labels_BL[row, :count] = example.labels
+    where_BL = candidate_slots_BL >= 0
+    scored_BL &= where_BL
+    teacher_scores_BL[~scored_BL] = 0
+    labels_BL[~where_BL] = 0
+    label_known_B = np.array([example.label_state == "closed" for example in examples], dtype=bool)
+    return Lists(requests, candidate_slots_BL, where_BL, teacher_scores_BL, scored_BL, labels_BL, label_known_B)
