@@ -1,0 +1,150 @@
+"""An MLflow client with bounded waits, whose every failure is one sentence.
+
+It knows nothing of models, bundles or aliases.
+
+Example:
+    >>> metric_key("ndcg@10")
+    'ndcg_at_10'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from recdistill.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+T = TypeVar("T")
+_RETRIES = 2
+
+
+class Connection:
+    """A client of one registry.
+
+    Args:
+        uri: `sqlite:///FILE`, or the http(s) address of an MLflow server.
+        timeout_s: Longest wait for one answer of a server; a call is tried three times at most. MLflow keeps this
+            setting for the whole process, so the connection that was opened last decides.
+
+    Raises:
+        RegistryError: The URI cannot be one, or mlflow is not installed.
+    """
+
+    def __init__(self, uri: str, timeout_s: float) -> None:
+        self.uri, self.artifacts = checked_uri(uri)
+        self.shown = without_password(self.uri)
+        # MLflow would wait two minutes, seven times, and call home.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # Standard output belongs to the command line's own results.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(1, round(timeout_s)))
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(_RETRIES)
+        os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"] = "1"
+        try:
+            from mlflow.tracking import MlflowClient
+        except ImportError as e:
+            raise RegistryError("mlflow is not installed; type: pip install 'recdistill[registry]'") from e
+        # Lines about tables on every first use of a file say nothing to a person who asked for a version.
+        for name in ("mlflow.store.db.utils", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with self.talk("open it"):
+            self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @contextlib.contextmanager
+    def talk(self, doing: str) -> Iterator[None]:
+        """Turns whatever MLflow and its transports raise into one sentence.
+
+        Raises:
+            RegistryError: Something failed inside.
+        """
+        import requests
+        import sqlalchemy.exc
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as e:
+            raise RegistryError(f"{self.shown}: cannot {doing}: {sentence(e)}") from e
+
+    def make_model(self, name: str, tags: dict[str, str], description: str) -> bool:
+        """Makes a registered model; False when the name is taken. The one atomic step that MLflow offers."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(name, tags=tags, description=description)
+        except MlflowException as e:
+            if e.error_code == "RESOURCE_ALREADY_EXISTS":
+                return False
+            raise
+        return True
+
+
+def if_there(call: Callable[..., T], *args: str) -> T | None:
+    """The call's result, None when what it asks for does not exist."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call(*args)
+    except MlflowException as e:
+        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def checked_uri(uri: str) -> tuple[str, str | None]:
+    """The URI with an absolute path, and where artefacts go (None: the server's business).
+
+    Raises:
+        RegistryError: It is neither a SQLite file nor the address of a server.
+    """
+    if uri.startswith("sqlite:///") and uri != "sqlite:///" and ":memory:" not in uri and "?" not in uri:
+        path = Path(uri.removeprefix("sqlite:///")).absolute()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise RegistryError(f"{uri}: its folder cannot be made ({e.strerror})") from e
+        if path.is_dir():
+            raise RegistryError(f"{uri}: is a folder; name the file to keep the registry in")
+        # Left to itself MLflow puts artefacts of a SQLite file into ./mlruns of whoever runs.
+        return f"sqlite:///{path}", (path.parent / "artifacts").as_uri()
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(uri)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return uri.rstrip("/"), None
+    shown = without_password(uri)
+    raise RegistryError(f"{shown}: not a registry URI; write sqlite:///FILE or an http(s):// address")
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may stand in a message."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(uri)
+        if "@" in parts.netloc:
+            return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return uri
+
+
+def sentence(error: BaseException) -> str:
+    """The first line of a foreign error, or what it means where that is known."""
+    text = str(error)
+    if re.search(r"Connection(Error)? ?refused|NewConnectionError|NameResolutionError|Failed to establish", text):
+        return "the server does not answer; is it running, and is the address right?"
+    if re.search(r"[Tt]imed? ?out|RemoteDisconnected|Connection aborted", text):
+        return "the server did not answer in time"
+    line = (text.strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 300 else line[:300] + "…"
+
+
+def metric_key(name: str) -> str:
+    """A name that MLflow accepts for a parameter or a metric."""
+    return re.sub(r"[^\w/. :-]", "_", name.replace("@", "_at_"))[:250]

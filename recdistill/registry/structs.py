@@ -1,0 +1,59 @@
+"""What the registry hands out and takes in: evidence, versions, references and ledger entries.
+
+It knows nothing of MLflow.
+
+Example:
+    >>> BundleRef(number="3", content_hash="0" * 64, uri="runs:/r/bundle").number
+    '3'
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What a judge found about one content hash; `judged` is the number of held-out lists."""
+
+    content_hash: str
+    passed: bool
+    reasons: list[str]
+    metrics: dict[str, float]
+    made_at: str
+    judged: int
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """One registered version. `passed` is None when it was never judged; `reason` is the last decision about it."""
+
+    number: str
+    content_hash: str
+    aliases: list[str]
+    reason: str
+    created_at: str
+    run_id: str
+    passed: bool | None = None
+
+
+class BundleRef(Struct, frozen=True, kw_only=True):
+    """Where the bundle of a version lies."""
+
+    number: str
+    content_hash: str
+    uri: str
+
+
+class LedgerEntry(Struct, frozen=True, kw_only=True):
+    """One change of champion: from `before` (None: there was none) to `after`, both version numbers."""
+
+    step: int
+    kind: Literal["promote", "rollback"]
+    before: str | None
+    after: str
+    content_hash: str
+    who: str
+    why: str
+    at: str
+    token: str = ""

@@ -1,0 +1,361 @@
+"""The registry on a SQLite file and on a real MLflow server, and several promoters at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from recdistill.errors import BundleError, Refused, RegistryError
+from recdistill.registry import BundleRef, Evidence, Registry, core
+
+pytest.importorskip("mlflow", reason="mlflow is not installed (extra: registry)")
+pytestmark = pytest.mark.mlflow
+
+
+def open_folder(path):
+    """Stands for `open_bundle`: the bundle format has tests of its own, here a folder is its bytes."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
+    if not files or b"broken" in files[0].read_bytes():
+        raise BundleError(f"{path}: does not verify")
+    return SimpleNamespace(content_hash=digest.hexdigest())
+
+
+@pytest.fixture(name="folders", autouse=True)
+def _folders(monkeypatch):
+    monkeypatch.setattr(core, "open_bundle", open_folder)
+
+
+@pytest.fixture(name="uri", params=["sqlite", "server"], scope="module")
+def _uri(request, tmp_path_factory):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+    return request.getfixturevalue("mlflow_server")
+
+
+@pytest.fixture(name="registry")
+def _registry(uri, request):
+    return Registry(uri, f"r.{re.sub('[^a-z0-9]', '-', request.node.name.lower())}")
+
+
+def make_bundle(folder, text):
+    (folder / "towers").mkdir(parents=True)
+    (folder / "manifest.json").write_text(text)
+    (folder / "towers" / "user.onnx").write_bytes(b"\x00\xff" + text.encode())
+    return folder
+
+
+def judged(bundle, *, passed=True, reasons=("retention .97 is at least .95",)):
+    return Evidence(
+        content_hash=open_folder(bundle).content_hash,
+        passed=passed,
+        reasons=list(reasons),
+        metrics={"ndcg@10": 0.25},
+        made_at="2026-01-02T03:04:05+00:00",
+        judged=500,
+    )
+
+
+@pytest.fixture(name="two")
+def _two(registry, tmp_path):
+    """Two published versions that passed, and their numbers."""
+    bundles = [make_bundle(tmp_path / name, name) for name in ("one", "two")]
+    return [registry.publish(b, judged(b)).number for b in bundles]
+
+
+def test_publish_promote_resolve_fetch(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", "first")
+    report, device = tmp_path / "some report.html", tmp_path / "device.onnx"
+    report.write_text("<h1>fine</h1>")
+    device.write_bytes(b"onnx")
+    assert registry.find("champion") is None
+    version = registry.publish(
+        bundle,
+        judged(bundle),
+        report=report,
+        extra_files=[device],
+        parameters={"student.dim": 16, "loss": {"soft": 0.7}},
+        metrics={"recall@10": 0.5},
+    )
+    assert (version.number, version.aliases, version.passed) == ("1", ["candidate"], True)
+    assert version.reason == "passed the gate: retention .97 is at least .95"
+
+    entry = registry.promote("1", expect=None, who="ada", why="better on new users")
+    assert (entry.step, entry.before, entry.after, entry.who) == (1, None, "1", "ada")
+    (only,) = registry.versions()
+    assert only.aliases == ["champion"]
+    assert "promoted by ada" in only.reason
+    assert "better on new users" in only.reason
+
+    ref = registry.resolve("champion")
+    assert (ref, ref) == (registry.resolve("@champion"), registry.resolve("1"))
+    place = registry.fetch(ref, tmp_path / "cache")
+    assert place == tmp_path / "cache" / ref.content_hash
+    assert (place / "towers" / "user.onnx").read_bytes() == b"\x00\xfffirst"
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [ref.content_hash]
+
+    run = registry._client.get_run(only.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"student.dim": "16", "loss": "{'soft': 0.7}"}
+    assert run.data.metrics == {"recall_at_10": 0.5, "ndcg_at_10": 0.25}
+    assert {f.path for f in registry._client.list_artifacts(only.run_id)} == {
+        "bundle",
+        "files",
+        "report.html",
+        "evidence.json",
+    }
+
+
+def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "weak", "weak")
+    failed = judged(bundle, passed=False, reasons=["retention .80 is below .95", "parity 1e-2 is above 1e-4"])
+    number = registry.publish(bundle, failed).number
+    with pytest.raises(Refused) as refusal:
+        registry.promote(number, expect=None, who="ada", why="hope")
+    assert refusal.value.reasons == ["retention .80 is below .95", "parity 1e-2 is above 1e-4"]
+    assert registry.find("champion") is None
+    assert registry.ledger() == []
+    assert registry.versions()[0].passed is False
+
+
+def test_evidence_is_bound_to_the_content(registry, tmp_path):
+    bundle, other = make_bundle(tmp_path / "a", "a"), make_bundle(tmp_path / "b", "b")
+    with pytest.raises(RegistryError, match=r"the evidence is about .* judge it"):
+        registry.publish(bundle, judged(other))
+    number = registry.publish(bundle, None).number
+    with pytest.raises(Refused, match="has no evidence"):
+        registry.promote(number, expect=None, who="ada", why="-")
+    with pytest.raises(Refused, match="the evidence is about"):
+        registry.promote(number, expect=None, who="ada", why="-", evidence=judged(other))
+    assert registry.promote(number, expect=None, who="ada", why="-", evidence=judged(bundle)).after == number
+
+
+def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "a", "a")
+    first = registry.publish(bundle, judged(bundle, passed=False, reasons=["too few lists"]))
+    again = registry.publish(bundle, judged(bundle))
+    assert again.number == first.number
+    assert again.passed is True
+    registry.promote(again.number, expect=None, who="ada", why="-")
+    # The champion does not become a candidate, nor lose the reason it was promoted for, by being judged again.
+    after = registry.publish(bundle, judged(bundle))
+    assert after.aliases == ["champion"]
+    assert "promoted by ada" in after.reason
+
+
+def test_expect_is_compared(registry, two):
+    one, other = two
+    with pytest.raises(Refused, match=f"the champion is none, not version {other} as expected"):
+        registry.promote(one, expect=other, who="ada", why="-")
+    registry.promote(one, expect=None, who="ada", why="-")
+    with pytest.raises(Refused, match=f"the champion is version {one}, not none as expected"):
+        registry.promote(other, expect=None, who="bob", why="-")
+    with pytest.raises(Refused, match="is the champion already"):
+        registry.promote(one, expect=one, who="bob", why="-")
+    registry.promote(other, expect=one, who="bob", why="-")
+    assert registry.resolve("previous").number == one
+    assert [(e.step, e.before, e.after) for e in registry.ledger()] == [(1, None, one), (2, one, other)]
+
+
+def test_rollback_goes_to_the_previous_and_is_fenced_too(registry, two):
+    one, other = two
+    with pytest.raises(Refused, match="no previous champion"):
+        registry.rollback(expect=None, who="ada", why="-")
+    registry.promote(one, expect=None, who="ada", why="-")
+    registry.promote(other, expect=one, who="ada", why="-")
+    with pytest.raises(Refused, match="as expected"):
+        registry.rollback(expect=one, who="ada", why="-")
+    entry = registry.rollback(expect=other, who="ada", why="clicks fell")
+    assert (entry.kind, entry.before, entry.after) == ("rollback", other, one)
+    assert registry.resolve("champion").number == one
+    assert registry.resolve("previous").number == other
+    assert "rolled back to by ada" in registry.versions()[1].reason
+
+
+def test_a_step_whose_maker_died_is_finished_by_the_next(registry, two, monkeypatch):
+    one, other = two
+    monkeypatch.setattr(registry._ledger, "_follow", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        registry.promote(one, expect=None, who="ada", why="-")
+    monkeypatch.undo()
+    assert registry.find("champion") is None
+    with pytest.raises(Refused, match=f"the champion is version {one}, not none"):
+        registry.promote(other, expect=None, who="bob", why="-")
+    assert registry.resolve("champion").number == one
+
+
+def test_a_slow_promoter_does_not_leave_its_alias_over_a_later_one(registry, two, monkeypatch):
+    one, other = two
+    follow = registry._ledger._follow
+
+    def overtaken(entry):
+        # While this one sleeps between its step and its aliases, another finishes the step and makes the next.
+        monkeypatch.setattr(registry._ledger, "_follow", follow)
+        monkeypatch.setattr(core, "open_bundle", open_folder)
+        fast = Registry(registry._connection.uri, registry.name)
+        fast.promote(other, expect=one, who="bob", why="-")
+        follow(entry)
+
+    monkeypatch.setattr(registry._ledger, "_follow", overtaken)
+    registry.promote(one, expect=None, who="ada", why="-")
+    assert [e.who for e in registry.ledger()] == ["ada", "bob"]
+    assert registry.resolve("champion").number == other
+
+
+def test_an_alias_set_by_hand_is_respected(registry, two):
+    one, other = two
+    registry.promote(one, expect=None, who="ada", why="-")
+    registry.promote(other, expect=one, who="ada", why="-")
+    registry._client.set_registered_model_alias(registry.name, "champion", one)
+    entry = registry.promote(other, expect=one, who="bob", why="-")
+    assert entry.step == 3
+    assert registry.resolve("champion").number == other
+
+
+def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
+    bundles = [make_bundle(tmp_path / str(n), str(n)) for n in range(3)]
+    numbers = [registry.publish(b, judged(b)).number for b in bundles]
+    start = tmp_path / "start"
+    code = textwrap.dedent("""
+        import sys, time, pathlib
+        from recdistill.errors import Refused
+        from recdistill.registry import Registry
+        uri, name, number, start = sys.argv[1:]
+        registry = Registry(uri, name)
+        registry.find("champion")
+        print("ready", flush=True)
+        while not pathlib.Path(start).exists():
+            time.sleep(0.005)
+        try:
+            print("won", registry.promote(number, expect=None, who="p" + number, why="race").step)
+        except Refused as e:
+            print("refused", e.reasons[0])
+    """)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, uri, registry.name, number, str(start)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for number in numbers
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n", racer.stderr.read()
+    start.touch()
+    said = [racer.communicate(timeout=120) for racer in racers]
+    results = [out.strip() for out, _ in said]
+    assert sorted(r.split()[0] for r in results) == ["refused", "refused", "won"], said
+    winner = numbers[next(i for i, r in enumerate(results) if r.startswith("won"))]
+    assert registry.resolve("champion").number == winner
+    assert [e.after for e in registry.ledger()] == [winner]
+
+
+def test_a_broken_cache_is_fetched_again(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "a", "a")
+    ref = registry.resolve(registry.publish(bundle, None).number)
+    place = registry.fetch(ref, tmp_path / "cache")
+    (place / "manifest.json").write_text("broken")
+    assert (registry.fetch(ref, tmp_path / "cache") / "manifest.json").read_text() == "a"
+    (place / "manifest.json").write_text("other content")
+    assert (registry.fetch(ref, tmp_path / "cache") / "manifest.json").read_text() == "a"
+
+
+def test_files_that_are_not_what_the_registry_says_are_refused(registry, tmp_path):
+    number = registry.publish(make_bundle(tmp_path / "a", "a"), None).number
+    registry._client.set_model_version_tag(registry.name, number, "content_hash", "0" * 64)
+    with pytest.raises(BundleError, match="the registry says 000000000000, the files are"):
+        registry.fetch(registry.resolve(number), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    registry._client.set_model_version_tag(registry.name, number, "content_hash", "../../etc")
+    with pytest.raises(RegistryError, match="has no content hash"):
+        registry.resolve(number)
+    with pytest.raises(RegistryError, match="not a content hash"):
+        registry.fetch(BundleRef(number="1", content_hash="../../etc", uri="runs:/x/bundle"), tmp_path)
+
+
+def test_what_is_missing_is_said(registry, tmp_path):
+    for asked in ("champion", "7", "@candidate"):
+        assert registry.find(asked) is None
+        with pytest.raises(RegistryError, match="has no version"):
+            registry.resolve(asked)
+    with pytest.raises(RegistryError, match="has no version '9'"):
+        registry.promote("9", expect=None, who="ada", why="-")
+    with pytest.raises(RegistryError, match="neither a version number nor an alias"):
+        registry.resolve("../x")
+    with pytest.raises(RegistryError, match="no such file to publish"):
+        registry.publish(make_bundle(tmp_path / "a", "a"), None, report=tmp_path / "none.html")
+    broken = make_bundle(tmp_path / "b", "broken")
+    with pytest.raises(BundleError, match="does not verify"):
+        registry.publish(broken, None)
+    assert registry.versions() == []
+
+
+def test_hostile_tags_are_clear_errors(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "a", "a")
+    number = registry.publish(bundle, judged(bundle)).number
+    registry._client.set_model_version_tag(registry.name, number, "evidence", json.dumps({"passed": "yes"}))
+    with pytest.raises(RegistryError, match="its evidence cannot be read"):
+        registry.promote(number, expect=None, who="ada", why="-")
+    registry._client.create_registered_model(f"{registry.name}.ledger.1", tags={"entry": "{}"})
+    with pytest.raises(RegistryError, match="is not a ledger entry"):
+        registry.promote(number, expect=None, who="ada", why="-", evidence=judged(bundle))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://models",
+        "models",
+        "",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "http://",
+        "http://a:b:c",
+        "file:///x",
+    ],
+)
+def test_what_cannot_be_a_uri_is_refused_before_anything_is_opened(uri):
+    with pytest.raises(RegistryError, match="not a registry URI"):
+        Registry(uri, "shop")
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    with pytest.raises(RegistryError, match="is a folder"):
+        Registry(f"sqlite:///{tmp_path}", "shop")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "é", "x" * 201, ".x", "a.ledger.1", "a'b"])
+def test_what_cannot_be_a_name_is_refused(name, tmp_path):
+    with pytest.raises(RegistryError, match="not a model name"):
+        Registry(f"sqlite:///{tmp_path}/r.sqlite", name)
+
+
+def test_a_server_that_is_down_is_one_sentence_soon_and_shows_no_password():
+    registry = Registry("http://ada:secret@127.0.0.1:9", "shop", timeout_s=2)
+    started = time.monotonic()
+    with pytest.raises(RegistryError) as error:
+        registry.find("champion")
+    assert time.monotonic() - started < 15
+    assert str(error.value) == (
+        "http://127.0.0.1:9: cannot resolve: the server does not answer; is it running, and is the address right?"
+    )
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
+    (tmp_path / "r.sqlite").write_text("this is text, and long enough to be looked at as a header of a database")
+    with pytest.raises(RegistryError, match="cannot"):
+        Registry(f"sqlite:///{tmp_path}/r.sqlite", "shop").versions()
