@@ -33,7 +33,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from recdistill.errors import StreamError, WrongLog
+from recdistill.errors import OutOfRange, StreamError, WrongLog
 
 MAX_MESSAGE_BYTES = 1_000_000
 """Largest key and value together; a broker with default settings refuses a little more than this."""
@@ -149,7 +149,8 @@ class Transaction(Protocol):
             key: Chooses the partition when `partition` is None; with neither, the partitions take turns by transaction.
             partition: Partition to write to.
             headers: Name and bytes.
-            time_us: Time stamp; now, when None. A Kafka log keeps whole milliseconds.
+            time_us: Time stamp; now, when None. Kafka keeps whole milliseconds, refuses one more than an hour ahead,
+                and counts retention from it: leave it out for records about the past, which carry their own time.
         """
         ...
 
@@ -289,6 +290,14 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
             )
 
 
+def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> OutOfRange:
+    """The error for a position that a log does not hold, with all three numbers."""
+    return OutOfRange(
+        f"the position {offset} of {tp} is outside of what the log holds ({beginning} to {end}); "
+        "go back to an older or newer checkpoint, or start again from the beginning"
+    )
+
+
 def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
     """Value and headers for the dead-letter topic: the original bytes, whole, and where they came from.
 
@@ -351,8 +360,10 @@ def check_message(
         The partition to write to.
 
     Raises:
-        StreamError: The message is too large or the partition does not exist.
+        StreamError: The message is too large or empty, or the partition does not exist.
     """
+    if value is None and key is None:
+        raise StreamError(f"a message for topic {topic!r} needs a value or a key")
     size = len(value or b"") + len(key or b"")
     if size > MAX_MESSAGE_BYTES:
         raise StreamError(

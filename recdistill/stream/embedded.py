@@ -36,7 +36,7 @@ from pathlib import Path
 
 import msgspec
 
-from recdistill.errors import ConfigError, Fenced, OutOfRange, StreamError, WrongLog
+from recdistill.errors import ConfigError, Fenced, StreamError, WrongLog
 from recdistill.stream.contract import (
     Headers,
     LogIdentity,
@@ -46,6 +46,7 @@ from recdistill.stream.contract import (
     check_commit,
     check_message,
     expand,
+    out_of_range,
     suggest,
 )
 
@@ -170,7 +171,7 @@ class EmbeddedLog:
         self,
         partitions: Mapping[str, int],
         *,
-        configs: Mapping[str, Mapping[str, str]] | None = None,  # noqa: ARG002 - the contract
+        configs: Mapping[str, Mapping[str, str]] | None = None,
     ) -> list[str]:
         """Makes the topics that do not exist yet; see the contract."""
         made = []
@@ -533,10 +534,7 @@ class EmbeddedTransaction:
 
 def _check_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> None:
     if not beginning <= offset <= end:
-        raise OutOfRange(
-            f"the position {offset} of {tp} is outside of what the log holds ({beginning} to {end}); "
-            "go back to an older or newer checkpoint, or start again from the beginning"
-        )
+        raise out_of_range(tp, offset, beginning, end)
 
 
 def _checked_options(options: Mapping[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
