@@ -1,7 +1,7 @@
 """Impressions + feedback -> a trained built-in teacher, for whoever has no ranker of their own yet.
 
-The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that mean the
-same as the student's. It reads the log from its beginning to its present end and commits nothing.
+The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that
+mean the same as the student's. It reads the log from its beginning to its present end and commits nothing.
 
 It knows nothing of the teacher's architecture.
 """

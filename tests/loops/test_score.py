@@ -1,0 +1,138 @@
+"""The scorer: each impression one ranking, whatever fails around it."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from support import world
+
+from recdistill.config import LogSettings, ScoreSettings
+from recdistill.errors import ConfigError, StreamError, TeacherError
+from recdistill.loops import score
+from recdistill.loops.feed import feed
+from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
+from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.teachers.function import FunctionTeacher
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics(partitions=3, lanes=2))
+    yield log
+    log.close()
+
+
+def read_all(log: Log, topic: str) -> list[Message]:
+    source = log.source([topic])
+    messages: list[Message] = []
+    while some := source.read(1000, 0.0):
+        messages += some
+    source.close()
+    return messages
+
+
+def rankings(log: Log) -> list[Ranking]:
+    return [decode(Ranking, message.value) for message in read_all(log, "rankings")]
+
+
+def teacher(function=world.by_hash) -> FunctionTeacher:  # type: ignore[no-untyped-def]
+    return FunctionTeacher(function, "hash", "3", "logit")
+
+
+def run(log: Log, function=world.by_hash, **settings):  # type: ignore[no-untyped-def]
+    chosen = ScoreSettings(batch=16, wait_s=0.05, **settings)
+    return score.run(log, teacher(function), chosen, stop=threading.Event(), drain=True)
+
+
+def test_each_impression_has_one_ranking_in_its_own_partition(log: Log) -> None:
+    lists = world.impressions(100)
+    feed(log, [*world.items(), *lists])
+    counts = run(log)
+    assert counts["rankings"] == counts["impressions"] == 100
+    made = {ranking.impression.id: ranking for ranking in rankings(log)}
+    assert set(made) == {one.id for one in lists}
+    for one in lists:
+        ranking = made[one.id]
+        assert ranking.impression == one
+        assert ranking.scores == pytest.approx(world.by_hash([one])[0])
+        assert (ranking.teacher_id, ranking.teacher_version, ranking.scale) == ("hash", "3", "logit")
+    items_end = log.source(["items"]).bounds(score.ITEMS)[1]
+    assert {ranking.catalogue_as_of for ranking in made.values()} == {items_end}
+    place = {m.key: m.tp.partition for m in read_all(log, "impressions")}
+    assert all(place[m.key] == m.tp.partition for m in read_all(log, "rankings"))
+    assert run(log)["impressions"] == 0  # nothing is scored twice
+
+
+def test_a_record_that_does_not_decode_and_a_list_that_fails_are_set_aside_whole(log: Log) -> None:
+    lists = world.impressions(20)
+
+    def picky(batch: Sequence[Impression]) -> list[list[float]]:
+        if any(one.id == "imp-7" for one in batch):
+            raise ValueError("I do not like imp-7")
+        return world.by_hash(batch)
+
+    feed(log, lists[:10])
+    with log.stage("hostile").transaction() as transaction:
+        transaction.send("impressions", b"\x00garbage", key=b"imp-bad", partition=0, headers=[("trace", b"42")])
+    feed(log, lists[10:])
+    counts = run(log, picky)
+    assert counts["rankings"] == 19
+    assert counts["dead_letters"] == 2
+    dead = {dict(m.headers)["error"].split(b":")[0]: m for m in read_all(log, DEAD_LETTERS)}
+    assert dead[b"DecodeError"].value == b"\x00garbage"
+    assert dict(dead[b"DecodeError"].headers)["original.trace"] == b"42"
+    failed = dead[b"TeacherError"]
+    assert decode(Impression, failed.value).id == "imp-7"
+    assert b"I do not like imp-7" in dict(failed.headers)["error"]
+
+
+def test_masks_and_scores_that_are_no_numbers(log: Log) -> None:
+    lists = world.impressions(3)
+    feed(log, lists)
+
+    def partly(batch: Sequence[Impression]) -> list[list[float | None]]:
+        answers: list[list[float | None]] = [list(row) for row in world.by_hash(batch)]
+        for one, row in zip(batch, answers, strict=True):
+            if one.id == "imp-0":
+                row[2] = None
+            if one.id == "imp-1":
+                row[0] = float("nan")
+            if one.id == "imp-2":
+                row.pop()
+        return answers
+
+    counts = run(log, partly)
+    assert (counts["rankings"], counts["dead_letters"], counts["missing"]) == (1, 2, 1)
+    [ranking] = rankings(log)
+    assert ranking.scored == (True, True, False, True, True, True)
+    assert ranking.scores[2] == 0.0
+
+
+def test_a_teacher_that_is_down_stops_the_scorer_and_loses_nothing(log: Log) -> None:
+    feed(log, world.impressions(50))
+
+    def down(batch: Sequence[Impression]) -> list[list[float]]:
+        raise ConnectionError("no route")
+
+    with pytest.raises(TeacherError, match="in a row, last: .*no route; nothing of this batch was written"):
+        run(log, down, give_up_after=10)
+    assert read_all(log, DEAD_LETTERS) == [] and rankings(log) == []
+    assert run(log)["rankings"] == 50
+
+
+def test_workers_share_the_partitions_and_a_successor_fences(log: Log) -> None:
+    feed(log, world.impressions(60))
+    first = run(log, worker=0, workers=2)
+    second = run(log, worker=1, workers=2)
+    assert first["rankings"] + second["rankings"] == 60 and min(first["rankings"], second["rankings"]) > 0
+    with pytest.raises(ConfigError, match="only 2 workers"):
+        run(log, worker=2, workers=2)
+
+
+def test_a_log_without_topics_is_named(tmp_path: Path) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "empty.sqlite")))
+    with pytest.raises(StreamError, match="recdistill topics create"):
+        run(log)
+    log.close()
