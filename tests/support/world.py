@@ -1,4 +1,4 @@
-"""A tiny world of records for tests of loops: a few items, impressions with lists, feedback that comes late, twice or early."""
+"""A tiny world of records for tests of loops: items, impressions with lists, feedback late, twice or out of order."""
 
 import random
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def impressions(count: int, *, seed: int = 0, item_count: int = 20, length: int 
 
 
 def feedback(lists: Sequence[Impression], *, seed: int = 0, share: float = 0.6, late: float = 0.1) -> list[Feedback]:
-    """Clicks on some lists, in an order that is not quite that of time; some twice, some too late, some on other items."""
+    """Clicks on some lists, not quite in the order of time; some twice, some too late, some on other items."""
     chance = random.Random(seed)
     clicks = []
     for impression in lists:
