@@ -1,9 +1,10 @@
 """Resumable training state on disk: written whole or not at all, and read only when every byte is as it was written.
 
-A checkpoint is a folder `step-N/` of three files: `tensors.safetensors`, `state.json`, and `manifest.json` with the size and SHA-256
-of the other two. It is written under a name that nothing reads (`.step-N.tmp`), each file flushed to the disk, the manifest last, and then
-renamed; then the parent's entry is flushed. So a process that is killed, or a machine that loses its power, at any moment leaves the
-older checkpoints as they were and at most a folder that the next `save` or `prune` sweeps away.
+A checkpoint is a folder `step-N/` of three files: `tensors.safetensors`, `state.json`, and `manifest.json` with the
+size and SHA-256 of the other two. It is written under a name that nothing reads (`.step-N.tmp`), each file flushed to
+the disk, the manifest last, and then renamed; then the parent's entry is flushed. So a process that is killed, or a
+machine that loses its power, at any moment leaves the older checkpoints as they were and at most a folder that the next
+`save` or `prune` sweeps away.
 
 It knows nothing of torch or of what the state means. Who writes is alone: a folder has one distiller.
 
@@ -68,8 +69,8 @@ class _Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
     """Writes `step-N/`; when it returns, the checkpoint survives a loss of power.
 
-    A checkpoint of the same step is left as it is when it verifies and has the same content, as after a resume it has; another one
-    is replaced.
+    A checkpoint of the same step is left as it is when it verifies and has the same content, as after a resume it has;
+    another one is replaced.
 
     Args:
         directory: Where the checkpoints are; made when absent.
@@ -111,7 +112,9 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
         _flush_folder(directory.parent)
         _remove(directory / f".step-{step}.old")
     except OSError as e:
-        raise CheckpointError(f"{final}: cannot be written ({e.strerror or e}); free or mend the disk and start again") from e
+        raise CheckpointError(
+            f"{final}: cannot be written ({e.strerror or e}); free or mend the disk and start again"
+        ) from e
     return final
 
 
@@ -134,7 +137,9 @@ def load(path: Path) -> Checkpoint:
         # Nothing else guards the manifest's own bytes: it has to be exactly what `save` writes.
         raise CheckpointError(f"{manifest_path}: was changed after it was written")
     if manifest.format != FORMAT:
-        raise CheckpointError(f"{manifest_path}: format {manifest.format} is not {FORMAT}; resume with the version that wrote it")
+        raise CheckpointError(
+            f"{manifest_path}: format {manifest.format} is not {FORMAT}; resume with the version that wrote it"
+        )
     if manifest.step != int(match[1]) or set(manifest.files) != {TENSORS, STATE}:
         raise CheckpointError(f"{manifest_path}: speaks of another checkpoint than {path.name}")
     data = {name: _verified(path / name, file) for name, file in manifest.files.items()}
@@ -163,7 +168,9 @@ def latest(directory: Path) -> Checkpoint | None:
         except CheckpointError as e:
             log.warning("skipped a checkpoint: %s", e)
     if found:
-        raise CheckpointError(f"{directory}: none of {len(found)} checkpoints verifies; restore one, or move the folder away to start anew")
+        raise CheckpointError(
+            f"{directory}: none of {len(found)} checkpoints verifies; restore one, or start in another folder"
+        )
     return None
 
 

@@ -1,9 +1,9 @@
 """What a student learns from a list: pure functions of scores, on the last axis.
 
-Every loss has one form, `(student_scores, teacher_scores or labels, *, where, weights=None, …) -> scalar`: the last axis is the
-list, `where` says which of its entries are real, `weights` weighs whole lists. The result is the weighted mean over the lists
-that have something to say (two scored candidates, a positive label); a list without takes no part, and with none left the loss
-and its gradient are 0. A NaN in an entry that is real is not hidden.
+Every loss has one form, `(student_scores, teacher_scores or labels, *, where, weights=None, …) -> scalar`: the last
+axis is the list, `where` says which of its entries are real, `weights` weighs whole lists. The result is the weighted
+mean over the lists that have something to say (two scored candidates, a positive label); a list without takes no part,
+and with none left the loss and its gradient are 0. A NaN in an entry that is real is not hidden.
 
 It knows nothing of models, optimizers, records or where a score comes from.
 
@@ -25,12 +25,18 @@ from torch.nn import functional as F
 
 
 def softmax_distillation(
-    student_scores: Tensor, teacher_scores: Tensor, *, where: Tensor, weights: Tensor | None = None, temperature: float = 1.0
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """Listwise softmax cross-entropy from the teacher's distribution to the student's, both at a temperature τ.
 
-    `−Σ_i p_i log q_i` with `p = softmax(t / τ)`, `q = softmax(s / τ)` over the entries of `where`. It is ListNet's top-one loss
-    (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015); there is no factor τ², the weight in a recipe plays it.
+    `−Σ_i p_i log q_i` with `p = softmax(t / τ)`, `q = softmax(s / τ)` over the entries of `where`. It is ListNet's
+    top-one loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015); there is no factor τ², the weight
+    in a recipe plays it.
 
     Args:
         student_scores: `[..., L]`.
@@ -48,12 +54,17 @@ def softmax_distillation(
 
 
 def kl_distillation(
-    student_scores: Tensor, teacher_scores: Tensor, *, where: Tensor, weights: Tensor | None = None, temperature: float = 1.0
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """Kullback-Leibler divergence from the student's softmax to the teacher's, `Σ_i p_i (log p_i − log q_i)`.
 
-    The same gradient as `softmax_distillation`, whose value it lowers by the teacher's entropy: 0 means that nothing is left to
-    learn, so it is the one to watch. Arguments as there.
+    The same gradient as `softmax_distillation`, whose value it lowers by the teacher's entropy: 0 means that nothing is
+    left to learn, so it is the one to watch. Arguments as there.
 
     Returns:
         A scalar, in nats, at least 0 but for rounding.
@@ -79,16 +90,16 @@ def softmax_labels(
 ) -> Tensor:
     """Softmax cross-entropy of the labels: `Σ_i y_i (Z − s_i) / Σ_i y_i` with `Z = log Σ_j exp s_j`.
 
-    With one positive it is the multinomial likelihood of the item that was taken; several share it by their weights (ListNet with
-    `y / Σ y` as the target).
+    With one positive it is the multinomial likelihood of the item that was taken; several share it by their weights
+    (ListNet with `y / Σ y` as the target).
 
     Args:
         student_scores: `[..., L]`.
         labels: `[..., L]`, at least 0; a list without a positive one takes no part.
         where: bool `[..., L]`.
         weights: `[...]`, weight of each list.
-        log_normaliser: `[...]`, Z over a larger set than the list, which holds its positives: the whole catalogue, say. None takes
-            Z over the list itself.
+        log_normaliser: `[...]`, Z over a larger set than the list, which holds its positives: the whole catalogue, say.
+            None takes Z over the list itself.
 
     Returns:
         A scalar, in nats.
@@ -108,8 +119,8 @@ def softmax_labels(
 def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tensor | None = None) -> Tensor:
     """Binary cross-entropy, each candidate a question of its own.
 
-    `(1/n) Σ_i [y_i · log(1 + e^{−s_i}) + 1(y_i = 0) · log(1 + e^{s_i})]` over the n entries of `where`: a positive counts by its
-    label's weight, a zero once.
+    `(1/n) Σ_i [y_i · log(1 + e^{−s_i}) + 1(y_i = 0) · log(1 + e^{s_i})]` over the n entries of `where`: a positive
+    counts by its label's weight, a zero once.
 
     Args:
         student_scores: `[..., L]`, logits.

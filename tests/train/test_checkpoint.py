@@ -1,4 +1,5 @@
-"""A checkpoint is there whole or not at all: writers killed at every call, every kind of damage, every reader's answer."""
+"""A checkpoint is there whole or not at all: writers killed at every call, every kind of damage, every reader's
+answer."""
 
 from __future__ import annotations
 
@@ -26,8 +27,15 @@ CALLS = ("_write", "_flush_folder", "_remove")
 
 
 def content(step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    tensors = {"weights/id": np.arange(step, step + 6, dtype=np.float32).reshape(2, 3), "adam.step/a.b": np.array(step, np.float32)}
+    tensors = {
+        "weights/id": np.arange(step, step + 6, dtype=np.float32).reshape(2, 3),
+        "adam.step/a.b": np.array(step, np.float32),
+    }
     return tensors, {"turn": step, "vocabulary": {"id": ["ä", "b\0c", "c"]}, "position": {"items": 2**53 + step}}
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def assert_is(found: checkpoint.Checkpoint | None, step: int) -> None:
@@ -42,7 +50,7 @@ def assert_is(found: checkpoint.Checkpoint | None, step: int) -> None:
 def test_comes_back_as_it_went(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "deep" / "er", 7, *content(7))
     assert path.name == "step-7"
-    assert sorted(os.listdir(path)) == sorted(FILES)
+    assert listing(path) == sorted(FILES)
     assert_is(checkpoint.latest(tmp_path / "deep" / "er"), 7)
 
 
@@ -96,7 +104,7 @@ def test_saving_a_step_again(tmp_path: Path) -> None:
     (path / "state.json").write_bytes(b"{}")
     checkpoint.save(tmp_path, 3, *content(3))
     assert_is(checkpoint.latest(tmp_path), 3)
-    assert os.listdir(tmp_path) == ["step-3"]
+    assert listing(tmp_path) == ["step-3"]
 
 
 @pytest.mark.parametrize("state", [{"x": float("nan")}, {"x": np.float32(1)}, {"x": b"raw"}])
@@ -117,7 +125,7 @@ class Stopped(BaseException):
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> Callable[[], int]:
-    """Stops the writer at its nth call to the disk, before or after it took effect. Returns the number of calls so far."""
+    """Stops the writer at its nth call to the disk, before or after it took effect; returns how to count the calls."""
     calls = 0
 
     def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,7 +149,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> Call
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("replaces", [False, True])
-def test_a_writer_stopped_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool, after: bool) -> None:
+def test_a_writer_stopped_at_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool, after: bool
+) -> None:
     stops = 0
     for nth in range(1, 40):
         folder = tmp_path / f"{nth}"
@@ -167,7 +177,7 @@ def test_a_writer_stopped_at_any_call(tmp_path: Path, monkeypatch: pytest.Monkey
         checkpoint.save(folder, 2, *content(2))
         assert_is(checkpoint.latest(folder), 2)
         checkpoint.prune(folder, 2)
-        assert sorted(os.listdir(folder)) == ["step-1", "step-2"]
+        assert listing(folder) == ["step-1", "step-2"]
     else:
         pytest.fail("never came to its end")
     assert stops >= 8
@@ -180,9 +190,10 @@ def test_a_writer_stopped_inside_a_file(tmp_path: Path, monkeypatch: pytest.Monk
         path.write_bytes(data[: len(data) // 2])
         raise Stopped
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_write", half)
-        checkpoint.save(tmp_path, 2, *content(2))
+        with pytest.raises(Stopped):
+            checkpoint.save(tmp_path, 2, *content(2))
     assert_is(checkpoint.latest(tmp_path), 1)
 
 
@@ -214,7 +225,9 @@ def test_a_process_killed_at_any_call(tmp_path: Path) -> None:
     for nth in range(1, 30):
         folder = tmp_path / str(nth)
         checkpoint.save(folder, 1, *content(1))
-        died = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(nth)], capture_output=True, text=True, timeout=60)
+        died = subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder), str(nth)], capture_output=True, text=True, timeout=60
+        )
         if died.returncode == 0:
             break
         assert died.returncode == -signal.SIGKILL, died.stderr
@@ -303,7 +316,7 @@ def test_prune_keeps_the_newest(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
     gone = checkpoint.prune(tmp_path, 2)
     assert {path.name for path in gone} == {"step-1", "step-2", ".step-40.tmp"}
-    assert sorted(os.listdir(tmp_path)) == ["bundles", "step-10", "step-30"]
+    assert listing(tmp_path) == ["bundles", "step-10", "step-30"]
     assert checkpoint.prune(tmp_path, 2) == []
     with pytest.raises(CheckpointError, match="at least one"):
         checkpoint.prune(tmp_path, 0)
@@ -315,7 +328,7 @@ def test_prune_keeps_the_last_good_one(tmp_path: Path) -> None:
     for step in (3, 4):
         (tmp_path / f"step-{step}" / "state.json").unlink()
     checkpoint.prune(tmp_path, 2)
-    assert sorted(os.listdir(tmp_path)) == ["step-2", "step-3", "step-4"]
+    assert listing(tmp_path) == ["step-2", "step-3", "step-4"]
     assert_is(checkpoint.latest(tmp_path), 2)
 
 

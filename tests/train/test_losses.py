@@ -102,8 +102,12 @@ def test_hand_constants() -> None:
     s, where = torch.tensor([[math.log(3.0), 0.0]]), torch.ones(1, 2, dtype=torch.bool)
     t = torch.tensor([[0.0, 0.0]])
     # The teacher says 1/2 each, the student 3/4 and 1/4.
-    assert float(losses.softmax_distillation(s, t, where=where)) == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
-    assert float(losses.kl_distillation(s, t, where=where)) == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2 - math.log(2))
+    assert float(losses.softmax_distillation(s, t, where=where)) == pytest.approx(
+        -(math.log(3 / 4) + math.log(1 / 4)) / 2
+    )
+    assert float(losses.kl_distillation(s, t, where=where)) == pytest.approx(
+        -(math.log(3 / 4) + math.log(1 / 4)) / 2 - math.log(2)
+    )
     y = torch.tensor([[0.0, 2.0]])
     assert float(losses.softmax_labels(s, y, where=where)) == pytest.approx(math.log(4))
     assert float(losses.binary_labels(s, y, where=where)) == pytest.approx((math.log(4) + 2 * math.log(2)) / 2)

@@ -1,0 +1,378 @@
+"""One student that learns: catalogue and vocabulary, the step, and everything that a checkpoint has to hold.
+
+A step takes whole examples in the order that the lanes give, admits what is new, looks the items of the batch up once,
+scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step count, vocabulary,
+catalogue. There is no random stream: a fresh row starts from hash(seed, table, id), and whether an item is trained
+without its own row comes from hash(seed, step, slot). So a run that was stopped and restored ends with the same bytes
+as one that was not, given the same number of torch threads.
+
+With `LossSettings.soft` 0 this is the student without distillation; the rest is the same code.
+
+It knows nothing of topics, files or schedules: the distiller's loop reads, saves and exports.
+
+Example:
+    >>> from recdistill.records import Example, Candidate, Impression, Item, Ranking
+    >>> trainer = Trainer(FeatureSpec(), StudentSettings(dim=4), LossSettings(), seed=0)
+    >>> trainer.apply_items([Item(id="a"), Item(id="b")])
+    []
+    >>> asked = Impression("1", 0, candidates=(Candidate("a"), Candidate("b")))
+    >>> ranking = Ranking(asked, "t", "1", "logit", scores=(2.0, 0.0), scored=(True, True))
+    >>> for _ in range(200):
+    ...     figures = trainer.learn([Example(ranking, labels=(0.0, 0.0))])
+    >>> a, b = trainer.score([asked])[0]
+    >>> trainer.step, bool(1.5 < a - b < 2.5)  # the teacher's gap of 2 is learnt
+    (200, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.errors import CheckpointError, DataError, UsageError
+from recdistill.features import (
+    Asker,
+    Catalogue,
+    FeatureError,
+    FeatureSpec,
+    Lists,
+    Vocabulary,
+    encode_examples,
+    encode_requests,
+)
+from recdistill.records import Example, Item
+from recdistill.train import losses
+from recdistill.train.student import Items, Student, uniform
+
+FORMAT = 1
+UNBOUNDED_SPREAD = 2.0  # standard deviation, in logits, that a list of unknown unit is brought to
+ADAM = ("exp_avg", "exp_avg_sq", "step")  # torch's names for what Adam remembers of one parameter
+
+
+class Trainer:
+    """A student, its catalogue and its optimizers.
+
+    Args:
+        spec: The feature specification.
+        settings: The student's sizes and rates.
+        loss: Weights and temperature.
+        seed: Of every initial value and of id dropout.
+    """
+
+    def __init__(self, spec: FeatureSpec, settings: StudentSettings, loss: LossSettings, *, seed: int) -> None:
+        if loss.soft == 0 and loss.label == 0:
+            raise UsageError("loss.soft and loss.label are both 0: there is nothing to learn from; raise one of them")
+        self.spec, self.settings, self.loss, self.seed = spec, settings, loss, seed
+        self.vocabulary = Vocabulary(spec)
+        self.catalogue = Catalogue(spec, self.vocabulary)
+        self.student = Student(spec, settings, seed=seed)
+        self.step = 0
+        self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
+        # The rows that every item has before anything is admitted: what an item with no row of its own will be served
+        # with.
+        self._bare = Vocabulary(spec)
+        self._bare_rows_N = np.zeros(0, np.int32)
+        self._named: dict[str, int] = {}
+        for key, table in self.student.tables.items():
+            shared = len(table) if self._is_text(key) else self._used(key)
+            self.student.set_rows(key, 0, [f"row {r}" for r in range(shared)])
+            self._named[key] = shared
+
+    # What the stream brings
+
+    def apply_items(self, items: Sequence[Item]) -> list[FeatureError]:
+        """Takes catalogue records in, in the order of the log; new ids and categories are admitted in that order.
+
+        Returns:
+            One error for each record whose attributes do not fit the specification; it has been left out.
+        """
+        refused = []
+        for item in items:
+            try:
+                self.catalogue.apply(item, admit=True)
+            except FeatureError as e:
+                refused.append(e)
+        self._start_fresh_rows()
+        return refused
+
+    def learn(self, examples: Sequence[Example]) -> dict[str, float]:
+        """One step on whole examples.
+
+        Returns:
+            `loss`, and its parts before their weights, `soft` and `label` (nats a list); counts: `lists`, `scored`
+            candidates, `positives`, `unknown` (candidates and history items that the catalogue does not hold), `unfit`
+            (context values of the wrong kind, taken as absent).
+        """
+        if not examples:
+            raise UsageError("learn: no examples; a step needs at least one")
+        lists, unfit = self.encode(examples)
+        figures = self.learn_lists(lists, teacher_logits(lists, [example.ranking.scale for example in examples]))
+        asked = sum(len(example.ranking.scores) for example in examples)
+        figures["unknown"] = float(lists.requests.unknown_B.sum() + asked - lists.where_BL.sum())
+        figures["unfit"] = float(unfit)
+        return figures
+
+    def encode(self, examples: Sequence[Example]) -> tuple[Lists, int]:
+        """Examples as arrays, and how many context values were of the wrong kind; admits new context values."""
+        errors: list[FeatureError] = []
+        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+        self._start_fresh_rows()
+        return lists, len(errors)
+
+    def learn_lists(self, lists: Lists, teacher_BL: np.ndarray) -> dict[str, float]:
+        """The step itself, on encoded lists and the teacher's logits; returns the figures of `learn` that it knows."""
+        candidates_BL, where_BL = lists.candidate_slots_BL, lists.where_BL
+        history_BH = lists.requests.history_slots_BH
+        labelled_BL = where_BL & lists.label_known_B[:, None]
+        figures = {
+            "lists": float(len(candidates_BL)),
+            "scored": float(lists.scored_BL.sum()),
+            "positives": float((labelled_BL & (lists.labels_BL > 0)).sum()),
+        }
+        self.step += 1
+        if not where_BL.any():  # the catalogue holds none of the candidates: nothing to learn from
+            return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
+        live_N = self.catalogue.live_N
+        whole = self.loss.label > 0 and int(live_N.sum()) <= self.loss.full_softmax_items
+        if whole:
+            used_U = np.arange(len(self.catalogue))
+        else:
+            seen_N = np.zeros(len(self.catalogue), bool)
+            seen_N[candidates_BL[where_BL]] = True
+            seen_N[history_BH[history_BH >= 0]] = True
+            used_U = np.flatnonzero(seen_N)
+        place_N = np.full(len(self.catalogue) + 1, -1, np.int64)  # the last one answers for slot −1
+        place_N[used_U] = np.arange(len(used_U))
+
+        items = self._items(used_U, dropout=True)
+        user_BD = self.student.users(items, torch.from_numpy(place_N[history_BH]), lists.requests)
+        places_BL = torch.from_numpy(place_N[np.where(where_BL, candidates_BL, -1)])
+        log_normaliser_B: Tensor | None = None
+        if whole:
+            scores_BU = torch.addmm(items.biases_U, user_BD, items.vectors_UD.T)
+            scores_BL = scores_BU.gather(1, places_BL.clamp_min(0))
+            rivals_BU = torch.from_numpy(self._rivals(lists, labelled_BL & (lists.labels_BL > 0), live_N))
+            log_normaliser_B = scores_BU.masked_fill(~rivals_BU, torch.finfo(torch.float32).min).logsumexp(1)
+        else:
+            scores_BL = self._score_places(items, user_BD, places_BL)
+
+        labels_BL = torch.from_numpy(np.where(labelled_BL, lists.labels_BL, 0.0).astype(np.float32))
+        soft = losses.softmax_distillation(
+            scores_BL,
+            torch.from_numpy(teacher_BL),
+            where=torch.from_numpy(lists.scored_BL),
+            temperature=self.loss.temperature,
+        )
+        label = losses.softmax_labels(
+            scores_BL, labels_BL, where=torch.from_numpy(labelled_BL), log_normaliser=log_normaliser_B
+        )
+        loss = self.loss.soft * soft + self.loss.label * label
+        self._adam.zero_grad()
+        loss.backward()  # the rows are updated in here
+        self._adam.step()
+        return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
+
+    def _rivals(self, lists: Lists, positive_BL: np.ndarray, live_N: np.ndarray) -> np.ndarray:
+        """What a label competes with, bool `[B, N]`: the live catalogue but for the history, never recommended again.
+
+        A positive that was withdrawn since, or that is in the history, is a part of it all the same: its share is at
+        most 1.
+        """
+        history_BH = lists.requests.history_slots_BH
+        rivals_BN = np.repeat(np.append(live_N, False)[None], len(history_BH), 0)  # the last column takes slot −1
+        np.put_along_axis(rivals_BN, history_BH.astype(np.int64) % rivals_BN.shape[1], False, 1)
+        rows, columns = np.nonzero(positive_BL)
+        rivals_BN[rows, lists.candidate_slots_BL[rows, columns]] = True
+        return rivals_BN[:, :-1]
+
+    def _score_places(self, items: Items, user_BD: Tensor, places_BL: Tensor) -> Tensor:
+        at = places_BL.clamp_min(0)
+        vectors_BLD = torch.nn.functional.embedding(at, items.vectors_UD)
+        biases_BL = torch.nn.functional.embedding(at, items.biases_U[:, None])[..., 0]
+        return (vectors_BLD @ user_BD[:, :, None])[..., 0] + biases_BL
+
+    def _items(self, slots_U: np.ndarray, *, dropout: bool) -> Items:
+        """The item tower for some slots."""
+        encoded = self.catalogue.encoded(None if len(slots_U) == len(self.catalogue) else slots_U)
+        rows_U = encoded.id_rows_N
+        if dropout and self.settings.id_dropout > 0:
+            state = np.asarray((self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D) % 2**64, np.uint64)
+            draws_U = uniform(state, slots_U.astype(np.uint64))
+            rows_U = np.where(draws_U < self.settings.id_dropout, self._bare_rows(slots_U), rows_U)
+        return self.student.items(encoded, rows_U)
+
+    def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
+        """The row of `id` that each item would have without one of its own."""
+        known = len(self._bare_rows_N)
+        if known < len(self.catalogue):
+            more = self._bare.rows("id", self.catalogue.ids[known:])
+            self._bare_rows_N = np.concatenate([self._bare_rows_N, more])
+        rows_U: np.ndarray = self._bare_rows_N[slots_U]
+        return rows_U
+
+    def _start_fresh_rows(self) -> None:
+        """Gives rows that the vocabulary has admitted since the last call their first values."""
+        for key, named in self._named.items():
+            if not self._is_text(key) and (used := self._used(key)) > named:
+                fresh = self.vocabulary.admitted(key)[used - named :]
+                self.student.set_rows(key, named, fresh)
+                self._named[key] = used
+
+    # What goes out
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All parameters by contract name; of a table only the rows in use."""
+        return self.student.weights(self._named)
+
+    @torch.no_grad()
+    def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
+        """The user tower's answers, f32 `[B, D]`."""
+        users_BD, _ = self._serve(requests)
+        return users_BD.numpy()
+
+    @torch.no_grad()
+    def score(self, requests: Sequence[Asker], slots_N: np.ndarray | None = None) -> np.ndarray:
+        """Scores of some slots of the catalogue (None: all, withdrawn ones too) for each request, f32 `[B, N]`."""
+        users_BD, items = self._serve(requests)
+        scores_BN = torch.addmm(items.biases_U, users_BD, items.vectors_UD.T).numpy()
+        return scores_BN if slots_N is None else scores_BN[:, slots_N]
+
+    def _serve(self, requests: Sequence[Asker]) -> tuple[Tensor, Items]:
+        encoded = encode_requests(self.spec, self.vocabulary, self.catalogue, requests)
+        items = self._items(np.arange(len(self.catalogue)), dropout=False)
+        return self.student.users(items, torch.from_numpy(encoded.history_slots_BH.astype(np.int64)), encoded), items
+
+    # What a checkpoint holds
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that the next step depends on: arrays by name, and plain data that JSON can say."""
+        tensors = {f"weights/{key}": value for key, value in self.weights().items()}
+        for key, value in self.student.sparse_state.items():
+            tensors[f"adagrad/{key}"] = value[: self._named[key]].numpy().copy()
+        for key, parameter in self.student.dense.items():
+            for name, value in self._adam.state.get(parameter, {}).items():
+                tensors[f"adam.{name}/{key}"] = value.numpy().copy()
+        tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
+        return tensors, {
+            "format": FORMAT,
+            "step": self.step,
+            "seed": self.seed,
+            "spec": self.spec.hash,
+            "sizes": self._sizes(),
+            "vocabulary": self.vocabulary.snapshot(),
+        }
+
+    def restore(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+        """Takes up where `state()` was taken.
+
+        Learning rates and loss weights are this trainer's own; shapes and seed must agree.
+
+        Raises:
+            CheckpointError: It is the state of another student; the trainer must not be used afterwards.
+        """
+        try:
+            for name, mine in (
+                ("format", FORMAT),
+                ("spec", self.spec.hash),
+                ("sizes", self._sizes()),
+                ("seed", self.seed),
+            ):
+                if state[name] != mine:
+                    raise CheckpointError(
+                        f"checkpoint: {name} is {state[name]!r}, these settings say {mine!r}; "
+                        "resume with the settings it was written with, or start in an empty folder"
+                    )
+            self.vocabulary = Vocabulary.restore(self.spec, state["vocabulary"])
+            left = dict(tensors)
+            saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
+            snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
+            self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
+            self.step = int(state["step"])
+            self._named = {key: len(tensors[f"weights/{key}"]) for key in self.student.tables}
+            self._bare_rows_N = np.zeros(0, np.int32)
+            self._fill(left)
+        except KeyError as e:
+            raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
+        except DataError as e:
+            raise CheckpointError(f"checkpoint: {e}") from e
+
+    @torch.no_grad()
+    def _fill(self, tensors: dict[str, np.ndarray]) -> None:
+        """Copies a checkpoint's arrays into the parameters and the optimizers; rows not in use become zero."""
+        tables, sums = self.student.tables, self.student.sparse_state
+        for key in tables:
+            if not self._is_text(key) and self._named[key] != self._used(key):
+                raise CheckpointError(
+                    f"checkpoint: table {key} has {self._named[key]} rows, its vocabulary {self._used(key)}"
+                )
+            for name, target in ((f"weights/{key}", tables[key]), (f"adagrad/{key}", sums[key])):
+                target.zero_()
+                source = tensors.pop(name)
+                part = target[: len(source)] if target.ndim == 1 else target[: len(source), : source.shape[-1]]
+                _copy(name, source, part)
+        for key, parameter in self.student.dense.items():
+            _copy(f"weights/{key}", tensors.pop(f"weights/{key}"), parameter)
+            self._adam.state.pop(parameter, None)
+            if self.step > 0 and f"adam.step/{key}" in tensors:
+                held = {name: torch.from_numpy(tensors.pop(f"adam.{name}/{key}").copy()) for name in ADAM}
+                for name in ADAM[:2]:
+                    if held[name].shape != parameter.shape:
+                        raise CheckpointError(f"checkpoint: adam.{name}/{key} has the shape {tuple(held[name].shape)}")
+                self._adam.state[parameter] = held
+        if tensors:
+            raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
+
+    def _sizes(self) -> dict[str, int]:
+        settings = self.settings
+        return {"dim": settings.dim, "hidden": settings.hidden, "context_dim": settings.context_dim}
+
+    def _is_text(self, key: str) -> bool:
+        side, _, name = key.partition(".")
+        return bool(name) and (self.spec.item if side == "item" else self.spec.context)[name].kind == "text"
+
+    def _used(self, key: str) -> int:
+        """Rows of a category table that mean something: unknown, hashed, admitted."""
+        return self.vocabulary.size(key)
+
+
+def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
+    """A teacher's scores as logits, by the scale that each list names, f32 `[B, L]`; 0 where there is no score.
+
+    - `logit`: as they are.
+    - `probability`: log p, so that a softmax gives shares of p.
+    - `rank`: only the order counts (more is better): −log of the place, so that a softmax gives shares of 1 / place.
+    - `unbounded`: nothing is known of the unit, so each list is brought to mean 0 and a standard deviation of 2.
+    """
+    scored_BL = lists.scored_BL
+    scores_BL = lists.teacher_scores_BL.copy()
+    kinds = np.asarray(scales)
+    rows_B = np.flatnonzero(kinds == "probability")
+    if rows_B.size:
+        scores_BL[rows_B] = np.log(np.clip(scores_BL[rows_B], 1e-9, 1.0))
+    rows_B = np.flatnonzero(kinds == "rank")
+    if rows_B.size:
+        order = np.argsort(
+            np.argsort(np.where(scored_BL[rows_B], -scores_BL[rows_B], np.inf), kind="stable"), kind="stable"
+        )
+        scores_BL[rows_B] = -np.log1p(order)
+    rows_B = np.flatnonzero(kinds == "unbounded")
+    if rows_B.size:
+        part, real = scores_BL[rows_B].astype(np.float64), scored_BL[rows_B]
+        count = np.maximum(real.sum(1, keepdims=True), 1)
+        centred = np.where(real, part - part.sum(1, keepdims=True) / count, 0.0)
+        spread = np.sqrt((centred**2).sum(1, keepdims=True) / count)
+        scores_BL[rows_B] = UNBOUNDED_SPREAD * centred / np.where(spread > 0, spread, 1.0)
+    return np.where(scored_BL, scores_BL, 0.0).astype(np.float32)
+
+
+def _copy(name: str, source: np.ndarray, target: Tensor) -> None:
+    if tuple(source.shape) != tuple(target.shape) or source.dtype != np.float32:
+        raise CheckpointError(
+            f"checkpoint: {name} is {source.dtype}{list(source.shape)}, this student has {list(target.shape)}"
+        )
+    target.copy_(torch.from_numpy(np.ascontiguousarray(source)))

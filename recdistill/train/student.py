@@ -1,0 +1,275 @@
+"""The student in torch: an item tower, a user tower, and their inner product plus the item's bias.
+
+Item tower: the sum of the item's own row (table `id`) and, for each attribute, the mean of its values' rows
+(`item.<field>`), W = D + 2 wide: D for the vector, one for the bias, one for the weight of the item in a history,
+softplus'ed so that 0 means 1. User tower: the vectors of the history, pooled twice (a weighted sum over √n; a softmax
+over recency, age and action), beside the context's embeddings, through one hidden layer, with both pools added once
+more at the end.
+
+The tables of categories and hashed texts are torchrec's: a `FusedEmbeddingBagCollection` reads bags of rows through a
+`KeyedJaggedTensor` and updates, in the backward pass, only the rows it read. Everything else is a dense parameter.
+
+`Student.weights` names and shapes the arrays from which the ONNX graphs are written. It knows nothing of losses,
+records, time or the vocabulary: rows come in, scores go out.
+
+Example:
+    >>> from recdistill.config import StudentSettings
+    >>> from recdistill.features import FeatureSpec
+    >>> student = Student(FeatureSpec(), StudentSettings(dim=4), seed=0)
+    >>> [student.tables["id"].shape[1], student.weights({"id": 3})["id"].shape]  # rows are padded to a multiple of four
+    [8, (3, 6)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchrec import EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
+
+from recdistill.config import StudentSettings
+from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
+
+UNIT_WEIGHT = 0.5413248546129181  # ln(e − 1): softplus of it is 1
+
+BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; the others multiply a dense one
+
+
+class Items(NamedTuple):
+    """What the item tower says of U items."""
+
+    vectors_UD: Tensor
+    biases_U: Tensor
+    weights_U: Tensor  # of the item in a history, positive
+
+
+class Student:
+    """Both towers and their parameters: `tables` (sparse) and `dense`, by contract name.
+
+    Args:
+        spec: The feature specification; it names and sizes the tables.
+        settings: Widths, learning rates, optimizer of the rows.
+        seed: Of every initial value. Each comes from a hash of (seed, table, row or id), so that a row that is admitted
+            later starts from the same bytes whatever came before it.
+    """
+
+    def __init__(self, spec: FeatureSpec, settings: StudentSettings, *, seed: int) -> None:
+        self.spec, self.settings, self.seed = spec, settings, seed
+        self.dim, self.width = settings.dim, settings.dim + 2
+        item_bags = {"id": spec.rows("id")} | _bags(spec, "item", spec.item)
+        context_bags = _bags(spec, "context", spec.context)
+        self._item_keys, self._context_keys = list(item_bags), list(context_bags)
+        self._item_bags = self._collection(item_bags, self.width)
+        self._context_bags = self._collection(context_bags, settings.context_dim) if context_bags else None
+        self.dense: dict[str, nn.Parameter] = {}
+        for side, fields, width in (("item", spec.item, self.width), ("context", spec.context, settings.context_dim)):
+            for name, field in fields.items():
+                if field.kind not in BAGS:
+                    rows = field.size if field.kind == "vector" else 2
+                    key = f"{side}.{name}"
+                    self.dense[key] = nn.Parameter(self.fresh(key, [f"row {r}" for r in range(rows)], width))
+        self._user_tower()
+
+    def _collection(self, bags: Mapping[str, int], width: int) -> FusedEmbeddingBagCollection:
+        """One collection of tables; all its rows are zero until `set_rows` gives them their first value."""
+        adagrad = torch.optim.Adagrad
+        collection = FusedEmbeddingBagCollection(
+            tables=[
+                EmbeddingBagConfig(
+                    name=key,
+                    embedding_dim=-(-width // 4) * 4,  # fbgemm reads rows in steps of four floats
+                    num_embeddings=rows,
+                    feature_names=[key],
+                    pooling=PoolingType.MEAN,
+                )
+                for key, rows in bags.items()
+            ],
+            optimizer_type=adagrad,
+            optimizer_kwargs={"lr": self.settings.embedding_learning_rate, "eps": 1e-8},
+        )
+        for weight in _named_tables(collection).values():
+            weight.zero_()
+        return collection
+
+    def _user_tower(self) -> None:
+        """Creates the dense parameters of the user tower under their contract names."""
+        dim, hidden, actions = self.dim, self.settings.hidden, 1 + len(self.spec.history.actions)
+        wide = 2 * dim + self.settings.context_dim * len(self.spec.context)
+        zeros = {
+            "user.position": (self.spec.history.length,),
+            "user.age": (AGE_BUCKETS,),
+            "user.action_logit": (actions,),
+            "user.b1": (hidden,),
+            "user.b2": (dim,),
+        }
+        for name, shape in zeros.items():
+            self.dense[name] = nn.Parameter(torch.zeros(shape))
+        self.dense["user.action"] = nn.Parameter(torch.ones(actions))
+        self.dense["user.skip"] = nn.Parameter(torch.full((2,), 0.5))
+        for name, rows, columns in (("user.w1", wide, hidden), ("user.w2", hidden, dim)):
+            fresh = self.fresh(name, [f"row {r}" for r in range(rows)], columns, std=(1.0 / rows) ** 0.5)
+            self.dense[name] = nn.Parameter(fresh)
+
+    def fresh(self, table: str, keys: list[str], width: int, *, std: float | None = None) -> Tensor:
+        """First values of rows, `[len(keys), width]`: uniform with deviation `std`, from hash(seed, table, key) alone.
+
+        Bias and history weight of an item start at 0. Only integer arithmetic and one scaling are used, so that every
+        machine gives the same bytes.
+        """
+        std = self.settings.init if std is None else std
+        head = blake2b(f"{self.seed}\0{table}\0".encode(), digest_size=8)
+        states = np.empty(len(keys), np.uint64)
+        for i, key in enumerate(keys):
+            row = head.copy()
+            row.update(key.encode())
+            states[i] = int.from_bytes(row.digest(), "little")
+        values = (2.0 * uniform(states[:, None], np.arange(width, dtype=np.uint64)) - 1.0) * (std * 3.0**0.5)
+        if table == "id" or table.startswith("item."):
+            values[:, self.dim : self.dim + 2] = 0.0
+        return torch.from_numpy(values.astype(np.float32))
+
+    @property
+    def tables(self) -> dict[str, Tensor]:
+        """The sparse tables by key, `[rows, width rounded up to four]`, as views that write through."""
+        found = _named_tables(self._item_bags)
+        return found if self._context_bags is None else found | _named_tables(self._context_bags)
+
+    @property
+    def sparse_state(self) -> dict[str, Tensor]:
+        """The row optimizer's state by table key, as views: the sums of squared gradients."""
+        found: dict[str, Tensor] = {}
+        for collection in (self._item_bags, self._context_bags):
+            if collection is not None:
+                for entry in collection.fused_optimizer().state_dict()["state"].values():
+                    found |= {name.removesuffix(".weight.momentum_1"): value for name, value in entry.items()}
+        return found
+
+    @torch.no_grad()
+    def set_rows(self, key: str, first: int, keys: list[str]) -> None:
+        """Gives rows `first …` of a table their first values, by the keys that they stand for."""
+        if keys:
+            width = self.width if not key.startswith("context.") else self.settings.context_dim
+            self.tables[key][first : first + len(keys), :width] = self.fresh(key, keys, width)
+
+    def items(self, encoded: EncodedItems, id_rows_U: np.ndarray) -> Items:
+        """The item tower.
+
+        Args:
+            encoded: U items.
+            id_rows_U: The rows of `id` to use, which may differ from the encoded ones (id dropout).
+        """
+        bags: dict[str, np.ndarray] = {"id": id_rows_U[:, None]}
+        bags |= {key: encoded.fields[key.removeprefix("item.")] for key in self._item_keys[1:]}
+        pooled = self._item_bags(_jagged(bags)).values()
+        output_UW = pooled.view(len(id_rows_U), len(bags), -1).sum(1)[:, : self.width]
+        for name, field in self.spec.item.items():
+            if field.kind not in BAGS:
+                output_UW = output_UW + torch.from_numpy(encoded.fields[name]) @ self.dense[f"item.{name}"]
+        return self.split(output_UW)
+
+    def split(self, output_UW: Tensor) -> Items:
+        """Vector, bias and history weight of the item tower's output."""
+        dim = self.dim
+        return Items(output_UW[:, :dim], output_UW[:, dim], F.softplus(output_UW[:, dim + 1] + UNIT_WEIGHT))
+
+    def users(self, items: Items, history_BH: Tensor, requests: Requests) -> Tensor:
+        """The user tower, `[B, D]`.
+
+        Args:
+            items: What the item tower said of the items in hand.
+            history_BH: int `[B, H]`, the history as places in `items`, newest first, −1 where there is none.
+            requests: Actions, ages and context of the same B requests.
+        """
+        at = self.dense
+        mask_BH = history_BH >= 0
+        places_BH = history_BH.clamp_min(0)
+        actions_BH = torch.from_numpy(requests.history_actions_BH)
+        ages_BH = torch.from_numpy(requests.history_ages_BH)
+        length = history_BH.shape[1]
+        vectors_BHD = F.embedding(places_BH, items.vectors_UD)
+        weights_BH = F.embedding(places_BH, items.weights_U[:, None])[..., 0] * _pick(at["user.action"], actions_BH)
+        weights_BH = weights_BH * mask_BH
+        count_B1 = mask_BH.sum(1, keepdim=True).clamp_min(1)
+        logits_BH = (
+            at["user.position"][:length] + _pick(at["user.age"], ages_BH) + _pick(at["user.action_logit"], actions_BH)
+        )
+        # An empty history has no real entry to share attention: its row is set to zero after the softmax.
+        attention_BH = logits_BH.masked_fill(~mask_BH, torch.finfo(logits_BH.dtype).min).softmax(1) * mask_BH
+        pools_B2D = torch.stack([weights_BH / count_B1.sqrt(), attention_BH], 1) @ vectors_BHD
+        features = torch.cat([pools_B2D.flatten(1), *self._context(requests, len(history_BH))], 1)
+        hidden = torch.relu(torch.addmm(at["user.b1"], features, at["user.w1"]))
+        skip_BD = (pools_B2D * at["user.skip"][:, None]).sum(1)
+        return torch.addmm(at["user.b2"], hidden, at["user.w2"]) + skip_BD
+
+    def _context(self, requests: Requests, batch: int) -> list[Tensor]:
+        """One `[B, C]` for each context field, in the specification's order."""
+        found: dict[str, Tensor] = {}
+        if self._context_bags is not None:
+            bags = {key: requests.context[key.removeprefix("context.")] for key in self._context_keys}
+            pooled = self._context_bags(_jagged(bags)).values().view(batch, len(bags), -1)
+            found = {key: pooled[:, i, : self.settings.context_dim] for i, key in enumerate(bags)}
+        for name, field in self.spec.context.items():
+            if field.kind not in BAGS:
+                key = f"context.{name}"
+                found[key] = torch.from_numpy(requests.context[name]) @ self.dense[key]
+        return [found[f"context.{name}"] for name in self.spec.context]
+
+    def weights(self, used: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """All parameters as float32 arrays under their contract names.
+
+        Args:
+            used: How many rows of a table are in use; the others, which nothing has been admitted to yet, are left out.
+        """
+        arrays = {}
+        for key, table in self.tables.items():
+            width = self.settings.context_dim if key.startswith("context.") else self.width
+            arrays[key] = table[: used.get(key, len(table)), :width].numpy().copy()
+        return arrays | {key: value.detach().numpy().copy() for key, value in self.dense.items()}
+
+
+def uniform(states: np.ndarray, counters: np.ndarray) -> np.ndarray:
+    """Uniform float64 in [0, 1) of (state, counter), uint64 each: a counter-based generator, with nothing to save.
+
+    The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+    """
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
+        z = states + (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return np.asarray((z >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def _bags(spec: FeatureSpec, side: str, fields: Mapping[str, Field]) -> dict[str, int]:
+    """Table heights of a side's category and text fields, by key."""
+    return {f"{side}.{name}": spec.rows(f"{side}.{name}") for name, field in fields.items() if field.kind in BAGS}
+
+
+def _named_tables(collection: FusedEmbeddingBagCollection) -> dict[str, Tensor]:
+    state = collection.state_dict()
+    return {name.removeprefix("embedding_bags.").removesuffix(".weight"): value for name, value in state.items()}
+
+
+def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
+    """Bags of rows, `[N, M]` padded with −1, as torchrec takes them: all bags of one key, then of the next."""
+    values, lengths = [], []
+    for rows_NM in bags.values():
+        real_NM = rows_NM >= 0
+        values.append(rows_NM[real_NM])
+        lengths.append(real_NM.sum(1, dtype=np.int32))
+    return KeyedJaggedTensor(
+        keys=list(bags),
+        values=torch.from_numpy(np.concatenate(values).astype(np.int64)),
+        lengths=torch.from_numpy(np.concatenate(lengths)),
+    )
+
+
+def _pick(vector: Tensor, places: Tensor) -> Tensor:
+    """vector[places], by the route whose gradient is deterministic and quick on a CPU."""
+    return F.embedding(places, vector[:, None])[..., 0]
