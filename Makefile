@@ -47,7 +47,7 @@ lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))
 	@echo "ruff format" && $(BIN)/ruff format --check $(wildcard $(FORMATTED))
 	@echo "mypy" && $(BIN)/mypy recdistill services
-	@echo "import-linter" && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@echo "import-linter" && $(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)  ## Mend what ruff can mend by itself
 	@$(BIN)/ruff check --fix $(wildcard $(FORMATTED))

@@ -15,8 +15,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from support import kafka_broker
 from support.kafka_broker import KafkaBroker
 
-pytestmark = pytest.mark.kafka
-
 
 def _new_topic(bootstrap: str) -> str:
     topic = f"broker-{uuid.uuid4().hex}"
@@ -46,6 +44,7 @@ def _committed(bootstrap: str, topic: str) -> list[bytes]:
         consumer.close()
 
 
+@pytest.mark.kafka
 def test_only_committed_transactions_are_read(kafka_brokers: str) -> None:
     topic = _new_topic(kafka_brokers)
     producer = KafkaProducer(bootstrap_servers=kafka_brokers, transactional_id=topic, compression_type="lz4")
@@ -63,6 +62,7 @@ def test_only_committed_transactions_are_read(kafka_brokers: str) -> None:
     assert _committed(kafka_brokers, topic) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [KafkaBroker.kill, KafkaBroker.stop])
 def test_data_and_address_survive(
@@ -85,6 +85,7 @@ def test_data_and_address_survive(
     assert _committed(address, topic) == [b"kept"]
 
 
+@pytest.mark.kafka
 def test_a_misspelt_topic_is_not_made(kafka_brokers: str) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka_brokers, max_block_ms=1500)
     with pytest.raises(Exception, match=r"(?i)topic|metadata|timeout"):
@@ -102,12 +103,15 @@ def test_settings_replace_those_of_the_template(tmp_path: Path) -> None:
 
 
 def test_missing_parts_are_one_line_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kafka_broker.missing_parts() is None
-    assert kafka_broker.missing_parts(tmp_path) == f"no Kafka broker in {tmp_path}; type: make setup-kafka"
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019' >&2\n")
     java.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda _name: str(java))
-    assert 'needs Java 17 or newer, not openjdk version "11.0.2"' in (kafka_broker.missing_parts() or "")
+    assert kafka_broker.missing_parts(tmp_path) == f"no Kafka broker in {tmp_path}; type: make setup-kafka"
+    (tmp_path / "kafka_2.13-4.3.1.jar").touch()
+    why = 'the Kafka broker needs Java 17 or newer, not openjdk version "11.0.2" 2019; type: make setup-kafka'
+    assert kafka_broker.missing_parts(tmp_path) == why
+    java.write_text("#!/bin/sh\necho 'openjdk version \"21\" 2023-09-19' >&2\n")
+    assert kafka_broker.missing_parts(tmp_path) is None
     monkeypatch.setattr(shutil, "which", lambda _name: None)
-    assert "no Java" in (kafka_broker.missing_parts() or "")
+    assert kafka_broker.missing_parts(tmp_path) == "no Java on the path for the Kafka broker; type: make setup-kafka"

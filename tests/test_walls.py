@@ -1,0 +1,115 @@
+"""The two islands, seen in fresh interpreters: what each module may and may not bring into a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_TRAINING = ("torch", "torchrec", "fbgemm_gpu", "tensordict")
+_SERVING = ("faiss", "starlette", "uvicorn")
+_WITHOUT_TORCH = (
+    *("errors", "config", "records", "features", "metrics", "bundle", "data", "stream"),
+    *("serve", "judge", "registry", "loops"),
+)
+_BY_ROLE = (*_TRAINING, *_SERVING, "onnx", "onnxruntime", "kafka", "mlflow", "pyarrow", "prometheus_client")
+
+# Modules given as arguments are imported where the packages named in FORBIDDEN cannot be.
+_IMPORT_WITHOUT = """
+import importlib, os, sys
+forbidden = set(os.environ["FORBIDDEN"].split())
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in forbidden:
+            raise ModuleNotFoundError(f"No module named {name!r}: behind the wall")
+sys.meta_path.insert(0, Wall())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*sorted({name.split(".")[0] for name in sys.modules} & forbidden))
+"""
+
+
+def _modules(*rooms: str) -> list[str]:
+    """Every module of these rooms, as the tree has them."""
+    found = []
+    for room in rooms:
+        place = ROOT / "recdistill" / room
+        files = [*place.rglob("*.py"), *([place.with_suffix(".py")] if place.with_suffix(".py").exists() else [])]
+        for file in files:
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            if not name.endswith(".__main__"):
+                found.append(name)
+    assert found, f"no modules in {rooms}"
+    return sorted(found)
+
+
+def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORT_WITHOUT, *modules],
+        env={**os.environ, "FORBIDDEN": " ".join(forbidden), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "errors",
+        "config",
+        "records",
+        "features",
+        "metrics",
+        "bundle",
+        "data",
+        "stream",
+        "serve",
+        "judge",
+        "registry",
+        "loops",
+    ],
+)
+def test_rooms_without_torch(room: str) -> None:
+    _import_without(_modules(room), _TRAINING)
+
+
+def test_training_without_the_serving_island() -> None:
+    _import_without(_modules("train", "teachers"), (*_SERVING, "onnxruntime", "mlflow", "kafka"))
+
+
+def test_the_base_install_imports_the_shared_rooms() -> None:
+    modules = _modules("errors", "config", "records", "features", "metrics")
+    _import_without([*modules, "recdistill.stream", "recdistill.stream.embedded"], _BY_ROLE)
+
+
+def test_the_command_line_imports_lazily() -> None:
+    _import_without(["recdistill.cli"], _BY_ROLE)
+
+
+def test_importing_the_package_is_instant() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import time; t = time.perf_counter(); import recdistill; print(time.perf_counter() - t)",
+    ]
+    times = [
+        float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout) for _ in range(3)
+    ]
+    assert min(times) < 0.3
+
+
+def test_help_is_instant() -> None:
+    best = 9.0
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "recdistill.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
+        best = min(best, time.perf_counter() - began)
+    assert best < 1.0
