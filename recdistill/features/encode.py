@@ -56,6 +56,14 @@ class Asker(Protocol):
         """Microseconds since the epoch; 0: unknown."""
 
 
+class Places(Protocol):
+    """Where items are: a `Catalogue`, or whatever else gives each item id a slot."""
+
+    @property
+    def slot_of(self) -> Mapping[str, int]:
+        """Slot by item id."""
+
+
 @dataclass(frozen=True)
 class Requests:
     """B requests with up to H events each.
@@ -111,7 +119,7 @@ def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
 def encode_requests(
     spec: FeatureSpec,
     vocabulary: Vocabulary,
-    catalogue: Catalogue,
+    catalogue: Places,
     requests: Sequence[Asker],
     *,
     admit: bool = False,

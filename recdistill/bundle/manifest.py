@@ -1,0 +1,149 @@
+"""The manifest of a bundle: what it is made of (`content`, under a hash) and where it comes from (`provenance`).
+
+The file is the canonical JSON of the manifest, indented: any other spelling of the same values is refused, so no byte
+of it can change unseen. The content hash covers `content` only, which holds no clock, host or run id: the same content
+has the same hash on every build. `provenance_hash` is there for the bytes, not for identity.
+
+It knows nothing of what is inside the files.
+
+Example:
+    >>> canonical({"b": 1, "a": [0.5]})
+    b'{"a":[0.5],"b":1}'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from recdistill.errors import BundleError
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 4 << 20
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, hexadecimal.")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+FileName = Annotated[str, Meta(pattern="^[a-z0-9_]{1,60}[.](json|bin|npy|onnx|faiss)$")]
+FILES: Final = (
+    "features.json",
+    "golden.json",
+    "item_tower.onnx",
+    "items.bin",
+    "popular.json",
+    "scales.npy",
+    "user_tower.onnx",
+    "vectors.npy",
+    "vectors_int8.npy",
+    "vocabulary.json",
+)
+INDEX: Final = "index.faiss"  # there unless the search is exact
+
+
+class FileEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Size in bytes and digest of one file."""
+
+    size: Count
+    sha256: Sha256
+
+
+class IndexInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """How nearest items are found, and how well that was seen to work.
+
+    `exact` needs no file: every item is scored. `ivf_sq8` is `index.faiss`: `lists` cells of 8-bit vectors, of which
+    `probes` are searched; `recall` is the mean share of the true best `recall_at` items that `queries` user vectors
+    found.
+    """
+
+    kind: Literal["exact", "ivf_sq8"]
+    recall: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    recall_at: Count = 100
+    queries: Count = 0
+    lists: Count = 0
+    probes: Count = 0
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle is."""
+
+    format: Literal[1]
+    items: Annotated[int, Meta(ge=1, le=2**31 - 1, description="Live items, N.")]
+    dim: Annotated[int, Meta(ge=1, le=4096, description="Dimension of user and item vectors, D.")]
+    features_hash: Sha256
+    vocab_hash: Sha256
+    base_position: Annotated[int, Meta(ge=0, le=2**53, description="Next offset of `items`: where an overlay begins.")]
+    index: IndexInfo
+    int8_max_abs_error: Annotated[float, Meta(ge=0, description="Largest error of a component of an int8 item vector.")]
+    popular: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Length of the popular list.")]
+    golden: Annotated[int, Meta(ge=0, le=100_000, description="Number of golden answers.")]
+    opsets: dict[str, Annotated[int, Meta(ge=1, le=1000)]]
+    files: dict[FileName, FileEntry]
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """`manifest.json`."""
+
+    content: Content
+    content_hash: Sha256
+    provenance: dict[str, Any]
+    provenance_hash: Sha256
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: keys in order, no spaces, UTF-8.
+
+    Raises:
+        BundleError: The value has no JSON form.
+    """
+    try:
+        return msgspec.json.encode(value, order="sorted")
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as e:
+        raise BundleError(f"cannot be written as JSON: {e}") from e
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def make_manifest(content: Content, provenance: dict[str, Any]) -> Manifest:
+    """Binds content and provenance to their hashes.
+
+    Raises:
+        BundleError: The provenance has no JSON form.
+    """
+    plain: dict[str, Any] = msgspec.json.decode(canonical(provenance))
+    return Manifest(content, digest(content), plain, digest(plain))
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return msgspec.json.format(canonical(manifest), indent=2) + b"\n"
+
+
+def read_manifest(data: bytes, *, source: str) -> Manifest:
+    """Parses `manifest.json` and checks both hashes and the spelling.
+
+    Raises:
+        BundleError: Anything does not fit.
+    """
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"{source}: {len(data)} bytes, more than the {MAX_BYTES} that a manifest may have")
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+        spelling = write_manifest(manifest)
+    except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as e:
+        raise BundleError(f"{source}: is not a manifest of format {FORMAT}: {e}; export the bundle again") from e
+    if digest(manifest.content) != manifest.content_hash:
+        raise BundleError(f"{source}: the content does not have the hash it states; it was changed after the export")
+    if digest(manifest.provenance) != manifest.provenance_hash or spelling != data:
+        raise BundleError(f"{source}: was changed after the export; fetch or export the bundle again")
+    return manifest
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of `manifest.json`, as `schemas/manifest.schema.json` has it."""
+    found = msgspec.json.schema(Manifest)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "recdistill bundle manifest"} | found
