@@ -1,8 +1,8 @@
 """What a data source gives: items, impressions, feedback, a feature specification and where to cut in time.
 
-Every loader here (`movielens`, `tables`, `simulator`) ends in one `Dataset`, so that whoever writes topics, trains or judges does not
-ask where the records came from. Impressions are built when they are looked at: a data set of 100,000 lists holds arrays, not 17
-million small objects, and may be walked more than once.
+Every loader here (`movielens`, `tables`, `simulator`) ends in one `Dataset`, so that whoever writes topics, trains or
+judges does not ask where the records came from. Impressions are built when they are looked at: a data set of 100,000
+lists holds arrays, not 17 million small objects, and may be walked more than once.
 
 It knows no log, no model and no metric.
 
@@ -16,7 +16,7 @@ Example:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from typing import NamedTuple, overload
@@ -106,7 +106,7 @@ class Dataset:
         return Parts(self.impressions[:one], self.impressions[one:two], self.impressions[two:])
 
     def timeline(self) -> Iterator[Item | Impression | Feedback]:
-        """All records, merged as they would have been written: by time; an item before an impression of the same moment.
+        """All records in the order in which they would have been written; an item before an impression of its moment.
 
         Each kind keeps its own order, so feedback that arrived out of order stays so.
         """
@@ -115,15 +115,13 @@ class Dataset:
         for one in self.feedback:  # a record arrives no earlier than the one before it
             latest = max(latest, one.time_us)
             arrivals.append(latest)
-        yield from (
-            record
-            for _, _, _, record in merge(
-                ((one.time_us, 0, n, one) for n, one in enumerate(self.items)),
-                ((one.time_us, 1, n, one) for n, one in enumerate(self.impressions)),
-                ((at, 2, n, one) for n, (at, one) in enumerate(zip(arrivals, self.feedback, strict=True))),
-                key=lambda entry: entry[:3],
-            )
+        kinds: tuple[Iterable[tuple[int, int, int, Item | Impression | Feedback]], ...] = (
+            ((one.time_us, 0, n, one) for n, one in enumerate(self.items)),
+            ((one.time_us, 1, n, one) for n, one in enumerate(self.impressions)),
+            ((at, 2, n, one) for n, (at, one) in enumerate(zip(arrivals, self.feedback, strict=True))),
         )
+        for _, _, _, record in merge(*kinds, key=lambda entry: entry[:3]):
+            yield record
 
     def _first_from(self, cut_us: int) -> int:
         lists = self.impressions

@@ -1,11 +1,13 @@
 """A log of interactions (who chose which item, when) -> impressions and feedback.
 
-The log is walked in the order of time, ties in the order of the log. Each event that has enough earlier ones of its user becomes one
-impression: the user's last items are the history, the older ones are excluded, and the item of the event stands somewhere among candidates
-that a product could have offered at that moment (`recdistill.data.retrieval`). What was chosen is the feedback.
+The log is walked in the order of time, ties in the order of the log. Each event that has enough earlier ones of its
+user becomes one impression: the user's last items are the history, the older ones are excluded, and the item of the
+event stands somewhere among candidates that a product could have offered at that moment
+(`recdistill.data.retrieval`). What was chosen is the feedback.
 
-**Ties.** Clocks of logs are coarse; in ml-100k half of all events share their second with the one before. "Strictly before" would
-then lose half of a history, so times are moved by as few microseconds as make the order of time equal to the order of the log (`untie`).
+**Ties.** Clocks of logs are coarse; in ml-100k half of all events share their second with the one before. "Strictly
+before" would then lose half of a history, so times are moved by as few microseconds as make the order of time equal
+to the order of the log (`untie`).
 
 It knows row numbers and arrays; names of items, and what a request's context is, come from the caller.
 
@@ -101,7 +103,8 @@ def impressions_of(
 ) -> tuple[LazyImpressions, list[Feedback], int]:
     """Turns a log into impressions and feedback.
 
-    An event on an item that its user has had before is part of later histories, but is no impression itself: what was had is not offered.
+    An event on an item that its user has had before is part of later histories, but is no impression itself: what was
+    had is not offered.
 
     Args:
         log: The events.
@@ -115,7 +118,8 @@ def impressions_of(
         seed: Of the candidates.
 
     Returns:
-        The impressions, their feedback (one each, a microsecond after, value as logged), and how many events were on items had before.
+        The impressions, their feedback (one each, a microsecond after, value as logged), and how many events were on
+        items had before.
     """
     time_us_E = log.time_us_E
     count = len(time_us_E)

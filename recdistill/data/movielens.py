@@ -5,9 +5,10 @@
 | atomic | one each of `*.inter`, `*.item`, `*.user` | UTF-8, tabs, a header of `name:type` |
 | classic | `u.data`, `u.item`, `u.user` | ISO-8859-1; tabs in `u.data`, bars in the others, no header |
 
-A rating means that the film was chosen; how it was rated is the feedback's value. The request's context is the hour and weekday (UTC) and the
-user's age group, gender and occupation: a product knows these of anybody who asks, while the user's id is there for joins only. Times are
-whole seconds with many ties; `recdistill.data.interactions.untie` makes the order of time that of the log.
+A rating means that the film was chosen; how it was rated is the feedback's value. The request's context is the hour
+and weekday (UTC) and the user's age group, gender and occupation: a product knows these of anybody who asks, while
+the user's id is there for joins only. Times are whole seconds with many ties; `recdistill.data.interactions.untie`
+makes the order of time that of the log.
 
 Example:
     >>> title_and_year("Toy Story (1995)")
@@ -114,10 +115,10 @@ def load(
 
 
 def specification(items: Sequence[Item], *, history: int = 50) -> FeatureSpec:
-    """What a model may see of MovieLens: id, genres, year, words of the title; age group, gender, occupation, hour and weekday."""
+    """What a model may see of MovieLens: item id, genres, year, title; the asker's group and the time of day."""
     years = np.array([item.attributes["year"] for item in items if "year" in item.attributes], np.float64)
     return FeatureSpec(
-        history=HistorySpec(length=history, actions=["rate"]),
+        history=HistorySpec(length=history, actions=("rate",)),
         id=IdSpec(capacity=max(1024, 2 * len(items)), hashed=16),
         item={
             "genres": Field(kind="category", capacity=32, hashed=4, max_values=6),

@@ -1,8 +1,9 @@
 """Imitates the first stage of a product: which items a request is given to rank, from past events alone.
 
-Data sets of interactions say what was chosen, not what was offered. To turn them into lists, a `Retriever` walks the log in time order
-and offers, at each moment, what a product could have offered then: items popular of late, items that were chosen close to the user's
-last ones, and some at random; never one that the user has had. It knows items and users as row numbers only.
+Data sets of interactions say what was chosen, not what was offered. To turn them into lists, a `Retriever` walks the
+log in time order and offers, at each moment, what a product could have offered then: items popular of late, items
+that were chosen close to the user's last ones, and some at random; never one that the user has had. It knows items
+and users as row numbers only.
 
 Example:
     >>> retriever = Retriever(items=6, mix=Mix(length=4, popular=1, covisited=1), seed=0)
@@ -72,7 +73,8 @@ class Retriever:
             raise ConfigError(f"mix of candidates: {e}") from e
         if mix.popular + mix.covisited > mix.length:
             raise ConfigError(
-                f"mix of candidates: popular {mix.popular} + covisited {mix.covisited} is more than length {mix.length}; lower one of them"
+                f"mix of candidates: popular {mix.popular} + covisited {mix.covisited} is more than "
+                f"length {mix.length}; lower one of them"
             )
         self._mix = mix
         self._random = np.random.default_rng(seed)
@@ -156,7 +158,8 @@ class Retriever:
         rows = np.flatnonzero(counts_N * self._free_N)
         # Cosine-like: a choice that everybody makes says less about what goes together.
         weight = counts_N[rows] / np.sqrt(self._total_N[rows])
-        return rows if len(rows) <= n else rows[np.argpartition(-weight, n)[:n]]
+        best: Rows = rows if len(rows) <= n else rows[np.argpartition(-weight, n)[:n]]
+        return best
 
     def _uniform(self, n: int) -> Rows:
         """Free rows, each set of them equally likely, in no order that matters."""
