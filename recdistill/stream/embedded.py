@@ -30,13 +30,13 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from recdistill.errors import ConfigError, Fenced, StreamError, WrongLog
+from recdistill.errors import Fenced, StreamError, WrongLog
 from recdistill.stream.contract import (
     Headers,
     LogIdentity,
@@ -47,76 +47,15 @@ from recdistill.stream.contract import (
     check_message,
     expand,
     out_of_range,
-    suggest,
 )
+from recdistill.stream.sqlite_file import checked_options, connect, explained, initialise, writing
 
 _logger = logging.getLogger(__name__)
 
-_APPLICATION_ID = 0x7265636C  # "recl": says that a SQLite file is one of ours
-_OPTIONS: dict[str, str | int | float | bool] = {"synchronous": "NORMAL", "busy_timeout_s": 60.0}
-_SYNCHRONOUS = ("NORMAL", "FULL")
-# 3 KB records waste a third of SQLite's usual page of 4 KiB; larger pages than this one were not faster.
-_PAGE_BYTES = 16_384
-_WAL_KEEP_BYTES = 64 << 20
 _POLL_S = (0.002, 0.02)
-
-_SCHEMA = """
-CREATE TABLE cluster (id TEXT NOT NULL);
-CREATE TABLE topics (name TEXT PRIMARY KEY, id TEXT NOT NULL, partitions INTEGER NOT NULL);
-CREATE TABLE partitions (
-    id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-    beginning INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition));
-CREATE TABLE stages (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, note TEXT NOT NULL DEFAULT '');
-CREATE TABLE positions (
-    stage TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
-    PRIMARY KEY (stage, topic, partition)) WITHOUT ROWID;
-"""
 
 _headers_to_bytes = msgspec.msgpack.Encoder().encode
 _headers_from_bytes = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
-
-
-@contextmanager
-def _explained(path: str, doing: str) -> Iterator[None]:
-    """Turns what SQLite raises into one sentence that says what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            advice = (
-                "another process holds it for too long: look for one that hangs, or raise the log option busy_timeout_s"
-            )
-        elif "full" in text:
-            advice = "free some disk space and start again; nothing was lost"
-        elif "malformed" in text or "not a database" in text:
-            advice = "the file is damaged or is no log: restore it from a copy, or choose another path"
-        else:
-            advice = "check that the folder exists, is on a local disk and can be written"
-        raise StreamError(f"cannot {doing} the log {path}: {text}; {advice}") from error
-
-
-def _connect(path: str, options: Mapping[str, object]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=float(str(options["busy_timeout_s"])), isolation_level=None, check_same_thread=False
-    )
-    connection.execute(f"PRAGMA synchronous = {options['synchronous']}")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEEP_BYTES}")
-    connection.execute("PRAGMA mmap_size = 1073741824")
-    return connection
-
-
-@contextmanager
-def _writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One write transaction; IMMEDIATE, as a read lock cannot wait for a writer and then become a write lock."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 class EmbeddedLog:
@@ -138,34 +77,16 @@ class EmbeddedLog:
     ) -> None:
         self.path = str(path)
         self.prefix = prefix
-        self._options = _checked_options(options or {})
+        self._options = checked_options(options or {})
         self._lock = threading.Lock()
         self._known: dict[str, tuple[str, dict[int, int]]] = {}
-        with _explained(self.path, "open"):
+        with explained(self.path, "open"):
             try:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StreamError(f"cannot make the folder of the log {self.path}: {error.strerror}") from error
-            self._connection = _connect(self.path, self._options)
-            self.cluster = self._initialise()
-
-    def _initialise(self) -> str:
-        connection = self._connection
-        if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            _switch_to_wal(connection, float(self._options["busy_timeout_s"]))
-            with _writing(connection):
-                # Another process may have been faster: look again, now that nobody else writes.
-                if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-                    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                        raise WrongLog(
-                            f"{self.path} is a SQLite file of something else; choose another path for the log"
-                        )
-                    for statement in _SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute("INSERT INTO cluster VALUES (?)", (str(uuid.uuid4()),))
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        return str(connection.execute("SELECT id FROM cluster").fetchone()[0])
+            self._connection = connect(self.path, self._options)
+            self.cluster = initialise(self._connection, self.path, float(self._options["busy_timeout_s"]))
 
     def create_topics(
         self,
@@ -175,7 +96,7 @@ class EmbeddedLog:
     ) -> list[str]:
         """Makes the topics that do not exist yet; see the contract."""
         made = []
-        with self._lock, _explained(self.path, "write"), _writing(self._connection) as connection:
+        with self._lock, explained(self.path, "write"), writing(self._connection) as connection:
             for topic, count in partitions.items():
                 if not topic or count < 1:
                     raise StreamError(f"topic {topic!r} needs a name and at least 1 partition, not {count}")
@@ -203,7 +124,7 @@ class EmbeddedLog:
 
     def topics(self) -> dict[str, int]:
         """Partition count of each topic under the prefix."""
-        with self._lock, _explained(self.path, "read"):
+        with self._lock, explained(self.path, "read"):
             rows = self._connection.execute("SELECT name, partitions FROM topics ORDER BY name").fetchall()
         return {name[len(self.prefix) :]: count for name, count in rows if name.startswith(self.prefix)}
 
@@ -233,7 +154,7 @@ class EmbeddedLog:
             before: First offset to keep; at most the end.
         """
         table = self.table(tp)
-        with self._lock, _explained(self.path, "write"), _writing(self._connection) as connection:
+        with self._lock, explained(self.path, "write"), writing(self._connection) as connection:
             connection.execute(
                 "UPDATE partitions SET beginning = max(beginning, min(next, ?)) WHERE id = ?", (before, table)
             )
@@ -247,7 +168,7 @@ class EmbeddedLog:
         found = self._known.get(topic)
         if found is None:
             name = self.prefix + topic
-            with self._lock, _explained(self.path, "read"):
+            with self._lock, explained(self.path, "read"):
                 row = self._connection.execute("SELECT id FROM topics WHERE name = ?", (name,)).fetchone()
                 if row is None:
                     raise StreamError(f"topic {topic!r} does not exist in the log {self.path}; make the topics first")
@@ -264,8 +185,8 @@ class EmbeddedLog:
 
     def connect(self) -> sqlite3.Connection:
         """A connection of its own for a source or a stage."""
-        with _explained(self.path, "open"):
-            return _connect(self.path, self._options)
+        with explained(self.path, "open"):
+            return connect(self.path, self._options)
 
     def close(self) -> None:
         """Closes the log's own connection."""
@@ -305,7 +226,7 @@ class EmbeddedSource:
 
     def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Beginning and committed end of a partition."""
-        with _explained(self._log.path, "read"):
+        with explained(self._log.path, "read"):
             row = self._connection.execute(
                 "SELECT beginning, next FROM partitions WHERE id = ?", (self._table(tp),)
             ).fetchone()
@@ -335,7 +256,7 @@ class EmbeddedSource:
         pause_s = _POLL_S[0]
         seen = -1
         while True:
-            with _explained(self._log.path, "read"):
+            with explained(self._log.path, "read"):
                 # Cheap, and changes whenever another connection has committed.
                 version = self._connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
@@ -393,7 +314,7 @@ class EmbeddedStage:
         self._connection = log.connect()
         self._open = False
         self._turns = itertools.count()
-        with _explained(log.path, "write"), _writing(self._connection) as connection:
+        with explained(log.path, "write"), writing(self._connection) as connection:
             self._epoch: int = connection.execute(
                 "INSERT INTO stages (name, epoch) VALUES (?, 1) "
                 "ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
@@ -403,7 +324,7 @@ class EmbeddedStage:
     def position(self) -> dict[TopicPartition, int]:
         """Committed next offset of each input."""
         result = {}
-        with _explained(self._log.path, "read"):
+        with explained(self._log.path, "read"):
             for tp in self._inputs:
                 row = self._connection.execute(
                     "SELECT next FROM positions WHERE stage = ? AND topic = ? AND partition = ?",
@@ -418,7 +339,7 @@ class EmbeddedStage:
 
     def note(self) -> str:
         """The note of the last commit that had input positions."""
-        with _explained(self._log.path, "read"):
+        with explained(self._log.path, "read"):
             row = self._connection.execute("SELECT note FROM stages WHERE name = ?", (self._name,)).fetchone()
         return str(row[0])
 
@@ -427,7 +348,7 @@ class EmbeddedStage:
         """Opens a transaction; see the contract."""
         if self._open:
             raise StreamError("a stage has one transaction at a time; leave the open one first")
-        with _explained(self._log.path, "read"):
+        with explained(self._log.path, "read"):
             self._check_epoch(self._connection)
         self._open = True
         transaction = EmbeddedTransaction(self._log, self._inputs, next(self._turns))
@@ -452,7 +373,7 @@ class EmbeddedStage:
             raise Fenced(f"a newer process has taken over the stage {self._name!r}; this one must stop")
 
     def _commit(self, transaction: EmbeddedTransaction) -> None:
-        with _explained(self._log.path, "write"), _writing(self._connection) as connection:
+        with explained(self._log.path, "write"), writing(self._connection) as connection:
             # Step 1: still ours?
             self._check_epoch(connection)
             # Step 2: the messages, and one more offset in each partition for the end of the transaction.
@@ -479,7 +400,7 @@ class EmbeddedStage:
     def _leave_gap(self, transaction: EmbeddedTransaction) -> None:
         """Gives an aborted transaction the offsets that it would have taken, so that nobody relies on none."""
         try:
-            with _writing(self._connection) as connection:
+            with writing(self._connection) as connection:
                 for table, rows in transaction.rows.items():
                     connection.execute("UPDATE partitions SET next = next + ? WHERE id = ?", (len(rows) + 1, table))
         except sqlite3.Error as error:
@@ -535,29 +456,3 @@ class EmbeddedTransaction:
 def _check_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> None:
     if not beginning <= offset <= end:
         raise out_of_range(tp, offset, beginning, end)
-
-
-def _checked_options(options: Mapping[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
-    for name in options:
-        if name not in _OPTIONS:
-            raise ConfigError(f"log.options.{name}: the embedded log has no such option{suggest(name, _OPTIONS)}")
-    result: dict[str, str | int | float | bool] = {**_OPTIONS, **options}
-    if result["synchronous"] not in _SYNCHRONOUS:
-        raise ConfigError(f"log.options.synchronous: must be NORMAL or FULL, not {result['synchronous']!r}")
-    seconds = result["busy_timeout_s"]
-    if isinstance(seconds, (bool, str)) or not 0 < seconds <= 3600:
-        raise ConfigError(f"log.options.busy_timeout_s: must be a number above 0 and at most 3600, not {seconds!r}")
-    return result
-
-
-def _switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    """Turns WAL mode on. SQLite does not wait here while another process does the same, so this does."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

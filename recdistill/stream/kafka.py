@@ -1,52 +1,48 @@
 """A log on Apache Kafka (3.0 or later), through kafka-python 3.0.12 or later.
 
-Reading: `assign` and `seek`, never a consumer group and never a reset; `read_committed`, so the end is the last stable
-    offset
-and aborted messages stay invisible; values stay bytes, because a deserializer that raises makes this client hang.
+Reading goes by `assign` and `seek`, never by a consumer group and never with a reset. It is `read_committed`, so the
+end is the last stable offset and aborted messages stay invisible. Values stay bytes, because a deserializer that raises
+makes this client hang.
 
-Writing: a transaction collects its messages in memory and talks to the broker when it commits, in this order: begin,
-    send
-all, add the input positions (`send_offsets_to_transaction`), commit. So a slow stage never holds a transaction open,
-which would hold back every reader, and leaving the block with an exception costs nothing. The transactional id is the
-stage's name: opening a stage aborts what an older one left half done, and fences it. The group of the same name holds
-the positions, and the note is the metadata of that commit; lag dashboards see it like any other group.
+A transaction collects its messages in memory and talks to the broker when it commits: begin, send all, add the input
+positions, commit. So a slow stage never holds a transaction open, which would hold back every reader, and leaving the
+block with an exception costs nothing. The transactional id is the stage's name: opening a stage aborts what an older
+one left half done, and fences it. The group of the same name holds the positions, and the note is the metadata of that
+commit; lag dashboards see it like any other group.
 
 A broker that restarts is waited for, with a line in the log; what takes longer than two minutes becomes a StreamError.
 It knows nothing of what is inside a value.
 
 Example:
-    >>> KafkaLog("127.0.0.1:9092", options={"sasl_mecanism": "PLAIN"})
+    >>> KafkaLog("127.0.0.1:9092", options={"isolation_level": "read_uncommitted"})
     Traceback (most recent call last):
     ...
-    recdistill.errors.ConfigError: log.options.sasl_mecanism: no option of kafka-python (did you mean sasl_mechanism?)
+    recdistill.errors.ConfigError: log.options.isolation_level: recdistill sets this itself; remove it
 """
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka import TopicPartition as WirePartition
 from kafka.errors import (
-    InvalidProducerEpochError,
-    KafkaError,
     LogTruncationError,
     OffsetOutOfRangeError,
-    ProducerFencedError,
     RetriableError,
     TopicAlreadyExistsError,
 )
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.errors import ConfigError, Fenced, OutOfRange, RecdistillError, StreamError, WrongLog
+from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
 from recdistill.stream.contract import (
     Headers,
     LogIdentity,
@@ -59,39 +55,12 @@ from recdistill.stream.contract import (
     out_of_range,
     suggest,
 )
+from recdistill.stream.kafka_client import PATIENCE_S, REMIND_S, Brokers, Options
 
 _logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-_Options = Mapping[str, str | int | float | bool]
-
-_PATIENCE_S = 120.0
-"""How long a broker may be away before that is an error."""
-
-_REMIND_S = 10.0
-"""How often the log says that we are waiting."""
-
 _AHEAD = 2_000
 """Messages of one partition kept in memory while waiting for another; beyond that the partition is paused."""
-
-# What makes the contract hold, and what only objects could set: not for the settings file.
-_OURS = frozenset(
-    "bootstrap_servers group_id group_instance_id enable_auto_commit auto_offset_reset isolation_level "  # noqa: SIM905
-    "default_offset_commit_callback key_deserializer value_deserializer key_serializer value_serializer "
-    "partitioner partition_assignment_strategy transactional_id enable_idempotence acks retries "
-    "allow_auto_create_topics consumer_timeout_ms kafka_client selector metric_reporters ssl_context "
-    "sasl_oauth_token_provider socket_options api_version".split()
-)
-_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
-# The client's own backoff of 100 ms would be waited in each transaction, while the coordinator still closes the last.
-_PRODUCER = {
-    "compression_type": "lz4",
-    "batch_size": 256 << 10,
-    "linger_ms": 5,
-    "retry_backoff_ms": 20,
-    "metrics_enabled": False,
-}
-_DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}
 
 
 class KafkaLog:
@@ -109,18 +78,12 @@ class KafkaLog:
         StreamError: No broker answers.
     """
 
-    def __init__(self, brokers: str, *, prefix: str = "", options: _Options | None = None) -> None:
+    def __init__(self, brokers: str, *, prefix: str = "", options: Options | None = None) -> None:
         self.prefix = prefix
-        self._servers = [server.strip() for server in brokers.split(",") if server.strip()]
-        self._options = dict(options or {})
-        _check_options(self._options)
-        if not self._servers:
-            raise ConfigError("log.brokers: name at least one broker as host:port")
-        if importlib.util.find_spec("crc32c") is None:
-            _logger.warning("the package crc32c is missing: reading will be about ten times slower; pip install crc32c")
+        self.brokers = Brokers(brokers, options or {})
         self._lock = threading.Lock()
-        with self.explained("reach"):
-            self._admin = KafkaAdminClient(**self.client_settings(KafkaAdminClient, {}))
+        with self.brokers.explained("reach"):
+            self._admin = KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {}))
         self.cluster = str(self._ask("ask", self._admin.describe_cluster)["cluster_id"])
 
     def create_topics(
@@ -142,14 +105,14 @@ class KafkaLog:
         except TopicAlreadyExistsError:
             # Somebody else made one of them in the meantime: check the counts, make the rest.
             return self.create_topics(partitions, configs=configs)
-        deadline = time.monotonic() + _PATIENCE_S
-        while any(not topic["partitions"] for topic in self._describe() if topic["name"] in wanted) or not set(
-            partitions
-        ) <= set(self.topics()):
+        made = [name[len(self.prefix) :] for name in wanted]
+        deadline = time.monotonic() + PATIENCE_S
+        # Brokers learn of a topic one after the other, and we do not know which one answers next.
+        while not all(self.topics().get(topic) for topic in made):
             if time.monotonic() > deadline:
-                raise StreamError(f"the new topics did not become usable on {self.where}; check the brokers' logs")
+                raise StreamError(f"new topics do not become usable on {self.brokers.where}; check the brokers' logs")
             time.sleep(0.05)
-        return [name[len(self.prefix) :] for name in wanted]
+        return made
 
     def topics(self) -> dict[str, int]:
         """Partition count of each topic under the prefix."""
@@ -172,88 +135,12 @@ class KafkaLog:
         found = {topic["name"][len(self.prefix) :]: topic for topic in self._describe()}
         for topic in topics:
             if topic not in found:
-                raise StreamError(f"topic {topic!r} is no longer on {self.where}; make the topics again")
+                raise StreamError(f"topic {topic!r} is no longer on {self.brokers.where}; make the topics again")
         return LogIdentity(
             self.cluster,
             {topic: len(found[topic]["partitions"]) for topic in topics},
             {topic: str(found[topic]["topic_id"]) for topic in topics},
         )
-
-    @property
-    def where(self) -> str:
-        """The brokers, for a person."""
-        return f"Kafka at {','.join(self._servers)}"
-
-    def client_settings(self, client: type, ours: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings for one of the client's classes: our defaults, then the user's options, then what has to be."""
-        defaults: Mapping[str, Any] = _DEFAULTS.get(client, {})
-        known: dict[str, Any] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
-        chosen = {name: value for name, value in self._options.items() if name in known}
-        return {**defaults, **chosen, **ours, "bootstrap_servers": self._servers}
-
-    @contextmanager
-    def explained(self, doing: str) -> Iterator[None]:
-        """Turns what the client raises into one sentence that says what to do."""
-        try:
-            yield
-        except (ProducerFencedError, InvalidProducerEpochError) as error:
-            raise Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop") from error
-        except (RecdistillError, TopicAlreadyExistsError):
-            raise
-        except (KafkaError, OSError, RuntimeError, ValueError) as error:
-            text = str(error) or type(error).__name__
-            if "compression codec" in text:
-                advice = "install recdistill[kafka], or set the log option compression_type to gzip"
-            elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
-                advice = "check the security options in log.options and the rights of this user"
-            else:
-                advice = "check log.brokers, and that the brokers are up and can be reached from here"
-            raise StreamError(f"cannot {doing} {self.where}: {text}; {advice}") from error
-
-    def retry(self, call: Callable[[], _T]) -> _T:
-        """Calls until the broker answers, for two minutes at most; says so in the log while waiting."""
-        started = time.monotonic()
-        reminded = started
-        while True:
-            try:
-                return call()
-            except (RetriableError, OSError) as error:
-                now = time.monotonic()
-                if now - started > _PATIENCE_S:
-                    raise
-                if now - reminded >= _REMIND_S or reminded == started:
-                    _logger.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, _PATIENCE_S)
-                    reminded = now
-                time.sleep(0.2)
-
-    def bounded(self, doing: str, call: Callable[[], object]) -> None:
-        """Waits two minutes at most for a call of the client that would itself wait for ever.
-
-        Raises:
-            StreamError: It did not return; whatever it used must not be used again.
-        """
-        result: list[BaseException | None] = []
-
-        def run() -> None:
-            try:
-                call()
-                result.append(None)
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                result.append(error)
-
-        thread = threading.Thread(target=run, name="recdistill-kafka", daemon=True)
-        thread.start()
-        deadline = time.monotonic() + _PATIENCE_S
-        while thread.is_alive():
-            thread.join(min(_REMIND_S, max(0.0, deadline - time.monotonic())))
-            if thread.is_alive():
-                if time.monotonic() >= deadline:
-                    raise StreamError(
-                        f"cannot {doing} {self.where}: no answer within {_PATIENCE_S:.0f} s; check the brokers"
-                    )
-                _logger.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, _PATIENCE_S)
-        if result[0] is not None:
-            raise result[0]
 
     def close(self) -> None:
         """Closes the administrative connection."""
@@ -262,8 +149,8 @@ class KafkaLog:
 
     def _ask(self, doing: str, call: Callable[[], Any]) -> Any:
         """One administrative request at a time: that client is not for several threads."""
-        with self.explained(doing), self._lock:
-            return self.retry(call)
+        with self.brokers.explained(doing), self._lock:
+            return self.brokers.retry(call)
 
     def _describe(self) -> list[dict[str, Any]]:
         # All topics, because asking a broker for one by name may make it.
@@ -283,19 +170,8 @@ class KafkaSource:
         self._closed = False
         self._turn = 0
         self._answered = time.monotonic()
-        with log.explained("reach"):
-            self._consumer = KafkaConsumer(
-                **log.client_settings(
-                    KafkaConsumer,
-                    {
-                        "group_id": None,
-                        "enable_auto_commit": False,
-                        "auto_offset_reset": "none",
-                        "isolation_level": "read_committed",
-                        "allow_auto_create_topics": False,
-                    },
-                )
-            )
+        with log.brokers.explained("reach"):
+            self._consumer = log.brokers.consumer()
         try:
             self._consumer.assign(list(self._plain))
             bounds = self._bounds(tps)
@@ -379,9 +255,9 @@ class KafkaSource:
         if not tps:
             return {}
         wires = [self._wire[tp] for tp in tps]
-        with self._log.explained("ask"):
-            beginnings = self._log.retry(lambda: self._consumer.beginning_offsets(wires))
-            ends = self._log.retry(lambda: self._consumer.end_offsets(wires))
+        with self._log.brokers.explained("ask"):
+            beginnings = self._log.brokers.retry(lambda: self._consumer.beginning_offsets(wires))
+            ends = self._log.brokers.retry(lambda: self._consumer.end_offsets(wires))
         self._answered = time.monotonic()
         return {self._plain[wire]: (int(beginnings[wire]), int(ends[wire])) for wire in wires}
 
@@ -394,17 +270,17 @@ class KafkaSource:
         self._consumer.resume(*(self._wire[tp] for tp in tps if self._wire[tp] in paused))
 
     def _poll(self, most: int, timeout_s: float) -> dict[TopicPartition, list[Message]]:
-        with self._log.explained("read from"):
+        with self._log.brokers.explained("read from"):
             try:
                 found = self._consumer.poll(timeout_ms=max(0, round(timeout_s * 1000)), max_records=most)
             except (OffsetOutOfRangeError, LogTruncationError) as error:
                 raise self._lost() from error
             except RetriableError as error:
-                _logger.warning("%s does not answer (%s); trying again", self._log.where, error)
+                _logger.warning("%s does not answer (%s); trying again", self._log.brokers.where, error)
                 found = {}
         if found:
             self._answered = time.monotonic()
-        elif time.monotonic() - self._answered > 3 * _REMIND_S:
+        elif time.monotonic() - self._answered > 3 * REMIND_S:
             # An empty answer looks the same as no answer: ask something that has to be answered.
             self._bounds(list(self._wire)[:1])
         return {
@@ -418,7 +294,7 @@ class KafkaSource:
             if not beginning <= position[tp] <= end:
                 return out_of_range(tp, position[tp], beginning, end)
         return OutOfRange(
-            f"{self._log.where} lost messages that were read before; start again from an older checkpoint"
+            f"{self._log.brokers.where} lost messages that were read before; start again from an older checkpoint"
         )
 
 
@@ -434,16 +310,16 @@ class KafkaStage:
         self._open = False
         self._closed = False
         self._broken: StreamError | None = None
-        with log.explained("reach"):
+        with log.brokers.explained("reach"):
             self._producer = KafkaProducer(
-                **log.client_settings(
+                **log.brokers.settings(
                     KafkaProducer, {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
                 )
             )
         try:
             # First this, which ends whatever an older stage left open; only then the positions are final.
-            with log.explained("write to"):
-                log.bounded("write to", self._producer.init_transactions)
+            with log.brokers.explained("write to"):
+                log.brokers.bounded("write to", self._producer.init_transactions)
             self._position, self._note = self._committed()
         except Exception:
             self.close()
@@ -480,7 +356,7 @@ class KafkaStage:
             self._counts = self._log.topics()
         if topic not in self._counts:
             hint = suggest(topic, self._counts)
-            raise StreamError(f"topic {topic!r} does not exist on {self._log.where}{hint}; make the topics first")
+            raise StreamError(f"topic {topic!r} does not exist in this log{hint}; make the topics first")
         return self._counts[topic]
 
     def close(self) -> None:
@@ -530,8 +406,8 @@ class KafkaStage:
             producer.commit_transaction()
 
         try:
-            with self._log.explained("write to"):
-                self._log.bounded("write to", send_all)
+            with self._log.brokers.explained("write to"):
+                self._log.brokers.bounded("write to", send_all)
         except BaseException as error:
             # Whether the broker took it is not known to us; a new stage of this name will know.
             self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
@@ -544,27 +420,15 @@ class KafkaStage:
         if not self._inputs:
             return {}, ""
         log = self._log
-        with log.explained("ask"):
-            consumer = KafkaConsumer(
-                **log.client_settings(
-                    KafkaConsumer,
-                    {
-                        "group_id": self._id,
-                        "enable_auto_commit": False,
-                        "auto_offset_reset": "none",
-                        # Makes the broker answer only when no transaction of this group is still being closed.
-                        "isolation_level": "read_committed",
-                        "allow_auto_create_topics": False,
-                    },
-                )
-            )
+        with log.brokers.explained("ask"):
+            consumer = log.brokers.consumer(group=self._id)
             try:
                 wires = {tp: WirePartition(log.prefix + tp.topic, tp.partition) for tp in self._inputs}
-                beginnings = log.retry(lambda: consumer.beginning_offsets(list(wires.values())))
+                beginnings = log.brokers.retry(partial(consumer.beginning_offsets, list(wires.values())))
                 position = {tp: int(beginnings[wire]) for tp, wire in wires.items()}
                 note = ""
                 for tp, wire in wires.items():
-                    found = log.retry(lambda wire=wire: consumer.committed(wire, metadata=True))  # type: ignore[misc]
+                    found = log.brokers.retry(partial(consumer.committed, wire, metadata=True))
                     if found is not None and found.offset >= 0:
                         position[tp], note = int(found.offset), str(found.metadata or "")
             finally:
@@ -625,14 +489,3 @@ def _check_count(topic: str, found: int, wanted: int) -> None:
             f"topic {topic!r} exists with {found} partitions, not {wanted}; a count never changes: "
             f"ask for {found}, or choose another prefix or log"
         )
-
-
-def _check_options(options: _Options) -> None:
-    known = {
-        name for client in (KafkaConsumer, KafkaProducer, KafkaAdminClient) for name in client.DEFAULT_CONFIG
-    } - _OURS
-    for name in options:
-        if name in _OURS:
-            raise ConfigError(f"log.options.{name}: recdistill sets this itself; remove it")
-        if name not in known:
-            raise ConfigError(f"log.options.{name}: no option of kafka-python{suggest(name, known)}")

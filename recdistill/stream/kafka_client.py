@@ -1,0 +1,188 @@
+"""What every use of kafka-python needs: checked settings, errors as sentences, and patience while a broker is away.
+
+It knows nothing of topics, messages or stages.
+
+Example:
+    >>> Brokers("127.0.0.1:9092, 127.0.0.1:9093", {}).where
+    'Kafka at 127.0.0.1:9092,127.0.0.1:9093'
+    >>> Brokers("127.0.0.1:9092", {"sasl_mecanism": "PLAIN"})
+    Traceback (most recent call last):
+    ...
+    recdistill.errors.ConfigError: log.options.sasl_mecanism: no option of kafka-python (did you mean sasl_mechanism?)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    ProducerFencedError,
+    RetriableError,
+    TopicAlreadyExistsError,
+)
+
+from recdistill.errors import ConfigError, Fenced, RecdistillError, StreamError
+from recdistill.stream.contract import suggest
+
+_logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+Options = Mapping[str, str | int | float | bool]
+
+PATIENCE_S = 120.0
+"""How long a broker may be away before that is an error."""
+
+REMIND_S = 10.0
+"""How often the log says that we are waiting."""
+
+# What makes the contract hold, and what only objects could set: not for the settings file.
+_OURS = frozenset(
+    "bootstrap_servers group_id group_instance_id enable_auto_commit auto_offset_reset isolation_level "  # noqa: SIM905
+    "default_offset_commit_callback key_deserializer value_deserializer key_serializer value_serializer "
+    "partitioner partition_assignment_strategy transactional_id enable_idempotence acks retries "
+    "allow_auto_create_topics consumer_timeout_ms kafka_client selector metric_reporters ssl_context "
+    "sasl_oauth_token_provider socket_options api_version".split()
+)
+_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
+# The client's own backoff of 100 ms would be waited in each transaction, while the coordinator still closes the last.
+_PRODUCER = {
+    "compression_type": "lz4",
+    "batch_size": 256 << 10,
+    "linger_ms": 5,
+    "retry_backoff_ms": 20,
+    "metrics_enabled": False,
+}
+_DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}
+
+
+class Brokers:
+    """Where the brokers are and how to talk to them.
+
+    Args:
+        servers: Bootstrap servers, `host:port,host:port`.
+        options: Settings of kafka-python by its own names.
+
+    Raises:
+        ConfigError: An option that does not exist, or that is not for the user to set; no server.
+    """
+
+    def __init__(self, servers: str, options: Options) -> None:
+        self._servers = [server.strip() for server in servers.split(",") if server.strip()]
+        self._options = dict(options)
+        _check_options(self._options)
+        if not self._servers:
+            raise ConfigError("log.brokers: name at least one broker as host:port")
+        if importlib.util.find_spec("crc32c") is None:
+            _logger.warning("the package crc32c is missing: reading will be about ten times slower; pip install crc32c")
+
+    @property
+    def where(self) -> str:
+        """The brokers, for a person."""
+        return f"Kafka at {','.join(self._servers)}"
+
+    def settings(self, client: type, ours: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for one of the client's classes: our defaults, then the user's options, then what has to be."""
+        defaults: Mapping[str, Any] = _DEFAULTS.get(client, {})
+        known: dict[str, Any] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
+        chosen = {name: value for name, value in self._options.items() if name in known}
+        return {**defaults, **chosen, **ours, "bootstrap_servers": self._servers}
+
+    def consumer(self, group: str | None = None) -> KafkaConsumer:
+        """A consumer that never commits, never resets and sees what is committed only.
+
+        Args:
+            group: For asking about the committed positions of a group. A broker then answers only when no transaction
+                of that group is still being closed.
+        """
+        ours = {
+            "group_id": group,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "isolation_level": "read_committed",
+            "allow_auto_create_topics": False,
+        }
+        return KafkaConsumer(**self.settings(KafkaConsumer, ours))
+
+    @contextmanager
+    def explained(self, doing: str) -> Iterator[None]:
+        """Turns what the client raises into one sentence that says what to do."""
+        try:
+            yield
+        except (ProducerFencedError, InvalidProducerEpochError) as error:
+            raise Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop") from error
+        except (RecdistillError, TopicAlreadyExistsError):
+            raise
+        except (KafkaError, OSError, RuntimeError, ValueError) as error:
+            text = str(error) or type(error).__name__
+            if "compression codec" in text:
+                advice = "install recdistill[kafka], or set the log option compression_type to gzip"
+            elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
+                advice = "check the security options in log.options and the rights of this user"
+            else:
+                advice = "check log.brokers, and that the brokers are up and can be reached from here"
+            raise StreamError(f"cannot {doing} {self.where}: {text}; {advice}") from error
+
+    def retry(self, call: Callable[[], _T]) -> _T:
+        """Calls until the broker answers, for two minutes at most; says so in the log while waiting."""
+        started = time.monotonic()
+        reminded = started
+        while True:
+            try:
+                return call()
+            except (RetriableError, OSError) as error:
+                now = time.monotonic()
+                if now - started > PATIENCE_S:
+                    raise
+                if now - reminded >= REMIND_S or reminded == started:
+                    _logger.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, PATIENCE_S)
+                    reminded = now
+                time.sleep(0.2)
+
+    def bounded(self, doing: str, call: Callable[[], object]) -> None:
+        """Waits two minutes at most for a call of the client that would itself wait for ever.
+
+        Raises:
+            StreamError: It did not return; whatever it used must not be used again.
+        """
+        result: list[BaseException | None] = []
+
+        def run() -> None:
+            try:
+                call()
+                result.append(None)
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                result.append(error)
+
+        thread = threading.Thread(target=run, name="recdistill-kafka", daemon=True)
+        thread.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while thread.is_alive():
+            thread.join(min(REMIND_S, max(0.0, deadline - time.monotonic())))
+            if thread.is_alive():
+                if time.monotonic() >= deadline:
+                    raise StreamError(
+                        f"cannot {doing} {self.where}: no answer within {PATIENCE_S:.0f} s; check the brokers"
+                    )
+                _logger.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, PATIENCE_S)
+        if result[0] is not None:
+            raise result[0]
+
+
+def _check_options(options: Options) -> None:
+    known = {
+        name for client in (KafkaConsumer, KafkaProducer, KafkaAdminClient) for name in client.DEFAULT_CONFIG
+    } - _OURS
+    for name in options:
+        if name in _OURS:
+            raise ConfigError(f"log.options.{name}: recdistill sets this itself; remove it")
+        if name not in known:
+            raise ConfigError(f"log.options.{name}: no option of kafka-python{suggest(name, known)}")

@@ -1,0 +1,156 @@
+"""The SQLite file behind the embedded log: how it is opened, made, locked, and what its errors mean to a person.
+
+It knows nothing of offsets, transactions of a log or stages, beyond the tables that hold them.
+
+Example:
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = f"{folder.name}/log.sqlite"
+    >>> with explained(path, "open"):
+    ...     connection = connect(path, checked_options({}))
+    ...     identity = initialise(connection, path, timeout_s=10)
+    >>> connection.execute("PRAGMA journal_mode").fetchone()
+    ('wal',)
+    >>> connection.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from recdistill.errors import ConfigError, StreamError, WrongLog
+from recdistill.stream.contract import suggest
+
+Options = Mapping[str, str | int | float | bool]
+
+_APPLICATION_ID = 0x7265636C  # "recl": says that a SQLite file is one of ours
+_OPTIONS: dict[str, str | int | float | bool] = {"synchronous": "NORMAL", "busy_timeout_s": 60.0}
+_SYNCHRONOUS = ("NORMAL", "FULL")
+# 3 KB records waste a third of SQLite's usual page of 4 KiB; larger pages than this one were not faster.
+_PAGE_BYTES = 16_384
+_WAL_KEEP_BYTES = 64 << 20
+
+_SCHEMA = """
+CREATE TABLE cluster (id TEXT NOT NULL);
+CREATE TABLE topics (name TEXT PRIMARY KEY, id TEXT NOT NULL, partitions INTEGER NOT NULL);
+CREATE TABLE partitions (
+    id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    beginning INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition));
+CREATE TABLE stages (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, note TEXT NOT NULL DEFAULT '');
+CREATE TABLE positions (
+    stage TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
+    PRIMARY KEY (stage, topic, partition)) WITHOUT ROWID;
+"""
+
+
+def checked_options(options: Options) -> dict[str, str | int | float | bool]:
+    """Options with their defaults.
+
+    Raises:
+        ConfigError: An option that does not exist or does not fit.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            raise ConfigError(f"log.options.{name}: the embedded log has no such option{suggest(name, _OPTIONS)}")
+    result: dict[str, str | int | float | bool] = {**_OPTIONS, **options}
+    if result["synchronous"] not in _SYNCHRONOUS:
+        raise ConfigError(f"log.options.synchronous: must be NORMAL or FULL, not {result['synchronous']!r}")
+    seconds = result["busy_timeout_s"]
+    if isinstance(seconds, (bool, str)) or not 0 < seconds <= 3600:
+        raise ConfigError(f"log.options.busy_timeout_s: must be a number above 0 and at most 3600, not {seconds!r}")
+    return result
+
+
+@contextmanager
+def explained(path: str, doing: str) -> Iterator[None]:
+    """Turns what SQLite raises into one sentence that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            advice = (
+                "another process holds it for too long: look for one that hangs, or raise the log option busy_timeout_s"
+            )
+        elif "full" in text:
+            advice = "free some disk space and start again; nothing was lost"
+        elif "malformed" in text or "not a database" in text:
+            advice = "the file is damaged or is no log: restore it from a copy, or choose another path"
+        else:
+            advice = "check that the folder exists, is on a local disk and can be written"
+        raise StreamError(f"cannot {doing} the log {path}: {text}; {advice}") from error
+
+
+def connect(path: str, options: Options) -> sqlite3.Connection:
+    """Opens a connection that any thread may use, one at a time.
+
+    Args:
+        path: The file; its folder exists.
+        options: From `checked_options`.
+    """
+    connection = sqlite3.connect(
+        path, timeout=float(str(options["busy_timeout_s"])), isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA synchronous = {options['synchronous']}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEEP_BYTES}")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One write transaction; IMMEDIATE, as a read lock cannot wait for a writer and then become a write lock."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> str:
+    """Makes the tables when the file is new, also when several processes try at once.
+
+    Args:
+        connection: A new connection.
+        path: Its file, for the error.
+        timeout_s: How long to wait for another process.
+
+    Returns:
+        The id of the log.
+
+    Raises:
+        WrongLog: The file is a SQLite file of something else.
+    """
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        _switch_to_wal(connection, timeout_s)
+        with writing(connection):
+            # Another process may have been faster: look again, now that nobody else writes.
+            if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise WrongLog(f"{path} is a SQLite file of something else; choose another path for the log")
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO cluster VALUES (?)", (str(uuid.uuid4()),))
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    return str(connection.execute("SELECT id FROM cluster").fetchone()[0])
+
+
+def _switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Turns WAL mode on. SQLite does not wait here while another process does the same, so this does."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,195 @@
+"""A public double for tests of stages: a log that can stop its user at any step.
+
+`AbortingLog` wraps a real log (embedded or Kafka) and counts the steps of everything opened through it: each read,
+send, saving of positions, and each commit twice, just before it and just after it. At the step that a test chooses it
+raises `Abort`, as if the process had died there. `Abort` is no `Exception`, so code that isolates failing records does
+not swallow it. The step after a commit is the treacherous one: the output is written, but the stage never hears of it.
+
+A test runs its stage once with `at=None` to learn how many steps there are, then once for each step, goes on with the
+bare log, and compares.
+
+Example:
+    >>> import tempfile
+    >>> from recdistill.stream.embedded import EmbeddedLog
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = EmbeddedLog(f"{folder.name}/log.sqlite")
+    >>> made = log.create_topics({"items": 1})
+    >>> def write(log):
+    ...     with log.stage("writer").transaction() as transaction:
+    ...         transaction.send("items", b"x")
+    >>> double = AbortingLog(log, at=None)
+    >>> write(double)
+    >>> double.steps
+    ['send items', 'commit writer', 'committed writer']
+    >>> try:
+    ...     write(AbortingLog(log, at=1))
+    ... except Abort as abort:
+    ...     print(abort)
+    stopped at step 1: commit writer
+    >>> len(log.source(["items"]).read())
+    1
+    >>> log.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+from recdistill.stream.contract import (
+    Headers,
+    Log,
+    LogIdentity,
+    Message,
+    Position,
+    Source,
+    Stage,
+    TopicPartition,
+    Transaction,
+)
+
+
+class Abort(BaseException):
+    """The process of the stage under test is to be thought dead."""
+
+
+class AbortingLog:
+    """A log that raises `Abort` at one step; see the module.
+
+    Args:
+        log: Does the real work; it stays open when this one is closed, to look at what was left.
+        at: Number of the step to stop at, from 0; never, when None. After that it goes on stopping: a dead process does
+            nothing.
+
+    Attributes:
+        steps: What was done so far, one line a step.
+    """
+
+    def __init__(self, log: Log, at: int | None) -> None:
+        self._log = log
+        self._at = at
+        self.steps: list[str] = []
+
+    def step(self, name: str) -> None:
+        """Counts a step and stops there if it is the one."""
+        number = len(self.steps)
+        if self._at is not None and number >= self._at:
+            raise Abort(f"stopped at step {self._at}: {name}")
+        self.steps.append(name)
+
+    def create_topics(
+        self, partitions: Mapping[str, int], *, configs: Mapping[str, Mapping[str, str]] | None = None
+    ) -> list[str]:
+        """As the real log does."""
+        return self._log.create_topics(partitions, configs=configs)
+
+    def topics(self) -> dict[str, int]:
+        """As the real log does."""
+        return self._log.topics()
+
+    def source(
+        self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
+    ) -> AbortingSource:
+        """A source whose reads are steps."""
+        return AbortingSource(self._log.source(partitions, position), self.step)
+
+    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> AbortingStage:
+        """A stage whose sends and commits are steps."""
+        return AbortingStage(self._log.stage(name, inputs), name, self.step)
+
+    def close(self) -> None:
+        """Leaves the real log open."""
+
+
+class AbortingSource:
+    """Counts reads."""
+
+    def __init__(self, source: Source, step: Callable[[str], None]) -> None:
+        self._source = source
+        self._step = step
+
+    def identity(self) -> LogIdentity:
+        """As the real source does."""
+        return self._source.identity()
+
+    def read(self, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
+        """As the real source does; a step."""
+        self._step("read")
+        return self._source.read(max_messages, timeout_s)
+
+    def read_from(self, tp: TopicPartition, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
+        """As the real source does; a step."""
+        self._step(f"read {tp}")
+        return self._source.read_from(tp, max_messages, timeout_s)
+
+    def bounds(self, tp: TopicPartition) -> tuple[int, int]:
+        """As the real source does."""
+        return self._source.bounds(tp)
+
+    def position(self) -> dict[TopicPartition, int]:
+        """As the real source does."""
+        return self._source.position()
+
+    def seek(self, position: Position) -> None:
+        """As the real source does."""
+        self._source.seek(position)
+
+    def close(self) -> None:
+        """As the real source does."""
+        self._source.close()
+
+
+class AbortingStage:
+    """Counts sends and commits."""
+
+    def __init__(self, stage: Stage, name: str, step: Callable[[str], None]) -> None:
+        self._stage = stage
+        self._name = name
+        self._step = step
+
+    def position(self) -> dict[TopicPartition, int]:
+        """As the real stage does."""
+        return self._stage.position()
+
+    def note(self) -> str:
+        """As the real stage does."""
+        return self._stage.note()
+
+    @contextmanager
+    def transaction(self) -> Generator[AbortingTransaction]:
+        """As the real stage does; before and after the commit there is a step."""
+        with self._stage.transaction() as transaction:
+            yield AbortingTransaction(transaction, self._step)
+            self._step(f"commit {self._name}")
+        self._step(f"committed {self._name}")
+
+    def close(self) -> None:
+        """As the real stage does."""
+        self._stage.close()
+
+
+class AbortingTransaction:
+    """Counts sends and saved positions."""
+
+    def __init__(self, transaction: Transaction, step: Callable[[str], None]) -> None:
+        self._transaction = transaction
+        self._step = step
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Headers = (),
+        time_us: int | None = None,
+    ) -> None:
+        """As the real transaction does; a step."""
+        self._step(f"send {topic}")
+        self._transaction.send(topic, value, key=key, partition=partition, headers=headers, time_us=time_us)
+
+    def commit_inputs(self, position: Position, note: str = "") -> None:
+        """As the real transaction does; a step."""
+        self._step("commit_inputs")
+        self._transaction.commit_inputs(position, note)
