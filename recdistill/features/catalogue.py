@@ -1,14 +1,14 @@
 """The items as of a position of the log, with their rows: what training, export and serving all read.
 
-An item gets the next slot when it is first seen and keeps it for good, withdrawn or not. Of two records of one item the
-higher version holds; of equal versions, the later one in the log. A withdrawal without attributes keeps the attributes it
-had, so that a history that names the item still means something.
+An item gets the next slot when it is first seen and keeps it for good, withdrawn or not. Of two records of one item
+the higher version holds; of equal versions, the later one in the log. A withdrawal without attributes keeps the
+attributes it had, so that a history that names the item still means something.
 
-An item's rows are computed **when it is applied**, with the vocabulary of that moment. Where every item is applied with
-`admit=True`, as the trainer does, the same rows come out whenever they are computed again with the later vocabulary: an
-admitted value keeps its row, and a value that found the vocabulary full always will. An item applied with `admit=False`
-keeps its hashed rows until it is applied again, also when another item admits the value later. A snapshot holds the rows
-themselves, so that a resumed run goes on with the same bytes either way.
+An item's rows are computed **when it is applied**, with the vocabulary of that moment. Where every item is applied
+with `admit=True`, as the trainer does, the same rows come out whenever they are computed again with the later
+vocabulary: an admitted value keeps its row, and a value that found the vocabulary full always will. An item applied
+with `admit=False` keeps its hashed rows until it is applied again, also when another item admits the value later. A
+snapshot holds the rows themselves, so that a resumed run goes on with the same bytes either way.
 
 It does not know positions: whoever applies items keeps them.
 
@@ -229,7 +229,8 @@ def _fill(into: npt.NDArray[Any], saved: npt.NDArray[Any], count: int, key: str,
     """Copies saved rows after checking their shape, type and (where `height` says that they are rows) range."""
     if saved.shape != (count, *into.shape[1:]) or saved.dtype != into.dtype:
         raise DataError(f"catalogue {key}: {saved.dtype} {saved.shape} is not {into.dtype} {(count, *into.shape[1:])}")
-    wrong = saved.min() < least or saved.max() >= height if height else not np.isfinite(saved).all()
-    if saved.size and wrong:
+    if not saved.size:
+        return
+    if (saved.min() < least or saved.max() >= height) if height else not np.isfinite(saved).all():
         raise DataError(f"catalogue {key}: has a value out of range")
     into[:count] = saved

@@ -8,9 +8,10 @@
 | vector | float32 [N, size] | 0 |
 
 A category that is a number is taken as its shortest text (`1994`, `0.5`), a flag as `true` or `false`. A text is
-lower-cased and split into words (runs of letters, digits and `_`); each run of `ngrams[0]` to `ngrams[1]` words, shorter
-runs first, joined by one space, falls to row `1 + crc32(run as UTF-8, started from crc32(key)) mod capacity`. Values and
-rows of runs that come twice count once; those after the first `max_values` are ignored. An empty text or list is no value.
+lower-cased and split into words (runs of letters, digits and `_`); each run of `ngrams[0]` to `ngrams[1]` words,
+shorter runs first, joined by one space, falls to row `1 + crc32(run as UTF-8, started from crc32(key)) mod capacity`.
+Values and rows of runs that come twice count once; those after the first `max_values` are ignored. An empty text or
+list is no value.
 
 It does not know items or requests.
 

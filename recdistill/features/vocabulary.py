@@ -1,8 +1,8 @@
 """Ids and category values -> rows of the student's tables.
 
-Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always falls to the same one of them.
-Then come the admitted values, in the order in which they were admitted, until the capacity is full. A row is never given
-away, so what a value maps to changes at most once: when it is admitted.
+Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always falls to the same one of
+them. Then come the admitted values, in the order in which they were admitted, until the capacity is full. A row is
+never given away, so what a value maps to changes at most once: when it is admitted.
 
 A hashed row is `1 + crc32(value as UTF-8, started from crc32(key)) mod hashed`: the same on every machine and in every
 version.

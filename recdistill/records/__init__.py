@@ -100,6 +100,7 @@ TOPICS: Final[dict[str, type[Record]]] = {
     "feedback": Feedback,
     "examples": Example,
 }
+_MOST_REASON: Final = 400  # characters
 DEAD_LETTERS: Final = "dead-letters"  # original bytes and headers, not records
 
 
@@ -114,7 +115,7 @@ def encode(record: Record) -> bytes:
         CHECKS[kind](record)
         value = codec.write(record)
     except (Invalid, ValueError, TypeError, AttributeError, OverflowError) as problem:
-        raise DataError(f"cannot write this {kind.__name__.lower()}: {problem}") from None
+        raise DataError(f"cannot write this {kind.__name__.lower()}: {_one_line(problem)}") from None
     if len(value) > MAX_BYTES:
         raise DataError(f"cannot write this {kind.__name__.lower()}: {len(value)} bytes, more than {MAX_BYTES}")
     return value
@@ -146,7 +147,13 @@ def decode(kind: type[R], value: bytes | None) -> R:
     except ProtobufError:
         raise DecodeError(f"not a {kind.__name__.lower()}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
-        raise DecodeError(f"not a {kind.__name__.lower()}: {problem}") from None
+        raise DecodeError(f"not a {kind.__name__.lower()}: {_one_line(problem)}") from None
+
+
+def _one_line(problem: Exception) -> str:
+    """A reason may quote what is in the record; nothing in it may break a line of a log or steer a terminal."""
+    text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(problem))
+    return text if len(text) <= _MOST_REASON else text[:_MOST_REASON] + "…"
 
 
 def to_json(record: Record) -> bytes:

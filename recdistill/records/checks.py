@@ -30,7 +30,7 @@ MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
-class Invalid(Exception):  # noqa: N818, internal: callers see DataError or DecodeError
+class Invalid(Exception):
     """A rule that a record breaks; its text names the field."""
 
 
@@ -39,7 +39,7 @@ def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
     if not ids:
         return
     joined = "".join(ids)
-    if all(ids) and len(max(ids, key=len)) <= MAX_ID and "\0" not in joined and _is_utf8(joined):
+    if all(ids) and max(map(len, ids)) <= MAX_ID and "\0" not in joined and _is_utf8(joined):
         return
     for index, text in enumerate(ids):
         if not text:
@@ -182,12 +182,13 @@ def _check_impression(impression: Impression) -> None:
         seen: set[str] = set()
         twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
         raise Invalid(f"candidates hold {twice!r} twice")
-    logged = [candidate.logged_score for candidate in candidates if candidate.logged_score is not None]
-    _check_floats(logged, "logged_score of candidates")
-    for candidate in candidates:
-        chance = candidate.propensity
-        if chance is not None and not 0 < chance <= 1:
-            raise Invalid(f"propensity of candidate {candidate.item!r} is {chance}, not above 0 and at most 1")
+    _check_floats(
+        [one.logged_score for one in candidates if one.logged_score is not None], "logged_score of candidates"
+    )
+    chances = [one.propensity for one in candidates if one.propensity is not None]
+    if chances and not (min(chances) > 0 and max(chances) <= 1 and math.isfinite(sum(chances))):
+        wrong = next((chance for chance in chances if not 0 < chance <= 1), math.nan)
+        raise Invalid(f"a propensity of candidates is {wrong}, not above 0 and at most 1")
     if impression.exclude:
         _check_count(len(impression.exclude), MAX_CANDIDATES, "exclude")
         _check_ids(impression.exclude, lambda index: f"exclude[{index}]")

@@ -50,9 +50,9 @@ _MESSAGES: Final[dict[type[Any], Any]] = {
 
 
 def write(record: Record) -> bytes:
-    """Frames a record. The errors of protobuf (TypeError, ValueError) pass through."""
+    """Frames a record; equal records have equal bytes. The errors of protobuf (TypeError, ValueError) pass through."""
     kind = type(record)
-    body: bytes = _WRITERS[kind](record).SerializeToString()
+    body: bytes = _WRITERS[kind](record).SerializeToString(deterministic=True)
     return _PREFIXES[kind] + body
 
 

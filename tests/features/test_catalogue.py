@@ -1,0 +1,171 @@
+"""Slots, versions, rows and snapshots against a plain model."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recdistill.errors import DataError
+from recdistill.features import Catalogue, FeatureError, FeatureSpec, Field, IdSpec, Vocabulary
+from recdistill.records import Item
+
+SPEC = FeatureSpec(
+    id=IdSpec(capacity=6, hashed=3),
+    item={
+        "genres": Field("category", capacity=4, hashed=2, max_values=2),
+        "title": Field("text", capacity=50, max_values=4),
+        "vec": Field("vector", size=2),
+        "year": Field("number", mean=1990.0, std=10.0),
+    },
+)
+attributes = st.fixed_dictionaries(
+    {},
+    optional={
+        "genres": st.lists(st.sampled_from("abcdefgh"), max_size=3) | st.sampled_from("abcdefgh"),
+        "title": st.sampled_from(["", "red house", "House of  cards", "ä b c d e"]),
+        "vec": st.just([0.25, -1.5]),
+        "year": st.sampled_from([1994.0, 1e9, 1950.0]),
+        "unused": st.just("x"),
+    },
+)
+items = st.builds(
+    Item, st.sampled_from([f"i{index}" for index in range(9)]), st.integers(0, 3), st.booleans(), attributes
+)
+
+
+def fresh(spec: FeatureSpec = SPEC) -> Catalogue:
+    return Catalogue(spec, Vocabulary(spec))
+
+
+def bytes_of(catalogue: Catalogue) -> dict[str, bytes]:
+    return {name: array.tobytes() + str(array.dtype).encode() for name, array in catalogue.snapshot().items()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(items, max_size=40))
+def test_the_newest_version_holds_and_slots_stay(log: list[Item]) -> None:
+    catalogue = fresh()
+    model: dict[str, Item] = {}
+    for item in log:
+        before = model.get(item.id)
+        if before is None or item.version >= before.version:
+            kept = before.attributes if before and item.withdrawn and not item.attributes else item.attributes
+            model[item.id] = Item(item.id, item.version, item.withdrawn, kept, item.time_us)
+        assert catalogue.apply(item, admit=True) == list(model).index(item.id)
+    assert catalogue.ids == list(model)
+    assert [catalogue.item(slot) for slot in range(len(catalogue))] == list(model.values())
+    assert catalogue.live_N.tolist() == [not item.withdrawn for item in model.values()]
+    assert catalogue.slots([*model, "never"]).tolist() == [*range(len(model)), -1]
+    assert catalogue.slot("never") == -1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(items, max_size=40))
+def test_admitted_rows_come_out_the_same_when_computed_again(log: list[Item]) -> None:
+    """What export and serving rely on: an item applied later, without admission, gets the trainer's rows."""
+    catalogue = fresh()
+    for item in log:
+        catalogue.apply(item, admit=True)
+    again = Catalogue(SPEC, Vocabulary.restore(SPEC, catalogue.vocabulary.snapshot()))
+    for slot in range(len(catalogue)):
+        again.apply(catalogue.item(slot), admit=False)
+    assert bytes_of(again) == bytes_of(catalogue)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(items, st.booleans()), max_size=40), st.integers(0, 40))
+def test_a_resumed_catalogue_goes_on_with_the_same_bytes(log: list[tuple[Item, bool]], cut: int) -> None:
+    whole = fresh()
+    for item, admit in log:
+        whole.apply(item, admit=admit)
+    first = fresh()
+    for item, admit in log[:cut]:
+        first.apply(item, admit=admit)
+    resumed = Catalogue.restore(SPEC, Vocabulary.restore(SPEC, first.vocabulary.snapshot()), first.snapshot())
+    for item, admit in log[cut:]:
+        resumed.apply(item, admit=admit)
+    assert bytes_of(resumed) == bytes_of(whole)
+    assert resumed.vocabulary.hash == whole.vocabulary.hash
+
+
+def test_rows_are_computed_when_an_item_is_applied() -> None:
+    catalogue = fresh()
+    catalogue.apply(Item("old", attributes={"genres": "war"}), admit=False)
+    hashed = catalogue.encoded().fields["genres"][0, 0]
+    catalogue.apply(Item("new", attributes={"genres": "war"}), admit=True)
+    rows = catalogue.encoded().fields["genres"][:, 0].tolist()
+    assert rows == [hashed, 3]  # 1 unknown, 2 hashed
+    assert 1 <= hashed <= 2
+    restored = Catalogue.restore(SPEC, catalogue.vocabulary, catalogue.snapshot())
+    assert restored.encoded().fields["genres"][:, 0].tolist() == rows
+    catalogue.apply(Item("old", attributes={"genres": "war"}), admit=False)
+    assert catalogue.encoded().fields["genres"][:, 0].tolist() == [3, 3]
+
+
+def test_a_wrong_attribute_changes_nothing() -> None:
+    catalogue = fresh()
+    catalogue.apply(Item("a", 1, attributes={"genres": "war"}), admit=True)
+    before = bytes_of(catalogue), catalogue.vocabulary.hash
+    for item in (
+        Item("a", 2, attributes={"genres": "new", "year": "x"}),
+        Item("b", attributes={"genres": "new", "vec": [1.0]}),
+    ):
+        with pytest.raises(FeatureError, match=rf"item\.(year|vec): must be .* \(item '{item.id}'\)"):
+            catalogue.apply(item, admit=True)
+    assert (bytes_of(catalogue), catalogue.vocabulary.hash) == before
+
+
+def test_growing_keeps_what_was_there() -> None:
+    spec = FeatureSpec(id=IdSpec(capacity=1000, hashed=0), item={"year": Field("number")})
+    catalogue = fresh(spec)
+    for index in range(500):
+        catalogue.apply(Item(f"i{index}", attributes={"year": index / 200}), admit=True)
+    assert catalogue.encoded().id_rows_N.tolist() == list(range(1, 501))
+    np.testing.assert_allclose(catalogue.encoded().fields["year"][:, 0], np.arange(500) / 200, rtol=1e-6)
+    chosen = catalogue.encoded([499, 0])
+    assert chosen.id_rows_N.tolist() == [500, 1]
+    assert chosen.fields["year"].shape == (2, 2)
+
+
+def test_slots_that_are_not_there_are_refused() -> None:
+    catalogue = fresh()
+    catalogue.apply(Item("a"), admit=True)
+    for slots in ([-1], [1]):
+        with pytest.raises(DataError, match="slots must be 0 to 0"):
+            catalogue.encoded(slots)
+    with pytest.raises(IndexError):
+        catalogue.item(-1)
+    assert catalogue.encoded([]).id_rows_N.shape == (0,)
+
+
+def test_damaged_snapshots_are_refused() -> None:
+    catalogue = fresh()
+    for item in (Item("a", attributes={"genres": "war"}), Item("b", attributes={"year": 1994.0})):
+        catalogue.apply(item, admit=True)
+    good = catalogue.snapshot()
+    items = good["items"]
+    wrong = {
+        "cut short": {"items": items[:-1]},
+        "cut": {"items": items[:2]},
+        "twice": {"items": np.concatenate([items, items])},
+        "not a item": {"items": np.concatenate([items, np.array([2, 0, 0, 0, 9, 9], np.uint8)])},
+        "catalogue id": {"id_rows": good["id_rows"][:1]},
+        "catalogue id: has a value": {"id_rows": good["id_rows"] + 100},
+        r"item\.genres: has a value": {"field.genres": good["field.genres"] - 1},
+        r"item\.genres: int64": {"field.genres": good["field.genres"].astype(np.int64)},
+        r"item\.year: has a value": {"field.year": np.full_like(good["field.year"], np.inf)},
+        "differ in more": {"more": items},
+    }
+    for reason, change in wrong.items():
+        with pytest.raises(DataError, match=reason):
+            Catalogue.restore(SPEC, catalogue.vocabulary, {**good, **change})
+    with pytest.raises(DataError, match=r"differ in field\.year"):
+        Catalogue.restore(
+            SPEC, catalogue.vocabulary, {name: array for name, array in good.items() if name != "field.year"}
+        )
+
+
+def test_an_empty_catalogue_is_whole() -> None:
+    restored = Catalogue.restore(SPEC, Vocabulary(SPEC), fresh().snapshot())
+    assert len(restored) == 0
+    assert restored.encoded().fields["vec"].shape == (0, 2)
