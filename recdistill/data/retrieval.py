@@ -152,9 +152,8 @@ class Retriever:
 
     def _covisited(self, n: int, had: Rows) -> Rows:
         near = self._near_NM[had[-self._mix.last :]].ravel()
-        counts_N = np.bincount(near + 1, minlength=len(self._free_N) + 1)[
-            1:
-        ]  # -1, an empty place in a ring, is dropped
+        # -1, an empty place in a ring, is dropped.
+        counts_N = np.bincount(near + 1, minlength=len(self._free_N) + 1)[1:]
         rows = np.flatnonzero(counts_N * self._free_N)
         # Cosine-like: a choice that everybody makes says less about what goes together.
         weight = counts_N[rows] / np.sqrt(self._total_N[rows])
@@ -167,7 +166,7 @@ class Retriever:
         if n == 0:
             return np.zeros(0, np.int64)
         for _ in range(2):
-            drawn = self._random.integers(items, size=3 * n + 8)
+            drawn: Rows = self._random.integers(items, size=3 * n + 8)
             drawn = drawn[free_N[drawn]]
             # Of equal draws the last one stays, so those that stay are as good as drawn without replacement.
             place = np.arange(len(drawn))
@@ -175,5 +174,7 @@ class Retriever:
             drawn = drawn[self._scratch_N[drawn] == place]
             if len(drawn) >= n:
                 return drawn[-n:]
-        pool = np.flatnonzero(free_N)  # few are free
-        return pool if len(pool) <= n else self._random.choice(pool, n, replace=False, shuffle=False)
+        pool: Rows = np.flatnonzero(free_N)  # few are free
+        if len(pool) > n:
+            pool = self._random.choice(pool, n, replace=False, shuffle=False)
+        return pool

@@ -236,8 +236,9 @@ def _utilities(catalogue: Catalogue, strength: float, taste_D: Floats, boost_K: 
 
 def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Adding it and taking the largest draws from the softmax; -log of an exponential, kept off zero."""
-    drawn: Floats = random.standard_exponential(shape, dtype=np.float32)
-    return -np.log(np.maximum(drawn, np.float32(1e-30)))
+    drawn = random.standard_exponential(shape, dtype=np.float32)
+    noise: Floats = -np.log(np.maximum(drawn, np.float32(1e-30)))
+    return noise
 
 
 @dataclass
@@ -255,7 +256,8 @@ class _Users:
     def taste(self, user: int, forces: Forces) -> Floats:
         """[D], of about unit length."""
         mixture_D = self.weights_UM[user] @ forces.centre_KD[self.interests_UM[user]]
-        return (mixture_D + 0.5 * self.quirk_UD[user]).astype(np.float32)
+        taste_D: Floats = (mixture_D + 0.5 * self.quirk_UD[user]).astype(np.float32)
+        return taste_D
 
 
 class _World:
