@@ -47,6 +47,8 @@ lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))
 	@echo "ruff format" && $(BIN)/ruff format --check $(wildcard $(FORMATTED))
 	@echo "mypy" && $(BIN)/mypy recdistill services
+	@echo "generated pages" && $(BIN)/python tools/generate_docs.py --check
+	@echo "generated wire code" && $(BIN)/python tools/generate_proto.py --check
 	@echo "import-linter" && $(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)  ## Mend what ruff can mend by itself

@@ -19,15 +19,16 @@ _WITHOUT_TORCH = (
 )
 _BY_ROLE = (*_TRAINING, *_SERVING, "onnx", "onnxruntime", "kafka", "mlflow", "pyarrow", "prometheus_client")
 
-# Modules given as arguments are imported where the packages named in FORBIDDEN cannot be.
+# Imports the modules given as arguments as if the packages named in FORBIDDEN were not installed.
 _IMPORT_WITHOUT = """
 import importlib, os, sys
+from importlib.machinery import PathFinder
 forbidden = set(os.environ["FORBIDDEN"].split())
-class Wall:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in forbidden:
-            raise ModuleNotFoundError(f"No module named {name!r}: behind the wall")
-sys.meta_path.insert(0, Wall())
+class Wall(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in forbidden else PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [Wall if finder is PathFinder else finder for finder in sys.meta_path]
 for name in sys.argv[1:]:
     importlib.import_module(name)
 print(*sorted({name.split(".")[0] for name in sys.modules} & forbidden))

@@ -25,7 +25,9 @@ have mvn || need_packages "Maven" maven
 say "Kafka broker into $libs (about 45 MB)"
 mkdir -p .cache/kafka
 rm -rf "$libs.part" "$libs" "$stamp"
-mvn --batch-mode --quiet -Dstyle.color=never --file deploy/kafka/pom.xml -Dkafka.libs="$PWD/$libs.part" package \
-    || stop "Maven could not fetch the Kafka broker; with a registry in reach, type: make setup-kafka"
+if ! mvn --batch-mode --file deploy/kafka/pom.xml -Dkafka.libs="$PWD/$libs.part" package > .cache/kafka/maven.log 2>&1; then
+    grep ERROR .cache/kafka/maven.log | head -n 3 >&2
+    stop "Maven could not fetch the Kafka broker (.cache/kafka/maven.log); with a registry in reach, type: make setup-kafka"
+fi
 mv "$libs.part" "$libs"
 echo "$want" > "$stamp"
