@@ -38,24 +38,23 @@ class UserTower:
         self._session = open_session(model, source=source, threads=threads)
         self._source = source
 
-    def __call__(self, requests: Requests, vectors_NW: Floats) -> Floats:
+    def __call__(self, requests: Requests, history_BHW: Floats) -> Floats:
         """User vectors of B requests, float32 `[B, D]`.
 
         Args:
-            requests: Encoded requests; their slots are rows of `vectors_NW`.
-            vectors_NW: Vector, bias and history weight of the items, `[N, D+2]`.
+            requests: Encoded requests.
+            history_BHW: Vector, bias and history weight of the items in their histories, `[B, H, D+2]`; anything where
+                there is none.
 
         Raises:
             BundleError: The graph does not take these inputs.
         """
-        slots_BH = requests.history_slots_BH
-        rows_BHW = vectors_NW[np.maximum(slots_BH, 0)]
         feeds: dict[str, np.ndarray] = {
-            "history_vectors": np.ascontiguousarray(rows_BHW[..., :-2], np.float32),
-            "history_weights": np.ascontiguousarray(rows_BHW[..., -1], np.float32),
+            "history_vectors": np.ascontiguousarray(history_BHW[..., :-2], np.float32),
+            "history_weights": np.ascontiguousarray(history_BHW[..., -1], np.float32),
             "history_actions": requests.history_actions_BH,
             "history_ages": requests.history_ages_BH,
-            "history_mask": (slots_BH >= 0).astype(np.float32),
+            "history_mask": (requests.history_slots_BH >= 0).astype(np.float32),
         }
         feeds |= {f"context.{name}": values for name, values in requests.context.items()}
         return run(self._session, feeds, source=self._source)

@@ -10,8 +10,9 @@ Example:
     >>> from recdistill.features import FeatureSpec
     >>> spec = FeatureSpec()
     >>> vocabulary = Vocabulary(spec)
-    >>> export({}, spec, vocabulary, Catalogue(spec, vocabulary), Path("out"), provenance={}, popular=[],
-    base_position=0) Traceback (most recent call last):
+    >>> catalogue = Catalogue(spec, vocabulary)
+    >>> export({}, spec, vocabulary, catalogue, Path("out"), provenance={}, popular=[], base_position=0)
+    Traceback (most recent call last):
     recdistill.errors.DataError: the catalogue has no live item: there is nothing that a student could recommend
 """
 
@@ -99,7 +100,8 @@ def export(
     scores_BN = users_BD @ vectors_NW[:, :-2].T + vectors_NW[:, -2]
 
     tower_vectors_NW = ItemTower(item_tower, source="item_tower.onnx")(encoded)
-    tower_users_BD = UserTower(user_tower, source="user_tower.onnx")(requests, tower_vectors_NW)
+    history_BHW = tower_vectors_NW[np.maximum(requests.history_slots_BH, 0)]
+    tower_users_BD = UserTower(user_tower, source="user_tower.onnx")(requests, history_BHW)
     tower_scores_BN = tower_users_BD @ tower_vectors_NW[:, :-2].T + tower_vectors_NW[:, -2]
     parity = _largest(tower_scores_BN - scores_BN)
     if not parity <= PARITY * max(1.0, _largest(scores_BN)):

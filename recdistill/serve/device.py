@@ -1,0 +1,169 @@
+"""A device file that answers, with onnxruntime and numpy alone: what a phone or a browser does, in Python.
+
+The file is checked before it is loaded: its last bytes are a digest of all others. It does not know bundles or feature
+code; what it needs of the specification stands in the file.
+
+Example:
+    >>> Device.open(Path("no/such.onnx"))
+    Traceback (most recent call last):
+    recdistill.errors.BundleError: no/such.onnx: cannot be read (No such file or directory)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from recdistill.errors import BundleError, RequestError
+
+FORMAT: Final = "1"
+_DIGITS: Final = 64  # of the digest at the end of the file
+
+
+class Device:
+    """A device file.
+
+    Args:
+        model: Its bytes.
+        source: Its name, for errors.
+        threads: Threads of one inference.
+
+    Raises:
+        BundleError: It is not a device file of this format, or a byte of it was changed.
+    """
+
+    def __init__(self, model: bytes, *, source: str, threads: int = 1) -> None:
+        if hashlib.sha256(model[:-_DIGITS]).hexdigest().encode() != model[-_DIGITS:]:
+            raise BundleError(f"{source}: is not a whole device file, or was changed after the export; export it again")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as e:  # its exceptions share no base class of their own
+            raise BundleError(f"{source}: onnxruntime cannot load it; export it again") from e
+        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        if found.get("recdistill.format") != FORMAT:
+            stated = found.get("recdistill.format", "none")
+            raise BundleError(f"{source}: has device format {stated}, this version reads {FORMAT}; export it again")
+        try:
+            self.content_hash = found["recdistill.content_hash"]
+            self.items = int(found["recdistill.items"])
+            features = json.loads(found["recdistill.features"])
+            self._context: dict[str, dict[str, Any]] = features["context"]
+        except (KeyError, ValueError) as e:
+            raise BundleError(f"{source}: does not say what it was made of ({e}); export it again") from e
+
+    @classmethod
+    def open(cls, path: Path, *, expect: str | None = None, threads: int = 1) -> Device:
+        """Reads, checks and loads a device file.
+
+        Args:
+            path: The file.
+            expect: Content hash of the bundle that it must come from.
+            threads: Threads of one inference.
+
+        Raises:
+            BundleError: It cannot be read, was changed, or comes from another bundle.
+        """
+        try:
+            model = Path(path).read_bytes()
+        except OSError as e:
+            raise BundleError(f"{path}: cannot be read ({e.strerror})") from e
+        device = cls(model, source=str(path), threads=threads)
+        if expect is not None and device.content_hash != expect:
+            raise BundleError(f"{path}: comes from bundle {device.content_hash[:12]}, not from {expect[:12]}")
+        return device
+
+    def recommend(
+        self,
+        history: Sequence[str] = (),
+        *,
+        actions: Sequence[str] | None = None,
+        times_us: Sequence[int] | None = None,
+        time_us: int = 0,
+        context: Mapping[str, Any] | None = None,
+        k: int = 10,
+        exclude: Sequence[str] = (),
+    ) -> tuple[list[str], list[float]]:
+        """The best k items with their scores.
+
+        Args:
+            history: Item ids, oldest first; unknown ones are passed over.
+            actions: What was done with each, None for unknown.
+            times_us: When, in microseconds since the epoch, 0 for unknown; None for all unknown.
+            time_us: Time of the request, 0 for unknown.
+            context: Values by field; unknown fields are passed over.
+            k: How many; fewer come only when fewer items are left.
+            exclude: Items not to be shown.
+
+        Raises:
+            RequestError: Names the argument that does not fit.
+        """
+        actions = [""] * len(history) if actions is None else actions
+        times_us = [0] * len(history) if times_us is None else times_us
+        for name, values in (("actions", actions), ("times_us", times_us)):
+            if len(values) != len(history):
+                raise RequestError(name, f"must be one for each of the {len(history)} events, not {len(values)}")
+        if k < 1:
+            raise RequestError("k", f"must be at least 1, not {k}")
+        feeds = {
+            "history": _texts(history, "history"),
+            "actions": _texts(actions, "actions"),
+            "times": _times(times_us, "times_us"),
+            "time": _times([time_us], "time_us"),
+            "exclude": _texts(exclude, "exclude"),
+            "k": np.array([min(k, self.items)], np.int64),
+        }
+        for name, field in self._context.items():
+            feeds[f"context.{name}"] = _context_value(f"context.{name}", field, (context or {}).get(name))
+        items, scores = self._session.run(["items", "scores"], feeds)
+        return items.tolist(), scores.tolist()
+
+
+def _texts(values: Sequence[str], name: str) -> np.ndarray:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise RequestError(name, "must be a list of texts")
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _times(values: Sequence[int], name: str) -> np.ndarray:
+    if not all(isinstance(v, int) and 0 <= v < 2**62 for v in values):
+        raise RequestError(name, "must be microseconds since the epoch, 0 where unknown")
+    return np.array(values, np.int64)
+
+
+def _context_value(name: str, field: Mapping[str, Any], value: Any) -> np.ndarray:
+    """One context value as the graph takes it: none is an empty list."""
+    members = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    if field["kind"] == "category":
+        return _texts([_text(member) for member in members], name)
+    if not all(isinstance(v, int | float) and np.isfinite(v) for v in members):
+        raise RequestError(name, "must be finite numbers")
+    if field["kind"] == "number":
+        if isinstance(value, list | tuple):
+            raise RequestError(name, "must be one number, not a list")
+        return np.array(members, np.float64)
+    if members and len(members) != field["size"]:
+        raise RequestError(name, f"must be a list of {field['size']} numbers, not of {len(members)}")
+    return np.array(members, np.float32)
+
+
+def _text(member: Any) -> str:
+    """A category as the vocabulary writes it: whole numbers without a point, flags in lower case."""
+    if isinstance(member, bool):
+        return "true" if member else "false"
+    if isinstance(member, int | float):
+        number = float(member)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    return str(member)

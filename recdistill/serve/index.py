@@ -1,0 +1,126 @@
+"""Finding the best items for a user vector, over a bundle's vectors and the live changes to them.
+
+The base never changes: the vectors of a bundle, and for a large catalogue the index that it was exported with. Changes
+stand beside
+it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A `Shelf` holds one
+state of both; a change makes a new shelf, so that readers never see half of one.
+
+Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's. It does not know ids, requests or towers.
+
+Example:
+    >>> shelf = Shelf(Base(np.eye(3, 5, dtype=np.float32)), np.zeros((0, 5), np.float32), np.array([True, False, True]))
+    >>> shelf.search(np.array([1, 2, 3], np.float32), 2, shelf.live_T)[0].tolist()
+    [2, 0]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.bundle.index import search as search_index
+from recdistill.bundle.index import with_one
+
+WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
+SCAN_BELOW: Final = 20_000  # so few allowed items are scored one and all
+
+Floats = npt.NDArray[np.float32]
+Slots = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a bundle brings.
+
+    Args:
+        vectors_NW: Vector, bias, weight in a history.
+        index: A faiss IVF index over `[vector, bias]`, None to score every item.
+        probes: Cells of it to search.
+    """
+
+    vectors_NW: Floats
+    index: Any = None
+    probes: int = 0
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One state of base and overlay, never changed. T = N + M slots.
+
+    Args:
+        base: The bundle's part.
+        overlay_MW: Rows of changed and new items.
+        live_T: Whether a slot may be answered.
+    """
+
+    base: Base
+    overlay_MW: Floats
+    live_T: Mask
+
+    def rows(self, slots: npt.NDArray[np.integer[Any]]) -> Floats:
+        """Vector, bias and weight in a history of some slots, `[..., W]`; slot −1 gives the row of slot 0."""
+        slots = np.maximum(slots, 0)
+        count = len(self.base.vectors_NW)
+        found: Floats = self.base.vectors_NW[np.minimum(slots, count - 1)]
+        if len(self.overlay_MW):
+            beyond = slots >= count
+            found[beyond] = self.overlay_MW[slots[beyond] - count]
+        return found
+
+    def scores(self, users_BD: Floats) -> Floats:
+        """Scores of all slots, `[B, T]`, whether they are live or not."""
+        queries_BK = with_one(users_BD)
+        parts = [queries_BK @ part_SW[:, :-1].T for part_SW in (self.base.vectors_NW, self.overlay_MW) if len(part_SW)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
+
+    def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
+        """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
+        query_K = with_one(user_D[None])[0]
+        if self.base.index is None:
+            return _best(query_K @ self.base.vectors_NW[:, :-1].T, self._beside(query_K), k, allowed_T)
+        count = len(self.base.vectors_NW)
+        allowed_N = allowed_T[:count]
+        room = int(np.count_nonzero(allowed_N))
+        slots = self._found(query_K, k, allowed_N, room)
+        beside = count + np.flatnonzero(allowed_T[count:])
+        slots = np.concatenate([slots, beside])
+        scores = self.rows(slots)[:, :-1] @ query_K
+        order = np.lexsort((slots, -scores))[:k]
+        return slots[order], scores[order]
+
+    def _beside(self, query_K: Floats) -> Floats:
+        return query_K @ self.overlay_MW[:, :-1].T
+
+    def _found(self, query_K: Floats, k: int, allowed_N: Mask, room: int) -> Slots:
+        """Slots that hold the best k of the base: by the index, by more of it, and in the end all that are allowed."""
+        if room > SCAN_BELOW:
+            import faiss
+
+            selector = None
+            if room < len(allowed_N):
+                bits = np.packbits(allowed_N, bitorder="little")  # must outlive the search
+                selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            keys_NK = self.base.vectors_NW[:, :-1]
+            for probes in (self.base.probes, WIDER * self.base.probes):
+                found = search_index(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
+                if len(found) >= min(k, room):
+                    return found
+        return np.flatnonzero(allowed_N)
+
+
+def _best(base_N: Floats, beside_M: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
+    """The best k of all scores where allowed, best first, equal ones in slot order."""
+    scores_T = np.concatenate([base_N, beside_M]) if len(beside_M) else base_N
+    scores_T = np.where(allowed_T, scores_T, -np.inf)
+    if k < len(scores_T):
+        least = np.partition(scores_T, len(scores_T) - k)[len(scores_T) - k]
+        slots = np.flatnonzero(scores_T >= least)
+    else:
+        slots = np.arange(len(scores_T))
+    slots = slots[np.lexsort((slots, -scores_T[slots]))][:k]
+    slots = slots[allowed_T[slots]]
+    return slots, scores_T[slots]
