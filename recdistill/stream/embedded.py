@@ -297,7 +297,15 @@ class EmbeddedSource:
                     Message(tp, offset, key, value, time_us, _headers_from_bytes(headers) if headers else ())
                     for offset, key, value, time_us, headers in rows
                 )
-                position[tp] = rows[-1][0] + 1 if len(rows) == wanted else end
+                # What follows the last message may be only the end of its transaction: pass that too.
+                rest = (
+                    len(rows) == wanted
+                    and connection.execute(
+                        f"SELECT 1 FROM messages_{table} WHERE offset > ? LIMIT 1",  # noqa: S608 - a number of our own
+                        (rows[-1][0],),
+                    ).fetchone()
+                )
+                position[tp] = rows[-1][0] + 1 if rest else end
         finally:
             connection.execute("COMMIT")
         self._position = position

@@ -38,7 +38,7 @@ from typing import Any
 
 import msgspec
 
-from recdistill.errors import CheckpointError, DecodeError, WrongLog
+from recdistill.errors import CheckpointError, DecodeError
 from recdistill.records import Example, decode
 from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
 
@@ -50,7 +50,6 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a state is made of; it comes back from a file, so it is checked."""
 
     identity: LogIdentity
-    topic: str
     offsets: list[int]
     turn: int
 
@@ -190,7 +189,7 @@ class Lanes:
         return fetched[0].offset if fetched else self._source.position()[self._lanes[lane]]
 
     def _as_state(self, offsets: list[int], turn: int) -> dict[str, Any]:
-        state: dict[str, Any] = msgspec.to_builtins(_State(self._identity, self._topic, list(offsets), turn))
+        state: dict[str, Any] = msgspec.to_builtins(_State(self._identity, list(offsets), turn))
         return state
 
     def _checked(self, state: dict[str, Any]) -> _State:
@@ -201,10 +200,6 @@ class Lanes:
                 f"the saved position of the lanes cannot be used: {error}; use another checkpoint"
             ) from error
         check_identity(checked.identity, self._identity)
-        if checked.topic != self._topic:
-            raise WrongLog(
-                f"the saved position is for topic {checked.topic!r}, not {self._topic!r}; use the same topic"
-            )
         if len(checked.offsets) != len(self._lanes) or not 0 <= checked.turn < len(self._lanes):
             raise CheckpointError(
                 f"the saved position has {len(checked.offsets)} lanes and turn {checked.turn}, but topic "

@@ -1,0 +1,256 @@
+"""Lanes, held against a plain model: examples written n -> lane n mod L come back in the order they were written."""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recdistill.errors import CheckpointError, OutOfRange, WrongLog
+from recdistill.records import Candidate, Example, Impression, Ranking, encode
+from recdistill.stream import Lanes, Log, Message, TopicPartition
+from recdistill.stream.embedded import EmbeddedLog
+
+
+def example(name: str) -> bytes:
+    impression = Impression(id=name, time_us=1, candidates=(Candidate(item="a"),))
+    return encode(Example(Ranking(impression, "t", "1", "unbounded", (1.0,), (True,)), labels=(0.0,)))
+
+
+def names(examples: list[Example]) -> list[str]:
+    return [each.ranking.impression.id for each in examples]
+
+
+def never(message: Message, error: Exception) -> None:
+    raise AssertionError(f"unexpected dead letter {message}: {error}")
+
+
+class Writer:
+    """Writes example n into lane n mod L, in transactions of uneven size, some of them aborted."""
+
+    def __init__(self, log: Log, lanes: int, seed: int = 0) -> None:
+        self.stage = log.stage("joiner")
+        self.lanes = lanes
+        self.written: list[str] = []
+        self.random = random.Random(seed)
+
+    def write(self, count: int) -> None:
+        target = len(self.written) + count
+        while len(self.written) < target:
+            size = min(self.random.randint(1, 5), target - len(self.written))
+            first = len(self.written)
+            try:
+                with self.stage.transaction() as transaction:
+                    for n in range(first, first + size):
+                        transaction.send("examples", example(f"e{n}"), partition=n % self.lanes)
+                    if self.random.random() < 0.3:
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                continue
+            self.written += [f"e{n}" for n in range(first, first + size)]
+
+    def junk(self) -> None:
+        n = len(self.written)
+        with self.stage.transaction() as transaction:
+            transaction.send("examples", b"\x00junk", partition=n % self.lanes)
+        self.written.append("junk")
+
+
+@pytest.fixture(params=[1, 3])
+def lanes_count(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def log(tmp_path: Path, lanes_count: int) -> Iterator[EmbeddedLog]:
+    opened = EmbeddedLog(tmp_path / "log.sqlite")
+    opened.create_topics({"examples": lanes_count, "other": lanes_count})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def writer(log: EmbeddedLog, lanes_count: int) -> Iterator[Writer]:
+    opened = Writer(log, lanes_count)
+    yield opened
+    opened.stage.close()
+
+
+def test_the_order_is_that_of_writing_whatever_the_batches(log: EmbeddedLog, writer: Writer) -> None:
+    writer.write(50)
+    for sizes in ([50], [1] * 50, [7, 13, 2, 28]):
+        lanes = Lanes(log, dead_letters=never)
+        got: list[str] = []
+        for size in sizes:
+            batch = names(lanes.next(size))
+            assert len(batch) == size
+            got += batch
+        assert got == writer.written
+        lanes.close()
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 10, 29])
+def test_a_resumed_reader_goes_on_with_the_next_example(log: EmbeddedLog, writer: Writer, stop_after: int) -> None:
+    writer.write(30)
+    lanes = Lanes(log, dead_letters=never)
+    first = names(lanes.next(stop_after))
+    state = json.loads(json.dumps(lanes.state()))
+    lanes.next(5, timeout_s=0)  # read, but never saved: as good as not read
+    lanes.close()
+    resumed = Lanes(log, state=state, dead_letters=never)
+    assert resumed.state() == state
+    assert first + names(resumed.next(100, timeout_s=0.05)) == writer.written
+    resumed.close()
+
+
+def test_the_reader_waits_for_the_lane_whose_turn_it_is(log: EmbeddedLog, lanes_count: int) -> None:
+    stage = log.stage("odd writer")
+    with stage.transaction() as transaction:
+        for n in range(6):
+            transaction.send("examples", example(f"last{n}"), partition=lanes_count - 1)
+    lanes = Lanes(log, dead_letters=never)
+    if lanes_count == 1:
+        assert len(lanes.next(100, timeout_s=0)) == 6
+    else:
+        assert lanes.next(100, timeout_s=0.05) == []
+        for lane in range(lanes_count - 1):
+            with stage.transaction() as transaction:
+                transaction.send("examples", example(f"lane{lane}"), partition=lane)
+        assert names(lanes.next(100, timeout_s=0.05)) == [*(f"lane{n}" for n in range(lanes_count - 1)), "last0"]
+        assert lanes.state()["turn"] == 0
+    lanes.close()
+    stage.close()
+
+
+def test_a_record_that_does_not_decode_takes_its_turn(log: EmbeddedLog, writer: Writer) -> None:
+    letters: list[Message] = []
+    writer.write(4)
+    writer.junk()
+    writer.write(4)
+    writer.junk()
+    writer.junk()
+    writer.write(2)
+    lanes = Lanes(log, dead_letters=lambda message, _: letters.append(message))
+    got = names(lanes.next(100, timeout_s=0.05))
+    assert got == [name for name in writer.written if name != "junk"]
+    assert [letter.value for letter in letters] == [b"\x00junk"] * 3
+    lanes.close()
+
+
+def test_a_dead_letter_that_cannot_be_written_is_not_passed(log: EmbeddedLog, writer: Writer) -> None:
+    writer.write(4)
+    writer.junk()
+    writer.write(4)
+    failures = iter([True, True])
+    letters = []
+
+    def refuse_twice(message: Message, _: Exception) -> None:
+        if next(failures, False):
+            raise OSError("disk full")
+        letters.append(message)
+
+    lanes = Lanes(log, dead_letters=refuse_twice)
+    assert names(lanes.next(2)) == writer.written[:2]
+    state = lanes.state()
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk full"):
+            lanes.next(100, timeout_s=0.05)
+        assert lanes.state() == state, "examples that the caller never saw count as not taken"
+    assert names(lanes.next(100, timeout_s=0.05)) == [name for name in writer.written[2:] if name != "junk"]
+    assert len(letters) == 1
+    lanes.close()
+
+
+def test_until_is_a_hard_end_and_reached_tells(log: EmbeddedLog, writer: Writer) -> None:
+    writer.write(11)
+    lanes = Lanes(log, dead_letters=never)
+    start, ends = lanes.state(), json.loads(json.dumps(lanes.end_state()))
+    writer.write(20)
+    for _ in range(3):  # several passes over the same range
+        got: list[str] = []
+        while not lanes.reached(ends):
+            got += names(lanes.next(4, timeout_s=0.05, until=ends))
+        assert got == writer.written[:11]
+        assert lanes.next(4, timeout_s=5, until=ends) == []
+        lanes.seek(start)
+    assert names(lanes.next(100, timeout_s=0.05)) == writer.written
+    lanes.close()
+
+
+def test_reached_on_an_empty_range(log: EmbeddedLog) -> None:
+    lanes = Lanes(log, dead_letters=never)
+    ends = lanes.end_state()
+    assert lanes.reached(ends)
+    assert lanes.next(3, timeout_s=5, until=ends) == []
+    lanes.close()
+
+
+def test_states_of_another_log_are_refused(tmp_path: Path, log: EmbeddedLog, writer: Writer, lanes_count: int) -> None:
+    writer.write(9)
+    lanes = Lanes(log, dead_letters=never)
+    lanes.next(5)
+    state = lanes.state()
+    lanes.close()
+
+    def resume(other: Log, changed: dict, topic: str = "examples") -> None:
+        Lanes(other, topic, state=changed, dead_letters=never)
+
+    other = EmbeddedLog(tmp_path / "other.sqlite")
+    other.create_topics({"examples": lanes_count})
+    with pytest.raises(
+        WrongLog, match=f"this log is '{other.cluster}', but the saved position is for log '{log.cluster}'"
+    ):
+        resume(other, state)
+    with pytest.raises(WrongLog, match="topic 'examples' of the saved position"):
+        resume(log, state, "other")
+    with pytest.raises(OutOfRange, match="position 1000 of examples/0"):
+        resume(log, {**state, "offsets": [1000, *state["offsets"][1:]]})
+    for changes in (
+        {"offsets": [*state["offsets"], 0]},
+        {"turn": lanes_count},
+        {"turn": -1},
+        {"turn": "0"},
+        {"offsets": None},
+        {"more": 1},
+        {"identity": {}},
+    ):
+        with pytest.raises(CheckpointError, match="saved position"):
+            resume(log, {**state, **changes})
+    other.close()
+
+
+def test_retention_that_overtakes_the_reader_is_an_error(log: EmbeddedLog, writer: Writer) -> None:
+    writer.write(30)
+    lanes = Lanes(log, dead_letters=never)
+    state = lanes.state()
+    lanes.close()
+    log.trim(TopicPartition("examples", 0), 5)
+    with pytest.raises(OutOfRange, match=r"position 0 of examples/0 is outside of what the log holds \(5 to \d+\)"):
+        Lanes(log, state=state, dead_letters=never)
+
+
+@pytest.mark.kafka
+def test_lanes_on_kafka_survive_aborts_and_resume(kafka_brokers: str) -> None:
+    from recdistill.stream.kafka import KafkaLog
+
+    log = KafkaLog(kafka_brokers, prefix=f"t{uuid.uuid4().hex[:8]}.")
+    log.create_topics({"examples": 3})
+    writer = Writer(log, 3, seed=1)
+    writer.write(40)
+    lanes = Lanes(log, dead_letters=never)
+    start, ends = lanes.state(), lanes.end_state()
+    got = names(lanes.next(17, timeout_s=20))
+    state = json.loads(json.dumps(lanes.state()))
+    lanes.close()
+    lanes = Lanes(log, state=state, dead_letters=never)
+    while not lanes.reached(ends):
+        got += names(lanes.next(5, timeout_s=1, until=ends))
+    assert got == writer.written
+    lanes.seek(start)
+    assert names(lanes.next(40, timeout_s=20, until=ends)) == writer.written
+    for thing in (lanes, writer.stage, log):
+        thing.close()
