@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the set-up scripts share. Sourced, never run.
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -13,26 +14,28 @@ root_prefix() {
     return 1
 }
 
-# need_packages WHY PACKAGE...: installs Debian packages, or stops with the one line to type.
+# need_packages WHY PACKAGE...: installs Debian packages, or stops with the one line to type. `a|b` is the first one there is.
 need_packages() {
-    local why=$1 prefix
+    local why=$1 prefix choice name packages=()
     shift
     have apt-get || stop "$why is missing, and there is no apt-get here; install it with your system's packages: $*"
-    prefix=$(root_prefix) || stop "$why is missing; type: sudo apt-get install -y $*"
-    say "$why is missing: installing $*"
-    # shellcheck disable=SC2086  # the prefix is empty or two words
-    $prefix apt-get update -qq >/dev/null \
-        && $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
-        || stop "$why could not be installed; type: sudo apt-get install -y $*"
-}
-
-# first_package PACKAGE...: the first one that this Debian or Ubuntu has.
-first_package() {
-    local name
-    for name in "$@"; do
-        if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]'; then echo "$name"; return 0; fi
+    if prefix=$(root_prefix); then
+        say "$why is missing: installing it with apt-get"
+        # shellcheck disable=SC2086  # the prefix is empty or two words
+        $prefix apt-get update -qq >/dev/null || stop "the package lists could not be fetched; type: sudo apt-get update"
+    fi
+    for choice in "$@"; do
+        for name in ${choice//|/ }; do
+            if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]'; then break; fi
+            name=${choice%%|*}
+        done
+        packages+=("$name")
     done
-    echo "$1"
+    local line="apt-get install -y ${packages[*]}"
+    root_prefix >/dev/null || stop "$why is missing; type: sudo $line"
+    # shellcheck disable=SC2086
+    $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null \
+        || stop "$why could not be installed; type: sudo $line"
 }
 
 # Hands pip's settings (certificate, indexes, wheel folders, time-out) on to uv, unless uv has its own.

@@ -10,6 +10,7 @@ version=1.65.1
 have chromium || have chromium-browser || have google-chrome || need_packages "Chromium" chromium
 have node || need_packages "Node.js" nodejs
 if [ "$(cat "$home/stamp" 2>/dev/null)" = "$version" ]; then exit 0; fi
+if [ -n "${PIP_CERT:-}" ]; then export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$PIP_CERT}"; fi
 have npm || need_packages "npm" npm
 say "playwright-core $version into $home"
 mkdir -p "$home"

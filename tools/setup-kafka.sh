@@ -14,7 +14,7 @@ java_new_enough() {
 }
 
 if ! have java || ! java_new_enough; then
-    need_packages "Java 17 or newer" "$(first_package openjdk-17-jre-headless openjdk-21-jre-headless openjdk-25-jre-headless)"
+    need_packages "Java 17 or newer" "openjdk-17-jre-headless|openjdk-21-jre-headless|openjdk-25-jre-headless"
     java_new_enough || stop "Java 17 or newer is needed, but the java on the path is another: $(java -version 2>&1 | head -n 1)"
 fi
 

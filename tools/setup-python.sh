@@ -36,6 +36,7 @@ if [ ! -x "$venv/bin/uv" ]; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt uv
 fi
 [ -t 2 ] && quiet="" || quiet=--quiet # progress bars for a person, errors alone for a log
+# shellcheck disable=SC2086  # nothing, or one option
 uv() { "$venv/bin/uv" pip install $quiet --python "$venv/bin/python" --constraint constraints.txt "$@"; }
 
 say "recdistill[$extras] (the first time this fetches torch: 2 to 3 GB)"
