@@ -109,12 +109,19 @@ class Baseline:
         ids: The items it ranks, in the order that equal scores take.
         score: Scipy CSR histories `[B, N]` to scores `[B, N]`.
         live: Items outside are not listed; all when None.
+        size: Bytes of what it has learnt, in float32.
     """
 
     def __init__(
-        self, name: str, ids: Sequence[str], score: Callable[[Any], NDArray[np.float64]], live: Collection[str] | None
+        self,
+        name: str,
+        ids: Sequence[str],
+        score: Callable[[Any], NDArray[np.float64]],
+        live: Collection[str] | None,
+        size: int,
     ) -> None:
         self.name = name
+        self.size = size
         self._ids = np.array(ids, dtype=object)
         self._number = {item: n for n, item in enumerate(ids)}
         self._score = score
@@ -159,7 +166,7 @@ def popularity(known: Interactions, *, live: Collection[str] | None = None, newe
     order = np.argsort(known.pair_times, kind="stable")[-max(1, round(newest * len(known.pair_times))) :]
     counts_N = np.bincount(known.pair_items[order], minlength=len(known.ids)).astype(np.float64)
     name = "popularity" if newest >= 1 else "popularity_recent"
-    return Baseline(name, known.ids, lambda x: np.tile(counts_N, (x.shape[0], 1)), live)
+    return Baseline(name, known.ids, lambda x: np.tile(counts_N, (x.shape[0], 1)), live, 4 * len(counts_N))
 
 
 def itemknn(
@@ -191,7 +198,7 @@ def itemknn(
         kept.append(sparse.csr_matrix((values.ravel(), indices), shape=similar.shape))
     weights = sparse.vstack(kept).tocsr()
     weights.eliminate_zeros()
-    return Baseline("itemknn", known.ids, lambda x: (x @ weights).toarray(), live)
+    return Baseline("itemknn", known.ids, lambda x: (x @ weights).toarray(), live, 8 * weights.nnz)
 
 
 def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float = 300.0) -> Baseline:
@@ -214,7 +221,7 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
             scores_BN: NDArray[np.float64] = -((x.toarray() - smooth @ matrix) / l2) / diagonal_N
             return scores_BN
 
-        return Baseline("ease", known.ids, score, live)
+        return Baseline("ease", known.ids, score, live, 4 * (inverse_UU.size + count) + 8 * matrix.nnz)
     taken = min(count, _MOST_INVERTED)
     part = matrix[:, :taken]
     inverse_NN = np.linalg.inv((part.T @ part).toarray() + l2 * np.eye(taken))
@@ -224,7 +231,7 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
     def score_items(x: Any) -> NDArray[np.float64]:
         return np.pad(x[:, :taken] @ weights_NN, ((0, 0), (0, count - taken)))
 
-    return Baseline("ease", known.ids, score_items, live)
+    return Baseline("ease", known.ids, score_items, live, 4 * weights_NN.size)
 
 
 def baselines(examples: Iterable[Example], *, live: Collection[str] | None = None) -> list[Contender]:

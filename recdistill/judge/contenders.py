@@ -1,0 +1,135 @@
+"""Contenders that take more than training examples: bundles and teachers. Baselines are in baselines.py.
+
+They know nothing of metrics.
+
+Example:
+    >>> from recdistill.records import Event
+    >>> as_request(Impression(id="q", time_us=9, history=(Event(item="b"),), exclude=("a",))).exclude
+    ('a', 'b')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from recdistill.judge.judgement import TEACHER
+from recdistill.metrics import top_k
+from recdistill.records import Candidate, Impression
+from recdistill.serve.device import Device
+from recdistill.serve.recommender import Recommender, Request
+from recdistill.teachers import Scores, Teacher
+
+_BLOCK = 256
+_TEACHER_BLOCK = 64
+
+
+class BundleContender:
+    """A bundle as a contender: the student itself, or another one to compare it with.
+
+    Args:
+        path: Folder of the bundle.
+        name: What the report calls it.
+
+    Raises:
+        BundleError: The bundle does not verify.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.recommender = Recommender.open(path)
+        bundle = self.recommender.bundle
+        files = bundle.manifest.content.files
+        # What answering takes in its smallest form: the user tower, int8 vectors, and a float bias and weight an item.
+        int8 = files["vectors_int8.npy"].size + files["scales.npy"].size + 8 * len(bundle.items)
+        self.size = files["user_tower.onnx"].size + int8
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """What the recommender answers, at most k items for each request."""
+        out: list[list[str]] = []
+        for start in range(0, len(requests), _BLOCK):
+            asked = [as_request(r) for r in requests[start : start + _BLOCK]]
+            out += [list(answer.items) for answer in self.recommender.recommend(asked, k)]
+        return out
+
+
+class DeviceContender:
+    """A device file as a contender: what a phone would answer.
+
+    Args:
+        path: The file.
+        name: What the report calls it.
+
+    Raises:
+        BundleError: The file does not verify.
+    """
+
+    def __init__(self, path: Path, name: str = "device") -> None:
+        self.name = name
+        self.size = path.stat().st_size if path.is_file() else 0
+        self._device = Device.open(path)
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """What the device file answers, at most k items for each request."""
+        return [self._best(as_request(request), k) for request in requests]
+
+    def _best(self, request: Request, k: int) -> list[str]:
+        items, _ = self._device.recommend(
+            [event.item for event in request.history],
+            actions=[event.action for event in request.history],
+            times_us=[event.time_us for event in request.history],
+            time_us=request.time_us,
+            context=request.context,
+            k=k,
+            exclude=request.exclude,
+        )
+        return items
+
+
+class TeacherContender:
+    """A teacher as a contender: it scores the whole catalogue, a few requests at a time.
+
+    Args:
+        teacher: Who scores.
+        catalogue: Ids of the live items.
+    """
+
+    name = TEACHER
+
+    def __init__(self, teacher: Teacher, catalogue: Sequence[str]) -> None:
+        self._teacher = teacher
+        self._ids = np.array(catalogue, dtype=object)
+        self._number = {item: n for n, item in enumerate(catalogue)}
+        self._candidates = tuple(Candidate(item=item) for item in catalogue)
+        self.failed = 0
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """The k best items by the teacher's scores; an empty list where it failed, which `failed` counts."""
+        out: list[list[str]] = []
+        for start in range(0, len(requests), _TEACHER_BLOCK):
+            block = requests[start : start + _TEACHER_BLOCK]
+            asked = [msgspec.structs.replace(r, candidates=self._candidates) for r in block]
+            for request, answer in zip(block, self._teacher.score(asked), strict=True):
+                out.append(self._best(request, answer, k) if isinstance(answer, Scores) else [])
+                self.failed += not isinstance(answer, Scores)
+        return out
+
+    def _best(self, request: Impression, answer: Scores, k: int) -> list[str]:
+        scores_N = np.where(answer.scored_L, answer.values_L, -np.inf)
+        scores_N[[self._number[i] for i in barred(request) if i in self._number]] = -np.inf
+        best = top_k(scores_N[None], k)[0]
+        return list(self._ids[best[np.isfinite(scores_N[best])]])
+
+
+def as_request(impression: Impression) -> Request:
+    """The request that the product would send, with the history among what is excluded."""
+    exclude = (*impression.exclude, *dict.fromkeys(e.item for e in impression.history))
+    return Request(history=impression.history, context=impression.context, exclude=exclude, time_us=impression.time_us)
+
+
+def barred(request: Impression) -> set[str]:
+    """What no answer to the request may hold."""
+    return {e.item for e in request.history} | set(request.exclude)

@@ -1,0 +1,118 @@
+"""The gate: what a candidate must show before it may become the champion. Each check is one sentence with its figures.
+
+It knows nothing of how anything was measured, nor of the registry's rules, which bind the evidence to the content hash.
+
+Example:
+    >>> Check("parity", True, "parity: largest difference 1.0e-06, at most 1.0e-04 is allowed").passed
+    True
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from recdistill.config import GateSettings
+from recdistill.judge.judgement import STUDENT, TEACHER, Judgement
+from recdistill.registry import Evidence
+
+POPULARITY = ("popularity", "popularity_recent")
+
+
+class Check(NamedTuple):
+    """One thing that was asked, whether it holds, and the sentence that says so."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+def checks(judgement: Judgement, settings: GateSettings) -> list[Check]:
+    """Every check of the gate, in the order in which a person would ask."""
+    found = [_lists(judgement, settings), _retention(judgement, settings)]
+    if settings.beats_popularity:
+        found += [_beats(judgement, name) for name in POPULARITY if judgement.quality(name) is not None] or [
+            Check(
+                "popularity", False, "popularity: it was not among the contenders, so nothing shows that it is beaten"
+            )
+        ]
+    return [*found, _parity(judgement, settings), _size(judgement, settings)]
+
+
+def gate(judgement: Judgement, settings: GateSettings) -> Evidence:
+    """The evidence that the registry asks for. It passes only when every check does.
+
+    Its reasons are the sentences of all checks when it passes, and of those that failed when it does not.
+    """
+    found = checks(judgement, settings)
+    passed = all(check.passed for check in found)
+    figures = {
+        f"{quality.name}/{metric}": interval.mean
+        for quality in judgement.contenders
+        for metric, interval in quality.metrics.items()
+    }
+    if judgement.retention is not None:
+        figures["retention"] = judgement.retention.mean
+    figures |= {f"bytes/{name}": float(size) for name, size in judgement.sizes.items()}
+    figures |= {f"parity/{name}": value for name, value in judgement.parity.items()}
+    figures |= {"latency/p50_ms": judgement.latency.p50_ms, "latency/p99_ms": judgement.latency.p99_ms}
+    return Evidence(
+        content_hash=judgement.content_hash,
+        passed=passed,
+        reasons=[check.sentence for check in found if passed or not check.passed],
+        metrics=figures,
+        made_at=judgement.made_at,
+        judged=judgement.lists,
+    )
+
+
+def _lists(judgement: Judgement, settings: GateSettings) -> Check:
+    passed = judgement.lists >= settings.min_lists
+    text = f"lists: {judgement.lists:,} held-out lists were judged, at least {settings.min_lists:,} are asked"
+    return Check("lists", passed, text)
+
+
+def _retention(judgement: Judgement, settings: GateSettings) -> Check:
+    kept = judgement.retention
+    if kept is None:
+        text = "retention: there is no teacher to compare with, neither one that scores nor scores in the examples"
+        return Check("retention", False, text)
+    passed = kept.mean >= settings.retention
+    text = (
+        f"retention: the student keeps {kept.mean:.3f} of the teacher's NDCG@10 on the {judgement.retention_on} "
+        f"(95% interval {kept.low:.3f} to {kept.high:.3f}), at least {settings.retention:.3f} is asked"
+    )
+    return Check("retention", passed, text)
+
+
+def _beats(judgement: Judgement, name: str) -> Check:
+    found = judgement.difference(STUDENT, name)
+    if found is None:
+        return Check(name, False, f"{name}: the student was not compared with it")
+    text = (
+        f"{name}: the student's NDCG@10 less its own is {found.mean:+.4f} "
+        f"(95% interval {found.low:+.4f} to {found.high:+.4f}), the whole interval must lie above zero"
+    )
+    return Check(name, found.low > 0, text)
+
+
+def _parity(judgement: Judgement, settings: GateSettings) -> Check:
+    if not judgement.parity:
+        return Check(
+            "parity", False, "parity: the bundle has no golden answers, so nothing shows that it was exported right"
+        )
+    where, worst = max(judgement.parity.items(), key=lambda pair: pair[1])
+    text = f"parity: largest difference {worst:.1e} ({where}), at most {settings.parity:.1e} is allowed"
+    return Check("parity", worst <= settings.parity, text)
+
+
+def _size(judgement: Judgement, settings: GateSettings) -> Check:
+    student, teacher = judgement.sizes.get(STUDENT), judgement.sizes.get(TEACHER)
+    if not teacher or student is None:
+        # A teacher behind an interface has no size: the check has no object, and says so.
+        return Check("size", True, "size: the teacher's size is not known, so it was not compared")
+    ratio = student / teacher
+    text = (
+        f"size: {student:,} bytes against the teacher's {teacher:,}, a share of {ratio:.3f}, "
+        f"at most {settings.size_ratio:.3f} is allowed"
+    )
+    return Check("size", ratio <= settings.size_ratio, text)

@@ -1,0 +1,432 @@
+"""The judge: the exact artefact that would ship, its teacher and its rivals, on lists that nobody has learnt from.
+
+Every contender ranks the whole live catalogue for each held-out request, without the items of its history and of its
+`exclude`; relevant are the candidates with a label above 0. The student answers through `serve.recommender`, as it
+would in production: index, popular items and all. Everything is compared list by list, with an interval for each
+figure.
+
+It knows nothing of thresholds (gates.py) nor of pictures (report.py).
+
+Example:
+    >>> evaluate.__name__
+    'evaluate'
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill import metrics
+from recdistill.errors import DataError
+from recdistill.judge.baselines import Baseline, Contender
+from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, as_request, barred
+from recdistill.judge.judgement import (
+    MAIN,
+    STUDENT,
+    TEACHER,
+    Agreement,
+    Difference,
+    Disagreement,
+    Judgement,
+    Latency,
+    Quality,
+    SliceQuality,
+)
+from recdistill.judge.slices import item_slices, user_slices
+from recdistill.metrics import Interval
+from recdistill.records import Example, Impression, Item
+from recdistill.serve.recommender import Recommender, Request
+from recdistill.teachers import Teacher
+
+Progress = Callable[[str, int, int], None]
+
+# Places of a ranking that are looked at. Metrics are at 10; the reciprocal rank counts up to here.
+DEPTH = 100
+CUT = 10
+_TIMED = 300
+_LISTS_COMPARED = 2000
+_SHOWN = 6
+_TITLES = ("title", "name", "headline", "label")
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Held-out requests as arrays over item numbers: B lists, P the most relevant items that one of them has."""
+
+    requests: list[Impression]
+    examples: list[Example]
+    number: dict[str, int]
+    relevant_BP: NDArray[np.int64]
+    labels_BP: NDArray[np.float64]
+    skipped: dict[str, int]
+
+
+def evaluate(
+    bundle: Path,
+    held_out: Sequence[Example],
+    *,
+    teacher: Teacher | None,
+    rivals: Sequence[Contender],
+    train_examples: Iterable[Example],
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    draws: int = 2000,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Judges a bundle.
+
+    Args:
+        bundle: Folder of the bundle.
+        held_out: Examples that neither the student nor a rival has learnt from.
+        teacher: Scores the whole catalogue; None when it cannot, then the scores in the examples stand for it.
+        rivals: Who else answers the same requests: baselines, the student without distillation.
+        train_examples: What was learnt from; read once, for popularity and new items.
+        sizes: Bytes to report beside the bundle's own, at least `teacher` for the gate.
+        seed: Of the bootstrap.
+        draws: Resamples of the bootstrap.
+        progress: Called as `progress(what, done, total)` after each contender.
+
+    Raises:
+        BundleError: The bundle does not verify.
+        DataError: No held-out example can be judged.
+    """
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+    student = BundleContender(bundle, STUDENT)
+    opened = student.recommender.bundle
+    catalogue = [item.id for item in opened.items]
+    held = _hold(held_out, catalogue)
+    counts_N = _count(train_examples, held.number)
+    live_N = np.zeros(len(counts_N), bool)
+    live_N[: len(catalogue)] = True
+
+    contenders: list[Contender] = [student]
+    if teacher is not None:
+        contenders.append(TeacherContender(teacher, catalogue))
+    contenders += rivals
+    if len({c.name for c in contenders}) != len(contenders):
+        raise DataError(f"two contenders have one name: {', '.join(c.name for c in contenders)}")
+    tops: dict[str, NDArray[np.int64]] = {}
+    for done, contender in enumerate(contenders):
+        begun = time.perf_counter()
+        lists = contender.top(held.requests, DEPTH)
+        seconds[contender.name] = time.perf_counter() - begun
+        tops[contender.name] = _numbers(lists, held.number, live_N)
+        if progress is not None:
+            progress(contender.name, done + 1, len(contenders))
+
+    values = {name: _measure(top_BK, held.relevant_BP, held.labels_BP) for name, top_BK in tops.items()}
+    percentile_N = _percentiles(counts_N)
+    per_1000 = {name: s / len(held.requests) * 1000 for name, s in seconds.items()}
+    qualities = _qualities(values, tops, percentile_N, len(catalogue), per_1000, seed, draws)
+    agreement, on_lists = _agreement(student, held, tops, seed, draws)
+    retention, where = None, ""
+    if teacher is not None:
+        retention, where = _ratio(values[STUDENT][MAIN], values[TEACHER][MAIN], seed, draws), "whole catalogue"
+    elif on_lists is not None:
+        retention, where = _ratio(*on_lists, seed, draws), "logged lists"
+    seconds["in all"] = time.perf_counter() - started
+    skipped = dict(held.skipped)
+    if any(isinstance(c, TeacherContender) and c.failed for c in contenders):
+        skipped["teacher failed"] = sum(c.failed for c in contenders if isinstance(c, TeacherContender))
+    return Judgement(
+        content_hash=opened.content_hash,
+        made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        seed=seed,
+        lists=len(held.requests),
+        catalogue=len(catalogue),
+        relevant_popularity=float(percentile_N[held.relevant_BP[held.relevant_BP >= 0]].mean()),
+        contenders=qualities,
+        differences=_differences(values, seed, draws),
+        slices=_slices(held, tops, counts_N, seed, draws),
+        agreement=agreement,
+        retention=retention,
+        retention_on=where,
+        parity=_parity(student.recommender),
+        latency=_latency(student.recommender, held.requests),
+        sizes={**_sizes(student, rivals), **(sizes or {})},
+        disagreements=_disagreements(held, tops, opened.items),
+        skipped=skipped,
+        provenance=dict(opened.manifest.provenance),
+        seconds=seconds,
+    )
+
+
+def _hold(held_out: Sequence[Example], catalogue: Sequence[str]) -> _Held:
+    """Numbers items (the catalogue first) and keeps the examples that can be judged."""
+    number = {item: n for n, item in enumerate(catalogue)}
+    kept: list[tuple[Example, list[tuple[int, float]]]] = []
+    skipped = {"without a label": 0, "relevant items all seen before": 0}
+    for example in held_out:
+        impression = example.ranking.impression
+        pairs = zip(impression.candidates, example.labels, strict=True)
+        liked = {candidate.item: label for candidate, label in pairs if label > 0}
+        seen = barred(impression)
+        # An item of a later catalogue stays relevant: no one can show it, and that is a fact about all of them.
+        left = [(number.setdefault(item, len(number)), label) for item, label in liked.items() if item not in seen]
+        if left:
+            kept.append((example, left))
+        else:
+            skipped["relevant items all seen before" if liked else "without a label"] += 1
+    if not kept:
+        raise DataError(f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item")
+    width = max(len(left) for _, left in kept)
+    relevant_BP = np.full((len(kept), width), -1, np.int64)
+    labels_BP = np.zeros((len(kept), width))
+    for row, (_, left) in enumerate(kept):
+        relevant_BP[row, : len(left)] = [n for n, _ in left]
+        labels_BP[row, : len(left)] = [label for _, label in left]
+    examples = [example for example, _ in kept]
+    requests = [example.ranking.impression for example in examples]
+    return _Held(requests, examples, number, relevant_BP, labels_BP, {k: v for k, v in skipped.items() if v})
+
+
+def _count(train_examples: Iterable[Example], number: Mapping[str, int]) -> NDArray[np.int64]:
+    """How many users (or requests without one) of the training part liked each item."""
+    seen: set[tuple[str, int]] = set()
+    for example in train_examples:
+        impression = example.ranking.impression
+        user = f"u{impression.user}" if impression.user else f"i{impression.id}"
+        liked = [c.item for c, label in zip(impression.candidates, example.labels, strict=True) if label > 0]
+        for item in (*liked, *(e.item for e in impression.history)):
+            if (n := number.get(item)) is not None:
+                seen.add((user, n))
+    return np.bincount(np.array([n for _, n in seen], np.int64), minlength=len(number))
+
+
+def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Lists as item numbers `[B, DEPTH]`, -2 at the end; what is not in the live catalogue is passed over."""
+    top_BK = np.full((len(lists), DEPTH), -2, np.int64)
+    for row, items in enumerate(lists):
+        found = [n for item in items if (n := number.get(item)) is not None and live_N[n]][:DEPTH]
+        top_BK[row, : len(found)] = found
+    return top_BK
+
+
+def _measure(
+    top_BK: NDArray[np.int64], relevant_BP: NDArray[np.int64], labels_BP: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each list. A relevant item beyond DEPTH is put behind it, where it counts for the ideal alone."""
+    batch, depth = top_BK.shape
+    width = relevant_BP.shape[1]
+    labels = np.zeros((batch, depth + width))
+    # A place that a short answer leaves empty is still a place: what is missing must not move up into it.
+    where = np.concatenate([np.ones((batch, depth), bool), np.zeros((batch, width), bool)], axis=1)
+    for p in range(width):
+        same = top_BK == relevant_BP[:, p, None]
+        found = same.any(1)
+        counts = labels_BP[:, p] > 0
+        place = np.where(found, same.argmax(1), depth + p)
+        rows = np.flatnonzero(counts)
+        labels[rows, place[rows]] = labels_BP[rows, p]
+        where[rows, place[rows]] = True
+    scores = np.broadcast_to(-np.arange(depth + width, dtype=np.float64), labels.shape)
+    return {
+        f"ndcg@{CUT}": metrics.ndcg(scores, labels, where=where, k=CUT),
+        f"recall@{CUT}": metrics.recall(scores, labels, where=where, k=CUT),
+        f"hit_rate@{CUT}": metrics.hit_rate(scores, labels, where=where, k=CUT),
+        f"mrr@{DEPTH}": metrics.mrr(scores, labels, where=where, k=depth),
+    }
+
+
+def _percentiles(counts_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the items that are liked less than each, ties in the middle."""
+    ordered = np.sort(counts_N)
+    below = np.searchsorted(ordered, counts_N, "left") + np.searchsorted(ordered, counts_N, "right")
+    return below / (2.0 * len(counts_N))
+
+
+def _qualities(
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    tops: Mapping[str, NDArray[np.int64]],
+    percentile_N: NDArray[np.float64],
+    catalogue: int,
+    per_1000: Mapping[str, float],
+    seed: int,
+    draws: int,
+) -> list[Quality]:
+    found = _intervals(values, seed, draws)
+    out = []
+    for name, top_BK in tops.items():
+        shown = top_BK[:, :CUT][top_BK[:, :CUT] >= 0]
+        popularity = float(percentile_N[shown].mean()) if len(shown) else 0.0
+        coverage = len(np.unique(shown)) / catalogue
+        seconds = per_1000[name]
+        out.append(
+            Quality(
+                name=name,
+                metrics=found[name],
+                coverage=coverage,
+                popularity=popularity,
+                seconds_per_1000=seconds,
+            )
+        )
+    return out
+
+
+def _intervals(
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int, draws: int
+) -> dict[str, dict[str, Interval]]:
+    """Intervals of every metric of every contender, from one set of resamples."""
+    keys = [(name, metric) for name, of in values.items() for metric in of]
+    table = np.stack([values[name][metric] for name, metric in keys], axis=1)
+    out: dict[str, dict[str, Interval]] = {name: {} for name in values}
+    for (name, metric), interval in zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True):
+        out[name][metric] = interval
+    return out
+
+
+def _differences(values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int, draws: int) -> list[Difference]:
+    others = [name for name in values if name != STUDENT]
+    keys = [(other, metric) for other in others for metric in values[STUDENT]]
+    if not keys:
+        return []
+    table = np.stack([values[STUDENT][metric] - values[other][metric] for other, metric in keys], axis=1)
+    found = zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True)
+    return [Difference(a=STUDENT, b=other, metric=metric, interval=i) for (other, metric), i in found]
+
+
+def _ratio(a: NDArray[np.float64], b: NDArray[np.float64], seed: int, draws: int) -> Interval | None:
+    """mean(a) / mean(b) with its percentile interval; None when b is nothing."""
+    if b.mean() <= 0:
+        return None
+    means = metrics.bootstrap_means(np.stack([a, b], axis=1), seed=seed, draws=draws)
+    ratios = means[means[:, 1] > 0]
+    low, high = np.quantile(ratios[:, 0] / ratios[:, 1], [0.025, 0.975])
+    return Interval(float(a.mean() / b.mean()), float(low), float(high), len(a))
+
+
+def _slices(
+    held: _Held, tops: Mapping[str, NDArray[np.int64]], counts_N: NDArray[np.int64], seed: int, draws: int
+) -> list[SliceQuality]:
+    events_B = np.array([len(r.history) for r in held.requests], np.int64)
+    out = []
+    for part in [*user_slices(events_B), *item_slices(held.relevant_BP, counts_N)]:
+        rows = np.flatnonzero(part.lists_B)
+        found: dict[str, dict[str, Interval]] = {}
+        if len(rows):
+            labels_BP = held.labels_BP if part.relevant_BP is None else held.labels_BP * part.relevant_BP
+            values = {n: _measure(t[rows], held.relevant_BP[rows], labels_BP[rows]) for n, t in tops.items()}
+            found = _intervals(values, seed, draws)
+        out.append(SliceQuality(name=part.name, meaning=part.meaning, n=len(rows), metrics=found))
+    return out
+
+
+def _agreement(
+    student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
+) -> tuple[Agreement, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
+    """Agreement with the teacher, and NDCG@10 of student and teacher on logged lists where the stream has scores."""
+    overlap = None
+    if TEACHER in tops:
+        overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
+    rows = [n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1][:_LISTS_COMPARED]
+    if not rows:
+        return Agreement(overlap=overlap), None
+    width = max(len(held.requests[n].candidates) for n in rows)
+    scores, taught, labels = (np.zeros((len(rows), width)) for _ in range(3))
+    where = np.zeros((len(rows), width), bool)
+    for row, n in enumerate(rows):
+        ranking = held.examples[n].ranking
+        items = [c.item for c in ranking.impression.candidates]
+        answer = student.recommender.rank(as_request(ranking.impression), items)
+        given = dict(zip(answer.items, answer.scores, strict=True))
+        known = [item in given and scored for item, scored in zip(items, ranking.scored, strict=True)]
+        where[row, : len(items)] = known
+        scores[row, : len(items)] = [given.get(item, 0.0) for item in items]
+        taught[row, : len(items)] = ranking.scores
+        labels[row, : len(items)] = held.examples[n].labels
+    judged = (metrics.ndcg(scores, labels, where=where, k=CUT), metrics.ndcg(taught, labels, where=where, k=CUT))
+    tau = metrics.bootstrap_interval(metrics.kendall_tau(scores, taught, where=where), seed, draws)
+    on_lists = {n: metrics.bootstrap_interval(v, seed, draws) for n, v in zip((STUDENT, TEACHER), judged, strict=True)}
+    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), judged
+
+
+def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Share of the first ten that teacher and student both have, for each list."""
+    student, taught = tops[STUDENT][:, :CUT], tops[TEACHER][:, :CUT]
+    same = (student[:, :, None] == taught[:, None, :]) & (taught >= 0)[:, None, :]
+    shared: NDArray[np.float64] = same.any(1).sum(1) / np.maximum(1, (taught >= 0).sum(1))
+    return shared
+
+
+def _parity(recommender: Recommender) -> dict[str, float]:
+    """What the export measured, and golden answers, computed from the weights, against what the bundle answers here."""
+    found: dict[str, float] = {}
+    measured = recommender.bundle.manifest.provenance.get("measured")
+    if isinstance(measured, dict) and isinstance(exported := measured.get("parity_max_abs"), int | float):
+        found["towers at export"] = float(exported)
+    worst = 0.0
+    for golden in recommender.bundle.golden:
+        request = Request(history=golden.history, context=golden.context, time_us=golden.time_us)
+        answer = recommender.rank(request, list(golden.items))
+        given = dict(zip(answer.items, answer.scores, strict=True))
+        gaps = [abs(given[i] - s) if i in given else np.inf for i, s in zip(golden.items, golden.scores, strict=True)]
+        worst = max(worst, *gaps, 0.0)
+    if recommender.bundle.golden:
+        found["golden answers"] = float(worst)
+    return found
+
+
+def _latency(recommender: Recommender, requests: Sequence[Impression]) -> Latency:
+    asked = [as_request(r) for r in requests[:_TIMED]]
+    for request in asked[:20]:
+        recommender.recommend([request], CUT)
+    taken = []
+    for request in asked:
+        begun = time.perf_counter()
+        recommender.recommend([request], CUT)
+        taken.append((time.perf_counter() - begun) * 1000)
+    p50, p99 = np.percentile(taken, [50, 99])
+    return Latency(p50_ms=float(p50), p99_ms=float(p99), n=len(taken))
+
+
+def _sizes(student: BundleContender, rivals: Sequence[Contender]) -> dict[str, int]:
+    """Bytes of the whole bundle, of the student in float, and of each contender that knows its own."""
+    files = student.recommender.bundle.manifest.content.files
+    found = {"bundle": student.recommender.bundle.size, STUDENT: student.size}
+    found["student_float"] = files["user_tower.onnx"].size + files["vectors.npy"].size
+    return found | {
+        rival.name: rival.size for rival in rivals if isinstance(rival, Baseline | BundleContender | DeviceContender)
+    }
+
+
+def _disagreements(held: _Held, tops: Mapping[str, NDArray[np.int64]], items: Sequence[Item]) -> list[Disagreement]:
+    """The lists on which the first ten of teacher and student have least in common."""
+    if TEACHER not in tops:
+        return []
+    ids = list(held.number)
+    titles = {item.id: title_of(item) for item in items}
+    overlaps = _overlaps(tops)
+    out = []
+    for n in np.argsort(overlaps, kind="stable")[:_SHOWN]:
+        request = held.requests[n]
+        named = {who: [titles.get(ids[i], ids[i]) for i in tops[who][n, :CUT] if i >= 0] for who in (STUDENT, TEACHER)}
+        out.append(
+            Disagreement(
+                request=request.id,
+                overlap=float(overlaps[n]),
+                history=[titles.get(e.item, e.item) for e in reversed(request.history[-_SHOWN:])],
+                liked=[titles.get(ids[i], ids[i]) for i in held.relevant_BP[n] if i >= 0],
+                teacher=named[TEACHER],
+                student=named[STUDENT],
+            )
+        )
+    return out
+
+
+def title_of(item: Item) -> str:
+    """What a person would call the item: its title or name, else its id."""
+    for key in _TITLES:
+        value = item.attributes.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, list) and value:
+            return " ".join(map(str, value))
+    return item.id
