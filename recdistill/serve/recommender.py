@@ -328,23 +328,23 @@ class Recommender:
                 return "ignored"
             if item.withdrawn and not item.attributes:
                 item = msgspec.structs.replace(item, attributes=before.attributes)
-        slot = state.slot_of.get(item.id, -1)
-        vector_stands = slot >= 0 and before is not None and before.attributes == item.attributes
-        if not item.withdrawn and not (vector_stands and fresh.slot(item.id) < 0):
+        slot, again = state.slot_of.get(item.id, -1), fresh.slot(item.id) >= 0
+        stands = slot >= 0 and before is not None and _same(before.attributes, item.attributes)
+        if not again and (stands or (item.withdrawn and slot < 0)):
+            self._records[item.id] = item
+            was_live = slot >= 0 and bool(live_T[slot])
+            if slot >= 0:
+                live_T[slot] = not item.withdrawn
+            if was_live != item.withdrawn:
+                return "ignored"
+        else:
             try:
                 fresh.apply(item, admit=False)
             except FeatureError as e:
                 log.warning("an item record is left out: %s", e)
                 return "refused"
             self._records[item.id] = item
-            return "changed"
-        self._records[item.id] = item
-        if fresh.slot(item.id) >= 0:
-            fresh.apply(item, admit=False)
-        was_live = fresh.slot(item.id) >= 0 or (slot >= 0 and live_T[slot])
-        if slot >= 0:
-            live_T[slot] = not item.withdrawn
-        return "withdrawn" if item.withdrawn and was_live else "ignored"
+        return "withdrawn" if item.withdrawn else "changed"
 
     def _with(self, state: _State, fresh: Catalogue, live_T: Mask, position: int) -> _State:
         """The state with the rows of `fresh` in its overlay, and with new flags."""
@@ -438,6 +438,11 @@ def _score(state: _State, user_D: Floats, slots: Slots) -> Floats:
     rows = state.shelf.rows(slots)
     scores: Floats = rows[:, :-2] @ user_D + rows[:, -2]
     return scores
+
+
+def _same(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    """Whether two sets of attributes are equal, types included: `true` is not 1."""
+    return one == other and repr(one) == repr(other)
 
 
 def _keys(value: Value | None) -> set[tuple[type, Value]]:
