@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from recdistill.errors import DataError
 from recdistill.features.spec import FeatureError, FeatureSpec
-from recdistill.features.values import encode_column, problem_of
+from recdistill.features.values import empty_column, problem_of, write_value
 from recdistill.features.vocabulary import Vocabulary
 from recdistill.records import Item, decode, encode
 
@@ -66,9 +66,7 @@ class Catalogue:
         self._written: list[bytes | None] = []  # wire form, made when first asked for
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
-        self._fields = {
-            name: np.zeros((_FIRST_ROOM, field.width), dtype=_dtype(field.kind)) for name, field in spec.item.items()
-        }
+        self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -122,7 +120,10 @@ class Catalogue:
         self._id_rows[slot] = self.vocabulary.row("id", item.id, admit=admit)
         for name, field in self.spec.item.items():
             value = item.attributes.get(name)
-            self._fields[name][slot] = encode_column(f"item.{name}", field, [value], self.vocabulary, admit=admit)[0]
+            row = self._fields[name][slot]
+            row[:] = -1 if field.kind in ("category", "text") else 0
+            if value is not None:
+                write_value(row, f"item.{name}", field, value, self.vocabulary, admit=admit)
         return slot
 
     def _make_room(self, count: int) -> None:
@@ -219,10 +220,6 @@ class Catalogue:
 
     def _snapshot_names(self) -> list[str]:
         return [f"field.{name}" for name in self._fields]
-
-
-def _dtype(kind: str) -> type[np.int32] | type[np.float32]:
-    return np.int32 if kind in ("category", "text") else np.float32
 
 
 def _fill(into: npt.NDArray[Any], saved: npt.NDArray[Any], count: int, key: str, height: int, least: int) -> None:

@@ -24,9 +24,11 @@ Example:
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, cast
 
 import numpy as np
@@ -37,6 +39,7 @@ from recdistill.features.vocabulary import Vocabulary
 from recdistill.records import Value
 
 CLIP: Final = 5.0  # standard deviations
+_FLOAT32_MAX: Final = 3.4028234663852886e38
 _WORDS: Final = re.compile(r"\w+")
 _EXPECTED: Final = {
     "category": "a text, number, flag or a list of them",
@@ -70,46 +73,89 @@ def encode_column(
     Raises:
         FeatureError: For the first value of the wrong kind, when `errors` is None.
     """
-    checked: list[Value | None] = []
+    out = empty_column(field, len(values))
     for row, value in enumerate(values):
-        problem = None if value is None else problem_of(field, value)
+        if value is None:
+            continue
+        problem = problem_of(field, value)
         if problem is None:
-            checked.append(value)
+            write_value(out[row], key, field, value, vocabulary, admit=admit)
             continue
         error = FeatureError(key, problem, row)
         if errors is None:
             raise error
         errors.append(error)
-        checked.append(None)
-    match field.kind:
-        case "category":
-            return _categories(key, field, checked, vocabulary, admit)
-        case "text":
-            return _texts(key, field, checked)
-        case "number":
-            return _numbers(field, checked)
-        case "vector":
-            return _vectors(field, checked)
+    return out
+
+
+def empty_column(field: Field, count: int) -> npt.NDArray[Any]:
+    """The array of `count` absent values."""
+    if field.kind in ("category", "text"):
+        return np.full((count, field.width), -1, dtype=np.int32)
+    return np.zeros((count, field.width), dtype=np.float32)
+
+
+def write_value(
+    out: npt.NDArray[Any], key: str, field: Field, value: Value, vocabulary: Vocabulary, *, admit: bool
+) -> None:
+    """Writes one value that fits its field (`problem_of`) over one row of an empty column."""
+    rows: list[int] = []
+    if field.kind == "category":
+        members = value if isinstance(value, list) else (value,)
+        texts = dict.fromkeys([text for text in map(_text_of, members) if text])
+        rows = [vocabulary.row(key, text, admit=admit) for text in islice(texts, field.max_values)]
+    elif field.kind == "text":
+        rows = _buckets(key, field, cast("list[str]", value if isinstance(value, list) else [value]))
+    elif field.kind == "number":
+        out[0] = min(max((float(cast("float", value)) - field.mean) / field.std, -CLIP), CLIP)
+        out[1] = 1.0
+    elif value:
+        out[:] = value
+    if rows:
+        out[: len(rows)] = rows
+
+
+def _buckets(key: str, field: Field, texts: list[str]) -> list[int]:
+    """Rows of the runs of words of some texts; no run spans two of them."""
+    seed = zlib.crc32(key.encode())
+    words = [_WORDS.findall(text.lower()) for text in texts]
+    runs = (
+        " ".join(some[start : start + length])
+        for length in range(field.ngrams[0], field.ngrams[1] + 1)
+        for some in words
+        for start in range(len(some) - length + 1)
+    )
+    rows: dict[int, None] = {}
+    for run in runs:
+        rows[1 + zlib.crc32(run.encode("utf-8", "surrogatepass"), seed) % field.capacity] = None
+        if len(rows) == field.max_values:
+            break
+    return list(rows)
 
 
 def problem_of(field: Field, value: Value) -> str | None:
     """What is wrong with a value, None when it fits the field."""
     members = value if isinstance(value, list) else [value]
     if field.kind == "vector":
-        if not isinstance(value, list) or not all(isinstance(member, float | int) for member in members):
+        fits = isinstance(value, list) and all(isinstance(member, float | int) for member in members)
+        if not fits:
             return f"must be a list of {field.size} numbers, not {_describe(value)}"
-        return (
-            f"must be a list of {field.size} numbers, not of {len(value)}"
-            if len(value) not in (0, field.size)
-            else None
-        )
-    if field.kind == "category":
+        if len(members) not in (0, field.size):
+            return f"must be a list of {field.size} numbers, not of {len(members)}"
+    elif field.kind == "category":
         fits = all(isinstance(member, str | float | int) for member in members)
     elif field.kind == "text":
         fits = all(isinstance(member, str) for member in members)
     else:
         fits = isinstance(value, float | int)
-    return None if fits else f"must be {_EXPECTED[field.kind]}, not {_describe(value)}"
+    if not fits:
+        return f"must be {_EXPECTED[field.kind]}, not {_describe(value)}"
+    for member in members:
+        if isinstance(member, float) and not math.isfinite(member):
+            return f"must be finite, not {member}"
+    if field.kind == "vector" and members and max(map(abs, cast("list[float]", members))) > _FLOAT32_MAX:
+        return "must fit in 32-bit floats"
+    return None
 
 
 def _describe(value: Any) -> str:
@@ -125,61 +171,3 @@ def _text_of(member: Any) -> str:
         return "true" if member else "false"
     number = float(member)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-
-
-def _padded(rows: list[list[int]], width: int) -> npt.NDArray[np.int32]:
-    out = np.full((len(rows), width), -1, dtype=np.int32)
-    for index, row in enumerate(rows):
-        if row:
-            out[index, : len(row)] = row
-    return out
-
-
-def _categories(
-    key: str, field: Field, values: Sequence[Value | None], vocabulary: Vocabulary, admit: bool
-) -> npt.NDArray[np.int32]:
-    rows: list[list[int]] = []
-    for value in values:
-        members = value if isinstance(value, list) else () if value is None else (value,)
-        texts = dict.fromkeys(text for text in map(_text_of, members) if text)
-        rows.append([vocabulary.row(key, text, admit=admit) for text in list(texts)[: field.max_values]])
-    return _padded(rows, field.width)
-
-
-def _texts(key: str, field: Field, values: Sequence[Value | None]) -> npt.NDArray[np.int32]:
-    seed = zlib.crc32(key.encode())
-    rows: list[list[int]] = []
-    for value in values:
-        texts = cast("list[str]", value if isinstance(value, list) else [] if value is None else [value])
-        words = [_WORDS.findall(text.lower()) for text in texts]
-        runs = (
-            " ".join(some[start : start + length])
-            for length in range(field.ngrams[0], field.ngrams[1] + 1)
-            for some in words
-            for start in range(len(some) - length + 1)
-        )
-        hashed: dict[int, None] = {}
-        for run in runs:
-            hashed[1 + zlib.crc32(run.encode("utf-8", "surrogatepass"), seed) % field.capacity] = None
-            if len(hashed) == field.max_values:
-                break
-        rows.append(list(hashed))
-    return _padded(rows, field.width)
-
-
-def _numbers(field: Field, values: Sequence[Value | None]) -> npt.NDArray[np.float32]:
-    out = np.zeros((len(values), 2), dtype=np.float32)
-    present = np.array([value is not None for value in values], dtype=bool)
-    numbers = np.array([0.0 if value is None else float(cast("float", value)) for value in values], dtype=np.float64)
-    with np.errstate(over="ignore"):  # a huge number is clipped like any other
-        out[:, 0] = np.where(present, np.clip((numbers - field.mean) / field.std, -CLIP, CLIP), 0.0)
-    out[:, 1] = present
-    return out
-
-
-def _vectors(field: Field, values: Sequence[Value | None]) -> npt.NDArray[np.float32]:
-    out = np.zeros((len(values), field.size), dtype=np.float32)
-    for index, value in enumerate(values):
-        if value:
-            out[index] = cast("list[float]", value)
-    return out

@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, get_args
@@ -172,11 +172,10 @@ def _enumerated(names: Sequence[Any], number: int, name: str) -> Any:
 _FLAGS: Final = tuple(tuple(bool(byte >> bit & 1) for bit in range(8)) for byte in range(256))
 
 
-def _pack(flags: Iterable[bool]) -> bytes:
-    bits = 0
-    count = 0
-    for count, flag in enumerate(flags, 1):
-        bits |= bool(flag) << (count - 1)
+def _pack(flags: Sequence[bool]) -> bytes:
+    count = len(flags)
+    # Nearly always all of them: no loop then.
+    bits = (1 << count) - 1 if all(flags) else sum(1 << index for index, flag in enumerate(flags) if flag)
     return bits.to_bytes((count + 7) // 8, "little")
 
 
@@ -217,13 +216,17 @@ def _write_impression(impression: Impression, into: Any = None) -> Any:
         message.context[key].CopyFrom(_write_value(value))
     add = message.candidates.add
     for candidate in impression.candidates:
-        add(item=candidate.item, logged_score=candidate.logged_score, propensity=candidate.propensity)
+        if candidate.logged_score is None and candidate.propensity is None:
+            add(item=candidate.item)
+        else:
+            add(item=candidate.item, logged_score=candidate.logged_score, propensity=candidate.propensity)
     message.origin = _ORIGINS.index(impression.origin)
     message.served_by = impression.served_by
     message.exclude.extend(impression.exclude)
     return message
 
 
+_has = wire.Candidate.HasField  # looked up once: on the instance it costs as much as the answer
 _event_fields = attrgetter("item", "time_us", "action")
 
 
@@ -234,8 +237,8 @@ def _read_impression(message: Any) -> Impression:
         [
             Candidate(
                 one.item,
-                one.logged_score if one.HasField("logged_score") else None,
-                one.propensity if one.HasField("propensity") else None,
+                one.logged_score if _has(one, "logged_score") else None,
+                one.propensity if _has(one, "propensity") else None,
             )
             for one in listed
         ]

@@ -1,5 +1,6 @@
 """Each kind of value against its definition, written out."""
 
+import math
 import zlib
 
 import numpy as np
@@ -88,6 +89,10 @@ def test_vectors_are_copied() -> None:
         ("vec", [1.0], r"item\.vec: must be a list of 2 numbers, not of 1"),
         ("vec", ["a", "b"], r"item\.vec: must be a list of 2 numbers, not a list of texts"),
         ("vec", 1.0, r"item\.vec: must be a list of 2 numbers, not a number"),
+        ("num", math.nan, r"item\.num: must be finite, not nan"),
+        ("vec", [1.0, math.inf], r"item\.vec: must be finite, not inf"),
+        ("vec", [1.0, -1e39], r"item\.vec: must fit in 32-bit floats"),
+        ("cat", -math.inf, r"item\.cat: must be finite"),
         ("cat", {"a": 1}, r"item\.cat: must be a text, number, flag or a list of them, not dict"),
     ],
 )
