@@ -19,7 +19,6 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from recdistill.data import Dataset, LazyImpressions
 from recdistill.data.interactions import DAYS
+from recdistill.data.truth import Truth, utilities_of
 from recdistill.data.world import (
     DAY_US,
     DEVICES,
@@ -46,7 +46,6 @@ from recdistill.data.world import (
 )
 from recdistill.errors import ConfigError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Feedback, Impression, Item
 
 START_US = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
@@ -107,75 +106,6 @@ class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
     history: Annotated[int, Meta(ge=1)] = 50
 
 
-class Truth:
-    """What is true in a simulated world, for every request and every item; also a contender that ranks by it.
-
-    Items are numbered in the order of launch; `item_ids` names them.
-    """
-
-    name = "best possible"
-
-    def __init__(
-        self,
-        settings: SimulatorSettings,
-        catalogue: Catalogue,
-        item_ids: list[str],
-        request_ids: Sequence[str],
-        taste_ID: Floats,
-        boost_IK: Floats,
-        offset: float,
-    ) -> None:
-        self.item_ids = item_ids
-        self.catalogue = catalogue
-        self.offset = offset
-        self.position_bias = settings.position_bias
-        self._strength = settings.strength
-        self._number = {name: number for number, name in enumerate(request_ids)}
-        self._row = {name: row for row, name in enumerate(item_ids)}
-        self._taste_ID = taste_ID
-        self._boost_IK = boost_IK
-
-    def utilities(self, impression_id: str) -> Floats:
-        """[N], of every item for one request of this world, there or not, had or not.
-
-        Raises:
-            KeyError: The world had no such request.
-        """
-        number = self._number[impression_id]
-        return _utilities(self.catalogue, self._strength, self._taste_ID[number], self._boost_IK[number])
-
-    def attractions(self, impression_id: str) -> NDArray[np.float64]:
-        """[N], probability of a click on an item that is looked at."""
-        return attraction(self.utilities(impression_id), self.offset)
-
-    def allowed(self, impression: Impression) -> NDArray[np.bool_]:
-        """[N], the items that are there at that time and that the user has not had."""
-        allowed_N = self.catalogue.live(impression.time_us)
-        allowed_N[[self._row[event.item] for event in impression.history]] = False
-        allowed_N[[self._row[item] for item in impression.exclude]] = False
-        return allowed_N
-
-    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """The k items with the highest true utility, best first, for each request."""
-        answers = []
-        for one in requests:
-            utility_N = np.where(self.allowed(one), self.utilities(one.id), -np.inf)
-            best = np.argsort(-utility_N, kind="stable")[:k]
-            answers.append([self.item_ids[row] for row in best.tolist() if utility_N[row] > -np.inf])
-        return answers
-
-    def best_possible(self, impressions: Sequence[Impression], clicked: Mapping[str, set[str]], k: int = 10) -> float:
-        """Mean NDCG@k of the true order over the whole catalogue, on lists that have a click; NaN when none has."""
-        values = []
-        for one in impressions:
-            if not clicked.get(one.id):
-                continue
-            labels_N = np.zeros(len(self.item_ids))
-            labels_N[[self._row[item] for item in clicked[one.id]]] = 1.0
-            values.append(float(ndcg(self.utilities(one.id), labels_N, where=self.allowed(one), k=k)))
-        return float(np.mean(values)) if values else float("nan")
-
-
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
     """Runs a world. Equal settings and seed: equal records.
 
@@ -225,13 +155,6 @@ def _check(settings: SimulatorSettings) -> None:
             f"simulator: {settings.impressions} impressions are more than one a day for {settings.users} users "
             f"over {settings.days} days; raise users or days"
         )
-
-
-def _utilities(catalogue: Catalogue, strength: float, taste_D: Floats, boost_K: Floats) -> Floats:
-    utility_N: Floats = catalogue.latent_ND @ (np.float32(strength) * taste_D)
-    utility_N += catalogue.popularity_N
-    utility_N += boost_K[catalogue.topic_N]
-    return utility_N
 
 
 def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -340,7 +263,7 @@ class _World:
             self._drift(user, time_us)
             device_I[number] = self._device(user)
             taste_ID[number], boost_IK[number] = self._wishes(user, time_us, int(device_I[number]))
-            utility_N = _utilities(catalogue, settings.strength, taste_ID[number], boost_IK[number])
+            utility_N = utilities_of(catalogue, settings.strength, taste_ID[number], boost_IK[number])
             allowed_N = catalogue.live(time_us)
             allowed_N[self.had[user]] = False
             rows, scores, shuffled = self._offer(utility_N, allowed_N)
@@ -355,7 +278,16 @@ class _World:
             allowed_N[clicked] = False
             self._find(user, utility_N, allowed_N, time_us)
         ids = [f"sim-{number:06d}" for number in range(count)]
-        truth = Truth(settings, catalogue, self.item_ids, ids, taste_ID, boost_IK, offset)
+        truth = Truth(
+            catalogue=catalogue,
+            item_ids=self.item_ids,
+            request_ids=ids,
+            taste_ID=taste_ID,
+            boost_IK=boost_IK,
+            offset=offset,
+            strength=settings.strength,
+            position_bias=settings.position_bias,
+        )
         dataset = Dataset(
             name="simulated",
             items=self._items(),
@@ -396,7 +328,7 @@ class _World:
         lists = []
         for user, time_us in zip(self.user_I[:400].tolist(), self.time_us_I[:400].tolist(), strict=True):
             wishes = self._wishes(user, time_us, int(self.users.device_U[user]))
-            utility_N = _utilities(catalogue, settings.strength, *wishes)
+            utility_N = utilities_of(catalogue, settings.strength, *wishes)
             allowed_N = catalogue.live(time_us)
             allowed_N[self.had[user]] = False
             rows, _, _ = self._offer(utility_N, allowed_N)
