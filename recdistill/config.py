@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -378,6 +379,31 @@ def _info_at(kind: Any, path: str) -> Any:
 
 def _bare(info: Any) -> Any:
     return _bare(info.type) if isinstance(info, msgspec.inspect.Metadata) else info
+
+
+def to_toml(tree: Mapping[str, Any]) -> str:
+    """Plain data as TOML text: values first, then tables. JSON's texts, numbers and lists are TOML's.
+
+    Example:
+        >>> print(to_toml({"join": {"window_s": 60.0, "labels": {"click": 1.0}}}))
+        [join]
+        window_s = 60.0
+        <BLANKLINE>
+        [join.labels]
+        "click" = 1.0
+    """
+    return "\n".join(_toml_lines(tree, ())).strip()
+
+
+def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else json.dumps(key) for key in tree]
+    values = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if not isinstance(value, dict)]
+    tables = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if isinstance(value, dict)]
+    lines = ["", f"[{'.'.join(path)}]"] if path and values else []
+    lines += [f"{name} = {json.dumps(value)}" for name, value in values]
+    for name, value in tables:
+        lines += _toml_lines(value, (*path, name))
+    return lines
 
 
 def _literal(text: str) -> Any:

@@ -73,7 +73,7 @@ def promote(
     from recdistill.loops import promote as loop
     from recdistill.registry import Registry
 
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log:
         return loop.run(
