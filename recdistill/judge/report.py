@@ -1,0 +1,341 @@
+"""The report: one HTML file that needs nothing else, for a person who must decide, on a phone or on paper.
+
+No script, no request, no font from elsewhere; a content policy in the file forbids them all. Item titles and provenance
+are foreign text: everything is escaped, cut to a length, and kept from turning the direction of what stands around it.
+
+It knows nothing of how anything was measured.
+
+Example:
+    >>> text("<b>bold & brash</b>")
+    '<bdi>&lt;b&gt;bold &amp; brash&lt;/b&gt;</bdi>'
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from recdistill.config import GateSettings
+from recdistill.errors import DataError
+from recdistill.judge.gates import Check, checks
+from recdistill.judge.judgement import MAIN, STUDENT, TEACHER, Disagreement, Judgement, Quality, SliceQuality
+from recdistill.judge.scatter import scatter
+from recdistill.metrics import Interval
+
+_NAMES = {
+    STUDENT: "Student",
+    TEACHER: "Teacher",
+    "student_no_kd": "Student, no distillation",
+    "device": "Device file",
+    "popularity": "Popularity",
+    "popularity_recent": "Popularity of late",
+    "itemknn": "ItemKNN",
+    "ease": "EASE",
+}
+_HUES = {STUDENT: "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
+_LONGEST = 120
+
+
+def write_report(judgement: Judgement, path: Path, *, settings: GateSettings | None = None) -> None:
+    """Writes the report.
+
+    Args:
+        judgement: What was found.
+        path: The file; its folder must exist.
+        settings: What the gate asks; the defaults when None.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        path.write_text(render(judgement, settings or GateSettings()), encoding="utf-8")
+    except OSError as e:
+        raise DataError(f"{path}: the report cannot be written ({e.strerror})") from e
+
+
+def render(judgement: Judgement, settings: GateSettings) -> str:
+    """The report as HTML."""
+    asked = checks(judgement, settings)
+    passed = all(check.passed for check in asked)
+    parts = [
+        _head(judgement, passed),
+        _gate(asked),
+        _quality(judgement),
+        _differences(judgement),
+        _slices(judgement),
+        _size(judgement),
+        _speed(judgement),
+        _behaviour(judgement),
+        _disagreements(judgement),
+        _provenance(judgement),
+    ]
+    template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
+    title = f"{'Passed' if passed else 'Did not pass'}: student {judgement.content_hash[:12]}"
+    return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
+
+
+def text(value: object, longest: int = _LONGEST) -> str:
+    """Foreign text, safe to stand in the page."""
+    # Controls and lone surrogates have no form in a page; a direction that is opened inside may not leak out of <bdi>.
+    shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in str(value))
+    shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return f"<bdi>{html.escape(shown)}</bdi>"
+
+
+def name_of(contender: str) -> str:
+    """What a person calls a contender."""
+    return html.escape(_NAMES.get(contender, contender))
+
+
+def hue_of(contender: str) -> str:
+    """The class that colours a contender."""
+    return _HUES.get(contender, "other")
+
+
+def size_text(count: float) -> str:
+    """Bytes for people."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def _section(title: str, note: str, body: str, kind: str = "") -> str:
+    return f'<section class="{kind}"><h2>{title}</h2><p class="note">{note}</p>{body}</section>'
+
+
+def _head(judgement: Judgement, passed: bool) -> str:
+    kept, student = judgement.retention, judgement.sizes.get(STUDENT, 0)
+    teacher = judgement.sizes.get(TEACHER)
+    tiles = []
+    if kept is not None:
+        tiles.append((f"{kept.mean:.1%}", f"of the teacher's NDCG@10 kept ({kept.low:.1%} to {kept.high:.1%})"))
+    if teacher:
+        tiles.append((f"{student / teacher:.1%}", f"of its bytes: {size_text(student)} for {size_text(teacher)}"))
+    if (gain := judgement.difference(STUDENT, "student_no_kd")) is not None:
+        tiles.append((f"{gain.mean:+.4f}", f"NDCG@10 from distillation ({gain.low:+.4f} to {gain.high:+.4f})"))
+    latency = judgement.latency
+    tiles.append((f"{latency.p50_ms:.2f} ms", f"for one answer, p99 {latency.p99_ms:.2f} ms, in process"))
+    tiles.append((f"{judgement.lists:,}", f"held-out lists, {judgement.catalogue:,} items each"))
+    boxes = "".join(f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles)
+    share = f" at {student / teacher:.1%} of its size" if teacher else ""
+    claim = (
+        f"The student keeps {kept.mean:.1%} of its teacher{share}" if kept is not None else "No teacher to compare with"
+    )
+    verdict = "Passed the gate" if passed else "Did not pass the gate"
+    return (
+        f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
+        f'<p class="soft">Bundle {judgement.content_hash[:12]}, judged {html.escape(judgement.made_at)}</p>'
+        f'<div class="tiles">{boxes}</div></header>'
+    )
+
+
+def _gate(asked: Sequence[Check]) -> str:
+    lines = "".join(
+        f'<li class="{"yes" if c.passed else "no"}"><b aria-label="{"passed" if c.passed else "failed"}">'
+        f"{'✓' if c.passed else '✗'}</b><span>{html.escape(c.sentence)}</span></li>"
+        for c in asked
+    )
+    return _section(
+        "The gate", "All of it must hold before this version may serve.", f'<ul class="checks">{lines}</ul>'
+    )
+
+
+def _bar(name: str, interval: Interval, scale: float) -> str:
+    """One contender's mean as a bar with its interval."""
+    width, low, high = (100 * max(0.0, v) / scale for v in (interval.mean, interval.low, interval.high))
+    return (
+        f'<div class="row {hue_of(name)}"><span class="who">{name_of(name)}</span>'
+        f'<span class="num">{interval.mean:.4f}<small>{interval.low:.4f} to {interval.high:.4f}</small></span>'
+        f'<div class="track"><i style="width:{width:.2f}%"></i>'
+        f'<span class="ci" style="left:{low:.2f}%;width:{max(0.2, high - low):.2f}%"></span></div></div>'
+    )
+
+
+def _bars(intervals: Mapping[str, Interval]) -> str:
+    scale = max([i.high for i in intervals.values()] + [1e-9]) * 1.02
+    ordered = sorted(intervals.items(), key=lambda pair: -pair[1].mean)
+    return "".join(_bar(name, interval, scale) for name, interval in ordered)
+
+
+def _quality(judgement: Judgement) -> str:
+    bars = _bars({q.name: q.metrics[MAIN] for q in judgement.contenders})
+    names = list(judgement.contenders[0].metrics)
+    head = "".join(f"<th>{html.escape(_short(metric))}</th>" for metric in names)
+    table = _table(head, judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
+    note = "NDCG@10 over the whole catalogue. The bar is the mean over the lists, the line its 95% interval."
+    return _section("Quality", note, f"{bars}<br>{table}", "wide")
+
+
+def _short(metric: str) -> str:
+    return {"ndcg@10": "NDCG@10", "recall@10": "Recall@10", "hit_rate@10": "Hit@10", "mrr@100": "MRR"}.get(
+        metric, metric
+    )
+
+
+def _table(head: str, qualities: Iterable[Quality], cells: Any) -> str:
+    rows = "".join(
+        f'<tr class="{"student" if q.name == STUDENT else ""}"><th>{name_of(q.name)}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in cells(q))
+        + "</tr>"
+        for q in qualities
+    )
+    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _differences(judgement: Judgement) -> str:
+    found = [(d.b, d.interval) for d in judgement.differences if d.metric == MAIN]
+    if not found:
+        return ""
+    low = min(0.0, *(i.low for _, i in found))
+    high = max(0.0, *(i.high for _, i in found))
+    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low) + 1e-9
+
+    def place(value: float) -> float:
+        return 100 * (value - low) / (high - low)
+
+    rows = "".join(
+        f'<div class="row {hue_of(name)}"><span class="who">{name_of(name)}</span>'
+        f'<span class="num">{i.mean:+.4f}<small>{i.low:+.4f} to {i.high:+.4f}</small></span>'
+        f'<div class="track axis"><span class="zero" style="left:{place(0):.2f}%"></span>'
+        f'<span class="ci" style="left:{place(i.low):.2f}%;width:{max(0.3, place(i.high) - place(i.low)):.2f}%"></span>'
+        f'<span class="dot" style="left:{place(i.mean):.2f}%"></span></div></div>'
+        for name, i in found
+    )
+    note = (
+        "NDCG@10 of the student less that of each other one, on the same lists. Right of the line the student is "
+        "better; an interval that is clear of the line is not chance."
+    )
+    return _section("Student against each", note, rows, "wide")
+
+
+def _slices(judgement: Judgement) -> str:
+    boxes = "".join(_slice(part) for part in judgement.slices)
+    return _section(
+        "Where the average hides", "NDCG@10 on parts of the lists.", f'<div class="grid thin">{boxes}</div>'
+    )
+
+
+def _slice(part: SliceQuality) -> str:
+    title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
+    bars = _bars({name: found[MAIN] for name, found in part.metrics.items()})
+    body = bars or '<p class="note">There are none among these lists, so nothing is known about them.</p>'
+    return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
+
+
+def _size(judgement: Judgement) -> str:
+    points = [
+        (q.name, float(size), q.metrics[MAIN].mean)
+        for q in judgement.contenders
+        if (size := judgement.sizes.get(q.name))
+    ]
+    if not points:
+        return ""
+    drawn = scatter([(name_of(n), hue_of(n), size, quality) for n, size, quality in points], size_text)
+    wide, whole = (size_text(judgement.sizes.get(key, 0)) for key in ("student_float", "bundle"))
+    note = (
+        "Each contender with the bytes of what it has learnt (logarithmic) and its NDCG@10: up and left is better. The "
+        f"student's bytes are its user tower and int8 item vectors; in float32 it has {wide}, the whole bundle {whole}."
+    )
+    return _section("Size against quality", note, drawn)
+
+
+def _speed(judgement: Judgement) -> str:
+    timed = {q.name: q.seconds_per_1000 for q in judgement.contenders if q.seconds_per_1000 is not None}
+    scale = max([*timed.values(), 1e-9])
+    rows = "".join(
+        f'<div class="row {hue_of(name)}"><span class="who">{name_of(name)}</span>'
+        f'<span class="num">{seconds:.3g} s</span>'
+        f'<div class="track"><i style="width:{max(0.4, 100 * seconds / scale):.2f}%"></i></div></div>'
+        for name, seconds in sorted(timed.items(), key=lambda pair: -pair[1])
+    )
+    ratio = ""
+    if TEACHER in timed and timed.get(STUDENT):
+        times = timed[TEACHER] / timed[STUDENT]
+        ratio = f" The teacher takes {times:.1f} times as long as the student." if times >= 1 else ""
+    latency = judgement.latency
+    note = (
+        f"Seconds for a thousand requests over the whole catalogue, on this machine.{ratio} One answer of the student "
+        f"at a time: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({latency.n:,} requests)."
+    )
+    return _section("Time", note, rows, "wide")
+
+
+def _behaviour(judgement: Judgement) -> str:
+    usual = judgement.relevant_popularity
+
+    def cells(quality: Quality) -> list[str]:
+        return [f"{quality.coverage:.1%}", f"{quality.popularity:.2f}", f"{quality.popularity - usual:+.2f}"]
+
+    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", judgement.contenders, cells)
+    agreement = judgement.agreement
+    told = []
+    if agreement.overlap is not None:
+        told.append(f"teacher and student share {agreement.overlap.mean:.0%} of their first ten")
+    if agreement.tau is not None:
+        told.append(f"Kendall's τ on the logged lists is {agreement.tau.mean:.2f}")
+    agreed = f" Agreement: {'; '.join(told)}." if told else ""
+    note = (
+        "Coverage: share of the catalogue that the first ten places show in all. Popularity: mean percentile of what "
+        f"they show, where 1 is the most liked; what users chose is at {usual:.2f}, and bias is the distance from "
+        f"that.{agreed}"
+    )
+    return _section("What it shows", note, table)
+
+
+def _disagreements(judgement: Judgement) -> str:
+    if not judgement.disagreements:
+        return ""
+    boxes = "".join(_disagreement(d) for d in judgement.disagreements)
+    note = (
+        "The real lists whose first ten have least in common. Grey: both show it. "
+        '<span class="liked">Green</span>: the user chose it.'
+    )
+    return _section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')
+
+
+def _disagreement(found: Disagreement) -> str:
+    shared, liked = set(found.teacher) & set(found.student), set(found.liked)
+
+    def column(title: str, items: Sequence[str]) -> str:
+        lines = "".join(
+            f'<li class="{"liked" if i in liked else "both" if i in shared else ""}">{text(i)}</li>' for i in items
+        )
+        return f'<div class="{title.lower()}"><h4>{title}</h4><ol>{lines or "<li>no answer</li>"}</ol></div>'
+
+    history = ", ".join(map(text, found.history)) or "none"
+    return (
+        f'<div class="box"><h3>{round(found.overlap * 10)} of 10 in common</h3>'
+        f'<p class="line"><b>History, newest first</b> {history}</p>'
+        f'<p class="line"><b>Chose</b> <span class="liked">{", ".join(map(text, found.liked))}</span></p>'
+        f'<div class="pair">{column("Teacher", found.teacher)}{column("Student", found.student)}</div></div>'
+    )
+
+
+def _provenance(judgement: Judgement) -> str:
+    facts: dict[str, object] = {
+        "content hash": judgement.content_hash,
+        "judged at": judgement.made_at,
+        "seed": judgement.seed,
+        "lists": judgement.lists,
+        **{f"skipped: {reason}": count for reason, count in judgement.skipped.items()},
+        **{f"parity: {what}": f"{value:.2e}" for what, value in judgement.parity.items()},
+        **{f"bytes: {what}": f"{size:,}" for what, size in judgement.sizes.items()},
+        **dict(_flat(judgement.provenance)),
+    }
+    lines = "".join(f"<dt>{text(key, 60)}</dt><dd>{text(value, 300)}</dd>" for key, value in facts.items())
+    return _section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Nested provenance as lines, at most a few levels down."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and prefix.count(".") < 3:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
