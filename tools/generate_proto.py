@@ -1,4 +1,4 @@
-"""Writes `recdistill/_wire/` from `schemas/records.proto`, or says whether it still agrees with it.
+"""Writes `recdistill/_wire/` from `schemas/records.proto`, and `schemas/records.schema.json` from the structs.
 
     python tools/generate_proto.py            write the generated files
     python tools/generate_proto.py --check    exit 1 and name the files that differ, without touching them
@@ -12,6 +12,7 @@ It knows nothing of what the messages mean.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -27,11 +28,30 @@ HEADER = "# Generated from schemas/records.proto by tools/generate_proto.py: do 
 HEADER += '# mypy: disable-error-code="type-arg"\n'  # the generated stubs name bare mappings
 
 
+def json_schema() -> str:
+    """JSON Schema (2020-12) of the JSON forms: the five records under `$defs`, with what they hold."""
+    sys.path.insert(0, str(ROOT))
+    import msgspec
+
+    from recdistill.records import TOPICS
+
+    _, definitions = msgspec.json.schema_components(list(TOPICS.values()), ref_template="#/$defs/{name}")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "recdistill records in JSON",
+        "description": "A value on a topic that starts with { is one of these. The rules that no schema can say "
+        "(unique candidates, a score for each, history before its impression) are in recdistill/records/checks.py.",
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in TOPICS.values()],
+        "$defs": dict(sorted(definitions.items())),
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def generate() -> dict[str, str]:
-    """Compiles the schema in memory.
+    """Makes everything in memory.
 
     Returns:
-        Text of each generated file by its name.
+        Text of each generated file by its path from the root of the project.
 
     Raises:
         SystemExit: When the compiler is missing or refuses the schema.
@@ -50,26 +70,25 @@ def generate() -> dict[str, str]:
         ]
         if subprocess.run(command, check=False).returncode != 0:
             raise SystemExit("protoc refused schemas/records.proto: see its message above")
-        return {name: HEADER + (Path(folder) / PACKAGE / name).read_text() for name in NAMES}
+        code = {f"{PACKAGE}/{name}": HEADER + (Path(folder) / PACKAGE / name).read_text() for name in NAMES}
+    return {**code, "schemas/records.schema.json": json_schema()}
 
 
 def main() -> int:
     """Writes or checks; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Write recdistill/_wire from schemas/records.proto.")
+    parser = argparse.ArgumentParser(description="Write the wire code and the JSON Schema of the records.")
     parser.add_argument("--check", action="store_true", help="only say whether the committed files are up to date")
     options = parser.parse_args()
     stale = []
     for name, text in generate().items():
-        path = ROOT / PACKAGE / name
+        path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue
-        stale.append(str(path.relative_to(ROOT)))
+        stale.append(name)
         if not options.check:
             path.write_text(text)
     if stale:
-        print(
-            ("differs from schemas/records.proto: " if options.check else "wrote ") + ", ".join(stale), file=sys.stderr
-        )
+        print("out of date:" if options.check else "wrote", ", ".join(stale), file=sys.stderr)
     return 1 if stale and options.check else 0
 
 

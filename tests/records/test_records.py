@@ -6,6 +6,7 @@ import math
 import random
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -440,6 +441,16 @@ def test_values_that_are_no_record_yet_are_checked_the_same() -> None:
         check_values({"a": None}, "context")  # type: ignore[dict-item]
     with pytest.raises(DataError, match="later than its request"):
         check_history((Event("a", 4),), 3)
+
+
+def test_the_json_schema_takes_what_is_written_and_no_other_shape() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    path = Path(__file__).resolve().parents[2] / "schemas" / "records.schema.json"
+    validator = jsonschema.Draft202012Validator(json.loads(path.read_text()))
+    for record in SAMPLES:
+        validator.validate(json.loads(to_json(record)))
+    for wrong in ({"id": 3}, {"id": "a", "colour": 1}, {"id": "r", "time_us": 1, "origin": "phone"}):
+        assert not validator.is_valid(wrong)
 
 
 def test_every_topic_has_its_record() -> None:
