@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -100,7 +100,8 @@ def quantise(vectors_ND: Floats) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
         BundleError: A component is too large for a float16 scale.
     """
     largest_N = np.abs(vectors_ND).max(1, initial=0.0).astype(np.float64)
-    scales_N = (largest_N / 127).astype(np.float16)
+    with np.errstate(over="ignore"):  # seen to below
+        scales_N = (largest_N / 127).astype(np.float16)
     # Rounding to float16 may have made the scale too small for the largest component.
     scales_N = np.where(
         scales_N.astype(np.float64) * 127 < largest_N, np.nextafter(scales_N, np.float16(np.inf)), scales_N
@@ -193,7 +194,7 @@ def write_bundle(
                 f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
-        open_bundle(work)  # what cannot be opened is not left behind
+        bundle = open_bundle(work)  # what cannot be opened is not left behind
         _sync(work)
         work.rename(out)
         _sync(out.parent)
@@ -202,7 +203,7 @@ def write_bundle(
     finally:
         if work.exists():
             shutil.rmtree(work)
-    return open_bundle(out)
+    return replace(bundle, path=out)  # its arrays are mapped already, whatever the folder is called
 
 
 def open_bundle(path: Path) -> Bundle:

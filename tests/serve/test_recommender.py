@@ -6,6 +6,8 @@ import math
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,13 +15,14 @@ import numpy as np
 import pytest
 from support.students import NOW_US, Student, make_item, make_requests, make_student
 
-from recdistill.bundle import Bundle, Golden
+from recdistill.bundle import Bundle, Golden, build_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import Event, Impression, Item
-from recdistill.serve import index as serve_index
 from recdistill.serve.recommender import Answer, Filters, Recommender, Request
 from recdistill.train import forward
+
+ITEMS = 9_000
 
 
 @pytest.fixture(scope="module")
@@ -252,13 +255,13 @@ def test_answers_are_whole_while_the_overlay_changes(bundle: Bundle, recommender
 
 
 def test_bad_requests_name_their_field(recommender: Recommender) -> None:
-    with pytest.raises(RequestError, match="^context.hour: must be a number"):
+    with pytest.raises(RequestError, match=r"^context.hour: must be a number"):
         recommender.recommend([Request(context={"hour": "noon"})], 3)
     with pytest.raises(RequestError, match=r"^requests\[1\].context.hour: must be a number"):
         recommender.recommend([Request(), Request(context={"hour": "noon"})], 3)
-    with pytest.raises(RequestError, match="^k: must be at least 1, not 0"):
+    with pytest.raises(RequestError, match=r"^k: must be at least 1, not 0"):
         recommender.recommend([Request()], 0)
-    with pytest.raises(RequestError, match="^filters: must be one for all"):
+    with pytest.raises(RequestError, match=r"^filters: must be one for all"):
         recommender.recommend([Request()], 1, [None, None])
     assert recommender.recommend([], 3) == []
 
@@ -275,7 +278,7 @@ def test_golden_answers_are_checked(bundle: Bundle, recommender: Recommender) ->
     for golden in wrong:
         broken = Recommender(bundle)
         object.__setattr__(broken, "bundle", _with_golden(bundle, golden))
-        with pytest.raises(BundleError, match="golden request 0 gives .* expected"):
+        with pytest.raises(BundleError, match=r"golden request 0 gives .* expected"):
             broken.check_golden()
 
 
@@ -286,21 +289,26 @@ def _with_golden(bundle: Bundle, golden: Golden) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Student, Bundle]:
-    """Large enough for an index, with structure that an index can use: items around 40 centres."""
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Student, Bundle]]:
+    """Enough items for an index (whose threshold is lowered here), with structure that it can use: 40 centres."""
     spec = FeatureSpec(
-        history=HistorySpec(6), id=IdSpec(capacity=60_000, hashed=4), item={"band": Field("category", capacity=50)}
+        history=HistorySpec(6), id=IdSpec(capacity=ITEMS, hashed=4), item={"band": Field("category", capacity=50)}
     )
     student = make_student(0, spec=spec, dim=12)
-    for i in range(52_000):
-        student.catalogue.apply(Item(f"i{i}", attributes={"band": f"b{i % 40}", "rare": i % 5200 == 0}), admit=True)
+    for i in range(ITEMS):
+        student.catalogue.apply(
+            Item(f"i{i}", attributes={"band": f"b{i % 40}", "rare": i % (ITEMS // 10) == 0}), admit=True
+        )
     weights = dict(student.weights)
     rng = np.random.default_rng(2)
     size = student.vocabulary.size("id")
     weights["id"] = rng.normal(scale=0.35, size=(size, 14)).astype(np.float32)
     weights["item.band"] = rng.normal(scale=0.7, size=(student.vocabulary.size("item.band"), 14)).astype(np.float32)
     student = student._replace(weights=weights)
-    return student, student.export(tmp_path_factory.mktemp("large") / "bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recdistill.train.export.build_index", partial(build_index, exact_below=ITEMS))
+        patch.setattr("recdistill.serve.index.SCAN_BELOW", 1000)
+        yield student, student.export(tmp_path_factory.mktemp("large") / "bundle")
 
 
 def test_index_of_a_large_catalogue(large: tuple[Student, Bundle], tmp_path: Path) -> None:
@@ -314,7 +322,7 @@ def test_index_of_a_large_catalogue(large: tuple[Student, Bundle], tmp_path: Pat
     recommender.check_golden()
     rng = np.random.default_rng(9)
     requests = [
-        Request(history=tuple(Event(f"i{i}") for i in rng.integers(0, 52_000, size=1 + b % 6))) for b in range(60)
+        Request(history=tuple(Event(f"i{i}") for i in rng.integers(0, ITEMS, size=1 + b % 6))) for b in range(60)
     ]
     scores_BN = recommender.score_all([Impression("r", 0, history=r.history) for r in requests])
     recalls = []
@@ -330,10 +338,10 @@ def test_filters_and_overlay_on_a_large_catalogue(large: tuple[Student, Bundle])
     recommender = Recommender(large[1])
     request = Request(history=(Event("i1"), Event("i2")))
     scores = recommender.score_all([Impression("r", 0, history=request.history)])[0]
-    rare = sorted(range(0, 52_000, 5200), key=lambda i: -scores[i])
+    rare = sorted(range(0, ITEMS, ITEMS // 10), key=lambda i: -scores[i])
     (answer,) = recommender.recommend([request], 10, Filters(where={"rare": True}))
     assert answer.items == [f"i{i}" for i in rare]
-    half = frozenset(f"i{i}" for i in np.argsort(-scores)[26_000:])  # the worse half: whole cells are closed
+    half = frozenset(f"i{i}" for i in np.argsort(-scores)[ITEMS // 2 :])  # the worse half: whole cells are closed
     (answer,) = recommender.recommend([request], 50, Filters(allow=half))
     assert len(answer.items) == 50
     assert set(answer.items) <= half
@@ -343,8 +351,7 @@ def test_filters_and_overlay_on_a_large_catalogue(large: tuple[Student, Bundle])
     assert not set(later) & set(top[:10])
     assert len(set(later) & set(top[10:])) >= 8
     recommender.apply_items([Item("fresh", attributes={"band": large[1].items[int(top[0][1:])].attributes["band"]})], 2)
-    assert "fresh" in recommender.recommend([request], 52_000)[0].items
-    assert serve_index.SCAN_BELOW < 52_000
+    assert "fresh" in recommender.recommend([request], ITEMS)[0].items
 
 
 def test_serving_needs_no_torch(bundle: Bundle) -> None:
