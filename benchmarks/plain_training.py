@@ -101,6 +101,7 @@ class PlainLoop:
         scored, hot = where & torch.from_numpy(lists.scored_BL), self.loss.temperature
         target = torch.softmax(torch.where(scored, torch.from_numpy(teacher_BL) / hot, lowest), 1)
         cross = -(target * torch.log_softmax(torch.where(scored, scores / hot, lowest), 1)).sum(1)
+        cross = cross * hot**2
         soft = cross[scored.sum(1) >= 2].mean() if (scored.sum(1) >= 2).any() else scores.sum() * 0
         labels = torch.where(
             where & torch.from_numpy(lists.label_known_B)[:, None], torch.from_numpy(lists.labels_BL), 0.0
@@ -125,3 +126,8 @@ class PlainLoop:
         self.adagrad.step()
         self.adam.step()
         return float(loss.detach())
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Parameters by contract name, the tables at full height."""
+        tables = {key: table.weight for key, table in self.student.tables.items()}
+        return {key.replace("/", "."): v.detach().numpy() for key, v in [*tables.items(), *self.student.rest.items()]}

@@ -19,6 +19,8 @@ Example:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,9 +36,9 @@ def softmax_distillation(
 ) -> Tensor:
     """Listwise softmax cross-entropy from the teacher's distribution to the student's, both at a temperature τ.
 
-    `−Σ_i p_i log q_i` with `p = softmax(t / τ)`, `q = softmax(s / τ)` over the entries of `where`. It is ListNet's
-    top-one loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015); there is no factor τ², the weight
-    in a recipe plays it.
+    `−τ² Σ_i p_i log q_i` with `p = softmax(t / τ)`, `q = softmax(s / τ)` over the entries of `where`. It is ListNet's
+    top-one loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015), whose factor τ² keeps the size of
+    the gradient when τ is changed, and with it the balance against a label loss.
 
     Args:
         student_scores: `[..., L]`.
@@ -46,11 +48,11 @@ def softmax_distillation(
         temperature: τ > 0.
 
     Returns:
-        A scalar, in nats.
+        A scalar, in nats · τ².
     """
     log_q = _log_softmax(student_scores / temperature, where)
     p = _softmax(teacher_scores.detach() / temperature, where)
-    return _mean_of_lists(-(p * log_q).sum(-1), where.sum(-1) >= 2, weights)
+    return _mean_of_lists((p * log_q).sum(-1) * -(temperature**2), where.sum(-1) >= 2, weights)
 
 
 def kl_distillation(
@@ -61,13 +63,13 @@ def kl_distillation(
     weights: Tensor | None = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Kullback-Leibler divergence from the student's softmax to the teacher's, `Σ_i p_i (log p_i − log q_i)`.
+    """Kullback-Leibler divergence from the student's softmax to the teacher's, `τ² Σ_i p_i (log p_i − log q_i)`.
 
     The same gradient as `softmax_distillation`, whose value it lowers by the teacher's entropy: 0 means that nothing is
     left to learn, so it is the one to watch. Arguments as there.
 
     Returns:
-        A scalar, in nats, at least 0 but for rounding.
+        A scalar, in nats · τ², at least 0 but for rounding.
 
     Example:
         >>> scores, where = torch.tensor([[1.0, 3.0]]), torch.ones(1, 2, dtype=torch.bool)
@@ -77,7 +79,7 @@ def kl_distillation(
     log_q = _log_softmax(student_scores / temperature, where)
     log_p = _log_softmax(teacher_scores.detach() / temperature, where)
     p = log_p.exp().masked_fill(~where, 0.0)
-    return _mean_of_lists((p * (log_p - log_q)).sum(-1), where.sum(-1) >= 2, weights)
+    return _mean_of_lists((p * (log_p - log_q)).sum(-1) * temperature**2, where.sum(-1) >= 2, weights)
 
 
 def softmax_labels(
@@ -140,6 +142,44 @@ def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weig
     count = where.sum(-1)
     mean = each.masked_fill(~where, 0.0).sum(-1) / count.clamp_min(1)
     return _mean_of_lists(mean, count > 0, weights)
+
+
+def log_normaliser(scores: Tensor, *, hidden: Tensor) -> Tensor:
+    """`log Σ_j exp s_j` over the last axis without the hidden entries: for a label loss over the whole catalogue.
+
+    Its backward pass is one product with the softmax that the forward pass has kept, which on a CPU takes half the time
+    of a masked `logsumexp`.
+
+    Args:
+        scores: `[B, N]`.
+        hidden: int64 `[K]`, flat indices into `scores`; a list with nothing left gets some finite number.
+
+    Returns:
+        `[B]`.
+
+    Example:
+        >>> [round(z, 4) for z in log_normaliser(torch.zeros(2, 3), hidden=torch.tensor([5])).tolist()]  # log 3, log 2
+        [1.0986, 0.6931]
+    """
+    z: Tensor = _LogNormaliser.apply(scores, hidden)  # type: ignore[no-untyped-call]
+    return z
+
+
+class _LogNormaliser(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, hidden: Tensor) -> Tensor:
+        z = scores.clone()
+        z.view(-1)[hidden] = torch.finfo(z.dtype).min
+        share = z.softmax(-1)
+        ctx.save_for_backward(share)
+        top, place = z.max(-1)
+        # The largest share is at least 1 / N, so its logarithm is exact.
+        return top - share.gather(-1, place.unsqueeze(-1)).squeeze(-1).log()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (share,) = ctx.saved_tensors
+        return share * grad_outputs[0].unsqueeze(-1), None
 
 
 def _mean_of_lists(losses: Tensor, active: Tensor, weights: Tensor | None) -> Tensor:

@@ -26,12 +26,14 @@ Example:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, DataError, UsageError
@@ -48,6 +50,8 @@ from recdistill.features import (
 from recdistill.records import Example, Item
 from recdistill.train import losses
 from recdistill.train.student import Items, Student, uniform
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 UNBOUNDED_SPREAD = 2.0  # standard deviation, in logits, that a list of unknown unit is brought to
@@ -79,7 +83,7 @@ class Trainer:
         self._bare_rows_N = np.zeros(0, np.int32)
         self._named: dict[str, int] = {}
         for key, table in self.student.tables.items():
-            shared = len(table) if self._is_text(key) else self._used(key)
+            shared = len(table) if self._is_text(key) else self._height(key)
             self.student.set_rows(key, 0, [f"row {r}" for r in range(shared)])
             self._named[key] = shared
 
@@ -126,42 +130,32 @@ class Trainer:
 
     def learn_lists(self, lists: Lists, teacher_BL: np.ndarray) -> dict[str, float]:
         """The step itself, on encoded lists and the teacher's logits; returns the figures of `learn` that it knows."""
-        candidates_BL, where_BL = lists.candidate_slots_BL, lists.where_BL
-        history_BH = lists.requests.history_slots_BH
-        labelled_BL = where_BL & lists.label_known_B[:, None]
+        labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
-            "lists": float(len(candidates_BL)),
+            "lists": float(len(labelled_BL)),
             "scored": float(lists.scored_BL.sum()),
             "positives": float((labelled_BL & (lists.labels_BL > 0)).sum()),
         }
         self.step += 1
-        if not where_BL.any():  # the catalogue holds none of the candidates: nothing to learn from
+        if not lists.where_BL.any():  # the catalogue holds none of the candidates: nothing to learn from
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
-        live_N = self.catalogue.live_N
-        whole = self.loss.label > 0 and int(live_N.sum()) <= self.loss.full_softmax_items
-        if whole:
-            used_U = np.arange(len(self.catalogue))
-        else:
-            seen_N = np.zeros(len(self.catalogue), bool)
-            seen_N[candidates_BL[where_BL]] = True
-            seen_N[history_BH[history_BH >= 0]] = True
-            used_U = np.flatnonzero(seen_N)
-        place_N = np.full(len(self.catalogue) + 1, -1, np.int64)  # the last one answers for slot −1
-        place_N[used_U] = np.arange(len(used_U))
-
+        whole = self.loss.label > 0 and int(self.catalogue.live_N.sum()) <= self.loss.full_softmax_items
+        used_U, place_N = self._used(lists, whole=whole)
         items = self._items(used_U, dropout=True)
-        user_BD = self.student.users(items, torch.from_numpy(place_N[history_BH]), lists.requests)
-        places_BL = torch.from_numpy(place_N[np.where(where_BL, candidates_BL, -1)])
+        history_BH = place_N[lists.requests.history_slots_BH]
+        places_BL = place_N[lists.candidate_slots_BL]
+        user_BD = self.student.users(items, torch.from_numpy(history_BH), lists.requests)
         log_normaliser_B: Tensor | None = None
         if whole:
             scores_BU = torch.addmm(items.biases_U, user_BD, items.vectors_UD.T)
-            scores_BL = scores_BU.gather(1, places_BL.clamp_min(0))
-            rivals_BU = torch.from_numpy(self._rivals(lists, labelled_BL & (lists.labels_BL > 0), live_N))
-            log_normaliser_B = scores_BU.masked_fill(~rivals_BU, torch.finfo(torch.float32).min).logsumexp(1)
+            scores_BL = scores_BU.gather(1, torch.from_numpy(np.maximum(places_BL, 0)))
+            positives = np.nonzero(labelled_BL & (lists.labels_BL > 0))
+            hidden = no_rivals(self.catalogue.live_N, history_BH, (positives[0], places_BL[positives]))
+            log_normaliser_B = losses.log_normaliser(scores_BU, hidden=torch.from_numpy(hidden))
         else:
-            scores_BL = self._score_places(items, user_BD, places_BL)
-
-        labels_BL = torch.from_numpy(np.where(labelled_BL, lists.labels_BL, 0.0).astype(np.float32))
+            output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
+            vectors_BLD, biases_BL1, _ = output_BLW.split((self.settings.dim, 1, 1), -1)
+            scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
         soft = losses.softmax_distillation(
             scores_BL,
             torch.from_numpy(teacher_BL),
@@ -169,7 +163,10 @@ class Trainer:
             temperature=self.loss.temperature,
         )
         label = losses.softmax_labels(
-            scores_BL, labels_BL, where=torch.from_numpy(labelled_BL), log_normaliser=log_normaliser_B
+            scores_BL,
+            torch.from_numpy(lists.labels_BL),
+            where=torch.from_numpy(labelled_BL),
+            log_normaliser=log_normaliser_B,
         )
         loss = self.loss.soft * soft + self.loss.label * label
         self._adam.zero_grad()
@@ -177,24 +174,22 @@ class Trainer:
         self._adam.step()
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
-    def _rivals(self, lists: Lists, positive_BL: np.ndarray, live_N: np.ndarray) -> np.ndarray:
-        """What a label competes with, bool `[B, N]`: the live catalogue but for the history, never recommended again.
+    def _used(self, lists: Lists, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`: −1 elsewhere.
 
-        A positive that was withdrawn since, or that is in the history, is a part of it all the same: its share is at
-        most 1.
+        The last entry answers for slot −1. `whole`: all of the catalogue; otherwise what the lists name.
         """
-        history_BH = lists.requests.history_slots_BH
-        rivals_BN = np.repeat(np.append(live_N, False)[None], len(history_BH), 0)  # the last column takes slot −1
-        np.put_along_axis(rivals_BN, history_BH.astype(np.int64) % rivals_BN.shape[1], False, 1)
-        rows, columns = np.nonzero(positive_BL)
-        rivals_BN[rows, lists.candidate_slots_BL[rows, columns]] = True
-        return rivals_BN[:, :-1]
-
-    def _score_places(self, items: Items, user_BD: Tensor, places_BL: Tensor) -> Tensor:
-        at = places_BL.clamp_min(0)
-        vectors_BLD = torch.nn.functional.embedding(at, items.vectors_UD)
-        biases_BL = torch.nn.functional.embedding(at, items.biases_U[:, None])[..., 0]
-        return (vectors_BLD @ user_BD[:, :, None])[..., 0] + biases_BL
+        count = len(self.catalogue)
+        place_N = np.full(count + 1, -1, np.int64)
+        if whole:
+            used_U = np.arange(count)
+        else:
+            seen_N = np.zeros(count + 1, bool)
+            seen_N[lists.candidate_slots_BL] = True
+            seen_N[lists.requests.history_slots_BH] = True
+            used_U = np.flatnonzero(seen_N[:-1])
+        place_N[used_U] = np.arange(len(used_U))
+        return used_U, place_N
 
     def _items(self, slots_U: np.ndarray, *, dropout: bool) -> Items:
         """The item tower for some slots."""
@@ -218,9 +213,8 @@ class Trainer:
     def _start_fresh_rows(self) -> None:
         """Gives rows that the vocabulary has admitted since the last call their first values."""
         for key, named in self._named.items():
-            if not self._is_text(key) and (used := self._used(key)) > named:
-                fresh = self.vocabulary.admitted(key)[used - named :]
-                self.student.set_rows(key, named, fresh)
+            if not self._is_text(key) and (used := self._height(key)) > named:
+                self.student.set_rows(key, named, self.vocabulary.admitted(key)[named - used :])
                 self._named[key] = used
 
     # What goes out
@@ -263,6 +257,7 @@ class Trainer:
             "step": self.step,
             "seed": self.seed,
             "spec": self.spec.hash,
+            "threads": torch.get_num_threads(),
             "sizes": self._sizes(),
             "vocabulary": self.vocabulary.snapshot(),
         }
@@ -293,6 +288,12 @@ class Trainer:
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
             self.step = int(state["step"])
+            if state["threads"] != torch.get_num_threads():
+                log.warning(
+                    "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
+                    torch.get_num_threads(),
+                    state["threads"],
+                )
             self._named = {key: len(tensors[f"weights/{key}"]) for key in self.student.tables}
             self._bare_rows_N = np.zeros(0, np.int32)
             self._fill(left)
@@ -306,9 +307,9 @@ class Trainer:
         """Copies a checkpoint's arrays into the parameters and the optimizers; rows not in use become zero."""
         tables, sums = self.student.tables, self.student.sparse_state
         for key in tables:
-            if not self._is_text(key) and self._named[key] != self._used(key):
+            if not self._is_text(key) and self._named[key] != self._height(key):
                 raise CheckpointError(
-                    f"checkpoint: table {key} has {self._named[key]} rows, its vocabulary {self._used(key)}"
+                    f"checkpoint: table {key} has {self._named[key]} rows, its vocabulary {self._height(key)}"
                 )
             for name, target in ((f"weights/{key}", tables[key]), (f"adagrad/{key}", sums[key])):
                 target.zero_()
@@ -318,11 +319,10 @@ class Trainer:
         for key, parameter in self.student.dense.items():
             _copy(f"weights/{key}", tensors.pop(f"weights/{key}"), parameter)
             self._adam.state.pop(parameter, None)
-            if self.step > 0 and f"adam.step/{key}" in tensors:
-                held = {name: torch.from_numpy(tensors.pop(f"adam.{name}/{key}").copy()) for name in ADAM}
-                for name in ADAM[:2]:
-                    if held[name].shape != parameter.shape:
-                        raise CheckpointError(f"checkpoint: adam.{name}/{key} has the shape {tuple(held[name].shape)}")
+            if any(f"adam.{name}/{key}" in tensors for name in ADAM):  # there is none before the first step
+                held = {name: torch.empty(()) if name == "step" else torch.empty_like(parameter) for name in ADAM}
+                for name, target in held.items():
+                    _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
                 self._adam.state[parameter] = held
         if tensors:
             raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
@@ -335,9 +335,29 @@ class Trainer:
         side, _, name = key.partition(".")
         return bool(name) and (self.spec.item if side == "item" else self.spec.context)[name].kind == "text"
 
-    def _used(self, key: str) -> int:
+    def _height(self, key: str) -> int:
         """Rows of a category table that mean something: unknown, hashed, admitted."""
         return self.vocabulary.size(key)
+
+
+def no_rivals(live_N: np.ndarray, history_BH: np.ndarray, positives: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """What a label does not compete with, as flat indices into `[B, N]`: withdrawn items, and the list's own history.
+
+    A student is never asked for what the history holds, so it need not learn to score it low. A positive that is in the
+    history, or was withdrawn since, competes all the same: its share must be at most 1.
+
+    Args:
+        live_N: Which items are not withdrawn.
+        history_BH: Histories as slots, −1 where there is none.
+        positives: List and slot of each positive label.
+    """
+    batch, count = len(history_BH), len(live_N)
+    first_B1 = np.arange(batch)[:, None] * count
+    hidden = np.concatenate([(first_B1 + history_BH)[history_BH >= 0], (first_B1 + np.flatnonzero(~live_N)).ravel()])
+    competes = np.zeros(batch * count, bool)
+    competes[positives[0] * count + positives[1]] = True
+    kept: np.ndarray = hidden[~competes[hidden]]
+    return kept
 
 
 def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
@@ -362,7 +382,8 @@ def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
         scores_BL[rows_B] = -np.log1p(order)
     rows_B = np.flatnonzero(kinds == "unbounded")
     if rows_B.size:
-        part, real = scores_BL[rows_B].astype(np.float64), scored_BL[rows_B]
+        real = scored_BL[rows_B]
+        part = np.where(real, scores_BL[rows_B], 0.0).astype(np.float64)
         count = np.maximum(real.sum(1, keepdims=True), 1)
         centred = np.where(real, part - part.sum(1, keepdims=True) / count, 0.0)
         spread = np.sqrt((centred**2).sum(1, keepdims=True) / count)
@@ -375,4 +396,4 @@ def _copy(name: str, source: np.ndarray, target: Tensor) -> None:
         raise CheckpointError(
             f"checkpoint: {name} is {source.dtype}{list(source.shape)}, this student has {list(target.shape)}"
         )
-    target.copy_(torch.from_numpy(np.ascontiguousarray(source)))
+    target.copy_(torch.from_numpy(np.array(source)))  # a copy: what comes from a file may be read-only

@@ -44,9 +44,9 @@ BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; t
 class Items(NamedTuple):
     """What the item tower says of U items."""
 
+    output_UW: Tensor  # vector D, bias 1, raw weight in a history 1
     vectors_UD: Tensor
     biases_U: Tensor
-    weights_U: Tensor  # of the item in a history, positive
 
 
 class Student:
@@ -82,7 +82,7 @@ class Student:
         collection = FusedEmbeddingBagCollection(
             tables=[
                 EmbeddingBagConfig(
-                    name=key,
+                    name=key.replace(".", "/"),  # torch allows no dots here, and no field has a slash in its name
                     embedding_dim=-(-width // 4) * 4,  # fbgemm reads rows in steps of four floats
                     num_embeddings=rows,
                     feature_names=[key],
@@ -147,7 +147,10 @@ class Student:
         for collection in (self._item_bags, self._context_bags):
             if collection is not None:
                 for entry in collection.fused_optimizer().state_dict()["state"].values():
-                    found |= {name.removesuffix(".weight.momentum_1"): value for name, value in entry.items()}
+                    found |= {
+                        name.removesuffix(".weight.momentum_1").replace("/", "."): value
+                        for name, value in entry.items()
+                    }
         return found
 
     @torch.no_grad()
@@ -171,12 +174,8 @@ class Student:
         for name, field in self.spec.item.items():
             if field.kind not in BAGS:
                 output_UW = output_UW + torch.from_numpy(encoded.fields[name]) @ self.dense[f"item.{name}"]
-        return self.split(output_UW)
-
-    def split(self, output_UW: Tensor) -> Items:
-        """Vector, bias and history weight of the item tower's output."""
-        dim = self.dim
-        return Items(output_UW[:, :dim], output_UW[:, dim], F.softplus(output_UW[:, dim + 1] + UNIT_WEIGHT))
+        vectors_UD, biases_U1, _ = output_UW.split((self.dim, 1, 1), -1)
+        return Items(output_UW, vectors_UD, biases_U1[:, 0])
 
     def users(self, items: Items, history_BH: Tensor, requests: Requests) -> Tensor:
         """The user tower, `[B, D]`.
@@ -188,13 +187,13 @@ class Student:
         """
         at = self.dense
         mask_BH = history_BH >= 0
-        places_BH = history_BH.clamp_min(0)
         actions_BH = torch.from_numpy(requests.history_actions_BH)
         ages_BH = torch.from_numpy(requests.history_ages_BH)
         length = history_BH.shape[1]
-        vectors_BHD = F.embedding(places_BH, items.vectors_UD)
-        weights_BH = F.embedding(places_BH, items.weights_U[:, None])[..., 0] * _pick(at["user.action"], actions_BH)
-        weights_BH = weights_BH * mask_BH
+        output_BHW = F.embedding(history_BH.clamp_min(0), items.output_UW)
+        # One split, not two slices: the gradient of a slice is a whole tensor of zeros around it.
+        vectors_BHD, _, raw_BH1 = output_BHW.split((self.dim, 1, 1), -1)
+        weights_BH = F.softplus(raw_BH1[..., 0] + UNIT_WEIGHT) * _pick(at["user.action"], actions_BH) * mask_BH
         count_B1 = mask_BH.sum(1, keepdim=True).clamp_min(1)
         logits_BH = (
             at["user.position"][:length] + _pick(at["user.age"], ages_BH) + _pick(at["user.action_logit"], actions_BH)
@@ -205,7 +204,8 @@ class Student:
         features = torch.cat([pools_B2D.flatten(1), *self._context(requests, len(history_BH))], 1)
         hidden = torch.relu(torch.addmm(at["user.b1"], features, at["user.w1"]))
         skip_BD = (pools_B2D * at["user.skip"][:, None]).sum(1)
-        return torch.addmm(at["user.b2"], hidden, at["user.w2"]) + skip_BD
+        users_BD: Tensor = torch.addmm(at["user.b2"], hidden, at["user.w2"]) + skip_BD
+        return users_BD
 
     def _context(self, requests: Requests, batch: int) -> list[Tensor]:
         """One `[B, C]` for each context field, in the specification's order."""
@@ -253,7 +253,10 @@ def _bags(spec: FeatureSpec, side: str, fields: Mapping[str, Field]) -> dict[str
 
 def _named_tables(collection: FusedEmbeddingBagCollection) -> dict[str, Tensor]:
     state = collection.state_dict()
-    return {name.removeprefix("embedding_bags.").removesuffix(".weight"): value for name, value in state.items()}
+    return {
+        name.removeprefix("embedding_bags.").removesuffix(".weight").replace("/", "."): value
+        for name, value in state.items()
+    }
 
 
 def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
@@ -271,5 +274,5 @@ def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
 
 
 def _pick(vector: Tensor, places: Tensor) -> Tensor:
-    """vector[places], by the route whose gradient is deterministic and quick on a CPU."""
-    return F.embedding(places, vector[:, None])[..., 0]
+    """vector[places], by the route whose gradient is quickest on a CPU."""
+    return vector.index_select(0, places.flatten()).view(places.shape)

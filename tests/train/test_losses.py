@@ -28,7 +28,7 @@ def naive_distillation(s: list[float], t: list[float], temperature: float) -> fl
     if len(s) < 2:
         return None
     q, p = softmax([x / temperature for x in s]), softmax([x / temperature for x in t])
-    return -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
+    return -(temperature**2) * sum(a * math.log(b) for a, b in zip(p, q, strict=True))
 
 
 def naive_kl(s: list[float], t: list[float], temperature: float) -> float | None:
@@ -116,7 +116,7 @@ def test_hand_constants() -> None:
 def test_a_temperature_divides_both_scores() -> None:
     s, t, where = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[0.0, 4.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool)
     hot = losses.softmax_distillation(s, t, where=where, temperature=2.0)
-    assert float(hot) == pytest.approx(float(losses.softmax_distillation(s / 2, t / 2, where=where)))
+    assert float(hot) == pytest.approx(4 * float(losses.softmax_distillation(s / 2, t / 2, where=where)))
 
 
 def test_a_normaliser_over_the_catalogue_stands_in_for_the_list() -> None:
@@ -127,6 +127,17 @@ def test_a_normaliser_over_the_catalogue_stands_in_for_the_list() -> None:
         catalogue[:, :2], labels[:, :2], where=torch.ones(1, 2, dtype=torch.bool), log_normaliser=catalogue.logsumexp(1)
     )
     assert float(part) == pytest.approx(float(whole))
+
+
+def test_a_catalogue_normaliser_is_a_masked_logsumexp() -> None:
+    random = torch.Generator().manual_seed(5)
+    scores = (torch.randn(4, 9, generator=random, dtype=torch.float64) * 30).requires_grad_()
+    hidden = torch.tensor([0, 3, 9, 10, 11, 35])
+    mask = torch.zeros(36, dtype=torch.bool)
+    mask[hidden] = True
+    expected = scores.masked_fill(mask.view(4, 9), -math.inf).logsumexp(-1)
+    assert torch.allclose(losses.log_normaliser(scores, hidden=hidden), expected, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda x: losses.log_normaliser(x, hidden=hidden), (scores,))
 
 
 @pytest.mark.parametrize("loss", TEACHER + LABEL, ids=lambda f: f.__name__)

@@ -1,0 +1,418 @@
+"""The trainer: the same mathematics as a plain torch loop, the same bytes again, and a state that holds everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.plain_training import PlainLoop
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.errors import CheckpointError, UsageError
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
+from recdistill.train import checkpoint
+from recdistill.train.step import Trainer, no_rivals, teacher_logits
+
+N = 30
+SPEC = FeatureSpec(
+    history=HistorySpec(length=6, actions=("click", "buy")),
+    id=IdSpec(capacity=40, hashed=3),
+    item={
+        "genre": Field("category", capacity=5, hashed=2, max_values=3),
+        "price": Field("number", mean=5.0, std=3.0),
+        "title": Field("text", capacity=16, max_values=6),
+        "image": Field("vector", size=4),
+    },
+    context={"country": Field("category", capacity=4), "hour": Field("number", mean=12.0, std=6.0)},
+)
+SETTINGS = StudentSettings(dim=5, hidden=7, context_dim=3, id_dropout=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def item(number: int, **more: Any) -> Item:
+    random = np.random.default_rng(number)
+    attributes: dict[str, Any] = {
+        "genre": [f"g{g}" for g in random.integers(0, 7, random.integers(0, 4))],
+        "price": float(random.integers(0, 10)),
+        "title": " ".join(f"word{w}" for w in random.integers(0, 9, 3)),
+        "image": random.normal(size=4).tolist(),
+    }
+    if number % 4 == 0:  # were it there for all, nothing would determine the bias of its presence
+        del attributes["price"]
+    return Item(f"i{number}", attributes=attributes, **more)
+
+
+ITEMS = [item(number) for number in range(N)]
+
+
+def example(number: int, *, scale: Scale = "logit", closed: bool = True) -> Example:
+    random = np.random.default_rng(1000 + number)
+    now = 10**12
+    times = np.sort(random.integers(1, now, random.integers(0, 9)))
+    history = tuple(
+        Event(f"i{random.integers(0, N + 2)}", int(time), str(random.choice(["click", "buy", "seen"])))
+        for time in times
+    )
+    chosen = random.permutation(N + 1)[: random.integers(2, 9)]
+    count = len(chosen)
+    scored = tuple(bool(x) for x in random.random(count) < 0.8)
+    scores = tuple(float(x) if there else 0.0 for x, there in zip(random.normal(size=count), scored, strict=True))
+    if scale == "probability":
+        scores = tuple(1 / (1 + np.exp(-x)) if there else 0.0 for x, there in zip(scores, scored, strict=True))
+    labels = tuple(float(x) for x in (random.random(count) < 0.2) * (1 + random.integers(0, 2, count)))
+    context = {"country": f"c{random.integers(0, 6)}", "hour": float(random.integers(0, 24))}
+    impression = Impression(f"r{number}", now, None, history, context, tuple(Candidate(f"i{i}") for i in chosen))
+    return Example(Ranking(impression, "t", "1", scale, scores, scored), labels, "closed" if closed else "none")
+
+
+BATCHES = [[example(8 * step + i) for i in range(8)] for step in range(12)]
+
+
+def trainer(seed: int = 3, *, loss: LossSettings | None = None, items: int = N, **settings: Any) -> Trainer:
+    made = Trainer(SPEC, msgspec.structs.replace(SETTINGS, **settings), loss or LossSettings(), seed=seed)
+    assert made.apply_items(ITEMS[:items]) == []
+    return made
+
+
+def bytes_of(made: Trainer) -> dict[str, bytes]:
+    tensors, state = made.state()
+    return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_learns_as_a_plain_torch_loop_does(whole: bool) -> None:
+    loss = LossSettings(full_softmax_items=1000 if whole else 0)
+    ours = trainer(loss=loss, id_dropout=0.0)
+    for batch in BATCHES:  # all context values are admitted before the weights are copied
+        ours.encode(batch)
+    ours.apply_items([item(7, withdrawn=True, version=1)])
+    heights = {key: SPEC.rows(key) for key in ours.student.tables}
+    plain = PlainLoop(ours.weights(), heights, ours.settings, loss)
+    compared = 0
+    for batch in BATCHES * 3:
+        lists, _ = ours.encode(batch)
+        teacher_BL = teacher_logits(lists, ["logit"] * len(batch))
+        live_N = ours.catalogue.live_N
+        expected = plain.learn(ours.catalogue.encoded(), lists, teacher_BL, live_N, whole=whole)
+        figures = ours.learn(batch)
+        assert figures["loss"] == pytest.approx(expected, rel=2e-4)
+        compared += figures["positives"] > 0
+    assert compared == 36
+    theirs = plain.weights()
+    for name, value in ours.weights().items():
+        assert np.allclose(value, theirs[name][: len(value)], atol=2e-4), name
+
+
+def test_loss_falls() -> None:
+    made = trainer()
+    first = np.mean([made.learn(batch)["label"] for batch in BATCHES])
+    for _ in range(20):
+        last = np.mean([made.learn(batch)["label"] for batch in BATCHES])
+    assert last < 0.8 * first
+
+
+def test_it_learns_the_teachers_order() -> None:
+    """A teacher that a two-tower model can match is matched: scores of an untouched list come out in its order."""
+    random = np.random.default_rng(0)
+    taste = random.normal(size=(N, 3))
+    made = trainer(loss=LossSettings(soft=1.0, label=0.0, temperature=1.0), id_dropout=0.0, embedding_learning_rate=0.1)
+
+    def asked(number: int) -> tuple[Impression, np.ndarray]:
+        seen = random.permutation(N)[:3]
+        candidates = random.permutation(N)[:10]
+        impression = Impression(
+            f"r{number}",
+            100,
+            None,
+            tuple(Event(f"i{i}", t + 1) for t, i in enumerate(seen)),
+            candidates=tuple(Candidate(f"i{i}") for i in candidates),
+        )
+        return impression, taste[candidates] @ taste[seen].sum(0)
+
+    def learnt_from() -> Example:
+        impression, scores = asked(0)
+        return Example(Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * 10), (0.0,) * 10)
+
+    for _ in range(400):
+        made.learn([learnt_from() for _ in range(32)])
+    agreement = []
+    for number in range(50):
+        impression, scores = asked(number)
+        slots = made.catalogue.slots([c.item for c in impression.candidates])
+        ours = made.score([impression], slots)[0]
+        agreement.append(np.corrcoef(ours, scores)[0, 1])
+    assert np.mean(agreement) > 0.9
+
+
+def test_the_same_bytes_again() -> None:
+    first, second = trainer(), trainer()
+    for batch in BATCHES:
+        assert first.learn(batch) == second.learn(batch)
+    assert bytes_of(first) == bytes_of(second)
+    other = trainer(seed=4)
+    for batch in BATCHES:
+        other.learn(batch)
+    assert bytes_of(other)["weights/id"] != bytes_of(first)["weights/id"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 5, 11])
+def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) -> None:
+    whole = trainer(items=20)
+    part = trainer(items=20)
+    for step, batch in enumerate(BATCHES):
+        if step == at:
+            checkpoint.save(tmp_path, part.step, *part.state())
+            found = checkpoint.latest(tmp_path)
+            assert found is not None
+            part = Trainer(SPEC, SETTINGS, LossSettings(), seed=3)
+            part.restore(found.tensors, found.state)
+            assert part.step == at
+        for one in (whole, part):
+            if step == 6:
+                one.apply_items([*ITEMS[20:], item(3, withdrawn=True, version=2)])
+            one.learn(batch)
+    assert bytes_of(whole) == bytes_of(part)
+
+
+def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    torch.set_num_threads(2)
+    large = [one for batch in BATCHES for one in batch] * 4
+    first, second = trainer(), trainer()
+    for _ in range(5):
+        assert first.learn(large) == second.learn(large)
+    assert bytes_of(first) == bytes_of(second)
+    torch.set_num_threads(1)
+    tensors, state = first.state()
+    trainer().restore(tensors, state | {"threads": 2})
+    assert "with 1 torch threads what ran with 2" in caplog.text
+
+
+def test_without_soft_the_teacher_has_no_say() -> None:
+    def altered(one: Example) -> Example:
+        ranking = msgspec.structs.replace(one.ranking, scores=tuple(-5.0 * s for s in one.ranking.scores))
+        return msgspec.structs.replace(one, ranking=ranking)
+
+    def end(loss: LossSettings, change: Callable[[Example], Example]) -> dict[str, bytes]:
+        made = trainer(loss=loss)
+        for batch in BATCHES:
+            made.learn([change(one) for one in batch])
+        return bytes_of(made)
+
+    alone, distilled = LossSettings(soft=0.0, label=1.0), LossSettings()
+    assert end(alone, altered) == end(alone, lambda one: one)
+    assert end(distilled, altered) != end(distilled, lambda one: one)
+
+
+def test_labels_of_an_open_window_say_nothing() -> None:
+    def end(labels: bool) -> dict[str, bytes]:
+        made = trainer()
+        for step in range(5):
+            batch = [example(step * 4 + i, closed=False) for i in range(4)]
+            if not labels:
+                batch = [msgspec.structs.replace(one, labels=(0.0,) * len(one.labels)) for one in batch]
+            assert made.learn(batch)["label"] == 0
+        return bytes_of(made)
+
+    assert end(labels=True) == end(labels=False)
+
+
+def test_a_fresh_row_depends_on_its_id_alone() -> None:
+    forward, backward = Trainer(SPEC, SETTINGS, LossSettings(), seed=3), Trainer(SPEC, SETTINGS, LossSettings(), seed=3)
+    forward.apply_items(ITEMS)
+    for one in reversed(ITEMS):  # one by one, the other way round, with steps between
+        backward.apply_items([one])
+    rows = {made: made.vocabulary.rows("id", [one.id for one in ITEMS]) for made in (forward, backward)}
+    assert not np.array_equal(rows[forward], rows[backward])
+    ours, theirs = (made.weights()["id"][rows[made]] for made in (forward, backward))
+    assert np.array_equal(ours, theirs)
+    assert len(np.unique(ours[:, 0])) == N
+    assert np.array_equal(ours[:, SETTINGS.dim :], np.zeros((N, 2), np.float32))
+    assert ours[:, : SETTINGS.dim].std() == pytest.approx(SETTINGS.init, rel=0.15)
+
+
+def test_a_late_row_starts_as_an_early_one() -> None:
+    late = trainer(items=20)
+    for batch in BATCHES:
+        late.learn(batch)
+    late.apply_items(ITEMS[20:])
+    early = trainer()
+    rows = late.vocabulary.rows("id", [one.id for one in ITEMS[20:]])
+    assert np.array_equal(late.weights()["id"][rows], early.weights()["id"][rows])
+    tensors, _ = late.state()
+    assert np.array_equal(tensors["adagrad/id"][rows], np.zeros_like(tensors["adagrad/id"][rows]))
+
+
+def test_id_dropout_trains_the_shared_rows() -> None:
+    without, with_it = trainer(id_dropout=0.0), trainer(id_dropout=0.5)
+    shared = slice(1, 1 + SPEC.id.hashed)
+    start = with_it.weights()["id"][shared]
+    for batch in BATCHES:
+        without.learn(batch)
+        with_it.learn(batch)
+    assert np.array_equal(without.weights()["id"][shared], start)
+    assert (with_it.weights()["id"][shared] != start).any(1).all()
+
+
+def test_an_item_without_a_row_is_placed_by_its_attributes() -> None:
+    """Id dropout is there so that a new item lands near those of its kind before any training on it."""
+    spec = FeatureSpec(
+        item={"kind": Field("category", capacity=4, hashed=0, max_values=1)}, id=IdSpec(capacity=20, hashed=2)
+    )
+    made = Trainer(spec, StudentSettings(dim=4, id_dropout=0.3), LossSettings(soft=1, label=0, temperature=1), seed=0)
+    made.apply_items([Item(f"{kind}{i}", attributes={"kind": kind}) for kind in "ab" for i in range(10)])
+    random = np.random.default_rng(0)
+
+    def asked(kind: str) -> Impression:
+        history = tuple(Event(f"{kind}{i}", 1 + t) for t, i in enumerate(random.permutation(10)[:3]))
+        return Impression(
+            "r",
+            9,
+            None,
+            history,
+            candidates=(Candidate(f"a{random.integers(10)}"), Candidate(f"b{random.integers(10)}")),
+        )
+
+    for _ in range(150):
+        batch = []
+        for kind in "ab" * 8:
+            scores = (2.0, -2.0) if kind == "a" else (-2.0, 2.0)
+            batch.append(Example(Ranking(asked(kind), "t", "1", "logit", scores, (True, True)), (0.0, 0.0)))
+        made.learn(batch)
+    # The vocabulary is full, so these two have no rows of their own.
+    made.apply_items([Item("new a", attributes={"kind": "a"}), Item("new b", attributes={"kind": "b"})])
+    assert made.vocabulary.size("id") == spec.rows("id")
+    scores_BN = made.score([asked("a"), asked("b")], made.catalogue.slots(["new a", "new b"]))
+    assert scores_BN[0, 0] > scores_BN[0, 1] + 1
+    assert scores_BN[1, 1] > scores_BN[1, 0] + 1
+
+
+def test_items_that_do_not_fit_are_left_out() -> None:
+    made = trainer()
+    refused = made.apply_items([Item("bad", attributes={"image": [1.0]}), Item("good")])
+    assert [error.field for error in refused] == ["item.image"]
+    assert made.catalogue.slot("bad") == -1
+    assert made.catalogue.slot("good") == N
+
+
+def test_figures() -> None:
+    made = trainer()
+    one = BATCHES[0][0]
+    impression = msgspec.structs.replace(
+        one.ranking.impression,
+        history=(Event("never heard of", 5), Event("i1", 6)),
+        context={"hour": "noon"},
+        candidates=(Candidate("i1"), Candidate("i2"), Candidate("who"), Candidate("i3")),
+    )
+    ranking = Ranking(impression, "t", "1", "logit", (1.0, 0.0, 0.0, 2.0), (True, False, True, True))
+    figures = made.learn([Example(ranking, (1.0, 0.0, 1.0, 0.0), "closed")])
+    counts = {name: figures[name] for name in ("lists", "scored", "positives", "unknown", "unfit")}
+    assert counts == {"lists": 1, "scored": 2, "positives": 1, "unknown": 2, "unfit": 1}
+    loss = made.loss
+    assert figures["loss"] == pytest.approx(loss.soft * figures["soft"] + loss.label * figures["label"])
+
+
+def test_nothing_known_is_a_step_that_changes_nothing() -> None:
+    made = trainer()
+    before = made.weights()
+    ranking = Ranking(Impression("r", 0, candidates=(Candidate("who"),)), "t", "1", "logit", (1.0,), (True,))
+    assert made.learn([Example(ranking, (1.0,), "closed")])["loss"] == 0
+    assert made.step == 1
+    assert all(np.array_equal(before[name], value) for name, value in made.weights().items())
+    empty = Trainer(SPEC, SETTINGS, LossSettings(), seed=0)
+    assert empty.learn([Example(ranking, (1.0,), "closed")])["loss"] == 0
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(UsageError, match="no examples"):
+        trainer().learn([])
+    with pytest.raises(UsageError, match="nothing to learn from"):
+        Trainer(SPEC, SETTINGS, LossSettings(soft=0, label=0), seed=0)
+
+
+def other_spec() -> Trainer:
+    return Trainer(FeatureSpec(), SETTINGS, LossSettings(), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (other_spec, "spec"),
+        (lambda: trainer(dim=6), "sizes"),
+        (lambda: trainer(hidden=8), "sizes"),
+        (lambda: trainer(seed=4), "seed"),
+    ],
+)
+def test_the_state_of_another_student_is_refused(make: Callable[[], Trainer], named: str) -> None:
+    made = trainer()
+    made.learn(BATCHES[0])
+    with pytest.raises(CheckpointError, match=named):
+        make().restore(*made.state())
+
+
+def test_a_damaged_state_is_refused() -> None:
+    made = trainer()
+    made.learn(BATCHES[0])
+    tensors, state = made.state()
+    for name, value in tensors.items():
+        with pytest.raises(CheckpointError):
+            trainer().restore({k: v for k, v in tensors.items() if k != name}, state)
+        with pytest.raises(CheckpointError):
+            trainer().restore(tensors | {name: np.zeros((3, *value.shape), value.dtype)}, state)
+    for name in state:
+        with pytest.raises(CheckpointError):
+            trainer().restore(tensors, {k: v for k, v in state.items() if k != name})
+    with pytest.raises(CheckpointError, match="has not"):
+        trainer().restore(tensors | {"weights/more": np.zeros(1, np.float32)}, state)
+
+
+def lists_of(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists:
+    scores, scored = np.array(scores_BL, np.float32), np.array(scored_BL)
+    nothing = np.zeros((len(scores), 0), np.int32)
+    requests = Requests(nothing, nothing, nothing, {}, np.zeros(len(scores), np.int32))
+    return Lists(requests, np.zeros(scores.shape, np.int32), scored | True, scores, scored, scores, scored[:, 0])
+
+
+def test_scales() -> None:
+    rows = [[0.5, 0.25, 0.0, 0.125]] * 4
+    scored = [[True, True, False, True]] * 4
+    logits = teacher_logits(lists_of(rows, scored), ["logit", "probability", "rank", "unbounded"])
+    assert logits.dtype == np.float32
+    assert logits[0].tolist() == rows[0]
+    assert logits[1] == pytest.approx([np.log(0.5), np.log(0.25), 0.0, np.log(0.125)])
+    assert logits[2] == pytest.approx([0.0, -np.log(2), 0.0, -np.log(3)])
+    real = logits[3][[0, 1, 3]]
+    assert (real.mean(), real.std()) == pytest.approx((0, 2), abs=1e-6)
+    assert logits[3][2] == 0
+    scaled = teacher_logits(lists_of([[50 * x + 7 for x in rows[0]]], scored[:1]), ["unbounded"])
+    assert scaled[0] == pytest.approx(logits[3], abs=1e-5)
+    same = teacher_logits(lists_of([[3.0, 3.0]], [[True, True]]), ["unbounded"])
+    assert same.tolist() == [[0.0, 0.0]]
+    # A probability of 0 is far down, not infinitely so.
+    assert np.isfinite(teacher_logits(lists_of([[0.0, 1.0]], [[True, True]]), ["probability"])).all()
+
+
+def test_no_rivals_by_brute_force() -> None:
+    random = np.random.default_rng(2)
+    live_N, history_BH = random.random(9) < 0.7, random.integers(-1, 9, (5, 4))
+    positives = (np.array([0, 0, 3]), np.array([2, 5, history_BH[3].max()]))
+    expected = {
+        b * 9 + i
+        for b in range(5)
+        for i in range(9)
+        if (not live_N[i] or i in history_BH[b]) and (b, i) not in set(zip(*positives, strict=True))
+    }
+    assert set(no_rivals(live_N, history_BH, positives).tolist()) == expected
