@@ -89,7 +89,7 @@ def _beats(judgement: Judgement, name: str) -> Check:
     if found is None:
         return Check(name, False, f"{name}: the student was not compared with it")
     text = (
-        f"{name}: the student's NDCG@10 less its own is {found.mean:+.4f} "
+        f"{name}: the student's lead over it is {found.mean:+.4f} NDCG@10 "
         f"(95% interval {found.low:+.4f} to {found.high:+.4f}), the whole interval must lie above zero"
     )
     return Check(name, found.low > 0, text)

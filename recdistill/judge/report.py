@@ -30,7 +30,7 @@ from recdistill.metrics import Interval
 _NAMES = {
     STUDENT: "Student",
     TEACHER: "Teacher",
-    "student_no_kd": "Student, no distillation",
+    "student_no_kd": "Without distillation",
     "device": "Device file",
     "popularity": "Popularity",
     "popularity_recent": "Popularity of late",
@@ -127,10 +127,11 @@ def _head(judgement: Judgement, passed: bool) -> str:
     claim = (
         f"The student keeps {kept.mean:.1%} of its teacher{share}" if kept is not None else "No teacher to compare with"
     )
+    made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
     verdict = "Passed the gate" if passed else "Did not pass the gate"
     return (
         f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
-        f'<p class="soft">Bundle {judgement.content_hash[:12]}, judged {html.escape(judgement.made_at)}</p>'
+        f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
         f'<div class="tiles">{boxes}</div></header>'
     )
 
@@ -138,12 +139,18 @@ def _head(judgement: Judgement, passed: bool) -> str:
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
         f'<li class="{"yes" if c.passed else "no"}"><b aria-label="{"passed" if c.passed else "failed"}">'
-        f"{'✓' if c.passed else '✗'}</b><span>{html.escape(c.sentence)}</span></li>"
+        f"{'✓' if c.passed else '✗'}</b><span>{_sentence(c)}</span></li>"
         for c in asked
     )
     return _section(
         "The gate", "All of it must hold before this version may serve.", f'<ul class="checks">{lines}</ul>'
     )
+
+
+def _sentence(check: Check) -> str:
+    """The check's sentence, with what it is about in front."""
+    rest = check.sentence.removeprefix(f"{check.name}: ")
+    return f"<b>{name_of(check.name).capitalize()}:</b> {html.escape(rest)}"
 
 
 def _bar(name: str, interval: Interval, scale: float) -> str:
@@ -168,14 +175,15 @@ def _quality(judgement: Judgement) -> str:
     names = list(judgement.contenders[0].metrics)
     head = "".join(f"<th>{html.escape(_short(metric))}</th>" for metric in names)
     table = _table(head, judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
-    note = "NDCG@10 over the whole catalogue. The bar is the mean over the lists, the line its 95% interval."
+    note = (
+        "NDCG@10 over the whole catalogue. The bar is the mean over the lists, the line its 95% interval. In the table "
+        "all is at 10 but the reciprocal rank, which is at 100."
+    )
     return _section("Quality", note, f"{bars}<br>{table}", "wide")
 
 
 def _short(metric: str) -> str:
-    return {"ndcg@10": "NDCG@10", "recall@10": "Recall@10", "hit_rate@10": "Hit@10", "mrr@100": "MRR"}.get(
-        metric, metric
-    )
+    return {"ndcg@10": "NDCG", "recall@10": "Recall", "hit_rate@10": "Hits", "mrr@100": "MRR"}.get(metric, metric)
 
 
 def _table(head: str, qualities: Iterable[Quality], cells: Any) -> str:
@@ -223,7 +231,7 @@ def _slices(judgement: Judgement) -> str:
 
 def _slice(part: SliceQuality) -> str:
     title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
-    bars = _bars({name: found[MAIN] for name, found in part.metrics.items()})
+    bars = _bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
     body = bars or '<p class="note">There are none among these lists, so nothing is known about them.</p>'
     return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
 

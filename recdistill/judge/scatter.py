@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 _WIDTH, _HEIGHT = 360.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 14.0, 12.0, 34.0
-_LETTER = 6.0  # width of a letter of 11 px, more or less
+_LETTER = 6.4  # width of a letter of 11 px, more or less
 _LINE = 13.0
 
 
@@ -50,11 +50,11 @@ def scatter(points: Sequence[tuple[str, str, float, float]], size_text: Callable
     parts.append(f'<text x="{_WIDTH - _RIGHT:.0f}" y="{_HEIGHT - 2:.0f}" text-anchor="end">bytes</text>')
 
     spots = [(x_of(d), y_of(q), name, hue) for d, (name, hue, _, q) in zip(decades, points, strict=True)]
-    boxes: list[tuple[float, float, float]] = []
+    # A name must cover neither a point nor another name: each box is left, right and baseline.
+    boxes = [(x - 6, x + 6, y + 4) for x, y, _, _ in spots]
     for x, y, name, _ in sorted(spots, key=lambda s: s[1]):
         wide = _LETTER * len(name)
-        left = x - 9 - wide if x + 9 + wide > _WIDTH - 2 else x + 9
-        at = _free(left, left + wide, y + 4, boxes)
+        left, at = _free(x, wide, y + 4, boxes)
         boxes.append((left, left + wide, at))
         near = left + wide + 2 if left < x else left - 2
         if abs(at - y - 4) > 3:
@@ -66,14 +66,16 @@ def scatter(points: Sequence[tuple[str, str, float, float]], size_text: Callable
     return f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _free(left: float, right: float, wanted: float, taken: Sequence[tuple[float, float, float]]) -> float:
-    """The baseline nearest to the wanted one at which a name covers no other, within the picture."""
+def _free(x: float, wide: float, wanted: float, taken: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Left edge and baseline of a name: the nearest place beside its point that covers nothing, within the picture."""
+    sides = [left for left in (x + 9, x - 9 - wide) if left >= _LEFT + 1 and left + wide <= _WIDTH - 2] or [x + 9]
     for distance in range(0, int(_HEIGHT), 2):
-        for at in (wanted - distance, wanted + distance):
-            clear = all(abs(at - other) >= _LINE or right < low or left > high for low, high, other in taken)
-            if clear and _TOP + 6 <= at <= _HEIGHT - _BOTTOM - 2:
-                return at
-    return wanted
+        for left in sides:
+            for at in (wanted - distance, wanted + distance):
+                clear = all(abs(at - other) >= _LINE or left + wide < low or left > high for low, high, other in taken)
+                if clear and _TOP + 6 <= at <= _HEIGHT - _BOTTOM - 2:
+                    return left, at
+    return sides[0], wanted
 
 
 def _round_step(rough: float) -> float:

@@ -48,7 +48,7 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
         (changed(retention=None), "there is no teacher to compare with"),
         (
             with_difference("popularity", around(0.003, 0.004)),
-            "popularity: the student's NDCG@10 less its own is .0.0030",
+            "popularity: the student's lead over it is .0.0030",
         ),
         (with_difference("popularity_recent", around(-0.1, 0.004)), "popularity_recent: .* -0.1040 to -0.0960"),
         (changed(differences=[]), "popularity: the student was not compared with it"),

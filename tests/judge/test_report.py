@@ -1,0 +1,172 @@
+"""The report is one file that asks for nothing, lets no foreign text act, and fits a phone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from support.judgements import MEANS, around, make_judgement
+
+from recdistill.config import GateSettings
+from recdistill.errors import DataError
+from recdistill.judge.gates import checks
+from recdistill.judge.report import render, size_text, text, write_report
+from recdistill.judge.scatter import scatter
+
+HOSTILE = '</bdi><script>alert(1)</script><img src=x onerror="alert(2)"> \u202egnp\x00 $body ${title} ' + "W" * 400
+VOID = {"meta", "br", "line", "circle"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; `open` must be empty at its end."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.open = [], [], [], []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def failing():
+    return msgspec.structs.replace(make_judgement(), retention=around(0.9, 0.02), lists=20)
+
+
+@pytest.mark.parametrize(
+    "judgement", [make_judgement(), make_judgement(HOSTILE), failing()], ids=["fine", "hostile", "failing"]
+)
+def test_the_page_is_whole_and_asks_for_nothing(judgement):
+    page = Page(render(judgement, GateSettings()))
+    assert page.open == []
+    assert set(page.tags).isdisjoint({"script", "img", "link", "iframe", "object", "a", "form"})
+    named = {name for name, _ in page.attributes}
+    assert named.isdisjoint({"src", "href", "action", "srcset", "data"})
+    assert not any(name.startswith("on") for name in named)
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_hostile_titles_are_shown_as_text_and_cut():
+    source = render(make_judgement(HOSTILE), GateSettings())
+    assert "<script" not in source
+    assert "&lt;script&gt;alert(1)" in source
+    assert "$body ${title}" in source
+    assert "\x00" not in source
+    # An opened direction stays within its own element.
+    assert all(re.search(r"<bdi>[^<]*$", source[: m.start()]) for m in re.finditer("\u202e", source))
+    assert "W" * 300 not in source
+    assert text("a\x07b" + "c" * 200, 10) == "<bdi>a bcccccc…</bdi>"
+
+
+@pytest.mark.parametrize(
+    ("judgement", "verdict"), [(make_judgement(), "Passed the gate"), (failing(), "Did not pass the gate")]
+)
+def test_every_figure_and_reason_is_there(judgement, verdict):
+    page = Page(render(judgement, GateSettings()))
+    words = " ".join(page.words)
+    assert verdict in words
+    for check in checks(judgement, GateSettings()):
+        assert check.sentence.partition(": ")[2] in words
+    for mean in MEANS.values():
+        assert f"{mean:.4f}" in words
+    for part in judgement.slices:
+        assert f"{part.n:,} lists" in words
+    assert "Fargo (1996)" in words
+    assert judgement.content_hash in words
+    assert f"{judgement.retention.mean:.1%}" in words
+    assert words.count("✗") == sum(not c.passed for c in checks(judgement, GateSettings()))
+
+
+def test_what_was_not_measured_is_left_out_not_invented():
+    bare = msgspec.structs.replace(
+        make_judgement(),
+        retention=None,
+        differences=[],
+        disagreements=[],
+        sizes={},
+        contenders=make_judgement().contenders[:1],
+    )
+    words = " ".join(Page(render(bare, GateSettings())).words)
+    assert "No teacher to compare with" in words
+    assert "Student against each" not in words
+    assert "Size against quality" not in words
+    assert "disagree most" not in words
+
+
+def test_bars_and_intervals_stay_within_their_track():
+    source = render(make_judgement(), GateSettings())
+    for left, width in re.findall(r"left:(-?[\d.]+)%;width:(-?[\d.]+)%", source):
+        assert float(left) >= 0
+        assert float(left) + float(width) <= 100.01
+
+
+def test_names_in_the_scatter_cover_neither_points_nor_each_other():
+    points = [(f"Name {n}", "other", 1000.0 * (1 + n % 2), 0.1 + n * 1e-4) for n in range(8)]
+    drawn = scatter(points, size_text)
+    names = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', drawn)
+    assert len(names) == 8
+    spots = [(float(x), float(y)) for x, y in names]
+    for n, (x, y) in enumerate(spots):
+        assert all(abs(y - b) >= 12.9 or abs(x - a) > 30 for a, b in spots[:n])
+    assert scatter([("only", "other", 1.0, 0.0)], size_text).count("<circle") == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (1234, "1.23 kB"), (5e6, "5 MB"), (2.5e9, "2.5 GB")]
+)
+def test_bytes_for_people(count, shown):
+    assert size_text(count) == shown
+
+
+def test_it_is_written_and_an_impossible_place_is_a_clear_error(tmp_path):
+    write_report(make_judgement(), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    with pytest.raises(DataError, match="the report cannot be written"):
+        write_report(make_judgement(), tmp_path / "none" / "report.html")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_it_fits_a_phone_in_light_and_dark_and_makes_no_request(browser, tmp_path):
+    write_report(make_judgement(HOSTILE), tmp_path / "report.html")
+    found = browser(
+        """
+        const found = [];
+        const asked = [];
+        page.on("request", (request) => asked.push(request.url()));
+        page.on("dialog", (dialog) => asked.push("dialog"));
+        for (const colorScheme of ["light", "dark"]) {
+          await page.emulateMedia({ colorScheme });
+          await page.setViewportSize({ width: 360, height: 740 });
+          await page.goto(args.url);
+          found.push(await page.evaluate(() => [
+            document.scrollingElement.scrollWidth,
+            getComputedStyle(document.body).backgroundColor,
+            [...document.querySelectorAll("section, header, .box, table, svg")].filter(
+              (e) => e.getBoundingClientRect().right > 360.5).length,
+          ]));
+        }
+        done({ found, asked });
+        """,
+        url=(tmp_path / "report.html").as_uri(),
+    )
+    (light_width, light, light_out), (dark_width, dark, dark_out) = found["found"]
+    assert (light_width, dark_width) == (360, 360)
+    assert (light_out, dark_out) == (0, 0)
+    assert light != dark
+    assert set(found["asked"]) == {(tmp_path / "report.html").as_uri()}
