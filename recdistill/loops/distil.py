@@ -31,7 +31,7 @@ from recdistill.config import DistilSettings, LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec
 from recdistill.loops import Progress
-from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode, to_json
+from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
 from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Saved(msgspec.Struct):
     teachers: dict[str, int] = {}
     popular: dict[str, float] = {}
     popular_unit: float = 1.0
-    golden: list[msgspec.Raw] = []
+    golden: list[dict[str, Any]] = []
     parent: str = ""
 
 
@@ -98,13 +98,17 @@ class Distiller:
         *,
         drain: bool = False,
     ) -> None:
+        import torch
+
         from recdistill.train import checkpoint
         from recdistill.train.step import Trainer
 
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         self.spec, self.settings = spec, settings
         self.counts: Counter[str] = Counter()
         self.directory = Path(settings.directory)
-        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, threads=settings.threads)
+        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed)
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
         self._pending: list[Example] = []
@@ -205,7 +209,7 @@ class Distiller:
             out,
             popular=[(item, weight / top) for item, weight in popular],
             base_position=self.saved.items_next,
-            golden_requests=[msgspec.json.decode(raw, type=Impression) for raw in self.saved.golden],
+            golden_requests=[msgspec.convert(request, Impression) for request in self.saved.golden],
             provenance={
                 "step": self.step,
                 "examples": self.saved.examples,
@@ -263,7 +267,7 @@ class Distiller:
         first_pass = self.saved.range is None or self.saved.range.done == 0
         self.counts["examples"] += len(examples)
         self.counts["steps"] += 1
-        self.saved.golden = [msgspec.Raw(to_json(_request(example))) for example in examples[-GOLDEN:]]
+        self.saved.golden = [msgspec.to_builtins(_request(example)) for example in examples[-GOLDEN:]]
         if not first_pass:
             return
         self.saved.examples += len(examples)

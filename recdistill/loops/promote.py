@@ -98,7 +98,13 @@ def judge(
 
 
 def publish(
-    registry: Registry, path: Path, judgement: Judgement, evidence: Evidence, *, report: Path | None = None
+    registry: Registry,
+    path: Path,
+    judgement: Judgement,
+    evidence: Evidence,
+    *,
+    report: Path | None = None,
+    device: Path | None = None,
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file; it becomes the candidate.
 
@@ -108,6 +114,7 @@ def publish(
         judgement: What the judge found.
         evidence: The gate's verdict on it.
         report: The report's file; written to a temporary one when None.
+        device: Where the device file goes; a temporary place when None.
     """
     from recdistill.train.export import export_device
 
@@ -116,7 +123,7 @@ def publish(
         if report is None:
             report = Path(folder) / "report.html"
             write_report(judgement, report, evidence)
-        device = Path(folder) / "device.onnx"
+        device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
         return registry.publish(
             path,

@@ -1,0 +1,610 @@
+"""The whole product in one terminal: the real loops, on an embedded log, from items to an answer on a device.
+
+Each chapter calls what the verb of the same name calls: nothing here is a shortcut. The stream is cut in time. What
+comes before the cut teaches the teacher and the student; what comes after it passes through the scorer and the joiner
+like everything else, and is what the judge asks about. At the end the champion is served by a real process over HTTP,
+and the device file is asked the same questions.
+
+It knows nothing that the loops do not: what it prints comes from what they return.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from recdistill.config import (
+    DistilSettings,
+    FeatureSettings,
+    JoinSettings,
+    LogSettings,
+    LossSettings,
+    RankSettings,
+    RegistrySettings,
+    Settings,
+    TeacherSettings,
+    to_toml,
+)
+from recdistill.data import Dataset
+from recdistill.errors import RecdistillError, RegistryError, UsageError
+from recdistill.judge import Judgement
+from recdistill.records import Impression, Record
+from recdistill.stream import Log, open_log, standard_topics
+
+MARKER: Final = "recdistill-demo.json"
+"""A folder that holds this file was made by a demo and may be made anew by the next one."""
+
+ASKED: Final = 400
+"""Real requests that are sent over HTTP and put to the device file."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    dataset: str = "simulated"
+    data: Path | None = None
+    output: Path = Path("recdistill-demo")
+    seed: int = 0
+    keep_serving: bool = False
+    impressions: int | None = None
+    """Simulated only: how many impressions; None takes the simulator's default."""
+
+
+class Story:
+    """Tells what happens as it happens, on stderr, and keeps how long each chapter took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def chapter(self, name: str, title: str) -> Iterator[Chapter]:
+        """Prints the title, and the time it took at the end."""
+        print(f"\n\033[1m{title}\033[0m" if sys.stderr.isatty() else f"\n{title}", file=sys.stderr)
+        started = time.perf_counter()
+        chapter = Chapter()
+        try:
+            yield chapter
+        finally:
+            chapter.close()
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+        print(f"   {self.seconds[name]:.1f} s", file=sys.stderr)
+
+
+class Chapter:
+    """One step of the story: lines of text, and a bar that a loop moves."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.close()
+        print(f"   {text}", file=sys.stderr)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Moves the bar: the form in which loops report their progress."""
+        if self._bar is None or self._bar.total != total:
+            self.close()
+            self._bar = tqdm(total=total, file=sys.stderr, leave=False, bar_format="   {l_bar}{bar:40}{r_bar}")
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Runs the demo and returns the summary that it also writes to `summary.json`.
+
+    Raises:
+        RecdistillError: Something of it failed; the sentence says what.
+    """
+    logging.getLogger("recdistill").setLevel(logging.WARNING)
+    story = Story()
+    out = _empty(options.output)
+    with story.chapter("data", _title(options)) as chapter:
+        dataset, best_possible = _dataset(options)
+        settings = _settings(options, dataset, out)
+        before, after = _cut(dataset)
+        chapter.say(
+            f"{len({item.id for item in dataset.items}):,} items, {len(dataset.impressions):,} impressions, "
+            f"{len(dataset.feedback):,} feedback; the last {len(dataset.parts().test):,} impressions are kept for the judge"
+        )
+    log = open_log(settings.log)
+    try:
+        log.create_topics(standard_topics(settings.topics.partitions, settings.topics.lanes))
+        summary = _story(story, options, settings, dataset, log, (before, after), best_possible)
+    finally:
+        log.close()
+    return summary
+
+
+def _story(
+    story: Story,
+    options: Options,
+    settings: Settings,
+    dataset: Dataset,
+    log: Log,
+    parts: tuple[Iterator[Record], Iterator[Record]],
+    best_possible: Any,
+) -> dict[str, Any]:
+    from recdistill.judge import BundleContender, baselines, evaluate, gate, write_report
+    from recdistill.loops import distil, feed, promote, teach
+    from recdistill.registry import Registry
+    from recdistill.teachers import open_teacher
+
+    out = options.output
+    with story.chapter(
+        "feed", "1  The product's stream arrives: items, impressions and feedback go into the log"
+    ) as chapter:
+        written = feed.feed(log, parts[0], progress=chapter)
+        chapter.say(", ".join(f"{count:,} {topic}" for topic, count in written.items()))
+    with story.chapter("teach", "2  A large teacher learns from labels (you would bring your own)") as chapter:
+        teacher_dir = Path(settings.teacher.path)
+        taught = teach.run(log, dataset.spec, settings.join, settings.teacher_training, teacher_dir, progress=chapter)
+        teacher = open_teacher(settings.teacher)
+        chapter.say(
+            f"{teacher.id} {teacher.version}: {_bytes(_size(teacher_dir))}, trained on {taught['lists']:,} lists"
+        )
+    with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
+        counts = _score(log, settings, teacher, chapter)
+        chapter.say(f"{counts['rankings']:,} rankings with {counts['scores']:,} scores")
+    with story.chapter("join", "4  joiner: feedback within its window makes labels") as chapter:
+        counts = _join(log, settings, chapter, flush=False)
+        chapter.say(
+            f"{counts['examples']:,} examples, {counts['labelled']:,} with a label, {counts['late']:,} too late"
+        )
+    with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
+        chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
+        control = _Control(settings, out)
+        counts = distil.run(
+            log,
+            dataset.spec,
+            settings.student,
+            settings.loss,
+            settings.distil,
+            stop=threading.Event(),
+            drain=True,
+            progress=chapter,
+        )
+        bundle = _newest(Path(settings.distil.directory) / "bundles")
+        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {_bytes(_size(bundle))}")
+        control_bundle = control.wait()
+    with story.chapter(
+        "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
+    ) as chapter:
+        written += feed.feed(log, parts[1], progress=chapter)
+        counts = _score(log, settings, teacher, chapter)
+        joined = _join(log, settings, chapter, flush=True)
+        chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
+    with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
+        opened = promote.open_bundle(bundle)
+        held_out = promote.held_out(log, opened, settings.promote.held_out)
+        teacher.apply_items(opened.items)
+        live = [item.id for item in opened.items]
+        rivals = [
+            BundleContender(control_bundle, "student_no_kd"),
+            *baselines(promote.learnt_from(log, opened), live=live),
+        ]
+        judgement = evaluate(
+            bundle,
+            held_out,
+            teacher=teacher,
+            rivals=rivals if best_possible is None else [*rivals, best_possible],
+            train_examples=promote.learnt_from(log, opened),
+            sizes={"teacher": _size(teacher_dir)},
+            seed=options.seed,
+            progress=lambda _, done, total: chapter(done, total),
+        )
+        evidence = gate(judgement, settings.gate)
+        report = out / "report.html"
+        write_report(judgement, report, evidence)
+        chapter.say(f"{judgement.lists:,} lists; gate: {'passed' if evidence.passed else 'NOT passed'}")
+    with story.chapter(
+        "promote", "8  registry: the version is published, and promoted if the gate let it through"
+    ) as chapter:
+        registry = Registry(settings.registry.uri, settings.registry.name)
+        version = promote.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
+        if evidence.passed:
+            registry.promote(version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
+            chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
+        else:
+            chapter.say("no champion: " + "; ".join(evidence.reasons))
+    asked = [example.ranking.impression for example in held_out[-ASKED:]]
+    server: Server | None = None
+    latency, overlap = {}, float("nan")
+    if evidence.passed:
+        with story.chapter(
+            "serve", "9  ranker: a process of its own follows the champion and answers over HTTP"
+        ) as chapter:
+            server = Server(settings)
+            answers, latency = server.ask(asked)
+            chapter.say(
+                f"{len(asked):,} real requests, p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, over loopback"
+            )
+    with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
+        overlap, size = _ask_device(
+            out / "device.onnx", asked, _reference(bundle, asked) if server is None else answers
+        )
+        chapter.say(f"{_bytes(size)}; {overlap:.1%} of its top ten are the ranker's")
+    summary = _summary(options, judgement, story, written, latency, overlap, log, version, (teacher_dir, bundle, size))
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _tell(summary, judgement, evidence.passed, out)
+    if server is not None:
+        server.end(keep=options.keep_serving)
+    if not evidence.passed:
+        raise RegistryError(
+            "the student did not pass the gate, so nothing was promoted or served: " + "; ".join(evidence.reasons)
+        )
+    return summary
+
+
+# Setting up
+
+
+def _empty(out: Path) -> Path:
+    """The output folder, emptied when an earlier demo made it."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
+        raise UsageError(f"--output {out}: is there already and was not made by a demo; name another folder")
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARKER).write_text('{"made_by": "recdistill demo"}\n', encoding="utf-8")
+    return out
+
+
+def _title(options: Options) -> str:
+    source = "a simulated product" if options.dataset == "simulated" else f"{options.dataset} from {options.data}"
+    return f"recdistill demo: {source}, seed {options.seed}, into {options.output}"
+
+
+def _dataset(options: Options) -> tuple[Dataset, Any]:
+    """The data, and for a simulated world the ranker that knows the truth."""
+    if options.dataset == "simulated":
+        from recdistill.data.simulator import SimulatorSettings, simulate
+
+        chosen = (
+            SimulatorSettings() if options.impressions is None else SimulatorSettings(impressions=options.impressions)
+        )
+        return simulate(chosen, seed=options.seed)
+    from recdistill.data import movielens
+
+    if options.data is None:
+        raise UsageError(f"--dataset {options.dataset} needs --data DIR: {movielens.HOW_TO_GET}")
+    return movielens.load(options.data, seed=options.seed), None
+
+
+def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
+    """Settings for this demo, written beside its output so that a person can go on with them."""
+    (out / "features.toml").write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
+    where = out.resolve()
+    settings = Settings(
+        log=LogSettings(path=str(where / "log.sqlite")),
+        features=FeatureSettings(file=str(where / "features.toml")),
+        teacher=TeacherSettings(path=str(where / "teacher")),
+        join=JoinSettings(labels=dict(dataset.labels)),
+        distil=DistilSettings(
+            directory=str(where / "student"), passes=6, batch=512, seed=options.seed, threads=1, export_every=0
+        ),
+        registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
+        rank=RankSettings(port=_free_port()),
+    )
+    settings = msgspec.structs.replace(
+        settings, teacher_training=msgspec.structs.replace(settings.teacher_training, seed=options.seed)
+    )
+    text = to_toml(msgspec.to_builtins(settings))
+    (out / "settings.toml").write_text(
+        f"# The settings of this demo: --config {out / 'settings.toml'}\n{text}\n", encoding="utf-8"
+    )
+    return settings
+
+
+def _cut(dataset: Dataset) -> tuple[Iterator[Record], Iterator[Record]]:
+    """The stream before and after the test part begins."""
+    records: Iterator[Record] = dataset.timeline()
+    cut_us = dataset.cut_us[1]
+    first_after: list[Record] = []
+
+    def before() -> Iterator[Record]:
+        def early(record: Record) -> bool:
+            late = isinstance(record, Impression) and record.time_us >= cut_us
+            if late:
+                first_after.append(record)
+            return not late
+
+        yield from takewhile(early, records)
+
+    def after() -> Iterator[Record]:
+        yield from first_after
+        yield from records
+
+    return before(), after()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# The loops, each until it has done what there is
+
+
+def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter) -> Counter[str]:
+    from recdistill.loops import score
+
+    return score.run(log, teacher, settings.score, stop=threading.Event(), drain=True, progress=chapter)
+
+
+def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Counter[str]:
+    from recdistill.loops import join
+
+    return join.run(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
+
+
+class _Control:
+    """The same student without distillation, in another process: `recdistill distil` with the soft weight at 0."""
+
+    def __init__(self, settings: Settings, out: Path) -> None:
+        self._directory = out.resolve() / "student_no_kd"
+        changed = msgspec.structs.replace(
+            settings,
+            loss=LossSettings(soft=0.0, label=1.0),
+            distil=msgspec.structs.replace(settings.distil, directory=str(self._directory)),
+        )
+        file = out / "settings_no_kd.toml"
+        file.write_text(to_toml(msgspec.to_builtins(changed)) + "\n", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "recdistill", "distil", "--config", str(file), "--drain", "--quiet"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def wait(self) -> Path:
+        """The control's bundle."""
+        _, errors = self._process.communicate()
+        if self._process.returncode:
+            raise RecdistillError(f"the student without distillation failed: {errors.strip().splitlines()[-1]}")
+        return _newest(self._directory / "bundles")
+
+
+# Serving
+
+
+class Server:
+    """`recdistill serve` as a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = (settings.rank.host, settings.rank.port)
+        config = Path(settings.features.file).with_name("settings.toml")
+        self.command = ["recdistill", "serve", "--config", str(config)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *self.command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self._wait_until_ready()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    def ask(self, requests: Sequence[Impression]) -> tuple[list[list[str]], dict[str, float]]:
+        """Asks one after the other on one connection; returns the top tens and the latency in milliseconds."""
+        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        answers, times_ms = [], []
+        for impression in requests:
+            body = json.dumps(_body(impression)).encode()
+            started = time.perf_counter()
+            connection.request("POST", "/v1/recommend", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            data = response.read()
+            times_ms.append(1000 * (time.perf_counter() - started))
+            if response.status != 200:
+                raise RecdistillError(f"the ranker answered {response.status}: {data.decode(errors='replace')[:300]}")
+            answers.append(json.loads(data)["items"])
+        connection.close()
+        p50, p99 = np.percentile(times_ms, [50, 99])
+        return answers, {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+    def end(self, *, keep: bool) -> None:
+        """Stops the process, or waits with it until it is interrupted."""
+        try:
+            if keep:
+                print(f"\nServing at {self.url} until Ctrl-C.", file=sys.stderr)
+                self._process.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._process.terminate()
+            self._process.wait(timeout=20)
+
+    def _wait_until_ready(self, limit_s: float = 60.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                errors = self._process.stderr.read() if self._process.stderr else ""
+                raise RecdistillError(
+                    f"the ranker ended: {errors.strip().splitlines()[-1] if errors.strip() else 'no word'}"
+                )
+            try:
+                connection = http.client.HTTPConnection(*self.address, timeout=2)
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        self._process.terminate()
+        raise RecdistillError(f"the ranker was not ready after {limit_s:.0f} s")
+
+
+def _body(impression: Impression) -> dict[str, Any]:
+    return {
+        "history": [msgspec.to_builtins(event) for event in impression.history],
+        "context": impression.context,
+        "exclude": list(impression.exclude),
+        "time_us": impression.time_us,
+        "k": 10,
+    }
+
+
+def _reference(bundle: Path, asked: Sequence[Impression]) -> list[list[str]]:
+    from recdistill.judge import BundleContender
+
+    return BundleContender(bundle, "student").top(asked, 10)
+
+
+def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:
+    """Share of the ranker's top ten that the device file gives too, and the file's size in bytes."""
+    from recdistill.serve.device import Device
+
+    device = Device.open(path)
+    shares = []
+    for impression, answer in zip(asked, answers, strict=True):
+        found, _ = device.recommend(
+            [event.item for event in impression.history],
+            actions=[event.action for event in impression.history],
+            times_us=[event.time_us for event in impression.history],
+            time_us=impression.time_us,
+            context=impression.context,
+            exclude=[*impression.exclude, *(event.item for event in impression.history)],
+            k=10,
+        )
+        shares.append(len(set(found) & set(answer)) / max(1, len(answer)))
+    return float(np.mean(shares)), path.stat().st_size
+
+
+# The end of the story
+
+
+def _summary(
+    options: Options,
+    judgement: Judgement,
+    story: Story,
+    written: Counter[str],
+    latency: dict[str, float],
+    overlap: float,
+    log: Log,
+    version: Any,
+    artefacts: tuple[Path, Path, int],
+) -> dict[str, Any]:
+    teacher_dir, bundle, device_bytes = artefacts
+
+    def interval(a: str, b: str) -> dict[str, float] | None:
+        found = judgement.difference(a, b)
+        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}
+
+    def cost(name: str) -> float | None:
+        quality = judgement.quality(name)
+        return None if quality is None else quality.seconds_per_1000
+
+    teacher_s, student_s = cost("teacher"), cost("student")
+    source = log.source(["rankings", "examples", "dead-letters"])
+    ends = {tp.topic: source.bounds(tp)[1] for tp in source.position()}
+    source.close()
+    return {
+        "dataset": options.dataset,
+        "seed": options.seed,
+        "metrics": {
+            quality.name: {name: quality.metrics[name].mean for name in ("ndcg@10", "recall@10")}
+            for quality in judgement.contenders
+        },
+        "lists": judgement.lists,
+        "student_minus_no_kd": interval("student", "student_no_kd"),
+        "student_minus_popularity": interval("student", "popularity"),
+        "student_minus_teacher": interval("student", "teacher"),
+        "teacher_minus_popularity": interval("teacher", "popularity"),
+        "retention": None if judgement.retention is None else judgement.retention.mean,
+        "parity_max_abs": max(judgement.parity.values()),
+        "device_overlap@10": overlap,
+        "latency_ms": latency,
+        "size_bytes": {
+            "teacher": _size(teacher_dir),
+            "student": judgement.sizes["student"],
+            "bundle": _size(bundle),
+            "device": device_bytes,
+        },
+        "cost": {
+            "teacher_seconds_per_1000": teacher_s,
+            "student_seconds_per_1000": student_s,
+            "ratio": teacher_s / student_s if teacher_s and student_s else None,
+        },
+        "seconds": {**story.seconds, "all": round(sum(story.seconds.values()), 2)},
+        "records": {**written, "log_ends": ends},
+        "version": version.number,
+        "content_hash": version.content_hash,
+    }
+
+
+def _tell(
+    summary: dict[str, Any],
+    judgement: Judgement,
+    passed: bool,
+    out: Path,
+) -> None:
+    """The closing table on stdout: the demo's result."""
+    print(f"\n{'':20}{'NDCG@10':>9}{'recall@10':>11}{'size':>12}")
+    sizes = {"teacher": summary["size_bytes"]["teacher"], "student": summary["size_bytes"]["student"]}
+    for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics["ndcg@10"].mean):
+        size = _bytes(sizes[quality.name]) if quality.name in sizes else ""
+        figures = quality.metrics
+        print(f"{quality.name:20}{figures['ndcg@10'].mean:9.4f}{figures['recall@10'].mean:11.4f}{size:>12}")
+    for other in ("no_kd", "popularity"):
+        found = summary[f"student_minus_{other}"]
+        if found:
+            print(
+                f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
+            )
+    if summary["retention"] is not None:
+        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10", end="")
+        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
+        ratio = summary["cost"]["ratio"]
+        print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")
+    print(f"All of it took {summary['seconds']['all']:.0f} s.\n")
+    config = out / "settings.toml"
+    print(f"The report:      {out / 'report.html'}")
+    print(f"The device file: {out / 'device.onnx'} ({_bytes(summary['size_bytes']['device'])})")
+    print(f"The summary:     {out / 'summary.json'}")
+    if not passed:
+        return
+    print("\nNext:")
+    print(f"  recdistill serve --config {config}                 # serve the champion")
+    print(f"  recdistill versions --config {config}              # what is registered, and why it serves")
+    print(f"  recdistill inspect rankings --config {config} -n 3 # look at the stream")
+
+
+def _newest(bundles: Path) -> Path:
+    found = sorted(bundles.glob("step-*"))
+    if not found:
+        raise RecdistillError(f"{bundles}: holds no bundle; the distiller had nothing to learn from")
+    return found[-1]
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -1,0 +1,180 @@
+"""The distiller: what it has learnt depends on the log and the settings alone."""
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from support import world
+
+from recdistill.bundle import open_bundle
+from recdistill.config import DistilSettings, JoinSettings, LogSettings, LossSettings, ScoreSettings, StudentSettings
+from recdistill.errors import CheckpointError, WrongLog
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops import distil, join, score
+from recdistill.loops.feed import feed
+from recdistill.records import DEAD_LETTERS, Item
+from recdistill.stream import Log, open_log, standard_topics
+from recdistill.teachers.function import FunctionTeacher
+from recdistill.train import checkpoint
+
+SPEC = FeatureSpec(
+    history=HistorySpec(length=4, actions=("click",)),
+    id=IdSpec(capacity=100, hashed=4),
+    item={"genre": Field("category", capacity=8, hashed=2), "title": Field("text", capacity=32)},
+    context={"hour": Field("category", capacity=24, hashed=0, max_values=1)},
+)
+STUDENT = StudentSettings(dim=4, hidden=8, context_dim=4)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    """A log of 150 examples in two lanes; items change half-way."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics(partitions=2, lanes=2))
+    lists = world.impressions(150)
+    feed(log, [*world.items(12), *lists[:75]])
+    scored(log)
+    changed = Item(id="item-3", version=2, attributes={"genre": "b"}, time_us=99)
+    feed(log, [*world.items(20)[12:], changed, *lists[75:], *world.feedback(lists)])
+    scored(log)
+    stop = threading.Event()
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=stop, drain=True, flush=True)
+    yield log
+    log.close()
+
+
+def scored(log: Log) -> None:
+    teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
+    score.run(log, teacher, ScoreSettings(batch=16, wait_s=0.05), stop=threading.Event(), drain=True)
+
+
+def settings(directory: Path, **changed: object) -> DistilSettings:
+    wanted = {"directory": str(directory), "batch": 8, "checkpoint_every": 5, "wait_s": 0.02, "threads": 1, **changed}
+    return msgspec.convert(wanted, DistilSettings)
+
+
+def run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
+    arguments = {"stop": threading.Event(), "drain": True, **more}
+    return distil.run(log, SPEC, STUDENT, LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
+
+
+def final(directory: Path) -> checkpoint.Checkpoint:
+    found = checkpoint.latest(directory / "checkpoints")
+    assert found is not None
+    return found
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    one, two = final(a), final(b)
+    assert one.step == two.step
+    assert one.tensors.keys() == two.tensors.keys()
+    for name, tensor in one.tensors.items():
+        assert tensor.tobytes() == two.tensors[name].tobytes(), name
+    assert one.state["trainer"] == two.state["trainer"]
+    for state in (one.state["stream"], two.state["stream"]):
+        state.pop("parent")
+    assert one.state["stream"] == two.state["stream"]
+
+
+def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: Path) -> None:
+    counts = run(log, settings(tmp_path / "s"))
+    assert counts["examples"] == 150
+    assert counts["steps"] == 19  # 18 of 8, and the 6 that were left
+    assert counts["items"] == 21
+    [path] = (tmp_path / "s" / "bundles").iterdir()
+    bundle = open_bundle(path)
+    assert [item.id for item in bundle.items] == [f"item-{n}" for n in range(20)]
+    assert next(item for item in bundle.items if item.id == "item-3").attributes == {"genre": "b"}
+    assert bundle.manifest.provenance["teachers"] == {"hash@1": 150}
+    assert run(log, settings(tmp_path / "s"))["examples"] == 0  # nothing is learnt twice
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(log: Log, tmp_path: Path, passes: int) -> None:
+    run(log, settings(tmp_path / "whole", passes=passes))
+    chance = random.Random(passes)
+
+    class Killed(Exception):
+        pass
+
+    killed = 0
+    for _ in range(8):
+        left = chance.randrange(1, 12)
+
+        def die(done: int, total: int | None) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        try:
+            run(log, settings(tmp_path / "killed", passes=passes), progress=die)
+        except Killed:
+            killed += 1
+    run(log, settings(tmp_path / "killed", passes=passes))
+    assert killed >= 3
+    assert_same_state(tmp_path / "whole", tmp_path / "killed")
+    one, two = (next((tmp_path / name / "bundles").iterdir()) for name in ("whole", "killed"))
+    assert open_bundle(one).content_hash == open_bundle(two).content_hash
+
+
+def test_a_stop_signal_saves_the_last_whole_batch(log: Log, tmp_path: Path) -> None:
+    stop = threading.Event()
+    chosen = settings(tmp_path / "s", checkpoint_every=1000)
+    run(log, chosen, stop=stop, progress=lambda done, total: stop.set())
+    assert final(tmp_path / "s").step == 1
+    counts = run(log, chosen)
+    assert counts["examples"] == 142
+
+
+def test_passes_go_over_a_range_that_later_records_do_not_move(log: Log, tmp_path: Path) -> None:
+    stop = threading.Event()
+    chosen = settings(tmp_path / "s", passes=2, checkpoint_every=1)
+    run(log, chosen, stop=stop, progress=lambda done, total: stop.set())
+    lists = [msgspec.structs.replace(one, id=f"more-{one.id}") for one in world.impressions(40, seed=9)]
+    feed(log, lists)
+    scored(log)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    counts = run(log, chosen)
+    assert counts["examples"] == 2 * 150 - 8
+    assert run(log, chosen)["examples"] == 40  # the later ones once
+
+
+def test_other_settings_do_not_go_on_with_a_student(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    with pytest.raises(CheckpointError, match="was made with batch = 8, the settings now say 16"):
+        run(log, settings(tmp_path / "s", batch=16))
+
+
+def test_another_log_is_refused(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    other = open_log(LogSettings(path=str(tmp_path / "other.sqlite")))
+    other.create_topics(standard_topics(partitions=2, lanes=2))
+    with pytest.raises(WrongLog):
+        run(other, settings(tmp_path / "s"))
+    other.close()
+
+
+def test_records_that_do_not_decode_take_no_part_and_are_kept(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "clean"))
+    with log.stage("hostile").transaction() as transaction:
+        transaction.send("examples", b"\x00nothing", partition=0)
+        transaction.send("examples", b"{}", partition=1)
+    counts = run(log, settings(tmp_path / "dirty", passes=2))
+    assert counts["dead_letters"] == 2
+    source = log.source([DEAD_LETTERS])
+    letters = source.read(10, 0.0)
+    source.close()
+    assert sorted(letter.value or b"" for letter in letters) == [b"\x00nothing", b"{}"]
+
+
+def test_weights_really_move(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    start = run(log, settings(tmp_path / "t", passes=3))
+    assert start["examples"] == 450
+    one, two = final(tmp_path / "s").tensors, final(tmp_path / "t").tensors
+    assert not np.allclose(one["weights/id"], two["weights/id"])
