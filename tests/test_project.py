@@ -82,6 +82,7 @@ def _pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ci", "outcome"), [("true", "1 failed, 1 passed, 1 xfailed, 1 error"), ("", "1 passed, 2 skipped, 1 xfailed")]
 )
@@ -100,6 +101,7 @@ def test_ci_skips_nothing(ci: str, outcome: str, tmp_path: Path) -> None:
     assert ("CI=true, where nothing may be skipped: Skipped: no part" in said) == (ci == "true")
 
 
+@pytest.mark.slow
 def test_a_module_that_skips_itself_fails_in_ci(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text("import pytest\npytest.importorskip('no_such_module')\ndef test(): pass\n")
     done = _pytest(tmp_path, ci="true")
