@@ -154,7 +154,8 @@ class Reader:
         try:
             encode(record)
         except DataError as e:
-            raise DataError(f"{row.where}: {e}") from None
+            problem = str(e).removeprefix(f"cannot write this {type(record).__name__.lower()}: ")
+            raise DataError(f"{row.where}: {problem}") from None
         return record
 
     def fields(self, row: Row) -> dict[str, Any]:

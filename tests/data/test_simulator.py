@@ -141,9 +141,7 @@ def test_shuffled_lists_are_in_random_order_and_say_so(world: tuple[Dataset, Tru
     assert abs(np.mean(places) - 0.5) < 4.5 * np.sqrt(1 / 12 / len(places))
 
 
-def test_about_the_wished_share_of_lists_is_clicked(
-    world: tuple[Dataset, Truth], clicked: dict[str, set[str]]
-) -> None:
+def test_about_the_wished_share_of_lists_is_clicked(world: tuple[Dataset, Truth], clicked: dict[str, set[str]]) -> None:
     share = sum(bool(clicked[one.id]) for one in world[0].impressions) / len(world[0].impressions)
     assert 0.45 < share < 0.7
 
