@@ -98,13 +98,10 @@ class Distiller:
         *,
         drain: bool = False,
     ) -> None:
-        import torch
-
-        from recdistill.train import checkpoint
+        from recdistill.train import checkpoint, use_threads
         from recdistill.train.step import Trainer
 
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        use_threads(settings.threads)
         self.spec, self.settings = spec, settings
         self.counts: Counter[str] = Counter()
         self.directory = Path(settings.directory)
@@ -171,15 +168,12 @@ class Distiller:
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
         r = self.saved.range
-        return None if r is None else r.passes * (sum(r.until["offsets"]) - sum(r.start["offsets"]))
+        return None if r is None else r.passes * _length(r)
 
     def done(self) -> int:
         """Positions passed, of `total`."""
-        r, here = self.saved.range, sum(self.saved.lanes["offsets"])
-        if r is None:
-            return here
-        length = sum(r.until["offsets"]) - sum(r.start["offsets"])
-        return r.done * length + here - sum(r.start["offsets"])
+        r, here = self.saved.range, _passed(self.saved.lanes)
+        return here if r is None else r.done * _length(r) + here - _passed(r.start)
 
     def save(self) -> Path:
         """Writes a checkpoint of the last whole batch."""
@@ -352,6 +346,15 @@ def run(
     finally:
         distiller.close()
     return distiller.counts
+
+
+def _passed(state: dict[str, Any]) -> int:
+    """The lanes' offsets added up."""
+    return sum(int(offset) for offset in state["offsets"])
+
+
+def _length(r: Range) -> int:
+    return _passed(r.until) - _passed(r.start)
 
 
 def _request(example: Example) -> Impression:

@@ -18,8 +18,10 @@ from recdistill.errors import DataError, DecodeError
 from recdistill.features import FeatureSpec
 from recdistill.loops import Progress, ends_of, reached
 from recdistill.loops.join import Window
-from recdistill.records import Example, Feedback, Impression, Item, Ranking, Record, decode
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, TopicPartition
+
+_Timed = Item | Impression | Feedback
 
 UNSCORED = "nobody"
 """Teacher id of an impression that no teacher has scored."""
@@ -81,9 +83,10 @@ def run(
     return figures
 
 
-def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, Record]]:
+def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
     """A partition's records with what they are merged by: time, impressions first, partition, offset."""
-    kind: type[Record] = {"items": Item, "impressions": Impression, "feedback": Feedback}[tp.topic]
+    kinds: dict[str, type[_Timed]] = {"items": Item, "impressions": Impression, "feedback": Feedback}
+    kind = kinds[tp.topic]
     source = log.source([tp])
     ends = ends_of(source, [tp])
     latest = 0

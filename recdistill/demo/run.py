@@ -10,7 +10,6 @@ It knows nothing that the loops do not: what it prints comes from what they retu
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import shutil
@@ -18,10 +17,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -29,7 +26,6 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from tqdm import tqdm
 
 from recdistill.config import (
     DistilSettings,
@@ -44,6 +40,8 @@ from recdistill.config import (
     to_toml,
 )
 from recdistill.data import Dataset
+from recdistill.demo.server import Server
+from recdistill.demo.story import Chapter, Story
 from recdistill.errors import RecdistillError, RegistryError, UsageError
 from recdistill.judge import Judgement
 from recdistill.records import Impression, Record
@@ -69,51 +67,6 @@ class Options:
     """Simulated only: how many impressions; None takes the simulator's default."""
 
 
-class Story:
-    """Tells what happens as it happens, on stderr, and keeps how long each chapter took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def chapter(self, name: str, title: str) -> Iterator[Chapter]:
-        """Prints the title, and the time it took at the end."""
-        print(f"\n\033[1m{title}\033[0m" if sys.stderr.isatty() else f"\n{title}", file=sys.stderr)
-        started = time.perf_counter()
-        chapter = Chapter()
-        try:
-            yield chapter
-        finally:
-            chapter.close()
-        self.seconds[name] = round(time.perf_counter() - started, 2)
-        print(f"   {self.seconds[name]:.1f} s", file=sys.stderr)
-
-
-class Chapter:
-    """One step of the story: lines of text, and a bar that a loop moves."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def say(self, text: str) -> None:
-        """Prints a line."""
-        self.close()
-        print(f"   {text}", file=sys.stderr)
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Moves the bar: the form in which loops report their progress."""
-        if self._bar is None or self._bar.total != total:
-            self.close()
-            self._bar = tqdm(total=total, file=sys.stderr, leave=False, bar_format="   {l_bar}{bar:40}{r_bar}")
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
 def run(options: Options) -> dict[str, Any]:
     """Runs the demo and returns the summary that it also writes to `summary.json`.
 
@@ -129,7 +82,7 @@ def run(options: Options) -> dict[str, Any]:
         before, after = _cut(dataset)
         chapter.say(
             f"{len({item.id for item in dataset.items}):,} items, {len(dataset.impressions):,} impressions, "
-            f"{len(dataset.feedback):,} feedback; the last {len(dataset.parts().test):,} impressions are kept for the judge"
+            f"{len(dataset.feedback):,} feedback; the judge keeps the last {len(dataset.parts().test):,} impressions"
         )
     log = open_log(settings.log)
     try:
@@ -149,6 +102,7 @@ def _story(
     parts: tuple[Iterator[Record], Iterator[Record]],
     best_possible: Any,
 ) -> dict[str, Any]:
+    from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, baselines, evaluate, gate, write_report
     from recdistill.loops import distil, feed, promote, teach
     from recdistill.registry import Registry
@@ -199,7 +153,7 @@ def _story(
         joined = _join(log, settings, chapter, flush=True)
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
     with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
-        opened = promote.open_bundle(bundle)
+        opened = open_bundle(bundle)
         held_out = promote.held_out(log, opened, settings.promote.held_out)
         teacher.apply_items(opened.items)
         live = [item.id for item in opened.items]
@@ -233,7 +187,8 @@ def _story(
             chapter.say("no champion: " + "; ".join(evidence.reasons))
     asked = [example.ranking.impression for example in held_out[-ASKED:]]
     server: Server | None = None
-    latency, overlap = {}, float("nan")
+    latency: dict[str, float] = {}
+    answers = BundleContender(bundle, "student").top(asked, 10)
     if evidence.passed:
         with story.chapter(
             "serve", "9  ranker: a process of its own follows the champion and answers over HTTP"
@@ -244,9 +199,7 @@ def _story(
                 f"{len(asked):,} real requests, p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, over loopback"
             )
     with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
-        overlap, size = _ask_device(
-            out / "device.onnx", asked, _reference(bundle, asked) if server is None else answers
-        )
+        overlap, size = _ask_device(out / "device.onnx", asked, answers)
         chapter.say(f"{_bytes(size)}; {overlap:.1%} of its top ten are the ranker's")
     summary = _summary(options, judgement, story, written, latency, overlap, log, version, (teacher_dir, bundle, size))
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -388,92 +341,6 @@ class _Control:
         if self._process.returncode:
             raise RecdistillError(f"the student without distillation failed: {errors.strip().splitlines()[-1]}")
         return _newest(self._directory / "bundles")
-
-
-# Serving
-
-
-class Server:
-    """`recdistill serve` as a process of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.address = (settings.rank.host, settings.rank.port)
-        config = Path(settings.features.file).with_name("settings.toml")
-        self.command = ["recdistill", "serve", "--config", str(config)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *self.command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        self._wait_until_ready()
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://{self.address[0]}:{self.address[1]}"
-
-    def ask(self, requests: Sequence[Impression]) -> tuple[list[list[str]], dict[str, float]]:
-        """Asks one after the other on one connection; returns the top tens and the latency in milliseconds."""
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
-        answers, times_ms = [], []
-        for impression in requests:
-            body = json.dumps(_body(impression)).encode()
-            started = time.perf_counter()
-            connection.request("POST", "/v1/recommend", body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            data = response.read()
-            times_ms.append(1000 * (time.perf_counter() - started))
-            if response.status != 200:
-                raise RecdistillError(f"the ranker answered {response.status}: {data.decode(errors='replace')[:300]}")
-            answers.append(json.loads(data)["items"])
-        connection.close()
-        p50, p99 = np.percentile(times_ms, [50, 99])
-        return answers, {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
-
-    def end(self, *, keep: bool) -> None:
-        """Stops the process, or waits with it until it is interrupted."""
-        try:
-            if keep:
-                print(f"\nServing at {self.url} until Ctrl-C.", file=sys.stderr)
-                self._process.wait()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self._process.terminate()
-            self._process.wait(timeout=20)
-
-    def _wait_until_ready(self, limit_s: float = 60.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                errors = self._process.stderr.read() if self._process.stderr else ""
-                raise RecdistillError(
-                    f"the ranker ended: {errors.strip().splitlines()[-1] if errors.strip() else 'no word'}"
-                )
-            try:
-                connection = http.client.HTTPConnection(*self.address, timeout=2)
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.1)
-        self._process.terminate()
-        raise RecdistillError(f"the ranker was not ready after {limit_s:.0f} s")
-
-
-def _body(impression: Impression) -> dict[str, Any]:
-    return {
-        "history": [msgspec.to_builtins(event) for event in impression.history],
-        "context": impression.context,
-        "exclude": list(impression.exclude),
-        "time_us": impression.time_us,
-        "k": 10,
-    }
-
-
-def _reference(bundle: Path, asked: Sequence[Impression]) -> list[list[str]]:
-    from recdistill.judge import BundleContender
-
-    return BundleContender(bundle, "student").top(asked, 10)
 
 
 def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:

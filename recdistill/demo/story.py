@@ -1,0 +1,67 @@
+"""What a demo tells as it goes: chapters with a title, a bar that a loop moves, lines of text, and the time each took.
+
+It knows nothing of what is told.
+
+Example:
+    >>> story = Story()
+    >>> with story.chapter("one", "1  Something happens") as chapter:
+    ...     chapter(3, 10)
+    ...     chapter.say("it happened")
+    >>> list(story.seconds)
+    ['one']
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Story:
+    """Tells what happens as it happens, on stderr, and keeps how long each chapter took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def chapter(self, name: str, title: str) -> Iterator[Chapter]:
+        """Prints the title, and the time it took at the end."""
+        print(f"\n\033[1m{title}\033[0m" if sys.stderr.isatty() else f"\n{title}", file=sys.stderr)
+        started = time.perf_counter()
+        chapter = Chapter()
+        try:
+            yield chapter
+        finally:
+            chapter.close()
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+        print(f"   {self.seconds[name]:.1f} s", file=sys.stderr)
+
+
+class Chapter:
+    """One step of the story: lines of text, and a bar that a loop moves."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.close()
+        print(f"   {text}", file=sys.stderr)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Moves the bar: the form in which loops report their progress."""
+        if self._bar is None or self._bar.total != total:
+            self.close()
+            self._bar = tqdm(total=total, file=sys.stderr, leave=False, bar_format="   {l_bar}{bar:40}{r_bar}")
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
