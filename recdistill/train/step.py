@@ -2,9 +2,9 @@
 
 A step takes whole examples in the order that the lanes give, admits what is new, looks the items of the batch up once,
 scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step count, vocabulary,
-catalogue. There is no random stream: a fresh row starts from hash(seed, table, id), and whether an item is trained
-without its own row comes from hash(seed, step, slot). So a run that was stopped and restored ends with the same bytes
-as one that was not, given the same number of torch threads.
+catalogue. There is no random stream: a fresh row starts from hash(seed, table, id), and what a step drops (rows of
+items, inputs of the user tower) comes from hash(seed, step, place). So a run that was stopped and restored ends with
+the same bytes as one that was not, given the same number of torch threads.
 
 With `LossSettings.soft` 0 this is the student without distillation; the rest is the same code.
 
@@ -144,7 +144,7 @@ class Trainer:
         items = self._items(used_U, dropout=True)
         history_BH = place_N[lists.requests.history_slots_BH]
         places_BL = place_N[lists.candidate_slots_BL]
-        user_BD = self.student.users(items, torch.from_numpy(history_BH), lists.requests)
+        user_BD = self.student.users(items, torch.from_numpy(history_BH), lists.requests, draws=self._draws)
         log_normaliser_B: Tensor | None = None
         if whole:
             scores_BU = torch.addmm(items.biases_U, user_BD, items.vectors_UD.T)
@@ -196,10 +196,17 @@ class Trainer:
         encoded = self.catalogue.encoded(None if len(slots_U) == len(self.catalogue) else slots_U)
         rows_U = encoded.id_rows_N
         if dropout and self.settings.id_dropout > 0:
-            state = np.asarray((self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D) % 2**64, np.uint64)
-            draws_U = uniform(state, slots_U.astype(np.uint64))
+            draws_U = uniform(self._state(0), slots_U.astype(np.uint64))
             rows_U = np.where(draws_U < self.settings.id_dropout, self._bare_rows(slots_U), rows_U)
         return self.student.items(encoded, rows_U)
+
+    def _state(self, use: int) -> np.ndarray:
+        """State of the random numbers that a step needs for one use: of (seed, step, use) alone, so nothing is saved."""
+        state = self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D + use * 0x9E6C63D0876A9A47
+        return np.asarray(state % 2**64, np.uint64)
+
+    def _draws(self, count: int) -> np.ndarray:
+        return uniform(self._state(1), np.arange(count, dtype=np.uint64))
 
     def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
         """The row of `id` that each item would have without one of its own."""

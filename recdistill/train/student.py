@@ -22,7 +22,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -39,6 +39,9 @@ from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, R
 UNIT_WEIGHT = 0.5413248546129181  # ln(e − 1): softplus of it is 1
 
 BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; the others multiply a dense one
+
+
+Draws = Callable[[int], np.ndarray]  # a count -> that many uniform numbers in [0, 1)
 
 
 class Items(NamedTuple):
@@ -177,13 +180,14 @@ class Student:
         vectors_UD, biases_U1, _ = output_UW.split((self.dim, 1, 1), -1)
         return Items(output_UW, vectors_UD, biases_U1[:, 0])
 
-    def users(self, items: Items, history_BH: Tensor, requests: Requests) -> Tensor:
+    def users(self, items: Items, history_BH: Tensor, requests: Requests, *, draws: Draws | None = None) -> Tensor:
         """The user tower, `[B, D]`.
 
         Args:
             items: What the item tower said of the items in hand.
             history_BH: int `[B, H]`, the history as places in `items`, newest first, −1 where there is none.
             requests: Actions, ages and context of the same B requests.
+            draws: Where the dropout of a training step comes from; None, as in serving, drops nothing.
         """
         at = self.dense
         mask_BH = history_BH >= 0
@@ -202,6 +206,9 @@ class Student:
         attention_BH = logits_BH.masked_fill(~mask_BH, torch.finfo(logits_BH.dtype).min).softmax(1) * mask_BH
         pools_B2D = torch.stack([weights_BH / count_B1.sqrt(), attention_BH], 1) @ vectors_BHD
         features = torch.cat([pools_B2D.flatten(1), *self._context(requests, len(history_BH))], 1)
+        if draws is not None and self.settings.dropout > 0:
+            kept = draws(features.numel()).reshape(features.shape) >= self.settings.dropout
+            features = features * torch.from_numpy(kept.astype(np.float32) / (1 - self.settings.dropout))
         hidden = torch.relu(torch.addmm(at["user.b1"], features, at["user.w1"]))
         skip_BD = (pools_B2D * at["user.skip"][:, None]).sum(1)
         users_BD: Tensor = torch.addmm(at["user.b2"], hidden, at["user.w2"]) + skip_BD

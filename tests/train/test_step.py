@@ -96,7 +96,7 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
 @pytest.mark.parametrize("whole", [True, False])
 def test_learns_as_a_plain_torch_loop_does(whole: bool) -> None:
     loss = LossSettings(full_softmax_items=1000 if whole else 0)
-    ours = trainer(loss=loss, id_dropout=0.0)
+    ours = trainer(loss=loss, id_dropout=0.0, dropout=0.0)
     for batch in BATCHES:  # all context values are admitted before the weights are copied
         ours.encode(batch)
     ours.apply_items([item(7, withdrawn=True, version=1)])

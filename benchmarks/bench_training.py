@@ -1,0 +1,154 @@
+"""How many examples a second does the trainer learn from, beside a plain torch loop with dense tables?
+
+Both take the same encoded batches of whole lists and do the same mathematics (tests/train/test_step.py holds their losses
+together), in turn, in one process; each figure is the median of several rounds. The last column adds the encoding of
+records, which a training process has to do as well.
+
+    python benchmarks/bench_training.py                      # the three sizes of the table in docs
+    python benchmarks/bench_training.py --items 5000 --rows 100000 --batch 512
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from plain_training import PlainLoop
+
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.train.step import Trainer, teacher_logits
+
+# (items in the catalogue, rows of the id table)
+SIZES = ((1_682, 1_682), (20_000, 20_000), (50_000, 1_000_000))
+
+
+def examples(count: int, items: int, history: int, candidates: int, random: np.random.Generator) -> list[Example]:
+    """Lists over items whose popularity falls as 1 / rank; one label each."""
+    share = 1 / np.arange(1, items + 1)
+    share /= share.sum()
+    made = []
+    for number in range(count):
+        seen = random.choice(items, history, p=share)
+        shown = random.choice(items, candidates, replace=False, p=share)
+        impression = Impression(
+            id=str(number),
+            time_us=10**12,
+            history=tuple(Event(str(i), 10**11 + 10**9 * t, "view") for t, i in enumerate(seen)),
+            context={"country": str(random.integers(20))},
+            candidates=tuple(Candidate(str(i)) for i in shown),
+        )
+        scores = tuple(random.normal(size=candidates).tolist())
+        ranking = Ranking(impression, "teacher", "1", "logit", scores, (True,) * candidates)
+        made.append(Example(ranking, (1.0,) + (0.0,) * (candidates - 1), "closed"))
+    return made
+
+
+def only_named(lists: Lists) -> tuple[np.ndarray, Lists]:
+    """The slots that a batch names, and the batch in terms of them: what a plain loop does to spare a large catalogue."""
+    requests, both = lists.requests, [lists.requests.history_slots_BH.ravel(), lists.candidate_slots_BL.ravel()]
+    slots, places = np.unique(np.concatenate(both), return_inverse=True)
+    shift = int(slots[0] == -1)
+    history = (places[: both[0].size] - shift).reshape(requests.history_slots_BH.shape)
+    candidates = (places[both[0].size :] - shift).reshape(lists.candidate_slots_BL.shape)
+    requests = dataclasses.replace(requests, history_slots_BH=history)
+    return slots[shift:], dataclasses.replace(lists, requests=requests, candidate_slots_BL=candidates)
+
+
+def seconds(steps: int, work: Callable[[int], object]) -> float:
+    start = time.perf_counter()
+    for step in range(steps):
+        work(step)
+    return (time.perf_counter() - start) / steps
+
+
+def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, float]:
+    """One row of the table."""
+    random = np.random.default_rng(0)
+    spec = FeatureSpec(
+        history=HistorySpec(length=options.history, actions=("view",)),
+        id=IdSpec(capacity=rows, hashed=8),
+        item={"genre": Field("category", capacity=20, hashed=0, max_values=4)},
+        context={"country": Field("category", capacity=30, max_values=1)},
+    )
+    settings, loss = StudentSettings(dim=options.dim, id_dropout=0.0, dropout=0.0), LossSettings()
+    trainer = Trainer(spec, settings, loss, seed=0)
+    genres = random.integers(0, 20, (items, 2))
+    trainer.apply_items([Item(str(i), attributes={"genre": [f"g{g}" for g in genres[i]]}) for i in range(items)])
+    records = [examples(options.batch, items, options.history, options.candidates, random) for _ in range(4)]
+    batches = [trainer.encode(batch)[0] for batch in records]
+    logits = [teacher_logits(lists, ["logit"] * options.batch) for lists in batches]
+    whole, live_N = items <= loss.full_softmax_items, trainer.catalogue.live_N
+    heights = {key: spec.rows(key) for key in trainer.student.tables}
+    plain = PlainLoop(trainer.weights(), heights, settings, loss)
+
+    def plain_step(step: int) -> None:
+        lists = batches[step % 4]
+        if whole:
+            plain.learn(trainer.catalogue.encoded(), lists, logits[step % 4], live_N, whole=True)
+        else:
+            slots, lists = only_named(lists)
+            plain.learn(trainer.catalogue.encoded(slots), lists, logits[step % 4], live_N[slots], whole=False)
+
+    def our_step(step: int) -> None:
+        trainer.learn_lists(batches[step % 4], logits[step % 4])
+
+    plain_step(0)
+    our_step(0)
+    theirs, ours, encoding = [], [], []
+    for _ in range(options.rounds):
+        theirs.append(seconds(options.steps, plain_step))
+        ours.append(seconds(options.steps, our_step))
+        encoding.append(seconds(1, lambda step: trainer.encode(records[step])))
+    one, other, more = (statistics.median(times) for times in (ours, theirs, encoding))
+    return {
+        "ratio": other / one,
+        "items": items,
+        "rows": rows,
+        "trainer": options.batch / one,
+        "plain": options.batch / other,
+        "with_encoding": options.batch / (one + more),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, help="items in the catalogue, instead of the table's sizes")
+    parser.add_argument("--rows", type=int, help="rows of the id table (default: --items)")
+    parser.add_argument("--batch", type=int, default=256, help="lists a step")
+    parser.add_argument("--history", type=int, default=50)
+    parser.add_argument("--candidates", type=int, default=128)
+    parser.add_argument("--dim", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=10, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    sizes = ((options.items, options.rows or options.items),) if options.items else SIZES
+    if not options.json:
+        print(
+            f"{options.batch} lists a step, {options.candidates} candidates, {options.threads} thread(s); examples a second"
+        )
+        print(f"{'ratio':>6} {'items':>10} {'id rows':>10} {'trainer':>10} {'plain':>10} {'trainer with encoding':>22}")
+    for items, rows in sizes:
+        row = measure(items, rows, options)
+        if options.json:
+            print(json.dumps(row))
+        else:
+            print(
+                f"{row['ratio']:>5.1f}x {items:>10,} {rows:>10,} {row['trainer']:>10,.0f} {row['plain']:>10,.0f}"
+                f" {row['with_encoding']:>22,.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
