@@ -13,7 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.students import make_student
 
+from recdistill.bundle import open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.registry import BundleRef, Evidence, Registry, core
 
@@ -115,6 +117,15 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
         "report.html",
         "evidence.json",
     }
+
+
+def test_a_real_bundle_comes_back_whole(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(core, "open_bundle", open_bundle)
+    bundle = make_student(20).export(tmp_path / "bundle")
+    version = registry.publish(bundle.path, None)
+    assert version.content_hash == bundle.content_hash
+    place = registry.fetch(registry.resolve("candidate"), tmp_path / "cache")
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == {p.name: p.read_bytes() for p in bundle.path.iterdir()}
 
 
 def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path):
@@ -223,6 +234,7 @@ def test_an_alias_set_by_hand_is_respected(registry, two):
     assert registry.resolve("champion").number == other
 
 
+@pytest.mark.slow
 def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
     bundles = [make_bundle(tmp_path / str(n), str(n)) for n in range(3)]
     numbers = [registry.publish(b, judged(b)).number for b in bundles]

@@ -170,7 +170,7 @@ def popularity(known: Interactions, *, live: Collection[str] | None = None, newe
 
 
 def itemknn(
-    known: Interactions, *, live: Collection[str] | None = None, shrinkage: float = 20.0, neighbours: int = 200
+    known: Interactions, *, live: Collection[str] | None = None, shrinkage: float = 5.0, neighbours: int = 200
 ) -> Baseline:
     """Item-based neighbours: Σ_{j in history} sim(i, j), sim(i, j) = c_ij / (sqrt(n_i n_j) + shrinkage).
 
@@ -201,7 +201,7 @@ def itemknn(
     return Baseline("itemknn", known.ids, lambda x: (x @ weights).toarray(), live, 8 * weights.nnz)
 
 
-def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float = 300.0) -> Baseline:
+def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float = 500.0) -> Baseline:
     """EASE: the linear item-item model of least squares with a zero diagonal, in closed form.
 
     With P = (XᵀX + λI)⁻¹ the weights are B_ij = −P_ij / P_jj off the diagonal and 0 on it; scores are history · B
@@ -225,17 +225,19 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
     taken = min(count, _MOST_INVERTED)
     part = matrix[:, :taken]
     inverse_NN = np.linalg.inv((part.T @ part).toarray() + l2 * np.eye(taken))
-    weights_NN = -inverse_NN / np.diag(inverse_NN)
+    weights_NN = (-inverse_NN / np.diag(inverse_NN)).astype(np.float32)
     np.fill_diagonal(weights_NN, 0.0)
 
     def score_items(x: Any) -> NDArray[np.float64]:
-        return np.pad(x[:, :taken] @ weights_NN, ((0, 0), (0, count - taken)))
+        return np.pad(x[:, :taken].astype(np.float32) @ weights_NN, ((0, 0), (0, count - taken)))
 
     return Baseline("ease", known.ids, score_items, live, 4 * weights_NN.size)
 
 
 def baselines(examples: Iterable[Example], *, live: Collection[str] | None = None) -> list[Contender]:
     """Popularity of all time and of late (the newest tenth), ItemKNN and EASE, fitted to the examples.
+
+    The defaults of ItemKNN and EASE are the best of a sweep on the validation part of MovieLens 100K in time order.
 
     Args:
         examples: The training part; its teacher scores are not looked at.

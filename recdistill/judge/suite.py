@@ -132,11 +132,10 @@ def evaluate(
         retention, where = _ratio(values[STUDENT][MAIN], values[TEACHER][MAIN], seed, draws), "whole catalogue"
     elif on_lists is not None:
         retention, where = _ratio(*on_lists, seed, draws), "logged lists"
-    seconds["in all"] = time.perf_counter() - started
     skipped = dict(held.skipped)
     if any(isinstance(c, TeacherContender) and c.failed for c in contenders):
         skipped["teacher failed"] = sum(c.failed for c in contenders if isinstance(c, TeacherContender))
-    return Judgement(
+    judged = Judgement(
         content_hash=opened.content_hash,
         made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed,
@@ -157,6 +156,8 @@ def evaluate(
         provenance=dict(opened.manifest.provenance),
         seconds=seconds,
     )
+    seconds["in all"] = time.perf_counter() - started
+    return judged
 
 
 def _hold(held_out: Sequence[Example], catalogue: Sequence[str]) -> _Held:
