@@ -37,6 +37,7 @@ from recdistill.serve.index import Base, Floats, Mask, Shelf, Slots
 log = logging.getLogger(__name__)
 
 Source = Literal["personal", "popular", "mixed", "similar"]
+USER_LIMIT = 1e15  # a component of a user vector at or beyond it, or not finite, counts as 0; so does the device file
 GOLDEN_TOLERANCE = 2e-4  # of scores of size one: towers agree within 1e-4, golden scores have five digits
 
 
@@ -388,7 +389,9 @@ class Recommender:
         except FeatureError as e:
             where = e.field if len(requests) == 1 else f"requests[{e.row}].{e.field}"
             raise RequestError(where, e.problem) from e
-        return encoded, self._users(encoded, state.shelf.rows(encoded.history_slots_BH))
+        users_BD = self._users(encoded, state.shelf.rows(encoded.history_slots_BH))
+        # An absurd context vector (1e38) must not turn every score into NaN, and so the answer into nothing.
+        return encoded, np.where(np.abs(users_BD) < USER_LIMIT, users_BD, np.float32(0))
 
     def _allowed(self, state: _State, filters: Filters | None, exclude: Sequence[str]) -> Mask:
         """Which slots an answer may hold, `[T]`."""

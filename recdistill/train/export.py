@@ -28,8 +28,8 @@ import numpy.typing as npt
 from recdistill.bundle import Bundle, Golden, build_index, quantise, write_bundle
 from recdistill.bundle.towers import ItemTower, UserTower
 from recdistill.errors import BundleError, DataError
-from recdistill.features import Asker, Catalogue, FeatureSpec, Requests, Vocabulary, encode_requests
-from recdistill.records import Event
+from recdistill.features import Asker, Catalogue, FeatureError, FeatureSpec, Requests, Vocabulary, encode_requests
+from recdistill.records import Event, Item, Value
 from recdistill.train import forward, graphs
 
 GOLDEN_K: Final = 10
@@ -79,7 +79,8 @@ def export(
             ones).
         popular: Items with their weights, most popular first; those that are not live are left out.
         base_position: Next offset of `items` that the catalogue has not seen.
-        golden_requests: Requests whose answers go into the bundle; at most `MAX_GOLDEN` are taken.
+        golden_requests: Requests whose answers go into the bundle, with the context that the specification knows; at
+            most `MAX_GOLDEN` are taken, and a request of which nothing is known where there are none.
 
     Raises:
         DataError: No item is live, or the weights do not fit.
@@ -95,7 +96,17 @@ def export(
     places = _Places({item.id: slot for slot, item in enumerate(items)})
     asked = list(golden_requests)[:MAX_GOLDEN]
     asked += [] if asked else [_Invented((), {}, 0)]
-    requests = encode_requests(spec, vocabulary, places, asked, errors=[])
+    errors: list[FeatureError] = []
+    requests = encode_requests(spec, vocabulary, places, asked, errors=errors)
+    wrong = {(e.row, e.field) for e in errors}
+    contexts = [
+        {
+            name: v
+            for name, v in request.context.items()
+            if name in spec.context and (row, f"context.{name}") not in wrong
+        }
+        for row, request in enumerate(asked)
+    ]
     users_BD = forward.users(weights, spec, vectors_NW, requests)
     scores_BN = users_BD @ vectors_NW[:, :-2].T + vectors_NW[:, -2]
 
@@ -122,7 +133,7 @@ def export(
         index=index,
         index_info=info,
         popular=[(item, weight) for item, weight in popular if item in places.slot_of],
-        golden=[_golden(request, row, items) for request, row in zip(asked, scores_BN, strict=True)],
+        golden=[_golden(*each, items) for each in zip(asked, contexts, scores_BN, strict=True)],
         base_position=base_position,
         provenance={**provenance, "measured": measured},
     )
@@ -170,11 +181,11 @@ def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
     return {"size": len(model), "items": content.items, "dim": content.dim, "content_hash": bundle.content_hash}
 
 
-def _golden(request: Asker, scores_N: Floats, items: Sequence[Any]) -> Golden:
+def _golden(request: Asker, context: dict[str, Value], scores_N: Floats, items: Sequence[Item]) -> Golden:
     best = np.lexsort((np.arange(len(scores_N)), -scores_N))[:GOLDEN_K]
     return Golden(
         tuple(request.history),
-        dict(request.context),
+        context,
         request.time_us,
         tuple(items[slot].id for slot in best),
         # Five digits: the last bits of a product depend on the machine, and the content should not.

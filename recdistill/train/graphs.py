@@ -35,6 +35,7 @@ IR_VERSION: Final = 8
 OPSETS: Final = {"ai.onnx": 17, "ai.onnx.ml": 3}
 UNIT_WEIGHT: Final = 0.5413248546129181  # ln(e − 1): softplus of it is 1; added to an item's raw weight in a history
 DEVICE_FORMAT: Final = 1
+USER_LIMIT: Final = 1e15  # a component of a user vector at or beyond it, or not finite, counts as 0 in the device graph
 DIGEST_KEY: Final = (
     "recdistill.sha256"  # the last entry of a device file: digest of every byte before its own 64 digits
 )
@@ -432,10 +433,13 @@ def _device_field(
 
 def _device_scores(g: _Graph, matrix_DN: str, scales_N: str, biases_N: str) -> str:
     """Scores of all items, `[N]`: user vector in two integer parts × int8 matrix, scaled back, plus bias."""
-    tiny = g.const(np.finfo(np.float32).tiny, np.float32)
-    largest = g.add("Max", g.add("ReduceMax", g.add("Abs", "user_vector"), axes=[1], keepdims=1), tiny)
+    tiny = g.const(1e-30, np.float32)
+    # As the recommender: absurd components of a user vector count as 0, so that scores stay numbers.
+    sane = g.add("Less", g.add("Abs", "user_vector"), g.const(USER_LIMIT, np.float32))
+    user = g.add("Where", sane, "user_vector", g.const(0.0, np.float32))
+    largest = g.add("Max", g.add("ReduceMax", g.add("Abs", user), axes=[1], keepdims=1), tiny)
     unit = g.add("Div", largest, g.const(float(_HALF), np.float32))
-    exact = g.add("Div", "user_vector", unit)
+    exact = g.add("Div", user, unit)
     coarse = g.add("Round", exact)
     fine = g.add("Round", g.add("Mul", g.add("Sub", exact, coarse), g.const(2.0 * _HALF, np.float32)))
     parts = g.add("Add", g.add("Concat", coarse, fine, axis=0), g.const(64.0, np.float32))

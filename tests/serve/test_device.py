@@ -81,6 +81,13 @@ def test_arguments_may_be_left_out(file: Path, bundle: Bundle) -> None:
     assert whole == device.recommend(["item-1"], context={"device": "phone", "hour": 3.0})
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e20])
+def test_absurd_context_still_gets_an_answer(file: Path, value: float) -> None:
+    items, scores = Device.open(file).recommend(["item-1"], context={"place": [value, -value]})
+    assert len(items) == 10
+    assert np.isfinite(scores).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

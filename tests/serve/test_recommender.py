@@ -266,6 +266,14 @@ def test_bad_requests_name_their_field(recommender: Recommender) -> None:
     assert recommender.recommend([], 3) == []
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e20])
+def test_absurd_context_still_gets_an_answer(recommender: Recommender, value: float) -> None:
+    request = Request(history=(Event("item-1"),), context={"place": [value, -value]})
+    (answer,) = recommender.recommend([request], 10)
+    assert len(answer.items) == 10
+    assert np.isfinite(answer.scores).all()
+
+
 def test_golden_answers_are_checked(bundle: Bundle, recommender: Recommender) -> None:
     recommender.check_golden()
     assert len(bundle.golden) == 20

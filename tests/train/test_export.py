@@ -129,6 +129,14 @@ def test_golden_requests_default_to_a_stranger(trainer: Trainer, tmp_path: Path)
     assert tuple(answer.items) == bundle.golden[0].items  # without a popular list
 
 
+def test_golden_requests_keep_only_the_context_that_counts(tmp_path: Path) -> None:
+    context = {"hour": "noon", "device": "phone", "secret": "x"}
+    requests = [Impression("a", 0), Impression("b", 0, context=context), Impression("c", 0, context={"hour": 3.0})]
+    bundle = make_student(20).export(tmp_path / "b", golden_requests=requests)
+    assert [g.context for g in bundle.golden] == [{}, {"device": "phone"}, {"hour": 3.0}]
+    Recommender(bundle).check_golden()
+
+
 def test_what_cannot_be_exported_is_said(trainer: Trainer, bundle: Bundle, tmp_path: Path) -> None:
     student = make_student(10)
     for item in student.catalogue.ids:
