@@ -8,7 +8,9 @@ A transaction collects its messages in memory and talks to the broker when it co
 positions, commit. So a slow stage never holds a transaction open, which would hold back every reader, and leaving the
 block with an exception costs nothing. The transactional id is the stage's name: opening a stage aborts what an older
 one left half done, and fences it. The group of the same name holds the positions, and the note is the metadata of that
-commit; lag dashboards see it like any other group.
+commit; lag dashboards see it like any other group. Each transaction also leaves a mark of its own in the group
+`<name>.marks`: when a broker goes away in the middle, a new connection sees by it whether the commit went through, and
+sends all of it again if not.
 
 A broker that restarts is waited for, with a line in the log; what takes longer than two minutes becomes a StreamError.
 It knows nothing of what is inside a value.
@@ -22,17 +24,16 @@ Example:
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient
 from kafka import TopicPartition as WirePartition
 from kafka.errors import (
     LogTruncationError,
@@ -40,22 +41,18 @@ from kafka.errors import (
     RetriableError,
     TopicAlreadyExistsError,
 )
-from kafka.structs import OffsetAndMetadata
 
-from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
+from recdistill.errors import OutOfRange, StreamError, WrongLog
 from recdistill.stream.contract import (
-    Headers,
     LogIdentity,
     Message,
     Position,
     TopicPartition,
-    check_commit,
-    check_message,
     expand,
     out_of_range,
-    suggest,
 )
 from recdistill.stream.kafka_client import PATIENCE_S, REMIND_S, Brokers, Options
+from recdistill.stream.kafka_stage import KafkaStage
 
 _logger = logging.getLogger(__name__)
 
@@ -142,6 +139,28 @@ class KafkaLog:
             {topic: str(found[topic]["topic_id"]) for topic in topics},
         )
 
+    def wire(self, tp: TopicPartition) -> WirePartition:
+        """A partition under its name on the wire."""
+        return WirePartition(self.prefix + tp.topic, tp.partition)
+
+    def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
+        """Offset and metadata that a group committed, of those partitions where it did."""
+        result = {}
+        with self.brokers.explained("ask"), closing(self.brokers.consumer(group)) as consumer:
+            for tp in tps:
+                found = self.brokers.retry(partial(consumer.committed, self.wire(tp), metadata=True))
+                if found is not None and found.offset >= 0:
+                    result[tp] = (int(found.offset), str(found.metadata or ""))
+        return result
+
+    def beginnings(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """First offset of each partition."""
+        if not tps:
+            return {}
+        with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
+            found = self.brokers.retry(partial(consumer.beginning_offsets, [self.wire(tp) for tp in tps]))
+        return {tp: int(found[self.wire(tp)]) for tp in tps}
+
     def close(self) -> None:
         """Closes the administrative connection."""
         with self._lock:
@@ -164,7 +183,7 @@ class KafkaSource:
     def __init__(self, log: KafkaLog, tps: Sequence[TopicPartition], position: Position) -> None:
         self._log = log
         self._identity = log.identity(sorted({tp.topic for tp in tps}))
-        self._wire = {tp: WirePartition(log.prefix + tp.topic, tp.partition) for tp in tps}
+        self._wire = {tp: log.wire(tp) for tp in tps}
         self._plain = {wire: tp for tp, wire in self._wire.items()}
         self._kept: dict[TopicPartition, deque[Message]] = {tp: deque() for tp in tps}
         self._closed = False
@@ -296,186 +315,6 @@ class KafkaSource:
         return OutOfRange(
             f"{self._log.brokers.where} lost messages that were read before; start again from an older checkpoint"
         )
-
-
-class KafkaStage:
-    """The one writer of a name; see `recdistill.stream.contract.Stage`."""
-
-    def __init__(self, log: KafkaLog, name: str, inputs: Sequence[TopicPartition]) -> None:
-        self._log = log
-        self._id = log.prefix + name
-        self._inputs = tuple(inputs)
-        self._counts = log.topics()
-        self._turns = itertools.count()
-        self._open = False
-        self._closed = False
-        self._broken: StreamError | None = None
-        with log.brokers.explained("reach"):
-            self._producer = KafkaProducer(
-                **log.brokers.settings(
-                    KafkaProducer, {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
-                )
-            )
-        try:
-            # First this, which ends whatever an older stage left open; only then the positions are final.
-            with log.brokers.explained("write to"):
-                log.brokers.bounded("write to", self._producer.init_transactions)
-            self._position, self._note = self._committed()
-        except Exception:
-            self.close()
-            raise
-
-    def position(self) -> dict[TopicPartition, int]:
-        """Committed next offset of each input."""
-        self._check_usable()
-        return dict(self._position)
-
-    def note(self) -> str:
-        """The note of the last commit that had input positions."""
-        self._check_usable()
-        return self._note
-
-    @contextmanager
-    def transaction(self) -> Generator[KafkaTransaction]:
-        """Opens a transaction; see the contract."""
-        if self._open:
-            raise StreamError("a stage has one transaction at a time; leave the open one first")
-        self._check_usable()
-        self._open = True
-        transaction = KafkaTransaction(self, self._inputs, next(self._turns))
-        try:
-            yield transaction
-            self._commit(transaction)
-        finally:
-            transaction.close()
-            self._open = False
-
-    def partitions(self, topic: str) -> int:
-        """Partition count of a topic."""
-        if topic not in self._counts:
-            self._counts = self._log.topics()
-        if topic not in self._counts:
-            hint = suggest(topic, self._counts)
-            raise StreamError(f"topic {topic!r} does not exist in this log{hint}; make the topics first")
-        return self._counts[topic]
-
-    def close(self) -> None:
-        """Closes the connection."""
-        if not self._closed:
-            self._closed = True
-            # A producer that waits for a broker must not hold up the end of the process.
-            self._producer.close(timeout=0 if self._broken else 10)
-
-    def _check_usable(self) -> None:
-        if isinstance(self._broken, Fenced):
-            raise Fenced(str(self._broken))
-        if self._broken is not None:
-            raise StreamError(f"the stage {self._id!r} failed before and has to be opened again: {self._broken}")
-
-    def _commit(self, transaction: KafkaTransaction) -> None:
-        if not transaction.rows and transaction.committed is None:
-            return
-        position = dict(self._position)
-        note = self._note
-        if transaction.committed is not None:
-            position.update(transaction.committed[0])
-            note = transaction.committed[1]
-
-        def send_all() -> None:
-            producer = self._producer
-            # Step 1: the messages.
-            producer.begin_transaction()
-            sent = [
-                producer.send(self._log.prefix + topic, value, key, headers, partition, timestamp_ms)
-                for topic, value, key, headers, partition, timestamp_ms in transaction.rows
-            ]
-            producer.flush()
-            for future in sent:
-                if future.failed():
-                    raise future.exception
-            # Step 2: the position of every input, so that each of them carries the same note.
-            if transaction.committed is not None:
-                producer.send_offsets_to_transaction(
-                    {
-                        WirePartition(self._log.prefix + tp.topic, tp.partition): OffsetAndMetadata(offset, note, -1)
-                        for tp, offset in position.items()
-                    },
-                    self._id,
-                )
-            # Step 3: both become visible.
-            producer.commit_transaction()
-
-        try:
-            with self._log.brokers.explained("write to"):
-                self._log.brokers.bounded("write to", send_all)
-        except BaseException as error:
-            # Whether the broker took it is not known to us; a new stage of this name will know.
-            self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
-            with suppress(Exception):
-                self._producer.close(timeout=0)
-            raise
-        self._position, self._note = position, note
-
-    def _committed(self) -> tuple[dict[TopicPartition, int], str]:
-        if not self._inputs:
-            return {}, ""
-        log = self._log
-        with log.brokers.explained("ask"):
-            consumer = log.brokers.consumer(group=self._id)
-            try:
-                wires = {tp: WirePartition(log.prefix + tp.topic, tp.partition) for tp in self._inputs}
-                beginnings = log.brokers.retry(partial(consumer.beginning_offsets, list(wires.values())))
-                position = {tp: int(beginnings[wire]) for tp, wire in wires.items()}
-                note = ""
-                for tp, wire in wires.items():
-                    found = log.brokers.retry(partial(consumer.committed, wire, metadata=True))
-                    if found is not None and found.offset >= 0:
-                        position[tp], note = int(found.offset), str(found.metadata or "")
-            finally:
-                consumer.close(autocommit=False)
-        return position, note
-
-
-class KafkaTransaction:
-    """Collects what one Kafka transaction will write; see `recdistill.stream.contract.Transaction`."""
-
-    def __init__(self, stage: KafkaStage, inputs: Sequence[TopicPartition], turn: int) -> None:
-        self._stage = stage
-        self._inputs = inputs
-        self._turn = turn
-        self._closed = False
-        self.rows: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]], int, int]] = []
-        self.committed: tuple[dict[TopicPartition, int], str] | None = None
-
-    def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        partition: int | None = None,
-        headers: Headers = (),
-        time_us: int | None = None,
-    ) -> None:
-        """Adds a message; see the contract."""
-        self._check_open()
-        partition = check_message(topic, value, key, partition, self._stage.partitions(topic), self._turn)
-        timestamp_ms = time.time_ns() // 1_000_000 if time_us is None else time_us // 1000
-        self.rows.append((topic, value, key, [(name, data) for name, data in headers], partition, timestamp_ms))
-
-    def commit_inputs(self, position: Position, note: str = "") -> None:
-        """Saves input positions with this transaction; see the contract."""
-        self._check_open()
-        check_commit(position, note, self._inputs)
-        self.committed = (dict(position), note)
-
-    def close(self) -> None:
-        """Refuses further use."""
-        self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StreamError("this transaction has ended; open another one")
 
 
 def _message(tp: TopicPartition, record: Any) -> Message:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -52,6 +53,8 @@ _OURS = frozenset(
     "allow_auto_create_topics consumer_timeout_ms kafka_client selector metric_reporters ssl_context "
     "sasl_oauth_token_provider socket_options api_version".split()
 )
+_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
 # The client's own backoff of 100 ms would be waited in each transaction, while the coordinator still closes the last.
 _PRODUCER = {
@@ -59,6 +62,7 @@ _PRODUCER = {
     "batch_size": 256 << 10,
     "linger_ms": 5,
     "retry_backoff_ms": 20,
+    "transaction_timeout_ms": 120_000,
     "metrics_enabled": False,
 }
 _DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}
@@ -118,7 +122,7 @@ class Brokers:
         try:
             yield
         except (ProducerFencedError, InvalidProducerEpochError) as error:
-            raise Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop") from error
+            raise self.fenced() from error
         except (RecdistillError, TopicAlreadyExistsError):
             raise
         except (KafkaError, OSError, RuntimeError, ValueError) as error:
@@ -128,8 +132,14 @@ class Brokers:
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:
-                advice = "check log.brokers, and that the brokers are up and can be reached from here"
+                # A refused login, too, looks to this client like a broker that does not answer.
+                secured = " and the security options in log.options" if _is_secured(self._options) else ""
+                advice = f"check log.brokers{secured}, and that the brokers are up and can be reached from here"
             raise StreamError(f"cannot {doing} {self.where}: {text}; {advice}") from error
+
+    def fenced(self) -> Fenced:
+        """The error for a stage that somebody else has taken over."""
+        return Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop")
 
     def retry(self, call: Callable[[], _T]) -> _T:
         """Calls until the broker answers, for two minutes at most; says so in the log while waiting."""
@@ -147,8 +157,8 @@ class Brokers:
                     reminded = now
                 time.sleep(0.2)
 
-    def bounded(self, doing: str, call: Callable[[], object]) -> None:
-        """Waits two minutes at most for a call of the client that would itself wait for ever.
+    def bounded(self, doing: str, call: Callable[[], object], limit_s: float) -> None:
+        """Waits so long for a call of the client that would itself wait for ever.
 
         Raises:
             StreamError: It did not return; whatever it used must not be used again.
@@ -164,25 +174,43 @@ class Brokers:
 
         thread = threading.Thread(target=run, name="recdistill-kafka", daemon=True)
         thread.start()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + limit_s
         while thread.is_alive():
             thread.join(min(REMIND_S, max(0.0, deadline - time.monotonic())))
             if thread.is_alive():
                 if time.monotonic() >= deadline:
                     raise StreamError(
-                        f"cannot {doing} {self.where}: no answer within {PATIENCE_S:.0f} s; check the brokers"
+                        f"cannot {doing} {self.where}: no answer within {limit_s:.0f} s; check the brokers"
                     )
-                _logger.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, PATIENCE_S)
+                _logger.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, limit_s)
         if result[0] is not None:
             raise result[0]
 
 
 def _check_options(options: Options) -> None:
-    known = {
-        name for client in (KafkaConsumer, KafkaProducer, KafkaAdminClient) for name in client.DEFAULT_CONFIG
-    } - _OURS
-    for name in options:
+    known: dict[str, Any] = {}
+    for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
+        known.update({name: value for name, value in client.DEFAULT_CONFIG.items() if name not in _OURS})
+    for name, value in options.items():
         if name in _OURS:
             raise ConfigError(f"log.options.{name}: recdistill sets this itself; remove it")
         if name not in known:
             raise ConfigError(f"log.options.{name}: no option of kafka-python{suggest(name, known)}")
+        # The client finds out about a wrong type in the middle of things, if at all.
+        default = known[name]
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            fits = default is None or type(value) is type(default)
+        else:
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits:
+            wanted = {bool: "true or false", str: "a text"}.get(type(default), "a number")
+            raise ConfigError(f"log.options.{name}: must be {wanted}, like {default!r}, not {value!r}")
+        if name in _FILES and not Path(str(value)).is_file():
+            raise ConfigError(f"log.options.{name}: there is no file {value!r}")
+    protocol = options.get("security_protocol", "PLAINTEXT")
+    if protocol not in _PROTOCOLS:
+        raise ConfigError(f"log.options.security_protocol: must be one of {', '.join(_PROTOCOLS)}, not {protocol!r}")
+
+
+def _is_secured(options: Options) -> bool:
+    return any(name.startswith(("sasl_", "ssl_")) or name == "security_protocol" for name in options)

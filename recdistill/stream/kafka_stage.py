@@ -1,0 +1,261 @@
+"""The writing half of a Kafka log: stages and their transactions. `recdistill.stream.kafka` says how they behave.
+
+It knows nothing of reading messages.
+
+Example:
+    >>> from recdistill.stream.contract import Stage
+    >>> {"position", "note", "transaction", "close"} <= set(dir(KafkaStage))
+    True
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaProducer
+from kafka.structs import OffsetAndMetadata
+
+from recdistill.errors import Fenced, StreamError
+from recdistill.stream.contract import Headers, Position, TopicPartition, check_commit, check_message, suggest
+from recdistill.stream.kafka_client import PATIENCE_S
+
+if TYPE_CHECKING:
+    from recdistill.stream.kafka import KafkaLog
+
+_logger = logging.getLogger(__name__)
+
+_Saved = dict[TopicPartition, tuple[int, str]]
+"""Offset and note of each input, as the group of the stage has them."""
+
+_COMMIT_S = 20.0
+"""How long a small transaction may take before the client is thought to hang."""
+
+_SLOWEST_BYTES_S = 1_000_000
+"""What a slow broker takes in a second: large transactions are given more time."""
+
+_MARKS = ".marks"
+"""After a stage's name: the group that tells whether a commit of unknown outcome went through."""
+
+
+class KafkaStage:
+    """The one writer of a name; see `recdistill.stream.contract.Stage`."""
+
+    def __init__(self, log: KafkaLog, name: str, inputs: Sequence[TopicPartition]) -> None:
+        self._log = log
+        self._id = log.prefix + name
+        self._inputs = tuple(inputs)
+        self._counts = log.topics()
+        self._turns = itertools.count()
+        self._open = False
+        self._closed = False
+        self._broken: StreamError | None = None
+        self._producer: Any = None
+        self._open_producer()
+        try:
+            self._saved = self._log.committed(self._id, self._inputs)
+            missing = [tp for tp in self._inputs if tp not in self._saved]
+            self._beginnings = self._log.beginnings(missing)
+        except Exception:
+            self.close()
+            raise
+
+    def position(self) -> dict[TopicPartition, int]:
+        """Committed next offset of each input."""
+        self._check_usable()
+        saved = {tp: offset for tp, (offset, _) in self._saved.items()}
+        return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
+
+    def note(self) -> str:
+        """The note of the last commit that had input positions."""
+        self._check_usable()
+        notes = [note for _, note in self._saved.values()]
+        return notes[-1] if notes else ""
+
+    @contextmanager
+    def transaction(self) -> Generator[KafkaTransaction]:
+        """Opens a transaction; see the contract."""
+        if self._open:
+            raise StreamError("a stage has one transaction at a time; leave the open one first")
+        self._check_usable()
+        self._open = True
+        transaction = KafkaTransaction(self, self._inputs, next(self._turns))
+        try:
+            yield transaction
+            self._commit(transaction)
+        finally:
+            transaction.close()
+            self._open = False
+
+    def partitions(self, topic: str) -> int:
+        """Partition count of a topic."""
+        if topic not in self._counts:
+            self._counts = self._log.topics()
+        if topic not in self._counts:
+            hint = suggest(topic, self._counts)
+            raise StreamError(f"topic {topic!r} does not exist in this log{hint}; make the topics first")
+        return self._counts[topic]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if not self._closed:
+            self._closed = True
+            if self._broken is None:
+                self._producer.close(timeout=10)
+            else:
+                self._drop_producer()
+
+    def _check_usable(self) -> None:
+        if isinstance(self._broken, Fenced):
+            raise Fenced(str(self._broken))
+        if self._broken is not None:
+            raise StreamError(f"the stage {self._id!r} failed before and has to be opened again: {self._broken}")
+
+    def _commit(self, transaction: KafkaTransaction) -> None:
+        if not transaction.rows and transaction.committed is None:
+            return
+        saved = self._saved
+        if transaction.committed is not None:
+            # The position of every input, so that each of them carries the same note.
+            position, note = transaction.committed
+            saved = {tp: (offset, note) for tp, offset in {**self.position(), **position}.items()}
+        mark = uuid.uuid4().hex
+        patience_s = _COMMIT_S + sum(len(row[1] or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
+        gave_up: float | None = None
+        try:
+            while True:
+                try:
+                    with self._log.brokers.explained("write to"):
+                        send = partial(self._send, transaction, saved, mark)
+                        self._log.brokers.bounded("write to", send, patience_s)
+                    break
+                except Fenced:
+                    raise
+                except StreamError as error:
+                    # The client does not get over every restart of a broker, and whether this commit went through is
+                    # unknown. A new producer of our name ends the old transaction either way; then the mark tells.
+                    gave_up = gave_up or time.monotonic() + PATIENCE_S
+                    _logger.warning("%s; connecting the stage %s anew", error, self._id)
+                    self._recover(gave_up)
+                    if self._is_marked(transaction, mark):
+                        break
+                    if self._log.committed(self._id, self._inputs) != self._saved:
+                        raise self._log.brokers.fenced() from error
+                    if time.monotonic() > gave_up:
+                        raise
+        except BaseException as error:
+            self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
+            raise
+        self._saved = saved
+
+    def _send(self, transaction: KafkaTransaction, saved: _Saved, mark: str) -> None:
+        """One attempt at the whole transaction."""
+        producer, prefix = self._producer, self._log.prefix
+        # Step 1: the messages.
+        producer.begin_transaction()
+        sent = [
+            producer.send(prefix + topic, value, key, headers, partition, timestamp_ms)
+            for topic, value, key, headers, partition, timestamp_ms in transaction.rows
+        ]
+        producer.flush()
+        for future in sent:
+            if future.failed():
+                raise future.exception
+        # Step 2: the positions.
+        if transaction.committed is not None:
+            offsets = {self._log.wire(tp): OffsetAndMetadata(offset, note, -1) for tp, (offset, note) in saved.items()}
+            producer.send_offsets_to_transaction(offsets, self._id)
+        # Step 3: the mark by which this very transaction can be recognised.
+        marked = self._log.wire(transaction.first())
+        producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
+        # Step 4: all of it becomes visible.
+        producer.commit_transaction()
+
+    def _open_producer(self) -> None:
+        """Takes the stage over: ends whatever was left open under its name, and fences whoever left it."""
+        brokers = self._log.brokers
+        ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
+        with brokers.explained("write to"):
+            self._producer = KafkaProducer(**brokers.settings(KafkaProducer, ours))
+            try:
+                brokers.bounded("write to", self._producer.init_transactions, _COMMIT_S)
+            except BaseException:
+                self._drop_producer()
+                raise
+
+    def _drop_producer(self) -> None:
+        # A producer that waits for a broker must not hold us up.
+        with suppress(Exception):
+            self._producer.close(timeout=0)
+
+    def _recover(self, deadline: float) -> None:
+        while True:
+            self._drop_producer()
+            try:
+                return self._open_producer()
+            except Fenced:
+                raise
+            except StreamError as error:
+                if time.monotonic() > deadline:
+                    raise
+                _logger.warning("%s; trying again", error)
+                time.sleep(0.5)
+
+    def _is_marked(self, transaction: KafkaTransaction, mark: str) -> bool:
+        found = self._log.committed(self._id + _MARKS, [transaction.first()])
+        return any(metadata == mark for _, metadata in found.values())
+
+
+class KafkaTransaction:
+    """Collects what one Kafka transaction will write; see `recdistill.stream.contract.Transaction`."""
+
+    def __init__(self, stage: KafkaStage, inputs: Sequence[TopicPartition], turn: int) -> None:
+        self._stage = stage
+        self._inputs = inputs
+        self._turn = turn
+        self._closed = False
+        self.rows: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]], int, int]] = []
+        self.committed: tuple[dict[TopicPartition, int], str] | None = None
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Headers = (),
+        time_us: int | None = None,
+    ) -> None:
+        """Adds a message; see the contract."""
+        self._check_open()
+        partition = check_message(topic, value, key, partition, self._stage.partitions(topic), self._turn)
+        timestamp_ms = time.time_ns() // 1_000_000 if time_us is None else time_us // 1000
+        self.rows.append((topic, value, key, [(name, data) for name, data in headers], partition, timestamp_ms))
+
+    def first(self) -> TopicPartition:
+        """Any partition that this transaction is about."""
+        if self.rows:
+            topic, _, _, _, partition, _ = self.rows[0]
+            return TopicPartition(topic, partition)
+        return self._inputs[0]
+
+    def commit_inputs(self, position: Position, note: str = "") -> None:
+        """Saves input positions with this transaction; see the contract."""
+        self._check_open()
+        check_commit(position, note, self._inputs)
+        self.committed = (dict(position), note)
+
+    def close(self) -> None:
+        """Refuses further use."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamError("this transaction has ended; open another one")
