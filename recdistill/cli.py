@@ -1,0 +1,147 @@
+"""`recdistill VERB`: one verb a step of the product. Finds the verb, runs it, and turns every error into one sentence.
+
+Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted (errors.py has the tree).
+
+It knows the verbs' names and groups, and nothing of what they do.
+
+Example:
+    >>> main(["--version"])
+    recdistill 0.1.0
+    0
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from recdistill import __version__
+from recdistill.commands import answer, learn, machine
+from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
+from recdistill.errors import RecdistillError, UsageError
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "begin": ("demo", "doctor"),
+    "the stream": ("topics", "simulate", "import", "inspect"),
+    "from stream to student": ("teach", "score", "join", "distil"),
+    "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
+    "answers": ("serve", "recommend"),
+}
+VERBS: dict[str, Verb] = {verb.name: verb for module in (machine, learn, answer) for verb in module.VERBS}
+ALSO = {"distill": "distil"}
+"""Other spellings of a verb."""
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchrec", "fbgemm_gpu", "onnx", "safetensors", "tensordict"), "train"),
+    **dict.fromkeys(("faiss", "starlette", "uvicorn", "prometheus_client", "httptools"), "serve"),
+    **dict.fromkeys(("kafka", "crc32c", "lz4"), "kafka"),
+    **dict.fromkeys(("mlflow", "sqlalchemy", "requests"), "registry"),
+    "onnxruntime": "device",
+    "pyarrow": "data",
+}
+"""Package -> the extra that brings it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except RecdistillError as e:
+        return _fail(str(e), e.exit_code, debug)
+    except ModuleNotFoundError as e:
+        package = (e.name or "").split(".")[0]
+        if package not in EXTRAS:
+            return _fail(_unexplained(e), 1, debug)
+        return _fail(
+            f"this needs {package}, which is not installed; pip install 'recdistill[{EXTRAS[package]}]'", 1, debug
+        )
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED, debug)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does. Nothing more can be said there, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as e:  # noqa: BLE001 - the last line: a person gets a sentence, --debug gets the traceback
+        return _fail(_unexplained(e), 1, debug)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        if len(argv) > 1 and argv[0] == "help":
+            return _dispatch([argv[1], "--help"])
+        print(overview(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"recdistill {__version__}")
+        return 0
+    verb = _find(argv[0])
+    try:
+        args = verb.parser().read(argv[1:])
+    except SystemExit as e:  # argparse leaves by itself after --help
+        return int(e.code or 0)
+    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("recdistill").setLevel(level)
+    return verb.run(args)
+
+
+def _find(name: str) -> Verb:
+    known = ALSO.get(name, name)
+    if known in VERBS:
+        return VERBS[known]
+    if name.startswith("-"):
+        raise UsageError(f"unknown option {name}; options come after the verb, see `recdistill --help`")
+    near = difflib.get_close_matches(name, VERBS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see `recdistill --help` for all"
+    raise UsageError(f"there is no verb {name!r}; {hint}")
+
+
+def overview() -> str:
+    """What `recdistill --help` prints."""
+    lines = [
+        "usage: recdistill VERB [options]       recdistill VERB --help",
+        "",
+        "Any ranking teacher in; a small, fresh two-tower student out; everywhere ONNX Runtime runs.",
+    ]
+    for group, names in GROUPS.items():
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:10} {VERBS[name].purpose}" for name in names if name in VERBS]
+    lines += [
+        "",
+        "Start with `recdistill demo`; `recdistill doctor` says what this machine lacks. Settings come from --config",
+        "FILE, from RECDISTILL__SECTION__KEY in the environment, and from --set SECTION.KEY=VALUE, in this order.",
+    ]
+    return "\n".join(lines)
+
+
+def _fail(sentence: str, code: int, debug: bool) -> int:
+    """One sentence on stderr, in which nothing from outside can steer a terminal."""
+    if debug:
+        traceback.print_exc()
+    text = " ".join(sentence.split())
+    print("error: " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), file=sys.stderr)
+    return code
+
+
+def _unexplained(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}; recdistill should have explained this: run it again with --debug"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Verbs that run the loops from the stream to the student: teach, score, join, distil.
+
+They know nothing of what the loops do: `recdistill.loops.wire` opens what each needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, show, stopping
+from recdistill.errors import TeacherError
+
+DRAIN = "do what the log holds now and return (default: go on with what comes, until Ctrl-C)"
+
+
+def _drain(parser: Parser) -> None:
+    parser.add_argument("--drain", action="store_true", help=DRAIN)
+
+
+def run_job(name: str, title: str, args: argparse.Namespace) -> int:
+    """Runs a loop in the terminal and prints what it did, also when it was stopped half-way.
+
+    Args:
+        name: Key of `recdistill.loops.wire.JOBS`.
+        title: What the bar says.
+        args: The call, with its `drain`.
+    """
+    from recdistill.loops.wire import JOBS
+
+    settings = settings_of(args)
+    with stopping() as stop, Bar(title, args) as bar:
+        counts = JOBS[name](settings, stop, args.drain, Counter(), bar)
+        stopped = stop.is_set()
+    show(
+        args,
+        {**counts, "stopped": stopped},
+        counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else ""),
+    )
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    return run_job("scorer", "score", args)
+
+
+def _join(args: argparse.Namespace) -> int:
+    return run_job("joiner", "join", args)
+
+
+def _distil(args: argparse.Namespace) -> int:
+    return run_job("distiller", "distil", args)
+
+
+def _teach_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--replace", action="store_true", help="take the place of a teacher that is there already (default: refuse)"
+    )
+
+
+def _teach(args: argparse.Namespace) -> int:
+    from recdistill.features import FeatureSpec
+    from recdistill.loops import teach
+    from recdistill.stream import open_log
+
+    settings = settings_of(args)
+    place = Path(settings.teacher.path)
+    if settings.teacher.kind != "builtin":
+        raise TeacherError(f"teacher.kind is {settings.teacher.kind!r}: only the builtin teacher is trained here")
+    if place.exists() and not args.replace:
+        raise TeacherError(f"{place}: holds a teacher already; --replace takes its place, --set teacher.path=… another")
+    out = place.with_name(place.name + ".new")
+    shutil.rmtree(out, ignore_errors=True)
+    spec = FeatureSpec.load(Path(settings.features.file))
+    try:
+        with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
+            figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+        if place.exists():
+            shutil.rmtree(place)
+        out.rename(place)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    lines = [f"{name:16} {value}" for name, value in figures.items()]
+    show(args, {**figures, "path": str(place)}, "\n".join([*lines, f"the teacher is in {place}"]))
+    return 0
+
+
+VERBS = (
+    Verb(
+        "teach",
+        "Train the built-in teacher on the labels that the log holds.",
+        "For whoever has no ranker of their own yet. It reads items, impressions and feedback from the log's beginning "
+        "to its present end and writes the teacher's folder, teacher.path. Size and schedule: [teacher_training].",
+        ("teach", "teach --set teacher_training.epochs=3 --replace"),
+        _teach_options,
+        _teach,
+    ),
+    Verb(
+        "score",
+        "Let the teacher score every candidate list: impressions -> rankings.",
+        "Run it beside your product's stream, or with --drain once. Each impression gets exactly one ranking, also when "
+        "it is killed and started again; one that cannot be scored goes to dead-letters. Settings: [score], [teacher].",
+        ("score --drain", "score --set teacher.kind=logged", "score --set score.worker=1 --set score.workers=4"),
+        _drain,
+        _score,
+    ),
+    Verb(
+        "join",
+        "Join feedback within its window to rankings: rankings + feedback -> examples.",
+        "An example leaves when the window of event time, join.window_s, has closed over it, so with --drain the newest "
+        "rankings may stay open until later records come. Settings: [join].",
+        ("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
+        _drain,
+        _join,
+    ),
+    Verb(
+        "distil",
+        "Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
+        "It goes on from its newest checkpoint and ends with the same bytes as a run that was never stopped. Bundles are "
+        "in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
+        ("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
+        _drain,
+        _distil,
+    ),
+)

@@ -1,0 +1,61 @@
+"""Verbs about the whole: demo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recdistill.commands.verb import Parser, Verb, between, one_of
+
+
+def _demo_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--dataset",
+        type=one_of("simulated", "ml-100k"),
+        default="simulated",
+        metavar="NAME",
+        help="simulated or ml-100k (default: %(default)s)",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of ml-100k")
+    parser.add_argument(
+        "--output", type=Path, default=Path("recdistill-demo"), metavar="DIR", help="where to (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--keep-serving", action="store_true", help="go on serving at the end, until Ctrl-C")
+    parser.add_argument(
+        "--impressions",
+        type=between(100),
+        metavar="N",
+        help="simulated only: how many lists (default: the simulator's own)",
+    )
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from recdistill.demo import Options, run
+
+    run(
+        Options(
+            dataset=args.dataset,
+            data=args.data,
+            output=args.output,
+            seed=args.seed,
+            keep_serving=args.keep_serving,
+            impressions=args.impressions,
+        )
+    )
+    return 0
+
+
+VERBS = (
+    Verb(
+        "demo",
+        "Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
+        "The first thing to run. It feeds an embedded log, trains a teacher, distils a student, judges, registers, "
+        "promotes and serves it, sends real requests, and asks the device file the same. Figures: OUTPUT/summary.json.",
+        ("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
+        _demo_options,
+        _demo,
+        settings=False,
+        machine=False,
+    ),
+)

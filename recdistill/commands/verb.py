@@ -1,0 +1,271 @@
+"""What every verb is made of: its help, its parser, its settings, a progress bar and the stop signal.
+
+It knows no verb.
+
+Example:
+    >>> import argparse
+    >>> between(1, 9)("3")
+    3
+    >>> one_of("simulated", "ml-100k")("simulatd")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: must be simulated or ml-100k, not 'simulatd'; did you mean 'simulated'?
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from recdistill.errors import UsageError
+
+if TYPE_CHECKING:
+    from recdistill.config import Settings
+
+EXIT_INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, and which names the option that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print.
+
+        Raises:
+            UsageError: Always.
+        """
+        message = message.removeprefix("argument ")
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parses all arguments.
+
+        Raises:
+            UsageError: One of them is not known or does not fit.
+        """
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            self._refuse(unknown[0])
+        return args
+
+    def _refuse(self, argument: str) -> NoReturn:
+        if not argument.startswith("-"):
+            self.error(f"unexpected argument {argument!r}")
+        name = argument.partition("=")[0]
+        options = [o for action in self._actions if action.help != argparse.SUPPRESS for o in action.option_strings]
+        near = difflib.get_close_matches(name, options, n=1)
+        if near:
+            raise UsageError(f"unknown option {name}; did you mean {near[0]}?")
+        self.error(f"unknown option {name}")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One step of the product on the command line.
+
+    Attributes:
+        name: What is typed.
+        purpose: One sentence: what it does.
+        when: When a person needs it, and what it leaves behind.
+        examples: Command lines, without the `recdistill`.
+        options: Adds the options of this verb alone.
+        run: Does it; returns the exit code.
+        settings: Whether it takes `--config` and `--set`.
+        machine: Whether it takes `--json`.
+    """
+
+    name: str
+    purpose: str
+    when: str
+    examples: tuple[str, ...]
+    options: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+    settings: bool = True
+    machine: bool = True
+
+    def parser(self) -> Parser:
+        """Its parser, with the options that verbs have in common."""
+        lines = "\n".join(f"  recdistill {example}" for example in self.examples)
+        parser = Parser(
+            prog=f"recdistill {self.name}",
+            description=f"{self.purpose}\n\n{textwrap.fill(self.when, 100)}",
+            epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.options(parser)
+        common = parser.add_argument_group("everywhere")
+        if self.settings:
+            common.add_argument(
+                "--config",
+                type=Path,
+                metavar="FILE",
+                help="settings, a TOML file (default: what RECDISTILL_CONFIG names, or else built-in defaults)",
+            )
+            common.add_argument(
+                "--set",
+                dest="changes",
+                action="append",
+                default=[],
+                metavar="SECTION.KEY=VALUE",
+                help="change one setting for this call; may be given again",
+            )
+        if self.machine:
+            common.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
+        common.add_argument("--quiet", action="store_true", help="no progress bars, and of the log only errors")
+        common.add_argument("--verbose", action="store_true", help="show what happens on the way")
+        common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return parser
+
+
+# Types of options
+
+
+def between(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of a whole number within bounds."""
+    bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, not {text[:100]!r}")
+        return value
+
+    return whole
+
+
+def one_of(*values: str) -> Callable[[str], str]:
+    """The type of a word out of a few."""
+
+    def word(text: str) -> str:
+        if text not in values:
+            near = difflib.get_close_matches(text, values, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            allowed = ", ".join(values[:-1]) + f" or {values[-1]}"
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not {text[:100]!r}{hint}")
+        return text
+
+    return word
+
+
+# What a verb works with
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings of a call: file, environment, then `--set`.
+
+    Raises:
+        ConfigError: Something in them does not fit.
+        UsageError: A `--set` is not SECTION.KEY=VALUE.
+    """
+    from recdistill.config import PREFIX, load_settings
+
+    env = dict(os.environ)
+    for change in args.changes:
+        path, equals, value = change.partition("=")
+        parts = path.strip().split(".")
+        if not equals or len(parts) < 2 or not all(parts):
+            raise UsageError(f"--set {change!r}: must be SECTION.KEY=VALUE, as in --set student.dim=32")
+        if path != path.lower():
+            raise UsageError(f"--set {change!r}: a key with capital letters can be set in the --config file only")
+        env[PREFIX + "__".join(parts).upper()] = value
+    return load_settings(args.config, env)
+
+
+class Bar:
+    """A progress bar on stderr, in the form in which loops report; silent where nobody watches.
+
+    Args:
+        title: What is going on.
+        args: The call: `--quiet` turns the bar off.
+    """
+
+    def __init__(self, title: str, args: argparse.Namespace) -> None:
+        self._title = title
+        self._shown = sys.stderr.isatty() and not args.quiet
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` of `total`; None when there is no end."""
+        if not self._shown:
+            return
+        if self._bar is None or self._bar.total != total:
+            from tqdm import tqdm
+
+            self.close()
+            self._bar = tqdm(total=total, desc=self._title, file=sys.stderr, leave=False, unit_scale=True)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """A stop signal that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            # os.write: a handler may run in the middle of a print.
+            os.write(2, b"\nstopping after what is in hand; Ctrl-C again stops at once\n")
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Only the main thread may handle signals.
+        return
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def show(args: argparse.Namespace, result: Mapping[str, Any], text: str) -> None:
+    """Prints a result: as JSON when a program asked, else as text."""
+    print(json.dumps(result, indent=2, default=str) if args.json else text)
+
+
+def counted(counts: Mapping[str, int], nothing: str) -> str:
+    """Counts as a person reads them."""
+    return ", ".join(f"{value:,} {name}" for name, value in counts.items() if value) or nothing
+
+
+def newest_bundle(directory: str) -> Path:
+    """The distiller's newest bundle.
+
+    Raises:
+        BundleError: There is none yet.
+    """
+    from recdistill.errors import BundleError
+
+    bundles = Path(directory) / "bundles"
+    found = sorted(bundles.glob("step-*"))
+    if not found:
+        raise BundleError(f"{bundles}: holds no bundle yet; `recdistill distil --drain` makes one, or name a folder")
+    return found[-1]
