@@ -16,7 +16,7 @@ from pyarrow import parquet
 from recdistill.data.mapping import TableMapping
 from recdistill.data.tables import import_interactions, import_table, infer_specification
 from recdistill.errors import ConfigError, DataError, RecdistillError
-from recdistill.records import Candidate, Event, Feedback, Impression, Item, Ranking, to_json
+from recdistill.records import Candidate, Event, Feedback, Impression, Item, Ranking, Record, to_json
 
 ITEMS = """
 kind = "items"
@@ -269,6 +269,14 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         list(import_table(tmp_path / "folder.csv", "items"))
 
 
+def _try(path: Path, kind: str) -> tuple[list[Record], str]:
+    """The records, or none and the sentence of the one kind of error there may be."""
+    try:
+        return list(import_table(path, kind)), ""
+    except RecdistillError as problem:
+        return [], str(problem)
+
+
 _CELLS = st.one_of(
     st.text(max_size=12), st.integers().map(str), st.floats().map(str), st.sampled_from(["", "a|b", "1|x"])
 )
@@ -280,13 +288,9 @@ def test_any_cells_give_records_or_one_sentence(tmp_path: Path, rows: list[tuple
     path = tmp_path / "t.csv"
     names = ("id", "time", "candidates", "history", "logged_scores")
     path.write_bytes(csv_text([dict(zip(names, row, strict=True)) for row in rows]).encode("utf-8", "surrogatepass"))
-    try:
-        got = list(import_table(path, "impressions"))
-    except RecdistillError as e:
-        assert "t.csv" in str(e)
-        assert "\n" not in str(e)
-    else:
-        assert len(got) == len(rows)
+    got, sentence = _try(path, "impressions")
+    assert len(got) == len(rows) or "t.csv" in sentence
+    assert "\n" not in sentence
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -294,10 +298,8 @@ def test_any_cells_give_records_or_one_sentence(tmp_path: Path, rows: list[tuple
 def test_any_bytes_give_records_or_one_sentence(tmp_path: Path, data: bytes, ending: str) -> None:
     path = tmp_path / f"t.{ending}"
     path.write_bytes(data)
-    try:
-        list(import_table(path, "items"))
-    except RecdistillError as e:
-        assert "\n" not in str(e)
+    _, sentence = _try(path, "items")
+    assert "\n" not in sentence
 
 
 def test_rows_are_read_one_after_another(tmp_path: Path) -> None:
@@ -356,8 +358,8 @@ def test_a_specification_is_inferred_from_attributes() -> None:
         for n in range(6)
     ]  # fmt: skip
     spec = infer_specification(items, actions=["buy"])
-    assert {name: field.kind for name, field in spec.item.items()} == {
-        "title": "text", "kind": "category", "tags": "category", "price": "number", "vector": "vector", "new": "category"
-    }  # fmt: skip
+    kinds = {name: field.kind for name, field in spec.item.items()}
+    assert {name for name, kind in kinds.items() if kind == "category"} == {"kind", "tags", "new"}
+    assert (kinds["title"], kinds["price"], kinds["vector"]) == ("text", "number", "vector")
     assert (spec.item["price"].mean, spec.item["vector"].size) == (2.5, 2)
     assert spec.history.actions == ("buy",)
