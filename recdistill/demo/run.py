@@ -44,6 +44,7 @@ from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
 from recdistill.errors import RecdistillError, RegistryError, UsageError
 from recdistill.judge import Judgement
+from recdistill.loops import folder_bytes
 from recdistill.records import Impression, Record
 from recdistill.stream import Log, open_log, standard_topics
 
@@ -103,7 +104,7 @@ def _story(
     best_possible: Any,
 ) -> dict[str, Any]:
     from recdistill.bundle import open_bundle
-    from recdistill.judge import BundleContender, baselines, evaluate, gate, write_report
+    from recdistill.judge import BundleContender, gate, write_report
     from recdistill.loops import distil, feed, promote, teach
     from recdistill.registry import Registry
     from recdistill.teachers import open_teacher
@@ -119,7 +120,7 @@ def _story(
         taught = teach.run(log, dataset.spec, settings.join, settings.teacher_training, teacher_dir, progress=chapter)
         teacher = open_teacher(settings.teacher)
         chapter.say(
-            f"{teacher.id} {teacher.version}: {_bytes(_size(teacher_dir))}, trained on {taught['lists']:,} lists"
+            f"{teacher.id} {teacher.version}: {_bytes(folder_bytes(teacher_dir))}, trained on {taught['lists']:,} lists"
         )
     with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
         counts = _score(log, settings, teacher, chapter)
@@ -143,7 +144,7 @@ def _story(
             progress=chapter,
         )
         bundle = _newest(Path(settings.distil.directory) / "bundles")
-        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {_bytes(_size(bundle))}")
+        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {_bytes(folder_bytes(bundle))}")
         control_bundle = control.wait()
     with story.chapter(
         "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
@@ -153,23 +154,16 @@ def _story(
         joined = _join(log, settings, chapter, flush=True)
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
     with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
-        opened = open_bundle(bundle)
-        held_out = promote.held_out(log, opened, settings.promote.held_out)
-        teacher.apply_items(opened.items)
-        live = [item.id for item in opened.items]
-        rivals = [
-            BundleContender(control_bundle, "student_no_kd"),
-            *baselines(promote.learnt_from(log, opened), live=live),
-        ]
-        judgement = evaluate(
+        rivals = [BundleContender(control_bundle, "student_no_kd")]
+        judgement = promote.judge(
+            log,
             bundle,
-            held_out,
+            settings.promote,
             teacher=teacher,
+            teacher_bytes=folder_bytes(teacher_dir),
             rivals=rivals if best_possible is None else [*rivals, best_possible],
-            train_examples=promote.learnt_from(log, opened),
-            sizes={"teacher": _size(teacher_dir)},
             seed=options.seed,
-            progress=lambda _, done, total: chapter(done, total),
+            progress=chapter,
         )
         evidence = gate(judgement, settings.gate)
         report = out / "report.html"
@@ -185,7 +179,7 @@ def _story(
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))
-    asked = [example.ranking.impression for example in held_out[-ASKED:]]
+    asked = [example.ranking.impression for example in promote.held_out(log, open_bundle(bundle), ASKED)]
     server: Server | None = None
     latency: dict[str, float] = {}
     answers = BundleContender(bundle, "student").top(asked, 10)
@@ -408,9 +402,9 @@ def _summary(
         "device_overlap@10": overlap,
         "latency_ms": latency,
         "size_bytes": {
-            "teacher": _size(teacher_dir),
+            "teacher": folder_bytes(teacher_dir),
             "student": judgement.sizes["student"],
-            "bundle": _size(bundle),
+            "bundle": folder_bytes(bundle),
             "device": device_bytes,
         },
         "cost": {
@@ -467,10 +461,6 @@ def _newest(bundles: Path) -> Path:
     if not found:
         raise RecdistillError(f"{bundles}: holds no bundle; the distiller had nothing to learn from")
     return found[-1]
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _bytes(size: int) -> str:

@@ -8,6 +8,7 @@ signals, health or images: `services/` dresses it as a process, the command line
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from recdistill.stream import Position, Source, TopicPartition
@@ -23,6 +24,11 @@ class Progress(Protocol):
 def ends_of(source: Source, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
     """The committed ends now: where a draining loop stops."""
     return {tp: source.bounds(tp)[1] for tp in partitions}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def reached(position: Position, ends: Mapping[TopicPartition, int]) -> bool:

@@ -22,6 +22,7 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, DataError, Refused
 from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
+from recdistill.judge.baselines import baselines
 from recdistill.loops import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
@@ -62,6 +63,7 @@ def judge(
     settings: PromoteSettings,
     *,
     teacher: Teacher | None,
+    teacher_bytes: int = 0,
     rivals: Sequence[Contender] = (),
     seed: int = 0,
     progress: Progress | None = None,
@@ -73,7 +75,8 @@ def judge(
         path: The bundle's folder.
         settings: How many lists at most.
         teacher: The teacher to hold it against; None leaves that part out.
-        rivals: Other models to hold it against.
+        teacher_bytes: Its size, 0 when nobody knows it.
+        rivals: Other models to hold it against, beside popularity, ItemKNN and EASE, which always stand there.
         seed: Of the bootstrap.
         progress: Told how far it is.
 
@@ -86,14 +89,16 @@ def judge(
         raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
     if teacher is not None:
         teacher.apply_items(bundle.items)
+    cheaper = baselines(learnt_from(log, bundle), live=[item.id for item in bundle.items])
     return evaluate(
         path,
         lists,
         teacher=teacher,
-        rivals=rivals,
+        rivals=[*rivals, *cheaper],
         train_examples=learnt_from(log, bundle),
+        sizes={"teacher": teacher_bytes} if teacher_bytes else None,
         seed=seed,
-        progress=progress,
+        progress=None if progress is None else lambda _, done, total: progress(done, total),
     )
 
 
@@ -143,6 +148,7 @@ def run(
     *,
     bundles: Path,
     teacher: Teacher | None,
+    teacher_bytes: int = 0,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -157,6 +163,7 @@ def run(
         gate_settings: What a candidate must show.
         bundles: The folder in which the distiller leaves its bundles.
         teacher: Who scored the lists; None judges without one.
+        teacher_bytes: Its size, 0 when nobody knows it.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -184,7 +191,7 @@ def run(
                 log_.info("%s waits: %d of %d held-out lists", path.name, lists, gate_settings.min_lists)
                 counts["waiting"] += 1
                 continue
-            judgement = judge(log, path, settings, teacher=teacher, progress=progress)
+            judgement = judge(log, path, settings, teacher=teacher, teacher_bytes=teacher_bytes, progress=progress)
             evidence = gate(judgement, gate_settings)
             version = publish(registry, path, judgement, evidence)
             seen.add(bundle.content_hash)

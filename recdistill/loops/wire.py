@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recdistill.config import Settings
 from recdistill.features import FeatureSpec
-from recdistill.loops import Progress
+from recdistill.loops import Progress, folder_bytes
 from recdistill.stream import open_log
 from recdistill.teachers import Teacher, open_teacher
 
@@ -83,6 +83,7 @@ def promote(
             settings.gate,
             bundles=Path(settings.distil.directory) / "bundles",
             teacher=teacher,
+            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind == "builtin" else 0,
             stop=stop,
             drain=drain,
             counts=counts,
