@@ -70,7 +70,8 @@ class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         new_users: Share of users that arrive while it runs, with no history.
         withdrawn: Share of items that are withdrawn while it runs.
         shuffled: Share of lists that are shown in random order (their candidates carry a propensity).
-        click_rate: About the share of lists with at least one click.
+        click_rate: Share of lists with at least one click in the first days; it falls by a sixth or so as users use up
+            what they like best.
         position_bias: Exponent of the examination of places.
         zipf: Exponent of popularity.
         strength: Of personal taste.
@@ -93,11 +94,11 @@ class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
     new_users: Share = 0.3
     withdrawn: Share = 0.02
     shuffled: Share = 0.3
-    click_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.6
+    click_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.7
     position_bias: Annotated[float, Meta(ge=0)] = 0.7
-    zipf: Annotated[float, Meta(ge=0)] = 0.4
+    zipf: Annotated[float, Meta(ge=0)] = 0.7
     strength: Annotated[float, Meta(ge=0)] = 5.0
-    mood: Annotated[float, Meta(ge=0)] = 2.0
+    mood: Annotated[float, Meta(ge=0)] = 3.0
     noise: Annotated[float, Meta(ge=0)] = 1.0
     views: Annotated[float, Meta(ge=0)] = 1.5
     late: Share = 0.01
@@ -179,7 +180,7 @@ class _Users:
     def taste(self, user: int, forces: Forces) -> Floats:
         """[D], of about unit length."""
         mixture_D = self.weights_UM[user] @ forces.centre_KD[self.interests_UM[user]]
-        taste_D: Floats = (mixture_D + 0.5 * self.quirk_UD[user]).astype(np.float32)
+        taste_D: Floats = (mixture_D + 0.4 * self.quirk_UD[user]).astype(np.float32)
         return taste_D
 
 
@@ -350,7 +351,7 @@ class _World:
         dim = self.settings.dim
         users.quirk_UD[user] *= keep
         users.quirk_UD[user] += np.sqrt((1 - keep * keep) / dim) * random.standard_normal(dim)
-        if random.random() > np.exp(-days / 90):
+        if random.random() > np.exp(-days / 180):
             users.interests_UM[user, random.integers(3)] = random.integers(len(TOPICS))
         if random.random() < 0.15:
             users.mood_U[user] = users.interests_UM[user, random.choice(3, p=users.weights_UM[user])]
@@ -394,7 +395,7 @@ class _World:
     def _choose(self, user: int, item: int, at: int, action: str) -> None:
         self.history[user].append(Event(item=self.item_ids[item], time_us=at, action=action))
         self.had[user].append(item)
-        if at >= START_US and self._requests.random() < 0.25:
+        if at >= START_US and self._requests.random() < 0.4:
             self.users.mood_U[user] = self.forces.next_K[self.catalogue.topic_N[item]]
 
     def _items(self) -> list[Item]:
