@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer
+from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from recdistill.stream.kafka import KafkaLog
 
 _logger = logging.getLogger(__name__)
+
+_HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
+"""What trying again does not mend."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and note of each input, as the group of the stage has them."""
@@ -138,6 +142,8 @@ class KafkaStage:
                 except Fenced:
                     raise
                 except StreamError as error:
+                    if isinstance(error.__cause__, _HOPELESS):
+                        raise
                     # The client does not get over every restart of a broker, and whether this commit went through is
                     # unknown. A new producer of our name ends the old transaction either way; then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S

@@ -371,9 +371,7 @@ def test_wrong_values_of_options_are_one_sentence(kafka_brokers: str) -> None:
         {"compression_type": "none at all"},
     ):
         with pytest.raises((StreamError, ConfigError)) as caught:  # noqa: PT012 - some only show when used
-            log = KafkaLog(
-                kafka_brokers, prefix=f"t{uuid.uuid4().hex[:8]}.", options={**options, "bootstrap_timeout_ms": 1500}
-            )
+            log = KafkaLog(kafka_brokers, prefix=prefix, options={**options, "bootstrap_timeout_ms": 1500})
             log.create_topics({"in": 1})
             log.stage("x").close()
             log.source(["in"]).read(timeout_s=0.1)
