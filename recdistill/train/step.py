@@ -147,11 +147,15 @@ class Trainer:
         user_BD = self.student.users(items, torch.from_numpy(history_BH), lists.requests, draws=self._draws)
         log_normaliser_B: Tensor | None = None
         if whole:
-            scores_BU = torch.addmm(items.biases_U, user_BD, items.vectors_UD.T)
-            scores_BL = scores_BU.gather(1, torch.from_numpy(np.maximum(places_BL, 0)))
             positives = np.nonzero(labelled_BL & (lists.labels_BL > 0))
             hidden = no_rivals(self.catalogue.live_N, history_BH, (positives[0], places_BL[positives]))
-            log_normaliser_B = losses.log_normaliser(scores_BU, hidden=torch.from_numpy(hidden))
+            scores_BL, log_normaliser_B = losses.catalogue_scores(
+                user_BD,
+                items.vectors_UD,
+                items.biases_U,
+                places_BL=torch.from_numpy(np.maximum(places_BL, 0)),
+                hidden=torch.from_numpy(hidden),
+            )
         else:
             output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
             vectors_BLD, biases_BL1, _ = output_BLW.split((self.settings.dim, 1, 1), -1)
@@ -201,7 +205,7 @@ class Trainer:
         return self.student.items(encoded, rows_U)
 
     def _state(self, use: int) -> np.ndarray:
-        """State of the random numbers that a step needs for one use: of (seed, step, use) alone, so nothing is saved."""
+        """State of a step's random numbers for one use: of (seed, step, use) alone, so that nothing is saved."""
         state = self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D + use * 0x9E6C63D0876A9A47
         return np.asarray(state % 2**64, np.uint64)
 

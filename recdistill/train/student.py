@@ -105,7 +105,6 @@ class Student:
         dim, hidden, actions = self.dim, self.settings.hidden, 1 + len(self.spec.history.actions)
         wide = 2 * dim + self.settings.context_dim * len(self.spec.context)
         zeros = {
-            "user.position": (self.spec.history.length,),
             "user.age": (AGE_BUCKETS,),
             "user.action_logit": (actions,),
             "user.b1": (hidden,),
@@ -113,6 +112,8 @@ class Student:
         }
         for name, shape in zeros.items():
             self.dense[name] = nn.Parameter(torch.zeros(shape))
+        # The newest event starts with e² times the weight of the oldest.
+        self.dense["user.position"] = nn.Parameter(torch.linspace(1, -1, self.spec.history.length))
         self.dense["user.action"] = nn.Parameter(torch.ones(actions))
         self.dense["user.skip"] = nn.Parameter(torch.full((2,), 0.5))
         for name, rows, columns in (("user.w1", wide, hidden), ("user.w2", hidden, dim)):
