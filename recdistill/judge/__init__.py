@@ -1,1 +1,30 @@
-"""Evidence and gates for the exact artefact that would ship."""
+"""Evidence and gates for the exact artefact that would ship: the suite, its baselines and slices, the gate, the report.
+
+It runs `serve.recommender` on the bundle itself, and knows nothing of how a bundle was made or where it is kept.
+
+Example:
+    >>> sorted(name for name in __all__ if name.islower())
+    ['checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
+"""
+
+from recdistill.judge.baselines import Contender
+from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
+from recdistill.judge.gates import Check, checks, gate
+from recdistill.judge.judgement import Judgement, from_json, to_json
+from recdistill.judge.report import write_report
+from recdistill.judge.suite import evaluate
+
+__all__ = [
+    "BundleContender",
+    "Check",
+    "Contender",
+    "DeviceContender",
+    "Judgement",
+    "TeacherContender",
+    "checks",
+    "evaluate",
+    "from_json",
+    "gate",
+    "to_json",
+    "write_report",
+]

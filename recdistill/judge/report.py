@@ -26,6 +26,7 @@ from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import MAIN, STUDENT, TEACHER, Disagreement, Judgement, Quality, SliceQuality
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
+from recdistill.registry import Evidence
 
 _NAMES = {
     STUDENT: "Student",
@@ -41,26 +42,36 @@ _HUES = {STUDENT: "student", "device": "student", TEACHER: "teacher", "student_n
 _LONGEST = 120
 
 
-def write_report(judgement: Judgement, path: Path, *, settings: GateSettings | None = None) -> None:
+def write_report(
+    judgement: Judgement, path: Path, evidence: Evidence | None = None, *, settings: GateSettings | None = None
+) -> None:
     """Writes the report.
 
     Args:
         judgement: What was found.
         path: The file; its folder must exist.
+        evidence: The gate's verdict on it, shown as it was given; asked for with `settings` when None.
         settings: What the gate asks; the defaults when None.
 
     Raises:
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or the evidence is about other content.
     """
+    if evidence is None:
+        asked = checks(judgement, settings or GateSettings())
+    elif evidence.content_hash != judgement.content_hash:
+        about = evidence.content_hash[:12]
+        raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
+    else:
+        # Evidence names what held when it passed, and what did not when it failed.
+        asked = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
     try:
-        path.write_text(render(judgement, settings or GateSettings()), encoding="utf-8")
+        path.write_text(render(judgement, asked), encoding="utf-8")
     except OSError as e:
         raise DataError(f"{path}: the report cannot be written ({e.strerror})") from e
 
 
-def render(judgement: Judgement, settings: GateSettings) -> str:
-    """The report as HTML."""
-    asked = checks(judgement, settings)
+def render(judgement: Judgement, asked: Sequence[Check]) -> str:
+    """The report as HTML, with the gate's checks."""
     passed = all(check.passed for check in asked)
     parts = [
         _head(judgement, passed),

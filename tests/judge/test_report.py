@@ -11,7 +11,7 @@ from support.judgements import MEANS, around, make_judgement
 
 from recdistill.config import GateSettings
 from recdistill.errors import DataError
-from recdistill.judge.gates import checks
+from recdistill.judge.gates import checks, gate
 from recdistill.judge.report import render, size_text, text, write_report
 from recdistill.judge.scatter import scatter
 
@@ -44,6 +44,10 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+def page_of(judgement):
+    return render(judgement, checks(judgement, GateSettings()))
+
+
 def failing():
     return msgspec.structs.replace(make_judgement(), retention=around(0.9, 0.02), lists=20)
 
@@ -52,7 +56,7 @@ def failing():
     "judgement", [make_judgement(), make_judgement(HOSTILE), failing()], ids=["fine", "hostile", "failing"]
 )
 def test_the_page_is_whole_and_asks_for_nothing(judgement):
-    page = Page(render(judgement, GateSettings()))
+    page = Page(page_of(judgement))
     assert page.open == []
     assert set(page.tags).isdisjoint({"script", "img", "link", "iframe", "object", "a", "form"})
     named = {name for name, _ in page.attributes}
@@ -62,7 +66,7 @@ def test_the_page_is_whole_and_asks_for_nothing(judgement):
 
 
 def test_hostile_titles_are_shown_as_text_and_cut():
-    source = render(make_judgement(HOSTILE), GateSettings())
+    source = page_of(make_judgement(HOSTILE))
     assert "<script" not in source
     assert "&lt;script&gt;alert(1)" in source
     assert "$body ${title}" in source
@@ -77,7 +81,7 @@ def test_hostile_titles_are_shown_as_text_and_cut():
     ("judgement", "verdict"), [(make_judgement(), "Passed the gate"), (failing(), "Did not pass the gate")]
 )
 def test_every_figure_and_reason_is_there(judgement, verdict):
-    page = Page(render(judgement, GateSettings()))
+    page = Page(page_of(judgement))
     words = " ".join(page.words)
     assert verdict in words
     for check in checks(judgement, GateSettings()):
@@ -101,7 +105,7 @@ def test_what_was_not_measured_is_left_out_not_invented():
         sizes={},
         contenders=make_judgement().contenders[:1],
     )
-    words = " ".join(Page(render(bare, GateSettings())).words)
+    words = " ".join(Page(page_of(bare)).words)
     assert "No teacher to compare with" in words
     assert "Student against each" not in words
     assert "Size against quality" not in words
@@ -109,7 +113,7 @@ def test_what_was_not_measured_is_left_out_not_invented():
 
 
 def test_bars_and_intervals_stay_within_their_track():
-    source = render(make_judgement(), GateSettings())
+    source = page_of(make_judgement())
     for left, width in re.findall(r"left:(-?[\d.]+)%;width:(-?[\d.]+)%", source):
         assert float(left) >= 0
         assert float(left) + float(width) <= 100.01
@@ -136,6 +140,14 @@ def test_bytes_for_people(count, shown):
 def test_it_is_written_and_an_impossible_place_is_a_clear_error(tmp_path):
     write_report(make_judgement(), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    harsh = gate(make_judgement(), GateSettings(retention=2.0))
+    write_report(make_judgement(), tmp_path / "harsh.html", harsh)
+    words = " ".join(Page((tmp_path / "harsh.html").read_text(encoding="utf-8")).words)
+    assert "Did not pass the gate" in words
+    assert "at least 2.000 is asked" in words
+    other = msgspec.structs.replace(harsh, content_hash="0" * 64)
+    with pytest.raises(DataError, match="the evidence is about 000000000000"):
+        write_report(make_judgement(), tmp_path / "other.html", other)
     with pytest.raises(DataError, match="the report cannot be written"):
         write_report(make_judgement(), tmp_path / "none" / "report.html")
 
