@@ -1,0 +1,257 @@
+"""The whole loop as separate processes on Apache Kafka with an MLflow server, through restarts and SIGKILLs."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support import processes, world
+from support.kafka_broker import KafkaBroker
+from support.services import Services
+
+from recdistill.config import (
+    DistilSettings,
+    FeatureSettings,
+    GateSettings,
+    JoinSettings,
+    LogSettings,
+    PromoteSettings,
+    RankSettings,
+    RegistrySettings,
+    ScoreSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+    to_toml,
+)
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops import distil, join, score
+from recdistill.loops.feed import feed
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
+from recdistill.stream import Log, open_log, partition_for, standard_topics
+from recdistill.teachers.function import FunctionTeacher
+from recdistill.train import checkpoint
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.slow]
+
+SPEC = FeatureSpec(
+    history=HistorySpec(length=4, actions=("click",)),
+    id=IdSpec(capacity=100, hashed=4),
+    item={"genre": Field("category", capacity=8, hashed=2), "title": Field("text", capacity=32)},
+    context={"hour": Field("category", capacity=24, hashed=0, max_values=1)},
+)
+PARTITIONS, LANES, WINDOW_S = 2, 2, 5.0
+
+
+def settings(folder: Path, brokers: str, **sections: Any) -> Settings:
+    """Small and quick, with a teacher that is a function of this test."""
+    features = folder / "features.toml"
+    features.write_text(to_toml(msgspec.to_builtins(SPEC)), encoding="utf-8")
+    chosen = {
+        "log": LogSettings(kind="kafka", brokers=brokers, prefix=f"t{uuid.uuid4().hex[:8]}-"),
+        "features": FeatureSettings(file=str(features)),
+        "teacher": TeacherSettings(kind="callable", function="support.world:by_hash", id="hash", scale="logit"),
+        "score": ScoreSettings(batch=16, wait_s=0.1),
+        "join": JoinSettings(window_s=WINDOW_S, wait_s=0.1, batch=20),
+        "student": StudentSettings(dim=4, hidden=8, context_dim=4),
+        "distil": DistilSettings(
+            directory=str(folder / "student"),
+            batch=20,
+            checkpoint_every=2,
+            export_every=0,
+            keep=2,
+            wait_s=0.1,
+            threads=1,
+        ),
+    }
+    return Settings(**{**chosen, **sections})
+
+
+def sentinels(after_us: int) -> list[Impression | Feedback]:
+    """One impression and one feedback in each partition, late enough to close every window before them."""
+    found: dict[int, str] = {}
+    for n in range(1000):
+        found.setdefault(partition_for(f"end-{n}".encode(), PARTITIONS), f"end-{n}")
+    late_us = after_us + int((WINDOW_S + 10) * 1e6)
+    [model] = world.impressions(1)
+    records: list[Impression | Feedback] = []
+    for id_ in found.values():
+        records.append(msgspec.structs.replace(model, id=id_, time_us=late_us))
+        records.append(Feedback(id=f"f-{id_}", impression_id=id_, item="item-0", action="none", time_us=late_us + 1))
+    return records
+
+
+def read_values(log: Log, topic: str) -> list[bytes]:
+    source = log.source([topic])
+    ends = {tp: source.bounds(tp)[1] for tp in source.position()}
+    values: list[bytes] = []
+    while any(source.position()[tp] < end for tp, end in ends.items()):
+        values += [message.value or b"" for message in source.read(1000, 0.5)]
+    source.close()
+    return values
+
+
+def example_ids(log: Log) -> list[str]:
+    return [decode(Example, value).ranking.impression.id for value in read_values(log, "examples")]
+
+
+def calm_run(chosen: Settings, records: Sequence[Any], folder: Path) -> checkpoint.Checkpoint:
+    """The same loops, undisturbed, one after the other."""
+    log = open_log(chosen.log)
+    log.create_topics(standard_topics(PARTITIONS, LANES))
+    feed(log, records)
+    teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
+    stop = threading.Event()
+    score.run(log, teacher, chosen.score, stop=stop, drain=True)
+    join.run(log, chosen.join, stop=stop, drain=True)
+    quiet = msgspec.structs.replace(chosen.distil, directory=str(folder))
+    distil.run(log, SPEC, chosen.student, chosen.loss, quiet, stop=stop, drain=True)
+    log.close()
+    found = checkpoint.latest(folder / "checkpoints")
+    assert found is not None
+    return found
+
+
+def test_sigkills_at_random_points_change_nothing(kafka_brokers: str, tmp_path: Path) -> None:
+    """5 kills each of scorer, joiner and distiller: one ranking and one example an impression, and the same bytes."""
+    lists = world.impressions(400, seed=5)
+    records = [*world.items(), *lists, *world.feedback(lists, seed=5), *sentinels(lists[-1].time_us)]
+    calm = calm_run(settings(tmp_path, kafka_brokers), records, tmp_path / "calm")
+
+    chosen = settings(tmp_path, kafka_brokers)
+    log = open_log(chosen.log)
+    log.create_topics(standard_topics(PARTITIONS, LANES))
+    services = Services(tmp_path, chosen)
+    services.start("scorer", "joiner", "distiller")
+    chance = random.Random(11)
+    victims = ["scorer", "joiner", "distiller"] * 5
+    chance.shuffle(victims)
+    part = len(records) // len(victims) + 1
+    for n, victim in enumerate(victims):
+        feed(log, records[n * part : (n + 1) * part])
+        time.sleep(chance.uniform(0.0, 2.0 if victim != "distiller" else 8.0))
+        services.kill(victim)
+        services.start(victim)
+    wanted = {one.id for one in lists}
+    services.wait(lambda: len(read_values(log, "examples")) >= len(wanted), what="all examples")
+    services.wait(lambda: newest_step(Path(chosen.distil.directory)) >= calm.step, what="all steps")
+    assert services.end() == {"scorer": 0, "joiner": 0, "distiller": 0}
+
+    rankings = Counter(decode(Ranking, value).impression.id for value in read_values(log, "rankings"))
+    assert wanted <= set(rankings)
+    assert set(rankings.values()) == {1}
+    examples = Counter(example_ids(log))
+    assert set(examples) == wanted
+    assert set(examples.values()) == {1}
+    storm = checkpoint.latest(Path(chosen.distil.directory) / "checkpoints")
+    assert storm is not None
+    assert storm.step == calm.step == 20
+    assert storm.tensors.keys() == calm.tensors.keys()
+    for name, tensor in calm.tensors.items():
+        assert tensor.tobytes() == storm.tensors[name].tobytes(), name
+    assert storm.state["trainer"] == calm.state["trainer"]
+    log.close()
+
+
+def newest_step(directory: Path) -> int:
+    found = checkpoint.latest(directory / "checkpoints")
+    return 0 if found is None else found.step
+
+
+def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data=data, headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, json.loads(response.read() or b"null")
+    except urllib.error.HTTPError as e:
+        return e.code, None
+    except OSError:
+        return 0, None
+
+
+@pytest.mark.mlflow
+def test_the_whole_loop_as_processes_through_a_broker_restart(
+    kafka_broker_factory: Callable[..., KafkaBroker], mlflow_server: str, tmp_path: Path
+) -> None:
+    broker = kafka_broker_factory()
+    [port] = processes.free_ports(1)
+    chosen = settings(
+        tmp_path,
+        broker.bootstrap,
+        registry=RegistrySettings(uri=mlflow_server, name=f"e2e-{uuid.uuid4().hex[:6]}", cache=str(tmp_path / "cache")),
+        gate=GateSettings(retention=0.0, beats_popularity=False, min_lists=20),
+        promote=PromoteSettings(wait_s=0.5),
+        rank=RankSettings(port=port, follow_s=0.3, items_s=0.2),
+        distil=DistilSettings(
+            directory=str(tmp_path / "student"),
+            batch=20,
+            checkpoint_every=4,
+            export_every=8,
+            keep=2,
+            wait_s=0.1,
+            threads=1,
+        ),
+    )
+    url = f"http://127.0.0.1:{port}"
+    log = open_log(chosen.log)
+    log.create_topics(standard_topics(PARTITIONS, LANES))
+    services = Services(tmp_path, chosen)
+    services.start("scorer", "joiner", "distiller", "promoter", "ranker")
+    services.wait(lambda: ask(url, "/livez")[0] == 200, what="the ranker")
+    assert ask(url, "/readyz")[0] == 503  # there is no champion yet
+
+    lists = world.impressions(300, seed=2)
+    clicks = world.feedback(lists, seed=2, late=0.0)
+    half = [one for one in clicks if one.time_us <= lists[149].time_us]
+    feed(log, [*world.items(), *lists[:150], *half])
+    services.wait(lambda: len(read_values(log, "rankings")) >= 150, what="the first rankings")
+    broker.restart()
+    services.wait(lambda: broker_answers(chosen), what="the broker")
+    feed(log, [*lists[150:], *clicks[len(half) :], *sentinels(lists[-1].time_us)])
+    services.wait(lambda: len(read_values(log, "examples")) >= 300, what="all examples", patience_s=180)
+    assert Counter(example_ids(log)) == Counter(one.id for one in lists)
+    services.wait(lambda: ask(url, "/readyz")[0] == 200, what="a champion that serves", patience_s=180)
+
+    status, model = ask(url, "/v1/model")
+    assert status == 200
+    history = [{"item": "item-1", "action": "click", "time_us": 1}]
+    status, answer = ask(url, "/v1/recommend", {"history": history, "context": {"hour": "3"}, "k": 5, "time_us": 10})
+    assert status == 200
+    assert len(answer["items"]) == 5
+    assert "item-1" not in answer["items"]
+    assert answer["bundle"] in json.dumps(model)
+
+    # A new item is there within seconds, and a withdrawn one is gone, with no training in between.
+    gone = answer["items"][0]
+    new = Item(id="brand-new", version=1, attributes={"genre": "a", "title": "the 1 of 1"}, time_us=9)
+    feed(log, [new, Item(id=gone, version=2, withdrawn=True, time_us=9)])
+
+    def catalogue_followed() -> bool:
+        _, all_ = ask(url, "/v1/recommend", {"k": 100, "context": {"hour": "3"}})
+        return "brand-new" in all_["items"] and gone not in all_["items"]
+
+    services.wait(catalogue_followed, what="the new item", patience_s=30)
+    assert services.end() == dict.fromkeys(("scorer", "joiner", "distiller", "promoter", "ranker"), 0)
+    log.close()
+
+
+def broker_answers(chosen: Settings) -> bool:
+    try:
+        log = open_log(chosen.log)
+        log.topics()
+        log.close()
+    except Exception:  # noqa: BLE001 - whatever a client says while its broker is away
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The product's own processes, as an image would run them: `python -m services.NAME`, configured by a file.
+
+Knows nothing of what they are tested for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from recdistill.config import Settings, to_toml
+from support import processes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Services:
+    """Starts, kills and ends the processes of one loop.
+
+    Args:
+        folder: For the settings file and the processes' output.
+        settings: What they all read.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self._config = folder / "settings.toml"
+        self._config.write_text(to_toml(msgspec.to_builtins(settings)), encoding="utf-8")
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *names: str) -> None:
+        """Starts processes that are not running."""
+        for name in names:
+            env = {
+                **os.environ,
+                "RECDISTILL_CONFIG": str(self._config),
+                "RECDISTILL_HEALTH_PORT": "",
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            }
+            command = [sys.executable, "-m", f"services.{name}"]
+            self._running[name] = processes.spawn(command, log=self.log(name), env=env)
+
+    def log(self, name: str) -> Path:
+        """Where a process's output goes."""
+        return self.folder / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a machine that loses power does it."""
+        processes.kill(self._running.pop(name))
+
+    def end(self, *names: str) -> dict[str, int]:
+        """SIGTERM, as an orchestrator does it; returns the exit codes."""
+        return {name: processes.end(self._running.pop(name), patience_s=60) for name in names or list(self._running)}
+
+    def wait(self, done: Callable[[], bool], *, what: str, patience_s: float = 120.0) -> None:
+        """Waits for something, and says what the processes said when it does not come, or when one of them ends."""
+        deadline = time.monotonic() + patience_s
+        while not done():
+            dead = [name for name, process in self._running.items() if process.poll() is not None]
+            if dead or time.monotonic() > deadline:
+                said = "\n".join(f"--- {n}\n{self.log(n).read_text()[-1500:]}" for n in dead or self._running)
+                raise AssertionError(f"waiting for {what}: {'ended: ' + str(dead) if dead else 'too long'}\n{said}")
+            time.sleep(0.1)
