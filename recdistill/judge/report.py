@@ -33,6 +33,7 @@ _NAMES = {
     TEACHER: "Teacher",
     "student_no_kd": "Without distillation",
     "device": "Device file",
+    "best possible": "Best possible",
     "popularity": "Popularity",
     "popularity_recent": "Popularity of late",
     "itemknn": "ItemKNN",

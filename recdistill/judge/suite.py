@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recdistill import metrics
+from recdistill.bundle import Bundle
 from recdistill.errors import DataError
+from recdistill.features import Catalogue, FeatureError, encode_requests
 from recdistill.judge.baselines import Baseline, Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, as_request, barred
 from recdistill.judge.judgement import (
@@ -102,7 +104,7 @@ def evaluate(
     student = BundleContender(bundle, STUDENT)
     opened = student.recommender.bundle
     catalogue = [item.id for item in opened.items]
-    held = _hold(held_out, catalogue)
+    held = _hold(held_out, opened)
     counts_N = _count(train_examples, held.number)
     live_N = np.zeros(len(counts_N), bool)
     live_N[: len(catalogue)] = True
@@ -160,12 +162,20 @@ def evaluate(
     return judged
 
 
-def _hold(held_out: Sequence[Example], catalogue: Sequence[str]) -> _Held:
+def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
     """Numbers items (the catalogue first) and keeps the examples that can be judged."""
-    number = {item: n for n, item in enumerate(catalogue)}
+    number = {item.id: n for n, item in enumerate(bundle.items)}
     kept: list[tuple[Example, list[tuple[int, float]]]] = []
-    skipped = {"without a label": 0, "relevant items all seen before": 0}
-    for example in held_out:
+    skipped = {"without a label": 0, "relevant items all seen before": 0, "context does not fit": 0}
+    # The endpoint refuses such a request, so there is no answer to judge; it must not take the others with it.
+    errors: list[FeatureError] = []
+    contexts = [Request(context=example.ranking.impression.context) for example in held_out]
+    encode_requests(bundle.spec, bundle.vocabulary, Catalogue(bundle.spec, bundle.vocabulary), contexts, errors=errors)
+    misfits = {error.row for error in errors}
+    for row, example in enumerate(held_out):
+        if row in misfits:
+            skipped["context does not fit"] += 1
+            continue
         impression = example.ranking.impression
         pairs = zip(impression.candidates, example.labels, strict=True)
         liked = {candidate.item: label for candidate, label in pairs if label > 0}
@@ -177,7 +187,10 @@ def _hold(held_out: Sequence[Example], catalogue: Sequence[str]) -> _Held:
         else:
             skipped["relevant items all seen before" if liked else "without a label"] += 1
     if not kept:
-        raise DataError(f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item")
+        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count) or "there are none"
+        raise DataError(
+            f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item: {reasons}"
+        )
     width = max(len(left) for _, left in kept)
     relevant_BP = np.full((len(kept), width), -1, np.int64)
     labels_BP = np.zeros((len(kept), width))

@@ -293,3 +293,14 @@ def test_what_cannot_be_judged_is_a_clear_error(world):
         evaluate(bundle.path, unlabelled, teacher=None, rivals=[], train_examples=train)
     with pytest.raises(DataError, match="two contenders have one name"):
         evaluate(bundle.path, held, teacher=None, rivals=[rivals[-1], rivals[-1]], train_examples=train)
+
+
+def test_a_request_that_the_endpoint_would_refuse_does_not_take_the_others_with_it(world):
+    bundle, _, train, held, _, found, _ = world
+    broken = msgspec.structs.replace(held[0].ranking.impression, context={"hour": "noon"})
+    spoilt = msgspec.structs.replace(held[0], ranking=msgspec.structs.replace(held[0].ranking, impression=broken))
+    again = evaluate(bundle.path, [spoilt, *held], teacher=None, rivals=[], train_examples=train, draws=100)
+    assert again.skipped["context does not fit"] == 1
+    assert again.lists == found.lists
+    with pytest.raises(DataError, match="1 context does not fit"):
+        evaluate(bundle.path, [spoilt], teacher=None, rivals=[], train_examples=train)
