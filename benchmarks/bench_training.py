@@ -1,9 +1,9 @@
 """How many examples a second does the trainer learn from, beside a plain torch loop with dense tables?
 
 Both take the same encoded batches of whole lists and do the same mathematics (tests/train/test_step.py holds their
-losses together), in turn, in one process; each figure is the median of several rounds. The last column adds the encoding of
-records, which a training process has to do as well. Times are of the processor, of all threads together, so that what
-else the machine does disturbs them little.
+losses together), in turn, in one process; each figure is the median of several rounds. The last column adds the
+encoding of records, which a training process has to do as well. Times are of the processor, of all threads together,
+so that what else the machine does disturbs them little.
 
     python benchmarks/bench_training.py                      # the three sizes of the table in docs
     python benchmarks/bench_training.py --items 5000 --rows 100000 --batch 512
@@ -134,9 +134,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     sizes = ((options.items, options.rows or options.items),) if options.items else SIZES
     if not options.json:
-        print(
-            f"{options.batch} lists a step, {options.candidates} candidates, {options.threads} thread(s); examples a second"
-        )
+        shape = f"{options.batch} lists of {options.candidates} a step, {options.threads} thread(s)"
+        print(f"{shape}; examples a second of processor time")
         print(f"{'ratio':>6} {'items':>10} {'id rows':>10} {'trainer':>10} {'plain':>10} {'with encoding':>14}")
     for items, rows in sizes:
         row = measure(items, rows, options)
