@@ -18,10 +18,11 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, learn, machine
+from recdistill.commands import answer, doctor, learn, look, machine, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
 
@@ -32,19 +33,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
 }
-VERBS: dict[str, Verb] = {verb.name: verb for module in (machine, learn, answer) for verb in module.VERBS}
+VERBS: dict[str, Verb] = {
+    verb.name: verb for module in (machine, doctor, streams, look, learn, release, answer) for verb in module.VERBS
+}
 ALSO = {"distill": "distil"}
 """Other spellings of a verb."""
-
-EXTRAS = {
-    **dict.fromkeys(("torch", "torchrec", "fbgemm_gpu", "onnx", "safetensors", "tensordict"), "train"),
-    **dict.fromkeys(("faiss", "starlette", "uvicorn", "prometheus_client", "httptools"), "serve"),
-    **dict.fromkeys(("kafka", "crc32c", "lz4"), "kafka"),
-    **dict.fromkeys(("mlflow", "sqlalchemy", "requests"), "registry"),
-    "onnxruntime": "device",
-    "pyarrow": "data",
-}
-"""Package -> the extra that brings it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,11 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(e), e.exit_code, debug)
     except ModuleNotFoundError as e:
         package = (e.name or "").split(".")[0]
-        if package not in EXTRAS:
+        if (line := doctor.how_to_get(package)) is None:
             return _fail(_unexplained(e), 1, debug)
-        return _fail(
-            f"this needs {package}, which is not installed; pip install 'recdistill[{EXTRAS[package]}]'", 1, debug
-        )
+        return _fail(f"this needs {package}, which is not installed; {line}", 1, debug)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
@@ -95,10 +86,26 @@ def _dispatch(argv: list[str]) -> int:
         args = verb.parser().read(argv[1:])
     except SystemExit as e:  # argparse leaves by itself after --help
         return int(e.code or 0)
-    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("recdistill").setLevel(level)
-    return verb.run(args)
+    with _logs(quiet=args.quiet, verbose=args.verbose):
+        return verb.run(args)
+
+
+@contextmanager
+def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Logs to stderr: our own from warnings on; those of libraries only with `--verbose`, since we say what failed."""
+    levels = {
+        "recdistill": logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING,
+        "": logging.INFO if verbose else logging.CRITICAL,
+    }
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _find(name: str) -> Verb:

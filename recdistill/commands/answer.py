@@ -1,27 +1,222 @@
-"""Verbs that answer: serve over HTTP."""
+"""Verbs that answer: serve over HTTP, recommend in the terminal.
+
+They know nothing of how a student answers; a request is checked by the endpoint's own rules wherever it is put to.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from recdistill.commands.verb import Parser, Verb, counted, settings_of, show, stopping
+from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
+from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
+
+TIMEOUT_S = 10.0
+"""Longest wait for an endpoint."""
 
 
 def _serve_options(parser: Parser) -> None:
-    del parser
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="serve this folder and follow no registry (default: the champion)"
+    )
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from recdistill.loops.wire import JOBS
+    from recdistill.loops import rank
 
     settings = settings_of(args)
-    with stopping() as stop:
+
+    def started(host: str, port: int) -> None:
         if not args.quiet:
-            print(f"serving at http://{settings.rank.host}:{settings.rank.port} until Ctrl-C", file=sys.stderr)
-        counts = JOBS["ranker"](settings, stop, False, Counter(), None)
+            print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
+
+    with stopping() as stop:
+        counts = rank.run(settings, stop=stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "nothing was asked"))
+    return 0
+
+
+def _recommend_options(parser: Parser) -> None:
+    parser.add_argument("history", nargs="*", metavar="ITEM", help="what the user did, oldest first")
+    parser.add_argument("-k", type=between(1, 1000), default=10, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--context", action="append", default=[], metavar="NAME=VALUE", help="a context field; again for a list"
+    )
+    parser.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="not to be answered")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="NAME=VALUE", help="only items with this attribute"
+    )
+    parser.add_argument(
+        "--request", type=Path, metavar="FILE", help="the whole request as JSON, as /v1/recommend takes it; - is stdin"
+    )
+    whom = parser.add_argument_group("who is asked (default: the registry's champion)").add_mutually_exclusive_group()
+    whom.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle's folder")
+    whom.add_argument("--device", type=Path, metavar="FILE", help="a device file")
+    whom.add_argument("--url", metavar="URL", help="a running ranker, as in http://127.0.0.1:8080")
+
+
+def _recommend(args: argparse.Namespace) -> int:
+    from recdistill.config import RankSettings
+
+    body = _body(args)
+    if args.url is not None:
+        answer = _ask_url(args.url, body)
+        return _tell(args, answer, {})
+    # The endpoint's own forms, so that a request means the same here and there.
+    from recdistill.serve.http_forms import RECOMMEND, Problem
+
+    try:
+        read = RECOMMEND.read(body, RankSettings())
+    except Problem as e:
+        raise RequestError(e.field, e.detail) from e
+    if read.batch:
+        raise RequestError("requests", "a batch goes to --url only; write one request")
+    request = read.requests[0]
+    if args.device is not None:
+        return _tell(args, _ask_device(args.device, request), {})
+    from recdistill.serve.recommender import Recommender
+
+    recommender = Recommender.open(args.bundle or _champion(args))
+    found = recommender.recommend([request], request.k, request.filters())[0]
+    titles = {item.id: _title(item.attributes) for item in recommender.bundle.items}
+    answer = {
+        "items": found.items,
+        "scores": found.scores,
+        "source": found.source,
+        "bundle": found.bundle,
+        "unknown_history": found.unknown_history,
+    }
+    return _tell(args, answer, titles)
+
+
+def _body(args: argparse.Namespace) -> bytes:
+    """The request as JSON: a file's bytes, or what the options say."""
+    if args.request is None:
+        body: dict[str, Any] = {"history": [{"item": item} for item in args.history], "k": args.k}
+        body |= {"exclude": args.exclude} if args.exclude else {}
+        for name in ("context", "where"):
+            if pairs := getattr(args, name):
+                body[name] = _pairs(f"--{name}", pairs)
+        return json.dumps(body).encode()
+    if args.history or args.context or args.exclude or args.where:
+        raise UsageError("--request: is the whole request; leave out items, --context, --exclude and --where")
+    try:
+        return sys.stdin.buffer.read() if str(args.request) == "-" else bytes(args.request.read_bytes())
+    except OSError as e:
+        raise DataError(f"{args.request}: cannot be read ({e.strerror})") from e
+
+
+def _pairs(option: str, pairs: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {pair!r}: must be NAME=VALUE, as in {option} device=phone")
+        value = _value(text)
+        if name in found:
+            before = found[name] if isinstance(found[name], list) else [found[name]]
+            found[name] = [*before, value]
+        else:
+            found[name] = value
+    return found
+
+
+def _value(text: str) -> str | float | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if abs(number) < float("inf") else text
+
+
+def _champion(args: argparse.Namespace) -> Path:
+    from recdistill.registry import CHAMPION, Registry
+
+    settings = settings_of(args)
+    registry = Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
+    return registry.fetch(registry.resolve(CHAMPION), Path(settings.registry.cache))
+
+
+def _ask_device(path: Path, request: Any) -> dict[str, Any]:
+    from recdistill.serve.device import Device
+
+    if request.where or request.allow is not None:
+        raise RequestError("where" if request.where else "allow", "a device file cannot filter; leave it out")
+    device = Device.open(path)
+    seen = [] if request.repeat else [event.item for event in request.history]
+    items, scores = device.recommend(
+        [event.item for event in request.history],
+        actions=[event.action for event in request.history],
+        times_us=[event.time_us for event in request.history],
+        time_us=request.time_us,
+        context=request.context,
+        k=request.k,
+        exclude=[*request.exclude, *seen],
+    )
+    return {"items": items, "scores": scores, "bundle": device.content_hash}
+
+
+def _ask_url(url: str, body: bytes) -> dict[str, Any]:
+    import http.client
+    import urllib.parse
+
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as e:
+        raise UsageError(f"--url {url!r}: is no address ({e})") from e
+    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if parts.scheme not in kinds or not host:
+        raise UsageError(f"--url {url!r}: must be http://HOST:PORT or https://HOST:PORT")
+    connection = kinds[parts.scheme](host, port, timeout=TIMEOUT_S)
+    try:
+        path = parts.path.rstrip("/") + "/v1/recommend"
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        status, data = response.status, response.read()
+    except (OSError, http.client.HTTPException) as e:
+        raise RecdistillError(f"{url}: does not answer ({e}); is it running? `recdistill serve` starts one") from e
+    finally:
+        connection.close()
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise RecdistillError(f"{url}: answered {status} with something that is not a ranker's JSON")
+    if status != 200:
+        raise RequestError(str(answer.get("field", "")), str(answer.get("detail", f"answered {status}")))
+    if not isinstance(answer.get("items"), list):
+        # A batch: one answer after the other has nothing a table could show.
+        return answer
+    return answer
+
+
+def _title(attributes: dict[str, Any]) -> str:
+    """What a person may know the item by: its title or name, where it has one."""
+    for name in ("title", "name"):
+        if isinstance(attributes.get(name), str):
+            text = "".join(c for c in attributes[name] if c.isprintable())
+            return text if len(text) <= 60 else text[:59] + "…"
+    return ""
+
+
+def _tell(args: argparse.Namespace, answer: dict[str, Any], titles: dict[str, str]) -> int:
+    lines = []
+    for place, (item, score) in enumerate(zip(answer.get("items", ()), answer.get("scores", ()), strict=False), 1):
+        lines.append(f"{place:3}  {float(score):9.4f}  {item!r:24} {titles.get(item, '')}".rstrip())
+    if not lines:
+        lines = ["no item passes" if "items" in answer else json.dumps(answer)]
+    said = [str(answer[key]) for key in ("source",) if key in answer]
+    said.append(f"bundle {str(answer.get('bundle', ''))[:12]}")
+    if answer.get("unknown_history"):
+        said.append(f"{answer['unknown_history']} of the history are not in the catalogue")
+    show(args, answer, "\n".join([*lines, ", ".join(said)]))
     return 0
 
 
@@ -30,9 +225,23 @@ VERBS = (
         "serve",
         "Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
         "It is ready (/readyz) once there is a champion, switches to a new one without a pause, and reads changes of "
-        "items live. Settings: [rank], [registry], [log]. It never loads torch.",
-        ("serve", "serve --set rank.port=9000"),
+        "items live. With --bundle it needs no registry. Settings: [rank], [registry], [log]. It never loads torch.",
+        ("serve", "serve --set rank.port=9000", "serve --bundle recdistill-data/student/bundles/step-000002000"),
         _serve_options,
         _serve,
+    ),
+    Verb(
+        "recommend",
+        "Ask for recommendations from the terminal: of the champion, a bundle, a device file or a running ranker.",
+        "To see with your own eyes what a student answers. Items are ids; nothing given asks for somebody unknown, who "
+        "gets what is popular.",
+        (
+            "recommend item-1 item-7 -k 5",
+            "recommend --bundle bundles/step-2000 item-1 --context device=phone --where genre=drama",
+            "recommend --device device.onnx item-1 --json",
+            "recommend --url http://127.0.0.1:8080 --request request.json",
+        ),
+        _recommend_options,
+        _recommend,
     ),
 )

@@ -101,7 +101,7 @@ VERBS = (
     Verb(
         "score",
         "Let the teacher score every candidate list: impressions -> rankings.",
-        "Run it beside your product's stream, or with --drain once. Each impression gets exactly one ranking, also when "
+        "Run it beside your product's stream, or with --drain once. Each impression gets one ranking, also when "
         "it is killed and started again; one that cannot be scored goes to dead-letters. Settings: [score], [teacher].",
         ("score --drain", "score --set teacher.kind=logged", "score --set score.worker=1 --set score.workers=4"),
         _drain,
@@ -110,7 +110,7 @@ VERBS = (
     Verb(
         "join",
         "Join feedback within its window to rankings: rankings + feedback -> examples.",
-        "An example leaves when the window of event time, join.window_s, has closed over it, so with --drain the newest "
+        "An example leaves when the window of event time, join.window_s, has closed over it, so with --drain newest "
         "rankings may stay open until later records come. Settings: [join].",
         ("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
         _drain,
@@ -119,7 +119,7 @@ VERBS = (
     Verb(
         "distil",
         "Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
-        "It goes on from its newest checkpoint and ends with the same bytes as a run that was never stopped. Bundles are "
+        "It goes on from its newest checkpoint and ends with the same bytes as a run never stopped. Bundles are "
         "in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
         ("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
         _drain,

@@ -1,0 +1,259 @@
+"""The verb that looks at the machine: what a role needs, what is there, and the one line that gets what is missing.
+
+It changes nothing: no log, registry or file is made.
+
+Example:
+    >>> how_to_get("faiss")
+    "pip install 'recdistill[serve]'"
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from recdistill.commands.verb import Parser, Verb, one_of, settings_of, show
+from recdistill.errors import RecdistillError
+
+if TYPE_CHECKING:
+    from recdistill.config import Settings
+
+EXTRAS: dict[str, dict[str, str]] = {
+    "train": {
+        "torch": "torch",
+        "onnx": "onnx",
+        "safetensors": "safetensors",
+        "pyre_extensions": "pyre-extensions",
+        "tensordict": "tensordict",
+        "torchmetrics": "torchmetrics",
+    },
+    "serve": {
+        "onnxruntime": "onnxruntime",
+        "faiss": "faiss-cpu",
+        "starlette": "starlette",
+        "uvicorn": "uvicorn",
+        "httptools": "httptools",
+        "prometheus_client": "prometheus-client",
+    },
+    "kafka": {"kafka": "kafka-python", "crc32c": "crc32c", "lz4": "lz4"},
+    "registry": {"mlflow": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
+    "device": {"onnxruntime": "onnxruntime"},
+    "data": {"pyarrow": "pyarrow"},
+}
+"""Extra -> module -> the distribution that brings it."""
+
+BY_HAND = {"torchrec": "torchrec", "fbgemm_gpu": "fbgemm-gpu-cpu"}
+"""What no extra can bring: torchrec's own metadata asks for the CUDA build of fbgemm."""
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "demo": ("train", "serve", "registry"),
+    "scorer": (),
+    "joiner": (),
+    "distiller": ("train",),
+    "promoter": ("train", "serve", "registry"),
+    "ranker": ("serve", "registry"),
+    "device": ("device",),
+}
+"""Role -> the extras that it needs."""
+
+FREE_BYTES = 2_000_000_000
+"""Less room than this is worth a word."""
+
+
+class Check(NamedTuple):
+    """One thing that was looked at. `fix` is empty when it is as it should be."""
+
+    name: str
+    state: Literal["ok", "missing", "optional"]
+    found: str
+    fix: str = ""
+
+
+def how_to_get(module: str) -> str | None:
+    """The one line that installs what brings a module; None for one that is not ours to name."""
+    if module in BY_HAND:
+        return f"make install, or: pip install --no-deps {' '.join(BY_HAND.values())}"
+    # onnxruntime alone is the device's; whoever lacks only that is told the smaller extra.
+    for extra in ("device", *EXTRAS):
+        if module in EXTRAS[extra]:
+            return f"pip install 'recdistill[{extra}]'"
+    return None
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "--role",
+        type=one_of(*ROLES),
+        default="demo",
+        metavar="ROLE",
+        help=f"what this machine is to do: {', '.join(ROLES)} (default: %(default)s)",
+    )
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    checks = [_python()]
+    try:
+        settings = settings_of(args)
+        checks.append(Check("settings", "ok", str(args.config or os.environ.get("RECDISTILL_CONFIG") or "defaults")))
+        checks += _of_role(args.role, settings)
+    except RecdistillError as e:
+        checks.append(Check("settings", "missing", "wrong", str(e)))
+    ok = all(check.state != "missing" for check in checks)
+    marks = {"ok": "ok  ", "missing": "NO  ", "optional": "-   "}
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{marks[check.state]}{check.name:{width}}  {check.found}")
+        if check.fix:
+            lines.append(f"    {'':{width}}  -> {check.fix}")
+    lines.append(f"\nthis machine can be a {args.role}" if ok else f"\nthis machine cannot be a {args.role} yet")
+    show(args, {"role": args.role, "ok": ok, "checks": [check._asdict() for check in checks]}, "\n".join(lines))
+    return 0 if ok else 1
+
+
+def _of_role(role: str, settings: Settings) -> Iterator[Check]:
+    """Every check of a role with these settings, beside Python's."""
+    extras = list(ROLES[role])
+    teaches = role == "demo" or (role in ("scorer", "promoter") and settings.teacher.kind == "builtin")
+    if teaches and "train" not in extras:
+        extras.append("train")
+    on_log = role not in ("demo", "device")
+    if on_log and settings.log.kind == "kafka":
+        extras.append("kafka")
+    for extra in extras:
+        yield from (_package(module, name, extra) for module, name in EXTRAS[extra].items())
+    if teaches:
+        yield from (_package(module, name, None) for module, name in BY_HAND.items())
+    if "pyarrow" not in sys.modules and importlib.util.find_spec("pyarrow") is None:
+        yield Check("pyarrow", "optional", "not installed; only imports of Parquet need it", str(how_to_get("pyarrow")))
+    if on_log:
+        yield from _log(settings)
+    if role in ("promoter", "ranker"):
+        yield _registry(settings)
+    if role == "distiller":
+        yield _features(settings)
+    if role == "ranker":
+        yield _port(settings)
+    yield _disk(Path.cwd() if role in ("demo", "device") else Path(settings.distil.directory))
+
+
+def _python() -> Check:
+    # An older one than the package asks for would not have come so far.
+    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _package(module: str, distribution: str, extra: str | None) -> Check:
+    # Looked for, not imported: torch and mlflow take seconds.
+    if importlib.util.find_spec(module) is None:
+        line = how_to_get(module) if extra is None else f"pip install 'recdistill[{extra}]'"
+        return Check(distribution, "missing", "not installed", str(line))
+    try:
+        return Check(distribution, "ok", importlib.metadata.version(distribution))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(distribution, "ok", "of unknown version")
+
+
+def _log(settings: Settings) -> Iterator[Check]:
+    if settings.log.kind == "embedded":
+        yield _writable("log", Path(settings.log.path), "log.path")
+        return
+    for command, line in (("java", "apt-get install openjdk-17-jre-headless"), ("mvn", "apt-get install maven")):
+        where = shutil.which(command)
+        why = "not on the path; only a broker of your own (`make kafka`) needs it"
+        yield Check(command, "ok" if where else "optional", where or why, "" if where else line)
+    if importlib.util.find_spec("kafka") is None:
+        return
+    from recdistill.stream import open_log, standard_topics
+
+    try:
+        with closing(open_log(settings.log)) as log:
+            missing = sorted(set(standard_topics()) - set(log.topics()))
+    except RecdistillError as e:
+        fix = "start a broker (`make kafka` in a clone), or set log.brokers to one that runs"
+        yield Check("kafka", "missing", str(e), fix)
+        return
+    yield Check("kafka", "ok", f"{settings.log.brokers} answers")
+    if missing:
+        yield Check("topics", "missing", f"not there: {', '.join(missing)}", "recdistill topics create")
+    else:
+        yield Check("topics", "ok", "all there")
+
+
+def _registry(settings: Settings) -> Check:
+    uri = settings.registry.uri
+    if uri.startswith("sqlite:///"):
+        return _writable("registry", Path(uri.removeprefix("sqlite:///")), "registry.uri")
+    if importlib.util.find_spec("mlflow") is None:
+        return Check("registry", "missing", "cannot be asked without mlflow", str(how_to_get("mlflow")))
+    from recdistill.registry import Registry
+
+    try:
+        found = len(Registry(uri, settings.registry.name, timeout_s=settings.registry.timeout_s).versions())
+    except RecdistillError as e:
+        return Check("registry", "missing", str(e), "start `mlflow server`, or set registry.uri to one that runs")
+    return Check("registry", "ok", f"{uri} answers; {found} versions of {settings.registry.name}")
+
+
+def _features(settings: Settings) -> Check:
+    from recdistill.features import FeatureSpec
+
+    path = Path(settings.features.file)
+    try:
+        spec = FeatureSpec.load(path)
+    except RecdistillError as e:
+        fix = "write one, or let `recdistill simulate` or `recdistill import DIR` write it; see docs/"
+        return Check("features", "missing", str(e), fix)
+    return Check("features", "ok", f"{path}: {len(spec.item)} item fields, {len(spec.context)} context fields")
+
+
+def _port(settings: Settings) -> Check:
+    host, port = settings.rank.host, settings.rank.port
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as e:
+        fix = "set rank.port to a free one, as in --set rank.port=9000"
+        return Check("port", "missing", f"{host}:{port} cannot be had ({e.strerror or e})", fix)
+    return Check("port", "ok", f"{host}:{port} is free")
+
+
+def _writable(name: str, path: Path, key: str) -> Check:
+    """Whether a file can be written there, or made."""
+    place = path if path.exists() else next(p for p in path.absolute().parents if p.exists())
+    if os.access(place, os.W_OK) and (place.is_dir() != path.exists()):
+        return Check(name, "ok", f"{path} {'is there' if path.exists() else 'will be made'}")
+    return Check(name, "missing", f"{path} cannot be written", f"set {key} to a file in a folder that can be written")
+
+
+def _disk(path: Path) -> Check:
+    place = path if path.exists() else next(p for p in path.absolute().parents if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < FREE_BYTES:
+        fix = f"free {FREE_BYTES / 1e9:.0f} GB, or put the data elsewhere"
+        return Check("disk", "missing", f"{free / 1e9:.1f} GB free at {place}", fix)
+    return Check("disk", "ok", f"{free / 1e9:.1f} GB free")
+
+
+VERBS = (
+    Verb(
+        "doctor",
+        "Check this machine and say for each thing that is missing the one line that gets it.",
+        "When something does not start, or before it is meant to. It looks at Python, packages, settings, log, "
+        "registry and disk for one role, and changes nothing. It exits with 1 when the role cannot run here.",
+        ("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
+        _options,
+        _doctor,
+    ),
+)

@@ -1,0 +1,219 @@
+"""The verb that looks: records of a topic, a bundle, a device file, a checkpoint.
+
+It knows nothing of how records are rendered (`recdistill.records`) or read (`recdistill.loops.inspect`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recdistill.commands.verb import Parser, Verb, between, settings_of, show
+from recdistill.errors import DataError, DecodeError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.stream import Message
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "what",
+        metavar="TOPIC|PATH",
+        help="items, impressions, rankings, feedback, examples or dead-letters; or the path of a bundle, a device "
+        "file or a checkpoint (write ./name for one in this folder)",
+    )
+    parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
+    parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")
+    parser.add_argument("--partition", type=between(0), metavar="P", help="of this partition only (default: all)")
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from recdistill.records import DEAD_LETTERS, TOPICS
+
+    path = Path(args.what)
+    if args.what in TOPICS or args.what == DEAD_LETTERS:
+        return _topic(args)
+    if path.exists():
+        return _path(args, path)
+    if len(path.parts) > 1 or path.suffix:
+        raise DataError(f"{path}: there is no such file or folder")
+    from recdistill.stream.contract import suggest
+
+    known = [*TOPICS, DEAD_LETTERS]
+    hint = suggest(args.what, known)
+    raise UsageError(f"{args.what!r} is neither a topic{hint} nor a path; topics are {', '.join(known)}")
+
+
+# Topics
+
+
+def _topic(args: argparse.Namespace) -> int:
+    from recdistill.loops.inspect import look
+    from recdistill.stream import open_log
+
+    settings = settings_of(args)
+    with closing(open_log(settings.log)) as log:
+        messages = look(log, args.what, args.n, newest=args.from_end, partition=args.partition)
+    now_us = time.time_ns() // 1000
+    for message in messages:
+        if args.json:
+            print(json.dumps(_as_json(message)))
+        else:
+            print(f"── {message.tp} offset {message.offset}")
+            print(_as_text(message, now_us), end="\n\n")
+    if not messages and not args.json:
+        print(f"{args.what} holds nothing yet")
+    return 0
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    from recdistill.records import DEAD_LETTERS, TOPICS, decode, to_json
+
+    shown: dict[str, Any] = {
+        "topic": message.tp.topic,
+        "partition": message.tp.partition,
+        "offset": message.offset,
+        "time_us": message.time_us,
+    }
+    if message.tp.topic == DEAD_LETTERS:
+        headers = _headers(message)
+        return {**shown, **{f"from_{name}": headers.get(name) for name in _FROM}, "bytes": len(message.value or b"")}
+    try:
+        return {**shown, "record": json.loads(to_json(decode(TOPICS[message.tp.topic], message.value)))}
+    except DecodeError as e:
+        return {**shown, "error": str(e)}
+
+
+_FROM = ("topic", "partition", "offset", "stage", "error")
+
+
+def _headers(message: Message) -> dict[str, str]:
+    return {name: value.decode(errors="replace") for name, value in message.headers}
+
+
+def _as_text(message: Message, now_us: int) -> str:
+    from recdistill.records import DEAD_LETTERS, TOPICS, decode, render
+
+    if message.tp.topic == DEAD_LETTERS:
+        headers = _headers(message)
+        where = f"{headers.get('topic', '?')}/{headers.get('partition', '?')} offset {headers.get('offset', '?')}"
+        value = message.value or b""
+        lines = [
+            f"dead letter from {where}",
+            f"  given up by  {headers.get('stage', '?')}",
+            f"  because      {headers.get('error', '?')}",
+            f"  bytes        {len(value):,}: {value[:60]!r}{'…' if len(value) > 60 else ''}",
+        ]
+        # Headers may hold what a stranger sent: nothing in them may steer the terminal.
+        return "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
+    try:
+        return render(decode(TOPICS[message.tp.topic], message.value), now_us=now_us)
+    except DecodeError as e:
+        return f"  cannot be read: {e}"
+
+
+# Files
+
+
+def _path(args: argparse.Namespace, path: Path) -> int:
+    if path.is_file():
+        if path.suffix != ".onnx":
+            raise DataError(f"{path}: is no device file (FILE.onnx); a bundle and a checkpoint are folders")
+        shown = _device(path)
+    elif (path / "tensors.safetensors").exists():
+        shown = _checkpoint(path)
+    elif (path / "manifest.json").exists():
+        shown = _bundle(path)
+    else:
+        raise DataError(f"{path}: holds neither a bundle (manifest.json) nor a checkpoint (tensors.safetensors)")
+    show(args, shown, "\n".join(_lines(shown)))
+    return 0
+
+
+def _lines(shown: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{name}"
+            yield from _lines(value, indent + "  ")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+            yield f"{indent}{name:{width}}  {text if len(text) <= 200 else text[:199] + '…'}"
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    import msgspec
+
+    from recdistill.bundle import open_bundle
+
+    bundle = open_bundle(path)
+    content = bundle.manifest.content
+    return {
+        "kind": "bundle",
+        "content_hash": bundle.content_hash,
+        "items": content.items,
+        "dim": content.dim,
+        "bytes": bundle.size,
+        "index": msgspec.to_builtins(content.index),
+        "base_position": content.base_position,
+        "int8_max_abs_error": content.int8_max_abs_error,
+        "golden": content.golden,
+        "popular": [item for item, _ in bundle.popular[:10]],
+        "features": {
+            "history": msgspec.to_builtins(bundle.spec.history),
+            "item": {name: field.kind for name, field in bundle.spec.item.items()},
+            "context": {name: field.kind for name, field in bundle.spec.context.items()},
+        },
+        "files": {name: entry.size for name, entry in content.files.items()},
+        "provenance": bundle.manifest.provenance,
+    }
+
+
+def _device(path: Path) -> dict[str, Any]:
+    from recdistill.serve.device import Device
+
+    device = Device.open(path)
+    return {
+        "kind": "device file",
+        "content_hash": device.content_hash,
+        "items": device.items,
+        "bytes": path.stat().st_size,
+    }
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    from recdistill.train import checkpoint
+
+    found = checkpoint.load(path)
+    return {
+        "kind": "checkpoint",
+        "step": found.step,
+        "bytes": sum(file.stat().st_size for file in path.iterdir()),
+        "tensors": {name: f"{value.dtype} {list(value.shape)}" for name, value in sorted(found.tensors.items())},
+        "state": sorted(found.state),
+    }
+
+
+VERBS = (
+    Verb(
+        "inspect",
+        "Look at records of a topic as a person would want to see them; or at a bundle, device file or checkpoint.",
+        "The first thing to do when figures surprise. Nothing is changed or committed. dead-letters shows where each "
+        "letter came from and why it was given up. Files are verified as they are opened. With --json, records are "
+        "one JSON object a line.",
+        (
+            "inspect rankings -n 3",
+            "inspect dead-letters --from-end",
+            "inspect examples --json -n 1000 | head",
+            "inspect recdistill-data/student/bundles/step-000002000",
+        ),
+        _options,
+        _inspect,
+    ),
+)

@@ -1,0 +1,306 @@
+"""Verbs from a bundle to a champion: evaluate, export, publish, promote, rollback, versions.
+
+They know nothing of how anything is measured or registered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recdistill.commands.learn import DRAIN, run_job
+from recdistill.commands.verb import Bar, Parser, Verb, between, newest_bundle, settings_of, show
+from recdistill.errors import DataError, Refused, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.config import Settings
+    from recdistill.judge import Judgement
+    from recdistill.registry import Evidence, Registry
+
+
+def _bundle_option(parser: Parser) -> None:
+    parser.add_argument(
+        "bundle", nargs="?", type=Path, metavar="BUNDLE", help="a bundle's folder (default: the distiller's newest)"
+    )
+
+
+def _bundle(args: argparse.Namespace, settings: Settings) -> Path:
+    return args.bundle or newest_bundle(settings.distil.directory)
+
+
+# evaluate
+
+
+def _evaluate_options(parser: Parser) -> None:
+    _bundle_option(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file")
+    parser.add_argument("--beside", type=Path, action="append", default=[], metavar="BUNDLE", help="judge another too")
+    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--gate", action="store_true", help="exit with 7 when the gate would not let it through")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from recdistill.judge import gate, to_json, write_report
+
+    settings = settings_of(args)
+    if args.report is not None and not args.report.absolute().parent.is_dir():
+        raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
+    judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, seed=args.seed)
+    evidence = gate(judgement, settings.gate)
+    if args.report is not None:
+        write_report(judgement, args.report, evidence)
+    print(to_json(judgement).decode() if args.json else _table(judgement, evidence))
+    if args.report is not None:
+        print(f"the report is in {args.report}", file=sys.stderr)
+    if args.gate and not evidence.passed:
+        raise Refused(evidence.reasons)
+    return 0
+
+
+def _judge(
+    args: argparse.Namespace, settings: Settings, bundle: Path, *, beside: list[Path] | None = None, seed: int = 0
+) -> Judgement:
+    from recdistill.judge import BundleContender
+    from recdistill.loops import folder_bytes, promote
+    from recdistill.stream import open_log
+    from recdistill.teachers import open_teacher
+
+    rivals = [BundleContender(path, f"beside {path.name}") for path in beside or ()]
+    builtin = settings.teacher.kind == "builtin"
+    teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
+    with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
+        return promote.judge(
+            log,
+            bundle,
+            settings.promote,
+            teacher=teacher,
+            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if builtin else 0,
+            rivals=rivals,
+            seed=seed,
+            progress=bar,
+        )
+
+
+def _table(judgement: Judgement, evidence: Evidence) -> str:
+    lines = [f"{judgement.lists:,} held-out lists, {judgement.catalogue:,} items, bundle {judgement.content_hash[:12]}"]
+    shown = ("ndcg@10", "recall@10")
+    lines += ["", f"{'':20}" + "".join(f"{name:>24}" for name in shown)]
+    for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics[shown[0]].mean):
+        figures = (quality.metrics[name] for name in shown)
+        row = "".join(f"{f.mean:10.4f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
+        lines.append(f"{quality.name:20}{row}")
+    lines += ["", f"the gate {'lets it through' if evidence.passed else 'does not let it through'}:"]
+    return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
+
+
+# export
+
+
+def _export_options(parser: Parser) -> None:
+    _bundle_option(parser)
+    parser.add_argument("--out", type=Path, default=Path("device.onnx"), metavar="FILE", help="default: %(default)s")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from recdistill.bundle import open_bundle
+    from recdistill.train.export import export_device
+
+    settings = settings_of(args)
+    figures = export_device(open_bundle(_bundle(args, settings)), args.out)
+    text = f"{args.out}: {figures['size']:,} bytes, {figures['items']:,} items, bundle {figures['content_hash'][:12]}"
+    show(args, {**figures, "path": str(args.out)}, text)
+    return 0
+
+
+# The registry
+
+
+def _registry(settings: Settings) -> Registry:
+    from recdistill.registry import Registry
+
+    return Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
+
+
+def _publish_options(parser: Parser) -> None:
+    _bundle_option(parser)
+    parser.add_argument(
+        "--judgement",
+        type=Path,
+        metavar="FILE",
+        help="what `recdistill evaluate --json` printed about this bundle (default: judge it now)",
+    )
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from recdistill.judge import gate
+    from recdistill.loops import promote
+
+    settings = settings_of(args)
+    bundle = _bundle(args, settings)
+    judgement = _read_judgement(args.judgement) if args.judgement else _judge(args, settings, bundle)
+    evidence = gate(judgement, settings.gate)
+    version = promote.publish(_registry(settings), bundle, judgement, evidence)
+    verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
+    show(
+        args,
+        {"version": version.number, "content_hash": version.content_hash, "passed": evidence.passed},
+        f"version {version.number} is the candidate, {version.content_hash[:12]}; it {verdict}",
+    )
+    return 0
+
+
+def _read_judgement(path: Path) -> Judgement:
+    from recdistill.judge import from_json
+
+    try:
+        return from_json(path.read_bytes())
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
+    except DataError as e:
+        raise DataError(f"{path}: {e}") from e
+
+
+def _promote_options(parser: Parser) -> None:
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="a version's number, or candidate")
+    parser.add_argument("--why", metavar="TEXT", help="the reason, written on the version; needed with VERSION")
+    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
+    parser.add_argument(
+        "--loop", action="store_true", help="the promoter: judge, register and promote new bundles as they come"
+    )
+    parser.add_argument("--drain", action="store_true", help=f"with --loop: {DRAIN}")
+
+
+def _promote(args: argparse.Namespace) -> int:
+    if args.loop:
+        if args.version or args.why:
+            raise UsageError("promote --loop: takes no VERSION and no --why; the gate decides")
+        return run_job("promoter", "judge", args)
+    if args.drain:
+        raise UsageError("promote --drain: goes with --loop only")
+    if not args.version:
+        raise UsageError("promote: name a VERSION (see `recdistill versions`), or --loop for the promoter")
+    if not (args.why or "").strip():
+        raise UsageError("promote: --why TEXT is needed; the reason is written on the version")
+    settings = settings_of(args)
+    registry = _registry(settings)
+    number = registry.resolve(args.version).number
+    entry = registry.promote(number, expect=_champion(registry), who=args.by or settings.promote.by, why=args.why)
+    show(
+        args,
+        {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
+        f"version {entry.after} is the champion, {_before(entry.before)}",
+    )
+    return 0
+
+
+def _champion(registry: Registry) -> str | None:
+    from recdistill.registry import CHAMPION
+
+    found = registry.find(CHAMPION)
+    return None if found is None else found.number
+
+
+def _before(number: str | None) -> str:
+    return "the first one" if number is None else f"before it was version {number}"
+
+
+def _rollback_options(parser: Parser) -> None:
+    parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, written on the version")
+    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    if not args.why.strip():
+        raise UsageError("rollback: --why TEXT must not be empty; the reason is written on the version")
+    settings = settings_of(args)
+    registry = _registry(settings)
+    entry = registry.rollback(expect=_champion(registry), who=args.by or settings.promote.by, why=args.why)
+    show(
+        args,
+        {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
+        f"version {entry.after} is the champion again, {_before(entry.before)}",
+    )
+    return 0
+
+
+def _no_options(parser: Parser) -> None:
+    """All that it takes is what every verb takes."""
+
+
+def _versions(args: argparse.Namespace) -> int:
+    import msgspec
+
+    settings = settings_of(args)
+    registry = _registry(settings)
+    found = registry.versions()
+    ledger = registry.ledger()
+    lines = []
+    for version in found:
+        passed = {True: "passed", False: "failed", None: "not judged"}[version.passed]
+        aliases = ", ".join(version.aliases)
+        lines.append(f"{version.number:>4}  {version.content_hash[:12]}  {version.created_at}  {passed:10}  {aliases}")
+        if version.reason:
+            lines.append("      " + "".join(c for c in version.reason if c.isprintable())[:160])
+    show(
+        args,
+        {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(ledger)},
+        "\n".join(lines) or f"{settings.registry.name} has no version yet; `recdistill publish` makes one",
+    )
+    return 0
+
+
+VERBS = (
+    Verb(
+        "evaluate",
+        "Judge a bundle on examples that it did not learn from, beside its teacher and everything cheaper.",
+        "Held out are the labelled examples behind the positions at which the bundle was cut. It prints NDCG@10 and "
+        "recall@10 over the full catalogue with 95% intervals, and what the gate says. Settings: [gate], [promote].",
+        ("evaluate --report report.html", "evaluate bundles/step-2000 --gate", "evaluate --json > judgement.json"),
+        _evaluate_options,
+        _evaluate,
+    ),
+    Verb(
+        "export",
+        "Write the device file of a bundle: one ONNX graph, item ids in, item ids out.",
+        "For phones, browsers and whatever else runs ONNX Runtime. `recdistill recommend --device` asks it.",
+        ("export", "export bundles/step-2000 --out shop.onnx"),
+        _export_options,
+        _export,
+    ),
+    Verb(
+        "publish",
+        "Judge a bundle and register it as the candidate, with its evidence, report and device file.",
+        "It promotes nothing. Content that is registered already keeps its version and gets the newer evidence.",
+        ("publish", "publish bundles/step-2000 --judgement judgement.json"),
+        _publish_options,
+        _publish,
+    ),
+    Verb(
+        "promote",
+        "Make a registered version the champion, if its evidence passed the gate; or run the promoter.",
+        "Rankers follow the champion within seconds. The version needs evidence, and the ledger keeps who and why. "
+        "With --loop, new bundles are judged, registered and promoted by themselves.",
+        ('promote candidate --why "better on new users"', "promote 7 --why drill", "promote --loop --drain"),
+        _promote_options,
+        _promote,
+    ),
+    Verb(
+        "rollback",
+        "Make the previous champion the champion again.",
+        "It asks for no evidence: that version has served. Rankers follow within seconds.",
+        ('rollback --why "complaints about version 8"',),
+        _rollback_options,
+        _rollback,
+    ),
+    Verb(
+        "versions",
+        "List what is registered, newest first, with aliases, verdicts and reasons.",
+        "To see what serves and why. With --json also the ledger: every change of champion.",
+        ("versions", "versions --json"),
+        _no_options,
+        _versions,
+    ),
+)

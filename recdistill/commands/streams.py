@@ -1,0 +1,251 @@
+"""Verbs that fill a log: topics, simulate, import.
+
+They know nothing of what tables or worlds look like; `recdistill.data` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recdistill.commands.verb import Bar, Parser, Verb, between, counted, one_of, settings_of, show, stopping
+from recdistill.errors import StreamError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.config import Settings
+    from recdistill.data import Dataset
+    from recdistill.records import Record
+    from recdistill.stream import Log
+
+
+# topics
+
+
+def _topics_options(parser: Parser) -> None:
+    parser.add_argument(
+        "action",
+        type=one_of("create", "list"),
+        metavar="create|list",
+        help="make those that are missing, or list them with their records",
+    )
+
+
+def _topics(args: argparse.Namespace) -> int:
+    from recdistill.stream import open_log, standard_topics
+
+    settings = settings_of(args)
+    with closing(open_log(settings.log)) as log:
+        if args.action == "create":
+            made = log.create_topics(standard_topics(settings.topics.partitions, settings.topics.lanes))
+            show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics are there already")
+            return 0
+        rows = _ends(log)
+    text = [f"{row['topic']:14} {row['partitions']:3} partitions  {row['end']:12,} offsets" for row in rows]
+    show(args, {"topics": rows}, "\n".join(text) or "there are no topics; make them with `recdistill topics create`")
+    return 0
+
+
+def _ends(log: Log) -> list[dict[str, Any]]:
+    topics = log.topics()
+    if not topics:
+        return []
+    with closing(log.source(sorted(topics))) as source:
+        ends: Counter[str] = Counter()
+        for tp in source.position():
+            beginning, end = source.bounds(tp)
+            ends[tp.topic] += end - beginning
+    return [{"topic": name, "partitions": topics[name], "end": ends[name]} for name in sorted(topics)]
+
+
+# simulate
+
+
+def _simulate_options(parser: Parser) -> None:
+    for name, low, what in (
+        ("impressions", 10, "requests over all users"),
+        ("items", 20, "items that are ever in the catalogue"),
+        ("users", 2, "users that ever come"),
+        ("days", 2, "days that it runs"),
+    ):
+        parser.add_argument(f"--{name}", type=between(low), metavar="N", help=f"{what} (default: the simulator's)")
+    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from recdistill.data.simulator import SimulatorSettings, simulate
+
+    settings = settings_of(args)
+    given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}
+    chosen = SimulatorSettings(**{name: value for name, value in given.items() if value is not None})
+    return _feed_dataset(args, settings, lambda: simulate(chosen, seed=args.seed)[0])
+
+
+def _feed_dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
+    """Writes a data set in the order of its time, and its feature specification where there is none yet."""
+    from recdistill.stream import open_log
+
+    with closing(open_log(settings.log)) as log:
+        _must_be_there(log)
+        dataset: Dataset = make()
+        total = len(dataset.items) + len(dataset.impressions) + len(dataset.feedback)
+        counts, stopped = _write(args, log, dataset.timeline(), total)
+    wrote = _write_spec(settings, dataset)
+    text = [counted(counts, "nothing") + (" (stopped)" if stopped else "")]
+    if wrote:
+        text.append(f"the feature specification is in {settings.features.file}")
+    missing = {name: weight for name, weight in dataset.labels.items() if name not in settings.join.labels}
+    if missing:
+        labels = ", ".join(f"join.labels.{name} = {weight:g}" for name, weight in missing.items())
+        text.append(f"put into your settings, so that feedback gives labels: {labels}")
+    show(
+        args, {**counts, "stopped": stopped, "features_written": wrote, "labels": dict(dataset.labels)}, "\n".join(text)
+    )
+    return 0
+
+
+def _must_be_there(log: Log) -> None:
+    from recdistill.stream import standard_topics
+
+    if missing := sorted(set(standard_topics()) - set(log.topics())):
+        raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
+
+
+def _write(
+    args: argparse.Namespace, log: Log, records: Iterable[Record], total: int | None
+) -> tuple[Counter[str], bool]:
+    from recdistill.loops.feed import feed
+
+    with stopping() as stop, Bar("write", args) as bar:
+        return feed(log, records, stop=stop, total=total, progress=bar), stop.is_set()
+
+
+def _write_spec(settings: Settings, dataset: Dataset) -> bool:
+    import msgspec
+
+    from recdistill.config import to_toml
+
+    path = Path(settings.features.file)
+    if path.exists():
+        print(f"{path} is there already and was left as it is", file=sys.stderr)
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"{path}: cannot be written ({e.strerror}); set features.file to another place") from e
+    return True
+
+
+# import
+
+
+def _import_options(parser: Parser) -> None:
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="a .csv, .tsv, .jsonl or .parquet; or MovieLens' folder"
+    )
+    parser.add_argument(
+        "--kind",
+        type=one_of("items", "impressions", "feedback", "interactions", "rankings", "examples"),
+        metavar="KIND",
+        help="what a row is: items, impressions, feedback or interactions (user, item, time; lists are made of them); "
+        "from JSONL without a mapping also rankings and examples (default: what the mapping says)",
+    )
+    parser.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="names the columns (default: the fields' own names)"
+    )
+    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="of the lists that are made")
+    parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
+
+
+def _import(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    if args.path.is_dir():
+        if args.kind or args.mapping:
+            raise UsageError(
+                f"{args.path}: a folder is MovieLens and takes neither --kind nor --mapping; or name a file"
+            )
+        from recdistill.data import movielens
+
+        return _dataset(args, settings, lambda: movielens.load(args.path, seed=args.seed))
+    from recdistill.data.mapping import TableMapping
+    from recdistill.data.tables import import_interactions, import_table
+
+    mapping = TableMapping.load(args.mapping) if args.mapping else None
+    if "interactions" in (args.kind, mapping.kind if mapping and not args.kind else None):
+        return _dataset(args, settings, lambda: import_interactions(args.path, mapping, seed=args.seed))
+    # All rows are checked before the first one is written: an import is whole, or nothing was written.
+    with stopping() as stop, Bar("check", args) as bar:
+        rows = 0
+        for rows, _ in enumerate(import_table(args.path, args.kind, mapping), 1):
+            if rows % 1000 == 0:
+                bar(rows, None)
+            if stop.is_set():
+                show(
+                    args, {"checked": rows, "stopped": True}, f"{rows:,} rows are right (stopped); nothing was written"
+                )
+                return 0
+    if args.check:
+        show(args, {"checked": rows}, f"{rows:,} rows are right; nothing was written")
+        return 0
+    from recdistill.stream import open_log
+
+    with closing(open_log(settings.log)) as log:
+        _must_be_there(log)
+        counts, stopped = _write(args, log, import_table(args.path, args.kind, mapping), rows)
+    text = counted(counts, "the table is empty")
+    show(args, {**counts, "stopped": stopped}, text + (" (stopped)" if stopped else ""))
+    return 0
+
+
+def _dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
+    if not args.check:
+        return _feed_dataset(args, settings, make)
+    found: Dataset = make()
+    figures = {
+        "items": len(found.items),
+        "impressions": len(found.impressions),
+        "feedback": len(found.feedback),
+    }
+    show(args, {"checked": figures}, f"{counted(figures, 'nothing')} would be written; nothing was")
+    return 0
+
+
+VERBS = (
+    Verb(
+        "topics",
+        "Make the topics of a log, or list them.",
+        "Once before anything else is written. The number of partitions and lanes ([topics]) is fixed from then on. "
+        "Topics that exist are left alone; one with another number of partitions is an error.",
+        ("topics create", "topics create --set topics.lanes=4", "topics list --json"),
+        _topics_options,
+        _topics,
+    ),
+    Verb(
+        "simulate",
+        "Write the stream of a simulated product into the log: items, impressions and feedback with a known truth.",
+        "To try everything without data of your own. It also writes the feature specification, features.file, where "
+        "there is none. Equal options and seed give equal records.",
+        ("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
+        _simulate_options,
+        _simulate,
+    ),
+    Verb(
+        "import",
+        "Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
+        "Every row is checked before the first one is written; a wrong cell is named by line and column. Imported "
+        "twice, records are there twice (items take the newer version, feedback is joined once).",
+        (
+            "import items.csv --kind items",
+            "import requests.parquet --mapping requests.toml --check",
+            "import clicks.csv --kind interactions",
+            "import ~/ml-100k",
+        ),
+        _import_options,
+        _import,
+    ),
+)
