@@ -1,0 +1,168 @@
+"""The two files of a built-in teacher: written at once, read with every byte verified.
+
+They hold data only. It knows no torch and no model.
+
+Example:
+    >>> import tempfile
+    >>> saved = Saved(spec=FeatureSpec(), vocabulary={"id": ["a"]}, towers=[Shape(dim=2, layers=0, hidden=1)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     version = write(Path(folder) / "t", saved, {"x": np.zeros(99, np.float32)})
+    ...     read(Path(folder) / "t")[1] == version
+    True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from recdistill.errors import ConfigError, TeacherError
+from recdistill.features import FeatureSpec
+
+FORMAT = 1
+DESCRIPTION = "teacher.json"
+WEIGHTS = "weights.safetensors"
+_MOST_DESCRIPTION = 1 << 30  # bytes
+
+
+class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size of a tower. `layers` 0: it pools the history and does not attend to it."""
+
+    dim: int
+    layers: int
+    heads: int = 2
+    hidden: int = 128
+    context_dim: int = 8
+    widening: int = 4
+
+    @property
+    def floats(self) -> int:
+        """At least so many floats a tower of this size has."""
+        return self.layers * (4 + 2 * self.widening) * self.dim**2 + 2 * self.dim * self.hidden + 3 * self.dim**2
+
+
+class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `teacher.json` says, but for its hashes."""
+
+    spec: FeatureSpec
+    vocabulary: dict[str, list[str]]
+    towers: list[Shape]
+
+
+class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    version: str
+    weights_sha256: str
+    spec: dict[str, Any]
+    vocabulary: dict[str, list[str]]
+    towers: list[Shape]
+
+
+def write(out: Path, saved: Saved, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Writes a new folder, all of it or nothing.
+
+    Args:
+        out: Must not exist.
+        saved: What describes the arrays.
+        arrays: By name; their bytes and the description decide the version.
+
+    Returns:
+        The version: the first 12 digits of the content's hash.
+
+    Raises:
+        TeacherError: The folder cannot be written.
+    """
+    data = save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
+    weights_sha256 = hashlib.sha256(data).hexdigest()
+    version = _version(weights_sha256, saved)
+    text = msgspec.json.encode(
+        {
+            "format": FORMAT,
+            "version": version,
+            "weights_sha256": weights_sha256,
+            "spec": saved.spec,
+            "vocabulary": saved.vocabulary,
+            "towers": saved.towers,
+        }
+    )
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        for name, content in ((WEIGHTS, data), (DESCRIPTION, text)):
+            with (part / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        part.rename(out)
+    except OSError as e:
+        shutil.rmtree(part, ignore_errors=True)
+        raise TeacherError(f"{out}: the teacher cannot be written: {e.strerror or e}") from e
+    return version
+
+
+def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
+    """Reads a folder and verifies its hashes.
+
+    Returns:
+        The description, the version, and the arrays by name.
+
+    Raises:
+        TeacherError: A file is missing, changed, or not of this format.
+    """
+    text, data = _bytes(path, DESCRIPTION), _bytes(path, WEIGHTS)
+    try:
+        found = msgspec.json.decode(text, type=_Description)
+        saved = Saved(FeatureSpec.from_dict(found.spec), found.vocabulary, found.towers)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ConfigError) as e:
+        raise TeacherError(f"{path / DESCRIPTION}: does not describe a teacher: {e}") from e
+    if found.format != FORMAT:
+        raise TeacherError(f"{path / DESCRIPTION}: format {found.format} is not known, this version reads {FORMAT}")
+    if hashlib.sha256(data).hexdigest() != found.weights_sha256:
+        raise TeacherError(f"{path / WEIGHTS}: is not the file that {DESCRIPTION} describes; train the teacher again")
+    if _version(found.weights_sha256, saved) != found.version:
+        raise TeacherError(f"{path / DESCRIPTION}: has been changed; train the teacher again")
+    _check_shapes(path, saved, len(data) // 4)
+    try:
+        arrays = load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as e:
+        raise TeacherError(f"{path / WEIGHTS}: is not a safetensors file: {e}") from e
+    return saved, found.version, arrays
+
+
+def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
+    """Refuses sizes that the weights cannot have, before anything is made of such a size."""
+    where = path / DESCRIPTION
+    if not 1 <= len(saved.towers) <= 16:
+        raise TeacherError(f"{where}: must have 1 to 16 towers, not {len(saved.towers)}")
+    for shape in saved.towers:
+        sizes = (shape.dim, shape.heads, shape.hidden, shape.context_dim, shape.widening)
+        if min(sizes) < 1 or shape.layers < 0 or shape.dim % shape.heads:
+            raise TeacherError(f"{where}: there is no tower of {shape}")
+    text_rows = sum(saved.spec.rows(f"item.{n}") for n, field in saved.spec.item.items() if field.kind == "text")
+    needed = sum(shape.floats + text_rows * (shape.dim + 2) for shape in saved.towers)
+    if needed > floats:
+        raise TeacherError(f"{where}: the towers have at least {needed} numbers, {WEIGHTS} at most {floats}")
+
+
+def _version(weights_sha256: str, saved: Saved) -> str:
+    content = [FORMAT, weights_sha256, saved.spec.hash, saved.vocabulary, saved.towers]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        if name == DESCRIPTION and (path / name).stat().st_size > _MOST_DESCRIPTION:
+            raise TeacherError(f"{path / name}: is too large for a description")
+        return (path / name).read_bytes()
+    except OSError as e:
+        raise TeacherError(f"{path / name}: cannot be read ({e.strerror}); `recdistill teach` trains a teacher") from e

@@ -1,0 +1,323 @@
+"""Examples -> the timelines that the built-in teacher learns from, and batches of windows of them.
+
+The histories of one user's impressions overlap, so they are laid over each other: a *timeline* is a run of events,
+each there once. A *question* is a place in a timeline, a time and a context, and what was chosen there: an item of an
+impression with a positive label, or, for an event that no impression explains, the event's own item, asked without
+context. A window of a timeline then answers many questions at the price of one history.
+
+An impression whose history contradicts its user's timeline, or that names no user, begins a timeline of its own, so
+nothing is asked with more history than the product had.
+
+It knows no torch, no weights and no loss.
+
+Example:
+    >>> from recdistill.features import Catalogue, FeatureSpec, Vocabulary
+    >>> from recdistill.records import Candidate, Event, Impression, Item, Ranking
+    >>> spec = FeatureSpec()
+    >>> catalogue = Catalogue(spec, Vocabulary(spec))
+    >>> slots = [catalogue.apply(Item(name), admit=True) for name in "abc"]
+    >>> asked = Impression("i", 9, user="u", history=(Event("a", 1), Event("b", 2)), candidates=(Candidate("c"),))
+    >>> lines = timelines(spec, catalogue, [Example(Ranking(asked, "", "", "rank", (0.0,), (False,)), (1.0,))])
+    >>> lines.slots_E.tolist(), lines.question_at_M.tolist(), lines.question_slot_M.tolist()
+    ([0, 1], [0, 1, 2], [0, 1, 2])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.features import Asker, Catalogue, FeatureSpec, encode_column
+from recdistill.records import Example
+
+Ints = npt.NDArray[np.int64]
+
+LABELLED = 0
+"""Origin of a question that an impression asked; 1 + a: an event of action row a."""
+
+_Event = tuple[int, int, int]  # slot, time in microseconds (0: unknown), row of the action
+
+
+@dataclass(frozen=True)
+class Timelines:
+    """T timelines of E events together, with M questions, which are sorted by timeline and place.
+
+    Args:
+        first_T1: Where each timeline's events begin, and where the last one ends.
+        slots_E: Catalogue slot of each event.
+        times_us_E: Its time, 0 where unknown.
+        actions_E: Row of its action, 0 for an unknown one.
+        first_question_T1: Where each timeline's questions begin, and where the last one's end.
+        question_at_M: How many events of the timeline come before the question.
+        question_slot_M: What was chosen.
+        question_time_us_M: When it was asked, 0 where unknown.
+        question_origin_M: `LABELLED`, or 1 + the action's row.
+        question_context_M: Row of `context`.
+        question_weight_M: Weight in the loss, above 0 to 1.
+        context: One array [rows, width] a context field; row 0 has no value anywhere.
+        lists: Impressions with a label among them.
+    """
+
+    first_T1: Ints
+    slots_E: Ints
+    times_us_E: Ints
+    actions_E: Ints
+    first_question_T1: Ints
+    question_at_M: Ints
+    question_slot_M: Ints
+    question_time_us_M: Ints
+    question_origin_M: Ints
+    question_context_M: Ints
+    question_weight_M: npt.NDArray[np.float32]
+    context: dict[str, npt.NDArray[Any]]
+    lists: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """B runs of up to L events, left-aligned, and Q questions about each.
+
+    Args:
+        slots_BL: Catalogue slots, oldest first, -1 beyond the end.
+        times_us_BL: Times of the events, 0 where unknown.
+        actions_BL: Rows of the actions.
+        at_BQ: How many events of the window come before the question; -1 where there is no question.
+        asked_us_BQ: When it was asked, 0 where unknown.
+        origin_BQ: See `Timelines`.
+        context: One array [B * Q, width] a context field.
+    """
+
+    slots_BL: Ints
+    times_us_BL: Ints
+    actions_BL: Ints
+    at_BQ: Ints
+    asked_us_BQ: Ints
+    origin_BQ: Ints
+    context: dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class _Line:
+    """A timeline as it grows."""
+
+    events: list[_Event]
+    questions: list[tuple[int, int, int, int, int, float]] = field(default_factory=list)
+    chosen: set[int] = field(default_factory=set)
+
+    def place(self, history: list[_Event]) -> int | None:
+        """Where a history ends in this timeline, which it may extend; None when the two contradict each other."""
+        events = self.events
+        if not history:
+            return 0
+        if not events:
+            self.events = list(history)
+            return len(history)
+        last = events[-1]
+        for shared in range(len(history), 0, -1):
+            if history[shared - 1] == last:
+                common = min(shared, len(events))
+                if history[shared - common : shared] != events[-common:] or (shared > common):
+                    return None
+                events += history[shared:]
+                return len(events)
+        newest = history[-1]
+        for end in range(len(events), max(0, len(events) - len(history) - 64), -1):
+            if events[end - 1] == newest:
+                fits = end >= len(history) and events[end - len(history) : end] == history
+                return end if fits else None
+        return None
+
+
+def known_events(spec: FeatureSpec, catalogue: Catalogue, request: Asker) -> list[_Event]:
+    """The events that count, oldest first: of known items, strictly before the request, at most `history.length`."""
+    rows = {action: row for row, action in enumerate(spec.history.actions, 1)}
+    find, now = catalogue.slot_of.get, request.time_us
+    events = [(find(e.item, -1), e.time_us, rows.get(e.action, 0)) for e in request.history]
+    if any(slot < 0 or 0 < now <= time_us for slot, time_us, _ in events):
+        events = [e for e in events if e[0] >= 0 and not 0 < now <= e[1]]
+    return events[-spec.history.length :]
+
+
+def timelines(spec: FeatureSpec, catalogue: Catalogue, examples: Sequence[Example]) -> Timelines:
+    """Lays the histories of examples over each other.
+
+    Args:
+        spec: What counts.
+        catalogue: Slots of the items; those it does not know are left out.
+        examples: Any order; only positive labels are looked at.
+    """
+    requests = [example.ranking.impression for example in examples]
+    lines: list[_Line] = []
+    of_user: dict[str, _Line] = {}
+    lists = 0
+    for number in sorted(range(len(requests)), key=lambda n: requests[n].time_us):
+        request = requests[number]
+        history = known_events(spec, catalogue, request)
+        line = of_user.get(request.user) if request.user is not None else None
+        at = None if line is None else line.place(history)
+        if line is None or at is None:
+            line, at = _Line(list(history)), len(history)
+            lines.append(line)
+            if request.user is not None:
+                of_user[request.user] = line
+        labels = examples[number].labels
+        top = max(labels, default=0.0)
+        lists += top > 0
+        for candidate, label in zip(request.candidates, labels, strict=True):
+            slot = catalogue.slot(candidate.item) if label > 0 else -1
+            if slot >= 0:
+                line.questions.append((at, slot, request.time_us, LABELLED, number + 1, label / top))
+                line.chosen.add(slot)
+    context = {
+        name: encode_column(
+            f"context.{name}",
+            one,
+            [None, *(request.context.get(name) for request in requests)],
+            catalogue.vocabulary,
+            admit=True,
+            errors=[],
+        )
+        for name, one in spec.context.items()
+    }
+    return _flat(lines, context, lists)
+
+
+def _flat(lines: list[_Line], context: dict[str, npt.NDArray[Any]], lists: int) -> Timelines:
+    for line in lines:
+        line.questions += [
+            (at, slot, time_us, 1 + action, 0, 1.0)
+            for at, (slot, time_us, action) in enumerate(line.events)
+            if slot not in line.chosen
+        ]
+        line.questions.sort(key=lambda question: question[0])
+    events = np.array([event for line in lines for event in line.events], np.int64).reshape(-1, 3)
+    questions = np.array([question[:5] for line in lines for question in line.questions], np.int64).reshape(-1, 5)
+    weights = np.array([question[5] for line in lines for question in line.questions], np.float32)
+    return Timelines(
+        first_T1=np.cumsum([0, *(len(line.events) for line in lines)]),
+        slots_E=events[:, 0],
+        times_us_E=events[:, 1],
+        actions_E=events[:, 2],
+        first_question_T1=np.cumsum([0, *(len(line.questions) for line in lines)]),
+        question_at_M=questions[:, 0],
+        question_slot_M=questions[:, 1],
+        question_time_us_M=questions[:, 2],
+        question_origin_M=questions[:, 3],
+        question_context_M=questions[:, 4],
+        question_weight_M=weights,
+        context=context,
+        lists=lists,
+    )
+
+
+def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
+    """One pass over all timelines as overlapping windows of up to `length` events.
+
+    Windows are half a length apart and shifted at random, so that a question is met about twice, once with a short
+    history and once with a long one.
+
+    Returns:
+        [n, 4]: first and last event (exclusive) and first and last question (exclusive) of each window.
+    """
+    stride = max(1, length // 2)
+    rows: list[tuple[int, int, int, int]] = []
+    shifts = random.integers(stride, size=len(lines.first_T1) - 1).tolist()
+    for line, shift in enumerate(shifts):
+        begin, stop = lines.first_T1[line : line + 2].tolist()
+        lo, hi = lines.first_question_T1[line : line + 2].tolist()
+        at = lines.question_at_M[lo:hi]
+        count = stop - begin
+        end = count + (shift if count > length else 0)
+        while True:
+            first, last = max(0, end - length), min(count, end)
+            # A window that does not begin with its timeline has no question before its first event.
+            one = int(np.searchsorted(at, first, side="left" if first == 0 else "right"))
+            two = int(np.searchsorted(at, last, side="right"))
+            if two > one:
+                rows.append((begin + first, begin + last, lo + one, lo + two))
+            if first == 0:
+                break
+            end -= stride
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def batches(cuts: Ints, size: int, random: np.random.Generator) -> Iterator[Ints]:
+    """Shuffles windows into batches of about equal lengths, which come in random order."""
+    order = random.permutation(len(cuts))
+    groups = []
+    for start in range(0, len(order), 16 * size):
+        some = order[start : start + 16 * size]
+        some = some[np.argsort(cuts[some, 1] - cuts[some, 0], kind="stable")]
+        groups += [some[at : at + size] for at in range(0, len(some), size)]
+    for number in random.permutation(len(groups)):
+        yield cuts[groups[number]]
+
+
+def windows(lines: Timelines, cuts: Ints, most: int, random: np.random.Generator) -> tuple[Windows, Ints]:
+    """The arrays of a batch of windows.
+
+    Args:
+        lines: The timelines.
+        cuts: Rows of `cut`, B of them.
+        most: Most questions of one window; of more, some are drawn.
+        random: For that draw.
+
+    Returns:
+        The windows, and the number of each question, [B, Q], -1 where there is none.
+    """
+    begin, end, lo, hi = cuts.T
+    length = max(1, int((end - begin).max()))
+    event_BL = begin[:, None] + np.arange(length)
+    real_BL = event_BL < end[:, None]
+    event_BL = np.where(real_BL, event_BL, 0)
+    width = int(min(most, (hi - lo).max()))
+    question_BQ = lo[:, None] + np.arange(width)
+    question_BQ[question_BQ >= hi[:, None]] = -1
+    for row in np.flatnonzero(hi - lo > most).tolist():
+        question_BQ[row] = np.sort(random.choice(np.arange(lo[row], hi[row]), most, replace=False))
+    asked_BQ = question_BQ >= 0
+    # The window's first event within its timeline: what the question's place is counted from.
+    line_B = np.searchsorted(lines.first_T1, begin, side="right") - 1
+    line_B = np.searchsorted(lines.first_question_T1, lo, side="right") - 1
+    offset_B = begin - lines.first_T1[line_B]
+    at_BQ = np.where(asked_BQ, lines.question_at_M[question_BQ] - offset_B[:, None], -1)
+    rows_BQ = np.where(asked_BQ, lines.question_context_M[question_BQ], 0).ravel()
+    pick = lines.slots_E if len(lines.slots_E) else np.zeros(1, np.int64)
+    if not len(lines.slots_E):
+        times, actions = pick, pick
+    else:
+        times, actions = lines.times_us_E, lines.actions_E
+    made = Windows(
+        slots_BL=np.where(real_BL, pick[event_BL], -1),
+        times_us_BL=np.where(real_BL, times[event_BL], 0),
+        actions_BL=np.where(real_BL, actions[event_BL], 0),
+        at_BQ=at_BQ,
+        asked_us_BQ=np.where(asked_BQ, lines.question_time_us_M[question_BQ], 0),
+        origin_BQ=np.where(asked_BQ, lines.question_origin_M[question_BQ], 0),
+        context={name: column[rows_BQ] for name, column in lines.context.items()},
+    )
+    return made, question_BQ
+
+
+def single(events: Sequence[list[_Event]], asked_us: Sequence[int], context: dict[str, npt.NDArray[Any]]) -> Windows:
+    """Windows of whole histories with one question each, at their ends: what scoring asks."""
+    count = len(events)
+    length = max(1, max((len(one) for one in events), default=0))
+    packed_B3L = np.zeros((count, 3, length), np.int64)
+    packed_B3L[:, 0] = -1
+    for row, one in enumerate(events):
+        if one:
+            packed_B3L[row, :, : len(one)] = np.array(one, np.int64).T
+    return Windows(
+        slots_BL=packed_B3L[:, 0],
+        times_us_BL=packed_B3L[:, 1],
+        actions_BL=packed_B3L[:, 2],
+        at_BQ=np.array([[len(one)] for one in events], np.int64).reshape(count, 1),
+        asked_us_BQ=np.array(asked_us, np.int64).reshape(count, 1),
+        origin_BQ=np.full((count, 1), LABELLED, np.int64),
+        context=context,
+    )
