@@ -383,6 +383,10 @@ def _info_at(kind: Any, path: str) -> Any:
 
 
 def _bare(info: Any) -> Any:
+    """The type itself: without its metadata, and without the None of an optional one."""
+    if isinstance(info, msgspec.inspect.UnionType):
+        some = [one for one in info.types if not isinstance(one, msgspec.inspect.NoneType)]
+        return _bare(some[0]) if len(some) == 1 else info
     return _bare(info.type) if isinstance(info, msgspec.inspect.Metadata) else info
 
 
