@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 FAST := not slow and not kafka and not mlflow and not browser and not e2e
 FORMATTED := recdistill services tests benchmarks tools docs conftest.py
 
-.PHONY: help install demo test test-fast lint format bench kafka docs setup-kafka setup-browser clean
+.PHONY: help install demo test test-fast lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
 
 help:  ## Show this list
 	@echo "recdistill: any ranking teacher in; a small, fresh two-tower student out."
@@ -35,6 +35,7 @@ test: $(INSTALLED)  ## Run every test, on a real Kafka broker and a real MLflow 
 ifeq ($(CI),true)
 	@tools/setup-kafka.sh
 	@tools/setup-browser.sh
+	@tools/setup-deploy.sh
 else
 	@tools/setup-kafka.sh || echo "recdistill: without a Kafka broker its tests will be skipped" >&2
 endif
@@ -70,6 +71,9 @@ setup-kafka:  ## Install Java, Maven and the Kafka broker for the tests
 
 setup-browser:  ## Install Chromium and playwright-core for the browser tests
 	@tools/setup-browser.sh
+
+setup-deploy:  ## Build what checks deploy/ and k8s/: compose-spec and, where it is missing, kustomize
+	@tools/setup-deploy.sh
 
 clean:  ## Remove what was built here: .venv, caches, downloads
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

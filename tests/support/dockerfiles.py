@@ -1,0 +1,80 @@
+"""A Dockerfile, read far enough to do what it says without an engine: stages, instructions, exec forms.
+
+Knows the instructions that deploy/ uses and refuses any other, so that a test never passes over something in silence.
+
+Example:
+    >>> text = 'FROM a AS build\\nRUN --mount=type=cache,target=/c \\\\\\n  make it\\nFROM b\\nENV X=1 Y="a b"\\nENTRYPOINT ["x", "y"]'
+    >>> build, final = parse(text)
+    >>> build.values("RUN"), final.exec_form("ENTRYPOINT"), final.env()
+    (['make it'], ['x', 'y'], {'X': '1', 'Y': 'a b'})
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass, field
+
+KNOWN = frozenset("FROM ARG ENV WORKDIR COPY RUN LABEL USER EXPOSE HEALTHCHECK ENTRYPOINT".split())
+
+
+@dataclass
+class Stage:
+    """One `FROM` and what follows it, in order, as (instruction, rest) pairs with the `--options` of the rest apart."""
+
+    base: str
+    name: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def values(self, instruction: str) -> list[str]:
+        """The rests of every instruction of this name, without their `--options`."""
+        return [re.sub(r"^(--\S+\s+)+", "", rest) for name, rest in self.steps if name == instruction]
+
+    def value(self, instruction: str) -> str:
+        """The rest of the one instruction of this name."""
+        [only] = self.values(instruction)
+        return only
+
+    def exec_form(self, instruction: str) -> list[str]:
+        """The words of the one instruction of this name, which has to be in exec form."""
+        words = json.loads(self.value(instruction).removeprefix("CMD "))
+        assert isinstance(words, list)
+        return words
+
+    def env(self) -> dict[str, str]:
+        """What all ENV instructions set."""
+        pairs = [word.split("=", 1) for rest in self.values("ENV") for word in shlex.split(rest)]
+        return {name: value for name, value in pairs}
+
+    def copies(self) -> list[tuple[str | None, list[str], str]]:
+        """Every COPY: the stage it takes from (None: the build context), sources, destination."""
+        found = []
+        for name, rest in self.steps:
+            if name == "COPY":
+                stage = re.match(r"--from=(\S+)\s+", rest)
+                *sources, destination = re.sub(r"^(--\S+\s+)+", "", rest).split()
+                found.append((stage[1] if stage else None, sources, destination))
+        return found
+
+
+def parse(text: str) -> list[Stage]:
+    """The stages of a Dockerfile.
+
+    Raises:
+        ValueError: There is an instruction that this reader does not know.
+    """
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    stages: list[Stage] = []
+    for line in re.sub(r"\\\n\s*", "", lines).splitlines():
+        if not line.strip():
+            continue
+        name, _, rest = line.partition(" ")
+        if name not in KNOWN:
+            raise ValueError(f"a Dockerfile instruction that the tests do not know: {name}")
+        if name == "FROM":
+            base, _, stage = rest.partition(" AS ")
+            stages.append(Stage(base, stage))
+        else:
+            stages[-1].steps.append((name, rest.strip()))
+    return stages
