@@ -92,17 +92,17 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
     """`[teacher_training]`: the built-in teacher."""
 
-    dim: Annotated[int, Meta(ge=4, le=2048, description="Width of the tower that attends to events.")] = 96
+    dim: Annotated[int, Meta(ge=4, le=2048, description="Width of the tower that attends to events.")] = 64
     layers: Annotated[int, Meta(ge=1, le=48, description="Its attention layers.")] = 2
     heads: Annotated[int, Meta(ge=1, le=64, description="Its attention heads; divides dim.")] = 2
     pooled_dim: Annotated[
         int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: none.")
-    ] = 64
+    ] = 96
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
-    epochs: PositiveInt = 8
-    batch: Annotated[int, Meta(ge=1, description="Windows of a history that one step learns from.")] = 32
+    epochs: PositiveInt = 4
+    batch: Annotated[int, Meta(ge=1, description="Windows of a history that one step learns from.")] = 10
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 2e-3
-    table_learning_rate: Annotated[float, Meta(gt=0, description="Rows of items and attributes (Adagrad).")] = 0.05
+    table_learning_rate: Annotated[float, Meta(gt=0, description="Rows of items and attributes (Adagrad).")] = 0.1
     seed: int = 0
 
 

@@ -109,13 +109,22 @@ def train_teacher(
     rows = table_rows(spec, vocabulary)
     told = _Told(len(plans), progress)
 
-    def learn(number: int) -> tuple[Tower, float]:
-        plan = plans[number]
-        seed = settings.seed * len(plans) + number
-        tower = Tower(spec, plan, rows, seed=seed)
-        loss = fit(tower, lines, encoded, times, spec.history.length, settings, seed=seed, progress=told.of(number))
-        log_.info("tower %d (%s): loss %.4f", number, plan, loss)
-        return tower, loss
+    seeds = [settings.seed * len(plans) + number for number in range(len(plans))]
+    towers = [Tower(spec, plan, rows, seed=seed) for plan, seed in zip(plans, seeds, strict=True)]
+
+    def learn(number: int) -> float:
+        loss = fit(
+            towers[number],
+            lines,
+            encoded,
+            times,
+            spec.history.length,
+            settings,
+            seed=seeds[number],
+            progress=told.of(number),
+        )
+        log_.info("tower %d (%s): loss %.4f", number, plans[number], loss)
+        return loss
 
     # Towers share nothing, not even random numbers, so they may learn side by side; torch frees the interpreter.
     threads = torch.get_num_threads()
@@ -123,10 +132,9 @@ def train_teacher(
         if threads > 1 and len(plans) > 1:
             torch.set_num_threads(max(1, threads // len(plans)))
         with ThreadPoolExecutor(min(threads, len(plans))) as pool:
-            learnt = list(pool.map(learn, range(len(plans))))
+            losses = list(pool.map(learn, range(len(plans))))
     finally:
         torch.set_num_threads(threads)
-    towers = [tower for tower, _ in learnt]
     arrays = {
         f"{number}.{name}": array.numpy()
         for number, tower in enumerate(towers)
@@ -142,7 +150,7 @@ def train_teacher(
         "bytes": sum(file.stat().st_size for file in out.iterdir()),
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - began_cpu,
-        "loss": float(np.mean([loss for _, loss in learnt])),
+        "loss": float(np.mean(losses)),
         "version": version,
     }
 
@@ -184,6 +192,9 @@ class BuiltinTeacher:
         for number, shape in enumerate(saved.towers):
             own = {n.removeprefix(f"{number}."): a for n, a in arrays.items() if n.startswith(f"{number}.")}
             towers.append(_tower(path, saved.spec, shape, rows, own))
+        owners = {name.partition(".")[0] for name in arrays} - {"catalogue"}
+        if owners != {str(number) for number in range(len(towers))}:
+            raise TeacherError(f"{path}: holds arrays of towers that its description does not name")
         return cls(version, catalogue, towers)
 
     def apply_items(self, items: Sequence[Item]) -> None:

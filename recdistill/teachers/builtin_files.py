@@ -4,9 +4,9 @@ They hold data only. It knows no torch and no model.
 
 Example:
     >>> import tempfile
-    >>> saved = Saved(spec=FeatureSpec(), vocabulary={"id": ["a"]}, towers=[Shape(dim=2, layers=0, hidden=1)])
+    >>> saved = Saved(spec=FeatureSpec(), vocabulary={"id": ["a"]}, towers=[Shape(dim=2, layers=0)])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     version = write(Path(folder) / "t", saved, {"x": np.zeros(99, np.float32)})
+    ...     version = write(Path(folder) / "t", saved, {"x": np.zeros(9999, np.float32)})
     ...     read(Path(folder) / "t")[1] == version
     True
 """
@@ -45,10 +45,12 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_dim: int = 8
     widening: int = 4
 
-    @property
-    def floats(self) -> int:
-        """At least so many floats a tower of this size has."""
-        return self.layers * (4 + 2 * self.widening) * self.dim**2 + 2 * self.dim * self.hidden + 3 * self.dim**2
+    def floats(self, contexts: int) -> int:
+        """At least so many floats a tower of this size has, with that many context fields."""
+        told = self.context_dim * (2 + contexts)
+        features = (2 + bool(self.layers)) * self.dim + told
+        attending = self.layers * (4 + 2 * self.widening) * self.dim**2
+        return attending + features**2 + features * (self.dim + self.hidden) + self.dim * self.hidden
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,7 +151,8 @@ def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
         if min(sizes) < 1 or shape.layers < 0 or shape.dim % shape.heads:
             raise TeacherError(f"{where}: there is no tower of {shape}")
     text_rows = sum(saved.spec.rows(f"item.{n}") for n, field in saved.spec.item.items() if field.kind == "text")
-    needed = sum(shape.floats + text_rows * (shape.dim + 2) for shape in saved.towers)
+    contexts = len(saved.spec.context)
+    needed = sum(shape.floats(contexts) + text_rows * (shape.dim + 2) for shape in saved.towers)
     if needed > floats:
         raise TeacherError(f"{where}: the towers have at least {needed} numbers, {WEIGHTS} at most {floats}")
 

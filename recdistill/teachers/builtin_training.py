@@ -42,6 +42,8 @@ SMOOTHING = 0.1
 ID_DROPOUT = 0.05
 """How often an item is trained without its own row, so that the row of unknown items, and attributes alone, work."""
 WEIGHT_DECAY = 0.01
+ATTENDING_SHARE = 0.5
+"""Of the rows' learning rate for a tower that attends: at the full rate it learns the histories by heart."""
 _WARM_UP = 50  # steps
 _LEAST_RATE = 0.02  # of the rates at the last step
 
@@ -121,10 +123,13 @@ def fit(
     epochs, batch = settings.epochs, settings.batch
     drop = dropout(settings.dropout, torch.Generator().manual_seed(seed))
     dense = list(tower.dense_parameters().values())
-    optimizer = torch.optim.AdamW(dense, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        dense, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True
+    )
     columns = Columns(np.bincount(lines.question_slot_M, minlength=len(encoded.id_rows_N)).astype(float), full=full)
     everything = tower.bags_of(encoded.fields) if columns.full else None
     steps = epochs * -(-len(cut(lines, length, np.random.default_rng(seed))) // batch)
+    row_rate = settings.table_learning_rate * (ATTENDING_SHARE if tower.shape.layers else 1.0)
     step, total, count = 0, 0.0, 0
     tower.train()
     for epoch in range(epochs):
@@ -132,7 +137,7 @@ def fit(
             rate = max(_LEAST_RATE, min(1.0, (step + 1) / _WARM_UP) * (1.0 - step / max(1, steps)))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate
-            tower.set_table_learning_rate(settings.table_learning_rate * rate)
+            tower.set_table_learning_rate(row_rate * rate)
             asked, question_BQ = windows(lines, cuts, 4 * length, random)
             chosen_M = lines.question_slot_M[question_BQ[question_BQ >= 0]]
             slots_C, correction_C = columns.draw(chosen_M, random)

@@ -1,0 +1,89 @@
+"""Every kind of teacher keeps the contract: one answer for each list, in order, of the list's length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recdistill.config import TeacherTraining
+from recdistill.errors import TeacherError
+from recdistill.features import FeatureSpec
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers import Scores, Teacher
+from recdistill.teachers.function import FunctionTeacher
+from recdistill.teachers.logged import LoggedTeacher
+
+ITEMS = [Item("a"), Item("b"), Item("c")]
+LISTS = [
+    Impression(
+        f"i{n}",
+        9_000_000 + n,
+        history=(Event("a", 5),) * (n % 2),
+        candidates=tuple(Candidate(name, 0.5 * n) for name in "bca"[: 1 + n % 3]),
+    )
+    for n in range(7)
+]
+
+
+def _builtin(folder: Path) -> Teacher:
+    from recdistill.teachers.builtin import BuiltinTeacher, train_teacher
+
+    examples = [
+        Example(
+            Ranking(one, "", "", "rank", (0.0,) * len(one.candidates), (False,) * len(one.candidates)),
+            (1.0,) + (0.0,) * (len(one.candidates) - 1),
+            "closed",
+        )
+        for one in LISTS
+    ]
+    settings = TeacherTraining(dim=4, heads=1, layers=1, pooled_dim=4, epochs=1)
+    train_teacher(examples, ITEMS, FeatureSpec(), settings, folder / "teacher")
+    return BuiltinTeacher.load(folder / "teacher")
+
+
+MAKERS: dict[str, Callable[[Path], Teacher]] = {
+    "builtin": _builtin,
+    "logged": lambda _: LoggedTeacher("l", "1", "unbounded"),
+    "callable": lambda _: FunctionTeacher(
+        lambda lists: [[1.0] * len(one.candidates) for one in lists], "f", "1", "probability"
+    ),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> Teacher:
+    return MAKERS[request.param](tmp_path)
+
+
+def test_names_are_texts_and_the_scale_is_known(teacher: Teacher) -> None:
+    assert teacher.id
+    assert teacher.version
+    assert teacher.scale in ("unbounded", "logit", "probability", "rank")
+
+
+def test_one_answer_for_each_list_in_order(teacher: Teacher) -> None:
+    teacher.apply_items([])
+    teacher.apply_items(ITEMS)
+    for some in ([], LISTS[:1], LISTS, LISTS[::-1]):
+        answers = teacher.score(some)
+        assert len(answers) == len(some)
+        for one, answer in zip(some, answers, strict=True):
+            if isinstance(answer, TeacherError):
+                assert one.id in str(answer)
+                continue
+            assert answer.values_L.shape == answer.scored_L.shape == (len(one.candidates),)
+            assert answer.values_L.dtype == np.float32
+            assert answer.scored_L.dtype == np.bool_
+            assert np.isfinite(answer.values_L[answer.scored_L]).all()
+
+
+def test_asking_twice_gives_the_same_answer(teacher: Teacher) -> None:
+    teacher.apply_items(ITEMS)
+    for first, second in zip(teacher.score(LISTS), teacher.score(LISTS), strict=True):
+        assert isinstance(first, Scores)
+        assert isinstance(second, Scores)
+        np.testing.assert_array_equal(first.values_L, second.values_L)
+        np.testing.assert_array_equal(first.scored_L, second.scored_L)
