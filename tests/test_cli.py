@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -228,6 +231,7 @@ def test_a_bar_is_drawn_on_a_terminal_only_unless_quiet() -> None:
     )
     for argv, drawn in (((), True), (("--quiet",), False)):
         ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(_command(*argv, code=code), env=env, stderr=theirs, check=True, timeout=60)
         os.set_blocking(ours, False)

@@ -379,7 +379,7 @@ def _edit(name: str, *, at: int = -1) -> Any:
 
 
 BUNDLES: list[tuple[Any, str]] = [
-    (lambda b: (b / "manifest.json").unlink(), "holds neither a bundle"),
+    (lambda b: (b / "manifest.json").unlink(), "holds no bundle (manifest.json)"),
     (lambda b: (b / "vectors.npy").unlink(), "vectors.npy"),
     (lambda b: (b / "extra.bin").write_bytes(b"x"), "extra.bin"),
     (lambda b: (b / "vectors.npy").write_bytes(b""), "vectors.npy"),
@@ -403,8 +403,10 @@ BUNDLES: list[tuple[Any, str]] = [
 def test_bundles(damage: Any, fragment: str, bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(bundle.path, "b")
     damage(Path("b"))
-    refused(capsys, ["inspect", "./b"], 3 if "neither" in fragment else 6, fragment)
-    refused(capsys, ["recommend", "--bundle", "b", "item-1"], 6, "manifest.json" if "neither" in fragment else fragment)
+    refused(capsys, ["inspect", "./b"], 3 if "holds no" in fragment else 6, fragment)
+    refused(
+        capsys, ["recommend", "--bundle", "b", "item-1"], 6, "manifest.json" if "holds no" in fragment else fragment
+    )
 
 
 DEVICES: list[tuple[Any, str]] = [
@@ -445,6 +447,45 @@ def test_checkpoints(damage: Any, fragment: str, capsys: pytest.CaptureFixture[s
     refused(capsys, ["inspect", f"./{place}"], 6, fragment)
 
 
+def _described(**changes: Any) -> Any:
+    """Changes what `teacher.json` says."""
+
+    def change(teacher: Path) -> None:
+        told = json.loads((teacher / "teacher.json").read_text())
+        (teacher / "teacher.json").write_text(json.dumps({**told, **changes}))
+
+    return change
+
+
+TEACHERS: list[tuple[Any, str]] = [
+    (lambda t: (t / "weights.safetensors").unlink(), "weights.safetensors: cannot be read (No such file or directory)"),
+    (lambda t: (t / "weights.safetensors").write_bytes(b""), "weights.safetensors: is not the file that teacher.json"),
+    (_edit("weights.safetensors"), "weights.safetensors: is not the file that teacher.json describes"),
+    (lambda t: (t / "teacher.json").write_bytes(b"\xff"), "teacher.json: does not describe a teacher"),
+    (lambda t: (t / "teacher.json").write_text("[]"), "teacher.json: does not describe a teacher"),
+    (_described(format=2), "teacher.json: format 2 is not known"),
+    (_described(version="0" * 12), "teacher.json: has been changed"),
+    (_described(pickle="x"), "unknown field `pickle`"),
+    (_described(spec={"histry": {}}), "histry: is not a known key; did you mean 'history'?"),
+    (_described(towers=[]), "teacher.json: has been changed"),
+]
+
+
+@pytest.mark.parametrize(("damage", "fragment"), named(TEACHERS))
+def test_teachers(damage: Any, fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    from recdistill.features import FeatureSpec
+    from recdistill.teachers import builtin_files
+
+    towers = [builtin_files.Shape(dim=2, layers=0, hidden=1)]
+    saved = builtin_files.Saved(spec=FeatureSpec(), vocabulary={"id": ["a"]}, towers=towers)
+    builtin_files.write(Path("t"), saved, {"x": np.zeros(600, np.float32)})
+    assert main(["inspect", "./t"]) == 0, "before it is damaged"
+    damage(Path("t"))
+    refused(capsys, ["inspect", "./t"], 5, fragment)
+
+
 # The command line
 
 LINES: list[tuple[str, int, str]] = [
@@ -459,7 +500,6 @@ LINES: list[tuple[str, int, str]] = [
     ("distil now", 2, "unexpected argument 'now'"),
     ("score --drain --config", 2, "--config: expected one argument"),
     ("score --drain --config none.toml", 2, "none.toml: cannot be read (No such file or directory)"),
-    ("score --drain", 5, "recdistill-data/teacher"),
     ("score --drain --set teacher.kind=callable", 2, "teacher.function: '' is not of the form"),
     ("score --drain --set teacher.kind=callable --set teacher.function=a.b", 2, "teacher.function: 'a.b' is not of"),
     ("score --drain --set teacher.kind=callable --set teacher.function=no.such:f", 2, "'no.such:f' cannot be imported"),
@@ -501,7 +541,7 @@ LINES: list[tuple[str, int, str]] = [
     ("inspect items -n 0", 2, "-n: must be a whole number of at least 1, not '0'"),
     ("inspect items --partition x", 2, "--partition: must be a whole number of at least 0, not 'x'"),
     ("inspect no/such/bundle", 3, "no/such/bundle: there is no such file or folder"),
-    ("inspect .", 3, "holds neither a bundle (manifest.json) nor a checkpoint"),
+    ("inspect .", 3, "holds no bundle (manifest.json), checkpoint"),
     ("evaluate", 6, "recdistill-data/student/bundles: holds no bundle yet"),
     ("evaluate --report no/folder/r.html", 2, "--report no/folder/r.html: there is no folder"),
     ("evaluate none --set teacher.kind=logged", 6, "none: there is no bundle here"),
@@ -514,7 +554,6 @@ LINES: list[tuple[str, int, str]] = [
     ("promote 3 --why x --drain", 2, "promote --drain: goes with --loop only"),
     ("promote 3 --why x --set registry.uri=ftp://models", 7, "ftp://models: not a registry URI"),
     ("rollback", 2, "the following arguments are required: --why"),
-    ("versions --set registry.uri=http://127.0.0.1:1 --set registry.timeout_s=1", 7, "http://127.0.0.1:1"),
     ("versions --set registry.name=a.ledger.b", 7, "not a model name"),
     ("serve --bundle none --set rank.port=0", 6, "none: there is no bundle here"),
     (
@@ -537,6 +576,20 @@ LINES: list[tuple[str, int, str]] = [
     ("demo --impressions 5", 2, "--impressions: must be a whole number of at least 100, not '5'"),
     ("doctor --role gardener", 2, "--role: must be demo, scorer, joiner, distiller, promoter, ranker or device"),
 ]
+
+
+# These import torch, or wait for a server.
+SLOW_LINES: list[tuple[str, int, str]] = [
+    ("score --drain", 5, "recdistill-data/teacher/teacher.json: cannot be read (No such file or directory)"),
+    ("versions --set registry.uri=http://127.0.0.1:1 --set registry.timeout_s=1", 7, "http://127.0.0.1:1"),
+    ("topics list --set log.kind=kafka --set log.brokers=127.0.0.1:1", 4, "cannot reach Kafka at 127.0.0.1:1"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "code", "fragment"), named(SLOW_LINES))
+def test_slow_command_lines(line: str, code: int, fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, line.split(), code, fragment)
 
 
 @pytest.mark.parametrize(("line", "code", "fragment"), named(LINES))
@@ -636,5 +689,5 @@ def test_bodies(verb: str, body: Any, status: int, field: str, app: Any) -> None
 
 def test_there_are_two_hundred_of_them() -> None:
     tables = (SETTINGS, ENVIRONMENTS, CHANGES, FEATURES, MAPPINGS, TABLES, RECORDS)
-    files = (BUNDLES, DEVICES, CHECKPOINTS, LINES, BODIES)
+    files = (BUNDLES, DEVICES, CHECKPOINTS, TEACHERS, LINES, BODIES)
     assert sum(map(len, (*tables, *files))) >= 300

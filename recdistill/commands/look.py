@@ -1,4 +1,4 @@
-"""The verb that looks: records of a topic, a bundle, a device file, a checkpoint.
+"""The verb that looks: records of a topic, a bundle, a device file, a checkpoint, a teacher.
 
 It knows nothing of how records are rendered (`recdistill.records`) or read (`recdistill.loops.inspect`).
 """
@@ -17,6 +17,7 @@ from recdistill.commands.verb import Parser, Verb, between, settings_of, show
 from recdistill.errors import DataError, DecodeError, UsageError
 
 if TYPE_CHECKING:
+    from recdistill.features import FeatureSpec
     from recdistill.stream import Message
 
 
@@ -25,7 +26,7 @@ def _options(parser: Parser) -> None:
         "what",
         metavar="TOPIC|PATH",
         help="items, impressions, rankings, feedback, examples or dead-letters; or the path of a bundle, a device "
-        "file or a checkpoint (write ./name for one in this folder)",
+        "file, a checkpoint or a trained teacher (write ./name for one in this folder)",
     )
     parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
     parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")
@@ -127,10 +128,12 @@ def _path(args: argparse.Namespace, path: Path) -> int:
         shown = _device(path)
     elif (path / "tensors.safetensors").exists():
         shown = _checkpoint(path)
+    elif (path / "teacher.json").exists():
+        shown = _teacher(path)
     elif (path / "manifest.json").exists():
         shown = _bundle(path)
     else:
-        raise DataError(f"{path}: holds neither a bundle (manifest.json) nor a checkpoint (tensors.safetensors)")
+        raise DataError(f"{path}: holds no bundle (manifest.json), checkpoint (tensors.safetensors) or teacher.json")
     show(args, shown, "\n".join(_lines(shown)))
     return 0
 
@@ -165,11 +168,7 @@ def _bundle(path: Path) -> dict[str, Any]:
         "int8_max_abs_error": content.int8_max_abs_error,
         "golden": content.golden,
         "popular": [item for item, _ in bundle.popular[:10]],
-        "features": {
-            "history": msgspec.to_builtins(bundle.spec.history),
-            "item": {name: field.kind for name, field in bundle.spec.item.items()},
-            "context": {name: field.kind for name, field in bundle.spec.context.items()},
-        },
+        "features": _features(bundle.spec),
         "files": {name: entry.size for name, entry in content.files.items()},
         "provenance": bundle.manifest.provenance,
     }
@@ -200,10 +199,36 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     }
 
 
+def _teacher(path: Path) -> dict[str, Any]:
+    import msgspec
+
+    from recdistill.teachers import builtin_files
+
+    saved, version, arrays = builtin_files.read(path)
+    return {
+        "kind": "teacher",
+        "version": version,
+        "bytes": sum(file.stat().st_size for file in path.iterdir()),
+        "towers": msgspec.to_builtins(saved.towers),
+        "features": _features(saved.spec),
+        "tensors": {name: f"{value.dtype} {list(value.shape)}" for name, value in sorted(arrays.items())},
+    }
+
+
+def _features(spec: FeatureSpec) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "history": msgspec.to_builtins(spec.history),
+        "item": {name: field.kind for name, field in spec.item.items()},
+        "context": {name: field.kind for name, field in spec.context.items()},
+    }
+
+
 VERBS = (
     Verb(
         "inspect",
-        "Look at records of a topic as a person would want to see them; or at a bundle, device file or checkpoint.",
+        "Look at records of a topic as a person would want to see them; or at a file that the product made.",
         "The first thing to do when figures surprise. Nothing is changed or committed. dead-letters shows where each "
         "letter came from and why it was given up. Files are verified as they are opened. With --json, records are "
         "one JSON object a line.",

@@ -206,7 +206,7 @@ class Bar:
             from tqdm import tqdm
 
             self.close()
-            self._bar = tqdm(total=total, desc=self._title, file=sys.stderr, leave=False, unit_scale=True)
+            self._bar = tqdm(total=total, desc=self._title, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
