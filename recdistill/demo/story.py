@@ -57,7 +57,10 @@ class Chapter:
         """Moves the bar: the form in which loops report their progress."""
         if self._bar is None or self._bar.total != total:
             self.close()
-            self._bar = tqdm(total=total, file=sys.stderr, leave=False, bar_format="   {l_bar}{bar:40}{r_bar}")
+            # disable=None: no bar where nobody watches
+            self._bar = tqdm(
+                total=total, file=sys.stderr, leave=False, disable=None, bar_format="   {l_bar}{bar:40}{r_bar}"
+            )
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

@@ -174,7 +174,8 @@ def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:
     request = urllib.request.Request(url + path, data=data, headers={"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status, json.loads(response.read() or b"null")
+            text = response.read()
+            return response.status, json.loads(text) if text.startswith(b"{") else text
     except urllib.error.HTTPError as e:
         return e.code, None
     except OSError:
