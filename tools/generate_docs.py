@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the code; `--check` only says whether they are up to date.
+"""Writes what is made from the code: pages of docs/, the JSON Schema of the endpoint. `--check` only looks.
 
 Example:
     python tools/generate_docs.py --check
@@ -7,14 +7,19 @@ Example:
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from recdistill import config
+from recdistill.serve import openapi
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES: dict[str, Callable[[], str]] = {"docs/configuration.md": config.reference}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": config.reference,
+    "schemas/http.schema.json": lambda: json.dumps(openapi.schema(), indent=2) + "\n",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -193,7 +193,8 @@ class Form(Generic[Asked]):
     """
 
     def __init__(self, kind: type[Asked], answer: type[_Answer]) -> None:
-        self.kind, self.answer = kind, answer
+        self.kind: type[Asked] = kind
+        self.answer = answer
         self.batch: Any = msgspec.defstruct(
             f"{kind.__name__.removesuffix('Request')}Batch",
             [("requests", tuple[kind, ...])],  # type: ignore[valid-type]
@@ -203,8 +204,8 @@ class Form(Generic[Asked]):
         self.batch.__doc__ = "Several requests in one body."
         self.answers: Any = msgspec.defstruct(f"{answer.__name__}s", [("answers", list[answer])])  # type: ignore[valid-type]
         self.answers.__doc__ = "Answers to a batch, in its order."
-        self._one = msgspec.json.Decoder(kind)
-        self._many = msgspec.json.Decoder(self.batch)
+        self._one: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(kind)
+        self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.batch)
 
     def read(self, body: bytes, settings: RankSettings) -> Body[Asked]:
         """Reads and checks a body.
@@ -226,15 +227,15 @@ class Form(Generic[Asked]):
         return parsed
 
     def _parse(self, body: bytes) -> Body[Asked]:
-        kind: Any = self.kind
+        batch = False
         try:
             # The word may also be an id or a context value, so it is only a reason to look.
             if b'"requests"' in body and _probe.decode(body).requests is not UNSET:
-                kind = self.batch
+                batch = True
                 return Body(self._many.decode(body).requests, batch=True)
             return Body((self._one.decode(body),), batch=False)
         except msgspec.ValidationError as problem:
-            field, detail = explain(str(problem), kind, body)
+            field, detail = explain(str(problem), self, body, batch=batch)
             raise Problem(422, detail, field=field) from None
         except RecursionError:
             raise Problem(400, "the JSON is nested too deeply") from None
@@ -282,25 +283,22 @@ def _checked(field: str, check: Any) -> None:
         raise Problem(422, "holds a number that is far too large", field=field) from None
 
 
-def explain(message: str, kind: Any, body: bytes) -> tuple[str, str]:
-    """Field and problem in a message of msgspec; names the key that it leaves out, or one that was probably meant."""
+def explain(message: str, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
+    """Field and problem in a message of msgspec; names the key that it leaves out, and one that was probably meant."""
     detail, _, path = message.partition(" - at ")
     path = path.strip("`").removeprefix("key in ").strip("`").removeprefix("$").removeprefix(".")
     if "[...]" in path:
         path = _with_key(path, detail, body)
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", detail, re.DOTALL):
-        inner: Any = Event if "history" in path else kind
-        if path.startswith("requests") and inner is kind:
-            inner = msgspec.inspect.type_info(kind).fields[0].type.item_type.cls  # type: ignore[attr-defined]
-        names = [field.encode_name for field in msgspec.structs.fields(inner)]
-        near = difflib.get_close_matches(unknown[1][:100], names, n=1)
-        if kind is not inner or "requests" not in names:
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-        else:
-            hint = "beside `requests` there is nothing else; put it into each of them"
-        return ".".join(filter(None, [path, unknown[1]])), f"is not known here; {hint}"
     if missing := re.fullmatch(r"Object missing required field `(.*)`", detail):
         return ".".join(filter(None, [path, missing[1]])), "is required"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", detail, re.DOTALL):
+        kind: Any = Event if "history[" in path else form.kind
+        names = [field.encode_name for field in msgspec.structs.fields(kind)]
+        near = difflib.get_close_matches(unknown[1][:100], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        if batch and not path:
+            hint = "beside `requests` there is nothing else; put it into each of them"
+        return ".".join(filter(None, [path, unknown[1]])), f"is not known here; {hint}"
     return path, _lower(detail)
 
 

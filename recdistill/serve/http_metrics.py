@@ -47,7 +47,8 @@ class Metrics:
     """
 
     def __init__(self, counts: Counter[str], gauges: Callable[[], Mapping[str, float]]) -> None:
-        disable_created_metrics()  # a second series for each count, which nothing here needs
+        # A second series for each count, which nothing here needs.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Tally("recdistill_requests", "Requests answered.", ["path", "status"], registry=self._registry)
         self._seconds = Histogram(

@@ -76,7 +76,7 @@ def schema() -> dict[str, Any]:
         "title": "recdistill over HTTP",
         "description": "Bodies of requests; the answers, the problem and the model stand beside them. Limits of k, of "
         "a batch and of a body are settings; the rules that no schema can say are in recdistill/records/checks.py.",
-        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in bodies],
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in bodies],
         "$defs": parts,
     }
 
