@@ -508,6 +508,7 @@ LINES: list[tuple[str, int, str]] = [
     ("join --drain", 4, "there is no topic 'rankings'; make the topics"),
     ("teach", 2, "features.toml: cannot be read"),
     ("teach --set teacher.kind=logged", 5, "teacher.kind is 'logged'"),
+    ("teach --replace --set teacher.path=.", 5, ".: is no trained teacher's folder, so --replace leaves it alone"),
     ("topics", 2, "the following arguments are required: create|list"),
     ("topics creat", 2, "create|list: must be create or list, not 'creat'; did you mean 'create'?"),
     ("topics list --set log.path=/proc/none/log.sqlite", 4, "/proc/none"),
@@ -572,6 +573,9 @@ LINES: list[tuple[str, int, str]] = [
     ("recommend --url http://127.0.0.1:1 a", 1, "http://127.0.0.1:1: does not answer"),
     ("demo --dataset ml-10m", 2, "--dataset: must be simulated or ml-100k, not 'ml-10m'; did you mean 'ml-100k'?"),
     ("demo --output .", 2, "--output .: is there already and was not made by a demo"),
+    ("demo --data .", 2, "--data: goes with --dataset ml-100k"),
+    ("demo --dataset ml-100k", 2, "--dataset ml-100k: needs --data DIR; download ml-100k"),
+    ("demo --dataset ml-100k --impressions 500", 2, "--impressions: goes with --dataset simulated"),
     ("demo --seed one", 2, "--seed: must be a whole number from 0"),
     ("demo --impressions 5", 2, "--impressions: must be a whole number of at least 100, not '5'"),
     ("doctor --role gardener", 2, "--role: must be demo, scorer, joiner, distiller, promoter, ranker or device"),
@@ -596,6 +600,7 @@ def test_slow_command_lines(line: str, code: int, fragment: str, capsys: pytest.
 def test_command_lines(line: str, code: int, fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("something").write_text("so that this folder is not empty")
     refused(capsys, line.split(), code, fragment)
+    assert Path("something").exists()
 
 
 def test_a_request_of_the_terminal_is_held_to_the_rules_of_the_endpoint(

@@ -72,6 +72,8 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(f"teacher.kind is {settings.teacher.kind!r}: only the builtin teacher is trained here")
     if place.exists() and not args.replace:
         raise TeacherError(f"{place}: holds a teacher already; --replace takes its place, --set teacher.path=… another")
+    if place.exists() and not (place / "teacher.json").is_file():
+        raise TeacherError(f"{place}: is no trained teacher's folder, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file))
