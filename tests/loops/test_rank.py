@@ -1,0 +1,418 @@
+"""The ranker as it runs: following `items` and the champion, with bad bundles, and with log or registry away."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from support import processes
+from support.students import NOW_US, Student, make_requests, make_student
+
+from recdistill.bundle import Bundle
+from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
+from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
+from recdistill.loops import rank
+from recdistill.records import Event, Impression, Item, decode, encode, key_of
+from recdistill.registry import BundleRef
+from recdistill.serve.endpoint import Ranker
+from recdistill.stream import Log, open_log, standard_topics
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    return make_student()
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Three of them with the same items and other weights."""
+    place = tmp_path_factory.mktemp("bundles")
+    made = []
+    for seed in range(3):
+        student = make_student(seed=seed)
+        made.append(
+            student.export(
+                place / str(seed),
+                golden_requests=make_requests(student, 20),
+                popular=[(f"item-{i}", 60.0 - i) for i in range(6)],
+                base_position=0,
+            )
+        )
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        log=LogSettings(path=str(tmp_path / "log.sqlite")),
+        registry=RegistrySettings(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", cache=str(tmp_path / "cache")),
+        rank=RankSettings(port=0, follow_s=0.05, items_s=0.02),
+    )
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    log = open_log(settings.log)
+    log.create_topics(standard_topics())
+    yield log
+    log.close()
+
+
+def write(log: Log, *values: Item | bytes) -> None:
+    stage = log.stage("test")
+    with stage.transaction() as transaction:
+        for value in values:
+            raw = value if isinstance(value, bytes) else encode(value)
+            transaction.send("items", raw, key=b"x" if isinstance(value, bytes) else key_of(value))
+    stage.close()
+
+
+@contextmanager
+def running(settings: Settings, **more: Any) -> Iterator[tuple[httpx.Client, Counter[str]]]:
+    stop, found, failed, counts = threading.Event(), threading.Event(), [], Counter[str]()
+    where: list[str] = []
+
+    def started(host: str, port: int) -> None:
+        where.append(f"http://{host}:{port}")
+        found.set()
+
+    def work() -> None:
+        try:
+            rank.run(settings, stop=stop, counts=counts, started=started, **more)
+        except Exception as e:  # noqa: BLE001 - raised again in the test
+            failed.append(e)
+            found.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert found.wait(20)
+    if failed:
+        raise failed[0]
+    try:
+        with httpx.Client(base_url=where[0], timeout=10) as client:
+            yield client, counts
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert not failed
+
+
+def wait_for(what: Callable[[], bool], limit_s: float = 15.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def served(client: httpx.Client) -> str:
+    return str(client.get("/v1/model").json().get("bundle", ""))
+
+
+# The catalogue
+
+
+def test_items_are_taken_in_live(settings: Settings, log: Log, bundles: list[Bundle]) -> None:
+    write(log, Item("early", version=1, attributes={"genres": ["g1"]}))
+    with running(settings, bundle=bundles[0].path) as (client, counts):
+
+        def among(item: str) -> bool:
+            body = {"history": [{"item": "item-3"}], "allow": [item]}
+            return bool(client.post("/v1/recommend", json=body).json()["items"])
+
+        assert among("early")  # before the first answer: the overlay stands at the end when it starts to serve
+        assert among("item-9")
+        assert not among("fresh")
+        write(log, b"\x00nonsense", Item("fresh", version=1, attributes={"genres": ["g2"]}), b'{"id": 3}')
+        wait_for(lambda: among("fresh"))
+        write(log, Item("fresh", version=2, withdrawn=True), Item("item-9", version=9, withdrawn=True))
+        wait_for(lambda: not among("fresh"))
+        assert not among("item-9")
+        write(log, Item("odd", version=1, attributes={"year": "not a number"}))
+        wait_for(lambda: counts["bad_items"] == 3)
+        model = client.get("/v1/model").json()
+        assert model["overlay"] == log.source(["items"]).bounds(rank.ITEMS)[1]
+        assert 0 <= model["items_age_s"] < 5
+        assert counts["items"] == 5
+        assert "recdistill_bad_items_total 3.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("base", [1_000_000, 3])
+def test_a_base_position_that_the_log_does_not_hold(settings: Settings, log: Log, base: int, tmp_path: Path) -> None:
+    bundle = make_student().export(tmp_path / "b", base_position=base, golden_requests=[])
+    write(log, *[Item(f"new-{n}", version=1) for n in range(6)])
+    with running(settings, bundle=bundle.path) as (client, _):
+        body = {"allow": [f"new-{n}" for n in range(6)]}
+        found = set(client.post("/v1/recommend", json=body).json()["items"])
+    assert found == {f"new-{n}" for n in range(0 if base > 100 else base, 6)}
+
+
+def test_a_log_that_comes_later(settings: Settings, bundles: list[Bundle]) -> None:
+    with running(settings, bundle=bundles[0].path) as (client, _):
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/v1/model").json()["items_age_s"] is None
+        assert not Path(settings.log.path).exists()
+        log = open_log(settings.log)
+        log.create_topics(standard_topics())
+        write(log, Item("late", version=1))
+        wait_for(lambda: client.post("/v1/recommend", json={"allow": ["late"]}).json()["items"] == ["late"])
+        log.close()
+
+
+def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Any) -> Log:
+        raise StreamError("no broker answers")
+
+    ranker = Ranker()
+    with monkeypatch.context() as patch:
+        patch.setattr(rank, "open_log", away)
+        items = rank._Items(settings.log, ranker, threading.Event())
+        ranker.swap(rank.load(bundles[0].path, settings.rank, items, ranker))  # better its own catalogue than none
+        assert ranker.counts["log_failures"] == 1
+        with pytest.raises(StreamError):  # but never one that may be older than what serves
+            rank.load(bundles[1].path, settings.rank, items, ranker)
+    write(log, Item("new", version=1))
+    assert rank.load(bundles[1].path, settings.rank, items, ranker).position == 2
+    items.close()
+
+
+# The champion
+
+
+class Shop:
+    """A registry in memory, as the ranker sees one."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path, self.champion, self.away = tmp_path, None, False
+        self.folders: dict[str, Path] = {}
+        self.fetched: list[str] = []
+
+    def promote(self, number: str, bundle: Path, content_hash: str) -> None:
+        self.folders[content_hash] = bundle
+        self.champion = BundleRef(number=number, content_hash=content_hash, uri="")
+
+    def find(self, alias: str) -> BundleRef | None:
+        assert alias == "champion"
+        if self.away:
+            raise RegistryError("the server does not answer")
+        return self.champion
+
+    def fetch(self, ref: BundleRef, into: Path) -> Path:
+        self.fetched.append(ref.content_hash)
+        return self.folders[ref.content_hash]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    shop = Shop(tmp_path)
+    monkeypatch.setattr("recdistill.registry.Registry", lambda *_, **__: shop)
+    return shop
+
+
+def spoilt(bundle: Bundle, place: Path) -> Path:
+    shutil.copytree(bundle.path, place)
+    raw = bytearray((place / "vectors.npy").read_bytes())
+    raw[-5] ^= 1
+    (place / "vectors.npy").write_bytes(raw)
+    return place
+
+
+def test_the_champion_is_followed(
+    settings: Settings, shop: Shop, log: Log, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank, "LATER_S", (0.2, 0.4))
+    one, two, three = bundles
+    write(log, Item("fresh", version=1, attributes={"genres": ["g2"]}))
+    with running(settings) as (client, counts):
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        shop.promote("1", one.path, one.content_hash)
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        assert (served(client), client.get("/v1/model").json()["version"]) == (one.content_hash, "1")
+        assert client.post("/v1/recommend", json={"allow": ["fresh"]}).json()["items"] == ["fresh"]
+
+        shop.promote("2", spoilt(two, tmp_path / "spoilt"), two.content_hash)
+        wait_for(lambda: counts["refused_bundles"] >= 3)  # it is tried again, but not at every look
+        assert served(client) == one.content_hash
+        assert client.get("/readyz").status_code == 200
+        looks = len(shop.fetched)
+        time.sleep(0.5)
+        assert len(shop.fetched) - looks <= 3
+
+        shop.away = True
+        shop.promote("3", three.path, three.content_hash)
+        wait_for(lambda: counts["registry_failures"] >= 2)
+        assert served(client) == one.content_hash
+
+        shop.away = False
+        wait_for(lambda: served(client) == three.content_hash)
+        assert client.post("/v1/recommend", json={"allow": ["fresh"]}).json()["items"] == ["fresh"]
+        shop.promote("1", one.path, one.content_hash)
+        wait_for(lambda: served(client) == one.content_hash)
+        assert counts["swaps"] == 3
+        shop.champion = None  # an alias that is gone takes nothing away
+        time.sleep(0.2)
+        assert served(client) == one.content_hash
+
+
+def test_a_bundle_whose_golden_answers_are_wrong(
+    settings: Settings, shop: Shop, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = rank.Recommender.check_golden
+
+    def check(self: Any) -> None:
+        if self.content_hash == bundles[1].content_hash:
+            raise BundleError("golden request 0 gives other scores on this machine")
+        inner(self)
+
+    monkeypatch.setattr(rank.Recommender, "check_golden", check)
+    shop.promote("1", bundles[0].path, bundles[0].content_hash)
+    with running(settings) as (client, counts):
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        shop.promote("2", bundles[1].path, bundles[1].content_hash)
+        wait_for(lambda: counts["refused_bundles"] == 1)
+        assert served(client) == bundles[0].content_hash
+
+
+def test_an_error_nobody_thought_of_does_not_end_the_following(
+    settings: Settings, shop: Shop, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank, "LATER_S", (0.1, 0.1))
+    fetch, broken = shop.fetch, [True]
+
+    def breaking(ref: BundleRef, into: Path) -> Path:
+        if broken:
+            broken.pop()
+            raise OSError("no space left on device")
+        return fetch(ref, into)
+
+    shop.fetch = breaking  # type: ignore[method-assign]
+    shop.promote("1", bundles[0].path, bundles[0].content_hash)
+    with running(settings) as (client, counts):
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        assert counts["refused_bundles"] == 1
+
+
+def test_a_folder_that_is_no_bundle_ends_the_start(settings: Settings, bundles: list[Bundle], tmp_path: Path) -> None:
+    with pytest.raises(BundleError), running(settings, bundle=spoilt(bundles[0], tmp_path / "spoilt")):
+        pass
+    settings = Settings(rank=RankSettings(host="no.such.host.invalid"), log=settings.log)
+    with pytest.raises(ConfigError), running(settings, bundle=bundles[0].path):
+        pass
+
+
+# Writing back
+
+
+def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles: list[Bundle]) -> None:
+    settings = Settings(log=settings.log, rank=RankSettings(port=0, write_back=1.0))
+    with running(settings, bundle=bundles[0].path) as (client, counts):
+        history = [{"item": "item-3", "time_us": NOW_US - 5, "action": "click"}]
+        body = {"history": history, "context": {"hour": 3.0}, "time_us": NOW_US, "exclude": ["item-1"], "k": 4}
+        answers = [client.post("/v1/recommend", json=body).json() for _ in range(20)]
+        ranked = client.post("/v1/rank", json={"candidates": ["item-2", "item-3"]}).json()
+        # A rule that only records have: the answer is given, its note is not.
+        odd = client.post("/v1/recommend", json={"exclude": ["x" * 600]}).json()
+        assert len(odd["items"]) == 10
+    assert (counts["impressions_written"], counts["impressions_dropped"]) == (21, 1)
+    written = [decode(Impression, message.value) for message in log.source(["impressions"]).read(100)]
+    assert [one.id for one in written] == [answer["impression"] for answer in [*answers, ranked]]
+    one, answer = written[0], answers[0]
+    assert [candidate.item for candidate in one.candidates] == answer["items"]
+    assert [candidate.logged_score for candidate in one.candidates] == pytest.approx(answer["scores"], rel=1e-6)
+    assert (one.origin, one.served_by, one.time_us) == ("student", bundles[0].content_hash, NOW_US)
+    assert (one.history, one.context, one.exclude) == (
+        (Event("item-3", NOW_US - 5, "click"),),
+        {"hour": 3.0},
+        ("item-1",),
+    )
+
+
+def test_what_cannot_be_written_is_dropped_and_counted(
+    settings: Settings, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counter[str]()
+    writer = rank._Writer(settings.log, "rank-test", counts)
+    monkeypatch.setattr(rank, "QUEUE", 3)
+    small = rank._Writer(settings.log, "rank-test", counts)
+    assert [small.keep(Impression(str(n), 1)) for n in range(5)] == [True, True, True, False, False]
+    assert counts["impressions_dropped"] == 2
+
+    def away(_: Any) -> Log:
+        raise StreamError("no broker answers")
+
+    monkeypatch.setattr(rank, "open_log", away)
+    for n in range(4):
+        writer.keep(Impression(str(n), 1))
+    done = threading.Event()
+    done.set()
+    writer.run(done)
+    assert counts["impressions_dropped"] == 6
+
+
+# The process
+
+
+@pytest.mark.mlflow
+@pytest.mark.slow
+def test_the_process_follows_a_real_registry_without_torch(
+    settings: Settings, log: Log, bundles: list[Bundle], tmp_path: Path
+) -> None:
+    from recdistill.registry import Evidence, Registry
+
+    registry = Registry(settings.registry.uri, settings.registry.name)
+    numbers = []
+    for bundle in bundles[:2]:
+        evidence = Evidence(
+            content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
+        )
+        numbers.append(registry.publish(bundle.path, evidence).number)
+    registry.promote(numbers[0], expect=None, who="test", why="first")
+    (port,) = processes.free_ports(1)
+    file = tmp_path / "settings.toml"
+    plain = msgspec.to_builtins(settings)
+    plain["rank"] |= {"port": port, "follow_s": 0.2}
+    file.write_text(to_toml(plain))
+    output = tmp_path / "ranker.log"
+    environment = {
+        "RECDISTILL_CONFIG": str(file),
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
+    process = processes.spawn([sys.executable, "-m", "services.ranker"], log=output, env=environment)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+
+        def ready() -> bool:
+            try:
+                return client.get("/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        processes.wait_until(ready, process, what="the ranker", log=output, patience_s=90)
+        assert served(client) == bundles[0].content_hash
+        registry.promote(numbers[1], expect=numbers[0], who="test", why="second")
+        wait_for(lambda: served(client) == bundles[1].content_hash, 30)
+        assert len(client.post("/v1/recommend", json={"history": [{"item": "item-3"}]}).json()["items"]) == 10
+        mapped = Path(f"/proc/{process.pid}/maps")
+        if mapped.exists():  # every library that the process has loaded
+            names = mapped.read_text()
+            assert "onnxruntime" in names
+            assert "torch" not in names
+    processes.signal_group(process, signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert processes.kill(process) == 0
+    assert '"level": "error"' not in output.read_text()
