@@ -3,10 +3,9 @@
 Knows the instructions that deploy/ uses and refuses any other, so that a test never passes over something in silence.
 
 Example:
-    >>> text = 'FROM a AS build\\nRUN --mount=type=cache,target=/c \\\\\\n  make it\\nFROM b\\nENV X=1 Y="a b"\\nENTRYPOINT ["x", "y"]'
-    >>> build, final = parse(text)
+    >>> build, final = parse('FROM a AS build\\nRUN --a=b \\\\\\n  make\\nFROM b\\nENV X=1 Y="a b"\\nENTRYPOINT ["x"]')
     >>> build.values("RUN"), final.exec_form("ENTRYPOINT"), final.env()
-    (['make it'], ['x', 'y'], {'X': '1', 'Y': 'a b'})
+    (['make'], ['x'], {'X': '1', 'Y': 'a b'})
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-KNOWN = frozenset("FROM ARG ENV WORKDIR COPY RUN LABEL USER EXPOSE HEALTHCHECK ENTRYPOINT".split())
+KNOWN = frozenset(
+    ["FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "LABEL", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT"]
+)
 
 
 @dataclass
@@ -44,8 +45,8 @@ class Stage:
 
     def env(self) -> dict[str, str]:
         """What all ENV instructions set."""
-        pairs = [word.split("=", 1) for rest in self.values("ENV") for word in shlex.split(rest)]
-        return {name: value for name, value in pairs}
+        pairs: list[list[str]] = [word.split("=", 1) for rest in self.values("ENV") for word in shlex.split(rest)]
+        return dict(pairs)
 
     def copies(self) -> list[tuple[str | None, list[str], str]]:
         """Every COPY: the stage it takes from (None: the build context), sources, destination."""
