@@ -39,6 +39,8 @@ Ints = npt.NDArray[np.int64]
 LABELLED = 0
 """Origin of a question that an impression asked; 1 + a: an event of action row a."""
 
+_LOOK_BACK = 64  # events
+
 _Event = tuple[int, int, int]  # slot, time in microseconds (0: unknown), row of the action
 
 
@@ -111,24 +113,20 @@ class _Line:
     def place(self, history: list[_Event]) -> int | None:
         """Where a history ends in this timeline, which it may extend; None when the two contradict each other."""
         events = self.events
-        if not history:
-            return 0
-        if not events:
-            self.events = list(history)
+        if not history or not events:
+            events += history
             return len(history)
-        last = events[-1]
+        # The timeline's newest event is in the history: what follows it there is new.
         for shared in range(len(history), 0, -1):
-            if history[shared - 1] == last:
-                common = min(shared, len(events))
-                if history[shared - common : shared] != events[-common:] or (shared > common):
+            if history[shared - 1] == events[-1]:
+                if history[:shared] != events[-shared:]:
                     return None
                 events += history[shared:]
                 return len(events)
-        newest = history[-1]
-        for end in range(len(events), max(0, len(events) - len(history) - 64), -1):
-            if events[end - 1] == newest:
-                fits = end >= len(history) and events[end - len(history) : end] == history
-                return end if fits else None
+        # Or the history ends before it, as when an event became known late.
+        for end in range(len(events) - 1, max(0, len(events) - _LOOK_BACK), -1):
+            if events[end - 1] == history[-1]:
+                return end if events[max(0, end - len(history)) : end] == history else None
         return None
 
 
@@ -281,20 +279,20 @@ def windows(lines: Timelines, cuts: Ints, most: int, random: np.random.Generator
         question_BQ[row] = np.sort(random.choice(np.arange(lo[row], hi[row]), most, replace=False))
     asked_BQ = question_BQ >= 0
     # The window's first event within its timeline: what the question's place is counted from.
-    line_B = np.searchsorted(lines.first_T1, begin, side="right") - 1
     line_B = np.searchsorted(lines.first_question_T1, lo, side="right") - 1
     offset_B = begin - lines.first_T1[line_B]
     at_BQ = np.where(asked_BQ, lines.question_at_M[question_BQ] - offset_B[:, None], -1)
     rows_BQ = np.where(asked_BQ, lines.question_context_M[question_BQ], 0).ravel()
-    pick = lines.slots_E if len(lines.slots_E) else np.zeros(1, np.int64)
-    if not len(lines.slots_E):
-        times, actions = pick, pick
-    else:
-        times, actions = lines.times_us_E, lines.actions_E
+
+    def events(values_E: Ints, absent: int) -> Ints:
+        if not len(values_E):  # nobody has a history
+            return np.full(event_BL.shape, absent)
+        return np.where(real_BL, values_E[event_BL], absent)
+
     made = Windows(
-        slots_BL=np.where(real_BL, pick[event_BL], -1),
-        times_us_BL=np.where(real_BL, times[event_BL], 0),
-        actions_BL=np.where(real_BL, actions[event_BL], 0),
+        slots_BL=events(lines.slots_E, -1),
+        times_us_BL=events(lines.times_us_E, 0),
+        actions_BL=events(lines.actions_E, 0),
         at_BQ=at_BQ,
         asked_us_BQ=np.where(asked_BQ, lines.question_time_us_M[question_BQ], 0),
         origin_BQ=np.where(asked_BQ, lines.question_origin_M[question_BQ], 0),

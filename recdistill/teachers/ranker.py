@@ -270,7 +270,7 @@ class Tower(nn.Module):
         context = self._context(asked, gap_BQ)
         pools = self._pools(vectors_BLD, raw_BL1[..., 0], actions_BL, ages_BQL, before_BQL, at_BQ)
         pools_M2D = pools[there_BQ]
-        parts = [drop(pools_M2D.flatten(1), 0.5 * drop.rate)]
+        parts = [drop(pools_M2D.flatten(1))]
         if self.shape.layers:
             read = self._read(vectors_BLD, actions_BL, times_BL, ages_BQL, before_BQL, at_BQ, context, drop)
             parts.append(drop(self.norm(read)[there_BQ], 0.5 * drop.rate))
