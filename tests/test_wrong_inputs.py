@@ -259,7 +259,7 @@ TABLES: list[tuple[str, str, str, str]] = [
     ("impressions", "t.csv", LIST + "r,9,a|b,,,,a\n", "'a' is both in exclude and in candidates"),
     ("items", "t.jsonl", "{", "t.jsonl, line 1: is not JSON"),
     ("items", "t.jsonl", "[1]\n", "t.jsonl, line 1: must be an object, {…}, not a list"),
-    ("items", "t.jsonl", '{"id": ""}\n', "t.jsonl, line 1: not a item: id is empty"),
+    ("items", "t.jsonl", '{"id": ""}\n', "t.jsonl, line 1: not an item: id is empty"),
     ("items", "t.jsonl", '{"id": "a"}\n{"idd": "b"}\n', "t.jsonl, line 2"),
     ("items", "t.jsonl", '{"id": 7}\n', "t.jsonl, line 1"),
     ("items", "t.jsonl", '{"id": "a", "attributes": {"x": null}}\n', "t.jsonl, line 1"),

@@ -34,12 +34,12 @@ def _demo_options(parser: Parser) -> None:
 def _demo(args: argparse.Namespace) -> int:
     if args.data is not None and args.dataset == "simulated":
         raise UsageError("--data: goes with --dataset ml-100k; a simulated product needs no data")
+    if args.impressions is not None and args.dataset != "simulated":
+        raise UsageError(f"--impressions: goes with --dataset simulated; {args.dataset} has as many as it has")
     if args.data is None and args.dataset != "simulated":
         from recdistill.data.movielens import HOW_TO_GET
 
         raise UsageError(f"--dataset {args.dataset}: needs --data DIR; {HOW_TO_GET}")
-    if args.impressions is not None and args.dataset != "simulated":
-        raise UsageError(f"--impressions: goes with --dataset simulated; {args.dataset} has as many as it has")
     from recdistill.demo import Options, run
 
     run(

@@ -145,9 +145,15 @@ def decode(kind: type[R], value: bytes | None) -> R:
         # Through the wire form, so that a number is rounded the same however the record came in.
         return codec.read(kind, codec.write(edge))
     except ProtobufError:
-        raise DecodeError(f"not a {kind.__name__.lower()}: the body is not this message of the schema") from None
+        raise DecodeError(f"not {_named(kind)}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
-        raise DecodeError(f"not a {kind.__name__.lower()}: {_one_line(problem)}") from None
+        raise DecodeError(f"not {_named(kind)}: {_one_line(problem)}") from None
+
+
+def _named(kind: type[object]) -> str:
+    """A kind with its article."""
+    name = kind.__name__.lower()
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _one_line(problem: Exception) -> str:

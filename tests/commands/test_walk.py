@@ -139,7 +139,7 @@ def test_from_tables_to_a_champion(terminal: Terminal) -> None:
     assert terminal.json("promote --loop --drain").get("registered", 0) == 0, "this content is registered"
     listed = terminal.json("versions")
     assert [entry["why"] for entry in listed["ledger"]] == ["better"]
-    assert listed["versions"][0]["aliases"] == ["candidate", "champion"]
+    assert listed["versions"][0]["aliases"] == ["champion"], "it is no candidate any more"
 
     _asks_everybody(terminal, published["content_hash"])
     _looks_at_everything(terminal)

@@ -148,7 +148,7 @@ def test_damaged_snapshots_are_refused() -> None:
         "cut short": {"items": items[:-1]},
         "cut": {"items": items[:2]},
         "twice": {"items": np.concatenate([items, items])},
-        "not a item": {"items": np.concatenate([items, np.array([2, 0, 0, 0, 9, 9], np.uint8)])},
+        "not an item": {"items": np.concatenate([items, np.array([2, 0, 0, 0, 9, 9], np.uint8)])},
         "catalogue id": {"id_rows": good["id_rows"][:1]},
         "catalogue id: has a value": {"id_rows": good["id_rows"] + 100},
         r"item\.genres: has a value": {"field.genres": good["field.genres"] - 1},

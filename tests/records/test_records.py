@@ -252,7 +252,7 @@ def test_wrong_frames_are_refused(head: bytes, reason: str) -> None:
 
 
 def test_an_item_is_not_an_impression() -> None:
-    with pytest.raises(DecodeError, match="not a impression: the frame names message"):
+    with pytest.raises(DecodeError, match="not an impression: the frame names message"):
         decode(Impression, encode(Item("a")))
 
 
