@@ -56,7 +56,11 @@ _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def _blocks(document: Document) -> Generator[Region, None, None]:
-    for match in _BLOCK.finditer(document.text):
+    found = list(_BLOCK.finditer(document.text))
+    said = len(re.findall(r"^<!-- (?:run|file|serve|prints|continues)\b", document.text, re.MULTILINE))
+    if said != sum(bool(match["verb"] or match["page"]) for match in found):
+        raise ValueError(f"{document.path}: one of its comments stands before no block, so that it would not run")
+    for match in found:
         verb, body = match["verb"], match["body"]
         run: Callable[[Example], str | None]
         if match["page"]:
