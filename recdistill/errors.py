@@ -1,4 +1,4 @@
-"""The one exception tree. Every failure a person can mend is one of these, and its text says what, where and what to do.
+"""The one exception tree. Every failure a person can mend is one of these, and says what, where and what to do.
 
     RecdistillError                 exit 1
     ├── UsageError                  exit 2   a wrong command line or call

@@ -69,7 +69,7 @@ def make_student(
     spec: FeatureSpec | None = None,
     scale: float = 0.5,
 ) -> Student:
-    """A student with random weights. One item in nine is withdrawn; some ids and categories find the vocabulary full."""
+    """A student with random weights. One item in nine is withdrawn; some ids and categories find no room."""
     spec = spec or rich_spec()
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary(spec)
