@@ -102,6 +102,7 @@ def fit(
     seed: int,
     progress: Callable[[float], None],
     full: int = FULL_CATALOGUE,
+    drawn: int = DRAWN,
 ) -> float:
     """Trains one tower.
 
@@ -115,6 +116,7 @@ def fit(
         seed: Of everything that is drawn.
         progress: Told the share that is done after each step.
         full: Up to how many items the softmax runs over all of them.
+        drawn: Items drawn for each step otherwise.
 
     Returns:
         Mean cross-entropy of the last pass, in nats, without smoothing.
@@ -126,7 +128,8 @@ def fit(
     optimizer = torch.optim.AdamW(
         dense, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True
     )
-    columns = Columns(np.bincount(lines.question_slot_M, minlength=len(encoded.id_rows_N)).astype(float), full=full)
+    chosen_N = np.bincount(lines.question_slot_M, minlength=len(encoded.id_rows_N)).astype(float)
+    columns = Columns(chosen_N, full=full, drawn=drawn)
     everything = tower.bags_of(encoded.fields) if columns.full else None
     steps = epochs * -(-len(cut(lines, length, np.random.default_rng(seed))) // batch)
     row_rate = settings.table_learning_rate * (ATTENDING_SHARE if tower.shape.layers else 1.0)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from recdistill.config import TeacherSettings, TeacherTraining
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores, builtin, open_teacher
 from recdistill.teachers.builtin import BuiltinTeacher, train_teacher
 
 COUNT = 12
@@ -152,6 +153,18 @@ def test_a_loaded_teacher_scores_the_same_bytes(folder: Path, tmp_path: Path) ->
     two.apply_items(ITEMS)  # told once more of what it knows
     for a, b in zip(one.score(lists), two.score(lists), strict=True):
         assert values(a).tobytes() == values(b).tobytes()
+
+
+def test_a_catalogue_too_large_for_the_whole_softmax_is_learnt_by_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtin, "fit", partial(builtin.fit, full=4, drawn=4))
+    settings = msgspec.structs.replace(SMALL, layers=1, pooled_dim=0)
+    train_teacher(rule_lists(), ITEMS, SPEC, settings, tmp_path / "t")
+    fresh = rule_lists(100, seed=1)
+    answers = BuiltinTeacher.load(tmp_path / "t").score([one.ranking.impression for one in fresh])
+    hits = [int(values(a).argmax()) == one.labels.index(1.0) for one, a in zip(fresh, answers, strict=True)]
+    assert np.mean(hits) > 0.8
 
 
 @pytest.mark.parametrize("threads", [1, 2])
