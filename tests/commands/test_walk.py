@@ -277,6 +277,7 @@ def test_simulate_writes_a_stream_and_its_specification(terminal: Terminal) -> N
     assert ends["examples"]["end"] == 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_movielens(terminal: Terminal, shared_data: Path) -> None:
     terminal("topics create")
     found = terminal.json(f"import {shared_data / 'ml-100k'} --check")["checked"]
