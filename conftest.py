@@ -13,6 +13,13 @@ from support import pages
 pytest_collect_file = pages.pages.pytest()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages that train a student, or go on with one, are slow."""
+    for item in items:
+        if item.path.suffix == ".md" and pages.trains(item.path):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_unconfigure() -> None:
     """What pages have left goes."""
     pages.clean()

@@ -250,6 +250,15 @@ pages = Sybil(
 )  # fmt: skip
 
 
+@functools.cache
+def trains(path: Path) -> bool:
+    """Whether a page trains a student, itself or through the page that it continues."""
+    return any(
+        match["page"] or (match["verb"] == "run" and "recdistill distil" in match["body"])
+        for match in _BLOCK.finditer(path.read_text())
+    )
+
+
 def clean() -> None:
     """Removes what pages that others continue have left."""
     _at_end.close()
