@@ -97,7 +97,7 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
     heads: Annotated[int, Meta(ge=1, le=64, description="Its attention heads; divides dim.")] = 2
     pooled_dim: Annotated[
         int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: none.")
-    ] = 96
+    ] = 64
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
     epochs: PositiveInt = 4
     batch: Annotated[int, Meta(ge=1, description="Windows of a history that one step learns from.")] = 10
@@ -185,6 +185,7 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     passes: Annotated[
         int, Meta(ge=1, description="Passes over what the log holds at the first start; then the stream, once.")
     ] = 1
+    memory_mb: Annotated[int, Meta(ge=0, description="Megabytes of encoded batches kept for the next pass.")] = 1000
     checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between two checkpoints.")] = 500
     export_every: Annotated[
         int, Meta(ge=0, description="Steps between two exported bundles; 0: only at the end of a run.")

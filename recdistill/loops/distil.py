@@ -19,17 +19,19 @@ import shutil
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from recdistill import __version__
 from recdistill.bundle import Bundle
 from recdistill.config import DistilSettings, LossSettings, StudentSettings
-from recdistill.errors import CheckpointError, DecodeError, OutOfRange
-from recdistill.features import FeatureSpec
+from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
+from recdistill.features import FeatureSpec, Lists
 from recdistill.loops import Progress
 from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
 from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
@@ -72,6 +74,17 @@ class Saved(msgspec.Struct):
     parent: str = ""
 
 
+class _Kept(NamedTuple):
+    """A batch as it was encoded, for the next pass over it."""
+
+    lists: Lists
+    teacher_BL: np.ndarray
+    items_next: int
+    golden: list[dict[str, Any]]
+    examples: int
+    after: dict[str, Any]
+
+
 class Distiller:
     """A student in the making and its place in the log.
 
@@ -109,6 +122,9 @@ class Distiller:
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
         self._pending: list[Example] = []
+        self._kept: dict[tuple[int, ...], _Kept] = {}
+        self._kept_bytes = 0
+        self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
         recipe = {
             "student": msgspec.to_builtins(student),
@@ -145,6 +161,12 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
+        kept = None if self._pending else self._kept.get(_place(self.saved.lanes))
+        if kept is not None and self.in_range and kept.items_next == self.saved.items_next:
+            return self._again(kept)
+        if self._behind:
+            self._lanes.seek(self.saved.lanes)
+            self._behind = False
         until = self.saved.range.until if self.saved.range else None
         self._pending += self._lanes.next(self.settings.batch - len(self._pending), timeout_s, until=until)
         ended = until is not None and self._lanes.reached(until)
@@ -153,11 +175,43 @@ class Distiller:
                 self._next_pass()
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        figures = self.trainer.learn(self._pending)
+        from recdistill.train.step import teacher_logits
+
+        lists, _ = self.trainer.encode(self._pending)
+        teacher_BL = teacher_logits(lists, [example.ranking.scale for example in self._pending])
+        figures = self.trainer.learn_lists(lists, teacher_BL)
         self.step += 1
         self._remember(self._pending)
+        before, self.saved.lanes = self.saved.lanes, self._lanes.state()
+        self._keep(before, lists, teacher_BL)
         self._pending = []
-        self.saved.lanes = self._lanes.state()
+        return figures
+
+    def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray) -> None:
+        """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.
+
+        Its arrays are what reading and encoding it again would give, as long as the catalogue has not moved since.
+        """
+        r = self.saved.range
+        if r is None or r.done + 1 >= r.passes:
+            return
+        requests = lists.requests
+        arrays = [teacher_BL, lists.candidate_slots_BL, lists.where_BL, lists.teacher_scores_BL, lists.scored_BL]
+        arrays += [lists.labels_BL, requests.history_slots_BH, requests.history_actions_BH, requests.history_ages_BH]
+        arrays += requests.context.values()
+        self._kept_bytes += sum(array.nbytes for array in arrays)
+        if self._kept_bytes <= self.settings.memory_mb * 1_000_000:
+            self._kept[_place(before)] = _Kept(
+                lists, teacher_BL, self.saved.items_next, self.saved.golden, len(self._pending), self.saved.lanes
+            )
+
+    def _again(self, kept: _Kept) -> dict[str, float]:
+        figures = self.trainer.learn_lists(kept.lists, kept.teacher_BL)
+        self.step += 1
+        self.counts["examples"] += kept.examples
+        self.counts["steps"] += 1
+        self.saved.golden, self.saved.lanes = kept.golden, kept.after
+        self._behind = True
         return figures
 
     @property
@@ -234,6 +288,7 @@ class Distiller:
                 self._lanes.seek(r.start)
             else:
                 self.saved.range = None
+                self._kept.clear()
         self.saved.lanes = self._lanes.state()
 
     def _apply_items(self, as_of: int) -> None:
@@ -246,14 +301,15 @@ class Distiller:
                 )
             # One message at a time at the end only: a fetch may not run past the stamp.
             messages = self._items.read(min(1000, as_of - self.saved.items_next), 1.0)
-            records = []
             for message in messages:
+                refused: Sequence[DataError]
                 try:
-                    records.append(decode(Item, message.value))
+                    refused = self.trainer.apply_items([decode(Item, message.value)])
                 except DecodeError as e:
-                    self._dead_letter(message, e)
-            self.trainer.apply_items(records)
-            self.counts["items"] += len(records)
+                    refused = [e]
+                for error in refused:
+                    self._dead_letter(message, error)
+                self.counts["items"] += not refused
             self.saved.items_next = min(as_of, self._items.position()[ITEMS])
 
     def _remember(self, examples: list[Example]) -> None:
@@ -346,6 +402,11 @@ def run(
     finally:
         distiller.close()
     return distiller.counts
+
+
+def _place(lanes: dict[str, Any]) -> tuple[int, ...]:
+    """A position in the lanes, as a key."""
+    return (*lanes["offsets"], lanes["turn"])
 
 
 def _passed(state: dict[str, Any]) -> int:

@@ -23,6 +23,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import queue
 import socket
@@ -133,6 +134,8 @@ def load(path: Path, settings: RankSettings, items: _Items, ranker: Ranker) -> R
     for golden in recommender.bundle.golden[:WARM]:
         recommender.recommend([Request(tuple(golden.history), golden.context, (), golden.time_us)], 10)
     recommender.check_golden()
+    # What a bundle brings stays as long as it serves. Walking it took the collector a fifth of the time of an answer.
+    gc.freeze()
     return recommender
 
 

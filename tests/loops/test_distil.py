@@ -122,6 +122,25 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(log: Log, 
     assert open_bundle(one).content_hash == open_bundle(two).content_hash
 
 
+def test_batches_kept_in_memory_change_nothing(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "kept", passes=3))
+    run(log, settings(tmp_path / "read", passes=3, memory_mb=0))
+    assert_same_state(tmp_path / "kept", tmp_path / "read")
+
+
+def test_an_item_that_does_not_fit_the_specification_goes_to_the_dead_letters(log: Log, tmp_path: Path) -> None:
+    feed(log, [Item(id="odd", attributes={"title": 5.0}), *world.impressions(10, seed=4)[9:]])
+    scored(log)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    counts = run(log, settings(tmp_path / "s"))
+    assert counts["dead_letters"] == 1
+    source = log.source([DEAD_LETTERS])
+    [letter] = source.read(10, 0.0)
+    source.close()
+    assert dict(letter.headers)["topic"] == b"items"
+    assert b"title" in dict(letter.headers)["error"]
+
+
 def test_a_stop_signal_saves_the_last_whole_batch(log: Log, tmp_path: Path) -> None:
     stop = threading.Event()
     chosen = settings(tmp_path / "s", checkpoint_every=1000)
