@@ -93,11 +93,11 @@ def _open(namespace: dict[str, Any]) -> None:
     stack.callback(os.chdir, before)
     # Modules that a page writes can be imported by what it runs.
     stack.enter_context(mock.patch.object(sys, "path", [folder, *sys.path]))
-    namespace["page"] = {"stack": stack, "address": f"127.0.0.1:{port}", "printed": ""}
+    namespace["__page__"] = {"stack": stack, "address": f"127.0.0.1:{port}", "printed": ""}
 
 
 def _close(namespace: dict[str, Any]) -> None:
-    namespace["page"]["stack"].close()
+    namespace["__page__"]["stack"].close()
 
 
 def _continue(example: Example) -> None:
@@ -131,13 +131,13 @@ def _write(example: Example) -> None:
 
 def _run(example: Example) -> str | None:
     body, wanted = example.parsed
-    body = body.replace(ADDRESS, example.namespace["page"]["address"])
+    body = body.replace(ADDRESS, example.namespace["__page__"]["address"])
     lines = [line.partition(" #")[0].strip() for line in body.replace("\\\n", " ").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     plain = all(re.fullmatch(r"(recdistill|export) [^|&;$<*]*", line) for line in lines)
     code, out, errors = _here(lines) if plain else _shell(body)
-    example.namespace["page"]["printed"] = (out if wanted == 0 else errors).replace(
-        example.namespace["page"]["address"], ADDRESS
+    example.namespace["__page__"]["printed"] = (out if wanted == 0 else errors).replace(
+        example.namespace["__page__"]["address"], ADDRESS
     )
     return None if code == wanted else f"exit code {code}, not {wanted}\n{out}{errors}"
 
@@ -177,7 +177,7 @@ def _serve(example: Example) -> str | None:
     process = subprocess.Popen(
         [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    example.namespace["page"]["stack"].callback(_stop, process)
+    example.namespace["__page__"]["stack"].callback(_stop, process)
     assert process.stderr is not None
     watch = threading.Timer(60, process.kill)
     watch.start()
@@ -200,7 +200,7 @@ def _send(example: Example) -> None:
     head, _, body = example.parsed.partition("\n\n")
     method, path = head.split("\n")[0].split()
     request = urllib.request.Request(
-        f"http://{example.namespace['page']['address']}{path}",
+        f"http://{example.namespace['__page__']['address']}{path}",
         data=body.encode() if method == "POST" else None,
         headers={"Content-Type": "application/json"},
         method=method,
@@ -212,11 +212,11 @@ def _send(example: Example) -> None:
         text = refused.read().decode()
     with contextlib.suppress(ValueError):
         text = json.dumps(json.loads(text), ensure_ascii=False)
-    example.namespace["page"]["printed"] = text
+    example.namespace["__page__"]["printed"] = text
 
 
 def _compare(example: Example) -> str | None:
-    found, wanted = example.namespace["page"]["printed"], example.parsed
+    found, wanted = example.namespace["__page__"]["printed"], example.parsed
     if doctest.OutputChecker().check_output(wanted, found, _FLAGS):
         return None
     return f"the page says\n{wanted}\nbut it printed\n{found}"
@@ -240,7 +240,7 @@ def _keeping(run: Callable[[Example], str | None], example: Example) -> str | No
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         problem = run(example)
-    example.namespace["page"]["printed"] = out.getvalue()
+    example.namespace["__page__"]["printed"] = out.getvalue()
     return problem
 
 
