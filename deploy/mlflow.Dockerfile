@@ -6,7 +6,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
 RUN --mount=type=cache,target=/root/.cache \
-    deploy/install.sh dependencies /opt/venv registry psycopg2-binary==2.9.13
+    deploy/install.sh dependencies /opt/venv registry psycopg-binary==3.3.9 psycopg==3.3.9
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="recdistill MLflow" \

@@ -32,13 +32,20 @@ UID = 10001
 
 
 @functools.cache
-def _other_user() -> tuple[str, ...]:
-    """What makes a command run as the images' user; nothing where this user cannot become another."""
-    prefix = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups")
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        return ()
-    tried = subprocess.run([*prefix, sys.executable, "-c", ""], capture_output=True, check=False)
-    return prefix if tried.returncode == 0 else ()
+def _runner() -> tuple[tuple[str, ...], str]:
+    """What makes a command run as the images' user, and a Python that this user can start.
+
+    Nothing and this Python where one cannot become another user, or no Python is open to it.
+    """
+    own = str(Path(sys.executable).resolve())
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if os.geteuid() == 0 and shutil.which("setpriv"):
+        # env looks the program up when root's rights are gone; setpriv itself still has them then.
+        user = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--pdeathsig=KILL", "env")
+        for python in (own, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+            if subprocess.run([*user, python, "-c", ""], capture_output=True, check=False).returncode == 0:
+                return user, python
+    return (), own
 
 
 class Image:
@@ -80,14 +87,14 @@ class Image:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         # A builder has no environment active, so neither has this.
         env = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        env |= {"PATH": path, "UV_PYTHON": sys.executable}
+        env |= {"PATH": path, "UV_PYTHON": _runner()[1]}
         done = subprocess.run(words, cwd=source, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
     def command(self, entrypoint: list[str]) -> list[str]:
         """The words to start: as the image's user, with the image's python."""
         program = self.root / "opt/venv/bin" / entrypoint[0]
-        return [*_other_user(), str(program), *entrypoint[1:]]
+        return [*_runner()[0], str(program), *entrypoint[1:]]
 
     def env(self, settings: dict[str, str]) -> dict[str, str]:
         """The image's environment, and what whoever starts it adds."""
@@ -175,7 +182,7 @@ def settings(place: Path, images: dict[str, Image]) -> dict[str, str]:
     data = place / "data"
     for folder in (data, data / "tmp", data / "student"):
         folder.mkdir()
-        if _other_user():
+        if _runner()[0]:
             os.chown(folder, UID, UID)
     chosen = {
         "RECDISTILL__LOG__KIND": "embedded",
@@ -254,7 +261,7 @@ def test_each_command_lives_answers_and_leaves(images: dict[str, Image], setting
         while not all("starts" in one.log.read_text() for name, one in started.items()):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        if _other_user():
+        if _runner()[0]:
             uids = {one.process.pid: Path(f"/proc/{one.process.pid}").stat().st_uid for one in started.values()}
             assert set(uids.values()) == {UID}
         codes = {name: one.end() for name, one in started.items()}
