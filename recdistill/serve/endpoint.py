@@ -1,4 +1,4 @@
-"""Answers over HTTP: an ASGI application around whichever recommender serves now, and the server that runs it.
+"""Answers over HTTP: an ASGI application around whichever recommender serves now.
 
 | path | |
 | --- | --- |
@@ -36,8 +36,6 @@ import contextlib
 import functools
 import logging
 import random
-import socket
-import threading
 import time
 import uuid
 from collections import Counter
@@ -47,10 +45,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import uvicorn
 
 from recdistill.config import RankSettings
-from recdistill.errors import ConfigError, RequestError
+from recdistill.errors import RequestError
 from recdistill.records import Candidate, Impression
 from recdistill.serve import openapi
 from recdistill.serve.http_forms import (
@@ -82,8 +79,6 @@ DRAIN: Final = 8  # so many times the largest body is read and dropped, so that 
 IN_LOOP: Final = 150_000  # requests x items up to which a body is answered in the event loop's own thread
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
-BACKLOG: Final = 2048
-STOP_S: Final = 15  # longest wait for requests in flight
 
 
 @dataclass(frozen=True)
@@ -344,7 +339,7 @@ class App:
 
 
 def create_app(ranker: Ranker, settings: RankSettings, *, keep: Keep | None = None) -> App:
-    """The application, for any ASGI server; `serve` runs it in uvicorn. Arguments as `App`'s."""
+    """The application, for any ASGI server; `http_server` runs it in uvicorn. Arguments as `App`'s."""
     return App(ranker, settings, keep=keep)
 
 
@@ -427,74 +422,3 @@ def _too_large(most: int) -> Problem:
     return Problem(
         413, f"a body has at most {most:,} bytes; send fewer requests in it", headers=[(b"connection", b"close")]
     )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that stops on an event and leaves signals to whoever owns the process."""
-
-    def __init__(self, config: uvicorn.Config, stop: threading.Event, ranker: Ranker) -> None:
-        super().__init__(config)
-        self._stop, self._ranker = stop, ranker
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def on_tick(self, counter: int) -> bool:
-        ends = await super().on_tick(counter) or self._stop.is_set()
-        self._ranker.stopping = ends
-        return ends
-
-
-def bind(settings: RankSettings) -> socket.socket:
-    """A socket at the settings' address; its `getsockname` has the port when that was 0.
-
-    Raises:
-        ConfigError: The address cannot be had.
-    """
-    try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as e:
-        raise ConfigError(f"rank.host: {settings.host!r} is no address of this machine ({e.strerror or e})") from e
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)  # who comes before the server runs waits for it
-    except OSError as e:
-        listener.close()
-        raise ConfigError(
-            f"rank.port: {settings.host}:{settings.port} cannot be had ({e.strerror}); choose another one, 0 for any"
-        ) from e
-    return listener
-
-
-def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Event) -> None:
-    """Runs the application until `stop` is set; then finishes the requests in flight and returns.
-
-    Args:
-        app: The application.
-        ranker: Its ranker, told that the end is near.
-        listener: From `bind`; closed at the end.
-        stop: The stop signal.
-    """
-    config = uvicorn.Config(
-        app,
-        loop="auto",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=STOP_S,
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    try:
-        _Server(config, stop, ranker).run([listener])
-    finally:
-        listener.close()
-        app.close()

@@ -33,7 +33,8 @@ from recdistill.config import RankSettings
 from recdistill.errors import ConfigError
 from recdistill.records import Impression, decode, encode
 from recdistill.serve import endpoint, openapi
-from recdistill.serve.endpoint import Ranker, bind, create_app
+from recdistill.serve.endpoint import Ranker, create_app
+from recdistill.serve.http_server import bind
 from recdistill.serve.recommender import Filters, Recommender, Request
 
 ROOT = Path(__file__).resolve().parents[2]
