@@ -48,7 +48,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "says"), WRONG)
 def test_what_does_not_fit_is_named(text: str, says: str) -> None:
-    with pytest.raises(ConfigError, match="(?s).*") as caught:
+    with pytest.raises(ConfigError) as caught:
         parse_settings(text, source="my.toml", env={})
     assert says in str(caught.value)
     assert str(caught.value).startswith("my.toml: ")
