@@ -325,7 +325,8 @@ def parse_settings(text: str, *, source: str = "settings", env: Mapping[str, str
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"{name}: {part} is a value, not a section")
-        node[path[-1]] = _literal(value)
+        # A password of digits is still a text.
+        node[path[-1]] = value if "password" in path[-1] else _literal(value)
     return convert(tree, Settings, source=source)
 
 

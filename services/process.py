@@ -46,6 +46,8 @@ def main(name: str) -> int:
     """Runs one process until it is told to stop; returns its exit code."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    # fbgemm writes pages about its tables through the root logger, which nobody here uses.
+    handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.WARNING)
     logging.basicConfig(level=os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
     stop, counts = threading.Event(), Counter[str]()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -63,6 +63,14 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         load_settings(tmp_path / "binary.toml", env={})
 
 
+def test_a_password_of_digits_stays_a_text() -> None:
+    env = {
+        "RECDISTILL__LOG__OPTIONS__SASL_PLAIN_PASSWORD": "12345",
+        "RECDISTILL__LOG__OPTIONS__REQUEST_TIMEOUT_MS": "5000",
+    }
+    assert load_settings(None, env).log.options == {"sasl_plain_password": "12345", "request_timeout_ms": 5000}
+
+
 def test_a_wrong_environment_variable_is_named() -> None:
     with pytest.raises(ConfigError, match="RECDISTILL__LOG: is not a setting"):
         load_settings(None, env={"RECDISTILL__LOG": "x"})

@@ -57,8 +57,10 @@ class Connection:
         # Lines about tables on every first use of a file say nothing to a person who asked for a version.
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        with self.talk("open it"):
+        with one_at_a_time(self.uri), self.talk("open it"):
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            if self.artifacts is not None:
+                self.client.search_registered_models(max_results=1)  # makes the tables of a new file
 
     @contextlib.contextmanager
     def talk(self, doing: str) -> Iterator[None]:
@@ -87,6 +89,27 @@ class Connection:
                 return False
             raise
         return True
+
+
+@contextlib.contextmanager
+def one_at_a_time(uri: str) -> Iterator[None]:
+    """Lets one process after the other open a SQLite file: two that make its tables at once fail each other."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    import sqlite3
+
+    lock = sqlite3.connect(uri.removeprefix("sqlite:///") + ".lock", timeout=60, isolation_level=None)
+    try:
+        # A second SQLite file is a lock that every platform has, and that a killed process lets go of.
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+    except sqlite3.Error as e:
+        raise RegistryError(
+            f"{uri}: cannot be locked ({e}); another process holds it, or the folder is read-only"
+        ) from e
+    finally:
+        lock.close()
 
 
 def if_there(call: Callable[..., T], *args: str) -> T | None:
