@@ -109,7 +109,7 @@ def as_time_us(cell: Any, unit: Unit) -> int:
     elif not isinstance(cell, bool):
         try:
             time_us = round(as_number(cell) * _FACTORS[unit])
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a number near the greatest that there is
             raise ValueError(
                 f'must be a time in {unit} since 1970, not {_shown(cell)}; is it written another way, say unit = "iso"?'
             ) from None
