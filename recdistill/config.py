@@ -145,7 +145,7 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[student]`: the two-tower model."""
 
-    dim: Annotated[int, Meta(ge=2, le=1024, description="Dimension of user and item vectors.")] = 16
+    dim: Annotated[int, Meta(ge=2, le=1024, description="Dimension of user and item vectors.")] = 24
     hidden: Annotated[int, Meta(ge=1, le=8192, description="Hidden width of the user tower.")] = 64
     context_dim: Annotated[int, Meta(ge=1, le=512, description="Width of each context field's embedding.")] = 8
     id_dropout: Annotated[

@@ -43,7 +43,7 @@ class Mix(Struct, frozen=True, forbid_unknown_fields=True):
         memory: Near choices kept for each item, the newest ones.
     """
 
-    length: Annotated[int, Meta(ge=1)] = 128
+    length: Annotated[int, Meta(ge=1)] = 96
     popular: Annotated[int, Meta(ge=0)] = 32
     covisited: Annotated[int, Meta(ge=0)] = 32
     window: Annotated[int, Meta(ge=1)] = 8000

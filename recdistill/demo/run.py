@@ -32,11 +32,12 @@ from recdistill.config import (
     FeatureSettings,
     JoinSettings,
     LogSettings,
-    LossSettings,
     RankSettings,
     RegistrySettings,
+    ScoreSettings,
     Settings,
     TeacherSettings,
+    TopicSettings,
     to_toml,
 )
 from recdistill.data import Dataset
@@ -50,6 +51,9 @@ from recdistill.stream import Log, open_log, standard_topics
 
 MARKER: Final = "recdistill-demo.json"
 """A folder that holds this file was made by a demo and may be made anew by the next one."""
+
+WORKERS: Final = 2
+"""Scorers, each with a partition of the impressions."""
 
 ASKED: Final = 400
 """Real requests that are sent over HTTP and put to the device file."""
@@ -123,8 +127,11 @@ def _story(
             f"{teacher.id} {teacher.version}: {_bytes(folder_bytes(teacher_dir))}, trained on {taught['lists']:,} lists"
         )
     with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
+        # Two workers, each with its own partition: one here, one in a process of its own.
+        beside = _Beside("score", out / "settings.toml", "--set", "score.worker=1")
         counts = _score(log, settings, teacher, chapter)
-        chapter.say(f"{counts['rankings']:,} rankings with {counts['scores']:,} scores")
+        beside.wait()
+        chapter.say(f"{counts['rankings']:,} rankings by the worker in this process; another did as many beside it")
     with story.chapter("join", "4  joiner: feedback within its window makes labels") as chapter:
         counts = _join(log, settings, chapter, flush=False)
         chapter.say(
@@ -132,7 +139,8 @@ def _story(
         )
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
-        control = _Control(settings, out)
+        control_config, control_bundles = _without_teacher(settings, out)
+        control = _Beside("distil", control_config)
         counts = distil.run(
             log,
             dataset.spec,
@@ -145,16 +153,16 @@ def _story(
         )
         bundle = _newest(Path(settings.distil.directory) / "bundles")
         chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {_bytes(folder_bytes(bundle))}")
-        control_bundle = control.wait()
+        control.wait()
     with story.chapter(
         "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
     ) as chapter:
-        written += feed.feed(log, parts[1], progress=chapter)
-        counts = _score(log, settings, teacher, chapter)
+        feed.feed(log, parts[1], progress=chapter)
+        counts = _score(log, settings, teacher, chapter, worker=0) + _score(log, settings, teacher, chapter, worker=1)
         joined = _join(log, settings, chapter, flush=True)
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
     with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
-        rivals = [BundleContender(control_bundle, "student_no_kd")]
+        rivals = [BundleContender(_newest(control_bundles), "student_no_kd")]
         judgement = promote.judge(
             log,
             bundle,
@@ -195,7 +203,7 @@ def _story(
     with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
         overlap, size = _ask_device(out / "device.onnx", asked, answers)
         chapter.say(f"{_bytes(size)}; {overlap:.1%} of its top ten are the ranker's")
-    summary = _summary(options, judgement, story, written, latency, overlap, log, version, (teacher_dir, bundle, size))
+    summary = _summary(options, judgement, story, latency, overlap, log, version, (teacher_dir, bundle, size))
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     _tell(summary, judgement, evidence.passed, out)
     if server is not None:
@@ -250,9 +258,11 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         log=LogSettings(path=str(where / "log.sqlite")),
         features=FeatureSettings(file=str(where / "features.toml")),
         teacher=TeacherSettings(path=str(where / "teacher")),
+        topics=TopicSettings(partitions=WORKERS),
+        score=ScoreSettings(workers=WORKERS),
         join=JoinSettings(labels=dict(dataset.labels)),
         distil=DistilSettings(
-            directory=str(where / "student"), passes=6, batch=512, seed=options.seed, threads=1, export_every=0
+            directory=str(where / "student"), passes=8, batch=512, seed=options.seed, threads=1, export_every=0
         ),
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
@@ -298,10 +308,11 @@ def _free_port() -> int:
 # The loops, each until it has done what there is
 
 
-def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter) -> Counter[str]:
+def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter, *, worker: int = 0) -> Counter[str]:
     from recdistill.loops import score
 
-    return score.run(log, teacher, settings.score, stop=threading.Event(), drain=True, progress=chapter)
+    chosen = msgspec.structs.replace(settings.score, worker=worker)
+    return score.run(log, teacher, chosen, stop=threading.Event(), drain=True, progress=chapter)
 
 
 def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Counter[str]:
@@ -310,31 +321,36 @@ def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Cou
     return join.run(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
 
 
-class _Control:
-    """The same student without distillation, in another process: `recdistill distil` with the soft weight at 0."""
+class _Beside:
+    """A verb in a process of its own, for the second core: `recdistill VERB … --drain`."""
 
-    def __init__(self, settings: Settings, out: Path) -> None:
-        self._directory = out.resolve() / "student_no_kd"
-        changed = msgspec.structs.replace(
-            settings,
-            loss=LossSettings(soft=0.0, label=1.0),
-            distil=msgspec.structs.replace(settings.distil, directory=str(self._directory)),
-        )
-        file = out / "settings_no_kd.toml"
-        file.write_text(to_toml(msgspec.to_builtins(changed)) + "\n", encoding="utf-8")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "recdistill", "distil", "--config", str(file), "--drain", "--quiet"],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+    def __init__(self, verb: str, config: Path, *options: str) -> None:
+        self._verb = verb
+        command = [sys.executable, "-m", "recdistill", verb, "--config", str(config), "--drain", "--quiet", *options]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
-    def wait(self) -> Path:
-        """The control's bundle."""
+    def wait(self) -> None:
+        """Waits for its end.
+
+        Raises:
+            RecdistillError: It failed; the sentence is its own.
+        """
         _, errors = self._process.communicate()
         if self._process.returncode:
-            raise RecdistillError(f"the student without distillation failed: {errors.strip().splitlines()[-1]}")
-        return _newest(self._directory / "bundles")
+            raise RecdistillError(f"recdistill {self._verb}: {errors.strip().splitlines()[-1]}")
+
+
+def _without_teacher(settings: Settings, out: Path) -> tuple[Path, Path]:
+    """Settings of the same student without distillation, the soft weight at 0, and where its bundles will be."""
+    directory = out.resolve() / "student_no_kd"
+    changed = msgspec.structs.replace(
+        settings,
+        loss=msgspec.structs.replace(settings.loss, soft=0.0, label=1.0),
+        distil=msgspec.structs.replace(settings.distil, directory=str(directory)),
+    )
+    file = out / "settings_no_kd.toml"
+    file.write_text(to_toml(msgspec.to_builtins(changed)) + "\n", encoding="utf-8")
+    return file, directory / "bundles"
 
 
 def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:
@@ -364,7 +380,6 @@ def _summary(
     options: Options,
     judgement: Judgement,
     story: Story,
-    written: Counter[str],
     latency: dict[str, float],
     overlap: float,
     log: Log,
@@ -382,9 +397,6 @@ def _summary(
         return None if quality is None else quality.seconds_per_1000
 
     teacher_s, student_s = cost("teacher"), cost("student")
-    source = log.source(["rankings", "examples", "dead-letters"])
-    ends = {tp.topic: source.bounds(tp)[1] for tp in source.position()}
-    source.close()
     return {
         "dataset": options.dataset,
         "seed": options.seed,
@@ -404,6 +416,7 @@ def _summary(
         "size_bytes": {
             "teacher": folder_bytes(teacher_dir),
             "student": judgement.sizes["student"],
+            "student_int8": judgement.sizes["student_int8"],
             "bundle": folder_bytes(bundle),
             "device": device_bytes,
         },
@@ -413,7 +426,7 @@ def _summary(
             "ratio": teacher_s / student_s if teacher_s and student_s else None,
         },
         "seconds": {**story.seconds, "all": round(sum(story.seconds.values()), 2)},
-        "records": {**written, "log_ends": ends},
+        "records": _records(log),
         "version": version.number,
         "content_hash": version.content_hash,
     }
@@ -454,6 +467,17 @@ def _tell(
     print(f"  recdistill serve --config {config}                 # serve the champion")
     print(f"  recdistill versions --config {config}              # what is registered, and why it serves")
     print(f"  recdistill inspect rankings --config {config} -n 3 # look at the stream")
+
+
+def _records(log: Log) -> dict[str, int]:
+    """How many records each topic holds."""
+    counts = dict.fromkeys(sorted(log.topics()), 0)
+    source = log.source(list(counts))
+    while messages := source.read(10_000, 0.0):
+        for message in messages:
+            counts[message.tp.topic] += 1
+    source.close()
+    return counts
 
 
 def _newest(bundles: Path) -> Path:

@@ -77,6 +77,14 @@ def read_interactions(examples: Iterable[Example]) -> Interactions:
     Raises:
         DataError: The examples hold no interaction at all.
     """
+    known = collect(examples)
+    if not known.ids:
+        raise DataError("the training examples hold neither a history nor a positive label: baselines need either")
+    return known
+
+
+def collect(examples: Iterable[Example]) -> Interactions:
+    """`read_interactions` that takes an empty answer for one."""
     liked: dict[str, dict[str, int]] = {}
     for example in examples:
         impression = example.ranking.impression
@@ -92,8 +100,6 @@ def read_interactions(examples: Iterable[Example]) -> Interactions:
     for mine in liked.values():
         for item in mine:
             counts[item] = counts.get(item, 0) + 1
-    if not counts:
-        raise DataError("the training examples hold neither a history nor a positive label: baselines need either")
     ids = sorted(counts, key=lambda item: -counts[item])  # stable: equal counts stay in order of appearance
     number = {item: n for n, item in enumerate(ids)}
     pairs = [(u, number[item], time) for u, mine in enumerate(liked.values()) for item, time in mine.items()]
@@ -234,19 +240,19 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
     return Baseline("ease", known.ids, score_items, live, 4 * weights_NN.size)
 
 
-def baselines(examples: Iterable[Example], *, live: Collection[str] | None = None) -> list[Contender]:
+def baselines(examples: Iterable[Example] | Interactions, *, live: Collection[str] | None = None) -> list[Contender]:
     """Popularity of all time and of late (the newest tenth), ItemKNN and EASE, fitted to the examples.
 
     The defaults of ItemKNN and EASE are the best of a sweep on the validation part of MovieLens 100K in time order.
 
     Args:
-        examples: The training part; its teacher scores are not looked at.
+        examples: The training part, or what `read_interactions` made of it; teacher scores are not looked at.
         live: Items outside are not listed; all when None.
 
     Raises:
         DataError: The examples hold no interaction at all.
     """
-    known = read_interactions(examples)
+    known = examples if isinstance(examples, Interactions) else read_interactions(examples)
     return [
         popularity(known, live=live),
         popularity(known, live=live, newest=0.1),

@@ -43,9 +43,11 @@ class BundleContender:
         self.recommender = Recommender.open(path)
         bundle = self.recommender.bundle
         files = bundle.manifest.content.files
-        # What answering takes in its smallest form: the user tower, int8 vectors, and a float bias and weight an item.
+        # What the answers that are judged take: the user tower and float vectors.
+        self.size = files["user_tower.onnx"].size + files["vectors.npy"].size
+        # And in the form that a device gets: int8 vectors with their scales, a float bias and weight an item.
         int8 = files["vectors_int8.npy"].size + files["scales.npy"].size + 8 * len(bundle.items)
-        self.size = files["user_tower.onnx"].size + int8
+        self.size_int8 = files["user_tower.onnx"].size + int8
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """What the recommender answers, at most k items for each request."""

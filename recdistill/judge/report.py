@@ -257,10 +257,10 @@ def _size(judgement: Judgement) -> str:
     if not points:
         return ""
     drawn = scatter([(name_of(n), hue_of(n), size, quality) for n, size, quality in points], size_text)
-    wide, whole = (size_text(judgement.sizes.get(key, 0)) for key in ("student_float", "bundle"))
+    narrow, whole = (size_text(judgement.sizes.get(key, 0)) for key in ("student_int8", "bundle"))
     note = (
         "Each contender with the bytes of what it has learnt (logarithmic) and its NDCG@10: up and left is better. The "
-        f"student's bytes are its user tower and int8 item vectors; in float32 it has {wide}, the whole bundle {whole}."
+        f"student's bytes are its user tower and float item vectors; in int8 it has {narrow}, the whole bundle {whole}."
     )
     return _section("Size against quality", note, drawn)
 

@@ -27,7 +27,7 @@ from recdistill import metrics
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.features import Catalogue, FeatureError, encode_requests
-from recdistill.judge.baselines import Baseline, Contender
+from recdistill.judge.baselines import Baseline, Contender, Interactions, collect
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, as_request, barred
 from recdistill.judge.judgement import (
     MAIN,
@@ -55,6 +55,7 @@ CUT = 10
 _TIMED = 300
 _LISTS_COMPARED = 2000
 _SHOWN = 6
+POPULARITY = "popularity"
 _TITLES = ("title", "name", "headline", "label")
 
 
@@ -76,7 +77,7 @@ def evaluate(
     *,
     teacher: Teacher | None,
     rivals: Sequence[Contender],
-    train_examples: Iterable[Example],
+    train_examples: Iterable[Example] | Interactions,
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     draws: int = 2000,
@@ -89,7 +90,7 @@ def evaluate(
         held_out: Examples that neither the student nor a rival has learnt from.
         teacher: Scores the whole catalogue; None when it cannot, then the scores in the examples stand for it.
         rivals: Who else answers the same requests: baselines, the student without distillation.
-        train_examples: What was learnt from; read once, for popularity and new items.
+        train_examples: What was learnt from, or what `read_interactions` made of it; for popularity and new items.
         sizes: Bytes to report beside the bundle's own, at least `teacher` for the gate.
         seed: Of the bootstrap.
         draws: Resamples of the bootstrap.
@@ -202,17 +203,14 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
     return _Held(requests, examples, number, relevant_BP, labels_BP, {k: v for k, v in skipped.items() if v})
 
 
-def _count(train_examples: Iterable[Example], number: Mapping[str, int]) -> NDArray[np.int64]:
+def _count(train: Iterable[Example] | Interactions, number: Mapping[str, int]) -> NDArray[np.int64]:
     """How many users (or requests without one) of the training part liked each item."""
-    seen: set[tuple[str, int]] = set()
-    for example in train_examples:
-        impression = example.ranking.impression
-        user = f"u{impression.user}" if impression.user else f"i{impression.id}"
-        liked = [c.item for c, label in zip(impression.candidates, example.labels, strict=True) if label > 0]
-        for item in (*liked, *(e.item for e in impression.history)):
-            if (n := number.get(item)) is not None:
-                seen.add((user, n))
-    return np.bincount(np.array([n for _, n in seen], np.int64), minlength=len(number))
+    counts_N = np.zeros(len(number), np.int64)
+    known = train if isinstance(train, Interactions) else collect(train)
+    for item, count in zip(known.ids, np.bincount(known.pair_items, minlength=len(known.ids)).tolist(), strict=True):
+        if (n := number.get(item)) is not None:
+            counts_N[n] = count
+    return counts_N
 
 
 def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -298,13 +296,16 @@ def _intervals(
 
 
 def _differences(values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int, draws: int) -> list[Difference]:
+    """The student minus everybody else, and the teacher minus popularity: without that lead it has nothing to teach."""
     others = [name for name in values if name != STUDENT]
-    keys = [(other, metric) for other in others for metric in values[STUDENT]]
+    keys = [(STUDENT, other, metric) for other in others for metric in values[STUDENT]]
+    if TEACHER in values and POPULARITY in values:
+        keys.append((TEACHER, POPULARITY, MAIN))
     if not keys:
         return []
-    table = np.stack([values[STUDENT][metric] - values[other][metric] for other, metric in keys], axis=1)
+    table = np.stack([values[one][metric] - values[other][metric] for one, other, metric in keys], axis=1)
     found = zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True)
-    return [Difference(a=STUDENT, b=other, metric=metric, interval=i) for (other, metric), i in found]
+    return [Difference(a=one, b=other, metric=metric, interval=i) for (one, other, metric), i in found]
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64], seed: int, draws: int) -> Interval | None:
@@ -402,10 +403,8 @@ def _latency(recommender: Recommender, requests: Sequence[Impression]) -> Latenc
 
 
 def _sizes(student: BundleContender, rivals: Sequence[Contender]) -> dict[str, int]:
-    """Bytes of the whole bundle, of the student in float, and of each contender that knows its own."""
-    files = student.recommender.bundle.manifest.content.files
-    found = {"bundle": student.recommender.bundle.size, STUDENT: student.size}
-    found["student_float"] = files["user_tower.onnx"].size + files["vectors.npy"].size
+    """Bytes of the whole bundle, of the student in float and in int8, and of each contender that knows its own."""
+    found = {"bundle": student.recommender.bundle.size, STUDENT: student.size, "student_int8": student.size_int8}
     return found | {
         rival.name: rival.size for rival in rivals if isinstance(rival, Baseline | BundleContender | DeviceContender)
     }

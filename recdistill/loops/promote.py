@@ -22,7 +22,7 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, DataError, Refused
 from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
-from recdistill.judge.baselines import baselines
+from recdistill.judge.baselines import baselines, read_interactions
 from recdistill.loops import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
@@ -89,13 +89,14 @@ def judge(
         raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
     if teacher is not None:
         teacher.apply_items(bundle.items)
-    cheaper = baselines(learnt_from(log, bundle), live=[item.id for item in bundle.items])
+    known = read_interactions(learnt_from(log, bundle))
+    cheaper = baselines(known, live=[item.id for item in bundle.items])
     return evaluate(
         path,
         lists,
         teacher=teacher,
         rivals=[*rivals, *cheaper],
-        train_examples=learnt_from(log, bundle),
+        train_examples=known,
         sizes={"teacher": teacher_bytes} if teacher_bytes else None,
         seed=seed,
         progress=None if progress is None else lambda _, done, total: progress(done, total),

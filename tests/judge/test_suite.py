@@ -247,7 +247,7 @@ def test_the_rest_is_there_and_makes_sense(world):
     assert found.parity["golden answers"] < 1e-4
     assert found.parity["towers at export"] == bundle.manifest.provenance["measured"]["parity_max_abs"]
     assert found.sizes["teacher"] == 10_000_000
-    assert 0 < found.sizes["student"] < found.sizes["student_float"] < found.sizes["bundle"]
+    assert 0 < found.sizes["student_int8"] < found.sizes["student"] < found.sizes["bundle"]
     assert found.sizes["device"] > 0
     assert 0 < found.latency.p50_ms <= found.latency.p99_ms
     assert [s[1:] for s in seen] == [(n + 1, 8) for n in range(8)]
