@@ -96,6 +96,8 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     levels = {
         "recdistill": logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING,
         "": logging.INFO if verbose else logging.CRITICAL,
+        # torch has a handler of its own; here it speaks of how torchrec calls it, at every start.
+        "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     before = {name: logging.getLogger(name).level for name in levels}

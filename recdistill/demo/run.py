@@ -19,6 +19,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -90,12 +91,10 @@ def run(options: Options) -> dict[str, Any]:
             f"{len(dataset.feedback):,} feedback; the judge keeps the last {len(dataset.parts().test):,} impressions"
         )
     log = open_log(settings.log)
-    try:
+    with ExitStack() as ending:  # whatever happens, no process of the demo outlives it
+        ending.callback(log.close)
         log.create_topics(standard_topics(settings.topics.partitions, settings.topics.lanes))
-        summary = _story(story, options, settings, dataset, log, (before, after), best_possible)
-    finally:
-        log.close()
-    return summary
+        return _story(story, options, settings, dataset, log, (before, after), best_possible, ending)
 
 
 def _story(
@@ -106,6 +105,7 @@ def _story(
     log: Log,
     parts: tuple[Iterator[Record], Iterator[Record]],
     best_possible: Any,
+    ending: ExitStack,
 ) -> dict[str, Any]:
     from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, gate, write_report
@@ -129,6 +129,7 @@ def _story(
     with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
         # Two workers, each with its own partition: one here, one in a process of its own.
         beside = _Beside("score", out / "settings.toml", "--set", "score.worker=1")
+        ending.callback(beside.end)
         counts = _score(log, settings, teacher, chapter)
         beside.wait()
         chapter.say(f"{counts['rankings']:,} rankings by the worker in this process; another did as many beside it")
@@ -141,6 +142,7 @@ def _story(
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
         control_config, control_bundles = _without_teacher(settings, out)
         control = _Beside("distil", control_config)
+        ending.callback(control.end)
         counts = distil.run(
             log,
             dataset.spec,
@@ -196,6 +198,7 @@ def _story(
             "serve", "9  ranker: a process of its own follows the champion and answers over HTTP"
         ) as chapter:
             server = Server(settings)
+            ending.callback(server.end, keep=False)
             answers, latency = server.ask(asked)
             chapter.say(
                 f"{len(asked):,} real requests, p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, over loopback"
@@ -338,6 +341,10 @@ class _Beside:
         _, errors = self._process.communicate()
         if self._process.returncode:
             raise RecdistillError(f"recdistill {self._verb}: {errors.strip().splitlines()[-1]}")
+
+    def end(self) -> None:
+        """Tells it to stop, if it is still there."""
+        self._process.terminate()
 
 
 def _without_teacher(settings: Settings, out: Path) -> tuple[Path, Path]:

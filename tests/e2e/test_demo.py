@@ -1,0 +1,59 @@
+"""The demo as a person starts it, on a world so small that its student may well be refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recdistill.bundle import open_bundle
+from recdistill.serve.device import Device
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {"teacher", "student", "student_no_kd", "popularity", "itemknn", "ease"}
+REFUSED = 7
+
+
+def test_it_tells_the_whole_story_and_writes_what_it_found(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "recdistill", "demo", "--impressions", "2500", "--output", str(out), "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+    assert done.returncode in (0, REFUSED), done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+
+    assert set(summary["metrics"]) >= NAMES
+    for figures in summary["metrics"].values():
+        assert 0 <= figures["ndcg@10"] <= 1
+        assert 0 <= figures["recall@10"] <= 1
+    difference = summary["student_minus_no_kd"]
+    assert difference["low"] <= difference["mean"] <= difference["high"]
+    student, other = (summary["metrics"][name]["ndcg@10"] for name in ("student", "student_no_kd"))
+    assert math.isclose(difference["mean"], student - other, abs_tol=1e-9)
+    assert math.isclose(summary["retention"], student / summary["metrics"]["teacher"]["ndcg@10"], rel_tol=1e-6)
+    assert summary["parity_max_abs"] < 1e-4
+    assert summary["device_overlap@10"] > 0.9
+    records = summary["records"]
+    assert records["impressions"] == records["rankings"] == records["examples"] == 2500
+    assert records["dead-letters"] == 0
+    assert summary["size_bytes"]["student"] * 10 <= summary["size_bytes"]["teacher"]
+
+    [bundle] = (out / "student" / "bundles").iterdir()
+    assert open_bundle(bundle).content_hash == summary["content_hash"]
+    assert Device.open(out / "device.onnx").content_hash == summary["content_hash"]
+    assert "<html" in (out / "report.html").read_text()
+    served = bool(summary["latency_ms"])
+    assert served == (done.returncode == 0)
+    if not served:
+        assert "did not pass the gate" in done.stderr
+
+    (out / "recdistill-demo.json").unlink()
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert refused.returncode == 2
+    assert "was not made by a demo" in refused.stderr
