@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -44,8 +45,8 @@ from recdistill.config import (
 from recdistill.data import Dataset
 from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
+from recdistill.demo.summary import size_text, summarise, tell
 from recdistill.errors import RecdistillError, RegistryError, UsageError
-from recdistill.judge import Judgement
 from recdistill.loops import folder_bytes
 from recdistill.records import Impression, Record
 from recdistill.stream import Log, open_log, standard_topics
@@ -112,6 +113,7 @@ def _story(
     from recdistill.loops import distil, feed, promote, teach
     from recdistill.registry import Registry
     from recdistill.teachers import open_teacher
+    from recdistill.train import use_threads
 
     out = options.output
     with story.chapter(
@@ -123,11 +125,11 @@ def _story(
         teacher_dir = Path(settings.teacher.path)
         taught = teach.run(log, dataset.spec, settings.join, settings.teacher_training, teacher_dir, progress=chapter)
         teacher = open_teacher(settings.teacher)
-        chapter.say(
-            f"{teacher.id} {teacher.version}: {_bytes(folder_bytes(teacher_dir))}, trained on {taught['lists']:,} lists"
-        )
+        size = size_text(folder_bytes(teacher_dir))
+        chapter.say(f"{teacher.id} {teacher.version}: {size}, trained on {taught['lists']:,} lists")
     with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
         # Two workers, each with its own partition: one here, one in a process of its own.
+        use_threads(1)
         beside = _Beside("score", out / "settings.toml", "--set", "score.worker=1")
         ending.callback(beside.end)
         counts = _score(log, settings, teacher, chapter)
@@ -154,7 +156,7 @@ def _story(
             progress=chapter,
         )
         bundle = _newest(Path(settings.distil.directory) / "bundles")
-        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {_bytes(folder_bytes(bundle))}")
+        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {size_text(folder_bytes(bundle))}")
         control.wait()
     with story.chapter(
         "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
@@ -205,10 +207,12 @@ def _story(
             )
     with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
         overlap, size = _ask_device(out / "device.onnx", asked, answers)
-        chapter.say(f"{_bytes(size)}; {overlap:.1%} of its top ten are the ranker's")
-    summary = _summary(options, judgement, story, latency, overlap, log, version, (teacher_dir, bundle, size))
+        chapter.say(f"{size_text(size)}; {overlap:.1%} of its top ten are the ranker's")
+    summary = summarise(
+        options.dataset, options.seed, judgement, story, latency, overlap, log, version, (teacher_dir, bundle, size)
+    )
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    _tell(summary, judgement, evidence.passed, out)
+    tell(summary, judgement, evidence.passed, out)
     if server is not None:
         server.end(keep=options.keep_serving)
     if not evidence.passed:
@@ -330,7 +334,9 @@ class _Beside:
     def __init__(self, verb: str, config: Path, *options: str) -> None:
         self._verb = verb
         command = [sys.executable, "-m", "recdistill", verb, "--config", str(config), "--drain", "--quiet", *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        # One core each: two processes that both compute with two threads wait for each other most of the time.
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
 
     def wait(self) -> None:
         """Waits for its end.
@@ -380,119 +386,8 @@ def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Seque
     return float(np.mean(shares)), path.stat().st_size
 
 
-# The end of the story
-
-
-def _summary(
-    options: Options,
-    judgement: Judgement,
-    story: Story,
-    latency: dict[str, float],
-    overlap: float,
-    log: Log,
-    version: Any,
-    artefacts: tuple[Path, Path, int],
-) -> dict[str, Any]:
-    teacher_dir, bundle, device_bytes = artefacts
-
-    def interval(a: str, b: str) -> dict[str, float] | None:
-        found = judgement.difference(a, b)
-        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}
-
-    def cost(name: str) -> float | None:
-        quality = judgement.quality(name)
-        return None if quality is None else quality.seconds_per_1000
-
-    teacher_s, student_s = cost("teacher"), cost("student")
-    return {
-        "dataset": options.dataset,
-        "seed": options.seed,
-        "metrics": {
-            quality.name: {name: quality.metrics[name].mean for name in ("ndcg@10", "recall@10")}
-            for quality in judgement.contenders
-        },
-        "lists": judgement.lists,
-        "student_minus_no_kd": interval("student", "student_no_kd"),
-        "student_minus_popularity": interval("student", "popularity"),
-        "student_minus_teacher": interval("student", "teacher"),
-        "teacher_minus_popularity": interval("teacher", "popularity"),
-        "retention": None if judgement.retention is None else judgement.retention.mean,
-        "parity_max_abs": max(judgement.parity.values()),
-        "device_overlap@10": overlap,
-        "latency_ms": latency,
-        "size_bytes": {
-            "teacher": folder_bytes(teacher_dir),
-            "student": judgement.sizes["student"],
-            "student_int8": judgement.sizes["student_int8"],
-            "bundle": folder_bytes(bundle),
-            "device": device_bytes,
-        },
-        "cost": {
-            "teacher_seconds_per_1000": teacher_s,
-            "student_seconds_per_1000": student_s,
-            "ratio": teacher_s / student_s if teacher_s and student_s else None,
-        },
-        "seconds": {**story.seconds, "all": round(sum(story.seconds.values()), 2)},
-        "records": _records(log),
-        "version": version.number,
-        "content_hash": version.content_hash,
-    }
-
-
-def _tell(
-    summary: dict[str, Any],
-    judgement: Judgement,
-    passed: bool,
-    out: Path,
-) -> None:
-    """The closing table on stdout: the demo's result."""
-    print(f"\n{'':20}{'NDCG@10':>9}{'recall@10':>11}{'size':>12}")
-    sizes = {"teacher": summary["size_bytes"]["teacher"], "student": summary["size_bytes"]["student"]}
-    for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics["ndcg@10"].mean):
-        size = _bytes(sizes[quality.name]) if quality.name in sizes else ""
-        figures = quality.metrics
-        print(f"{quality.name:20}{figures['ndcg@10'].mean:9.4f}{figures['recall@10'].mean:11.4f}{size:>12}")
-    for other in ("no_kd", "popularity"):
-        found = summary[f"student_minus_{other}"]
-        if found:
-            print(
-                f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
-            )
-    if summary["retention"] is not None:
-        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10", end="")
-        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
-        ratio = summary["cost"]["ratio"]
-        print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")
-    print(f"All of it took {summary['seconds']['all']:.0f} s.\n")
-    config = out / "settings.toml"
-    print(f"The report:      {out / 'report.html'}")
-    print(f"The device file: {out / 'device.onnx'} ({_bytes(summary['size_bytes']['device'])})")
-    print(f"The summary:     {out / 'summary.json'}")
-    if not passed:
-        return
-    print("\nNext:")
-    print(f"  recdistill serve --config {config}                 # serve the champion")
-    print(f"  recdistill versions --config {config}              # what is registered, and why it serves")
-    print(f"  recdistill inspect rankings --config {config} -n 3 # look at the stream")
-
-
-def _records(log: Log) -> dict[str, int]:
-    """How many records each topic holds."""
-    counts = dict.fromkeys(sorted(log.topics()), 0)
-    source = log.source(list(counts))
-    while messages := source.read(10_000, 0.0):
-        for message in messages:
-            counts[message.tp.topic] += 1
-    source.close()
-    return counts
-
-
 def _newest(bundles: Path) -> Path:
     found = sorted(bundles.glob("step-*"))
     if not found:
         raise RecdistillError(f"{bundles}: holds no bundle; the distiller had nothing to learn from")
     return found[-1]
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

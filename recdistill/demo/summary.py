@@ -1,0 +1,128 @@
+"""What a demo has found: `summary.json`, and the table at the end on stdout.
+
+It knows nothing of how anything was run.
+
+Example:
+    >>> size_text(98_765), size_text(1_234_567)
+    ('99 kB', '1.23 MB')
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recdistill.demo.story import Story
+from recdistill.judge import Judgement
+from recdistill.stream import Log
+
+
+def summarise(
+    dataset: str,
+    seed: int,
+    judgement: Judgement,
+    story: Story,
+    latency: dict[str, float],
+    overlap: float,
+    log: Log,
+    version: Any,
+    artefacts: tuple[Path, Path, int],
+) -> dict[str, Any]:
+    """Everything that the demo found, as plain data."""
+    teacher_dir, bundle, device_bytes = artefacts
+
+    def interval(a: str, b: str) -> dict[str, float] | None:
+        found = judgement.difference(a, b)
+        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}
+
+    def cost(name: str) -> float | None:
+        quality = judgement.quality(name)
+        return None if quality is None else quality.seconds_per_1000
+
+    teacher_s, student_s = cost("teacher"), cost("student")
+    return {
+        "dataset": dataset,
+        "seed": seed,
+        "metrics": {
+            quality.name: {name: quality.metrics[name].mean for name in ("ndcg@10", "recall@10")}
+            for quality in judgement.contenders
+        },
+        "lists": judgement.lists,
+        "student_minus_no_kd": interval("student", "student_no_kd"),
+        "student_minus_popularity": interval("student", "popularity"),
+        "student_minus_teacher": interval("student", "teacher"),
+        "teacher_minus_popularity": interval("teacher", "popularity"),
+        "retention": None if judgement.retention is None else judgement.retention.mean,
+        "parity_max_abs": max(judgement.parity.values()),
+        "device_overlap@10": overlap,
+        "latency_ms": latency,
+        "size_bytes": {
+            "teacher": folder_bytes(teacher_dir),
+            "student": judgement.sizes["student"],
+            "student_int8": judgement.sizes["student_int8"],
+            "bundle": folder_bytes(bundle),
+            "device": device_bytes,
+        },
+        "cost": {
+            "teacher_seconds_per_1000": teacher_s,
+            "student_seconds_per_1000": student_s,
+            "ratio": teacher_s / student_s if teacher_s and student_s else None,
+        },
+        "seconds": {**story.seconds, "all": round(sum(story.seconds.values()), 2)},
+        "records": records_of(log),
+        "version": version.number,
+        "content_hash": version.content_hash,
+    }
+
+
+def tell(
+    summary: dict[str, Any],
+    judgement: Judgement,
+    passed: bool,
+    out: Path,
+) -> None:
+    """The closing table on stdout: the demo's result."""
+    print(f"\n{'':20}{'NDCG@10':>9}{'recall@10':>11}{'size':>12}")
+    sizes = {"teacher": summary["size_bytes"]["teacher"], "student": summary["size_bytes"]["student"]}
+    for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics["ndcg@10"].mean):
+        size = size_text(sizes[quality.name]) if quality.name in sizes else ""
+        figures = quality.metrics
+        print(f"{quality.name:20}{figures['ndcg@10'].mean:9.4f}{figures['recall@10'].mean:11.4f}{size:>12}")
+    for other in ("no_kd", "popularity"):
+        found = summary[f"student_minus_{other}"]
+        if found:
+            print(
+                f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
+            )
+    if summary["retention"] is not None:
+        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10", end="")
+        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
+        ratio = summary["cost"]["ratio"]
+        print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")
+    print(f"All of it took {summary['seconds']['all']:.0f} s.\n")
+    config = out / "settings.toml"
+    print(f"The report:      {out / 'report.html'}")
+    print(f"The device file: {out / 'device.onnx'} ({size_text(summary['size_bytes']['device'])})")
+    print(f"The summary:     {out / 'summary.json'}")
+    if not passed:
+        return
+    print("\nNext:")
+    print(f"  recdistill serve --config {config}                 # serve the champion")
+    print(f"  recdistill versions --config {config}              # what is registered, and why it serves")
+    print(f"  recdistill inspect rankings --config {config} -n 3 # look at the stream")
+
+
+def records_of(log: Log) -> dict[str, int]:
+    """How many records each topic holds."""
+    counts = dict.fromkeys(sorted(log.topics()), 0)
+    source = log.source(list(counts))
+    while messages := source.read(10_000, 0.0):
+        for message in messages:
+            counts[message.tp.topic] += 1
+    source.close()
+    return counts
+
+
+def size_text(size: int) -> str:
+    """A size as a person reads it."""
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
