@@ -43,9 +43,9 @@ class Mix(Struct, frozen=True, forbid_unknown_fields=True):
         memory: Near choices kept for each item, the newest ones.
     """
 
-    length: Annotated[int, Meta(ge=1)] = 96
-    popular: Annotated[int, Meta(ge=0)] = 32
-    covisited: Annotated[int, Meta(ge=0)] = 32
+    length: Annotated[int, Meta(ge=1)] = 64
+    popular: Annotated[int, Meta(ge=0)] = 20
+    covisited: Annotated[int, Meta(ge=0)] = 24
     window: Annotated[int, Meta(ge=1)] = 8000
     refresh: Annotated[int, Meta(ge=1)] = 200
     last: Annotated[int, Meta(ge=1)] = 5

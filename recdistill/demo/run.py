@@ -206,10 +206,18 @@ def _story(
                 f"{len(asked):,} real requests, p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, over loopback"
             )
     with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
-        overlap, size = _ask_device(out / "device.onnx", asked, answers)
-        chapter.say(f"{size_text(size)}; {overlap:.1%} of its top ten are the ranker's")
+        overlap, device_bytes = _ask_device(out / "device.onnx", asked, answers)
+        chapter.say(f"{size_text(device_bytes)}; {overlap:.1%} of its top ten are the ranker's")
     summary = summarise(
-        options.dataset, options.seed, judgement, story, latency, overlap, log, version, (teacher_dir, bundle, size)
+        options.dataset,
+        options.seed,
+        judgement,
+        story,
+        latency,
+        overlap,
+        log,
+        version,
+        (teacher_dir, bundle, device_bytes),
     )
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     tell(summary, judgement, evidence.passed, out)

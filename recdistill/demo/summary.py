@@ -14,6 +14,7 @@ from typing import Any
 
 from recdistill.demo.story import Story
 from recdistill.judge import Judgement
+from recdistill.loops import folder_bytes
 from recdistill.stream import Log
 
 
