@@ -74,7 +74,7 @@ def _pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
     """Runs the tests in `folder`, under the conftest.py at the root of the project."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", folder, folder],
-        env={**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "CI": ci, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         cwd=folder,
         capture_output=True,
         text=True,
