@@ -127,23 +127,26 @@ def _story(
         teacher = open_teacher(settings.teacher)
         size = size_text(folder_bytes(teacher_dir))
         chapter.say(f"{teacher.id} {teacher.version}: {size}, trained on {taught['lists']:,} lists")
-    with story.chapter("score", "3  scorer: the teacher scores every candidate list") as chapter:
-        # Two workers, each with its own partition: one here, one in a process of its own.
+    with story.chapter(
+        "score", "3  scorer: the teacher scores every candidate list; 4  joiner: feedback makes labels"
+    ) as chapter:
+        # Two scorers, each with its own partition, one here and one in a process of its own; the joiner follows them.
         use_threads(1)
-        beside = _Beside("score", out / "settings.toml", "--set", "score.worker=1")
-        ending.callback(beside.end)
+        config = out / "settings.toml"
+        joiner, scorer = _Beside("join", config), _Beside("score", config, "--drain", "--set", "score.worker=1")
+        ending.callback(joiner.end)
+        ending.callback(scorer.end)
         counts = _score(log, settings, teacher, chapter)
-        beside.wait()
-        chapter.say(f"{counts['rankings']:,} rankings by the worker in this process; another did as many beside it")
-    with story.chapter("join", "4  joiner: feedback within its window makes labels") as chapter:
+        scorer.wait()
+        joiner.end()
+        joiner.wait()
+        chapter.say(f"{counts['rankings']:,} rankings by the scorer in this process; another did as many beside it")
         counts = _join(log, settings, chapter, flush=False)
-        chapter.say(
-            f"{counts['examples']:,} examples, {counts['labelled']:,} with a label, {counts['late']:,} too late"
-        )
+        chapter.say("the joiner beside them made examples all the while")
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
         control_config, control_bundles = _without_teacher(settings, out)
-        control = _Beside("distil", control_config)
+        control = _Beside("distil", control_config, "--drain")
         ending.callback(control.end)
         counts = distil.run(
             log,
@@ -277,13 +280,13 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         score=ScoreSettings(workers=WORKERS),
         join=JoinSettings(labels=dict(dataset.labels)),
         distil=DistilSettings(
-            directory=str(where / "student"), passes=8, batch=512, seed=options.seed, threads=1, export_every=0
+            directory=str(where / "student"), passes=6, batch=512, seed=options.seed, threads=1, export_every=0
         ),
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )
     settings = msgspec.structs.replace(
-        settings, teacher_training=msgspec.structs.replace(settings.teacher_training, seed=options.seed)
+        settings, teacher_training=msgspec.structs.replace(settings.teacher_training, seed=options.seed, epochs=3)
     )
     text = to_toml(msgspec.to_builtins(settings))
     (out / "settings.toml").write_text(
@@ -337,11 +340,11 @@ def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Cou
 
 
 class _Beside:
-    """A verb in a process of its own, for the second core: `recdistill VERB … --drain`."""
+    """A verb in a process of its own, for the second core."""
 
     def __init__(self, verb: str, config: Path, *options: str) -> None:
         self._verb = verb
-        command = [sys.executable, "-m", "recdistill", verb, "--config", str(config), "--drain", "--quiet", *options]
+        command = [sys.executable, "-m", "recdistill", verb, "--config", str(config), "--quiet", *options]
         # One core each: two processes that both compute with two threads wait for each other most of the time.
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
