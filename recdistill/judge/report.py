@@ -209,7 +209,7 @@ def _table(head: str, qualities: Iterable[Quality], cells: Any) -> str:
 
 
 def _differences(judgement: Judgement) -> str:
-    found = [(d.b, d.interval) for d in judgement.differences if d.metric == MAIN]
+    found = [(d.b, d.interval) for d in judgement.differences if (d.a, d.metric) == (STUDENT, MAIN)]
     if not found:
         return ""
     low = min(0.0, *(i.low for _, i in found))
