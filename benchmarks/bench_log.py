@@ -110,7 +110,9 @@ def main() -> None:
     some = [encode(example(n)) for n in range(1000)]
     values = [some[n % 1000] for n in range(chosen.messages)]
     with tempfile.TemporaryDirectory() as folder:
-        broker = KafkaBroker(Path(folder) / "broker").start()
+        place = Path(folder) / "broker"
+        place.mkdir()
+        broker = KafkaBroker(place).start()
         kafka = open_log(LogSettings(kind="kafka", brokers=broker.bootstrap, prefix="bench-"))
         file = Path(folder) / "log.sqlite"
         embedded = open_log(LogSettings(path=str(file)))
