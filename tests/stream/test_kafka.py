@@ -207,6 +207,7 @@ def test_a_broker_that_restarts_is_waited_for(kafka_broker_factory: Callable) ->
     broker = kafka_broker_factory()
     log = new_log(broker.bootstrap)
     stop = threading.Event()
+    written_all = threading.Event()  # only then is the number written the last one
     written: list[bytes] = []
     copied = [0]
     failures: list[BaseException] = []
@@ -219,11 +220,12 @@ def test_a_broker_that_restarts_is_waited_for(kafka_broker_factory: Callable) ->
             written.append(b"%d" % len(written))
             time.sleep(0.01)
         writer.close()
+        written_all.set()
 
     def copy() -> None:
         stage = log.stage("copier", [IN])
         source = log.source([IN], stage.position())
-        while not stop.is_set() or copied[0] < len(written):
+        while not written_all.is_set() or copied[0] < len(written):
             messages = source.read(50, 0.2)
             if messages:
                 with stage.transaction() as transaction:
@@ -239,6 +241,7 @@ def test_a_broker_that_restarts_is_waited_for(kafka_broker_factory: Callable) ->
             work()
         except BaseException as error:  # noqa: BLE001 - shown by the assertions below
             failures.append(error)
+            written_all.set()
 
     def wait_for_more(count: int) -> None:
         target, deadline = copied[0] + count, time.monotonic() + 90
