@@ -1,0 +1,58 @@
+r"""Typed settings for every part, from one TOML file and the environment.
+
+Each section of the file is one Struct; a part takes its own section, never the whole. An unknown key, a wrong type or
+a value outside its range is a `ConfigError` that names the key and, where one is near, the key that was probably
+meant. `RECDISTILL__SECTION__KEY=value` in the environment overrides the file, so that an image needs no file of its
+own.
+
+It knows nothing of what the parts do with their settings. `reference()` writes docs/configuration.md from them.
+
+Example:
+    >>> parse_settings('[student]\ndim = 32', env={"RECDISTILL__LOG__PREFIX": "shop-"}).student.dim
+    32
+"""
+
+from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
+from recdistill.config.settings import (
+    DistilSettings,
+    FeatureSettings,
+    GateSettings,
+    JoinSettings,
+    LogSettings,
+    LossSettings,
+    PromoteSettings,
+    RankSettings,
+    RegistrySettings,
+    ScoreSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+    TeacherTraining,
+    TopicSettings,
+)
+from recdistill.config.text import reference, to_toml
+
+__all__ = [
+    "PREFIX",
+    "DistilSettings",
+    "FeatureSettings",
+    "GateSettings",
+    "JoinSettings",
+    "LogSettings",
+    "LossSettings",
+    "PromoteSettings",
+    "RankSettings",
+    "RegistrySettings",
+    "ScoreSettings",
+    "Settings",
+    "StudentSettings",
+    "TeacherSettings",
+    "TeacherTraining",
+    "TopicSettings",
+    "convert",
+    "explain",
+    "load_settings",
+    "parse_settings",
+    "reference",
+    "to_toml",
+]

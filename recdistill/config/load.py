@@ -1,0 +1,147 @@
+r"""Plain data to settings: TOML and the environment in, one clear sentence for whatever does not fit.
+
+It knows no section by name: what is allowed is read from the Structs.
+
+Example:
+    >>> parse_settings('[student]\ndim = 32', env={"RECDISTILL__LOG__PREFIX": "shop-"}).student.dim
+    32
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from recdistill.config.settings import Settings
+from recdistill.errors import ConfigError
+
+T = TypeVar("T")
+
+PREFIX = "RECDISTILL__"
+
+
+def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Reads settings from a file and the environment.
+
+    Args:
+        path: The TOML file. None takes the file that `RECDISTILL_CONFIG` names, or the defaults when it names none.
+        env: The environment, `os.environ` when None.
+
+    Raises:
+        ConfigError: The file cannot be read, or something in it does not fit.
+    """
+    env = os.environ if env is None else env
+    if path is None and env.get("RECDISTILL_CONFIG"):
+        path = Path(env["RECDISTILL_CONFIG"])
+    if path is None:
+        return parse_settings("", env=env)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror}); give an existing file with --config") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: is not UTF-8 text; settings are a TOML file") from e
+    return parse_settings(text, source=str(path), env=env)
+
+
+def parse_settings(text: str, *, source: str = "settings", env: Mapping[str, str] | None = None) -> Settings:
+    """Reads settings from TOML text; `env` overrides it.
+
+    Raises:
+        ConfigError: Something in it does not fit.
+    """
+    try:
+        tree: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{source}: is not TOML: {e}") from e
+    for name, value in sorted((env or {}).items()):
+        if not name.startswith(PREFIX):
+            continue
+        path = name[len(PREFIX) :].lower().split("__")
+        if len(path) < 2:
+            raise ConfigError(f"{name}: is not a setting; write {PREFIX}SECTION__KEY")
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{name}: {part} is a value, not a section")
+        # A password of digits is still a text.
+        node[path[-1]] = value if "password" in path[-1] else _literal(value)
+    return convert(tree, Settings, source=source)
+
+
+def convert(tree: Any, kind: type[T], *, source: str) -> T:
+    """Fits plain data (from TOML or JSON) to a Struct.
+
+    Raises:
+        ConfigError: One sentence: where, what is wrong, and for an unknown key the nearest known one.
+    """
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"{source}: {explain(str(e), kind)}") from e
+
+
+def explain(message: str, kind: Any) -> str:
+    """Turns a msgspec message into `path: problem`, with a suggestion for an unknown key."""
+    problem, _, path = message.partition(" - at ")
+    path = path.strip("`").removeprefix("$").removeprefix(".") or "top level"
+    unknown = re.search(r"unknown field `([^`]*)`", problem)
+    if problem.startswith("Invalid enum value"):
+        allowed = _allowed_at(kind, path)
+        return f"{path}: {problem[0].lower()}{problem[1:]}; one of {', '.join(allowed)}"
+    if not unknown:
+        return f"{path}: {problem[0].lower()}{problem[1:]}"
+    names = _names_at(kind, path)
+    near = difflib.get_close_matches(unknown[1], names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(names))}"
+    return f"{path}: unknown key {unknown[1]!r}; {hint}"
+
+
+def _names_at(kind: Any, path: str) -> list[str]:
+    """Field names of the Struct that `path` leads to."""
+    info = _info_at(kind, path)
+    return [f.encode_name for f in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
+
+
+def _allowed_at(kind: Any, path: str) -> list[str]:
+    """Values of the Literal that `path` leads to."""
+    info = _info_at(kind, path)
+    return [str(v) for v in info.values] if isinstance(info, msgspec.inspect.LiteralType) else []
+
+
+def _info_at(kind: Any, path: str) -> Any:
+    """The type that `path` leads to; a part that is not a field (a table's own name) is stepped over."""
+    info = _bare(msgspec.inspect.type_info(kind))
+    for part in [] if path == "top level" else path.replace("[...]", ".[...]").split("."):
+        if isinstance(info, msgspec.inspect.StructType):
+            info = next((f.type for f in info.fields if f.encode_name == part), info)
+        elif isinstance(info, msgspec.inspect.DictType):
+            info = info.value_type
+        elif isinstance(info, msgspec.inspect.ListType):
+            info = info.item_type
+        info = _bare(info)
+    return info
+
+
+def _bare(info: Any) -> Any:
+    """The type itself: without its metadata, and without the None of an optional one."""
+    if isinstance(info, msgspec.inspect.UnionType):
+        some = [one for one in info.types if not isinstance(one, msgspec.inspect.NoneType)]
+        return _bare(some[0]) if len(some) == 1 else info
+    return _bare(info.type) if isinstance(info, msgspec.inspect.Metadata) else info
+
+
+def _literal(text: str) -> Any:
+    """A value from the environment: what TOML would read, or else the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,96 @@
+"""Settings as text: TOML for a file, and the reference page for a person.
+
+It knows nothing of where the text goes.
+
+Example:
+    >>> print(to_toml({"join": {"window_s": 60.0}}))
+    [join]
+    window_s = 60.0
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from recdistill.config.settings import Settings
+
+
+def to_toml(tree: Mapping[str, Any]) -> str:
+    """Plain data as TOML text: values first, then tables. JSON's texts, numbers and lists are TOML's.
+
+    Example:
+        >>> print(to_toml({"join": {"window_s": 60.0, "labels": {"click": 1.0}}}))
+        [join]
+        window_s = 60.0
+        <BLANKLINE>
+        [join.labels]
+        "click" = 1.0
+    """
+    return "\n".join(_toml_lines(tree, ())).strip()
+
+
+def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else json.dumps(key) for key in tree]
+    values = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if not isinstance(value, dict)]
+    tables = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if isinstance(value, dict)]
+    lines = ["", f"[{'.'.join(path)}]"] if path and values else []
+    lines += [f"{name} = {json.dumps(value)}" for name, value in values]
+    for name, value in tables:
+        lines += _toml_lines(value, (*path, name))
+    return lines
+
+
+def reference() -> str:
+    """The configuration reference in Markdown, one table a section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `make docs` from `recdistill/config/settings.py`; do not edit. One TOML file, by `--config` or",
+        "`RECDISTILL_CONFIG`; `RECDISTILL__SECTION__KEY=value` in the environment overrides it. Unknown keys are",
+        "errors.",
+        "",
+    ]
+    top: Any = msgspec.inspect.type_info(Settings)
+    for section in top.fields:
+        struct = section.type
+        summary = (struct.cls.__doc__ or "").split(":", 1)[-1].strip()
+        lines += [f"## `[{section.encode_name}]`", "", summary[0].upper() + summary[1:], ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        for field in struct.fields:
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+            shown = msgspec.json.encode(default).decode()
+            lines.append(
+                f"| `{field.encode_name}` | {_type_text(field.type)} | `{shown}` | {_description(field.type)} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _type_text(info: Any) -> str:
+    inspect = msgspec.inspect
+    if isinstance(info, inspect.Metadata):
+        return _type_text(info.type)
+    if isinstance(info, inspect.LiteralType):
+        return " or ".join(f"`{v}`" for v in info.values)
+    if isinstance(info, inspect.DictType):
+        return "table"
+    if isinstance(info, inspect.UnionType):
+        return " or ".join(_type_text(t) for t in info.types)
+    if isinstance(info, inspect.IntType | inspect.FloatType):
+        name = "integer" if isinstance(info, inspect.IntType) else "number"
+        low = f"≥ {info.ge}" if info.ge is not None else f"> {info.gt}" if info.gt is not None else ""
+        high = f"≤ {info.le}" if info.le is not None else f"< {info.lt}" if info.lt is not None else ""
+        return " ".join(filter(None, [name, ", ".join(filter(None, [low, high]))]))
+    return {"StrType": "text", "BoolType": "true or false"}.get(type(info).__name__, type(info).__name__)
+
+
+def _description(info: Any) -> str:
+    """The description of a field; msgspec keeps it in the Metadata node's extra JSON schema."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return str((info.extra_json_schema or {}).get("description", ""))
+    return ""
