@@ -30,6 +30,7 @@ from recdistill.config.settings import (
     TeacherTraining,
     TopicSettings,
 )
+from recdistill.config.teachers import HttpTeacherSettings, OnnxTeacherSettings, TensorSettings
 from recdistill.config.text import reference, to_toml
 
 __all__ = [
@@ -37,9 +38,11 @@ __all__ = [
     "DistilSettings",
     "FeatureSettings",
     "GateSettings",
+    "HttpTeacherSettings",
     "JoinSettings",
     "LogSettings",
     "LossSettings",
+    "OnnxTeacherSettings",
     "PromoteSettings",
     "RankSettings",
     "RegistrySettings",
@@ -48,6 +51,7 @@ __all__ = [
     "StudentSettings",
     "TeacherSettings",
     "TeacherTraining",
+    "TensorSettings",
     "TopicSettings",
     "convert",
     "explain",

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from recdistill.config.teachers import HttpTeacherSettings, OnnxTeacherSettings
+
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -56,19 +58,30 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[teacher]`: who scores."""
 
     kind: Annotated[
-        Literal["builtin", "logged", "callable"],
-        Meta(description="The built-in ranker; scores that the impressions already carry; or a Python function."),
+        Literal["builtin", "logged", "callable", "onnx", "http"],
+        Meta(
+            description="The built-in ranker; scores that the impressions already carry; a Python function; a model in "
+            "an ONNX file; or a model behind HTTP."
+        ),
     ] = "builtin"
     path: Annotated[str, Meta(description="builtin: folder of the trained teacher.")] = "recdistill-data/teacher"
     function: Annotated[
         str, Meta(description="callable: `package.module:function`, impressions -> list of score lists.")
     ] = ""
-    id: Annotated[str, Meta(description="logged, callable: the id written on each ranking.")] = "teacher"
-    version: Annotated[str, Meta(description="logged, callable: the version written on each ranking.")] = "1"
+    id: Annotated[str, Meta(description="The id written on each ranking; builtin has its own.")] = "teacher"
+    version: Annotated[
+        str,
+        Meta(
+            description="The version written on each ranking; builtin has its own. Empty: the file's digest (onnx), "
+            "what the server says (http, open-inference), or else 1."
+        ),
+    ] = ""
     scale: Annotated[
         Literal["unbounded", "logit", "probability", "rank"],
-        Meta(description="logged, callable: what the scores mean."),
+        Meta(description="What the scores mean; builtin knows its own."),
     ] = "unbounded"
+    onnx: OnnxTeacherSettings = OnnxTeacherSettings()
+    http: HttpTeacherSettings = HttpTeacherSettings()
 
 
 class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +114,14 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Teacher failures in a row after which the scorer stops, instead of filling the dead letters.",
         ),
     ] = 100
+    patience_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long a teacher that cannot answer at all is waited for, nothing lost; then the scorer "
+            "stops.",
+        ),
+    ] = 600.0
     worker: Annotated[
         int, Meta(ge=0, description="This worker's number; it reads partitions p with p mod workers = worker.")
     ] = 0

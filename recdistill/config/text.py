@@ -50,25 +50,33 @@ def reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "Written by `make docs` from `recdistill/config/settings.py`; do not edit. One TOML file, by `--config` or",
+        "Written by `make docs` from `recdistill/config/`; do not edit. One TOML file, by `--config` or",
         "`RECDISTILL_CONFIG`; `RECDISTILL__SECTION__KEY=value` in the environment overrides it. Unknown keys are",
         "errors.",
         "",
     ]
     top: Any = msgspec.inspect.type_info(Settings)
     for section in top.fields:
-        struct = section.type
-        summary = (struct.cls.__doc__ or "").split(":", 1)[-1].strip()
-        lines += [f"## `[{section.encode_name}]`", "", summary[0].upper() + summary[1:], ""]
-        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-        for field in struct.fields:
-            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-            shown = msgspec.json.encode(default).decode()
-            lines.append(
-                f"| `{field.encode_name}` | {_type_text(field.type)} | `{shown}` | {_description(field.type)} |"
-            )
-        lines.append("")
+        lines += _section(section.encode_name, section.type)
     return "\n".join(lines)
+
+
+def _section(name: str, struct: Any) -> list[str]:
+    """One table, and those of the sections below it."""
+    summary = (struct.cls.__doc__ or "").split(":", 1)[-1].strip()
+    lines = [f"## `[{name}]`", "", summary[0].upper() + summary[1:], ""]
+    lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    below: list[str] = []
+    for field in struct.fields:
+        if isinstance(field.type, msgspec.inspect.StructType):
+            inner = f"{name}.{field.encode_name}"
+            lines.append(f"| `{field.encode_name}` | section | | `[{inner}]`, below |")
+            below += _section(inner, field.type)
+            continue
+        default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        shown = msgspec.json.encode(default).decode()
+        lines.append(f"| `{field.encode_name}` | {_type_text(field.type)} | `{shown}` | {_description(field.type)} |")
+    return [*lines, "", *below]
 
 
 def _type_text(info: Any) -> str:
@@ -86,6 +94,8 @@ def _type_text(info: Any) -> str:
         low = f"≥ {info.ge}" if info.ge is not None else f"> {info.gt}" if info.gt is not None else ""
         high = f"≤ {info.le}" if info.le is not None else f"< {info.lt}" if info.lt is not None else ""
         return " ".join(filter(None, [name, ", ".join(filter(None, [low, high]))]))
+    if isinstance(info, inspect.ListType):
+        return "list"
     return {"StrType": "text", "BoolType": "true or false"}.get(type(info).__name__, type(info).__name__)
 
 

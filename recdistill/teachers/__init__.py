@@ -26,11 +26,12 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
     if settings.kind == "logged":
         from recdistill.teachers.logged import LoggedTeacher
 
-        return LoggedTeacher(settings.id, settings.version, settings.scale)
+        return LoggedTeacher(settings.id, settings.version or "1", settings.scale)
     if settings.kind == "callable":
         from recdistill.teachers.function import FunctionTeacher, load_function
 
-        return FunctionTeacher(load_function(settings.function), settings.id, settings.version, settings.scale)
+        function = load_function(settings.function)
+        return FunctionTeacher(function, settings.id, settings.version or "1", settings.scale)
     from recdistill.teachers.builtin import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))
