@@ -96,6 +96,10 @@ class Lists:
         scored_BL: Where the teacher's score is real and `where_BL` holds.
         labels_BL: 0 where there is none.
         label_known_B: Whether the label window has closed; otherwise labels say nothing.
+        weights_B: 1 / p, where p is the probability with which the list was put to the teacher: what the weight of its
+            scores has to be, so that the lists that were put to it speak for all.
+        offsets_BL: −log p of each candidate, given that its list was put to the teacher: added to the logits of both
+            sides, it lets the scored candidates speak for the whole list. None when every p of the batch is 1.
     """
 
     requests: Requests
@@ -105,6 +109,8 @@ class Lists:
     scored_BL: npt.NDArray[np.bool_]
     labels_BL: npt.NDArray[np.float32]
     label_known_B: npt.NDArray[np.bool_]
+    weights_B: npt.NDArray[np.float32]
+    offsets_BL: npt.NDArray[np.float32] | None
 
 
 def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -234,4 +240,26 @@ def encode_examples(
     teacher_scores_BL[~scored_BL] = 0
     labels_BL[~where_BL] = 0
     label_known_B = np.array([example.label_state == "closed" for example in examples], dtype=bool)
-    return Lists(requests, candidate_slots_BL, where_BL, teacher_scores_BL, scored_BL, labels_BL, label_known_B)
+    weights_B = np.array([1.0 / example.ranking.sampled for example in examples], dtype=np.float32)
+    offsets_BL = _offsets(examples, shape)
+    return Lists(
+        requests,
+        candidate_slots_BL,
+        where_BL,
+        teacher_scores_BL,
+        scored_BL,
+        labels_BL,
+        label_known_B,
+        weights_B,
+        offsets_BL,
+    )
+
+
+def _offsets(examples: Sequence[Example], shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
+    if not any(example.ranking.candidates_sampled for example in examples):
+        return None
+    offsets_BL = np.zeros(shape, dtype=np.float32)
+    for row, example in enumerate(examples):
+        chances = example.ranking.candidates_sampled
+        offsets_BL[row, : len(chances)] = -np.log(np.array(chances))
+    return offsets_BL

@@ -199,6 +199,7 @@ class Distiller:
         arrays = [teacher_BL, lists.candidate_slots_BL, lists.where_BL, lists.teacher_scores_BL, lists.scored_BL]
         arrays += [lists.labels_BL, requests.history_slots_BH, requests.history_actions_BH, requests.history_ages_BH]
         arrays += requests.context.values()
+        arrays += [lists.weights_B, *([] if lists.offsets_BL is None else [lists.offsets_BL])]
         self._kept_bytes += sum(array.nbytes for array in arrays)
         if self._kept_bytes <= self.settings.memory_mb * 1_000_000:
             self._kept[_place(before)] = _Kept(

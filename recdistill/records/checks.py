@@ -28,6 +28,7 @@ MAX_CANDIDATES: Final = 100_000  # also items to exclude
 MAX_BYTES: Final = 16 << 20
 MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 _FLOAT32_MAX: Final = 3.4028234663852886e38
+_FLOAT32_LEAST: Final = 2.0**-149  # what lies below is 0 on the wire
 
 
 class Invalid(Exception):
@@ -80,6 +81,13 @@ def _check_floats(values: Sequence[float], name: str) -> None:
     for index, number in enumerate(values):
         if not -_FLOAT32_MAX <= number <= _FLOAT32_MAX:  # false for NaN too
             raise Invalid(f"{name}[{index}] is {number}, not a finite 32-bit number")
+
+
+def _check_chances(chances: Sequence[float], name: str) -> None:
+    if not chances or (min(chances) >= _FLOAT32_LEAST and max(chances) <= 1 and math.isfinite(sum(chances))):
+        return
+    wrong = next((chance for chance in chances if not _FLOAT32_LEAST <= chance <= 1), math.nan)
+    raise Invalid(f"{name} is {wrong}, not above 0 and at most 1")
 
 
 def _check_time(time_us: int, name: str) -> None:
@@ -185,10 +193,7 @@ def _check_impression(impression: Impression) -> None:
     _check_floats(
         [one.logged_score for one in candidates if one.logged_score is not None], "logged_score of candidates"
     )
-    chances = [one.propensity for one in candidates if one.propensity is not None]
-    if chances and not (min(chances) > 0 and max(chances) <= 1 and math.isfinite(sum(chances))):
-        wrong = next((chance for chance in chances if not 0 < chance <= 1), math.nan)
-        raise Invalid(f"a propensity of candidates is {wrong}, not above 0 and at most 1")
+    _check_chances([one.propensity for one in candidates if one.propensity is not None], "a propensity of candidates")
     if impression.exclude:
         _check_count(len(impression.exclude), MAX_CANDIDATES, "exclude")
         _check_ids(impression.exclude, lambda index: f"exclude[{index}]")
@@ -208,6 +213,11 @@ def _check_ranking(ranking: Ranking) -> None:
     _check_time(ranking.scored_at_us, "scored_at_us")
     if not 0 <= ranking.catalogue_as_of < 1 << 63:
         raise Invalid(f"catalogue_as_of is {ranking.catalogue_as_of}, not an offset")
+    _check_chances((ranking.sampled,), "sampled")
+    if ranking.candidates_sampled:
+        if len(ranking.candidates_sampled) != count:
+            raise Invalid(f"{len(ranking.candidates_sampled)} entries in candidates_sampled for {count} candidates")
+        _check_chances(ranking.candidates_sampled, "an entry of candidates_sampled")
 
 
 def _check_feedback(feedback: Feedback) -> None:

@@ -266,6 +266,9 @@ def _write_ranking(ranking: Ranking, into: Any = None) -> Any:
     message.scored = _pack(ranking.scored)
     message.scored_at_us = ranking.scored_at_us
     message.catalogue_as_of = ranking.catalogue_as_of
+    if ranking.sampled != 1.0:  # so that a ranking without a budget has the bytes that it always had
+        message.sampled = ranking.sampled
+    message.candidates_sampled.extend(ranking.candidates_sampled)
     return message
 
 
@@ -280,6 +283,8 @@ def _read_ranking(message: Any) -> Ranking:
         _unpack(message.scored, len(scores)),
         message.scored_at_us,
         message.catalogue_as_of,
+        message.sampled if message.HasField("sampled") else 1.0,
+        tuple(message.candidates_sampled),
     )
 
 

@@ -119,6 +119,10 @@ def _ranking(ranking: Ranking, now_us: int | None, labels: Sequence[float] | Non
     if ranking.scored_at_us:
         scored_at += ", " + _when(ranking.scored_at_us, now_us)
     scored_at += f", catalogue as of {ranking.catalogue_as_of}"
+    if ranking.sampled < 1:
+        scored_at += f", put to the teacher with probability {ranking.sampled:.3g}"
+    if ranking.candidates_sampled:
+        scored_at += f", each candidate with {min(ranking.candidates_sampled):.3g} or more"
     # Best first; missing scores last; ties in the order of the list, since sorting is stable.
     order = sorted(range(len(ranking.scores)), key=lambda index: (not ranking.scored[index], -ranking.scores[index]))
     real = [score for score, scored in zip(ranking.scores, ranking.scored, strict=True) if scored]

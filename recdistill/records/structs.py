@@ -56,7 +56,11 @@ class Impression(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """An impression with the teacher's scores, one a candidate: 0.0 where `scored` is false."""
+    """An impression with the teacher's scores, one a candidate: 0.0 where `scored` is false.
+
+    Under a teacher budget `sampled` is the probability with which the list was put to the teacher, whether it then was
+    or not, and `candidates_sampled` that of each candidate, given that the list was; empty: 1 for each.
+    """
 
     impression: Impression
     teacher_id: str
@@ -66,6 +70,8 @@ class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     scored: tuple[bool, ...]
     scored_at_us: int = 0
     catalogue_as_of: int = 0
+    sampled: float = 1.0
+    candidates_sampled: tuple[float, ...] = ()
 
 
 class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

@@ -177,6 +177,24 @@ def test_lists_are_padded_and_masked() -> None:
     assert [array.dtype for array in arrays] == list(types)
 
 
+def test_a_list_and_a_candidate_weigh_what_they_stand_for() -> None:
+    spec, vocabulary, catalogue = world()
+    whole, part, none = (
+        example(["i3", "i2"], [True, True]),
+        example(["i0", "i1"], [True, False]),
+        example(["i0"], [False]),
+    )
+    assert encode_examples(spec, vocabulary, catalogue, [whole]).offsets_BL is None
+    replace = msgspec.structs.replace
+    part = replace(part, ranking=replace(part.ranking, candidates_sampled=(0.5, 0.125)))
+    none = replace(none, ranking=replace(none.ranking, sampled=0.25))
+    lists = encode_examples(spec, vocabulary, catalogue, [whole, part, none])
+    assert lists.weights_B.tolist() == [1, 1, 4]
+    assert lists.offsets_BL is not None
+    assert np.exp(lists.offsets_BL) == pytest.approx(np.array([[1, 1], [2, 8], [1, 1]]))
+    assert lists.labels_BL[2].tolist() == [1, 0]  # what was not put to the teacher still has its labels
+
+
 def test_empty_batches_have_their_shapes() -> None:
     spec, vocabulary, catalogue = world()
     assert encode_examples(spec, vocabulary, catalogue, []).candidate_slots_BL.shape == (0, 1)

@@ -39,6 +39,7 @@ from recdistill.records import (
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
 ids = texts.filter(bool)
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+chances = st.floats(2.0**-149, 1, width=32)
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 times = st.integers(0, MAX_TIME_US)
 values = st.one_of(
@@ -55,14 +56,13 @@ def impressions(draw: st.DrawFn) -> Impression:
     known = sorted(draw(st.lists(st.integers(0, now or MAX_TIME_US), max_size=6)))
     unknown = draw(st.lists(st.just(0), max_size=2))
     history = tuple(Event(draw(ids), time, draw(texts)) for time in unknown + known)
-    chances = st.none() | st.floats(2.0**-99, 1, width=32)
     return Impression(
         draw(ids),
         now,
         draw(st.none() | ids),
         history,
         draw(fields),
-        tuple(Candidate(item, draw(st.none() | floats32), draw(chances)) for item in listed[:cut]),
+        tuple(Candidate(item, draw(st.none() | floats32), draw(st.none() | chances)) for item in listed[:cut]),
         tuple(listed[cut:]),
         draw(st.sampled_from(["product", "student", "sweep"])),
         draw(texts),
@@ -82,6 +82,8 @@ def rankings(draw: st.DrawFn) -> Ranking:
         tuple(draw(st.lists(st.booleans(), min_size=count, max_size=count))),
         draw(times),
         draw(st.integers(0, 2**63 - 1)),
+        draw(st.just(1.0) | chances),
+        tuple(draw(st.just([]) | st.lists(chances, min_size=count, max_size=count))),
     )
 
 
@@ -326,6 +328,12 @@ WRONG = [
     Wrong(changed(RANKING, scores=(1e308, 1e308, 1e308)), r"scores\[0\] is 1e\+308"),
     Wrong(changed(RANKING, scored_at_us=-5), "scored_at_us"),
     Wrong(changed(RANKING, catalogue_as_of=-1), "catalogue_as_of"),
+    Wrong(changed(RANKING, sampled=0.0), "sampled is 0.0, not above 0 and at most 1"),
+    Wrong(changed(RANKING, sampled=1e-50), "sampled is 1e-50"),
+    Wrong(changed(RANKING, sampled=1.5), "sampled is 1.5"),
+    Wrong(changed(RANKING, sampled=math.nan), "sampled is nan"),
+    Wrong(changed(RANKING, candidates_sampled=(0.5,)), "1 entries in candidates_sampled for 3 candidates"),
+    Wrong(changed(RANKING, candidates_sampled=(0.5, 0.0, 1.0)), "an entry of candidates_sampled is 0.0"),
     Wrong(changed(RANKING, impression=changed(IMPRESSION, id="")), "id is empty"),
     Wrong(changed(sample(), labels=(0.0,)), "1 labels for 3 candidates"),
     Wrong(changed(sample(), labels=(0.0, -1.0, 0.0)), "a label is -1.0, below 0"),
@@ -426,6 +434,17 @@ def test_the_mask_of_scores_has_the_least_significant_bit_first() -> None:
     scored = tuple(index in (0, 3, 9) for index in range(10))
     ranking = Ranking(sample(10).ranking.impression, "t", "1", "rank", tuple(map(float, range(10))), scored)
     assert b"\x32\x02" + bytes([0b1001, 0b10]) in encode(ranking)
+
+
+def test_a_ranking_without_a_budget_has_the_bytes_it_always_had() -> None:
+    # Field 9 is a fixed 32-bit float, tag 9 << 3 | 5; field 10 a packed list of them, tag 10 << 3 | 2.
+    budgeted = changed(RANKING, sampled=0.25, candidates_sampled=(1.0, 0.5, 0.125))
+    tail = b"\x4d" + struct.pack("<f", 0.25) + b"\x52\x0c" + struct.pack("<3f", 1.0, 0.5, 0.125)
+    assert encode(budgeted) == encode(RANKING) + tail
+    old = decode(Ranking, encode(RANKING))
+    assert (old.sampled, old.candidates_sampled) == (1.0, ())
+    assert decode(Ranking, b'{"impression": {"id": "r", "time_us": 1}, "teacher_id": "t", "teacher_version": "1", '
+                  b'"scale": "logit", "scores": [], "scored": []}').sampled == 1.0  # fmt: skip
 
 
 def test_lone_surrogates_are_an_error_not_a_traceback() -> None:

@@ -36,6 +36,15 @@ def test_candidates_are_best_first_and_a_missing_score_says_so() -> None:
     assert "missing" in render(few)
 
 
+def test_a_list_under_a_budget_says_with_which_probability_it_was_scored() -> None:
+    impression = Impression("r", 0, candidates=(Candidate("a"), Candidate("b")))
+    none = Ranking(impression, "t", "1", "rank", (0.0, 0.0), (False, False), sampled=0.25)
+    assert "scored     0 of 2, catalogue as of 0, put to the teacher with probability 0.25" in render(none)
+    part = Ranking(impression, "t", "1", "rank", (1.0, 0.0), (True, False), candidates_sampled=(1.0, 0.125))
+    assert "scored     1 of 2, catalogue as of 0, each candidate with 0.125 or more" in render(part)
+    assert "probability" not in render(part)
+
+
 def test_history_is_newest_first_and_cut() -> None:
     text = render(ranking().impression)
     assert text.index("'i8'") < text.index("'i7'")

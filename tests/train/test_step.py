@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,15 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
-from recdistill.train import checkpoint
-from recdistill.train.step import Trainer, no_rivals, teacher_logits
+from recdistill.train import checkpoint, losses
+from recdistill.train.step import (
+    MOST_WEIGHT,
+    Trainer,
+    candidate_offsets,
+    list_weights,
+    no_rivals,
+    teacher_logits,
+)
 
 N = 30
 SPEC = FeatureSpec(
@@ -383,7 +391,8 @@ def lists_of(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists
     scores, scored = np.array(scores_BL, np.float32), np.array(scored_BL)
     nothing = np.zeros((len(scores), 0), np.int32)
     requests = Requests(nothing, nothing, nothing, {}, np.zeros(len(scores), np.int32))
-    return Lists(requests, np.zeros(scores.shape, np.int32), scored | True, scores, scored, scores, scored[:, 0])
+    slots, weights = np.zeros(scores.shape, np.int32), np.ones(len(scores), np.float32)
+    return Lists(requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None)
 
 
 def test_scales() -> None:
@@ -416,3 +425,67 @@ def test_no_rivals_by_brute_force() -> None:
         if (not live_N[i] or i in history_BH[b]) and (b, i) not in set(zip(*positives, strict=True))
     }
     assert set(no_rivals(live_N, history_BH, positives).tolist()) == expected
+
+
+def test_a_list_with_a_weight_counts_as_so_many_lists() -> None:
+    batch = [example(1), example(2)]
+    assert min(sum(one.ranking.scored) for one in batch) >= 2
+    rare = msgspec.structs.replace(batch[1], ranking=msgspec.structs.replace(batch[1].ranking, sampled=0.25))
+    loss = LossSettings(soft=1.0, label=0.0)
+    weighed = trained([batch[0], rare], loss)
+    copied = trained([batch[0], *[batch[1]] * 4], loss)
+    plain = trained(batch, loss)
+    assert weighed == pytest.approx(copied, rel=1e-5)
+    assert weighed != pytest.approx(plain, rel=1e-3)
+
+
+def trained(batch: list[Example], loss: LossSettings) -> float:
+    """The soft loss of the first step, in which nothing is dropped."""
+    settings = msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0)
+    fresh = Trainer(SPEC, settings, loss, seed=3)
+    fresh.apply_items(ITEMS)
+    return fresh.learn(batch)["soft"]
+
+
+def test_weights_are_normalised_and_capped() -> None:
+    lists = lists_of([[1.0, 0.0]] * 40, [[True, True]] * 39 + [[False, False]])
+    weights_B = np.ones(40, np.float32)
+    weights_B[0], weights_B[39] = 1e6, 1e9  # the last has no scores: its weight means nothing
+    weights_B = list_weights(dataclasses.replace(lists, weights_B=weights_B))
+    assert weights_B[0] == MOST_WEIGHT
+    assert 0 < weights_B[1] < 1
+    assert list_weights(lists).tolist() == [1.0] * 40
+    assert candidate_offsets(lists).tolist() == [[0.0]]
+
+
+def test_a_candidate_that_stands_for_three_moves_the_student_as_three_would() -> None:
+    """The gradient at a candidate of probability 1/3 is the sum of those at three equal candidates."""
+    student = torch.tensor([[0.3, -1.0, 0.5]], requires_grad=True)
+    copied = torch.tensor([[0.3, -1.0, 0.5, 0.5, 0.5]], requires_grad=True)
+    teacher = torch.tensor([[2.0, 1.0, -0.5]])
+    chances = np.array([[1.0, 1.0, 1 / 3]])
+    lists = dataclasses.replace(
+        lists_of(teacher.tolist(), [[True] * 3]), offsets_BL=-np.log(chances).astype(np.float32)
+    )
+    shift = 2.0 * torch.from_numpy(candidate_offsets(lists))
+    where = torch.ones(1, 3, dtype=torch.bool)
+    losses.softmax_distillation(student + shift, teacher + shift, where=where, temperature=2.0).backward()
+    teacher_5 = torch.cat([teacher, teacher[:, 2:], teacher[:, 2:]], 1)
+    where_5 = torch.ones(1, 5, dtype=torch.bool)
+    losses.softmax_distillation(copied, teacher_5, where=where_5, temperature=2.0).backward()
+    assert student.grad is not None
+    assert copied.grad is not None
+    expected = [*copied.grad[0, :2].tolist(), copied.grad[0, 2:].sum().item()]
+    assert student.grad[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_scales_of_a_part_are_those_of_the_whole_that_it_stands_for() -> None:
+    part = lists_of([[0.9, 0.1, 0.5]] * 2, [[True] * 3] * 2)
+    part = dataclasses.replace(part, offsets_BL=-np.log(np.array([[1.0, 1 / 3, 1.0]] * 2)).astype(np.float32))
+    whole = lists_of([[0.9, 0.1, 0.5, 0.1, 0.1]], [[True] * 5])
+    assert teacher_logits(part, ["unbounded"] * 2)[0] == pytest.approx(
+        teacher_logits(whole, ["unbounded"])[0, :3], abs=1e-5
+    )
+    order = dataclasses.replace(part, teacher_scores_BL=np.array([[0.1, 0.5, 0.9]] * 2, np.float32))
+    # The best one; one that stands for three behind it; then four are better.
+    assert teacher_logits(order, ["rank"] * 2)[0] == pytest.approx([-np.log(5), -np.log(2), 0.0], abs=1e-6)
