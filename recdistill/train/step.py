@@ -385,7 +385,8 @@ def list_weights(lists: Lists) -> np.ndarray:
     if not active_B.any() or (lists.weights_B == 1).all():
         return np.ones_like(lists.weights_B)
     weights_B = lists.weights_B / lists.weights_B[active_B].mean()
-    return np.minimum(weights_B, MOST_WEIGHT).astype(np.float32)
+    capped_B: np.ndarray = np.minimum(weights_B, MOST_WEIGHT).astype(np.float32)
+    return capped_B
 
 
 def candidate_offsets(lists: Lists) -> np.ndarray:
