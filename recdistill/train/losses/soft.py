@@ -1,11 +1,14 @@
-"""What a student learns from a list: pure functions of scores, on the last axis.
+"""What a student learns from a teacher's scores on a list: its shares, its order, its margins, its pairs.
 
-Every loss has one form, `(student_scores, teacher_scores or labels, *, where, weights=None, …) -> scalar`: the last
-axis is the list, `where` says which of its entries are real, `weights` weighs whole lists. The result is the weighted
-mean over the lists that have something to say (two scored candidates, a positive label); a list without takes no part,
-and with none left the loss and its gradient are 0. A NaN in an entry that is real is not hidden.
+It knows nothing of labels or of how the list was drawn; `published` has the losses that depend on the drawing.
 
-It knows nothing of models, optimizers, records or where a score comes from.
+| loss | takes of the teacher | cost of a list |
+|---|---|---|
+| `softmax_distillation`, `kl_distillation` | shares at a temperature | L |
+| `margin_mse` | margins, in its own unit | L |
+| `list_mle`, `rank_distil` | the order; orders drawn from its shares | L log L |
+| `ranknet`, `pairwise_hinge` | the order of pairs, or their odds | L² |
+| `lambda_rank`, `approx_ndcg` | gains, discounted by rank | L² |
 
 Example:
     >>> import torch
@@ -19,11 +22,27 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from recdistill.train.losses.reduce import (
+    best_first,
+    both,
+    differences,
+    log_softmax,
+    mean_of_lists,
+    mean_of_pairs,
+    ordered_pairs,
+    plackett_luce,
+    ranks,
+    show_nan,
+    softmax,
+)
+
+Gain = Literal["softmax", "linear", "exponential"]
 
 
 def softmax_distillation(
@@ -50,9 +69,9 @@ def softmax_distillation(
     Returns:
         A scalar, in nats · τ².
     """
-    log_q = _log_softmax(student_scores / temperature, where)
-    p = _softmax(teacher_scores.detach() / temperature, where)
-    return _mean_of_lists((p * log_q).sum(-1) * -(temperature**2), where.sum(-1) >= 2, weights)
+    log_q = log_softmax(student_scores / temperature, where)
+    p = softmax(teacher_scores.detach() / temperature, where)
+    return mean_of_lists((p * log_q).sum(-1) * -(temperature**2), where.sum(-1) >= 2, weights)
 
 
 def kl_distillation(
@@ -76,150 +95,299 @@ def kl_distillation(
         >>> float(kl_distillation(scores + 7, scores, where=where, temperature=2.0))
         0.0
     """
-    log_q = _log_softmax(student_scores / temperature, where)
-    log_p = _log_softmax(teacher_scores.detach() / temperature, where)
+    log_q = log_softmax(student_scores / temperature, where)
+    log_p = log_softmax(teacher_scores.detach() / temperature, where)
     p = log_p.exp().masked_fill(~where, 0.0)
-    return _mean_of_lists((p * (log_p - log_q)).sum(-1) * temperature**2, where.sum(-1) >= 2, weights)
+    return mean_of_lists((p * (log_p - log_q)).sum(-1) * temperature**2, where.sum(-1) >= 2, weights)
 
 
-def softmax_labels(
+def list_mle(
     student_scores: Tensor,
-    labels: Tensor,
+    teacher_scores: Tensor,
     *,
     where: Tensor,
     weights: Tensor | None = None,
-    log_normaliser: Tensor | None = None,
+    k: int | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy of the labels: `Σ_i y_i (Z − s_i) / Σ_i y_i` with `Z = log Σ_j exp s_j`.
+    """Minus the log-likelihood of the teacher's order under the student's Plackett-Luce model.
 
-    With one positive it is the multinomial likelihood of the item that was taken; several share it by their weights
-    (ListNet with `y / Σ y` as the target).
+    `Σ_{r ≤ k} [log Σ_{i ≥ r} exp s_{π_i} − s_{π_r}]` with π the places by falling teacher score. Xia et al., ICML 2008
+    (ListMLE); with k only the first k places are drawn, the rest only stands below (top-k ListMLE, Xia et al., NIPS
+    2009). Of equal teacher scores the earlier place goes first.
 
     Args:
         student_scores: `[..., L]`.
-        labels: `[..., L]`, at least 0; a list without a positive one takes no part.
-        where: bool `[..., L]`.
+        teacher_scores: `[..., L]`; only their order counts.
+        where: bool `[..., L]`. A list with fewer than two entries takes no part.
         weights: `[...]`, weight of each list.
-        log_normaliser: `[...]`, Z over a larger set than the list, which holds its positives: the whole catalogue, say.
-            None takes Z over the list itself.
+        k: How many places of the order count; None takes all.
+
+    Returns:
+        A scalar, in nats: a sum over the places, so it grows with k.
+
+    Example:
+        >>> scores, where = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+        >>> round(float(list_mle(scores, torch.tensor([[3.0, 1.0, 2.0]]), where=where)), 4)  # log 3!
+        1.7918
+        >>> round(float(list_mle(scores, torch.tensor([[3.0, 1.0, 2.0]]), where=where, k=1)), 4)  # log 3
+        1.0986
+    """
+    losses = _order_loss(student_scores, teacher_scores, where, k)
+    return mean_of_lists(show_nan(losses, teacher_scores, where), where.sum(-1) >= 2, weights)
+
+
+def rank_distil(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    generator: torch.Generator,
+    samples: int = 8,
+    k: int | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Plackett-Luce to Plackett-Luce: ListMLE of orders that are drawn from the teacher.
+
+    `E_{π ~ PL(t / τ)}[−log PL_k(π | s)]`, the mean over `samples` orders, each drawn by sorting `t / τ` plus Gumbel
+    noise. Reddi et al., AISTATS 2021 (RankDistil); the form with sampled orders. As τ goes to 0 it is `list_mle`.
+
+    Args:
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`.
+        where: bool `[..., L]`. A list with fewer than two entries takes no part.
+        weights: `[...]`, weight of each list.
+        generator: What the orders are drawn with.
+        samples: Orders for each list.
+        k: How many places of an order count; None takes all.
+        temperature: τ > 0 of the teacher.
 
     Returns:
         A scalar, in nats.
 
     Example:
-        >>> scores, labels = torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-        >>> round(float(softmax_labels(scores, labels, where=labels >= 0)), 4)  # log 4
-        1.3863
+        >>> where, generator = torch.ones(1, 3, dtype=torch.bool), torch.Generator().manual_seed(1)
+        >>> loss = rank_distil(torch.zeros(1, 3), torch.zeros(1, 3), where=where, generator=generator)
+        >>> round(float(loss), 4)  # log 3!, whatever the orders
+        1.7918
     """
-    labels = labels.masked_fill(~where, 0.0)
-    mass = labels.sum(-1)
-    z = _log_normaliser(student_scores, where) if log_normaliser is None else log_normaliser
-    gap = (z.unsqueeze(-1) - student_scores).masked_fill(~where, 0.0)
-    return _mean_of_lists((labels * gap).sum(-1) / mass.clamp_min(torch.finfo(mass.dtype).tiny), mass > 0, weights)
+    shape = (samples, *teacher_scores.shape)
+    noise = torch.empty(shape, dtype=teacher_scores.dtype, device=teacher_scores.device)
+    noise = -noise.exponential_(generator=generator).log()
+    drawn = teacher_scores.detach() / temperature + noise
+    losses = _order_loss(student_scores.expand(shape), drawn, where.expand(shape), k).mean(0)
+    return mean_of_lists(show_nan(losses, teacher_scores, where), where.sum(-1) >= 2, weights)
 
 
-def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy, each candidate a question of its own.
+def margin_mse(
+    student_scores: Tensor, teacher_scores: Tensor, *, where: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Mean over the pairs of a list of `((s_i − s_j) − (t_i − t_j))²`.
 
-    `(1/n) Σ_i [y_i · log(1 + e^{−s_i}) + 1(y_i = 0) · log(1 + e^{s_i})]` over the n entries of `where`: a positive
-    counts by its label's weight, a zero once.
+    Hofstätter et al., 2020 (arXiv 2010.02666), there for pairs of a positive and a negative; here for every pair, which
+    is twice the variance of `s − t`. A constant may be added to the teacher's scores, but their unit is learnt: bring
+    teachers to one scale first.
 
     Args:
-        student_scores: `[..., L]`, logits.
-        labels: `[..., L]`, at least 0.
-        where: bool `[..., L]`; a list without entries takes no part.
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`; no gradient flows into them.
+        where: bool `[..., L]`. A list with fewer than two entries takes no part.
         weights: `[...]`, weight of each list.
 
     Returns:
-        A scalar, in nats for each candidate.
+        A scalar, in squared units of score.
 
     Example:
-        >>> scores, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
-        >>> round(float(binary_labels(scores, labels, where=labels >= 0)), 4)  # log 2
-        0.6931
+        >>> where = torch.ones(1, 2, dtype=torch.bool)
+        >>> float(margin_mse(torch.tensor([[3.0, 0.0]]), torch.tensor([[7.0, 6.0]]), where=where))  # (3 - 1)²
+        4.0
     """
-    each = labels * F.softplus(-student_scores) + (labels == 0) * F.softplus(student_scores)
+    gap = (student_scores - teacher_scores.detach()).masked_fill(~where, 0.0)
     count = where.sum(-1)
-    mean = each.masked_fill(~where, 0.0).sum(-1) / count.clamp_min(1)
-    return _mean_of_lists(mean, count > 0, weights)
+    centred = (gap - (gap.sum(-1) / count.clamp_min(1)).unsqueeze(-1)).masked_fill(~where, 0.0)
+    return mean_of_lists(2 * (centred**2).sum(-1) / (count - 1).clamp_min(1), count >= 2, weights)
 
 
-def catalogue_scores(
-    users_BD: Tensor, vectors_ND: Tensor, biases_N: Tensor, *, places_BL: Tensor, hidden: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scores of the lists, and the log-normaliser of a softmax over the whole catalogue: for `softmax_labels`.
+def ranknet(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    temperature: float | None = None,
+) -> Tensor:
+    """Binary cross-entropy of each pair's order: `−[P log σ(s_i − s_j) + (1 − P) log σ(s_j − s_i)]`.
 
-    `s = u · v + b` and `Z = log Σ_j exp s_j` over all j that are not hidden. One function, because both come from the
-    same `[B, N]` product: it is kept once, as shares, and its gradient is formed once.
+    Burges et al., ICML 2005 (RankNet), the mean over pairs. Without a temperature P is 1 for each pair with t_i > t_j,
+    and equal scores are no pair. With one `P = σ((t_i − t_j) / τ)`, over all pairs: how sure the teacher is, counts.
 
     Args:
-        users_BD: `[B, D]`.
-        vectors_ND: `[N, D]`.
-        biases_N: `[N]`.
-        places_BL: int64 `[B, L]`, the items of each list.
-        hidden: int64 `[K]`, what Z leaves out, as flat indices into `[B, N]`; where it leaves nothing, Z is finite and
-            means nothing.
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`; no gradient flows into them.
+        where: bool `[..., L]`. A list without a pair takes no part.
+        weights: `[...]`, weight of each list.
+        temperature: τ > 0 of the teacher, or None for its order alone.
 
     Returns:
-        Scores `[B, L]` and Z `[B]`.
+        A scalar, in nats for each pair.
 
     Example:
-        >>> zeros, places = torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.int64)
-        >>> items, hidden = (torch.zeros(3, 1), torch.zeros(3)), torch.tensor([5])
-        >>> scores, z = catalogue_scores(zeros, *items, places_BL=places, hidden=hidden)
-        >>> [round(value, 4) for value in z.tolist()]  # log 3, log 2
-        [1.0986, 0.6931]
+        >>> where = torch.ones(1, 2, dtype=torch.bool)
+        >>> round(float(ranknet(torch.zeros(1, 2), torch.tensor([[2.0, 1.0]]), where=where)), 4)  # log 2
+        0.6931
     """
-    scores: Tensor
-    z: Tensor
-    scores, z = _Catalogue.apply(users_BD, vectors_ND, biases_N, places_BL, hidden)  # type: ignore[no-untyped-call]
-    return scores, z
+    teacher_scores = teacher_scores.detach()
+    s = differences(student_scores, where)
+    if temperature is None:
+        pairs = ordered_pairs(teacher_scores, where)
+        return show_nan(mean_of_pairs(F.softplus(-s), pairs, weights), teacher_scores.flatten(), where.flatten())
+    p = torch.sigmoid(differences(teacher_scores, where) / temperature)
+    pairs = both(where).triu(1)
+    return mean_of_pairs(p * F.softplus(-s) + (1 - p) * F.softplus(s), pairs, weights)
 
 
-class _Catalogue(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, users_BD: Tensor, vectors_ND: Tensor, biases_N: Tensor, places_BL: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        z_BN = torch.addmm(biases_N, users_BD, vectors_ND.T)
-        scores_BL = z_BN.gather(1, places_BL)
-        z_BN.view(-1)[hidden] = torch.finfo(z_BN.dtype).min
-        top_B1 = z_BN.amax(1, keepdim=True)
-        z_BN.sub_(top_B1).exp_()
-        total_B1 = z_BN.sum(1, keepdim=True)
-        ctx.save_for_backward(users_BD, vectors_ND, places_BL, z_BN, total_B1)
-        return scores_BL, (top_B1 + total_B1.log())[:, 0]
+def pairwise_hinge(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    margin: float = 1.0,
+) -> Tensor:
+    """Mean over the pairs with t_i > t_j of `max(0, m − (s_i − s_j))`.
 
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        users_BD, vectors_ND, places_BL, z_BN, total_B1 = ctx.saved_tensors
-        grad_BN = z_BN * (grad_outputs[1][:, None] / total_B1)
-        grad_BN.scatter_add_(1, places_BL, grad_outputs[0])
-        return grad_BN @ vectors_ND, grad_BN.T @ users_BD, grad_BN.sum(0), None, None
+    Joachims, KDD 2002 (the ranking SVM's loss). Pairs that are right by the margin teach nothing more.
 
+    Args:
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`; only their order counts.
+        where: bool `[..., L]`. A list without an ordered pair takes no part.
+        weights: `[...]`, weight of each list.
+        margin: m, in units of the student's score.
 
-def _mean_of_lists(losses: Tensor, active: Tensor, weights: Tensor | None) -> Tensor:
-    """Weighted mean of the active lists' losses; 0, with a zero gradient, when none is active."""
-    share = active.to(losses.dtype) if weights is None else weights.to(losses.dtype).masked_fill(~active, 0.0)
-    total = share.sum()
-    # masked_fill, not a product: an inactive list may hold NaN scores, and 0 · NaN would spoil the sum.
-    return (losses.masked_fill(~active, 0.0) * share).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    Returns:
+        A scalar, in units of score.
 
-
-def _log_normaliser(scores: Tensor, where: Tensor) -> Tensor:
-    """log Σ exp over `where`; some finite number where nothing is."""
-    return _hide(scores, where).logsumexp(-1)
+    Example:
+        >>> where = torch.ones(1, 2, dtype=torch.bool)
+        >>> float(pairwise_hinge(torch.tensor([[0.5, 0.25]]), torch.tensor([[2.0, 1.0]]), where=where))
+        0.75
+    """
+    pairs = ordered_pairs(teacher_scores, where)
+    losses = F.relu(margin - differences(student_scores, where))
+    return show_nan(mean_of_pairs(losses, pairs, weights), teacher_scores.flatten(), where.flatten())
 
 
-def _log_softmax(scores: Tensor, where: Tensor) -> Tensor:
-    """Log-softmax over `where`, 0 elsewhere, so that a product with a probability of 0 stays 0."""
-    return _hide(scores, where).log_softmax(-1).masked_fill(~where, 0.0)
+def lambda_rank(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    gain: Gain = "softmax",
+    temperature: float = 1.0,
+    k: int | None = None,
+) -> Tensor:
+    """RankNet's pairs, each weighed by what its exchange would do to NDCG.
+
+    `Σ_{g_i > g_j} |g_i − g_j| · |D(r_i) − D(r_j)| / maxDCG · log(1 + e^{−(s_i − s_j)})` with r the ranks by the
+    student's present scores, which take no gradient, `D(r) = 1 / log₂(1 + r)`, 0 beyond k, and g the gains. Burges et
+    al., NIPS 2006 (LambdaRank), as the loss of Wang et al., CIKM 2018 (LambdaLoss).
+
+    Args:
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`; no gradient flows into them.
+        where: bool `[..., L]`. A list without a pair of unequal gains takes no part.
+        weights: `[...]`, weight of each list.
+        gain: `softmax`: the teacher's shares at a temperature, for scores of any scale. `linear`: its scores,
+            `exponential`: 2^t − 1; both for grades of at least 0.
+        temperature: τ > 0, of `softmax`.
+        k: Where NDCG is cut; None counts all ranks.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> where = torch.ones(1, 2, dtype=torch.bool)
+        >>> loss = lambda_rank(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1.0]]), where=where, gain="linear")
+        >>> round(float(loss), 4)  # (1 - 1 / log2(3)) · log 2
+        0.2558
+    """
+    gains = _gains(teacher_scores, where, gain, temperature)
+    discounts = _discounts(ranks(student_scores, where), k).to(gains.dtype).masked_fill(~where, 0.0)
+    best = _best_dcg(gains, where, k)
+    pairs = ordered_pairs(gains, where)
+    change = differences(gains, where) * differences(discounts, where).abs()
+    losses = (change * F.softplus(-differences(student_scores, where))).masked_fill(~pairs, 0.0).sum((-2, -1))
+    losses = show_nan(losses / best.clamp_min(torch.finfo(best.dtype).tiny), teacher_scores, where)
+    return mean_of_lists(losses, pairs.any(-1).any(-1) | losses.isnan(), weights)
 
 
-def _softmax(scores: Tensor, where: Tensor) -> Tensor:
-    return _hide(scores, where).softmax(-1).masked_fill(~where, 0.0)
+def approx_ndcg(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    where: Tensor,
+    weights: Tensor | None = None,
+    gain: Gain = "softmax",
+    temperature: float = 1.0,
+    smoothing: float = 0.1,
+) -> Tensor:
+    """`1 − Σ_i g_i / log₂(1 + r̂_i) / maxDCG` with the smooth rank `r̂_i = 1 + Σ_{j ≠ i} σ((s_j − s_i) / α)`.
+
+    Qin, Liu and Li, Information Retrieval 2010 (ApproxNDCG); the default α is that of Bruch et al., SIGIR 2019. As α
+    goes to 0 it is 1 − NDCG, flat almost everywhere.
+
+    Args:
+        student_scores: `[..., L]`.
+        teacher_scores: `[..., L]`; no gradient flows into them.
+        where: bool `[..., L]`. A list with fewer than two entries, or without a gain, takes no part.
+        weights: `[...]`, weight of each list.
+        gain: As in `lambda_rank`.
+        temperature: τ > 0, of the gain `softmax`.
+        smoothing: α > 0, in units of the student's score.
+
+    Returns:
+        A scalar between 0 and 1, but for rounding.
+
+    Example:
+        >>> where, grades = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[1.0, 0.0]])
+        >>> round(float(approx_ndcg(torch.tensor([[9.0, 0.0]]), grades, where=where, gain="linear")), 4)
+        0.0
+        >>> round(float(approx_ndcg(torch.tensor([[0.0, 9.0]]), grades, where=where, gain="linear")), 4)
+        0.3691
+    """
+    gains = _gains(teacher_scores, where, gain, temperature)
+    above = torch.sigmoid(-differences(student_scores, where) / smoothing)
+    # Each entry's own 1/2 is in the sum: 1 + (sum − 1/2).
+    smooth_ranks = 0.5 + above.masked_fill(~where.unsqueeze(-2), 0.0).sum(-1)
+    dcg = (gains / torch.log2(1 + smooth_ranks)).masked_fill(~where, 0.0).sum(-1)
+    best = _best_dcg(gains, where, None)
+    losses = show_nan(1 - dcg / best.clamp_min(torch.finfo(best.dtype).tiny), teacher_scores, where)
+    return mean_of_lists(losses, (where.sum(-1) >= 2) & (best != 0), weights)
 
 
-def _hide(scores: Tensor, where: Tensor) -> Tensor:
-    """Sends masked scores to the lowest finite number: −inf would make the gradient of a wholly masked list NaN."""
-    return scores.masked_fill(~where, torch.finfo(scores.dtype).min)
+def _order_loss(student_scores: Tensor, teacher_scores: Tensor, where: Tensor, k: int | None) -> Tensor:
+    order = best_first(teacher_scores, where)
+    stages = where.gather(-1, order)
+    if k is not None:
+        stages = stages & (stages.cumsum(-1) <= k)
+    return plackett_luce(student_scores, where, order, stages)
+
+
+def _gains(teacher_scores: Tensor, where: Tensor, gain: Gain, temperature: float) -> Tensor:
+    teacher_scores = teacher_scores.detach()
+    if gain == "softmax":
+        return softmax(teacher_scores / temperature, where)
+    real = teacher_scores.masked_fill(~where, 0.0)
+    return real if gain == "linear" else torch.exp2(real) - 1
+
+
+def _discounts(rank: Tensor, k: int | None) -> Tensor:
+    discounts = 1 / torch.log2(1 + rank)
+    return discounts if k is None else discounts.masked_fill(rank > k, 0.0)
+
+
+def _best_dcg(gains: Tensor, where: Tensor, k: int | None) -> Tensor:
+    """`[...]`, the DCG of the best order."""
+    return (gains * _discounts(ranks(gains, where), k).to(gains.dtype)).masked_fill(~where, 0.0).sum(-1)
