@@ -25,7 +25,8 @@ from plain_training import PlainLoop
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.step import Trainer, teacher_logits
+from recdistill.train.comparable import teacher_logits
+from recdistill.train.step import Trainer
 
 # (items in the catalogue, rows of the id table)
 SIZES = ((1_682, 1_682), (20_000, 20_000), (50_000, 1_000_000))

@@ -175,7 +175,7 @@ class Distiller:
                 self._next_pass()
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        from recdistill.train.step import teacher_logits
+        from recdistill.train.comparable import teacher_logits
 
         lists, _ = self.trainer.encode(self._pending)
         teacher_BL = teacher_logits(lists, [example.ranking.scale for example in self._pending])

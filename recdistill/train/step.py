@@ -49,13 +49,12 @@ from recdistill.features import (
 )
 from recdistill.records import Example, Item
 from recdistill.train import losses
+from recdistill.train.comparable import candidate_offsets, list_weights, teacher_logits
 from recdistill.train.student import Items, Student, uniform
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-MOST_WEIGHT = 20.0  # of a list among those of its batch, of a candidate among those of its list
-UNBOUNDED_SPREAD = 2.0  # standard deviation, in logits, that a list of unknown unit is brought to
 ADAM = ("exp_avg", "exp_avg_sq", "step")  # torch's names for what Adam remembers of one parameter
 
 
@@ -373,62 +372,6 @@ def no_rivals(live_N: np.ndarray, history_BH: np.ndarray, positives: tuple[np.nd
     competes[positives[0] * count + positives[1]] = True
     kept: np.ndarray = hidden[~competes[hidden]]
     return kept
-
-
-def list_weights(lists: Lists) -> np.ndarray:
-    """Weight of each list's scores, f32 `[B]`: 1 / p, in units of the mean over the lists with scores, at most 20.
-
-    With these the mean over the lists that were put to the teacher is that over all lists, in expectation (Horvitz and
-    Thompson, 1952; normalised after Hájek). The cap trades a little of that for less variance.
-    """
-    active_B = lists.scored_BL.sum(1) >= 2
-    if not active_B.any() or (lists.weights_B == 1).all():
-        return np.ones_like(lists.weights_B)
-    weights_B = lists.weights_B / lists.weights_B[active_B].mean()
-    capped_B: np.ndarray = np.minimum(weights_B, MOST_WEIGHT).astype(np.float32)
-    return capped_B
-
-
-def candidate_offsets(lists: Lists) -> np.ndarray:
-    """What is added to the logits of both sides, f32 `[B, L]`: −log p of each candidate, at most log 20."""
-    if lists.offsets_BL is None:
-        return np.zeros((1, 1), np.float32)
-    return np.minimum(lists.offsets_BL, np.log(MOST_WEIGHT)).astype(np.float32)
-
-
-def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
-    """A teacher's scores as logits, by the scale that each list names, f32 `[B, L]`; 0 where there is no score.
-
-    - `logit`: as they are.
-    - `probability`: log p, so that a softmax gives shares of p.
-    - `rank`: only the order counts (more is better): −log of the place, so that a softmax gives shares of 1 / place.
-    - `unbounded`: nothing is known of the unit, so each list is brought to mean 0 and a standard deviation of 2.
-
-    Where only a part of the candidates was put to the teacher, each counts for the 1 / p that it stands for.
-    """
-    scored_BL = lists.scored_BL
-    counts_BL = scored_BL * np.exp(candidate_offsets(lists).astype(np.float64))
-    scores_BL = lists.teacher_scores_BL.copy()
-    kinds = np.asarray(scales)
-    rows_B = np.flatnonzero(kinds == "probability")
-    if rows_B.size:
-        scores_BL[rows_B] = np.log(np.clip(scores_BL[rows_B], 1e-9, 1.0))
-    rows_B = np.flatnonzero(kinds == "rank")
-    if rows_B.size:
-        order = np.argsort(np.where(scored_BL[rows_B], -scores_BL[rows_B], np.inf), kind="stable")
-        sorted_counts = np.take_along_axis(counts_BL[rows_B], order, 1)
-        better = np.empty_like(sorted_counts)
-        np.put_along_axis(better, order, sorted_counts.cumsum(1) - sorted_counts, 1)
-        scores_BL[rows_B] = -np.log1p(better)
-    rows_B = np.flatnonzero(kinds == "unbounded")
-    if rows_B.size:
-        real, counts = scored_BL[rows_B], counts_BL[rows_B]
-        part = np.where(real, scores_BL[rows_B], 0.0).astype(np.float64)
-        count = np.maximum(counts.sum(1, keepdims=True), 1)
-        centred = np.where(real, part - (counts * part).sum(1, keepdims=True) / count, 0.0)
-        spread = np.sqrt((counts * centred**2).sum(1, keepdims=True) / count)
-        scores_BL[rows_B] = UNBOUNDED_SPREAD * centred / np.where(spread > 0, spread, 1.0)
-    return np.where(scored_BL, scores_BL, 0.0).astype(np.float32)
 
 
 def _copy(name: str, source: np.ndarray, target: Tensor) -> None:

@@ -19,14 +19,8 @@ from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
 from recdistill.train import checkpoint, losses
-from recdistill.train.step import (
-    MOST_WEIGHT,
-    Trainer,
-    candidate_offsets,
-    list_weights,
-    no_rivals,
-    teacher_logits,
-)
+from recdistill.train.comparable import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
+from recdistill.train.step import Trainer, no_rivals
 
 N = 30
 SPEC = FeatureSpec(

@@ -1,0 +1,268 @@
+"""Scores of any teacher in the same units, list by list, and the temperature that fits them to the labels.
+
+`teacher_logits` reads scores by the scale that their teacher names. `units` goes on from there and makes lists of
+different teachers, or of one that changed its unit, comparable: mean 0 and a spread near 1, so that nothing depends on
+a teacher's zero or unit. How much a unit weighs is then one number for each teacher, found by `temperature`.
+
+Everything here depends on the batch alone, never on what was seen before it, so a later pass gets the same numbers. It
+knows nothing of torch, of students, or of who is to be believed.
+
+Example:
+    >>> scores, real = np.array([[3.0, 2.0, 1.0, 0.0]]), np.ones((1, 4), bool)
+    >>> standardised(scores, real).round(2).tolist()
+    [[1.34, 0.45, -0.45, -1.34]]
+    >>> standardised(40 * scores - 7, real).round(2).tolist()
+    [[1.34, 0.45, -0.45, -1.34]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.features import Lists
+
+Array = npt.NDArray[np.float64]
+Where = npt.NDArray[np.bool_]
+
+MOST_WEIGHT = 20.0
+"""Of a list among those of its batch, of a candidate among those of its list."""
+
+UNBOUNDED_SPREAD = 2.0
+"""Standard deviation, in logits, that a list of unknown unit is brought to."""
+
+PRIOR = 8.0
+"""Candidates' worth of the teacher's common spread in the spread of one list. A list of two cannot say its own: each
+gap would become the same."""
+
+SHARPEST, FLATTEST = 20.0, 0.02
+"""Bounds of 1 / temperature, for scores whose standard deviation is about 1."""
+
+
+def list_weights(lists: Lists) -> np.ndarray:
+    """Weight of each list's scores, f32 `[B]`: 1 / p, in units of the mean over the lists with scores, at most 20.
+
+    With these the mean over the lists that were put to the teacher is that over all lists, in expectation (Horvitz and
+    Thompson, 1952; normalised after Hájek). The cap trades a little of that for less variance.
+    """
+    active_B = lists.scored_BL.sum(1) >= 2
+    if not active_B.any() or (lists.weights_B == 1).all():
+        return np.ones_like(lists.weights_B)
+    weights_B = lists.weights_B / lists.weights_B[active_B].mean()
+    capped_B: np.ndarray = np.minimum(weights_B, MOST_WEIGHT).astype(np.float32)
+    return capped_B
+
+
+def candidate_offsets(lists: Lists) -> np.ndarray:
+    """What is added to the logits of both sides, f32 `[B, L]`: −log p of each candidate, at most log 20."""
+    if lists.offsets_BL is None:
+        return np.zeros((1, 1), np.float32)
+    return np.minimum(lists.offsets_BL, np.log(MOST_WEIGHT)).astype(np.float32)
+
+
+def candidate_counts(lists: Lists) -> Array:
+    """How many candidates each scored one stands for, f64 `[B, L]`: 1 / p, at most 20; 0 where there is no score."""
+    return lists.scored_BL * np.exp(candidate_offsets(lists).astype(np.float64))
+
+
+def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
+    """A teacher's scores as logits, by the scale that each list names, f32 `[B, L]`; 0 where there is no score.
+
+    - `logit`: as they are.
+    - `probability`: log p, so that a softmax gives shares of p.
+    - `rank`: only the order counts (more is better): −log of the place, so that a softmax gives shares of 1 / place.
+    - `unbounded`: nothing is known of the unit, so each list is brought to mean 0 and a standard deviation of 2.
+
+    Where only a part of the candidates was put to the teacher, each counts for the 1 / p that it stands for.
+    """
+    scored_BL, counts_BL = lists.scored_BL, candidate_counts(lists)
+    scores_BL = lists.teacher_scores_BL.copy()
+    kinds = np.asarray(scales)
+    rows_B = np.flatnonzero(kinds == "probability")
+    if rows_B.size:
+        scores_BL[rows_B] = np.log(np.clip(scores_BL[rows_B], 1e-9, 1.0))
+    rows_B = np.flatnonzero(kinds == "rank")
+    if rows_B.size:
+        scores_BL[rows_B] = log_places(scores_BL[rows_B], counts_BL[rows_B])
+    rows_B = np.flatnonzero(kinds == "unbounded")
+    if rows_B.size:
+        part = standardised(scores_BL[rows_B], scored_BL[rows_B], counts=counts_BL[rows_B])
+        scores_BL[rows_B] = UNBOUNDED_SPREAD * part
+    return np.where(scored_BL, scores_BL, 0.0).astype(np.float32)
+
+
+def log_places(scores_BL: npt.ArrayLike, counts_BL: Array) -> Array:
+    """−log of each candidate's place, the best one's being 0; only the order of the scores counts.
+
+    Args:
+        scores_BL: Scores, more is better; equal ones keep the list's order.
+        counts_BL: How many candidates each stands for; 0 leaves it out.
+    """
+    order = np.argsort(np.where(counts_BL > 0, -np.asarray(scores_BL), np.inf), axis=1, kind="stable")
+    sorted_counts = np.take_along_axis(counts_BL, order, 1)
+    better = np.empty_like(sorted_counts)
+    np.put_along_axis(better, order, sorted_counts.cumsum(1) - sorted_counts, 1)
+    return np.asarray(-np.log1p(better))
+
+
+def standardised(
+    scores_BL: npt.ArrayLike, scored_BL: Where, *, counts: Array | None = None, teachers: Sequence[str] | None = None
+) -> Array:
+    """Each list with mean 0 and standard deviation 1, f64 `[B, L]`; 0 where there is no score or all are equal.
+
+    With `teachers`, the variance of a list is mixed with the median variance of its teacher's lists in this batch, as
+    if that had been seen in eight more candidates (the posterior mean under a scaled inverse-χ² prior, nearly): long
+    lists keep their own, short ones take their teacher's. A positive affine map of all of a teacher's scores still
+    changes nothing.
+
+    Args:
+        scores_BL: Scores.
+        scored_BL: Which of them are real.
+        counts: How many candidates each stands for; 1 when None.
+        teachers: Whose list each is.
+    """
+    counts_BL = scored_BL.astype(np.float64) if counts is None else counts
+    part_BL = np.where(scored_BL, np.asarray(scores_BL, np.float64), 0.0)
+    total_B1 = np.maximum(counts_BL.sum(1, keepdims=True), 1.0)
+    centred_BL = np.where(scored_BL, part_BL - (counts_BL * part_BL).sum(1, keepdims=True) / total_B1, 0.0)
+    variance_B = (counts_BL * centred_BL**2).sum(1) / total_B1[:, 0]
+    # What rounding leaves of equal scores is no spread.
+    variance_B[variance_B <= (1e-6 * np.abs(part_BL).max(1, initial=0.0)) ** 2] = 0.0
+    if teachers is not None:
+        number_B = scored_BL.sum(1)
+        names = np.asarray(teachers)
+        for name in dict.fromkeys(teachers):
+            rows_B = np.flatnonzero((names == name) & (variance_B > 0))
+            if rows_B.size:
+                # The sample's variance is (n − 1) / n of what it estimates, which matters when lists are short.
+                n_B = number_B[rows_B]
+                common = float(np.median(variance_B[rows_B] * n_B / np.maximum(n_B - 1, 1)))
+                variance_B[rows_B] = (PRIOR * common + n_B * variance_B[rows_B]) / (PRIOR + n_B - 1)
+    spread_B1 = np.sqrt(np.where(variance_B > 0, variance_B, 1.0))[:, None]
+    return np.asarray(np.where(variance_B[:, None] > 0, centred_BL / spread_B1, 0.0))
+
+
+def units(lists: Lists, scales: Sequence[str], teachers: Sequence[str], method: str) -> np.ndarray:
+    """A batch's teacher scores in common units, f32 `[B, L]`; 0 where there is no score.
+
+    Args:
+        lists: The batch.
+        scales: What each list's scores mean.
+        teachers: Whose each list is; lists of one teacher share what a short list cannot say of its spread.
+        method: `standard`: the logits that the scale says, with mean 0 and standard deviation near 1. `rank`: the same
+            of −log of the place, so that nothing but the order counts. `scale`: the logits as they are; nothing is
+            made comparable.
+    """
+    logits_BL = teacher_logits(lists, scales)
+    if method == "scale":
+        return logits_BL
+    counts_BL = candidate_counts(lists)
+    values_BL = log_places(logits_BL, counts_BL) if method == "rank" else logits_BL
+    return standardised(values_BL, lists.scored_BL, counts=counts_BL, teachers=teachers).astype(np.float32)
+
+
+def label_curve(scores_BL: Array, labels_BL: npt.ArrayLike, where_BL: Where, sharpness_G: Array) -> Array:
+    """Negative log-likelihood of the labels under `softmax(β t)`, summed over lists, for each β, f64 `[G]`.
+
+    `Σ_lists Σ_i y_i (log Σ_j exp(β t_j) − β t_i) / Σ_i y_i`: convex in β, because log-sum-exp is.
+
+    Args:
+        scores_BL: t.
+        labels_BL: y, at least 0; a list without a positive one adds nothing.
+        where_BL: The candidates.
+        sharpness_G: The β.
+    """
+    y_BL = np.where(where_BL, np.asarray(labels_BL, np.float64), 0.0)
+    rows_B = np.flatnonzero((y_BL > 0).any(1) & (where_BL.sum(1) >= 2))
+    if not rows_B.size:
+        return np.zeros(len(sharpness_G))
+    share_BL = y_BL[rows_B] / y_BL[rows_B].sum(1, keepdims=True)
+    real_BL = where_BL[rows_B]
+    top_B1 = np.where(real_BL, scores_BL[rows_B], -np.inf).max(1, keepdims=True)
+    gap_BL = np.where(real_BL, scores_BL[rows_B] - top_B1, 0.0)
+    taken_B = (share_BL * gap_BL).sum(1)
+    return np.array(
+        [(np.log((np.exp(b * gap_BL) * real_BL).sum(1)) - b * taken_B).sum() for b in sharpness_G], np.float64
+    )
+
+
+def temperature(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> float:
+    """The τ under which `softmax(t / τ)` makes the labels of held-out lists most likely (Platt scaling, for lists).
+
+    A golden-section search (Kiefer, 1953) over 1 / τ in [0.02, 20], in which the likelihood is concave. Labels that say
+    nothing for the order, or against it, end at the upper bound of τ.
+
+    Args:
+        scores_BL: t; standard deviations should be about 1, see `standardised`.
+        labels_BL: At least 0; lists without a positive label take no part.
+        where_BL: The candidates that have a score.
+
+    Example:
+        >>> t, y = np.array([[1.0, -1.0]] * 4), np.array([[1, 0], [1, 0], [1, 0], [0, 1]])
+        >>> round(1 / temperature(t, y, y >= 0), 3)  # three of four: β with 1 / (1 + e^{−2β}) = 3/4, log(3) / 2
+        0.549
+    """
+    scores = np.asarray(scores_BL, np.float64)
+
+    def at(sharpness: float) -> float:
+        return float(label_curve(scores, labels_BL, where_BL, np.array([sharpness]))[0])
+
+    golden = (np.sqrt(5.0) - 1) / 2
+    low, high = FLATTEST, SHARPEST
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = at(left), at(right)
+    while high - low > 1e-4:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = at(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = at(right)
+    return float(2 / (low + high))
+
+
+def average_ranks(values_BL: npt.ArrayLike, where_BL: Where) -> Array:
+    """Ranks from 1 for the lowest, equal values sharing their mean rank, f64 `[B, L]`; 0 outside of `where_BL`."""
+    values = np.where(where_BL, np.asarray(values_BL, np.float64), np.inf)
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, 1)
+    length = values.shape[1]
+    places_L = np.arange(length)
+    fresh = np.ones(values.shape, bool)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(fresh, places_L, 0), axis=1)
+    closes = np.ones(values.shape, bool)
+    closes[:, :-1] = fresh[:, 1:]
+    last = np.minimum.accumulate(np.where(closes, places_L, length)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, 1)
+    return np.where(where_BL, ranks, 0.0)
+
+
+def rank_correlation(a_BL: npt.ArrayLike, b_BL: npt.ArrayLike, where_BL: Where) -> Array:
+    """Spearman's ρ of each list, f64 `[B]`; NaN where one side is constant or has fewer than two real values."""
+    centred = []
+    for values in (a_BL, b_BL):
+        ranks = average_ranks(values, where_BL)
+        mean_B1 = ranks.sum(1, keepdims=True) / np.maximum(where_BL.sum(1, keepdims=True), 1)
+        centred.append(np.where(where_BL, ranks - mean_B1, 0.0))
+    a, b = centred
+    scale_B = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.divide((a * b).sum(1), scale_B, out=np.full(len(a), np.nan), where=scale_B > 0)
+
+
+def pair_auc(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> Array:
+    """Share of pairs (positive, other) of each list that the scores put in the right order, f64 `[B]`.
+
+    A tie counts half. NaN for a list without such a pair.
+    """
+    positive = where_BL & (np.asarray(labels_BL) > 0)
+    ranks = average_ranks(scores_BL, where_BL)
+    n_B = positive.sum(1).astype(np.float64)
+    pairs_B = n_B * (where_BL.sum(1) - n_B)
+    right_B = np.where(positive, ranks, 0.0).sum(1) - n_B * (n_B + 1) / 2
+    return np.divide(right_B, pairs_B, out=np.full(len(ranks), np.nan), where=pairs_B > 0)
