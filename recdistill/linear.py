@@ -59,6 +59,11 @@ class ThroughItems:
     count: int
     items_M: NDArray[np.int64] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of what it has learnt, numbers and row indices in 32 bits."""
+        return 4 * self.weights.size if isinstance(self.weights, np.ndarray) else 8 * int(self.weights.nnz)
+
     def __call__(self, x: Any) -> NDArray[np.float32]:
         """Scores [B, N] of CSR histories [B, N]."""
         scores_BN = np.zeros((x.shape[0], self.count), np.float32)
@@ -106,6 +111,11 @@ class ThroughUsers:
     between: NDArray[np.float32]
     after_N: NDArray[np.float32]
     own_N: NDArray[np.float32]
+
+    @property
+    def size(self) -> int:
+        """Bytes of what it has learnt, numbers and row indices in 32 bits."""
+        return 4 * (self.between.size + 3 * len(self.own_N)) + 8 * int(self.interactions.nnz)
 
     def __call__(self, x: Any) -> NDArray[np.float32]:
         """Scores [B, N] of CSR histories [B, N]."""

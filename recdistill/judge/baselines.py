@@ -28,14 +28,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recdistill import linear
 from recdistill.errors import DataError
 from recdistill.metrics import top_k
 from recdistill.records import Example, Impression
 
 # Numbers that one block of scores may hold: 32 MB of float64.
 _BLOCK = 4_000_000
-# Rows of the largest matrix that EASE inverts: 12,000² float64 are 1.2 GB, and the inverse needs that a few times.
-_MOST_INVERTED = 12_000
 
 
 class Contender(Protocol):
@@ -122,7 +121,7 @@ class Baseline:
         self,
         name: str,
         ids: Sequence[str],
-        score: Callable[[Any], NDArray[np.float64]],
+        score: Callable[[Any], NDArray[Any]],
         live: Collection[str] | None,
         size: int,
     ) -> None:
@@ -178,66 +177,15 @@ def popularity(known: Interactions, *, live: Collection[str] | None = None, newe
 def itemknn(
     known: Interactions, *, live: Collection[str] | None = None, shrinkage: float = 5.0, neighbours: int = 200
 ) -> Baseline:
-    """Item-based neighbours: Σ_{j in history} sim(i, j), sim(i, j) = c_ij / (sqrt(n_i n_j) + shrinkage).
-
-    c_ij is the number of users of both items, n_i that of one. Cosine over users (Sarwar et al., "Item-based
-    collaborative filtering", 2001), shrunk so that few co-occurrences count for little; each item keeps its nearest
-    neighbours only.
-    """
-    from scipy import sparse
-
-    matrix = known.matrix()
-    count = len(known.ids)
-    norms_N = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
-    columns = matrix.T.tocsr()
-    kept = []
-    step = max(1, _BLOCK // count)
-    for start in range(0, count, step):
-        # Row j: how much one event of item j adds to every item. Dense only a block at a time.
-        together = (columns[start : start + step] @ matrix).toarray()
-        similar = together / (np.outer(norms_N[start : start + step], norms_N) + shrinkage)
-        rows = np.arange(len(similar))
-        similar[rows, start + rows] = 0.0
-        nearest = top_k(similar, neighbours)
-        values = np.take_along_axis(similar, nearest, 1)
-        indices = (np.repeat(rows, nearest.shape[1]), nearest.ravel())
-        kept.append(sparse.csr_matrix((values.ravel(), indices), shape=similar.shape))
-    weights = sparse.vstack(kept).tocsr()
-    weights.eliminate_zeros()
-    return Baseline("itemknn", known.ids, lambda x: (x @ weights).toarray(), live, 8 * weights.nnz)
+    """Item-based neighbours with shrunk cosines: `recdistill.linear.itemknn`."""
+    model = linear.itemknn(known.matrix(), shrinkage=shrinkage, neighbours=neighbours)
+    return Baseline("itemknn", known.ids, model, live, model.size)
 
 
 def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float = 500.0) -> Baseline:
-    """EASE: the linear item-item model of least squares with a zero diagonal, in closed form.
-
-    With P = (XᵀX + λI)⁻¹ the weights are B_ij = −P_ij / P_jj off the diagonal and 0 on it; scores are history · B
-    (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019). With fewer users than items the same P comes
-    from the user side: P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ. When both sides are larger than 12,000 only the most popular
-    12,000 items take part; the others score 0.
-    """
-    matrix = known.matrix()
-    users, count = matrix.shape
-    if users < count and users <= _MOST_INVERTED:
-        inverse_UU = np.linalg.inv((matrix @ matrix.T).toarray() + l2 * np.eye(users))
-        # diag(Xᵀ M X): only the pairs (u, v) of one item's users add to its entry.
-        diagonal_N = (1.0 - np.asarray(matrix.multiply(inverse_UU @ matrix).sum(axis=0)).ravel()) / l2
-
-        def score(x: Any) -> NDArray[np.float64]:
-            smooth = (x @ matrix.T).toarray() @ inverse_UU
-            scores_BN: NDArray[np.float64] = -((x.toarray() - smooth @ matrix) / l2) / diagonal_N
-            return scores_BN
-
-        return Baseline("ease", known.ids, score, live, 4 * (inverse_UU.size + count) + 8 * matrix.nnz)
-    taken = min(count, _MOST_INVERTED)
-    part = matrix[:, :taken]
-    inverse_NN = np.linalg.inv((part.T @ part).toarray() + l2 * np.eye(taken))
-    weights_NN = (-inverse_NN / np.diag(inverse_NN)).astype(np.float32)
-    np.fill_diagonal(weights_NN, 0.0)
-
-    def score_items(x: Any) -> NDArray[np.float64]:
-        return np.pad(x[:, :taken].astype(np.float32) @ weights_NN, ((0, 0), (0, count - taken)))
-
-    return Baseline("ease", known.ids, score_items, live, 4 * weights_NN.size)
+    """The linear item-item model of least squares: `recdistill.linear.ease`."""
+    model = linear.ease(known.matrix(), l2)
+    return Baseline("ease", known.ids, model, live, model.size)
 
 
 def baselines(examples: Iterable[Example] | Interactions, *, live: Collection[str] | None = None) -> list[Contender]:
