@@ -82,6 +82,13 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
     metadata: Annotated[
         bool, Meta(description="open-inference: read the model's metadata at the start and check `inputs` against it.")
     ] = True
+    datatypes: Annotated[
+        dict[str, Literal["BYTES", "BOOL", "INT32", "INT64", "FP16", "FP32", "FP64"]],
+        Meta(
+            description="open-inference without metadata: type by input, where it is not BYTES for ids and other "
+            "texts, FP32 for values, BOOL for masks, INT64 for lengths."
+        ),
+    ] = {}
     query: Annotated[
         str,
         Meta(description="rerank: text of the query; `{history}` and `{context.FIELD}` are filled in."),

@@ -21,7 +21,7 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
 
     Raises:
         ConfigError: The settings do not fit the kind.
-        TeacherError: A built-in teacher's folder cannot be loaded.
+        TeacherError: A teacher's folder or file cannot be loaded, or its server does not answer.
     """
     if settings.kind == "logged":
         from recdistill.teachers.logged import LoggedTeacher
@@ -32,6 +32,10 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
 
         function = load_function(settings.function)
         return FunctionTeacher(function, settings.id, settings.version or "1", settings.scale)
+    if settings.kind == "onnx":
+        from recdistill.teachers.onnx import OnnxTeacher
+
+        return OnnxTeacher.open(settings.onnx, teacher_id=settings.id, version=settings.version, scale=settings.scale)
     from recdistill.teachers.builtin import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))
