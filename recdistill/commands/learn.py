@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, show, stopping
+from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
 from recdistill.errors import TeacherError
 
 DRAIN = "do what the log holds now and return (default: go on with what comes, until Ctrl-C)"
@@ -43,7 +43,19 @@ def run_job(name: str, title: str, args: argparse.Namespace) -> int:
     return 0
 
 
+def _score_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--teacher-budget",
+        type=share,
+        metavar="SHARE",
+        help="put this share of the candidates to the teacher, chosen where it teaches most (default: score.budget)",
+    )
+
+
 def _score(args: argparse.Namespace) -> int:
+    if args.teacher_budget is not None:
+        args.changes.append(f"score.budget={args.teacher_budget!r}")
     return run_job("scorer", "score", args)
 
 
@@ -105,8 +117,13 @@ VERBS = (
         "Let the teacher score every candidate list: impressions -> rankings.",
         "Run it beside your product's stream, or with --drain once. Each impression gets one ranking, also when "
         "it is killed and started again; one that cannot be scored goes to dead-letters. Settings: [score], [teacher].",
-        ("score --drain", "score --set teacher.kind=logged", "score --set score.worker=1 --set score.workers=4"),
-        _drain,
+        (
+            "score --drain",
+            "score --teacher-budget 0.3",
+            "score --set teacher.kind=logged",
+            "score --set score.worker=1 --set score.workers=4",
+        ),
+        _score_options,
         _score,
     ),
     Verb(

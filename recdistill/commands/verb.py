@@ -147,6 +147,17 @@ def between(low: int, high: int | None = None) -> Callable[[str], int]:
     return whole
 
 
+def share(text: str) -> float:
+    """The type of a share above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share above 0 and at most 1, not {text[:100]!r}")
+    return value
+
+
 def one_of(*values: str) -> Callable[[str], str]:
     """The type of a word out of a few."""
 

@@ -29,6 +29,7 @@ from recdistill.config.settings import (
     TeacherSettings,
     TeacherTraining,
     TopicSettings,
+    WatchSettings,
 )
 from recdistill.config.teachers import HttpTeacherSettings, OnnxTeacherSettings, TensorSettings
 from recdistill.config.text import reference, to_toml
@@ -53,6 +54,7 @@ __all__ = [
     "TeacherTraining",
     "TensorSettings",
     "TopicSettings",
+    "WatchSettings",
     "convert",
     "explain",
     "load_settings",

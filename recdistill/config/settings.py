@@ -122,6 +122,17 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "stops.",
         ),
     ] = 600.0
+    budget: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of the candidates that the teacher is asked to score; 1: all of them."),
+    ] = 1.0
+    budget_by: Annotated[
+        Literal["lists", "candidates"],
+        Meta(description="Under a budget: leave out whole lists, or candidates of each list."),
+    ] = "candidates"
+    cost_per_1000: Annotated[
+        float, Meta(ge=0, description="What a thousand candidate scores of the teacher cost; 0: nobody counts it.")
+    ] = 0.0
     worker: Annotated[
         int, Meta(ge=0, description="This worker's number; it reads partitions p with p mod workers = worker.")
     ] = 0
@@ -176,6 +187,39 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Up to this catalogue size the label loss runs over every live item, above it over the list.",
         ),
     ] = 20_000
+
+
+class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[watch]`: how scores of teachers are made comparable, and what is done about a teacher that changes."""
+
+    comparable: Annotated[
+        Literal["standard", "rank", "scale"],
+        Meta(
+            description="What is done to each list's scores: standardised; their order standardised; or taken as the "
+            "teacher's scale says, so that a change of unit is learnt."
+        ),
+    ] = "standard"
+    spread: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Standard deviation, in logits, of a list made comparable; 0: for each teacher the one that "
+            "makes the labels most likely.",
+        ),
+    ] = 2.0
+    act: Annotated[
+        Literal["quarantine", "notice", "off"],
+        Meta(description="A teacher whose order breaks off is no longer learnt; or only told of; or not looked at."),
+    ] = "quarantine"
+    probation: Annotated[
+        int, Meta(ge=0, description="Lists by which a teacher that comes later is judged before it is learnt; 0: none.")
+    ] = 200
+    least: Annotated[
+        Share, Meta(description="Agreement that makes a teacher believed, as a share of what it, or others, had.")
+    ] = 0.5
+    release: Annotated[
+        int, Meta(ge=50, description="Lists over which a quarantined teacher has to agree before it is learnt again.")
+    ] = 300
 
 
 class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -276,6 +320,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     join: JoinSettings = JoinSettings()
     student: StudentSettings = StudentSettings()
     loss: LossSettings = LossSettings()
+    watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -6,6 +6,9 @@ leaves nothing behind, and the batch is scored again. An impression that does no
 on, goes to the dead-letter topic whole and holds nobody up; a teacher that fails altogether, or on many in a row,
 raises, and nothing is committed.
 
+Under a budget only a part is put to the teacher (`choose` says which). A list that is not still gives its ranking, with
+nothing scored, so that its labels teach.
+
 It knows nothing of how a teacher works, nor of what becomes of a ranking.
 
 Example:
@@ -21,11 +24,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 
 from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import Progress, ends_of, reached
+from recdistill.loops.choose import Choice, Chooser, groups, offset_header, restore
 from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode, key_of
 from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher
@@ -68,7 +73,8 @@ def run(
         clock_us: Wall clock in microseconds, for `scored_at_us`.
 
     Returns:
-        Counts: impressions, rankings, scores, missing, dead_letters, items, batches.
+        Counts: impressions, rankings, asked (candidates put to the teacher), spared (those that were not), scores,
+        missing, dead_letters, items, batches, scoring_ms (decoding and choosing included).
 
     Raises:
         TeacherError: The teacher failed as a whole.
@@ -90,7 +96,11 @@ def run(
     stage = log.stage(f"score-{settings.worker}", inputs)
     source = log.source(inputs, stage.position())
     items = log.source([ITEMS])
+    chooser = Chooser(settings.budget, settings.budget_by)
     try:
+        if settings.budget < 1:
+            taken = restore(chooser, log, stage.position())
+            log_.info("the choice under the budget rests on %d rankings that were there", taken)
         ends = ends_of(source, inputs)
         start = source.position()
         failures = 0
@@ -100,7 +110,17 @@ def run(
             messages = source.read(settings.batch, settings.wait_s)
             if not messages:
                 continue
-            scored, dead = _score(messages, teacher, settings.deadline_s)
+            scored: Scored = []
+            dead: Dead = []
+            began = time.perf_counter()
+            for group in groups(messages):
+                some, failed = _score(group, teacher, settings.deadline_s, chooser, as_of)
+                # The rankings of one block are what the choice in the next one rests on.
+                for message, ranking, _ in some:
+                    chooser.learn(ranking, message.tp, message.offset)
+                scored += some
+                dead += failed
+            worked_s = time.perf_counter() - began
             failures = 0 if scored else failures + sum(isinstance(error, TeacherError) for _, error in dead)
             if failures > settings.give_up_after:
                 raise TeacherError(
@@ -110,23 +130,16 @@ def run(
             now_us = clock_us()
             position = source.position()
             with stage.transaction() as transaction:
-                for message, impression, result in scored:
-                    ranking = Ranking(
-                        impression=impression,
-                        teacher_id=teacher.id,
-                        teacher_version=teacher.version,
-                        scale=teacher.scale,
-                        scores=tuple(result.values_L.tolist()),
-                        scored=tuple(result.scored_L.tolist()),
-                        scored_at_us=now_us,
-                        catalogue_as_of=as_of,
-                    )
-                    transaction.send("rankings", encode(ranking), key=key_of(ranking), partition=message.tp.partition)
+                for message, ranking, _ in scored:
+                    value = encode(msgspec.structs.replace(ranking, scored_at_us=now_us))
+                    headers = (offset_header(message.offset),)
+                    partition = message.tp.partition
+                    transaction.send("rankings", value, key=key_of(ranking), partition=partition, headers=headers)
                 for message, error in dead:
-                    value, headers = dead_letter(message, error, "score")
-                    transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
+                    letter, about = dead_letter(message, error, "score")
+                    transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)
                 transaction.commit_inputs(position)
-            _count(counts, scored, dead)
+            _count(counts, scored, dead, worked_s)
             if progress:
                 progress(sum(position.get(tp, 0) - start.get(tp, 0) for tp in inputs), total)
     finally:
@@ -136,34 +149,73 @@ def run(
     return counts
 
 
-Scored = list[tuple[Message, Impression, Scores]]
+Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher
 Dead = list[tuple[Message, Exception]]
 
 
-def _score(messages: Sequence[Message], teacher: Teacher, deadline_s: float) -> tuple[Scored, Dead]:
-    """Decodes and scores a batch; what cannot be decoded or scored comes back as dead."""
+def _score(
+    messages: Sequence[Message],
+    teacher: Teacher,
+    deadline_s: float,
+    chooser: Chooser,
+    as_of: int,
+) -> tuple[Scored, Dead]:
+    """Decodes and scores some messages; what cannot be decoded or scored comes back as dead."""
     dead: Dead = []
-    decoded: list[tuple[Message, Impression]] = []
+    chosen: list[tuple[Message, Impression, Choice]] = []
     for message in messages:
         try:
-            decoded.append((message, decode(Impression, message.value)))
+            impression = decode(Impression, message.value)
         except DecodeError as e:
             dead.append((message, e))
-    results = teacher.score([impression for _, impression in decoded], deadline_s=deadline_s) if decoded else []
-    if len(results) != len(decoded):
+        else:
+            chosen.append((message, impression, chooser.choose(impression, message.tp, message.offset)))
+    asked = [_part(impression, choice) for _, impression, choice in chosen if _asks(choice)]
+    results = teacher.score(asked, deadline_s=deadline_s) if asked else []
+    if len(results) != len(asked):
         raise TeacherError(
-            f"teacher {teacher.id}: answered {len(results)} of {len(decoded)} impressions; it must answer each one"
+            f"teacher {teacher.id}: answered {len(results)} of {len(asked)} impressions; it must answer each one"
         )
     scored: Scored = []
-    for (message, impression), result in zip(decoded, results, strict=True):
-        error = result if isinstance(result, TeacherError) else _misfit(impression, result)
-        if error is not None:
-            dead.append((message, error))
-        elif not isinstance(result, TeacherError):
-            scored.append(
-                (message, impression, Scores(np.where(result.scored_L, result.values_L, 0.0), result.scored_L))
-            )
+    answers = iter(zip(asked, results, strict=True))
+    for message, impression, choice in chosen:
+        length = len(impression.candidates)
+        scores = Scores(np.zeros(length, np.float32), np.zeros(length, bool))
+        if _asks(choice):
+            part, result = next(answers)
+            error = result if isinstance(result, TeacherError) else _misfit(part, result)
+            if error is not None:
+                dead.append((message, error))
+                continue
+            if not isinstance(result, TeacherError):
+                scores.scored_L[choice.chosen_L] = result.scored_L
+                scores.values_L[choice.chosen_L] = np.where(result.scored_L, result.values_L, 0.0)
+        ranking = Ranking(
+            impression=impression,
+            teacher_id=teacher.id,
+            teacher_version=teacher.version,
+            scale=teacher.scale,
+            scores=tuple(scores.values_L.tolist()),
+            scored=tuple(scores.scored_L.tolist()),
+            catalogue_as_of=as_of,
+            sampled=choice.sampled,
+            candidates_sampled=choice.candidates_sampled,
+        )
+        scored.append((message, ranking, int(choice.chosen_L.sum())))
     return scored, dead
+
+
+def _asks(choice: Choice) -> bool:
+    """Whether the teacher is to see the list. One without candidates is its to answer or refuse."""
+    return bool(choice.chosen_L.any()) or not len(choice.chosen_L)
+
+
+def _part(impression: Impression, choice: Choice) -> Impression:
+    """The impression with those candidates only that the teacher is asked about."""
+    if choice.chosen_L.all():
+        return impression
+    kept = tuple(one for one, chosen in zip(impression.candidates, choice.chosen_L, strict=True) if chosen)
+    return msgspec.structs.replace(impression, candidates=kept)
 
 
 def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
@@ -196,12 +248,16 @@ def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
     return items.position()[ITEMS]
 
 
-def _count(counts: Counter[str], scored: Scored, dead: Dead) -> None:
-    answered = sum(int(result.scored_L.sum()) for _, _, result in scored)
+def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
+    answered = sum(sum(ranking.scored) for _, ranking, _ in scored)
+    asked = sum(asked for *_, asked in scored)
     counts["impressions"] += len(scored) + len(dead)
     counts["rankings"] += len(scored)
+    counts["asked"] += asked
+    counts["spared"] += sum(len(ranking.scores) for _, ranking, _ in scored) - asked
+    counts["scoring_ms"] += round(1000 * worked_s)
     counts["scores"] += answered
-    counts["missing"] += sum(len(impression.candidates) for _, impression, _ in scored) - answered
+    counts["missing"] += asked - answered
     counts["dead_letters"] += len(dead)
     counts["batches"] += 1
     for message, error in dead:
