@@ -7,7 +7,7 @@ and with none left the loss and its gradient are 0. A NaN in an entry that is re
 gradient.
 
 `soft` learns from a teacher's scores, `labels` from choices, `published` has the methods of papers whose lists are
-drawn in a way of their own, `catalogue` the softmax over all items.
+drawn in a way of their own, `catalogue` the softmax over all items, `hints` learns from a teacher's vectors.
 
 It knows nothing of models, optimizers, records or where a score comes from.
 
@@ -27,7 +27,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from recdistill.errors import ConfigError
-from recdistill.train.losses.catalogue import catalogue_scores
+from recdistill.train.losses.catalogue import catalogue_distillation, catalogue_scores
+from recdistill.train.losses.hints import DE, FitNet, annealed, ftd, htd
 from recdistill.train.losses.labels import binary_labels, bpr, sampled_softmax, softmax_labels
 from recdistill.train.losses.published import cd, dcd, hetcomp, rce, rd, rrd, unkd
 from recdistill.train.losses.soft import (
@@ -43,14 +44,20 @@ from recdistill.train.losses.soft import (
 )
 
 __all__ = [
+    "DE",
+    "FitNet",
+    "annealed",
     "approx_ndcg",
     "binary_labels",
     "bpr",
     "by_name",
+    "catalogue_distillation",
     "catalogue_scores",
     "cd",
     "dcd",
+    "ftd",
     "hetcomp",
+    "htd",
     "kl_distillation",
     "lambda_rank",
     "list_mle",
@@ -73,9 +80,12 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
         approx_ndcg,
         binary_labels,
         bpr,
+        catalogue_distillation,
         cd,
         dcd,
+        ftd,
         hetcomp,
+        htd,
         kl_distillation,
         lambda_rank,
         list_mle,
