@@ -71,9 +71,9 @@ class FitNet(nn.Module):
 class DE(nn.Module):
     """Distillation experts: `‖h_t − Σ_m z_m E_m(h_s)‖²`, z the choice of an expert by the teacher's vector.
 
-    `z = softmax((log softmax(V h_t + c) + g) / τ)` with Gumbel noise g and τ falling from 1 to almost 0 (`annealed`),
-    so z is nearly one-hot in the end; each E_m is a layer of (D + E) // 2 with ReLU and a linear one. Kang et al., CIKM 2020 (DE-RRD). Vectors that go to
-    the same expert are a group, which HTD goes on with.
+    `z = softmax((log softmax(V h_t + c) + g) / τ)` with Gumbel noise g and τ falling from 1 to almost 0 (`annealed`):
+    one-hot in the end. Each E_m is a layer of (D + E) // 2 with ReLU and a linear one. Kang et al., CIKM 2020
+    (DE-RRD). Vectors that go to the same expert are a group, which HTD goes on with.
 
     Args:
         student_dim: D.
