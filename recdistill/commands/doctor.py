@@ -49,6 +49,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "registry": {"mlflow": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
     "device": {"onnxruntime": "onnxruntime"},
     "data": {"pyarrow": "pyarrow"},
+    "http": {"httpx": "httpx"},
 }
 """Extra -> module -> the distribution that brings it."""
 
@@ -127,6 +128,8 @@ def _of_role(role: str, settings: Settings) -> Iterator[Check]:
     teaches = role == "demo" or (role in ("scorer", "promoter") and settings.teacher.kind == "builtin")
     if teaches and "train" not in extras:
         extras.append("train")
+    if role in ("scorer", "promoter") and settings.teacher.kind in ("onnx", "http"):
+        extras.append("device" if settings.teacher.kind == "onnx" else "http")
     on_log = role not in ("demo", "device")
     if on_log and settings.log.kind == "kafka":
         extras.append("kafka")

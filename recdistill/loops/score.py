@@ -3,8 +3,9 @@
 A batch is read, decoded and scored; then one transaction writes its rankings (into the partition the impression came
 from, so that order is kept), its dead letters, and the position behind the batch. A crash anywhere before the commit
 leaves nothing behind, and the batch is scored again. An impression that does not decode, or that the teacher fails
-on, goes to the dead-letter topic whole and holds nobody up; a teacher that fails altogether, or on many in a row,
-raises, and nothing is committed.
+on, goes to the dead-letter topic whole and holds nobody up. A teacher that cannot answer at all is waited for, and the
+same messages are tried again; when patience is at its end, or when it failed on many in a row, the scorer raises, and
+nothing is committed.
 
 Under a budget only a part is put to the teacher (`choose` says which). A list that is not still gives its ranking, with
 nothing scored, so that its labels teach.
@@ -23,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -31,6 +33,7 @@ from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import Progress, ends_of, reached
 from recdistill.loops.choose import Choice, Chooser, groups, offset_header, restore
+from recdistill.loops.patience import patiently
 from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode, key_of
 from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher
@@ -74,10 +77,10 @@ def run(
 
     Returns:
         Counts: impressions, rankings, asked (candidates put to the teacher), spared (those that were not), scores,
-        missing, dead_letters, items, batches, scoring_ms (decoding and choosing included).
+        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (decoding and choosing included).
 
     Raises:
-        TeacherError: The teacher failed as a whole.
+        TeacherError: The teacher as a whole could not answer for `patience_s`, or failed on too many in a row.
         StreamError: The log cannot be read or written, or another scorer of this name took over.
     """
     counts = Counter() if counts is None else counts
@@ -114,7 +117,15 @@ def run(
             dead: Dead = []
             began = time.perf_counter()
             for group in groups(messages):
-                some, failed = _score(group, teacher, settings.deadline_s, chooser, as_of)
+                answer = patiently(
+                    partial(_score, group, teacher, settings.deadline_s, chooser, as_of),
+                    settings.patience_s,
+                    stop=stop,
+                    waited=partial(counts.update, ("waits",)),
+                )
+                if answer is None:  # stopped while waiting: nothing of this batch is written
+                    return counts
+                some, failed = answer
                 # The rankings of one block are what the choice in the next one rests on.
                 for message, ranking, _ in some:
                     chooser.learn(ranking, message.tp, message.offset)

@@ -36,6 +36,10 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         from recdistill.teachers.onnx import OnnxTeacher
 
         return OnnxTeacher.open(settings.onnx, teacher_id=settings.id, version=settings.version, scale=settings.scale)
+    if settings.kind == "http":
+        from recdistill.teachers.http import HttpTeacher
+
+        return HttpTeacher(settings.http, teacher_id=settings.id, version=settings.version, scale=settings.scale)
     from recdistill.teachers.builtin import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))

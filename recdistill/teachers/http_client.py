@@ -1,0 +1,388 @@
+"""Requests to one server: few at a time, in time, again where that may help, and not at all while it is down.
+
+What can go wrong is told apart by what it says of the request. `Refused`: the server read it and would not have it.
+`Unsure`: no answer came, and it may be the request that the server died of. `Unavailable`: it says nothing of the
+request; the server cannot be asked now. A caller that waits can do something about the last, and dividing the request
+about the first two.
+
+An answer is read up to a size, is never decompressed and never redirected, so that headers go where the settings send
+them and nowhere else. Nothing of the environment is used but the variables that the settings name.
+
+It knows nothing of what is asked.
+
+Example:
+    >>> headers_of({"Authorization": "Bearer env:TOKEN"}, {"TOKEN": "s3cret"})
+    {'Authorization': 'Bearer s3cret'}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import logging
+import random
+import re
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from recdistill.config import HttpTeacherSettings
+from recdistill.errors import ConfigError, TeacherError
+
+log_ = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SECTION: Final = "teacher.http"
+_LONGEST_PAUSE_S: Final = 300.0
+"""A server that asks to be left alone for longer is asked again after this."""
+_CONNECT_S: Final = 5.0
+_EXCERPT: Final = 200  # characters of a refusal that are shown
+_UNREADABLE: Final = 2_000  # bytes of a refusal that are read
+_NOT_THE_CONTENT: Final = frozenset({401, 403, 404, 405, 407, 410, 421, 426})
+"""Statuses of a request that went to the wrong place or came from the wrong one; no other content would do better."""
+
+
+class Unavailable(TeacherError):
+    """The server cannot be asked now, or not by us."""
+
+
+class Refused(Exception):
+    """The server would not have this content, or answered with what cannot be read."""
+
+    def __init__(self, problem: str, *, status: int = 200) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+class Unsure(Exception):
+    """No answer came: the server may be down, or this content may be more than it can bear."""
+
+
+@dataclass
+class _Again(Exception):
+    """May be tried again after `pause_s`, where the server said one; or else `error` is the end of it."""
+
+    error: Exception
+    pause_s: float | None = None
+
+
+class Breaker:
+    """Leaves a server alone after some failures in a row. Closed: asks. Open: does not. Half-open: one tries.
+
+    Args:
+        failures: How many.
+        open_s: For how long.
+    """
+
+    def __init__(self, failures: int, open_s: float) -> None:
+        self._most, self._open_s = failures, open_s
+        self._failures = 0
+        self._until = 0.0
+        self.trial = asyncio.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """Whether requests go through."""
+        return self._failures < self._most
+
+    def wait_s(self) -> float:
+        """How long it stays open, 0 when one may try."""
+        return 0.0 if self.closed else max(0.0, self._until - time.monotonic())
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """The server did not answer, or said that it cannot."""
+        self._failures += 1
+        if not self.closed:
+            self._until = time.monotonic() + self._open_s
+
+
+class HttpClient:
+    """A client of one server, with an event loop in a thread of its own; `run` takes what is to be done there.
+
+    Args:
+        settings: Where and how.
+        env: The environment.
+
+    Raises:
+        ConfigError: The settings do not fit, or an environment variable or a file that they name is not there.
+    """
+
+    def __init__(self, settings: HttpTeacherSettings, env: Mapping[str, str]) -> None:
+        self._settings = settings
+        url = _checked_url(settings.url)
+        headers = headers_of(settings.headers, env)
+        self._secrets = [headers[name] for name, value in settings.headers.items() if value != headers[name]]
+        self._secrets += [secret.rpartition(" ")[2] for secret in self._secrets]
+        self._server = f"{url.scheme}://{url.netloc.decode()}"
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_s)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._pause_until = 0.0
+        # Each request would be a line of the log otherwise, with its whole address.
+        if logging.getLogger("httpx").level == logging.NOTSET:
+            logging.getLogger("httpx").setLevel(logging.WARNING)
+        try:
+            client = httpx.AsyncClient(
+                headers={"User-Agent": "recdistill", "Accept-Encoding": "identity", **headers},
+                verify=_tls(settings) if url.scheme == "https" else False,
+                timeout=httpx.Timeout(None, connect=min(_CONNECT_S, 0.8 * settings.timeout_s)),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
+                proxy=settings.proxy or None,
+                follow_redirects=False,
+                trust_env=False,
+            )
+        except (ValueError, httpx.InvalidURL) as e:
+            raise ConfigError(f"{SECTION}.proxy: {e}") from e
+        self._client = client
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="recdistill-http", daemon=True)
+        thread.start()
+        self.close = weakref.finalize(self, _end, self._loop, thread, client)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the client's loop, from any other thread, and returns what it returns."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C ends what is in flight as well
+            raise
+
+    async def ask(self, method: str, url: str, body: bytes | None, *, until: float | None, retry: bool = True) -> Any:
+        """Sends a request until it is answered or there is no sense in another; returns what its JSON holds.
+
+        Args:
+            method: GET or POST.
+            url: The whole address.
+            body: JSON to send.
+            until: End of the time allowed, of `time.monotonic()`; None for none.
+            retry: Whether to try again at all.
+
+        Raises:
+            Unavailable: The server cannot be asked now.
+            Refused: It would not have this content, or its answer cannot be read.
+            Unsure: No answer came.
+        """
+        attempt = 0
+        while True:
+            try:
+                return await self._admitted(method, url, body, until)
+            except _Again as again:
+                attempt += 1
+                pause_s = random.uniform(0, self._settings.backoff_s * 2 ** (attempt - 1))
+                if again.pause_s is not None:
+                    self._pause_until = time.monotonic() + min(again.pause_s, _LONGEST_PAUSE_S)
+                    pause_s += min(again.pause_s, _LONGEST_PAUSE_S)
+                late = until is not None and time.monotonic() + pause_s >= until
+                if not retry or attempt > self._settings.retries or late:
+                    raise again.error from again
+                log_.debug("%s: %s; again in %.2f s", self._server, again.error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _admitted(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
+        if self._breaker.closed:
+            return await self._counted(method, url, body, until)
+        async with self._breaker.trial:  # one tries for all; the others see what became of it
+            if (wait_s := self._breaker.wait_s()) > 0:
+                raise Unavailable(
+                    f"{self._server} failed {self._settings.breaker_failures} times in a row and is left alone until "
+                    f"{_clock(wait_s)}"
+                )
+            return await self._counted(method, url, body, until)
+
+    async def _counted(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
+        if (pause_s := self._pause_until - time.monotonic()) > 0:
+            if until is not None and self._pause_until >= until:
+                raise Unavailable(f"{self._server} asked to be left alone until {_clock(pause_s)}")
+            await asyncio.sleep(pause_s)
+        try:
+            answer = await self._once(method, url, body, until)
+        except Refused:
+            self._breaker.succeeded()  # it is there, and reads
+            raise
+        except _Again as again:
+            if not isinstance(again.error, _Busy):
+                self._breaker.failed()
+            raise
+        except Unsure:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return answer
+
+    async def _once(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
+        """One request and its whole answer."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        deadline = asyncio.timeout(None if until is None else max(0.0, until - time.monotonic()))
+        try:
+            async with (
+                deadline,
+                self._slots,
+                asyncio.timeout(self._settings.timeout_s),
+                self._client.stream(method, url, content=body, headers=headers) as response,
+            ):
+                return await self._read(response)
+        except httpx.ConnectError as e:
+            if "CERTIFICATE_VERIFY_FAILED" in str(e):
+                raise Unavailable(
+                    f"{self._server}: its certificate is not trusted ({_line(str(e))}); name its authority in "
+                    f"{SECTION}.ca_file"
+                ) from e
+            raise _Again(Unavailable(f"{self._server}: no connection ({_line(str(e)) or 'refused'})")) from e
+        except (httpx.ConnectTimeout, httpx.ProxyError) as e:
+            raise _Again(Unavailable(f"{self._server}: no connection ({_line(str(e)) or 'no answer'})")) from e
+        except httpx.TransportError as e:
+            why = _line(str(e)) or type(e).__name__
+            raise _Again(Unsure(f"{self._server}: the connection ended before the answer did ({why})")) from e
+        except TimeoutError as e:
+            if deadline.expired():
+                raise Unavailable(f"{self._server}: did not answer before the deadline") from e
+            raise Unsure(f"{self._server}: did not answer within {self._settings.timeout_s:g} s") from e
+
+    async def _read(self, response: httpx.Response) -> Any:
+        status = response.status_code
+        if 200 <= status < 300:
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise Refused("the answer is compressed, though it was not to be")
+            body = await _body(response, self._settings.max_answer_bytes)
+            if len(body) > self._settings.max_answer_bytes:
+                most = self._settings.max_answer_bytes
+                raise Refused(f"the answer has more than {SECTION}.max_answer_bytes = {most} bytes")
+            try:
+                return json.loads(body)
+            except (ValueError, RecursionError) as e:
+                raise Refused(f"the answer is not JSON ({_line(str(e))})") from e
+        if 300 <= status < 400:
+            to = self._shown(response.headers.get("Location", ""))
+            raise Unavailable(f"{self._server}: redirects to {to!r}; if that is right, put it into {SECTION}.url")
+        said = self._shown((await _body(response, _UNREADABLE))[:_UNREADABLE].decode(errors="replace"))
+        problem = f"{self._server}: answered {status}{f': {said}' if said else ''}"
+        if status in (401, 403, 407):
+            raise Unavailable(f"{problem}; look at {SECTION}.headers")
+        if status in _NOT_THE_CONTENT:
+            raise Unavailable(f"{problem}; look at {SECTION}.url and {SECTION}.model")
+        if status == 429:
+            raise _Again(_Busy(problem), _retry_after(response.headers.get("Retry-After")))
+        if status == 503:
+            raise _Again(Unavailable(problem), _retry_after(response.headers.get("Retry-After")))
+        if status in (502, 504):
+            raise _Again(Unsure(problem))
+        raise Refused(problem, status=status)
+
+    def _shown(self, text: str) -> str:
+        """The beginning of a text of the server's on one line, without what we sent it in confidence."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***") if len(secret) > 3 else text
+        return _line(text)
+
+
+class _Busy(Unavailable):
+    """The server answers, only not so often."""
+
+
+def headers_of(headers: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Fills in what the headers take from the environment.
+
+    Raises:
+        ConfigError: A variable is not there, or a name or value cannot stand in a header; no value is shown.
+    """
+    filled = {}
+    for name, value in headers.items():
+        at = f"{SECTION}.headers.{name}"
+        if found := re.search(r"(?:^|(?<= ))env:(\w+)$", value):
+            if not env.get(found[1]):
+                raise ConfigError(f"{at}: the environment has no {found[1]}; set it, or leave the header out")
+            value = value[: found.start()] + env[found[1]].strip()
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise ConfigError(f"{SECTION}.headers: {name!r} is no name of a header")
+        if not re.fullmatch(r"[\x20-\x7e]*", value):
+            raise ConfigError(f"{at}: its value has characters that cannot stand in a header")
+        filled[name] = value
+    return filled
+
+
+def _checked_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as e:
+        raise ConfigError(f"{SECTION}.url: {e}") from e
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError(f"{SECTION}.url: {text!r} is not of the form http://host:port or https://host")
+    if url.userinfo or url.fragment:
+        raise ConfigError(f"{SECTION}.url: must hold neither a password nor a '#'; put credentials into headers")
+    return url
+
+
+def _tls(settings: HttpTeacherSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigError(f"{SECTION}.ca_file: {settings.ca_file} holds no certificates in PEM form ({e})") from e
+    if not settings.verify:
+        log_.warning("%s.verify is off: whoever answers at this address is believed", SECTION)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.client_cert:
+        try:
+            # A password, so that an encrypted key is an error and not a question at the terminal.
+            context.load_cert_chain(settings.client_cert, settings.client_key or None, password="")
+        except (OSError, ssl.SSLError) as e:
+            raise ConfigError(
+                f"{SECTION}.client_cert: {settings.client_cert} is no certificate with its unencrypted key ({e})"
+            ) from e
+    return context
+
+
+async def _body(response: httpx.Response, most: int) -> bytes:
+    """The body, or a little more than `most` bytes of it."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > most:
+            break
+    return bytes(body)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for; it has them, or a date."""
+    if value is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _clock(seconds: float) -> str:
+    """The local time that it will be then."""
+    return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+
+
+def _line(text: str) -> str:
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(text.split())[:_EXCERPT]
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, client: httpx.AsyncClient) -> None:
+    async def close() -> None:
+        await client.aclose()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(close(), loop)
+    if threading.current_thread() is not thread:
+        thread.join(2.0)
+        if not thread.is_alive():
+            loop.close()
