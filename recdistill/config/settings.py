@@ -130,6 +130,17 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["lists", "candidates"],
         Meta(description="Under a budget: leave out whole lists, or candidates of each list."),
     ] = "candidates"
+    cache_mb: Annotated[
+        float, Meta(ge=0, description="Megabytes of memory for scores that the teacher has given before; 0: no cache.")
+    ] = 0.0
+    cache_file: Annotated[
+        str, Meta(description="With `cache_mb`: an SQLite file that keeps them between runs; empty: memory alone.")
+    ] = ""
+    cache_file_mb: Annotated[float, Meta(gt=0, description="Most megabytes of scores in that file.")] = 1000.0
+    cache_step_s: Annotated[
+        float,
+        Meta(ge=0, description="Requests alike but for their time are one question within a step of so many seconds."),
+    ] = 60.0
     cost_per_1000: Annotated[
         float, Meta(ge=0, description="What a thousand candidate scores of the teacher cost; 0: nobody counts it.")
     ] = 0.0

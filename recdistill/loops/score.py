@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -37,6 +38,7 @@ from recdistill.loops.patience import patiently
 from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode, key_of
 from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher
+from recdistill.teachers.cached import CachedTeacher
 
 log_ = logging.getLogger(__name__)
 
@@ -77,7 +79,9 @@ def run(
 
     Returns:
         Counts: impressions, rankings, asked (candidates put to the teacher), spared (those that were not), scores,
-        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (decoding and choosing included).
+        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (what its answers took). With a
+        cache: cache_hits, the candidates of `asked` that the teacher itself was not asked about. Where something was
+        saved: saved_ms, in proportion to what the rest took, and saved_cost_thousandths, by `cost_per_1000`.
 
     Raises:
         TeacherError: The teacher as a whole could not answer for `patience_s`, or failed on too many in a row.
@@ -100,6 +104,8 @@ def run(
     source = log.source(inputs, stage.position())
     items = log.source([ITEMS])
     chooser = Chooser(settings.budget, settings.budget_by)
+    cache = _cache(teacher, settings)
+    teacher = cache or teacher
     try:
         if settings.budget < 1:
             taken = restore(chooser, log, stage.position())
@@ -115,7 +121,7 @@ def run(
                 continue
             scored: Scored = []
             dead: Dead = []
-            began = time.perf_counter()
+            worked_s = 0.0
             for group in groups(messages):
                 answer = patiently(
                     partial(_score, group, teacher, settings.deadline_s, chooser, as_of),
@@ -125,13 +131,13 @@ def run(
                 )
                 if answer is None:  # stopped while waiting: nothing of this batch is written
                     return counts
-                some, failed = answer
+                some, failed, seconds = answer
+                worked_s += seconds
                 # The rankings of one block are what the choice in the next one rests on.
                 for message, ranking, _ in some:
                     chooser.learn(ranking, message.tp, message.offset)
                 scored += some
                 dead += failed
-            worked_s = time.perf_counter() - began
             failures = 0 if scored else failures + sum(isinstance(error, TeacherError) for _, error in dead)
             if failures > settings.give_up_after:
                 raise TeacherError(
@@ -151,13 +157,29 @@ def run(
                     transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)
                 transaction.commit_inputs(position)
             _count(counts, scored, dead, worked_s)
+            if settings.budget < 1 or cache:
+                _count_savings(counts, cache.hits if cache else 0, settings.cost_per_1000)
             if progress:
                 progress(sum(position.get(tp, 0) - start.get(tp, 0) for tp in inputs), total)
     finally:
         source.close()
         items.close()
         stage.close()
+        if cache:
+            cache.close()
     return counts
+
+
+def _cache(teacher: Teacher, settings: ScoreSettings) -> CachedTeacher | None:
+    if not settings.cache_mb:
+        return None
+    return CachedTeacher(
+        teacher,
+        megabytes=settings.cache_mb,
+        time_step_s=settings.cache_step_s,
+        path=Path(settings.cache_file) if settings.cache_file else None,
+        file_megabytes=settings.cache_file_mb,
+    )
 
 
 Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher
@@ -170,8 +192,8 @@ def _score(
     deadline_s: float,
     chooser: Chooser,
     as_of: int,
-) -> tuple[Scored, Dead]:
-    """Decodes and scores some messages; what cannot be decoded or scored comes back as dead."""
+) -> tuple[Scored, Dead, float]:
+    """Decodes and scores some messages; what could not be comes back as dead, and last the seconds of the teacher."""
     dead: Dead = []
     chosen: list[tuple[Message, Impression, Choice]] = []
     for message in messages:
@@ -182,7 +204,9 @@ def _score(
         else:
             chosen.append((message, impression, chooser.choose(impression, message.tp, message.offset)))
     asked = [_part(impression, choice) for _, impression, choice in chosen if _asks(choice)]
+    began = time.perf_counter()
     results = teacher.score(asked, deadline_s=deadline_s) if asked else []
+    seconds = time.perf_counter() - began
     if len(results) != len(asked):
         raise TeacherError(
             f"teacher {teacher.id}: answered {len(results)} of {len(asked)} impressions; it must answer each one"
@@ -213,7 +237,7 @@ def _score(
             candidates_sampled=choice.candidates_sampled,
         )
         scored.append((message, ranking, int(choice.chosen_L.sum())))
-    return scored, dead
+    return scored, dead, seconds
 
 
 def _asks(choice: Choice) -> bool:
@@ -273,3 +297,13 @@ def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) ->
     counts["batches"] += 1
     for message, error in dead:
         log_.warning("dead letter from %s/%d at %d: %s", message.tp.topic, message.tp.partition, message.offset, error)
+
+
+def _count_savings(counts: Counter[str], hits: int, cost_per_1000: float) -> None:
+    """What a budget and a cache have saved: candidates, time and money."""
+    counts["cache_hits"] = hits
+    saved, done = counts["spared"] + hits, counts["asked"] - hits
+    if done > 0:
+        counts["saved_ms"] = round(counts["scoring_ms"] * saved / done)
+    if cost_per_1000:
+        counts["saved_cost_thousandths"] = round(saved * cost_per_1000)

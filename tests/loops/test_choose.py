@@ -182,3 +182,31 @@ def test_batches_are_cut_where_a_block_ends(log: Log) -> None:
     source.close()
     assert [len(group) for group in groups(messages)] == [256, 256, 88]
     assert [m for group in groups(messages) for m in group] == messages
+
+
+def test_what_is_saved_is_counted(log: Log) -> None:
+    lists = world.impressions(200)
+    twice = [msgspec.structs.replace(one, id=f"again-{one.id}") for one in lists]
+    feed(log, lists + twice)
+    teacher = Asked()
+    counts = run(log, teacher, budget=0.5, budget_by="lists", cache_mb=1, cost_per_1000=2.5)
+    assert counts["cache_hits"] > 0
+    assert counts["asked"] - counts["cache_hits"] == teacher.candidates
+    assert counts["asked"] + counts["spared"] == 2400
+    saved = counts["spared"] + counts["cache_hits"]
+    assert counts["saved_cost_thousandths"] == round(2.5 * saved)
+    assert counts["saved_ms"] == pytest.approx(counts["scoring_ms"] * saved / teacher.candidates, abs=1)
+
+
+def test_a_cache_in_a_file_serves_the_next_run(tmp_path: Path) -> None:
+    lists = world.impressions(100)
+    asked = []
+    for name in "ab":
+        log = open_world(tmp_path / f"{name}.sqlite")
+        feed(log, [*world.items(), *lists])
+        teacher = Asked()
+        counts = run(log, teacher, cache_mb=1, cache_file=str(tmp_path / "cache.sqlite"))
+        assert len(rankings(log)) == 100
+        asked.append((teacher.candidates, counts["cache_hits"]))
+        log.close()
+    assert asked == [(600, 0), (0, 600)]
