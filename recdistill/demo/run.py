@@ -154,6 +154,7 @@ def _story(
             settings.student,
             settings.loss,
             settings.distil,
+            settings.watch,
             stop=threading.Event(),
             drain=True,
             progress=chapter,

@@ -29,7 +29,7 @@ import numpy as np
 
 from recdistill import __version__
 from recdistill.bundle import Bundle
-from recdistill.config import DistilSettings, LossSettings, StudentSettings
+from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec, Lists
 from recdistill.loops import Progress
@@ -79,6 +79,7 @@ class _Kept(NamedTuple):
 
     lists: Lists
     teacher_BL: np.ndarray
+    teachers: list[str]
     items_next: int
     golden: list[dict[str, Any]]
     examples: int
@@ -94,6 +95,7 @@ class Distiller:
         student: Shape and learning rates.
         loss: What it learns from a list.
         settings: Batch, passes, checkpoints.
+        watch: How teachers' scores are made comparable and watched.
         drain: Stop at what the log holds now.
 
     Raises:
@@ -108,6 +110,7 @@ class Distiller:
         student: StudentSettings,
         loss: LossSettings,
         settings: DistilSettings,
+        watch: WatchSettings | None = None,
         *,
         drain: bool = False,
     ) -> None:
@@ -118,7 +121,9 @@ class Distiller:
         self.spec, self.settings = spec, settings
         self.counts: Counter[str] = Counter()
         self.directory = Path(settings.directory)
-        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed)
+        watch = WatchSettings() if watch is None else watch
+        self.comparable = watch.comparable
+        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, watch=watch)
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
         self._pending: list[Example] = []
@@ -134,6 +139,8 @@ class Distiller:
             "seed": settings.seed,
             "threads": settings.threads,
             "features": spec.hash,
+            # What is done about a teacher may change: whoever has looked into it decides.
+            "watch": {"comparable": watch.comparable, "spread": watch.spread},
         }
         found = checkpoint.latest(self.directory / "checkpoints")
         if found is None:
@@ -151,6 +158,8 @@ class Distiller:
             check_identity(self.saved.items_identity, self._items.identity())
             self._items.seek({ITEMS: self.saved.items_next})
             log_.info("resumed at step %d from %s", self.step, found.path)
+            for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
+                log_.warning("%s", sentence)
             if drain and self.saved.range is None:
                 self.saved.range = Range(1, self._lanes.state(), self._lanes.end_state())
                 self.save()
@@ -175,19 +184,21 @@ class Distiller:
                 self._next_pass()
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        from recdistill.train.comparable import teacher_logits
+        from recdistill.train.comparable import units
 
         lists, _ = self.trainer.encode(self._pending)
-        teacher_BL = teacher_logits(lists, [example.ranking.scale for example in self._pending])
-        figures = self.trainer.learn_lists(lists, teacher_BL)
+        scales, teachers = [each.ranking.scale for each in self._pending], [_teacher(each) for each in self._pending]
+        teacher_BL = units(lists, scales, teachers, self.comparable)
+        figures = self.trainer.learn_lists(lists, teacher_BL, teachers, again=self._again_now)
+        self._tell()
         self.step += 1
         self._remember(self._pending)
         before, self.saved.lanes = self.saved.lanes, self._lanes.state()
-        self._keep(before, lists, teacher_BL)
+        self._keep(before, lists, teacher_BL, teachers)
         self._pending = []
         return figures
 
-    def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray) -> None:
+    def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
         """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.
 
         Its arrays are what reading and encoding it again would give, as long as the catalogue has not moved since.
@@ -202,18 +213,34 @@ class Distiller:
         arrays += [lists.weights_B, *([] if lists.offsets_BL is None else [lists.offsets_BL])]
         self._kept_bytes += sum(array.nbytes for array in arrays)
         if self._kept_bytes <= self.settings.memory_mb * 1_000_000:
+            count = len(self._pending)
             self._kept[_place(before)] = _Kept(
-                lists, teacher_BL, self.saved.items_next, self.saved.golden, len(self._pending), self.saved.lanes
+                lists, teacher_BL, teachers, self.saved.items_next, self.saved.golden, count, self.saved.lanes
             )
 
     def _again(self, kept: _Kept) -> dict[str, float]:
-        figures = self.trainer.learn_lists(kept.lists, kept.teacher_BL)
+        figures = self.trainer.learn_lists(kept.lists, kept.teacher_BL, kept.teachers, again=self._again_now)
+        self._tell()
         self.step += 1
         self.counts["examples"] += kept.examples
         self.counts["steps"] += 1
         self.saved.golden, self.saved.lanes = kept.golden, kept.after
         self._behind = True
         return figures
+
+    @property
+    def _again_now(self) -> bool:
+        """Whether a later pass is being made, over lists that the watch has judged."""
+        return self.saved.range is not None and self.saved.range.done > 0
+
+    def _tell(self) -> None:
+        """Counts what the watch has found, and says each change once."""
+        if (watch := self.trainer.watch) is not None:
+            self.counts.update(watch.counts)
+            for sentence in watch.news:
+                log_.warning("%s", sentence)
+            watch.counts.clear()
+            watch.news.clear()
 
     @property
     def in_range(self) -> bool:
@@ -287,9 +314,13 @@ class Distiller:
             r.done += 1
             if r.done < r.passes:
                 self._lanes.seek(r.start)
+                if self.trainer.watch:
+                    self.trainer.watch.rewind()
             else:
                 self.saved.range = None
                 self._kept.clear()
+                if self.trainer.watch:
+                    self.trainer.watch.forget_passes()
         self.saved.lanes = self._lanes.state()
 
     def _apply_items(self, as_of: int) -> None:
@@ -328,8 +359,7 @@ class Distiller:
             self.saved.popular = {item: weight / 1e100 for item, weight in self.saved.popular.items() if weight > 1e80}
             self.saved.popular_unit /= 1e100
         for example in examples:
-            ranking = example.ranking
-            teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
+            ranking, teacher = example.ranking, _teacher(example)
             self.saved.teachers[teacher] = self.saved.teachers.get(teacher, 0) + 1
             for candidate, label in zip(ranking.impression.candidates, example.labels, strict=True):
                 if label > 0:
@@ -353,6 +383,7 @@ def run(
     student: StudentSettings,
     loss: LossSettings,
     settings: DistilSettings,
+    watch: WatchSettings | None = None,
     *,
     stop: threading.Event,
     drain: bool = False,
@@ -367,15 +398,16 @@ def run(
         student: Shape and learning rates.
         loss: What it learns from a list.
         settings: Batch, passes, checkpoints, exports.
+        watch: How teachers' scores are made comparable and watched; the default settings when None.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
 
     Returns:
-        Counts: examples, steps, items, checkpoints, bundles, dead_letters.
+        Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
     """
-    distiller = Distiller(log, spec, student, loss, settings, drain=drain)
+    distiller = Distiller(log, spec, student, loss, settings, watch, drain=drain)
     if counts is not None:
         distiller.counts = counts
     try:
@@ -403,6 +435,11 @@ def run(
     finally:
         distiller.close()
     return distiller.counts
+
+
+def _teacher(example: Example) -> str:
+    """Whose scores an example has."""
+    return f"{example.ranking.teacher_id}@{example.ranking.teacher_version}"
 
 
 def _place(lanes: dict[str, Any]) -> tuple[int, ...]:

@@ -56,6 +56,7 @@ def distil(
             settings.student,
             settings.loss,
             settings.distil,
+            settings.watch,
             stop=stop,
             drain=drain,
             counts=counts,

@@ -64,7 +64,7 @@ def candidate_offsets(lists: Lists) -> np.ndarray:
 
 def candidate_counts(lists: Lists) -> Array:
     """How many candidates each scored one stands for, f64 `[B, L]`: 1 / p, at most 20; 0 where there is no score."""
-    return lists.scored_BL * np.exp(candidate_offsets(lists).astype(np.float64))
+    return np.asarray(lists.scored_BL * np.exp(candidate_offsets(lists).astype(np.float64)), np.float64)
 
 
 def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
@@ -252,7 +252,7 @@ def rank_correlation(a_BL: npt.ArrayLike, b_BL: npt.ArrayLike, where_BL: Where) 
         centred.append(np.where(where_BL, ranks - mean_B1, 0.0))
     a, b = centred
     scale_B = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    return np.divide((a * b).sum(1), scale_B, out=np.full(len(a), np.nan), where=scale_B > 0)
+    return np.asarray(np.divide((a * b).sum(1), scale_B, out=np.full(len(a), np.nan), where=scale_B > 0))
 
 
 def pair_auc(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> Array:
@@ -265,4 +265,4 @@ def pair_auc(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where
     n_B = positive.sum(1).astype(np.float64)
     pairs_B = n_B * (where_BL.sum(1) - n_B)
     right_B = np.where(positive, ranks, 0.0).sum(1) - n_B * (n_B + 1) / 2
-    return np.divide(right_B, pairs_B, out=np.full(len(ranks), np.nan), where=pairs_B > 0)
+    return np.asarray(np.divide(right_B, pairs_B, out=np.full(len(ranks), np.nan), where=pairs_B > 0))

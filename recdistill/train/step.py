@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recdistill.config import LossSettings, StudentSettings
+from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, UsageError
 from recdistill.features import (
     Asker,
@@ -51,6 +51,7 @@ from recdistill.records import Example, Item
 from recdistill.train import losses
 from recdistill.train.comparable import candidate_offsets, list_weights, teacher_logits
 from recdistill.train.student import Items, Student, uniform
+from recdistill.train.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +67,18 @@ class Trainer:
         settings: The student's sizes and rates.
         loss: Weights and temperature.
         seed: Of every initial value and of id dropout.
+        watch: How teachers are watched; None: whoever is learnt from is believed.
     """
 
-    def __init__(self, spec: FeatureSpec, settings: StudentSettings, loss: LossSettings, *, seed: int) -> None:
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        settings: StudentSettings,
+        loss: LossSettings,
+        *,
+        seed: int,
+        watch: WatchSettings | None = None,
+    ) -> None:
         if loss.soft == 0 and loss.label == 0:
             raise UsageError("loss.soft and loss.label are both 0: there is nothing to learn from; raise one of them")
         self.spec, self.settings, self.loss, self.seed = spec, settings, loss, seed
@@ -76,6 +86,7 @@ class Trainer:
         self.catalogue = Catalogue(spec, self.vocabulary)
         self.student = Student(spec, settings, seed=seed)
         self.step = 0
+        self.watch = None if watch is None else Watch(watch)
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
         # The rows that every item has before anything is admitted: what an item with no row of its own will be served
         # with.
@@ -128,8 +139,20 @@ class Trainer:
         self._start_fresh_rows()
         return lists, len(errors)
 
-    def learn_lists(self, lists: Lists, teacher_BL: np.ndarray) -> dict[str, float]:
-        """The step itself, on encoded lists and the teacher's logits; returns the figures of `learn` that it knows."""
+    def learn_lists(
+        self, lists: Lists, teacher_BL: np.ndarray, teachers: Sequence[str] = (), *, again: bool = False
+    ) -> dict[str, float]:
+        """The step itself, on encoded lists and the teacher's logits.
+
+        Args:
+            lists: The batch.
+            teacher_BL: Logits; with a watch, scores in common units, f32 `[B, L]`.
+            teachers: With a watch, whose each list is, `id@version`.
+            again: Whether this is a later pass over the batch.
+
+        Returns:
+            The figures of `learn` that it knows.
+        """
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
             "lists": float(len(labelled_BL)),
@@ -138,6 +161,8 @@ class Trainer:
         }
         self.step += 1
         if not lists.where_BL.any():  # the catalogue holds none of the candidates: nothing to learn from
+            if self.watch is not None:
+                self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
         whole = self.loss.label > 0 and int(self.catalogue.live_N.sum()) <= self.loss.full_softmax_items
         used_U, place_N = self._used(lists, whole=whole)
@@ -160,13 +185,17 @@ class Trainer:
             output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
             vectors_BLD, biases_BL1, _ = output_BLW.split((self.settings.dim, 1, 1), -1)
             scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
+        believed_B = list_weights(lists)
+        if self.watch is not None:
+            teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
+            believed_B = believed_B * trust_B
         # A candidate that was scored with probability p stands for 1 / p of them in both softmaxes.
         shift_BL = self.loss.temperature * torch.from_numpy(candidate_offsets(lists))
         soft = losses.softmax_distillation(
             scores_BL + shift_BL,
             torch.from_numpy(teacher_BL) + shift_BL,
             where=torch.from_numpy(lists.scored_BL),
-            weights=torch.from_numpy(list_weights(lists)),
+            weights=torch.from_numpy(believed_B),
             temperature=self.loss.temperature,
         )
         label = losses.softmax_labels(
@@ -180,6 +209,19 @@ class Trainer:
         loss.backward()  # the rows are updated in here
         self._adam.step()
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
+
+    @staticmethod
+    def _watched(
+        watch: Watch, lists: Lists, units_BL: np.ndarray, teachers: Sequence[str], scores_BL: Tensor, *, again: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The teacher's logits and the weight of each list, once the watch has seen what the student thinks."""
+        if again:
+            trust_B = watch.weigh_again(teachers, lists.scored_BL)
+        else:
+            labelled_BL = lists.where_BL & lists.label_known_B[:, None]
+            raw_BL, labels_BL, student_BL = lists.teacher_scores_BL, lists.labels_BL, scores_BL.detach().numpy()
+            trust_B = watch.weigh(teachers, raw_BL, lists.scored_BL, labels_BL, labelled_BL, student_BL, units_BL)
+        return units_BL * watch.spreads(teachers)[:, None], trust_B
 
     def _used(self, lists: Lists, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
         """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`: −1 elsewhere.
@@ -266,7 +308,8 @@ class Trainer:
             for name, value in self._adam.state.get(parameter, {}).items():
                 tensors[f"adam.{name}/{key}"] = value.numpy().copy()
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
-        return tensors, {
+        watched = {} if self.watch is None else {"watch": self.watch.state()}
+        return tensors, watched | {
             "format": FORMAT,
             "step": self.step,
             "seed": self.seed,
@@ -302,6 +345,8 @@ class Trainer:
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
             self.step = int(state["step"])
+            if self.watch is not None:
+                self.watch.restore(state["watch"])
             if state["threads"] != torch.get_num_threads():
                 log.warning(
                     "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
