@@ -29,7 +29,7 @@ from recdistill.errors import RecdistillError, UsageError
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor"),
     "the stream": ("topics", "simulate", "import", "inspect"),
-    "from stream to student": ("teach", "score", "join", "distil"),
+    "from stream to student": ("teach", "score", "probe", "join", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
 }

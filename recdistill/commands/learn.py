@@ -1,4 +1,4 @@
-"""Verbs that run the loops from the stream to the student: teach, score, join, distil.
+"""Verbs that run the loops from the stream to the student: teach, score, probe, join, distil.
 
 They know nothing of what the loops do: `recdistill.loops.wire` opens what each needs.
 """
@@ -57,6 +57,10 @@ def _score(args: argparse.Namespace) -> int:
     if args.teacher_budget is not None:
         args.changes.append(f"score.budget={args.teacher_budget!r}")
     return run_job("scorer", "score", args)
+
+
+def _probe(args: argparse.Namespace) -> int:
+    return run_job("prober", "probe", args)
 
 
 def _join(args: argparse.Namespace) -> int:
@@ -125,6 +129,15 @@ VERBS = (
         ),
         _score_options,
         _score,
+    ),
+    Verb(
+        "probe",
+        "Ask for the student's own top items to be scored: impressions -> more impressions.",
+        "Where a champion serves, or will: the teacher then judges what the student would show, not only what the "
+        "product did. A share of the impressions is probed, each once. Settings: [probe], [registry].",
+        ("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
+        _drain,
+        _probe,
     ),
     Verb(
         "join",

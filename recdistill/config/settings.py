@@ -167,6 +167,17 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 30.0
 
 
+class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[probe]`: impressions -> the student's own top items, to be scored."""
+
+    share: Annotated[Share, Meta(description="Share of the product's impressions that are probed.")] = 0.05
+    k: Annotated[int, Meta(ge=2, le=1000, description="Items of a probe.")] = 20
+    per_s: Annotated[float, Meta(gt=0, description="Most probes written a second.")] = 20.0
+    batch: Annotated[int, Meta(ge=1, description="Most impressions passed, and committed, at once.")] = 200
+    wait_s: Annotated[float, Meta(gt=0, description="Longest wait for the first impression of a batch.")] = 0.5
+    follow_s: Annotated[float, Meta(gt=0, description="How often the champion alias is looked at.")] = 5.0
+
+
 class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[student]`: the two-tower model."""
 
@@ -329,6 +340,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()
     join: JoinSettings = JoinSettings()
+    probe: ProbeSettings = ProbeSettings()
     student: StudentSettings = StudentSettings()
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()

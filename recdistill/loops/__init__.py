@@ -1,4 +1,4 @@
-"""The long jobs as plain functions with a stop signal: score, join, distil, promote, rank.
+"""The long jobs as plain functions with a stop signal: score, probe, join, distil, promote, rank.
 
 Each `run` takes its own settings, the log and what else it needs, works until `stop` is set (or, with `drain=True`,
 until it has done all that the log held when it began) and returns its counts. A loop knows nothing of processes,

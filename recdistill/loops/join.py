@@ -4,6 +4,9 @@ The messages of all partitions are taken in the order of their event times, so w
 log, not on who was faster. A ranking is emitted, first in first out, once the clock (the greatest event time passed)
 stands past its window. Example n goes to lane n mod L.
 
+A list that the student answered or the prober asked for may have been shown to nobody: without feedback it leaves
+with the label state `none`, so that it is not learnt that all of it is bad.
+
 Nothing is kept outside of the log: each commit saves, for each ranking partition, the oldest ranking that is not
 emitted yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From
 these a restart rebuilds the window exactly.
@@ -130,7 +133,9 @@ class Window:
             self.counts["examples"] += 1
             self.counts["labelled"] += bool(opened.labels)
             labels = tuple(opened.labels.get(candidate.item, 0.0) for candidate in impression.candidates)
-            yield Example(ranking=opened.ranking, labels=labels, label_state="closed")
+            # Where the product did not show the list itself, as with a probe, that nothing came says nothing.
+            silent = impression.origin != "product" and not opened.labels
+            yield Example(ranking=opened.ranking, labels=labels, label_state="none" if silent else "closed")
         self._forget_orphans()
 
     def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

@@ -64,6 +64,18 @@ def distil(
         )
 
 
+def probe(
+    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+) -> Counter[str]:
+    """Runs the prober with the registry's champion."""
+    from recdistill.loops import probe as loop
+
+    with closing(open_log(settings.log)) as log:
+        return loop.run(
+            log, settings.registry, settings.probe, stop=stop, drain=drain, counts=counts, progress=progress
+        )
+
+
 def promote(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
@@ -101,5 +113,12 @@ def rank(
     return loop.run(settings, stop=stop, counts=counts)
 
 
-JOBS: dict[str, Job] = {"scorer": score, "joiner": join, "distiller": distil, "promoter": promote, "ranker": rank}
+JOBS: dict[str, Job] = {
+    "scorer": score,
+    "joiner": join,
+    "distiller": distil,
+    "promoter": promote,
+    "ranker": rank,
+    "prober": probe,
+}
 """Each process of the house by its name."""
