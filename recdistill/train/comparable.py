@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from recdistill.errors import UsageError
 from recdistill.features import Lists
 
 Array = npt.NDArray[np.float64]
@@ -199,12 +200,17 @@ def temperature(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Wh
         labels_BL: At least 0; lists without a positive label take no part.
         where_BL: The candidates that have a score.
 
+    Raises:
+        UsageError: No list has a label.
+
     Example:
         >>> t, y = np.array([[1.0, -1.0]] * 4), np.array([[1, 0], [1, 0], [1, 0], [0, 1]])
         >>> round(1 / temperature(t, y, y >= 0), 3)  # three of four: β with 1 / (1 + e^{−2β}) = 3/4, log(3) / 2
         0.549
     """
     scores = np.asarray(scores_BL, np.float64)
+    if not ((np.asarray(labels_BL) > 0) & where_BL).any():
+        raise UsageError("temperature: no list has a label on a candidate with a score; calibrate on lists that have")
 
     def at(sharpness: float) -> float:
         return float(label_curve(scores, labels_BL, where_BL, np.array([sharpness]))[0])
