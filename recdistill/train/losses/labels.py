@@ -77,7 +77,9 @@ def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weig
         >>> round(float(binary_labels(scores, labels, where=labels >= 0)), 4)  # log 2
         0.6931
     """
-    each = labels * F.softplus(-student_scores) + (labels == 0) * F.softplus(student_scores)
+    # Both are masked before the products as well, whose gradient a masked NaN would spoil.
+    scores, labels = student_scores.masked_fill(~where, 0.0), labels.masked_fill(~where, 0.0)
+    each = labels * F.softplus(-scores) + (labels == 0) * F.softplus(scores)
     count = where.sum(-1)
     mean = each.masked_fill(~where, 0.0).sum(-1) / count.clamp_min(1)
     return mean_of_lists(mean, count > 0, weights)

@@ -163,7 +163,7 @@ def rd(
         log_share = log_share + torch.tanh((sharpness * (student_ranks.detach() - places)).clamp_min(0.0)).log()
     # By log-softmax, since e^{−r/λ} of a late place may be 0 where all others are right.
     counts = where & (log_share > -torch.inf)
-    losses = (softmax(log_share, counts) * F.softplus(-student_scores)).masked_fill(~counts, 0.0).sum(-1)
+    losses = (softmax(log_share, counts) * F.softplus(-student_scores.masked_fill(~where, 0.0))).sum(-1)
     active = counts.any(-1)
     return mean_of_lists(show_nan(losses, teacher_scores, where), active, weights)
 
@@ -199,7 +199,8 @@ def cd(
         0.6931
     """
     q = torch.sigmoid((teacher_scores.detach() + bias) / temperature)
-    each = q * F.softplus(-student_scores) + (1 - q) * F.softplus(student_scores)
+    scores, q = student_scores.masked_fill(~where, 0.0), q.masked_fill(~where, 0.0)
+    each = q * F.softplus(-scores) + (1 - q) * F.softplus(scores)
     count = where.sum(-1)
     return mean_of_lists(each.masked_fill(~where, 0.0).sum(-1) / count.clamp_min(1), count > 0, weights)
 
