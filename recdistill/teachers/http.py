@@ -188,11 +188,14 @@ class _Call:
             return
         self.version = version or self.version
         for row, answer in zip(batch, found, strict=True):
-            self.scored[id(row)] = answer, version
             if isinstance(answer, Scores):
                 self.good = row
+            elif len(batch) > 1:  # one list's NaN may have spoilt its neighbours
+                group.create_task(self._batch([row], group, first=False))
+                continue
             else:
                 self._refused_only = False
+            self.scored[id(row)] = answer, version
 
     async def _well(self, good: Any) -> bool:
         """Whether the server is well although it scored none of these lists."""

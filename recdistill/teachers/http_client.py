@@ -111,6 +111,8 @@ class Breaker:
 class HttpClient:
     """A client of one server, with an event loop in a thread of its own; `run` takes what is to be done there.
 
+    Both end with `close`, or when the client is forgotten.
+
     Args:
         settings: Where and how.
         env: The environment.
@@ -146,9 +148,8 @@ class HttpClient:
             raise ConfigError(f"{SECTION}.proxy: {e}") from e
         self._client = client
         self._loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._loop.run_forever, name="recdistill-http", daemon=True)
-        thread.start()
-        self.close = weakref.finalize(self, _end, self._loop, thread, client)
+        threading.Thread(target=_live, args=(self._loop,), name="recdistill-http", daemon=True).start()
+        self.close = weakref.finalize(self, _end, self._loop, client)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the client's loop, from any other thread, and returns what it returns."""
@@ -376,13 +377,17 @@ def _line(text: str) -> str:
     return " ".join(text.split())[:_EXCERPT]
 
 
-def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, client: httpx.AsyncClient) -> None:
+def _live(loop: asyncio.AbstractEventLoop) -> None:
+    """The life of a client's thread."""
+    loop.run_forever()
+    loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+    """Has connections and loop closed, without waiting: whoever forgets a client last may be the loop itself."""
+
     async def close() -> None:
         await client.aclose()
         loop.stop()
 
     asyncio.run_coroutine_threadsafe(close(), loop)
-    if threading.current_thread() is not thread:
-        thread.join(2.0)
-        if not thread.is_alive():
-            loop.close()
