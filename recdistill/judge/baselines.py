@@ -2,8 +2,7 @@
 
 Each is a `Contender`: it answers a request from the request's own history, as a student does, and never lists an item
 of that history or of `exclude`. Items are kept in order of popularity and equal scores go by that order, so a request
-without a history gets the popular items from all of them. What a user is seen to like is the union of the histories
-and the positive labels of that user's training examples; a request without a user counts as a user of its own.
+without a history gets the popular items from all of them. What a user is seen to like: `recdistill.linear.likes`.
 
 It knows nothing of bundles or teachers. It needs scipy, which the `registry` extra (mlflow) brings.
 
@@ -22,14 +21,13 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recdistill import linear
-from recdistill.errors import DataError
+from recdistill.linear import Interactions, read_interactions
 from recdistill.metrics import top_k
 from recdistill.records import Example, Impression
 
@@ -46,64 +44,6 @@ class Contender(Protocol):
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """At most k item ids for each request, best first; never items of its history or its `exclude`."""
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """Who liked what: distinct (user, item) pairs with the newest time of each.
-
-    Items are numbered by falling popularity, equal counts by first appearance. The three arrays have one entry for
-    each pair.
-    """
-
-    ids: list[str]
-    pair_users: NDArray[np.int64]
-    pair_items: NDArray[np.int64]
-    pair_times: NDArray[np.int64]
-    users: int
-
-    def matrix(self) -> Any:
-        """The pairs as a scipy CSR matrix of ones, users × items."""
-        from scipy import sparse
-
-        shape = (self.users, len(self.ids))
-        return sparse.csr_matrix((np.ones(len(self.pair_users)), (self.pair_users, self.pair_items)), shape=shape)
-
-
-def read_interactions(examples: Iterable[Example]) -> Interactions:
-    """Collects the distinct (user, item) pairs of the examples, in one pass.
-
-    Raises:
-        DataError: The examples hold no interaction at all.
-    """
-    known = collect(examples)
-    if not known.ids:
-        raise DataError("the training examples hold neither a history nor a positive label: baselines need either")
-    return known
-
-
-def collect(examples: Iterable[Example]) -> Interactions:
-    """`read_interactions` that takes an empty answer for one."""
-    liked: dict[str, dict[str, int]] = {}
-    for example in examples:
-        impression = example.ranking.impression
-        # A prefix that no user id can have: ids are never empty.
-        mine = liked.setdefault(f"u{impression.user}" if impression.user else f"i{impression.id}", {})
-        for event in impression.history:
-            if event.time_us >= mine.get(event.item, -1):
-                mine[event.item] = event.time_us
-        for candidate, label in zip(impression.candidates, example.labels, strict=True):
-            if label > 0:
-                mine[candidate.item] = impression.time_us
-    counts: dict[str, int] = {}
-    for mine in liked.values():
-        for item in mine:
-            counts[item] = counts.get(item, 0) + 1
-    ids = sorted(counts, key=lambda item: -counts[item])  # stable: equal counts stay in order of appearance
-    number = {item: n for n, item in enumerate(ids)}
-    pairs = [(u, number[item], time) for u, mine in enumerate(liked.values()) for item, time in mine.items()]
-    table = np.array(pairs, np.int64).reshape(-1, 3)
-    return Interactions(ids, table[:, 0], table[:, 1], table[:, 2], len(liked))
 
 
 class Baseline:

@@ -27,7 +27,7 @@ from recdistill import metrics
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.features import Catalogue, FeatureError, encode_requests
-from recdistill.judge.baselines import Baseline, Contender, Interactions, collect
+from recdistill.judge.baselines import Baseline, Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, as_request, barred
 from recdistill.judge.judgement import (
     MAIN,
@@ -42,6 +42,7 @@ from recdistill.judge.judgement import (
     SliceQuality,
 )
 from recdistill.judge.slices import item_slices, user_slices
+from recdistill.linear import Interactions, collect
 from recdistill.metrics import Interval
 from recdistill.records import Example, Impression, Item
 from recdistill.serve.recommender import Recommender, Request

@@ -22,7 +22,8 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, DataError, Refused
 from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
-from recdistill.judge.baselines import baselines, read_interactions
+from recdistill.judge.baselines import baselines
+from recdistill.linear import read_interactions
 from recdistill.loops import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version

@@ -7,6 +7,7 @@ import pytest
 
 from recdistill.errors import DataError
 from recdistill.judge import baselines
+from recdistill.linear import read_interactions
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
 
 
@@ -57,7 +58,7 @@ def expected_top(weights, ids, order, history, k):
 
 def test_interactions_are_distinct_pairs_in_order_of_popularity(data):
     x, ids, examples = data
-    known = baselines.read_interactions(examples)
+    known = read_interactions(examples)
     dense = known.matrix().toarray()
     assert dense.max() == 1.0
     assert dict(zip(known.ids, dense.sum(0), strict=True)) == dict(zip(ids, x.sum(0), strict=True))
@@ -67,7 +68,7 @@ def test_interactions_are_distinct_pairs_in_order_of_popularity(data):
 
 def test_ease_is_the_closed_form_from_either_side(data):
     x, ids, examples = data
-    known = baselines.read_interactions(examples)
+    known = read_interactions(examples)
     p = np.linalg.inv(x.T @ x + 7.0 * np.eye(len(ids)))
     weights = -p / np.diag(p)
     np.fill_diagonal(weights, 0)
@@ -78,7 +79,7 @@ def test_ease_is_the_closed_form_from_either_side(data):
 
 def test_itemknn_is_shrunk_cosine(data):
     x, ids, examples = data
-    known = baselines.read_interactions(examples)
+    known = read_interactions(examples)
     norms = np.sqrt(x.sum(0))
     weights = (x.T @ x) / (np.outer(norms, norms) + 3.0)
     np.fill_diagonal(weights, 0)
@@ -88,7 +89,7 @@ def test_itemknn_is_shrunk_cosine(data):
 
 
 def test_itemknn_keeps_only_the_nearest():
-    known = baselines.read_interactions([example(n, f"u{n}", h) for n, h in enumerate(("ab", "ab", "ac", "bc", "d"))])
+    known = read_interactions([example(n, f"u{n}", h) for n, h in enumerate(("ab", "ab", "ac", "bc", "d"))])
     # With one neighbour each, a -> b and b -> a; c's only neighbour is the more popular a. So c gains nothing from a.
     assert baselines.itemknn(known, neighbours=1).top([ask("a")], 4) == [["b", "c", "d"]]
 
@@ -96,7 +97,7 @@ def test_itemknn_keeps_only_the_nearest():
 def test_popularity_counts_users_and_the_newest_part_can_differ():
     old = [example(n, f"u{n}", [], ["old"], time_us=1_000) for n in range(5)]
     new = [example(9 + n, f"v{n}", [], ["new"], time_us=9_000) for n in range(3)]
-    known = baselines.read_interactions(old + new)
+    known = read_interactions(old + new)
     assert baselines.popularity(known).top([ask()], 5) == [["old", "new"]]
     assert baselines.popularity(known, newest=0.3).top([ask()], 5) == [["new", "old"]]
 
@@ -124,4 +125,4 @@ def test_a_block_of_requests_gives_what_single_requests_give(data, monkeypatch):
 
 def test_no_interactions_is_a_clear_error():
     with pytest.raises(DataError, match="neither a history nor a positive label"):
-        baselines.read_interactions([example(1, "u", [])])
+        read_interactions([example(1, "u", [])])

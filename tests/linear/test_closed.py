@@ -8,6 +8,7 @@ from scipy import sparse
 
 from recdistill import linear
 from recdistill.errors import DataError
+from recdistill.linear import closed
 
 SHAPES = [(40, 12), (9, 30)]
 
@@ -79,14 +80,14 @@ def test_few_items_of_one_history_score_what_they_score_among_all(x, name):
 def test_blocks_change_nothing(x, name, monkeypatch):
     h = sparse.csr_matrix(histories(x.shape[1]))
     whole = MODELS[name][0](sparse.csr_matrix(x))(h)
-    monkeypatch.setattr(linear, "_BLOCK", 3 * x.shape[1])
+    monkeypatch.setattr(closed, "_BLOCK", 3 * x.shape[1])
     np.testing.assert_allclose(MODELS[name][0](sparse.csr_matrix(x))(h), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_ease_of_too_many_items_keeps_the_most_popular(monkeypatch):
     random = np.random.default_rng(3)
     x = (random.random((30, 20)) < np.linspace(0.1, 0.8, 20)).astype(float)
-    monkeypatch.setattr(linear, "MOST_INVERTED", 8)
+    monkeypatch.setattr(closed, "MOST_INVERTED", 8)
     taken = np.sort(np.argsort(-x.sum(0), kind="stable")[:8])
     expected = np.zeros((20, 20))
     expected[np.ix_(taken, taken)] = dense_ease(x[:, taken], 2.0)
