@@ -1,0 +1,372 @@
+"""How good is a student of this size, by this recipe, from this teacher, on a table of users and items?
+
+Three files of user<TAB>item: what is learnt from, what decides (epochs, nothing else), what is asked. A row for each
+method, dimension and seed; the teacher, the student without distillation (BPR, and the recipe's own label loss),
+popularity, ItemKNN and EASE are always among them.
+
+    python benchmarks/bench_distillation.py --train T --valid V --test W --recipe default --teacher ensemble
+    python benchmarks/bench_distillation.py --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
+        --protocol loo499 --student-dim 20 --seeds 5 --json out.json
+
+Protocols: `full` ranks all items but those of train and valid; `loo499` ranks the test item among 499 unseen ones,
+drawn anew `--draws` times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from scipy import sparse, stats
+
+from recdistill import linear
+from recdistill.data.pairs import Pairs, read_pairs
+from recdistill.errors import RecdistillError
+from recdistill.recipes import TableRecipe, load_recipe, table_recipe
+from recdistill.train.table import Rankings, TableTeacher, fit, rankings_for
+from recdistill.train.table_student import TableStudent
+
+Metrics = dict[str, float]
+Scores = Callable[[np.ndarray], np.ndarray]
+BLOCK = 512
+
+
+# Asking
+
+
+def ranks_full(scores: Scores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarray]:
+    """For each user who is asked, the ranks (from 1) of the asked items among all but the seen ones."""
+    users = np.flatnonzero(np.diff(asked_UN.indptr))
+    for block in np.array_split(users, -(-len(users) // BLOCK)):
+        scores_BN = torch.from_numpy(np.array(scores(block), np.float32))
+        seen, asked = seen_UN[block], asked_UN[block]
+        rows = np.repeat(np.arange(len(block)), np.diff(seen.indptr))
+        scores_BN[rows, seen.indices] = -torch.inf
+        lengths = np.diff(asked.indptr)
+        places_BM = np.full((len(block), lengths.max()), -1)
+        places_BM[np.repeat(np.arange(len(block)), lengths), np.concatenate([np.arange(n) for n in lengths])] = (
+            asked.indices
+        )
+        ranks_BM = np.stack(
+            [
+                1 + (scores_BN > scores_BN.gather(1, torch.from_numpy(column)[:, None].clamp_min(0))).sum(1).numpy()
+                for column in places_BM.T
+            ],
+            1,
+        )
+        for ranks, places in zip(ranks_BM, places_BM, strict=True):
+            yield ranks[places >= 0]
+
+
+def ranks_sampled(scores: Scores, known_UN: Any, asked_UN: Any, rivals: int, seed: int) -> Iterator[np.ndarray]:
+    """The rank of each asked item among `rivals` items that the user never had, drawn alike without replacement."""
+    random = np.random.default_rng(seed)
+    users = np.flatnonzero(np.diff(asked_UN.indptr))
+    for block in np.array_split(users, -(-len(users) // BLOCK)):
+        scores_BN = np.asarray(scores(block), np.float32)
+        for row, user in enumerate(block):
+            had = np.concatenate([known_UN[user].indices, asked_UN[user].indices])
+            free = np.setdiff1d(random.choice(known_UN.shape[1], rivals + len(had), replace=False), had)[:rivals]
+            free = free if len(free) == rivals else np.setdiff1d(np.arange(known_UN.shape[1]), had)[:rivals]
+            for item in asked_UN[user].indices:
+                yield np.array([1 + int((scores_BN[row, free] > scores_BN[row, item]).sum())])
+
+
+def figures(ranks: list[np.ndarray], cuts: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The metrics of each user: recall (hit, for one item) and NDCG at each cut."""
+    found: dict[str, np.ndarray] = {}
+    for name, at in cuts.items():
+        for k in at:
+            if name == "ndcg":
+                values = [
+                    (1 / np.log2(1 + r[r <= k])).sum() / (1 / np.log2(1 + np.arange(1, min(k, len(r)) + 1))).sum()
+                    for r in ranks
+                ]
+            else:
+                values = [(r <= k).mean() for r in ranks]
+            found[f"{name}@{k}"] = np.array(values)
+    return found
+
+
+FULL: dict[str, tuple[int, ...]] = {"recall": (10, 20, 50), "ndcg": (10, 20, 50)}
+SAMPLED: dict[str, tuple[int, ...]] = {"hit": (5, 10), "ndcg": (5, 10)}
+
+
+class Asker:
+    """One protocol on one data set."""
+
+    def __init__(self, pairs: Pairs, protocol: str, draws: int) -> None:
+        self.pairs, self.protocol, self.draws = pairs, protocol, draws
+        self.decides = "recall@20" if protocol == "full" else "hit@10"
+
+    def valid(self, scores: Scores) -> float:
+        """The one figure that decides: of the validation part."""
+        if self.protocol == "full":
+            ranks = list(ranks_full(scores, self.pairs.train_UN, self.pairs.valid_UN))
+        else:
+            known = self.pairs.train_UN + self.pairs.test_UN
+            ranks = list(ranks_sampled(scores, known, self.pairs.valid_UN, 499, 10_000))
+        name, _, k = self.decides.partition("@")
+        return float(figures(ranks, {name: (int(k),)})[self.decides].mean())
+
+    def test(self, scores: Scores) -> dict[str, np.ndarray]:
+        """All figures of the test part, one value a user (averaged over the draws)."""
+        seen = self.pairs.train_UN + self.pairs.valid_UN
+        if self.protocol == "full":
+            return figures(list(ranks_full(scores, seen, self.pairs.test_UN)), FULL)
+        drawn = [
+            figures(list(ranks_sampled(scores, seen, self.pairs.test_UN, 499, draw)), SAMPLED)
+            for draw in range(self.draws)
+        ]
+        return {name: np.mean([one[name] for one in drawn], 0) for name in drawn[0]}
+
+
+# Teachers
+
+
+class Blend:
+    """Scorers, each standardised over what the user has not had, in a weighted sum."""
+
+    vectors = None
+
+    def __init__(self, table_UN: Any, parts: list[tuple[Scores, float]], size: int) -> None:
+        self.table_UN, self.parts, self.size = table_UN, parts, size
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        seen = self.table_UN[users]
+        rows = np.repeat(np.arange(len(users)), np.diff(seen.indptr))
+        total = np.zeros((len(users), self.table_UN.shape[1]), np.float32)
+        for scores, weight in self.parts:
+            part = np.array(scores(users), np.float32)
+            part[rows, seen.indices] = np.nan
+            with np.errstate(all="ignore"):
+                part -= np.nanmean(part, 1, keepdims=True)
+                part /= np.nanstd(part, 1, keepdims=True)
+            total += weight * np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
+        return total
+
+
+class Plain:
+    """One scorer as it is."""
+
+    vectors = None
+
+    def __init__(self, scores: Scores, size: int) -> None:
+        self.scores, self.size = scores, size
+
+
+class Factors:
+    """A factorisation that was learnt by the recipe `bpr`, kept in a folder for the next run."""
+
+    def __init__(self, users_UD: np.ndarray, items_ND: np.ndarray) -> None:
+        self.vectors = (users_UD, items_ND)
+        self.size = users_UD.nbytes + items_ND.nbytes
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return self.vectors[0][users] @ self.vectors[1].T
+
+
+def factors(pairs: Pairs, asker: Asker, dim: int, seed: int, cache: Path, key: str, every: int) -> Factors:
+    """The papers' teacher: BPR of `dim` dimensions."""
+    file = cache / f"bpr-{key}-{asker.protocol}-{dim}-{seed}.npz"
+    if not file.is_file():
+        recipe = table_recipe("bpr")
+        student = fit(
+            pairs.train_UN, recipe, None, dim=dim, seed=seed, every=every, watch=_watch(asker, f"teacher bpr-{dim}")
+        )
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(file, users=student.rows_UD.detach().numpy(), items=student.items_ND.detach().numpy())
+    with np.load(file, allow_pickle=False) as held:
+        return Factors(held["users"], held["items"])
+
+
+def linear_parts(table_UN: Any, l2: float) -> tuple[Scores, Scores, int]:
+    """EASE and the graph filter as scorers of users, and their bytes."""
+    ease, low_pass = linear.ease(table_UN, l2), linear.graph_filter(table_UN)
+    size = 8 * table_UN.nnz + 4 * min(table_UN.shape) ** 2
+    return (lambda users: ease(table_UN[users])), (lambda users: low_pass(table_UN[users])), size
+
+
+def make_teacher(name: str, pairs: Pairs, asker: Asker, chosen: argparse.Namespace, seed: int, key: str) -> Any:
+    """The teacher of one seed; `linear` is the same for all."""
+    table = pairs.train_UN
+    if name == "bpr":
+        return factors(pairs, asker, chosen.teacher_dim, seed, chosen.cache, key, chosen.every)
+    ease, low_pass, size = linear_parts(table, chosen.ease_l2)
+    if name == "linear":
+        return Blend(table, [(ease, 1.0), (low_pass, 0.25)], size)
+    bpr = factors(pairs, asker, chosen.teacher_dim, seed, chosen.cache, key, chosen.every)
+    weights = [float(weight) for weight in chosen.weights.split(",")]
+    return Blend(table, list(zip((ease, low_pass, bpr.scores), weights, strict=True)), size + bpr.size)
+
+
+# Rows
+
+
+def _watch(asker: Asker, name: str) -> Callable[[int, TableStudent], float]:
+    began = time.monotonic()
+
+    def watch(epoch: int, student: TableStudent) -> float:
+        figure = asker.valid(student.scores)
+        print(
+            f"{name}: epoch {epoch}, valid {asker.decides} {figure:.4f}, {time.monotonic() - began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+        return figure
+
+    return watch
+
+
+def without(recipe: TableRecipe) -> TableRecipe:
+    """The recipe's own label loss, and nothing of a teacher."""
+    return msgspec.structs.replace(recipe, soft=[], hints=[])
+
+
+def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows."""
+    pairs = read_pairs(chosen.train, chosen.valid, chosen.test)
+    asker = Asker(pairs, chosen.protocol, chosen.draws)
+    key = hashlib.sha256(chosen.train.read_bytes()).hexdigest()[:12]
+    rows: list[dict[str, Any]] = []
+    each: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
+    table = pairs.train_UN
+
+    def add(method: str, dim: int, seed: int, scores: Scores, seconds: float, params: int) -> None:
+        values = asker.test(scores)
+        each[method, dim, seed] = values
+        row = {"method": method, "dim": dim, "seed": seed, "metrics": {n: float(v.mean()) for n, v in values.items()}}
+        rows.append(row | {"seconds": round(seconds, 2), "params": params, "teacher": chosen.teacher})
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        if chosen.json:
+            chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+    counts = np.asarray(table.sum(0)).ravel()
+    for method, make in {
+        "popularity": lambda: (lambda users: np.tile(counts, (len(users), 1)), len(counts)),
+        "itemknn": lambda: _linear_row(linear.itemknn(table), table),
+        "ease": lambda: _linear_row(linear.ease(table, chosen.ease_l2), table),
+    }.items():
+        began = time.monotonic()
+        scores, params = make()
+        add(method, 0, 0, scores, time.monotonic() - began, params)
+    names = chosen.recipe.split(",")
+    dims = [int(dim) for dim in chosen.student_dim.split(",")]
+    for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
+        began = time.monotonic()
+        teacher = make_teacher(chosen.teacher, pairs, asker, chosen, seed, key)
+        add("teacher", chosen.teacher_dim, seed, teacher.scores, time.monotonic() - began, teacher.size // 4)
+        prepared: dict[str, dict[tuple[str, bool], Rankings]] = {}
+        for dim in dims:
+            plan: list[tuple[str, TableRecipe, TableTeacher | None]] = [("bpr", table_recipe("bpr"), None)]
+            for name in names:
+                recipe = table_recipe(name)
+                control = without(recipe)
+                if all(control != other for _, other, _ in plan):
+                    plan.append((f"{name} without teacher", control, None))
+                plan.append((name, recipe, teacher))
+            for method, recipe, who in plan:
+                if chosen.only and method not in chosen.only.split(","):
+                    continue
+                if who is not None and method not in prepared and recipe.soft:
+                    prepared[method] = rankings_for(table, recipe, who)
+                began = time.monotonic()
+                student = fit(
+                    table,
+                    recipe,
+                    who,
+                    dim=dim,
+                    seed=seed,
+                    every=chosen.every,
+                    prepared=prepared.get(method),
+                    watch=_watch(asker, f"{method}, dim {dim}, seed {seed}"),
+                )
+                add(method, dim, seed, student.scores, time.monotonic() - began, student.size // 4)
+    tell(rows, each, names, asker)
+    return rows
+
+
+def _linear_row(scorer: Any, table: Any) -> tuple[Scores, int]:
+    weights = getattr(scorer, "weights", None)
+    params = int(weights.nnz if sparse.issparse(weights) else weights.size) if weights is not None else table.nnz
+    return (lambda users: scorer(table[users])), params
+
+
+def tell(rows: list[dict[str, Any]], each: dict[Any, dict[str, np.ndarray]], names: list[str], asker: Asker) -> None:
+    """Means and deviations over the seeds, and whether the first recipe is above the others."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["dim"]), []).append(row)
+    metrics = list(rows[0]["metrics"])
+    print(f"\n{'method':26}{'dim':>5}{'seeds':>6}" + "".join(f"{name:>18}" for name in metrics) + f"{'s':>8}")
+    for (method, dim), mine in found.items():
+        cells = []
+        for name in metrics:
+            values = [row["metrics"][name] for row in mine]
+            deviation = f" ±{np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.4f}{deviation}")
+        seconds = np.median([row["seconds"] for row in mine])
+        print(
+            f"{method:26}{dim or '':>5}{len(mine):>6}" + "".join(f"{cell:>18}" for cell in cells) + f"{seconds:>8.0f}"
+        )
+    seeds = sorted({seed for _, _, seed in each})
+    print(f"\n{names[0]} against each, {asker.decides}: mean difference over users and seeds, two-sided p")
+    for method, dim in found:
+        first = (names[0], dim)
+        if method == names[0] or first not in found:
+            continue
+        paired = [s for s in seeds if (*first, s) in each and (method, dim, s) in each]
+        # A user's differences are averaged over the seeds first: seeds share their users.
+        gap = np.mean([each[(*first, s)][asker.decides] - each[method, dim, s][asker.decides] for s in paired], 0)
+        p = stats.ttest_1samp(gap, 0.0).pvalue if gap.std() > 0 else math.nan
+        across = ""
+        if len(paired) > 1:
+            means = [
+                float((each[(*first, s)][asker.decides] - each[method, dim, s][asker.decides]).mean()) for s in paired
+            ]
+            across = f", over {len(paired)} seeds p {stats.ttest_1samp(means, 0.0).pvalue:.1e}"
+        print(f"  {method:26}{dim:>5}  {gap.mean():+.4f}  p {p:.1e}{across}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for part in ("train", "valid", "test"):
+        parser.add_argument(f"--{part}", type=Path, required=True, metavar="F", help="lines of user<TAB>item")
+    parser.add_argument("--protocol", choices=["full", "loo499"], default="full")
+    parser.add_argument("--recipe", default="default", help="names or files, with commas (default: default)")
+    parser.add_argument("--teacher", choices=["bpr", "linear", "ensemble"], default="bpr")
+    parser.add_argument("--teacher-dim", type=int, default=200, metavar="D")
+    parser.add_argument("--student-dim", default="20", metavar="D[,D…]")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="OUT")
+    parser.add_argument("--draws", type=int, default=5, help="loo499: how often the 499 are drawn")
+    parser.add_argument("--every", type=int, default=10, help="epochs between two looks at the validation part")
+    parser.add_argument("--ease-l2", type=float, default=60.0)
+    parser.add_argument("--weights", default="0.5,0.25,1", help="ensemble: of EASE, graph filter and BPR")
+    parser.add_argument("--only", help="methods to run, with commas; the others are left out")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/distillation"), help="where teachers are kept")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 is its own choice")
+    chosen = parser.parse_args()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    try:
+        for name in chosen.recipe.split(","):
+            load_recipe(name)
+        run(chosen)
+    except RecdistillError as e:
+        sys.exit(f"bench_distillation: {e}")
+
+
+if __name__ == "__main__":
+    main()
