@@ -45,7 +45,7 @@ def test_scores_of_a_catalogue(chunk: int | None, hidden: Tensor) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_distillation_over_a_catalogue_equals_a_loop(temperature: float) -> None:
-    users, vectors, biases = parameters()
+    users, vectors, biases = (x.detach() for x in parameters())
     teacher = torch.tensor([[2.0, 1.0], [0.0, 0.0], [-1.0, 1.0], [5.0, 9.0]], dtype=torch.float64)
     where = torch.tensor([[True, True], [False, False], [True, False], [True, True]])
     places = PLACES.masked_fill(~where, -1)
@@ -75,7 +75,7 @@ def test_distillation_over_a_catalogue_equals_a_loop(temperature: float) -> None
         loss = sum(p * (z - s[int(places[b, m])]) for p, m in zip(shares, keep, strict=True))
         total += float(weights[b]) * temperature**2 * loss
     assert ours(users, vectors, biases).item() == pytest.approx(total / 3.5, rel=1e-12)
-    assert torch.autograd.gradcheck(ours, (users, vectors, biases))
+    assert torch.autograd.gradcheck(ours, parameters())
 
 
 def test_a_teacher_of_the_whole_catalogue_is_softmax_distillation() -> None:
@@ -142,11 +142,11 @@ torch.set_num_threads(1)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 def step(count, chunk):
-    users, vectors = torch.randn(256, 8, requires_grad=True), torch.randn(count, 8, requires_grad=True)
-    biases, places = torch.zeros(count, requires_grad=True), torch.randint(count, (256, 20))
-    where = torch.ones(256, 20, dtype=torch.bool)
+    users, vectors = torch.randn(512, 8, requires_grad=True), torch.randn(count, 8, requires_grad=True)
+    biases, places = torch.zeros(count, requires_grad=True), torch.randint(count, (512, 20))
+    where = torch.ones(512, 20, dtype=torch.bool)
     losses.catalogue_distillation(
-        users, vectors, biases, places_BM=places, teacher_scores_BM=torch.randn(256, 20), where=where, chunk=chunk
+        users, vectors, biases, places_BM=places, teacher_scores_BM=torch.randn(512, 20), where=where, chunk=chunk
     ).backward()
 step(1000, 1000)
 before = peak()
@@ -156,12 +156,13 @@ print(peak() - before)
 
 
 def test_memory_stays_flat() -> None:
-    """256 lists of 100,000 items are 102 MB of scores in one piece."""
+    """512 lists of 100,000 items are 205 MB of scores in one piece."""
 
     def grown(chunk: int) -> int:
         run = subprocess.run([sys.executable, "-c", MEMORY, str(chunk)], capture_output=True, text=True, check=True)
         return int(run.stdout)
 
-    scores = 256 * 100_000 * 4
-    assert grown(100_000) > scores
-    assert grown(2048) < scores / 3  # the vectors, their gradient and its parts are 15 MB
+    scores = 512 * 100_000 * 4
+    # What the imports needed for a moment and gave back hides some of what a step takes.
+    assert grown(100_000) > scores / 2
+    assert grown(2048) < scores / 5  # the vectors, their gradient and its parts are 15 MB

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -249,5 +250,5 @@ def test_the_temperature_falls_by_the_same_factor() -> None:
     steps = [annealed(i / 10) for i in range(11)]
     assert steps[0] == 1.0
     assert steps[-1] == pytest.approx(1e-10)
-    ratios = [b / a for a, b in zip(steps, steps[1:], strict=False)]
+    ratios = [b / a for a, b in pairwise(steps)]
     assert ratios == pytest.approx([0.1] * 10)
