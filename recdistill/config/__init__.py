@@ -15,6 +15,7 @@ Example:
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
 from recdistill.config.settings import (
     DistilSettings,
+    EnsembleMember,
     FeatureSettings,
     GateSettings,
     JoinSettings,
@@ -32,16 +33,25 @@ from recdistill.config.settings import (
     TopicSettings,
     WatchSettings,
 )
-from recdistill.config.teachers import HttpTeacherSettings, OnnxTeacherSettings, TensorSettings
+from recdistill.config.teachers import (
+    HttpTeacherSettings,
+    LanguageTeacherSettings,
+    LinearTeacherSettings,
+    OnnxTeacherSettings,
+    TensorSettings,
+)
 from recdistill.config.text import reference, to_toml
 
 __all__ = [
     "PREFIX",
     "DistilSettings",
+    "EnsembleMember",
     "FeatureSettings",
     "GateSettings",
     "HttpTeacherSettings",
     "JoinSettings",
+    "LanguageTeacherSettings",
+    "LinearTeacherSettings",
     "LogSettings",
     "LossSettings",
     "OnnxTeacherSettings",

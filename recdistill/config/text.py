@@ -35,13 +35,27 @@ def to_toml(tree: Mapping[str, Any]) -> str:
 
 
 def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    tree = {key: value for key, value in tree.items() if value is not None}  # TOML has no null: absent says the same
     quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else json.dumps(key) for key in tree]
-    values = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if not isinstance(value, dict)]
-    tables = [(name, value) for name, value in zip(quoted, tree.values(), strict=True) if isinstance(value, dict)]
+    values: list[tuple[str, Any]] = []
+    tables: list[tuple[str, Any]] = []
+    arrays: list[tuple[str, Any]] = []
+    for name, value in zip(quoted, tree.values(), strict=True):
+        if value is None:  # TOML has no word for it: left out, it is the default
+            continue
+        of_tables = isinstance(value, list) and value and isinstance(value[0], dict)
+        (tables if isinstance(value, dict) else arrays if of_tables else values).append((name, value))
     lines = ["", f"[{'.'.join(path)}]"] if path and values else []
     lines += [f"{name} = {json.dumps(value)}" for name, value in values]
     for name, value in tables:
         lines += _toml_lines(value, (*path, name))
+    for name, value in arrays:
+        for table in value:
+            below = _toml_lines(table, (*path, name))
+            heading = f"[{'.'.join((*path, name))}]"
+            # An array's own heading stands even over a table without values, and in double brackets.
+            below = below[2:] if below[1:2] == [heading] else below
+            lines += ["", f"[{heading}]", *below]
     return lines
 
 
@@ -74,8 +88,8 @@ def _section(name: str, struct: Any) -> list[str]:
             below += _section(inner, field.type)
             continue
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-        shown = msgspec.json.encode(default).decode()
-        lines.append(f"| `{field.encode_name}` | {_type_text(field.type)} | `{shown}` | {_description(field.type)} |")
+        shown = "" if default is None else f"`{msgspec.json.encode(default).decode()}`"
+        lines.append(f"| `{field.encode_name}` | {_type_text(field.type)} | {shown} | {_description(field.type)} |")
     return [*lines, "", *below]
 
 
@@ -88,7 +102,7 @@ def _type_text(info: Any) -> str:
     if isinstance(info, inspect.DictType):
         return "table"
     if isinstance(info, inspect.UnionType):
-        return " or ".join(_type_text(t) for t in info.types)
+        return " or ".join(_type_text(t) for t in info.types if not isinstance(t, inspect.NoneType))
     if isinstance(info, inspect.IntType | inspect.FloatType):
         name = "integer" if isinstance(info, inspect.IntType) else "number"
         low = f"≥ {info.ge}" if info.ge is not None else f"> {info.gt}" if info.gt is not None else ""
@@ -103,4 +117,6 @@ def _description(info: Any) -> str:
     """The description of a field; msgspec keeps it in the Metadata node's extra JSON schema."""
     if isinstance(info, msgspec.inspect.Metadata):
         return str((info.extra_json_schema or {}).get("description", ""))
+    if isinstance(info, msgspec.inspect.UnionType):
+        return next(filter(None, map(_description, info.types)), "")
     return ""
