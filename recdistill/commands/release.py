@@ -79,6 +79,7 @@ def _judge(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if builtin else 0,
             rivals=rivals,
+            cost_per_1000=settings.score.cost_per_1000,
             seed=seed,
             progress=bar,
         )
@@ -92,6 +93,11 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         figures = (quality.metrics[name] for name in shown)
         row = "".join(f"{f.mean:10.4f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
         lines.append(f"{quality.name:20}{row}")
+    if (spent := judgement.spending) is not None:
+        saved = [f"{spent.candidates - spent.scored:,} scores"]
+        saved += [] if spent.seconds is None else [f"{spent.seconds:,.3g} s"]
+        saved += [] if spent.cost is None else [f"{spent.cost:,.2f} of money"]
+        lines += ["", f"the teacher scored {spent.share:.1%} of the candidates learnt from; spared: {', '.join(saved)}"]
     lines += ["", f"the gate {'lets it through' if evidence.passed else 'does not let it through'}:"]
     return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
 

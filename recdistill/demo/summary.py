@@ -12,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from recdistill.demo.story import Story
 from recdistill.judge import Judgement
 from recdistill.loops import folder_bytes
@@ -69,6 +71,7 @@ def summarise(
             "student_seconds_per_1000": student_s,
             "ratio": teacher_s / student_s if teacher_s and student_s else None,
         },
+        "teacher_calls": None if judgement.spending is None else msgspec.to_builtins(judgement.spending),
         "seconds": {**story.seconds, "all": round(sum(story.seconds.values()), 2)},
         "records": records_of(log),
         "version": version.number,

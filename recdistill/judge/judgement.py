@@ -84,13 +84,34 @@ class Disagreement(Struct, frozen=True, kw_only=True):
     student: list[str]
 
 
+class Spending(Struct, frozen=True, kw_only=True):
+    """What the teacher was asked for in the lists that the student learnt from.
+
+    `candidates` is how many there were, `scored` how many have its score. `seconds` is what the others would have taken
+    at the pace seen here, `cost` what they would have cost; None where nobody knows.
+    """
+
+    lists: int
+    lists_scored: int
+    candidates: int
+    scored: int
+    seconds: float | None = None
+    cost: float | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the candidates, how many were scored."""
+        return self.scored / max(1, self.candidates)
+
+
 class Judgement(Struct, frozen=True, kw_only=True):
     """Everything that was found about one bundle.
 
     `relevant_popularity` is the mean popularity percentile of the items that users did like: a contender above it leans
     to what is popular. `retention` is the student's NDCG@10 as a share of the teacher's, on the whole catalogue, or on
     the logged lists (`retention_on` says which). `parity` maps what was compared to the largest absolute difference.
-    `skipped` counts held-out examples that could not be judged, by reason.
+    `skipped` counts held-out examples that could not be judged, by reason. `spending` is there when the lists learnt
+    from were scored under a budget.
     """
 
     content_hash: str
@@ -112,6 +133,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     skipped: dict[str, int] = {}
     provenance: dict[str, Any] = {}
     seconds: dict[str, float] = {}
+    spending: Spending | None = None
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

@@ -82,6 +82,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _slices(judgement),
         _size(judgement),
         _speed(judgement),
+        _spending(judgement),
         _behaviour(judgement),
         _disagreements(judgement),
         _provenance(judgement),
@@ -284,6 +285,25 @@ def _speed(judgement: Judgement) -> str:
         f"at a time: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({latency.n:,} requests)."
     )
     return _section("Time", note, rows, "wide")
+
+
+def _spending(judgement: Judgement) -> str:
+    spent = judgement.spending
+    if spent is None:
+        return ""
+    spared = spent.candidates - spent.scored
+    facts = {
+        "candidates in the lists learnt from": f"{spent.candidates:,} in {spent.lists:,} lists",
+        "scored by the teacher": f"{spent.scored:,} in {spent.lists_scored:,} lists, {spent.share:.1%}",
+        "spared": f"{spared:,} scores",
+    }
+    if spent.seconds is not None:
+        facts["time spared, at the pace seen here"] = f"{spent.seconds:,.3g} s"
+    if spent.cost is not None:
+        facts["money spared"] = f"{spent.cost:,.2f}"
+    lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
+    note = "The teacher was asked under a budget; what it was not asked about counts through the weight of what it was."
+    return _section("What the teacher was asked for", note, f"<dl>{lines}</dl>")
 
 
 def _behaviour(judgement: Judgement) -> str:

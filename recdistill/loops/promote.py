@@ -14,15 +14,18 @@ import logging
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, DataError, Refused
 from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
 from recdistill.judge.baselines import baselines
+from recdistill.judge.judgement import TEACHER, Spending
 from recdistill.linear import read_interactions
 from recdistill.loops import Progress
 from recdistill.records import Example
@@ -66,6 +69,7 @@ def judge(
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     rivals: Sequence[Contender] = (),
+    cost_per_1000: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judgement:
@@ -77,6 +81,7 @@ def judge(
         settings: How many lists at most.
         teacher: The teacher to hold it against; None leaves that part out.
         teacher_bytes: Its size, 0 when nobody knows it.
+        cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         rivals: Other models to hold it against, beside popularity, ItemKNN and EASE, which always stand there.
         seed: Of the bootstrap.
         progress: Told how far it is.
@@ -90,9 +95,10 @@ def judge(
         raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
     if teacher is not None:
         teacher.apply_items(bundle.items)
-    known = read_interactions(learnt_from(log, bundle))
+    asked = _Asked()
+    known = read_interactions(asked.among(learnt_from(log, bundle)))
     cheaper = baselines(known, live=[item.id for item in bundle.items])
-    return evaluate(
+    judgement = evaluate(
         path,
         lists,
         teacher=teacher,
@@ -102,6 +108,44 @@ def judge(
         seed=seed,
         progress=None if progress is None else lambda _, done, total: progress(done, total),
     )
+    return msgspec.structs.replace(judgement, spending=asked.spending(judgement, cost_per_1000))
+
+
+class _Asked:
+    """Counts what the teacher was asked for while examples pass by."""
+
+    def __init__(self) -> None:
+        self.lists = self.lists_scored = self.candidates = self.scored = 0
+        self.budgeted = False
+
+    def among(self, examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
+            ranking = example.ranking
+            scored = sum(ranking.scored)
+            self.lists += 1
+            self.lists_scored += scored > 0
+            self.candidates += len(ranking.scored)
+            self.scored += scored
+            self.budgeted |= ranking.sampled < 1 or bool(ranking.candidates_sampled)
+            yield example
+
+    def spending(self, judgement: Judgement, cost_per_1000: float) -> Spending | None:
+        """What came of it; None when there was no budget."""
+        if not self.budgeted:
+            return None
+        spared = self.candidates - self.scored
+        teacher = judgement.quality(TEACHER)
+        seconds = None
+        if teacher is not None and teacher.seconds_per_1000 is not None:
+            seconds = spared * teacher.seconds_per_1000 / 1000 / judgement.catalogue
+        return Spending(
+            lists=self.lists,
+            lists_scored=self.lists_scored,
+            candidates=self.candidates,
+            scored=self.scored,
+            seconds=seconds,
+            cost=spared * cost_per_1000 / 1000 if cost_per_1000 else None,
+        )
 
 
 def publish(
@@ -151,6 +195,7 @@ def run(
     bundles: Path,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
+    cost_per_1000: float = 0.0,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -166,6 +211,7 @@ def run(
         bundles: The folder in which the distiller leaves its bundles.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
+        cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -193,7 +239,15 @@ def run(
                 log_.info("%s waits: %d of %d held-out lists", path.name, lists, gate_settings.min_lists)
                 counts["waiting"] += 1
                 continue
-            judgement = judge(log, path, settings, teacher=teacher, teacher_bytes=teacher_bytes, progress=progress)
+            judgement = judge(
+                log,
+                path,
+                settings,
+                teacher=teacher,
+                teacher_bytes=teacher_bytes,
+                cost_per_1000=cost_per_1000,
+                progress=progress,
+            )
             evidence = gate(judgement, gate_settings)
             version = publish(registry, path, judgement, evidence)
             seen.add(bundle.content_hash)

@@ -97,6 +97,7 @@ def promote(
             bundles=Path(settings.distil.directory) / "bundles",
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind == "builtin" else 0,
+            cost_per_1000=settings.score.cost_per_1000,
             stop=stop,
             drain=drain,
             counts=counts,

@@ -12,6 +12,7 @@ from support.judgements import MEANS, around, make_judgement
 from recdistill.config import GateSettings
 from recdistill.errors import DataError
 from recdistill.judge.gates import checks, gate
+from recdistill.judge.judgement import Spending
 from recdistill.judge.report import render, size_text, text, write_report
 from recdistill.judge.scatter import scatter
 
@@ -110,6 +111,18 @@ def test_what_was_not_measured_is_left_out_not_invented():
     assert "Student against each" not in words
     assert "Size against quality" not in words
     assert "disagree most" not in words
+
+
+def test_what_a_budget_spared_is_told():
+    spent = Spending(lists=1000, lists_scored=300, candidates=64_000, scored=19_200, seconds=12.34, cost=5.6)
+    words = " ".join(Page(page_of(msgspec.structs.replace(make_judgement(), spending=spent))).words)
+    for told in ("64,000 in 1,000 lists", "19,200 in 300 lists, 30.0%", "44,800 scores", "12.3 s", "5.60"):
+        assert told in words
+    free = msgspec.structs.replace(spent, seconds=None, cost=None)
+    words = " ".join(Page(page_of(msgspec.structs.replace(make_judgement(), spending=free))).words)
+    assert "44,800 scores" in words
+    assert "money spared" not in words
+    assert "asked for" not in " ".join(Page(page_of(make_judgement())).words)
 
 
 def test_bars_and_intervals_stay_within_their_track():

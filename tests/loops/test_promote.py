@@ -1,0 +1,49 @@
+"""What the judge is told of the teacher's budget, from the log alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from support.students import NOW_US, make_student
+
+from recdistill.config import LogSettings, PromoteSettings
+from recdistill.loops import promote
+from recdistill.loops.feed import feed
+from recdistill.records import Candidate, Event, Example, Impression, Ranking
+from recdistill.stream import Lanes, open_log, standard_topics
+
+
+def example(n: int, *, budget: bool) -> Example:
+    rng = np.random.default_rng(n)
+    shown = [f"item-{i}" for i in rng.permutation(np.arange(20, 60))[:8]]
+    history = tuple(Event(f"item-{i}", NOW_US - 1000 + i, "click") for i in range(n % 3, 9))
+    impression = Impression(f"r{n}", NOW_US + n, None, history, {}, tuple(map(Candidate, shown)))
+    chosen = not budget or n % 4 == 0
+    scores = tuple(float(x) if chosen else 0.0 for x in rng.normal(size=8))
+    ranking = Ranking(impression, "t", "1", "logit", scores, (chosen,) * 8, sampled=0.25 if budget else 1.0)
+    return Example(ranking, (1.0,) + (0.0,) * 7, "closed")
+
+
+@pytest.mark.parametrize("budget", [True, False])
+def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget: bool) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    feed(log, [example(n, budget=budget) for n in range(80)])
+    lanes = Lanes(log, dead_letters=lambda *_: None)
+    until = lanes.end_state()
+    lanes.close()
+    feed(log, [example(n, budget=budget) for n in range(80, 120)])
+    bundle = make_student().export(tmp_path / "bundle", provenance={"positions": {"lanes": until}}, base_position=0)
+    found = promote.judge(log, bundle.path, PromoteSettings(), teacher=None, cost_per_1000=50.0)
+    log.close()
+    if not budget:
+        assert found.spending is None
+        return
+    assert found.spending is not None
+    assert msgspec.to_builtins(found.spending) == {
+        "lists": 80, "lists_scored": 20, "candidates": 640, "scored": 160, "seconds": None, "cost": 480 * 50 / 1000,
+    }  # fmt: skip
+    assert found.spending.share == 0.25
