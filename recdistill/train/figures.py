@@ -28,8 +28,9 @@ from msgspec import Struct
 THRESHOLD = math.log(1e8)
 """Of a CUSUM: a sound teacher is wrongly accused once in so many lists, or less often."""
 
-RUN = 64
-"""Fewest lists of a teacher that an alarm rests on: a few lists of one odd user are no change."""
+RUN, LABELS_RUN = 64, 128
+"""Fewest lists of a teacher that an alarm rests on: a few of one odd user are no change. Labels are the weaker witness,
+and those of one long visit are of one kind."""
 
 ENOUGH = 100
 """Lists in a figure before it is a reference."""
@@ -40,8 +41,8 @@ WITNESSES = 50
 HALF_LIFE = 2_000
 """Lists of a teacher after which one counts half as much for its reference."""
 
-FAINTEST = 0.12
-"""A reference this few standard deviations from chance cannot be watched: a break would take 2,000 lists to show."""
+FAINTEST = 0.2
+"""A reference so few standard deviations above chance cannot be watched: a break might show after 2,000 lists only."""
 
 
 class Figure(Struct):
@@ -75,17 +76,19 @@ class Figure(Struct):
         self.total = keep * self.total + float(values.sum())
         self.squares = keep * self.squares + float((values**2).sum())
 
-    def falls(self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64]) -> bool:
-        """Whether the mean has fallen by `shift`, in the light of these values too."""
+    def falls(
+        self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64], least: int = RUN
+    ) -> bool:
+        """Whether the mean has fallen by `shift`, in the light of these values too, and of `least` or more in a row."""
         self.low, self.low_run, self.low_onset, alarm = _charge(
-            self.low, self.low_run, self.low_onset, self.mean - values, shift, sd, at
+            self.low, self.low_run, self.low_onset, self.mean - values, shift, sd, at, least
         )
         return alarm
 
     def rises(self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64]) -> bool:
         """Whether the mean has risen by `shift`."""
         self.high, self.high_run, self.high_onset, alarm = _charge(
-            self.high, self.high_run, self.high_onset, values - self.mean, shift, sd, at
+            self.high, self.high_run, self.high_onset, values - self.mean, shift, sd, at, RUN
         )
         return alarm
 
@@ -98,6 +101,7 @@ def _charge(
     shift: float,
     sd: float,
     at: npt.NDArray[np.int64],
+    least: int,
 ) -> tuple[float, int, int, bool]:
     """A CUSUM's sum, the lists since it was last 0, where that was, and whether it alarmed.
 
@@ -112,7 +116,7 @@ def _charge(
             else:
                 onset = int(at[i]) if run == 0 else onset
                 run += 1
-                if charge > THRESHOLD and run >= RUN:
+                if charge > THRESHOLD and run >= least:
                     return charge, run, onset, True
     return charge, run, onset, False
 
@@ -132,12 +136,14 @@ def watched(figure: Figure, chance: float) -> bool:
     return figure.weight >= ENOUGH and lift >= FAINTEST and lift > 4 / math.sqrt(figure.weight)
 
 
-def breaks(figure: Figure, values_B: npt.NDArray[np.float64], chance: float, at: npt.NDArray[np.int64]) -> bool:
+def breaks(
+    figure: Figure, values_B: npt.NDArray[np.float64], chance: float, at: npt.NDArray[np.int64], least: int = RUN
+) -> bool:
     """Whether a teacher has lost its agreement; as long as nothing speaks for that, its reference moves on."""
     real_B = np.isfinite(values_B)
     if watched(figure, chance):
         lift = figure.mean - chance
-        if figure.falls(values_B[real_B], lift, max(figure.sd, lift / 2), at[real_B]):
+        if figure.falls(values_B[real_B], lift, max(figure.sd, lift / 2), at[real_B], least):
             return True
     if figure.low < THRESHOLD / 4:
         figure.add(values_B[real_B], HALF_LIFE)
@@ -151,3 +157,8 @@ def verdict(figure: Figure, chance: float, bar: float) -> tuple[bool, bool]:
     margin = 2 * figure.sd / math.sqrt(figure.weight)
     lift = figure.mean - chance
     return lift - margin >= bar, lift + margin < bar
+
+
+def hopeless(figure: Figure, chance: float, bar: float) -> bool:
+    """Whether a mean is surely below a bar: by three standard errors, because it is asked again and again."""
+    return figure.weight >= ENOUGH and figure.mean - chance + 3 * figure.sd / math.sqrt(figure.weight) < bar

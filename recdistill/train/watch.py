@@ -47,7 +47,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from recdistill.config import WatchSettings
 from recdistill.errors import CheckpointError
@@ -60,7 +59,19 @@ from recdistill.train.comparable import (
     pair_auc,
     rank_correlation,
 )
-from recdistill.train.figures import ENOUGH, HALF_LIFE, RUN, THRESHOLD, Figure, breaks, lift_of, verdict, watched
+from recdistill.train.figures import (
+    ENOUGH,
+    HALF_LIFE,
+    LABELS_RUN,
+    RUN,
+    Figure,
+    breaks,
+    hopeless,
+    lift_of,
+    verdict,
+    watched,
+)
+from recdistill.train.known import Known, Masked, Reason, State, Window
 
 FOUNDING = 1_000
 """Lists, from the beginning, within which a teacher counts as one of the first; and after which these are judged."""
@@ -71,6 +82,9 @@ FOUNDING_BATCHES = 50
 LEAST_LIFT = 0.02
 """What counts as better than chance, in ρ or AUC, where there is nobody to compare with."""
 
+HOPELESS = 0.05
+"""A ρ (and twice the AUC above a half) that a first teacher has to be surely below to be no better than chance."""
+
 MOST_TEACHERS = 256
 """Teachers remembered; beyond, the one not seen for longest is forgotten, and would be new again."""
 
@@ -78,56 +92,6 @@ SHARPNESS_G = np.geomspace(FLATTEST, SHARPEST, 49)
 CURVE_LISTS = 64
 CURVE_HALF_LIFE = 20_000
 CURVE_ENOUGH = 200
-
-Reason = Literal["", "order", "labels", "chance", "new"]
-
-
-class Window(Struct):
-    """What was seen of a teacher that is not learnt from, since `start`."""
-
-    start: int = 0
-    lists: int = 0
-    order: Figure = msgspec.field(default_factory=Figure)
-    labels: Figure = msgspec.field(default_factory=Figure)
-
-
-class Known(Struct):
-    """What is known of one teacher."""
-
-    first: int
-    last: int = 0
-    seen: int = 0
-    batches: int = 0
-    trusted: bool = True
-    proven: bool = False
-    """Whether it has been better than chance, by student or labels."""
-    reason: Reason = ""
-    why: str = ""
-    since: int = 0
-    order: Figure = msgspec.field(default_factory=Figure)
-    labels: Figure = msgspec.field(default_factory=Figure)
-    location: Figure = msgspec.field(default_factory=Figure)
-    spread: Figure = msgspec.field(default_factory=Figure)
-    window: Window = msgspec.field(default_factory=Window)
-    curve: list[float] = []
-    curve_lists: float = 0.0
-
-
-class Masked(Struct, array_like=True):
-    """Lists of a teacher that later passes leave out: `start` up to, not including, `end`; −1 while it lasts."""
-
-    teacher: str
-    start: int
-    end: int = -1
-
-
-class State(Struct):
-    """All that a checkpoint has to hold of a watch."""
-
-    at: int = 0
-    again: int = 0
-    known: dict[str, Known] = {}
-    masked: list[Masked] = []
 
 
 class Watch:
@@ -309,33 +273,30 @@ class Watch:
             self._wait(name, known, order_B, labels_B, at)
             return
         order_alarm = breaks(known.order, order_B, 0.0, at)
-        labels_alarm = breaks(known.labels, labels_B, 0.5, at)
+        # Where the student knows the teacher well, it is the better witness: labels change with tastes and lists.
+        if lift_of(known.order, 0.0) >= 0.5:
+            labels_alarm, known.labels.low = False, 0.0
+            known.labels.add(labels_B[np.isfinite(labels_B)], HALF_LIFE)
+        else:
+            labels_alarm = breaks(known.labels, labels_B, 0.5, at, LABELS_RUN)
         known.proven |= watched(known.order, 0.0) or watched(known.labels, 0.5)
         if order_alarm:
-            self._distrust(
-                name,
-                known,
-                "order",
-                f"its order agreed with the student at {known.order.mean:.2f}, and no longer does",
-                known.order.low_onset,
-            )
-        elif labels_alarm and not (lift_of(known.order, 0.0) >= 0.5 and known.order.low < THRESHOLD / 2):
-            self._distrust(
-                name,
-                known,
-                "labels",
-                f"it put what was taken above the rest in {known.labels.mean:.0%} of pairs, and no longer does",
-                known.labels.low_onset,
-            )
+            why = f"its order agreed with the student at {known.order.mean:.2f}, and no longer does"
+            self._distrust(name, known, "order", why, known.order.low_onset)
         elif labels_alarm:
-            self.news.append(
-                f"the labels no longer agree with teacher {name} as they did ({known.labels.mean:.0%} of pairs), but "
-                "student and teacher still agree with each other: tastes or lists have changed, so it stays"
-            )
-            known.labels = Figure()
-        elif not known.proven and known.seen >= FOUNDING and known.batches >= FOUNDING_BATCHES:
+            why = f"it put what was taken above the rest in {known.labels.mean:.0%} of pairs, and no longer does"
+            self._distrust(name, known, "labels", why, known.labels.low_onset)
+        elif not known.proven and self._hopeless(known):
             why = f"after {known.seen} lists neither labels nor student agree with its order better than with chance"
             self._distrust(name, known, "chance", why, known.first)
+
+    @staticmethod
+    def _hopeless(known: Known) -> bool:
+        """Whether a first teacher is surely no better than chance, once the student has had time to find its order."""
+        if known.seen < FOUNDING or known.batches < FOUNDING_BATCHES:
+            return False
+        by_labels = known.labels.weight < ENOUGH or hopeless(known.labels, 0.5, HOPELESS / 2)
+        return by_labels and hopeless(known.order, 0.0, HOPELESS)
 
     def _distrust(self, name: str, known: Known, reason: Reason, why: str, onset: int | None = None) -> None:
         start = known.last if onset is None else onset
