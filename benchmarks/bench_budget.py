@@ -1,0 +1,249 @@
+"""How good does the student stay when the teacher is asked for a part of the scores only?
+
+The log of a finished demo holds the teacher's score of every candidate. A stream under a budget is made of it by hiding
+scores: the scorer's own `Chooser` goes over the examples in their order and is told only what it has asked for. Each
+stream is then distilled by the distiller itself, with the demo's settings, and judged on the lists that the demo kept
+back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lists (all seeds of a list averaged).
+
+- `full`: every score; `none`: no score at all, the labels alone.
+- `lists`, `candidates`: the budget, chosen as the scorer does. `even lists`, `even candidates`: the same by chance.
+- `champion lists`, `champion candidates`: a student of the first fifth, which was scored evenly, answers every request
+  from there on, so that its scores are known to the scorer, as `rank.write_back` and the prober make them.
+
+    recdistill demo --dataset ml-100k --data DIR --output folder
+    python benchmarks/bench_budget.py folder                         # full, none, and the four ways at .3
+    python benchmarks/bench_budget.py folder --ways full,lists --budget 0.2 --seeds 3 --json out.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from recdistill.bundle import open_bundle
+from recdistill.config import LogSettings, Settings, load_settings
+from recdistill.features import FeatureSpec
+from recdistill.judge import BundleContender
+from recdistill.judge.contenders import barred
+from recdistill.loops import distil, promote
+from recdistill.loops.choose import Chooser
+from recdistill.metrics import Interval, bootstrap_interval, paired_interval
+from recdistill.records import Candidate, Example, Item, Record, decode, encode, key_of
+from recdistill.serve.recommender import Recommender
+from recdistill.stream import Log, TopicPartition, open_log, standard_topics
+
+WAYS = ("full", "none", "even lists", "lists", "even candidates", "candidates")
+ALL = (*WAYS, "champion lists", "champion candidates")
+FIRST = 0.2  # part of the stream that makes the champion
+IMPRESSIONS = TopicPartition("impressions", 0)
+
+
+class Demo(NamedTuple):
+    """What a finished demo has left."""
+
+    settings: Settings
+    spec: FeatureSpec
+    items: list[tuple[int, Item]]  # with their offsets
+    examples: list[Example]
+    held_out: list[Example]
+
+
+def load(folder: Path) -> Demo:
+    """Reads a demo's folder."""
+    settings = load_settings(folder / "settings.toml", env={})
+    bundle = open_bundle(sorted((folder / "student" / "bundles").glob("step-*"))[-1])
+    log = open_log(settings.log)
+    source = log.source(["items"])
+    items = []
+    while messages := source.read(1000, 0.0):
+        items += [(message.offset, decode(Item, message.value)) for message in messages]
+    source.close()
+    examples = list(promote.learnt_from(log, bundle))
+    held = promote.held_out(log, bundle, settings.promote.held_out)
+    log.close()
+    return Demo(settings, FeatureSpec.load(Path(settings.features.file)), items, examples, held)
+
+
+def under_budget(examples: list[Example], chooser: Chooser, salt: str) -> Iterator[Example]:
+    """The examples as they would be, had the scorer kept the budget."""
+    for offset, example in enumerate(examples):
+        ranking = example.ranking
+        asked = msgspec.structs.replace(ranking.impression, id=f"{salt}{ranking.impression.id}")
+        choice = chooser.choose(asked, IMPRESSIONS, offset)
+        scored = tuple(bool(chosen and real) for chosen, real in zip(choice.chosen_L, ranking.scored, strict=True))
+        ranking = msgspec.structs.replace(
+            ranking,
+            scored=scored,
+            scores=tuple(score if real else 0.0 for score, real in zip(ranking.scores, scored, strict=True)),
+            sampled=choice.sampled,
+            candidates_sampled=choice.candidates_sampled,
+        )
+        chooser.learn(msgspec.structs.replace(ranking, impression=asked), IMPRESSIONS, offset)
+        yield msgspec.structs.replace(example, ranking=ranking)
+
+
+def answered_by(champion: Path, examples: list[Example]) -> list[Example]:
+    """The examples with a student's scores of their candidates, as if it had answered."""
+    recommender = Recommender.open(champion)
+    column = {item: place for place, item in enumerate(recommender.ids)}
+    out = []
+    for start in range(0, len(examples), 256):
+        block = examples[start : start + 256]
+        scores_BT = recommender.score_all([example.ranking.impression for example in block])
+        for example, scores_T in zip(block, scores_BT, strict=True):
+            impression = example.ranking.impression
+            given = [scores_T[column[c.item]] if c.item in column else -np.inf for c in impression.candidates]
+            lowest = min((score for score in given if np.isfinite(score)), default=0.0)
+            candidates = tuple(
+                Candidate(c.item, float(score if np.isfinite(score) else lowest))
+                for c, score in zip(impression.candidates, given, strict=True)
+            )
+            asked = msgspec.structs.replace(impression, candidates=candidates, served_by=recommender.content_hash)
+            out.append(
+                msgspec.structs.replace(example, ranking=msgspec.structs.replace(example.ranking, impression=asked))
+            )
+    return out
+
+
+def distilled(demo: Demo, examples: list[Example], folder: Path, seed: int, *, soft: bool = True) -> tuple[Path, float]:
+    """Distils a stream with the demo's settings; the bundle, and the seconds of processor time."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    log = open_log(LogSettings(path=str(folder / "log.sqlite")))
+    log.create_topics(standard_topics())
+    _write(log, [item for _, item in demo.items])
+    source = log.source(["items"])
+    placed = []
+    while messages := source.read(1000, 0.0):
+        placed += [message.offset for message in messages]
+    source.close()
+    olds = [offset for offset, _ in demo.items]
+
+    def moved(example: Example) -> Example:
+        known = bisect_left(olds, example.ranking.catalogue_as_of)
+        as_of = placed[known - 1] + 1 if known else 0
+        return msgspec.structs.replace(example, ranking=msgspec.structs.replace(example.ranking, catalogue_as_of=as_of))
+
+    _write(log, [moved(example) for example in examples])
+    settings = demo.settings
+    loss = settings.loss if soft else msgspec.structs.replace(settings.loss, soft=0.0, label=1.0)
+    chosen = msgspec.structs.replace(settings.distil, directory=str(folder / "student"), seed=seed)
+    began = time.process_time()
+    stop = threading.Event()
+    distil.run(log, demo.spec, settings.student, loss, chosen, settings.watch, stop=stop, drain=True)
+    seconds = time.process_time() - began
+    log.close()
+    (folder / "log.sqlite").unlink()
+    return sorted((folder / "student" / "bundles").glob("step-*"))[-1], seconds
+
+
+def _write(log: Log, records: list[Record] | list[Item] | list[Example]) -> None:
+    stage = log.stage("bench")
+    for start in range(0, len(records), 2000):
+        with stage.transaction() as transaction:
+            for record in records[start : start + 2000]:
+                topic = "items" if isinstance(record, Item) else "examples"
+                transaction.send(topic, encode(record), key=key_of(record), partition=0)
+    stage.close()
+
+
+def ndcg(bundle: Path, held: list[Example]) -> np.ndarray:
+    """NDCG@10 of each held-out list over the whole catalogue."""
+    tops = BundleContender(bundle, "student").top([example.ranking.impression for example in held], 10)
+    values = []
+    for example, top in zip(held, tops, strict=True):
+        impression = example.ranking.impression
+        liked = {c.item for c, label in zip(impression.candidates, example.labels, strict=True) if label > 0}
+        liked -= barred(impression)
+        if liked:
+            gain = sum(1 / np.log2(place + 2) for place, item in enumerate(top) if item in liked)
+            values.append(gain / sum(1 / np.log2(place + 2) for place in range(min(10, len(liked)))))
+    return np.array(values)
+
+
+def stream_of(way: str, demo: Demo, budget: float, seed: int, scratch: Path) -> list[Example]:
+    """The examples that one way of spending the budget leaves."""
+    if way in ("full", "none"):
+        return demo.examples
+    by: Any = way.rsplit(maxsplit=1)[-1]
+    chooser = Chooser(budget, by, even=way.startswith("even"))
+    if not way.startswith("champion"):
+        return list(under_budget(demo.examples, chooser, f"{seed}/"))
+    cut = int(FIRST * len(demo.examples))
+    first = list(under_budget(demo.examples[:cut], Chooser(budget, by, even=True), f"{seed}/"))
+    champion, _ = distilled(demo, first, scratch / "champion", seed)
+    rest = list(under_budget(answered_by(champion, demo.examples[cut:]), chooser, f"{seed}/"))
+    return first + rest
+
+
+def _against(a: Interval) -> str:
+    return f"{a.mean:+.4f} [{a.low:+.4f}, {a.high:+.4f}]"
+
+
+def main() -> None:
+    """Runs every way and prints a row as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of a finished demo")
+    parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(ALL)}")
+    parser.add_argument("--budget", type=float, default=0.3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    ways = [way.strip() for way in args.ways.split(",")]
+    if unknown := set(ways) - set(ALL):
+        parser.error(f"there is no way called {sorted(unknown)[0]!r}; there are {', '.join(ALL)}")
+    demo = load(args.folder)
+    print(f"{len(demo.examples):,} examples, {len(demo.held_out):,} held-out lists, budget {args.budget:g}", flush=True)
+    print(
+        f"{'way':22}{'calls':>7}{'NDCG@10':>9}{'of full':>9}  {'less full':26}{'less even':26}{'CPU s':>7}", flush=True
+    )
+    found: dict[str, list[np.ndarray]] = {}
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for way in ways:
+            shares, seconds = [], []
+            for seed in range(args.seeds):
+                examples = stream_of(way, demo, args.budget, seed, Path(scratch))
+                bundle, took = distilled(demo, examples, Path(scratch) / "run", seed, soft=way != "none")
+                found.setdefault(way, []).append(ndcg(bundle, demo.held_out))
+                marks = [mark for example in examples for mark in example.ranking.scored]
+                shares.append(0.0 if way == "none" else sum(marks) / len(marks))
+                seconds.append(took)
+            row = _row(way, {name: np.mean(runs, 0) for name, runs in found.items()}, float(np.mean(shares)))
+            rows.append(row | {"seconds": seconds, "by_seed": [float(run.mean()) for run in found[way]]})
+            even = row.get("less_even")
+            print(
+                f"{way:22}{row['calls']:7.1%}{row['ndcg@10']['mean']:9.4f}{row.get('of_full', float('nan')):9.3f}  "
+                f"{_against(Interval(**row['less_full'])) if 'less_full' in row else '':26}"
+                f"{_against(Interval(**even)) if even else '':26}{np.mean(seconds):7.0f}",
+                flush=True,
+            )
+    if args.json:
+        args.json.write_text(json.dumps({"budget": args.budget, "seeds": args.seeds, "rows": rows}, indent=2) + "\n")
+
+
+def _row(way: str, means: dict[str, np.ndarray], calls: float) -> dict[str, Any]:
+    own = means[way]
+    row: dict[str, Any] = {"way": way, "calls": calls, "ndcg@10": msgspec.to_builtins(bootstrap_interval(own))}
+    if "full" in means:
+        row["of_full"] = float(own.mean() / means["full"].mean())
+        row["less_full"] = msgspec.to_builtins(paired_interval(own, means["full"]))
+    even = "even " + way.rsplit(maxsplit=1)[-1]
+    if way != even and even in means:
+        row["less_even"] = msgspec.to_builtins(paired_interval(own, means[even]))
+    return row
+
+
+if __name__ == "__main__":
+    main()
