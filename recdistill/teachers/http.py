@@ -6,8 +6,8 @@ server did score before is sent again: if that fails too, it is the server. Wher
 `score` raises and blames no list; what it has of the answers by then it keeps for the next call, so that a slow server
 gets through a batch in several.
 
-Scores of two versions of the model are never handed out together: where the answers to one call name two, it raises,
-keeps the newer version's and asks for the others again.
+Scores of two versions of the model are never handed out together, nor under a version that was not the teacher's when
+the call began: a call that meets a new version raises, and what it has of that version is kept for the next one.
 
 It does not know what is said over the wire (`http_protocols`) nor how it gets there (`http_client`).
 
@@ -126,13 +126,18 @@ class HttpTeacher:
     def _one_version(self, call: _Call) -> None:
         if self._fixed_version:
             return
-        newest = call.version or self._told_version
+        before = self._told_version
+        newest = call.version or before
         old = [key for key, (_, version) in call.scored.items() if version not in ("", newest)]
         self._told_version = newest
-        if old:
-            for key in old:
-                del call.scored[key]
-            raise Unavailable(f"the model became version {newest} while {len(old)} lists had scores of another")
+        for key in old:
+            del call.scored[key]
+        # Raised even where nothing is old: whoever asks may have looked at the version before this call.
+        if old or before not in ("", newest):
+            was = f", no longer {before}" if before else ""
+            raise Unavailable(
+                f"the model is of version {newest}{was}; {len(old)} lists of this call had another one's scores"
+            )
 
     def _metadata(self, settings: HttpTeacherSettings) -> Any:
         url, until = model_url(settings), time.monotonic() + _OPENING_S

@@ -6,7 +6,7 @@ number and the item ids in it; what it was asked is kept in `asked`.
 
 Example:
     >>> score_of("item-3")
-    12.6
+    3.2
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ Behaviour = Callable[[int, list[str]], str]
 
 def score_of(item: str) -> float:
     """The ranker: a score that depends on the item alone; a document is scored by its first word."""
-    number = item.split(maxsplit=1)[0].split("-")[1]
-    return (int(number) * 37 % 19) / 5.0 + (int(number) % 3) * 5.0
+    word = item.split(maxsplit=1)[0].rpartition("-")[2]
+    number = int(word) if word.isdecimal() else sum(word.encode())
+    return (number * 37 % 19) / 5.0 + (number % 3) * 5.0
 
 
 class Server:

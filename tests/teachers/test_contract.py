@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.teacher_server import teacher_server
 
-from recdistill.config import TeacherTraining
+from recdistill.config import HttpTeacherSettings, OnnxTeacherSettings, TeacherTraining
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -44,8 +45,26 @@ def _builtin(folder: Path) -> Teacher:
     return BuiltinTeacher.load(folder / "teacher")
 
 
+def _onnx(folder: Path) -> Teacher:
+    from onnx import TensorProto, helper
+
+    from recdistill.teachers.onnx import OnnxTeacher
+
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["logged"], ["scores"])],
+        "graph",
+        [helper.make_tensor_value_info("logged", TensorProto.FLOAT, ["B", "L"])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", "L"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    settings = OnnxTeacherSettings(path=str(folder / "m.onnx"), inputs={"logged": "candidates.logged_score"})
+    return OnnxTeacher.open(settings, teacher_id="o", version="", scale="unbounded")
+
+
 MAKERS: dict[str, Callable[[Path], Teacher]] = {
     "builtin": _builtin,
+    "onnx": _onnx,
     "logged": lambda _: LoggedTeacher("l", "1", "unbounded"),
     "callable": lambda _: FunctionTeacher(
         lambda lists: [[1.0] * len(one.candidates) for one in lists], "f", "1", "probability"
@@ -53,9 +72,16 @@ MAKERS: dict[str, Callable[[Path], Teacher]] = {
 }
 
 
-@pytest.fixture(params=MAKERS)
-def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> Teacher:
-    return MAKERS[request.param](tmp_path)
+@pytest.fixture(params=[*MAKERS, "http"])
+def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Teacher]:
+    if request.param != "http":
+        yield MAKERS[request.param](tmp_path)
+        return
+    from recdistill.teachers.http import HttpTeacher
+
+    with teacher_server() as server:
+        settings = HttpTeacherSettings(url=server.address, model="m", inputs={"items": "candidates"})
+        yield HttpTeacher(settings, teacher_id="h", version="", scale="logit")
 
 
 def test_names_are_texts_and_the_scale_is_known(teacher: Teacher) -> None:
