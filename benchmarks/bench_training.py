@@ -79,7 +79,8 @@ def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, flo
         item={"genre": Field("category", capacity=20, hashed=0, max_values=4)},
         context={"country": Field("category", capacity=30, max_values=1)},
     )
-    settings, loss = StudentSettings(dim=options.dim, id_dropout=0.0, dropout=0.0), LossSettings()
+    settings = StudentSettings(dim=options.dim, id_dropout=0.0, dropout=0.0)
+    loss = LossSettings(soft=0.7, label=0.3, temperature=2.0)
     trainer = Trainer(spec, settings, loss, seed=0)
     genres = random.integers(0, 20, (items, 2))
     trainer.apply_items([Item(str(i), attributes={"genre": [f"g{g}" for g in genres[i]]}) for i in range(items)])

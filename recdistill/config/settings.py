@@ -219,11 +219,15 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[loss]`: what the student learns from a list."""
 
-    soft: Annotated[
-        float, Meta(ge=0, description="Weight of the teacher's soft ranking; 0 trains without distillation.")
-    ] = 0.7
-    label: Annotated[float, Meta(ge=0, description="Weight of the labels.")] = 0.3
-    temperature: Annotated[float, Meta(gt=0, description="Temperature of both softmaxes of the soft loss.")] = 2.0
+    recipe: Annotated[str, Meta(description="Name of a recipe (`recdistill recipes`), or the path of a file.")] = (
+        "default"
+    )
+    soft: (
+        Annotated[float, Meta(ge=0, description="Weight of the teacher's soft ranking; 0 trains without distillation.")]
+        | None
+    ) = None
+    label: Annotated[float, Meta(ge=0, description="Weight of the labels.")] | None = None
+    temperature: Annotated[float, Meta(gt=0, description="Temperature of the soft terms that have one.")] | None = None
     full_softmax_items: Annotated[
         int,
         Meta(

@@ -133,7 +133,7 @@ class Distiller:
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
         recipe = {
             "student": msgspec.to_builtins(student),
-            "loss": msgspec.to_builtins(loss),
+            "loss": self.trainer.terms.resolved(),
             "batch": settings.batch,
             "passes": settings.passes,
             "seed": settings.seed,

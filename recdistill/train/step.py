@@ -6,7 +6,7 @@ catalogue. There is no random stream: a fresh row starts from hash(seed, table, 
 items, inputs of the user tower) comes from hash(seed, step, place). So a run that was stopped and restored ends with
 the same bytes as one that was not, given the same number of torch threads.
 
-With `LossSettings.soft` 0 this is the student without distillation; the rest is the same code.
+With a soft weight of 0 this is the student without distillation; the rest is the same code.
 
 It knows nothing of topics, files or schedules: the distiller's loop reads, saves and exports.
 
@@ -51,6 +51,7 @@ from recdistill.records import Example, Item
 from recdistill.train import losses
 from recdistill.train.comparable import candidate_offsets, list_weights, teacher_logits
 from recdistill.train.student import Items, Student, uniform
+from recdistill.train.terms import SoftTerms
 from recdistill.train.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Trainer:
     Args:
         spec: The feature specification.
         settings: The student's sizes and rates.
-        loss: Weights and temperature.
+        loss: The recipe, and what differs from it.
         seed: Of every initial value and of id dropout.
         watch: How teachers are watched; None: whoever is learnt from is believed.
     """
@@ -79,7 +80,8 @@ class Trainer:
         seed: int,
         watch: WatchSettings | None = None,
     ) -> None:
-        if loss.soft == 0 and loss.label == 0:
+        self.terms = SoftTerms(loss)
+        if self.terms.total == 0 and self.terms.label == 0:
             raise UsageError("loss.soft and loss.label are both 0: there is nothing to learn from; raise one of them")
         self.spec, self.settings, self.loss, self.seed = spec, settings, loss, seed
         self.vocabulary = Vocabulary(spec)
@@ -164,7 +166,7 @@ class Trainer:
             if self.watch is not None:
                 self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
-        whole = self.loss.label > 0 and int(self.catalogue.live_N.sum()) <= self.loss.full_softmax_items
+        whole = self.terms.label > 0 and int(self.catalogue.live_N.sum()) <= self.loss.full_softmax_items
         used_U, place_N = self._used(lists, whole=whole)
         items = self._items(used_U, dropout=True)
         history_BH = place_N[lists.requests.history_slots_BH]
@@ -190,13 +192,12 @@ class Trainer:
             teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
             believed_B = believed_B * trust_B
         # A candidate that was scored with probability p stands for 1 / p of them in both softmaxes.
-        shift_BL = self.loss.temperature * torch.from_numpy(candidate_offsets(lists))
-        soft = losses.softmax_distillation(
-            scores_BL + shift_BL,
-            torch.from_numpy(teacher_BL) + shift_BL,
+        soft = self.terms(
+            scores_BL,
+            torch.from_numpy(teacher_BL),
             where=torch.from_numpy(lists.scored_BL),
             weights=torch.from_numpy(believed_B),
-            temperature=self.loss.temperature,
+            offsets=torch.from_numpy(candidate_offsets(lists)),
         )
         label = losses.softmax_labels(
             scores_BL,
@@ -204,7 +205,7 @@ class Trainer:
             where=torch.from_numpy(labelled_BL),
             log_normaliser=log_normaliser_B,
         )
-        loss = self.loss.soft * soft + self.loss.label * label
+        loss = self.terms.total * soft + self.terms.label * label
         self._adam.zero_grad()
         loss.backward()  # the rows are updated in here
         self._adam.step()

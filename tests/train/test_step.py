@@ -97,7 +97,7 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_learns_as_a_plain_torch_loop_does(whole: bool) -> None:
-    loss = LossSettings(full_softmax_items=1000 if whole else 0)
+    loss = LossSettings(soft=0.7, label=0.3, temperature=2.0, full_softmax_items=1000 if whole else 0)
     ours = trainer(loss=loss, id_dropout=0.0, dropout=0.0)
     for batch in BATCHES:  # all context values are admitted before the weights are copied
         ours.encode(batch)
@@ -323,8 +323,8 @@ def test_figures() -> None:
     figures = made.learn([Example(ranking, (1.0, 0.0, 1.0, 0.0), "closed")])
     counts = {name: figures[name] for name in ("lists", "scored", "positives", "unknown", "unfit")}
     assert counts == {"lists": 1, "scored": 2, "positives": 1, "unknown": 2, "unfit": 1}
-    loss = made.loss
-    assert figures["loss"] == pytest.approx(loss.soft * figures["soft"] + loss.label * figures["label"])
+    # The default recipe: .7 of the teacher, .3 of the labels.
+    assert figures["loss"] == pytest.approx(0.7 * figures["soft"] + 0.3 * figures["label"])
 
 
 def test_nothing_known_is_a_step_that_changes_nothing() -> None:

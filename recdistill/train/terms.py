@@ -1,0 +1,110 @@
+"""The soft terms of a stream's recipe as one loss: names become functions once, weights and options with them.
+
+A term's loss must need nothing but scores: lists come with the impressions, so there is no drawing that a method could
+ask for. Softmax losses weigh a candidate that was scored with probability p as 1 / p of them; the others take
+candidates as they are.
+
+It knows nothing of students, records or recipes' files.
+
+Example:
+    >>> terms = SoftTerms(LossSettings(temperature=1.0))
+    >>> terms.total, terms.label
+    (0.7, 0.3)
+    >>> one = torch.tensor([[1.0, 0.0]])
+    >>> round(float(terms(one, one, where=one >= 0)), 4)  # the entropy of softmax(1, 0)
+    0.5822
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from recdistill.config import LossSettings
+from recdistill.errors import ConfigError
+from recdistill.recipes import stream_recipe
+from recdistill.train import losses
+
+SOFTMAX = ("softmax_distillation", "kl_distillation")
+"""Losses to which 1 / p of a candidate is a shift of both scores."""
+
+
+class _Term(NamedTuple):
+    name: str
+    loss: Callable[..., Tensor]
+    share: float
+    options: dict[str, Any]
+
+
+class SoftTerms:
+    """What the settings and their recipe say, resolved.
+
+    Args:
+        settings: A weight or temperature that is None is the recipe's.
+
+    Raises:
+        ConfigError: The recipe is not known or not for streams, or a loss of it is not.
+    """
+
+    def __init__(self, settings: LossSettings) -> None:
+        recipe = stream_recipe(settings.recipe)
+        weights = sum(term.weight for term in recipe.soft)
+        self.total = weights if settings.soft is None else settings.soft
+        self.label = recipe.label if settings.label is None else settings.label
+        self._terms: list[_Term] = []
+        for term in recipe.soft:
+            loss = losses.by_name(term.loss)
+            parameters = inspect.signature(loss).parameters
+            missing = [
+                name
+                for name, parameter in parameters.items()
+                if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and name != "where"
+            ]
+            if missing or "teacher_scores" not in parameters:
+                raise ConfigError(
+                    f"recipe {settings.recipe!r}: {term.loss} needs {', '.join(missing) or 'no teacher'}, so it is not "
+                    "for lists that come with impressions"
+                )
+            unknown = sorted(set(term.options) - set(parameters))
+            if unknown:
+                raise ConfigError(f"recipe {settings.recipe!r}: {term.loss} has no option {unknown[0]!r}")
+            options = dict(term.options)
+            if settings.temperature is not None and "temperature" in parameters:
+                options["temperature"] = settings.temperature
+            self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides the loss, as plain data for a checkpoint."""
+        terms = [{"loss": term.name, "share": term.share, "options": term.options} for term in self._terms]
+        return {"soft": self.total, "label": self.label, "terms": terms}
+
+    def __call__(
+        self,
+        student_scores: Tensor,
+        teacher_scores: Tensor,
+        *,
+        where: Tensor,
+        weights: Tensor | None = None,
+        offsets: Tensor | None = None,
+    ) -> Tensor:
+        """The soft loss before its total weight.
+
+        Args:
+            student_scores: `[B, L]`.
+            teacher_scores: `[B, L]`.
+            where: bool `[B, L]`.
+            weights: `[B]`.
+            offsets: `[B, L]`, log 1 / p of each candidate; None is 0.
+        """
+        loss = torch.zeros((), dtype=student_scores.dtype)
+        for term in self._terms:
+            student, teacher = student_scores, teacher_scores
+            if offsets is not None and term.name in SOFTMAX:
+                shift = float(term.options.get("temperature", 1.0)) * offsets
+                student, teacher = student + shift, teacher + shift
+            loss = loss + term.share * term.loss(student, teacher, where=where, weights=weights, **term.options)
+        return loss

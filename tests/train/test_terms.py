@@ -1,0 +1,89 @@
+"""A stream's recipe as one loss: what the settings change, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recdistill.config import LossSettings
+from recdistill.errors import ConfigError
+from recdistill.train import losses
+from recdistill.train.terms import SoftTerms
+
+STUDENT = torch.tensor([[0.3, -1.0, 0.8], [0.0, 0.5, 0.1]])
+TEACHER = torch.tensor([[2.0, 0.0, 1.0], [-1.0, 1.0, 3.0]])
+WHERE = torch.tensor([[True, True, True], [True, True, False]])
+
+MINE = """
+title = "t"
+source = "s"
+take = "a"
+leave = "b"
+[stream]
+label = 0.25
+[[stream.soft]]
+loss = "ranknet"
+weight = 1.0
+[[stream.soft]]
+loss = "softmax_distillation"
+weight = 3.0
+options = { temperature = 1.5 }
+"""
+
+
+def recipe(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_default_is_the_softmax_with_temperature_two() -> None:
+    mine = SoftTerms(LossSettings())(STUDENT, TEACHER, where=WHERE)
+    assert torch.equal(mine, losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=2.0))
+
+
+def test_several_terms_are_shared_by_weight(tmp_path: Path) -> None:
+    terms = SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE)))
+    soft = losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=1.5)
+    expected = 0.25 * losses.ranknet(STUDENT, TEACHER, where=WHERE) + 0.75 * soft
+    assert float(terms(STUDENT, TEACHER, where=WHERE)) == pytest.approx(float(expected))
+    assert (terms.total, terms.label) == (4.0, 0.25)
+
+
+def test_settings_win_over_the_recipe(tmp_path: Path) -> None:
+    settings = LossSettings(recipe=recipe(tmp_path, MINE), soft=0.0, label=1.0, temperature=9.0)
+    terms = SoftTerms(settings)
+    assert (terms.total, terms.label) == (0.0, 1.0)
+    assert terms.resolved()["terms"][1]["options"] == {"temperature": 9.0}
+
+
+def test_offsets_shift_both_scores_of_a_softmax() -> None:
+    offsets = torch.tensor([[0.0, 1.2, 0.4], [0.0, 0.0, 0.0]])
+    mine = SoftTerms(LossSettings(temperature=1.0))(STUDENT, TEACHER, where=WHERE, offsets=offsets)
+    # By hand: each candidate stands for e^offset of itself in both distributions.
+    expected = 0.0
+    for row, mass in enumerate(offsets.exp()):
+        real = WHERE[row]
+        p, q = (mass[real] * scores[row][real].exp() for scores in (TEACHER, STUDENT))
+        expected -= float((p / p.sum() * (q / q.sum()).log()).sum()) / 2
+    assert float(mine) == pytest.approx(expected, rel=1e-6)
+
+
+WRONG = [
+    ('loss = "ranknet"', 'loss = "rankned"', "did you mean 'ranknet'"),
+    ('loss = "ranknet"', 'loss = "rrd"', "rrd needs ranked"),
+    ('loss = "ranknet"', 'loss = "bpr"', "bpr needs no teacher"),
+    ("temperature = 1.5", "temper = 1.5", "has no option 'temper'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "says"), WRONG)
+def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace(old, new))))
+    assert says in str(caught.value)
+
+
+def test_a_recipe_for_tables_alone_is_refused() -> None:
+    with pytest.raises(ConfigError, match="for tables alone; for the stream there are"):
+        SoftTerms(LossSettings(recipe="rrd"))
