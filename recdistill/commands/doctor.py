@@ -26,7 +26,7 @@ from recdistill.commands.verb import Parser, Verb, one_of, settings_of, show
 from recdistill.errors import RecdistillError
 
 if TYPE_CHECKING:
-    from recdistill.config import Settings
+    from recdistill.config import Settings, TeacherSettings
 
 EXTRAS: dict[str, dict[str, str]] = {
     "train": {
@@ -50,6 +50,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "device": {"onnxruntime": "onnxruntime"},
     "data": {"pyarrow": "pyarrow"},
     "http": {"httpx": "httpx"},
+    "linear": {"scipy": "scipy"},
 }
 """Extra -> module -> the distribution that brings it."""
 
@@ -66,6 +67,9 @@ ROLES: dict[str, tuple[str, ...]] = {
     "device": ("device",),
 }
 """Role -> the extras that it needs."""
+
+TEACHERS = {"builtin": "train", "onnx": "device", "http": "http", "linear": "linear", "language": "train"}
+"""Kind of teacher -> the extra that whoever asks it needs."""
 
 FREE_BYTES = 2_000_000_000
 """Less room than this is worth a word."""
@@ -122,14 +126,20 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
+def _kinds(teacher: TeacherSettings) -> Iterator[str]:
+    """The kinds of a teacher and of its members."""
+    yield teacher.kind
+    for member in teacher.members if teacher.kind == "ensemble" else ():
+        yield from _kinds(member)
+
+
 def _of_role(role: str, settings: Settings) -> Iterator[Check]:
     """Every check of a role with these settings, beside Python's."""
     extras = list(ROLES[role])
-    teaches = role == "demo" or (role in ("scorer", "promoter") and settings.teacher.kind == "builtin")
-    if teaches and "train" not in extras:
-        extras.append("train")
-    if role in ("scorer", "promoter") and settings.teacher.kind in ("onnx", "http"):
-        extras.append("device" if settings.teacher.kind == "onnx" else "http")
+    kinds = set(_kinds(settings.teacher)) if role in ("scorer", "promoter") else set()
+    teaches = role == "demo" or "builtin" in kinds
+    needed = ["train"] if role == "demo" else [TEACHERS[kind] for kind in sorted(kinds & TEACHERS.keys())]
+    extras += [extra for extra in dict.fromkeys(needed) if extra not in extras]
     on_log = role not in ("demo", "device")
     if on_log and settings.log.kind == "kafka":
         extras.append("kafka")

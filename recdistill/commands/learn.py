@@ -72,6 +72,7 @@ def _distil(args: argparse.Namespace) -> int:
 
 
 def _teach_options(parser: Parser) -> None:
+    parser.add_argument("--kind", help="which teacher is taught: builtin or linear (default: teacher.kind)")
     parser.add_argument(
         "--replace", action="store_true", help="take the place of a teacher that is there already (default: refuse)"
     )
@@ -81,38 +82,47 @@ def _teach(args: argparse.Namespace) -> int:
     from recdistill.features import FeatureSpec
     from recdistill.loops import teach
     from recdistill.stream import open_log
+    from recdistill.teachers import TAUGHT
 
     settings = settings_of(args)
     place = Path(settings.teacher.path)
-    if settings.teacher.kind != "builtin":
-        raise TeacherError(f"teacher.kind is {settings.teacher.kind!r}: only the builtin teacher is trained here")
+    kind = args.kind or settings.teacher.kind
+    if kind not in TAUGHT:
+        raise TeacherError(
+            f"teacher.kind is {kind!r}: only {' and '.join(TAUGHT)} teachers are taught here; give --kind"
+        )
     if place.exists() and not args.replace:
         raise TeacherError(f"{place}: holds a teacher already; --replace takes its place, --set teacher.path=… another")
     if place.exists() and not (place / "teacher.json").is_file():
         raise TeacherError(f"{place}: is no trained teacher's folder, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
-    spec = FeatureSpec.load(Path(settings.features.file))
+    spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
-            figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+            if spec is not None:
+                figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+            else:
+                figures = teach.run_linear(log, settings.join, settings.teacher.linear, out)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     lines = [f"{name:16} {value}" for name, value in figures.items()]
-    show(args, {**figures, "path": str(place)}, "\n".join([*lines, f"the teacher is in {place}"]))
+    use = "" if kind == settings.teacher.kind else f"; score with it: --set teacher.kind={kind}"
+    show(args, {**figures, "path": str(place)}, "\n".join([*lines, f"the teacher is in {place}{use}"]))
     return 0
 
 
 VERBS = (
     Verb(
         "teach",
-        "Train the built-in teacher on the labels that the log holds.",
+        "Train a teacher, built-in or linear, on what the log holds.",
         "For whoever has no ranker of their own yet. It reads items, impressions and feedback from the log's beginning "
-        "to its present end and writes the teacher's folder, teacher.path. Size and schedule: [teacher_training].",
-        ("teach", "teach --set teacher_training.epochs=3 --replace"),
+        "to its present end and writes the teacher's folder, teacher.path. The built-in teacher learns from labels "
+        "([teacher_training]); the linear one from histories and labels, in closed form ([teacher.linear]).",
+        ("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
         _teach_options,
         _teach,
     ),

@@ -66,10 +66,10 @@ def _judge(
     from recdistill.judge import BundleContender
     from recdistill.loops import folder_bytes, promote
     from recdistill.stream import open_log
-    from recdistill.teachers import open_teacher
+    from recdistill.teachers import TAUGHT, open_teacher
 
     rivals = [BundleContender(path, f"beside {path.name}") for path in beside or ()]
-    builtin = settings.teacher.kind == "builtin"
+    taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
         return promote.judge(
@@ -77,7 +77,7 @@ def _judge(
             bundle,
             settings.promote,
             teacher=teacher,
-            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if builtin else 0,
+            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
             rivals=rivals,
             cost_per_1000=settings.score.cost_per_1000,
             seed=seed,

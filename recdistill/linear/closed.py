@@ -8,8 +8,8 @@
 | `blend` | a weighted sum of the above, each standardised per history | |
 
 Interactions are a scipy CSR matrix users × items [U, N]. A scorer takes histories as a CSR matrix [B, N], whose values
-weigh the events, and gives float32 scores [B, N]; `at` scores a few items of one history without touching the others.
-Memory beside the answer is bounded by blocks of rows. Items of the history get scores too: whoever lists masks them.
+weigh the events, and gives float32 scores [B, N]; memory beside the answer is bounded by blocks of rows. Items of the
+history get scores too: whoever lists masks them.
 
 The judge's baselines, the linear teacher and the benchmarks share these. It needs scipy; it knows no record, no id
 and no torch.
@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,25 +73,6 @@ class ThroughItems:
             scores_BN[rows, columns] = product if isinstance(product, np.ndarray) else product.toarray()
         return scores_BN
 
-    def at(self, items_H: NDArray[np.int64], values_H: NDArray[Any], columns_L: NDArray[np.int64]) -> NDArray[Any]:
-        """Scores [L] of the items `columns_L` for one history of `items_H` with weights `values_H`."""
-        if self.items_M is None:
-            return self._inside(items_H, values_H, columns_L)
-        (from_H, known_H), (to_L, known_L) = (self._place(items) for items in (items_H, columns_L))
-        scores_L = np.zeros(len(columns_L), np.float32)
-        scores_L[known_L] = self._inside(from_H[known_H], values_H[known_H], to_L[known_L])
-        return scores_L
-
-    def _inside(self, from_H: NDArray[np.int64], values_H: NDArray[Any], to_L: NDArray[np.int64]) -> NDArray[Any]:
-        part = self.weights[from_H][:, to_L]
-        scores_L: NDArray[Any] = (part.T @ values_H).astype(np.float32)
-        return scores_L
-
-    def _place(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        assert self.items_M is not None  # noqa: S101 - for the type checker
-        place = np.minimum(np.searchsorted(self.items_M, items), len(self.items_M) - 1)
-        return place, self.items_M[place] == items
-
 
 @dataclass(frozen=True)
 class ThroughUsers:
@@ -127,23 +107,6 @@ class ThroughUsers:
             like_BU = like_BU @ self.between if self.between.ndim == 2 else like_BU * self.between
             scores_BN[rows] = (like_BU @ self.interactions) * self.after_N + part.multiply(self.own_N).toarray()
         return scores_BN
-
-    def at(self, items_H: NDArray[np.int64], values_H: NDArray[Any], columns_L: NDArray[np.int64]) -> NDArray[Any]:
-        """Scores [L] of the items `columns_L` for one history of `items_H` with weights `values_H`."""
-        values_H = np.asarray(values_H, np.float32)
-        like_U = self._columns[:, items_H] @ (values_H * self.before_N[items_H])
-        if self.between.ndim == 2:
-            (some,) = np.nonzero(like_U)
-            like_U = like_U[some] @ self.between[some]
-        else:
-            like_U = like_U * self.between
-        own = np.where(columns_L[:, None] == items_H, values_H, 0.0).sum(1) * self.own_N[columns_L]
-        scores_L: NDArray[Any] = (self._columns[:, columns_L].T @ like_U) * self.after_N[columns_L] + own
-        return scores_L.astype(np.float32)
-
-    @cached_property
-    def _columns(self) -> Any:
-        return self.interactions.tocsc()
 
 
 def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
@@ -268,13 +231,11 @@ def blend(scorers: Sequence[tuple[Scorer, float]]) -> Scorer:
         raise DataError("a blend needs at least one scorer")
 
     def score(x: Any) -> NDArray[np.float32]:
-        total_BN: NDArray[np.float32] | None = None
+        total_BN = np.zeros(x.shape, np.float32)
         for scorer, weight in scorers:
             scores_BN = scorer(x)
             for rows in _blocks(len(scores_BN), 4 * scores_BN.shape[1]):
-                scores_BN[rows] = weight * standardise(scores_BN[rows])
-            total_BN = scores_BN if total_BN is None else total_BN + scores_BN
-        assert total_BN is not None  # noqa: S101 - there is at least one
+                total_BN[rows] += np.float32(weight) * standardise(scores_BN[rows])
         return total_BN
 
     return score

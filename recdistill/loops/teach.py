@@ -1,4 +1,4 @@
-"""Impressions + feedback -> a trained built-in teacher, for whoever has no ranker of their own yet.
+"""Impressions + feedback -> a taught teacher, built-in or linear, for whoever has no ranker of their own yet.
 
 The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that
 mean the same as the student's. It reads the log from its beginning to its present end and commits nothing.
@@ -13,7 +13,7 @@ from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from recdistill.config import JoinSettings, TeacherTraining
+from recdistill.config import JoinSettings, LinearTeacherSettings, TeacherTraining
 from recdistill.errors import DataError, DecodeError
 from recdistill.features import FeatureSpec
 from recdistill.loops import Progress, ends_of, reached
@@ -81,6 +81,26 @@ def run(
     items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
     figures: dict[str, Any] = train_teacher(examples, items, spec, training, out, progress=progress)
     return figures
+
+
+def run_linear(log: Log, join: JoinSettings, settings: LinearTeacherSettings, out: Path) -> dict[str, Any]:
+    """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
+
+    Args:
+        log: Where `impressions` and `feedback` are read.
+        join: Window and label weights.
+        settings: What is fitted.
+        out: Folder to write; it must not exist yet.
+
+    Returns:
+        Figures, as the teacher gives them.
+
+    Raises:
+        TeacherError: The log shows no interaction, or the folder cannot be written.
+    """
+    from recdistill.teachers.linear import train_linear_teacher
+
+    return train_linear_teacher(labelled(log, join), settings, out)
 
 
 def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:

@@ -16,7 +16,7 @@ from recdistill.config import Settings
 from recdistill.features import FeatureSpec
 from recdistill.loops import Progress, folder_bytes
 from recdistill.stream import open_log
-from recdistill.teachers import Teacher, open_teacher
+from recdistill.teachers import TAUGHT, Teacher, open_teacher
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
@@ -96,7 +96,7 @@ def promote(
             settings.gate,
             bundles=Path(settings.distil.directory) / "bundles",
             teacher=teacher,
-            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind == "builtin" else 0,
+            teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             stop=stop,
             drain=drain,

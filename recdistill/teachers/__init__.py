@@ -13,7 +13,10 @@ from pathlib import Path
 from recdistill.config import TeacherSettings
 from recdistill.teachers.contract import Scores, Teacher
 
-__all__ = ["Scores", "Teacher", "open_teacher"]
+__all__ = ["TAUGHT", "Scores", "Teacher", "open_teacher"]
+
+TAUGHT = ("builtin", "linear")
+"""The kinds that `recdistill teach` makes; `teacher.path` is their folder."""
 
 
 def open_teacher(settings: TeacherSettings) -> Teacher:
@@ -40,6 +43,10 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         from recdistill.teachers.http import HttpTeacher
 
         return HttpTeacher(settings.http, teacher_id=settings.id, version=settings.version, scale=settings.scale)
+    if settings.kind == "linear":
+        from recdistill.teachers.linear import LinearTeacher
+
+        return LinearTeacher.load(Path(settings.path))
     from recdistill.teachers.builtin import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))

@@ -65,18 +65,6 @@ def test_scores_are_the_formula(x, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_few_items_of_one_history_score_what_they_score_among_all(x, name):
-    scorer = MODELS[name][0](sparse.csr_matrix(x))
-    h = histories(x.shape[1])
-    whole = scorer(sparse.csr_matrix(h))
-    columns = np.array([5, 0, x.shape[1] - 1, 3])
-    for row, scores in zip(h, whole, strict=True):
-        (items,) = np.nonzero(row)
-        np.testing.assert_allclose(scorer.at(items, row[items], columns), scores[columns], rtol=2e-5, atol=2e-6)
-    assert scorer.at(np.array([], int), np.array([]), columns).tolist() == [0.0] * 4
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_blocks_change_nothing(x, name, monkeypatch):
     h = sparse.csr_matrix(histories(x.shape[1]))
     whole = MODELS[name][0](sparse.csr_matrix(x))(h)
@@ -94,9 +82,6 @@ def test_ease_of_too_many_items_keeps_the_most_popular(monkeypatch):
     h = histories(20)
     scorer = linear.ease(sparse.csr_matrix(x), 2.0)
     np.testing.assert_allclose(scorer(sparse.csr_matrix(h)), h @ expected, rtol=1e-5, atol=1e-6)
-    (items,) = np.nonzero(h[0])
-    got = scorer.at(items, h[0, items], np.arange(20))
-    np.testing.assert_allclose(got, h[0] @ expected, rtol=1e-5, atol=1e-6)
 
 
 def test_itemknn_keeps_only_the_nearest():

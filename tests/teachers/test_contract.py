@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.teacher_server import teacher_server
 
-from recdistill.config import HttpTeacherSettings, OnnxTeacherSettings, TeacherTraining
+from recdistill.config import HttpTeacherSettings, LinearTeacherSettings, OnnxTeacherSettings, TeacherTraining
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -62,8 +62,24 @@ def _onnx(folder: Path) -> Teacher:
     return OnnxTeacher.open(settings, teacher_id="o", version="", scale="unbounded")
 
 
+def _linear(folder: Path) -> Teacher:
+    from recdistill.teachers.linear import LinearTeacher, train_linear_teacher
+
+    examples = [
+        Example(
+            Ranking(one, "", "", "rank", (0.0,) * len(one.candidates), (False,) * len(one.candidates)),
+            (1.0,) + (0.0,) * (len(one.candidates) - 1),
+            "closed",
+        )
+        for one in LISTS
+    ]
+    train_linear_teacher(examples, LinearTeacherSettings(l2=1.0), folder / "teacher")
+    return LinearTeacher.load(folder / "teacher")
+
+
 MAKERS: dict[str, Callable[[Path], Teacher]] = {
     "builtin": _builtin,
+    "linear": _linear,
     "onnx": _onnx,
     "logged": lambda _: LoggedTeacher("l", "1", "unbounded"),
     "callable": lambda _: FunctionTeacher(

@@ -1,0 +1,173 @@
+"""The files of a linear teacher: written at once, read with every byte verified. They hold data only, no code.
+
+| file | holds |
+| --- | --- |
+| `teacher.json` | format, version, settings, item ids, and for each array its shape and hash |
+| `indptr.npy`, `indices.npy` | the interactions, users × items, in the manner of CSR; each counts 1 |
+| `weights.npy` | EASE between items [N, N], float32 |
+| `between.npy`, `after.npy` | instead of it, EASE through users: [U, U] and [N], float32 |
+
+It knows nothing of what is done with the arrays.
+
+Example:
+    >>> import tempfile
+    >>> arrays = {"indptr": np.array([0, 1]), "indices": np.zeros(1, np.int32), "weights": np.zeros((1, 1), np.float32)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     version = write(Path(folder) / "t", LinearTeacherSettings(), ["a"], arrays)
+    ...     read(Path(folder) / "t")[2]
+    ['a']
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.config import LinearTeacherSettings
+from recdistill.errors import TeacherError
+
+FORMAT = 1
+DESCRIPTION = "teacher.json"
+_MOST_DESCRIPTION = 1 << 30  # bytes
+_KINDS: dict[str, np.dtype[Any]] = {
+    "indptr": np.dtype(np.int64),
+    "indices": np.dtype(np.int32),
+    "weights": np.dtype(np.float32),
+    "between": np.dtype(np.float32),
+    "after": np.dtype(np.float32),
+}
+
+
+class _Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    shape: list[int]
+    sha256: str
+
+
+class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    kind: str
+    settings: LinearTeacherSettings
+    items: list[str]
+    arrays: dict[str, _Array]
+    version: str = ""
+
+    def digest(self) -> str:
+        """First 12 digits of the hash of all but the version."""
+        rest = msgspec.structs.replace(self, version="")
+        return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()[:12]
+
+
+def write(
+    out: Path, settings: LinearTeacherSettings, ids: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]
+) -> str:
+    """Writes a new folder, all of it or nothing.
+
+    Args:
+        out: Must not exist.
+        settings: What was fitted.
+        ids: The N items.
+        arrays: By the names of the table above.
+
+    Returns:
+        The version.
+
+    Raises:
+        TeacherError: The folder cannot be written.
+    """
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        told = {}
+        for name, array in arrays.items():
+            with (part / f"{name}.npy").open("wb") as file:
+                np.save(file, np.ascontiguousarray(array, _KINDS[name]), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            told[name] = _Array(list(array.shape), _hash(part / f"{name}.npy"))
+        described = _Description(FORMAT, "linear", settings, list(ids), told)
+        described = msgspec.structs.replace(described, version=described.digest())
+        with (part / DESCRIPTION).open("wb") as file:
+            file.write(msgspec.json.encode(described))
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(out)
+    except OSError as e:
+        shutil.rmtree(part, ignore_errors=True)
+        raise TeacherError(f"{out}: cannot be written ({e.strerror})") from e
+    return described.version
+
+
+def read(path: Path) -> tuple[str, LinearTeacherSettings, list[str], dict[str, npt.NDArray[Any]]]:
+    """Reads a folder: version, settings, items and arrays, which fit each other.
+
+    Raises:
+        TeacherError: A file is missing, changed, or not of this format.
+    """
+    where = path / DESCRIPTION
+    try:
+        if where.stat().st_size > _MOST_DESCRIPTION:
+            raise TeacherError(f"{where}: is too large for a description")
+        text = where.read_bytes()
+    except OSError as e:
+        raise TeacherError(f"{where}: cannot be read ({e.strerror}); `recdistill teach` makes a teacher") from e
+    try:
+        found = msgspec.json.decode(text, type=_Description)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise TeacherError(f"{where}: does not describe a linear teacher: {e}") from e
+    if found.kind != "linear" or found.format != FORMAT:
+        raise TeacherError(
+            f"{where}: format {found.format} of {found.kind!r} is not known, this version reads {FORMAT}"
+        )
+    if found.digest() != found.version:
+        raise TeacherError(f"{where}: has been changed; teach the teacher again")
+    arrays = {name: _array(path, name, told) for name, told in found.arrays.items()}
+    if not _fits(arrays, found.items):
+        raise TeacherError(f"{where}: the arrays do not fit each other; teach the teacher again")
+    return found.version, found.settings, found.items, arrays
+
+
+def _array(path: Path, name: str, told: _Array) -> npt.NDArray[Any]:
+    if name not in _KINDS:
+        raise TeacherError(f"{path / DESCRIPTION}: a linear teacher has no array {name!r}")
+    file = path / f"{name}.npy"
+    try:
+        if _hash(file) != told.sha256:
+            raise TeacherError(f"{file}: is not the file that {DESCRIPTION} describes; teach the teacher again")
+        array = np.load(file, mmap_mode="r", allow_pickle=False)  # a mapping is never larger than its file
+    except (OSError, ValueError, EOFError) as e:
+        raise TeacherError(f"{file}: cannot be read: {e}") from e
+    if array.dtype != _KINDS[name] or list(array.shape) != told.shape:
+        raise TeacherError(f"{file}: is {array.dtype} {array.shape}, where {_KINDS[name]} {told.shape} was announced")
+    return np.asarray(array)
+
+
+def _fits(arrays: Mapping[str, npt.NDArray[Any]], items: Sequence[str]) -> bool:
+    if set(arrays) not in ({"indptr", "indices", "weights"}, {"indptr", "indices", "between", "after"}):
+        return False
+    indptr, indices, count = arrays["indptr"], arrays["indices"], len(items)
+    if indptr.ndim != 1 or indices.ndim != 1 or len(indptr) < 2 or not len(indices) or len(set(items)) != count:
+        return False
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        return False
+    if indices.min() < 0 or indices.max() >= count:
+        return False
+    users = len(indptr) - 1
+    shapes = {"weights": (count, count), "between": (users, users), "after": (count,)}
+    return all(
+        arrays[name].shape == shape and np.isfinite(arrays[name]).all()
+        for name, shape in shapes.items()
+        if name in arrays
+    )
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
