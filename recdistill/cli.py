@@ -22,19 +22,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, learn, look, machine, release, streams
+from recdistill.commands import answer, doctor, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor"),
     "the stream": ("topics", "simulate", "import", "inspect"),
-    "from stream to student": ("teach", "score", "probe", "join", "distil"),
+    "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
 }
 VERBS: dict[str, Verb] = {
-    verb.name: verb for module in (machine, doctor, streams, look, learn, release, answer) for verb in module.VERBS
+    verb.name: verb
+    for module in (machine, doctor, streams, look, recipes, learn, release, answer)
+    for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}
 """Other spellings of a verb."""

@@ -22,8 +22,9 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.config import convert
@@ -163,19 +164,33 @@ def load_recipe(name: str) -> Recipe:
         ConfigError: There is none of that name, or the file does not fit.
     """
     if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(f"recipe {path}: cannot be read ({e})") from e
-        return parse_recipe(text, source=str(path))
+        return parse_recipe(text_of(name), source=name)
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise ConfigError(f"recipe {name!r}: is not known; {hint} A file of your own ends in .toml")
-    text = (resources.files("recdistill.recipes") / f"{name}.toml").read_text(encoding="utf-8")
-    return parse_recipe(text, source=f"recipe {name}")
+    return parse_recipe(text_of(name), source=f"recipe {name}")
+
+
+def text_of(name: str) -> str:
+    """The text of a recipe that `load_recipe` finds.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if not name.endswith(".toml"):
+        return (resources.files("recdistill.recipes") / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"recipe {name}: cannot be read ({e})") from e
+
+
+def as_data(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data, with every default filled in."""
+    data: dict[str, Any] = msgspec.to_builtins(recipe)
+    return data
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:
