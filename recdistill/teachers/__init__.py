@@ -47,6 +47,11 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         from recdistill.teachers.linear import LinearTeacher
 
         return LinearTeacher.load(Path(settings.path))
+    if settings.kind == "ensemble":
+        from recdistill.teachers.ensemble import EnsembleTeacher
+
+        members = [(open_teacher(member), member.weight) for member in settings.members]
+        return EnsembleTeacher(settings.id, members, settings.version)
     from recdistill.teachers.builtin import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))

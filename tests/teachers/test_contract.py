@@ -14,6 +14,7 @@ from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers import Scores, Teacher
+from recdistill.teachers.ensemble import EnsembleTeacher
 from recdistill.teachers.function import FunctionTeacher
 from recdistill.teachers.logged import LoggedTeacher
 
@@ -81,6 +82,7 @@ MAKERS: dict[str, Callable[[Path], Teacher]] = {
     "builtin": _builtin,
     "linear": _linear,
     "onnx": _onnx,
+    "ensemble": lambda folder: EnsembleTeacher("e", [(_linear(folder), 0.5), (MAKERS["callable"](folder), 1.0)]),
     "logged": lambda _: LoggedTeacher("l", "1", "unbounded"),
     "callable": lambda _: FunctionTeacher(
         lambda lists: [[1.0] * len(one.candidates) for one in lists], "f", "1", "probability"

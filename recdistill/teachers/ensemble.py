@@ -1,0 +1,102 @@
+"""Several teachers as one: the weighted sum of their scores, standardised for each list and member.
+
+Scales of members never meet. For each list, the candidates that every member scored are the list's common ground: over
+these each member's scores are brought to mean 0 and standard deviation 1, and summed by weight. A candidate that any
+member left out is masked, since a sum without that member would be another ranker's score. For the same reason a list
+that any member fails on, or that has no common ground, is an error: what one version of the ensemble says is always
+said by all of its members. A member that cannot answer at all makes the ensemble unable to answer, and
+the scorer waits for it.
+
+The version is made of the members' ids, versions and weights. It knows nothing of how a member works.
+
+Example:
+    >>> from recdistill.records import Candidate
+    >>> from recdistill.teachers.logged import LoggedTeacher
+    >>> one = LoggedTeacher("ranker", "7", "logit")
+    >>> teacher = EnsembleTeacher("both", [(one, 1.0), (one, 0.5)])
+    >>> asked = Impression("i", 9, candidates=(Candidate("a", 90.0), Candidate("b", 70.0), Candidate("c")))
+    >>> [scores] = teacher.score([asked])
+    >>> scores.values_L.tolist(), scores.scored_L.tolist()
+    ([1.5, -1.5, 0.0], [True, True, False])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from recdistill.errors import ConfigError, TeacherError
+from recdistill.linear import standardise
+from recdistill.records import Impression, Item, Scale
+from recdistill.teachers.contract import Scores, Teacher
+
+
+@dataclass(frozen=True)
+class EnsembleTeacher:
+    """Asks each member in turn.
+
+    Args:
+        id: Name of the ensemble.
+        members: Teachers and their weights, which are positive.
+        named_version: Its version; empty: a digest of the members' ids, versions and weights.
+
+    Raises:
+        ConfigError: There is no member, or a weight is not a positive number.
+    """
+
+    id: str
+    members: Sequence[tuple[Teacher, float]]
+    named_version: str = ""
+    scale: Scale = field(default="unbounded", init=False)
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ConfigError("teacher.members: an ensemble needs at least one member, [[teacher.members]]")
+        for teacher, weight in self.members:
+            if not 0 < weight < np.inf:
+                raise ConfigError(f"teacher.members: the weight of {teacher.id} must be above 0, not {weight}")
+
+    @property
+    def version(self) -> str:
+        """As named; or a digest, which changes when a member's version does."""
+        if self.named_version:
+            return self.named_version
+        told = [(teacher.id, teacher.version, float(weight)) for teacher, weight in self.members]
+        return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:12]
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        """Tells each member."""
+        for teacher, _ in self.members:
+            teacher.apply_items(items)
+
+    def score(
+        self, impressions: Sequence[Impression], *, deadline_s: float | None = None
+    ) -> list[Scores | TeacherError]:
+        """Scores each impression's candidates; members share the deadline, in their order. See the contract."""
+        ends = None if deadline_s is None else time.monotonic() + deadline_s
+        answers = []
+        for teacher, _ in self.members:
+            left_s = None if ends is None else max(0.0, ends - time.monotonic())
+            answers.append(teacher.score(impressions, deadline_s=left_s))
+        return [self._sum(impression, own) for impression, *own in zip(impressions, *answers, strict=True)]
+
+    def _sum(self, impression: Impression, answers: Sequence[Scores | TeacherError]) -> Scores | TeacherError:
+        scored_L = np.ones(len(impression.candidates), bool)
+        for (teacher, _), answer in zip(self.members, answers, strict=True):
+            if isinstance(answer, TeacherError):
+                return TeacherError(f"{answer} (member {teacher.id} of ensemble {self.id})")
+            scored_L &= answer.scored_L & np.isfinite(answer.values_L)
+        if not scored_L.any():
+            return TeacherError(
+                f"impression {impression.id}: there is no candidate that every member of ensemble {self.id} scored"
+            )
+        total_L = np.zeros(len(scored_L), np.float32)
+        for (_, weight), answer in zip(self.members, answers, strict=True):
+            if isinstance(answer, Scores):
+                total_L[scored_L] += np.float32(weight) * standardise(answer.values_L[scored_L])
+        return Scores(total_L, scored_L)
