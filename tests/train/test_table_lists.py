@@ -1,0 +1,143 @@
+"""What a term of a table is asked about: brute force over small tables."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from recdistill.recipes import Pick
+from recdistill.train.table_lists import Rankings, draw
+
+U, N = 12, 40
+RANDOM = np.random.default_rng(0)
+TABLE = sparse.csr_matrix((RANDOM.random((U, N)) < 0.2).astype(np.float32))
+TABLE.sort_indices()
+SEEN = TABLE.toarray() > 0
+TEACHER = RANDOM.normal(size=(U, N)).astype(np.float32)
+STUDENT = RANDOM.normal(size=(U, N)).astype(np.float32)
+
+
+def teacher(users: np.ndarray) -> np.ndarray:
+    return TEACHER[users]
+
+
+def student(users: np.ndarray) -> np.ndarray:
+    return STUDENT[users].copy()
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def best(scores: np.ndarray, k: int) -> list[list[int]]:
+    """The k best unseen items of each user, by plain sorting."""
+    order = np.argsort(-np.where(SEEN, -np.inf, scores), axis=1, kind="stable")
+    return [row[:k].tolist() for row in order]
+
+
+RANKINGS = Rankings.of(teacher, TABLE, pool=20)
+
+
+def test_rankings_are_the_best_unseen() -> None:
+    assert RANKINGS.places_UP.tolist() == best(TEACHER, 20)
+    np.testing.assert_array_equal(RANKINGS.scores_UP, np.take_along_axis(TEACHER, RANKINGS.places_UP.numpy(), 1))
+
+
+def test_a_pool_larger_than_what_is_unseen_ends_in_none() -> None:
+    rankings = Rankings.of(teacher, TABLE, pool=N + 5)
+    for row, seen in zip(rankings.places_UP, SEEN, strict=True):
+        assert (row >= 0).sum() == (~seen).sum()
+        assert (row[(~seen).sum() :] == -1).all()
+
+
+def test_standard_scores_are_those_of_the_unseen_alone() -> None:
+    rankings = Rankings.of(lambda users: 5 * TEACHER[users] + 100, TABLE, pool=20, standard=True)
+    for user in range(U):
+        free = TEACHER[user][~SEEN[user]].astype(np.float64)
+        expected = (TEACHER[user] - free.mean()) / free.std()
+        places = rankings.places_UP[user].numpy()
+        np.testing.assert_allclose(rankings.scores_UP[user], expected[places], rtol=1e-3, atol=1e-4)
+
+
+def test_the_item_side_is_the_table_transposed() -> None:
+    found = RANKINGS.transposed(teacher, 5)
+    order = np.argsort(-np.where(SEEN, -np.inf, TEACHER).T, axis=1, kind="stable")
+    assert found.places_UP.tolist() == order[:, :5].tolist()
+
+
+def test_ranked_has_the_best_above_unseen_others() -> None:
+    lists = draw(Pick("ranked", count=6, others=4), RANKINGS, None, generator=generator())
+    for user in range(U):
+        places, ranked = lists.places_UL[user], lists.marks["ranked"][user]
+        assert places[ranked].tolist() == best(TEACHER, 6)[user]
+        others = places[~ranked & (places >= 0)].tolist()
+        assert not SEEN[user, others].any()
+        real = places >= 0
+        inside = np.isin(places[real].numpy(), RANKINGS.places_UP[user].numpy())
+        lowest = RANKINGS.scores_UP[user].min()
+        expected = np.where(inside, TEACHER[user][places[real].numpy()], lowest)
+        np.testing.assert_array_equal(lists.scores_UL[user][real], expected)
+
+
+def test_ranked_with_a_temperature_favours_the_top() -> None:
+    counts = np.zeros(20)
+    random = generator()
+    for _ in range(300):
+        lists = draw(Pick("ranked", count=3, others=0, temperature=2.0), RANKINGS, None, generator=random)
+        counts += (RANKINGS.places_UP[0][:, None] == lists.places_UL[0]).any(1).numpy()
+    assert counts[0] > 2 * counts[4] > 4 * counts[12]
+
+
+def test_by_the_student_is_drawn_from_its_own_best() -> None:
+    lists = draw(Pick("student", count=5, pool=8), RANKINGS, student, generator=generator())
+    assert lists.places_UL.tolist() == best(STUDENT, 5)
+
+
+def test_disagreement_lifts_what_the_student_ranks_too_low() -> None:
+    pick = Pick("disagreement", count=4, pool=20, temperature=1e-3)
+    lists = draw(pick, RANKINGS, student, generator=generator())
+    for user in range(U):
+        rank = {place: r for r, place in enumerate(best(STUDENT, N)[user])}
+        places, under = lists.places_UL[user], lists.marks["ranked"][user]
+        for place in places[under].tolist():
+            assert rank[place] > best(TEACHER, 20)[user].index(place)
+
+
+def test_tops_are_both_tops_and_a_sample() -> None:
+    lists = draw(Pick("tops", count=4, others=3, pool=10), RANKINGS, student, generator=generator())
+    for user in range(U):
+        places = lists.places_UL[user]
+        by_mark = {name: set(places[mark[user]].tolist()) for name, mark in lists.marks.items()}
+        assert by_mark["student_top"] == set(best(STUDENT, 4)[user])
+        assert by_mark["teacher_top"] == set(best(TEACHER, 4)[user])
+        assert by_mark["sampled"] <= set(best(STUDENT, 10)[user])
+
+
+def test_positives_stand_above_the_teachers_best() -> None:
+    lists = draw(Pick("positives", count=4, others=5), RANKINGS, None, generator=generator())
+    for user in range(U):
+        places, ranked = lists.places_UL[user], lists.marks["ranked"][user]
+        assert set(places[ranked].tolist()) == set(np.flatnonzero(SEEN[user]).tolist()) | set(best(TEACHER, 4)[user])
+        scores = dict(zip(places.tolist(), lists.scores_UL[user].tolist(), strict=True))
+        if SEEN[user].any():
+            assert min(scores[i] for i in np.flatnonzero(SEEN[user]).tolist()) > max(
+                scores[i] for i in best(TEACHER, 4)[user]
+            )
+
+
+def test_pairs_are_of_one_group_and_in_the_teachers_order() -> None:
+    groups = torch.arange(N) % 3
+    lists = draw(Pick("groups", count=9, pool=20, groups=3), RANKINGS, None, generator=generator(), groups_N=groups)
+    assert lists.places_UL.shape == (U, 9, 2)
+    pairs = [(user, pair) for user in range(U) for pair in lists.places_UL[user].tolist() if pair[0] >= 0]
+    assert len(pairs) > 50
+    for user, (first, second) in pairs:
+        assert groups[first] == groups[second]
+        assert TEACHER[user, first] > TEACHER[user, second]
+    assert (lists.scores_UL[..., 0] > lists.scores_UL[..., 1]).all()
+
+
+@pytest.mark.parametrize("pick", [Pick("student"), Pick("groups")])
+def test_what_is_missing_is_said(pick: Pick) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        draw(pick, RANKINGS, None, generator=generator())
