@@ -63,5 +63,7 @@ class State(Struct):
 
     at: int = 0
     again: int = 0
+    learnt: int = 0
+    """Behind the last list that a trusted teacher had scored."""
     known: dict[str, Known] = {}
     masked: list[Masked] = []

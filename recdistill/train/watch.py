@@ -157,7 +157,10 @@ class Watch:
                 *_place(scores_BL[rows_B], scored),
             )
         mistrusted = [name for name in dict.fromkeys(teachers) if not self._trusts(name)]
-        return self._weights(names, np.isin(names, mistrusted) & judged_B)
+        out_B = np.isin(names, mistrusted) & judged_B
+        if (judged_B & ~out_B).any():
+            self.now.learnt = self.now.at
+        return self._weights(names, out_B)
 
     def weigh_again(self, teachers: Sequence[str], scored_BL: Where) -> npt.NDArray[np.float32]:
         """Weights in a later pass over lists that `weigh` has seen, in the same order since `rewind`."""
@@ -347,7 +350,8 @@ class Watch:
             if masked.teacher == name and masked.end < 0:
                 masked.end = window.start
         self.now.masked = [each for each in self.now.masked if each.end < 0 or each.end > each.start]
-        if not for_order or not watched(known.order, 0.0):
+        # Held against what it was before, a student that has moved away would at once accuse it again.
+        if not watched(known.order, 0.0) or window.order.mean < 0.75 * known.order.mean:
             known.order = window.order
         if not watched(known.labels, 0.5):
             known.labels = window.labels
@@ -367,6 +371,9 @@ class Watch:
         else:
             others: list[Figure] = [getattr(other, which) for other in self.now.known.values() if other.proven]
             lift = max((other.mean - chance for other in others if watched(other, chance)), default=0.0)
+        if which == "order":
+            # A student that learns from labels alone moves away from every teacher.
+            lift *= 0.5 ** ((self.now.at - self.now.learnt) / HALF_LIFE)
         return max(LEAST_LIFT, self.settings.least * lift)
 
     def _scale(

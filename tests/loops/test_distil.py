@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,12 +11,20 @@ import pytest
 from support import world
 
 from recdistill.bundle import open_bundle
-from recdistill.config import DistilSettings, JoinSettings, LogSettings, LossSettings, ScoreSettings, StudentSettings
+from recdistill.config import (
+    DistilSettings,
+    JoinSettings,
+    LogSettings,
+    LossSettings,
+    ScoreSettings,
+    StudentSettings,
+    WatchSettings,
+)
 from recdistill.errors import CheckpointError, WrongLog
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import distil, join, score
 from recdistill.loops.feed import feed
-from recdistill.records import DEAD_LETTERS, Item
+from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 from recdistill.train import checkpoint
@@ -197,3 +205,107 @@ def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     assert start["examples"] == 450
     one, two = final(tmp_path / "s").tensors, final(tmp_path / "t").tensors
     assert not np.allclose(one["weights/id"], two["weights/id"])
+
+
+def by_number(lists: Sequence[Impression]) -> list[list[float]]:
+    """A teacher that a student learns within a few batches, so that it is missed when it is gone."""
+    return [[float(c.item.split("-")[1]) for c in i.candidates] for i in lists]
+
+
+def at_random(lists: Sequence[Impression]) -> list[list[float]]:
+    return [[20_000 * random.Random(f"{i.id} {c.item}").random() for c in i.candidates] for i in lists]
+
+
+def in_thousands(lists: Sequence[Impression]) -> list[list[float]]:
+    return [[1000 * score + 5 for score in scores] for scores in by_number(lists)]
+
+
+@pytest.fixture
+def eventful(tmp_path: Path) -> Iterator[Log]:
+    """1,400 lists of a teacher that is sound, changes its unit, talks nonsense, and is replaced; two lanes."""
+    log = open_log(LogSettings(path=str(tmp_path / "eventful.sqlite")))
+    log.create_topics(standard_topics(partitions=2, lanes=2))
+    lists = world.impressions(1400, length=9)
+    feed(log, world.items())
+    for start, end, function, version in (
+        (0, 300, by_number, "1"),
+        (300, 500, in_thousands, "1"),
+        (500, 1050, at_random, "1"),
+        (1050, 1400, by_number, "2"),
+    ):
+        feed(log, lists[start:end])
+        teacher = FunctionTeacher(function, "t", version, "unbounded")
+        score.run(log, teacher, ScoreSettings(batch=64, wait_s=0.05), stop=threading.Event(), drain=True)
+    feed(log, [best_taken(one) for one in lists if one.time_us % 3])
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    yield log
+    log.close()
+
+
+def best_taken(asked: Impression) -> Feedback:
+    item = max((c.item for c in asked.candidates), key=lambda name: int(name.split("-")[1]))
+    return Feedback(f"f-{asked.id}", asked.id, item, "click", asked.time_us + world.SECOND)
+
+
+FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0.5, id_dropout=0.0)
+
+
+def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
+    arguments = {"stop": threading.Event(), "drain": True, **more}
+    return distil.run(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
+    eventful: Log, tmp_path: Path, passes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = {"passes": passes, "batch": 16, "checkpoint_every": 3}
+    counts = eventful_run(eventful, settings(tmp_path / "whole", **chosen))
+    said = [record.getMessage() for record in caplog.records if "teacher t@" in record.getMessage()]
+    assert ["jumped" in s for s in said] == [True, False, False, False]
+    assert ["t@1 is quarantined" in s for s in said] == [False, True, False, False]
+    assert ["t@2 is on probation" in s for s in said] == [False, False, True, False]
+    assert ["t@2 is learnt from" in s for s in said] == [False, False, False, True]
+    assert counts["normalised"] == 1
+    assert 480 * passes < counts["quarantined_lists"] == counts["quarantined_lists_order"] <= 560 * passes
+    assert 80 <= counts["probation_lists"] <= 100
+
+    class Killed(Exception):
+        pass
+
+    chance, killed = random.Random(passes), 0
+    for _ in range(8):
+        left = chance.randrange(4, 40 * passes)
+
+        def die(done: int, total: int | None) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        try:
+            eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die)
+        except Killed:
+            killed += 1
+    eventful_run(eventful, settings(tmp_path / "killed", **chosen))
+    assert killed >= 3
+    assert_same_state(tmp_path / "whole", tmp_path / "killed")
+    eventful_run(eventful, settings(tmp_path / "read", memory_mb=0, **chosen))
+    assert_same_state(tmp_path / "whole", tmp_path / "read")
+
+
+def test_a_resumed_distiller_says_who_is_quarantined(
+    eventful: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, chosen = threading.Event(), settings(tmp_path / "s", batch=16, checkpoint_every=1)
+    eventful_run(eventful, chosen, stop=stop, progress=lambda done, total: stop.set() if done >= 700 else None)
+    caplog.clear()
+    eventful_run(eventful, chosen)
+    assert "teacher t@1 is quarantined: its order agreed with the student" in caplog.records[0].getMessage()
+
+
+def test_what_is_done_about_a_teacher_may_be_changed_but_not_what_its_scores_mean(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    run(log, settings(tmp_path / "s"), watch=WatchSettings(act="notice", probation=7))
+    with pytest.raises(CheckpointError, match=r"watch\.comparable = 'standard', the settings now say 'rank'"):
+        run(log, settings(tmp_path / "s"), watch=WatchSettings(comparable="rank"))

@@ -122,6 +122,22 @@ def test_an_order_that_comes_back_is_learnt_again() -> None:
     assert (masked.start, masked.end) == (pytest.approx(3000, abs=30), pytest.approx(5000, abs=310))
 
 
+def test_a_student_that_has_moved_away_in_the_meantime_locks_no_teacher_out() -> None:
+    """While nobody is learnt from, labels alone move the student; the less it knows a teacher the less it may ask."""
+    stream = Stream(2, labels=0.0, teacher=shuffled_from(3000, 9000))
+    plain = stream.batch
+
+    def batch(size: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        moved = 2.5 * min(1.0, max(0.0, (stream.at - 3000) / 6000))
+        names, scores, scored, labels, labelled, student = plain(size)
+        return names, scores, scored, labels, labelled, student + moved * stream.random.normal(size=student.shape)
+
+    stream.batch = batch  # type: ignore[method-assign]
+    _, weights = watched(stream, 12_000)
+    assert weights[3100:9000].max() == 0
+    assert weights[9700:].min() == 1
+
+
 def test_an_order_that_labels_speak_for_comes_back_by_itself() -> None:
     """A teacher that changes its mind, for the better, under the same version: the student will follow."""
     other = np.random.default_rng(5).permutation(L)
