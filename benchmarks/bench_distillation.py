@@ -228,6 +228,13 @@ def _watch(asker: Asker, name: str) -> Callable[[int, TableStudent], float]:
     return watch
 
 
+def _formed(recipe: TableRecipe, form: Any) -> TableRecipe:
+    """The recipe with another form of student."""
+    if form is None:
+        return recipe
+    return msgspec.structs.replace(recipe, student=msgspec.structs.replace(recipe.student, form=form))
+
+
 def without(recipe: TableRecipe) -> TableRecipe:
     """The recipe's own label loss, and nothing of a teacher."""
     return msgspec.structs.replace(recipe, soft=[], hints=[])
@@ -270,7 +277,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         for dim in dims:
             plan: list[tuple[str, TableRecipe, TableTeacher | None]] = [("bpr", table_recipe("bpr"), None)]
             for name in names:
-                recipe = table_recipe(name)
+                recipe = _formed(table_recipe(name), chosen.form)
                 control = without(recipe)
                 if all(control != other for _, other, _ in plan):
                     plan.append((f"{name} without teacher", control, None))
@@ -354,6 +361,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="epochs between two looks at the validation part")
     parser.add_argument("--ease-l2", type=float, default=60.0)
     parser.add_argument("--weights", default="0.5,0.25,1", help="ensemble: of EASE, graph filter and BPR")
+    parser.add_argument(
+        "--form", choices=["rows", "history", "tied"], help="of the students: a row for each user, or a history alone"
+    )
     parser.add_argument("--only", help="methods to run, with commas; the others are left out")
     parser.add_argument("--cache", type=Path, default=Path(".cache/distillation"), help="where teachers are kept")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 is its own choice")
