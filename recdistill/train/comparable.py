@@ -56,6 +56,13 @@ def list_weights(lists: Lists) -> np.ndarray:
     return capped_B
 
 
+def believed_share(lists: Lists, weights_B: np.ndarray, trust_B: np.ndarray) -> float:
+    """Share of the weight of a batch's lists with scores that is left when some are not believed; 1 when all are."""
+    active_B = (lists.scored_BL.sum(1) >= 2) * weights_B
+    total = float(active_B.sum())
+    return float((active_B * trust_B).sum()) / total if total > 0 else 1.0
+
+
 def candidate_offsets(lists: Lists) -> np.ndarray:
     """What is added to the logits of both sides, f32 `[B, L]`: −log p of each candidate, at most log 20."""
     if lists.offsets_BL is None:

@@ -49,7 +49,7 @@ from recdistill.features import (
 )
 from recdistill.records import Example, Item
 from recdistill.train import losses
-from recdistill.train.comparable import candidate_offsets, list_weights, teacher_logits
+from recdistill.train.comparable import believed_share, candidate_offsets, list_weights, teacher_logits
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.train.watch import Watch
@@ -187,9 +187,11 @@ class Trainer:
             output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
             vectors_BLD, biases_BL1, _ = output_BLW.split((self.settings.dim, 1, 1), -1)
             scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
-        believed_B = list_weights(lists)
+        believed_B, share = list_weights(lists), 1.0
         if self.watch is not None:
             teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
+            # The soft loss is a mean over lists: the few that are believed must not count for those that are not.
+            share = believed_share(lists, believed_B, trust_B)
             believed_B = believed_B * trust_B
         # A candidate that was scored with probability p stands for 1 / p of them in both softmaxes.
         soft = self.terms(
@@ -205,7 +207,7 @@ class Trainer:
             where=torch.from_numpy(labelled_BL),
             log_normaliser=log_normaliser_B,
         )
-        loss = self.terms.total * soft + self.terms.label * label
+        loss = self.terms.total * share * soft + self.terms.label * label
         self._adam.zero_grad()
         loss.backward()  # the rows are updated in here
         self._adam.step()

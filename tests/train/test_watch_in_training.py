@@ -15,6 +15,7 @@ from recdistill.features import FeatureSpec, Lists
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
 from recdistill.train.comparable import units
+from recdistill.train.known import Known
 from recdistill.train.step import Trainer
 
 BATCH = 128
@@ -205,3 +206,24 @@ def test_a_list_with_one_score_teaches_as_one_with_none() -> None:
 
     assert end(1) == end(0)
     assert end(2) != end(0)
+
+
+def test_lists_that_are_not_believed_make_the_others_weigh_no_more() -> None:
+    """63 lists of 64 out: the one that is left moves the student by a 64th of what 64 copies of it would."""
+    here = world()
+
+    def step(names: list[str]) -> tuple[float, float]:
+        trainer = Trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
+        trainer.apply_items(here.items)
+        lists, _ = trainer.encode([here.learnt[0]] * 64)
+        assert trainer.watch is not None
+        trainer.watch.now.at = 5000
+        trainer.watch.now.known["old@1"] = Known(0, proven=True)
+        figures = trainer.learn_lists(lists, units(lists, ["logit"] * 64, names, "standard"), names)
+        rest = trainer.terms.label * figures["label"]
+        return (figures["loss"] - rest) / figures["soft"], figures["soft"]
+
+    all_of_it, soft = step(["old@1"] * 64)
+    a_64th, same = step(["old@1"] + ["new@1"] * 63)
+    assert same == pytest.approx(soft, rel=0.2)  # rows differ in what dropout leaves them
+    assert a_64th == pytest.approx(all_of_it / 64, rel=1e-3)
