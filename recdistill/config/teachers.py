@@ -171,7 +171,6 @@ class LanguageTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     half_life: Annotated[
         float, Meta(ge=0, description="An event counts half as much as one that is so many events newer; 0: all alike.")
     ] = 5.0
-    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events that count.")] = 20
+    history: Annotated[int, Meta(ge=1, le=10_000, description="Newest events that count.")] = 50
     batch: Annotated[int, Meta(ge=1, le=4096, description="Texts that go through the encoder at once.")] = 64
     max_tokens: Annotated[int, Meta(ge=3, le=512, description="A longer text is cut.")] = 64
-    threads: Annotated[int, Meta(ge=0, description="Threads of torch; 0: its own choice.")] = 0

@@ -1,4 +1,4 @@
-"""Teachers: the contract, and one module a kind. Importing this loads no torch; opening the built-in kind does.
+"""Teachers: the contract, and one module a kind. Importing this loads no torch; builtin and language do, once opened.
 
 Example:
     >>> from recdistill.config import TeacherSettings
@@ -47,6 +47,12 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         from recdistill.teachers.linear import LinearTeacher
 
         return LinearTeacher.load(Path(settings.path))
+    if settings.kind == "language":
+        from recdistill.teachers.language import LanguageTeacher
+        from recdistill.teachers.sentences import Encoder
+
+        encoder = Encoder.open(settings.language.model)
+        return LanguageTeacher(encoder, settings.language, settings.id, settings.version)
     if settings.kind == "ensemble":
         from recdistill.teachers.ensemble import EnsembleTeacher
 
