@@ -4,7 +4,7 @@ Three files of user<TAB>item: what is learnt from, what decides (epochs, nothing
 method, dimension and seed; the teacher, the student without distillation (BPR, and the recipe's own label loss),
 popularity, ItemKNN and EASE are always among them.
 
-    python benchmarks/bench_distillation.py --train T --valid V --test W --recipe default --teacher ensemble
+    python benchmarks/bench_distillation.py --recipe default --teacher ensemble --student-dim 20,64
     python benchmarks/bench_distillation.py --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
         --protocol loo499 --student-dim 20 --seeds 5 --json out.json
 
@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from scipy import sparse, stats
 
 from recdistill import linear
 from recdistill.data.pairs import Pairs, read_pairs
-from recdistill.errors import RecdistillError
+from recdistill.errors import DataError, RecdistillError
 from recdistill.recipes import TableRecipe, load_recipe, table_recipe
 from recdistill.train.table import Rankings, TableTeacher, fit, rankings_for
 from recdistill.train.table_student import TableStudent
@@ -72,6 +73,11 @@ def ranks_sampled(scores: Scores, known_UN: Any, asked_UN: Any, rivals: int, see
     """The rank of each asked item among `rivals` items that the user never had, drawn alike without replacement."""
     random = np.random.default_rng(seed)
     users = np.flatnonzero(np.diff(asked_UN.indptr))
+    most = int((np.diff(known_UN.indptr) + np.diff(asked_UN.indptr)).max())
+    if known_UN.shape[1] < rivals + most:
+        raise DataError(
+            f"{known_UN.shape[1]:,} items are too few for {rivals} that a user never had; take --protocol full"
+        )
     for block in np.array_split(users, -(-len(users) // BLOCK)):
         scores_BN = np.asarray(scores(block), np.float32)
         for row, user in enumerate(block):
@@ -345,10 +351,21 @@ def tell(rows: list[dict[str, Any]], each: dict[Any, dict[str, np.ndarray]], nam
         print(f"  {method:26}{dim:>5}  {gap.mean():+.4f}  p {p:.1e}{across}")
 
 
+def _citeulike(protocol: str, part: str) -> Path:
+    """HTD's split for `full`, DE-RRD's for `loo499`."""
+    shared = Path(os.environ.get("RECDISTILL_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    file = shared / "data" / "citeulike" / f"loo_{'topology' if protocol == 'full' else 'derrd'}_{part}.tsv"
+    if not file.is_file():
+        sys.exit(f"bench_distillation: {file} is not here; give your own with --train, --valid and --test")
+    return file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for part in ("train", "valid", "test"):
-        parser.add_argument(f"--{part}", type=Path, required=True, metavar="F", help="lines of user<TAB>item")
+        parser.add_argument(
+            f"--{part}", type=Path, metavar="F", help="lines of user<TAB>item (default: CiteULike, where it is at hand)"
+        )
     parser.add_argument("--protocol", choices=["full", "loo499"], default="full")
     parser.add_argument("--recipe", default="default", help="names or files, with commas (default: default)")
     parser.add_argument("--teacher", choices=["bpr", "linear", "ensemble"], default="bpr")
@@ -370,6 +387,9 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    for part in ("train", "valid", "test"):
+        if getattr(chosen, part) is None:
+            setattr(chosen, part, _citeulike(chosen.protocol, part))
     try:
         for name in chosen.recipe.split(","):
             load_recipe(name)

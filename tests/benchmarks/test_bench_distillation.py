@@ -1,0 +1,101 @@
+"""The benchmark of recipes: its ranks by brute force, and the rows that it promises."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_distillation.py"
+RANDOM = np.random.default_rng(0)
+U, N = 30, 700
+SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_distillation", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def tables() -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    seen = (RANDOM.random((U, N)) < 0.02).astype(np.float32)
+    asked = (RANDOM.random((U, N)) < 0.005).astype(np.float32) * (1 - seen)
+    return sparse.csr_matrix(seen), sparse.csr_matrix(asked)
+
+
+def test_full_ranks_are_those_of_a_sort(bench: ModuleType) -> None:
+    seen, asked = tables()
+    found = [ranks.tolist() for ranks in bench.ranks_full(lambda users: SCORES[users], seen, asked)]
+    expected = []
+    for user in range(U):
+        free = SCORES[user][seen.toarray()[user] == 0]
+        if items := asked[user].indices.tolist():
+            expected.append([1 + int((free > SCORES[user, item]).sum()) for item in items])
+    assert found == expected
+
+
+def test_sampled_ranks_are_among_as_many_rivals_and_fair(bench: ModuleType) -> None:
+    seen, asked = tables()
+    drawn = [
+        np.concatenate(list(bench.ranks_sampled(lambda users: SCORES[users], seen, asked, 49, seed)))
+        for seed in range(60)
+    ]
+    assert all(1 <= rank <= 50 for ranks in drawn for rank in ranks)
+    # The expected rank is 1 + 49 times the share of never-had items above.
+    expected = []
+    for user in range(U):
+        for item in asked[user].indices:
+            free = (seen.toarray()[user] == 0) & (asked.toarray()[user] == 0)
+            expected.append(1 + 49 * (SCORES[user][free] > SCORES[user, item]).mean())
+    np.testing.assert_allclose(np.mean(drawn, 0), expected, atol=2.0)
+
+
+def test_figures_by_hand(bench: ModuleType) -> None:
+    found = bench.figures([np.array([1, 30]), np.array([11])], {"recall": (10,), "ndcg": (10, 20)})
+    assert found["recall@10"].tolist() == [0.5, 0.0]
+    assert found["ndcg@10"].tolist() == pytest.approx([1 / (1 + 1 / np.log2(3)), 0.0])
+    assert found["ndcg@20"][1] == pytest.approx(1 / np.log2(12))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "metrics", "seeds"), [("full", {"recall", "ndcg"}, "2"), ("loo499", {"hit", "ndcg"}, "1")]
+)
+def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, metrics: set[str], seeds: str) -> None:
+    lines: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for user in range(120):
+        had = RANDOM.permutation(np.arange(user % 2, 3000, 2))[:9]
+        for part, items in zip(lines, (had[:7], had[7:8], had[8:]), strict=True):
+            lines[part] += [f"u{user}\ti{item}" for item in items]
+    files = []
+    for part, text in lines.items():
+        path = tmp_path / f"{part}.tsv"
+        path.write_text("\n".join(text) + "\n", encoding="utf-8")
+        files += [f"--{part}", str(path)]
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(FILE), *files, "--protocol", protocol, "--recipe", "default,rrd", "--teacher", "bpr"]
+    command += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", seeds, "--cache", str(tmp_path / "cache")]
+    done = subprocess.run([*command, "--json", str(out)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads(out.read_text(encoding="utf-8"))
+    methods = [(row["method"], row["seed"]) for row in rows]
+    for seed in range(int(seeds)):
+        for method in ("teacher", "bpr", "default without teacher", "default", "rrd"):
+            assert (method, seed) in methods
+    assert {"popularity", "itemknn", "ease"} <= {row["method"] for row in rows}
+    for row in rows:
+        assert {"method", "dim", "seed", "metrics", "seconds", "params", "teacher"} == set(row)
+        assert {name.partition("@")[0] for name in row["metrics"]} == metrics
+        assert all(0 <= value <= 1 for value in row["metrics"].values())
+    assert "default against each" in done.stdout
