@@ -32,7 +32,9 @@ from scipy import sparse, stats
 
 from recdistill import linear
 from recdistill.data.pairs import Pairs, read_pairs
+from recdistill.demo.summary import size_text
 from recdistill.errors import DataError, RecdistillError
+from recdistill.judge.scatter import scatter
 from recdistill.recipes import TableRecipe, load_recipe, table_recipe
 from recdistill.train.table import Rankings, TableTeacher, fit, rankings_for
 from recdistill.train.table_student import TableStudent
@@ -270,6 +272,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         "itemknn": lambda: _linear_row(linear.itemknn(table), table),
         "ease": lambda: _linear_row(linear.ease(table, chosen.ease_l2), table),
     }.items():
+        if chosen.only and method not in chosen.only.split(","):
+            continue
         began = time.monotonic()
         scores, params = make()
         add(method, 0, 0, scores, time.monotonic() - began, params)
@@ -306,6 +310,9 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 add(method, dim, seed, student.scores, time.monotonic() - began, student.size // 4)
     tell(rows, each, names, asker)
+    if chosen.picture:
+        metric = "ndcg@20" if chosen.protocol == "full" else "ndcg@10"
+        chosen.picture.write_text(picture(rows, metric), encoding="utf-8")
     return rows
 
 
@@ -351,6 +358,28 @@ def tell(rows: list[dict[str, Any]], each: dict[Any, dict[str, np.ndarray]], nam
         print(f"  {method:26}{dim:>5}  {gap.mean():+.4f}  p {p:.1e}{across}")
 
 
+STYLE = """<style>
+svg { background: #fff; font: 11px system-ui, sans-serif }
+line { stroke: #ddd } line.lead { stroke: #bbb } text { fill: #555 } text.name { fill: #222 }
+circle { fill: #8a8f98 } circle.student { fill: #0a7d4f } circle.teacher { fill: #b35c00 }
+</style>"""
+
+
+def picture(rows: list[dict[str, Any]], metric: str) -> str:
+    """Quality against bytes, the mean over the seeds of each method and dimension, as an SVG file."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["dim"]), []).append(row)
+    points = []
+    for (method, dim), mine in found.items():
+        hue = "teacher" if method == "teacher" else "student" if method == "default" else "other"
+        name = f"{method} {dim}" if dim and method != "teacher" else method
+        points.append((name, hue, 4.0 * mine[0]["params"], float(np.mean([row["metrics"][metric] for row in mine]))))
+    drawn = scatter(points, size_text)
+    head, _, body = drawn.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{STYLE}{body}\n'
+
+
 def _citeulike(protocol: str, part: str) -> Path:
     """HTD's split for `full`, DE-RRD's for `loo499`."""
     shared = Path(os.environ.get("RECDISTILL_SHARED") or Path(__file__).resolve().parents[2] / "shared")
@@ -374,6 +403,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N")
     parser.add_argument("--json", type=Path, metavar="OUT")
+    parser.add_argument("--picture", type=Path, metavar="SVG", help="quality against bytes, drawn into this file")
     parser.add_argument("--draws", type=int, default=5, help="loo499: how often the 499 are drawn")
     parser.add_argument("--every", type=int, default=10, help="epochs between two looks at the validation part")
     parser.add_argument("--ease-l2", type=float, default=60.0)

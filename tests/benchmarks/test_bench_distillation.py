@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -86,7 +87,9 @@ def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, met
     out = tmp_path / "out.json"
     command = [sys.executable, str(FILE), *files, "--protocol", protocol, "--recipe", "default,rrd", "--teacher", "bpr"]
     command += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", seeds, "--cache", str(tmp_path / "cache")]
-    done = subprocess.run([*command, "--json", str(out)], capture_output=True, text=True, check=False, timeout=300)
+    drawn = tmp_path / "frontier.svg"
+    command += ["--picture", str(drawn), "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads(out.read_text(encoding="utf-8"))
     methods = [(row["method"], row["seed"]) for row in rows]
@@ -99,3 +102,5 @@ def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, met
         assert {name.partition("@")[0] for name in row["metrics"]} == metrics
         assert all(0 <= value <= 1 for value in row["metrics"].values())
     assert "default against each" in done.stdout
+    circles = [one for one in ET.parse(drawn).iter() if one.tag.endswith("circle")]
+    assert len(circles) == len({(row["method"], row["dim"]) for row in rows})
