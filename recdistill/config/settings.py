@@ -228,6 +228,10 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     label: Annotated[float, Meta(ge=0, description="Weight of the labels.")] | None = None
     temperature: Annotated[float, Meta(gt=0, description="Temperature of the soft terms that have one.")] | None = None
+    previous: Annotated[
+        float, Meta(ge=0, description="Weight of staying near the student of some steps ago, on every list; 0: none.")
+    ] = 0.0
+    previous_every: Annotated[int, Meta(ge=1, description="Steps after which that student is taken anew.")] = 500
     full_softmax_items: Annotated[
         int,
         Meta(

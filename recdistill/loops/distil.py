@@ -133,7 +133,8 @@ class Distiller:
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
         recipe = {
             "student": msgspec.to_builtins(student),
-            "loss": self.trainer.terms.resolved(),
+            "loss": self.trainer.terms.resolved()
+            | ({"previous": loss.previous, "previous_every": loss.previous_every} if loss.previous else {}),
             "batch": settings.batch,
             "passes": settings.passes,
             "seed": settings.seed,

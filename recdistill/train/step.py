@@ -50,6 +50,7 @@ from recdistill.features import (
 from recdistill.records import Example, Item
 from recdistill.train import losses
 from recdistill.train.comparable import believed_share, candidate_offsets, list_weights, teacher_logits
+from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.train.watch import Watch
@@ -89,6 +90,7 @@ class Trainer:
         self.student = Student(spec, settings, seed=seed)
         self.step = 0
         self.watch = None if watch is None else Watch(watch)
+        self.previous = Previous(loss.previous_every) if loss.previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
         # The rows that every item has before anything is admitted: what an item with no row of its own will be served
         # with.
@@ -208,9 +210,16 @@ class Trainer:
             log_normaliser=log_normaliser_B,
         )
         loss = self.terms.total * share * soft + self.terms.label * label
+        if self.previous is not None and self.previous.items > 0:
+            before_BL, known_BL = self.previous.scores(self.spec, self.catalogue, lists)
+            kept = losses.kl_distillation(scores_BL, torch.from_numpy(before_BL), where=torch.from_numpy(known_BL))
+            figures["previous"] = kept.item()
+            loss = loss + self.loss.previous * kept
         self._adam.zero_grad()
         loss.backward()  # the rows are updated in here
         self._adam.step()
+        if self.previous is not None and self.previous.due(self.step):
+            self.previous.renew(self.weights(), len(self.catalogue))
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
     @staticmethod
@@ -311,8 +320,11 @@ class Trainer:
             for name, value in self._adam.state.get(parameter, {}).items():
                 tensors[f"adam.{name}/{key}"] = value.numpy().copy()
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
-        watched = {} if self.watch is None else {"watch": self.watch.state()}
-        return tensors, watched | {
+        more: dict[str, Any] = {} if self.watch is None else {"watch": self.watch.state()}
+        if self.previous is not None:
+            tensors |= self.previous.tensors()
+            more["previous"] = self.previous.items
+        return tensors, more | {
             "format": FORMAT,
             "step": self.step,
             "seed": self.seed,
@@ -358,7 +370,10 @@ class Trainer:
                 )
             self._named = {key: len(tensors[f"weights/{key}"]) for key in self.student.tables}
             self._bare_rows_N = np.zeros(0, np.int32)
+            copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
             self._fill(left)
+            if self.previous is not None:
+                self.previous.restore(copy, state["previous"], self.weights())
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
         except DataError as e:

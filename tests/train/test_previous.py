@@ -1,0 +1,208 @@
+"""The previous student: the copy scores as the student did, is bounded, resumes exactly, and keeps what is not seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from recdistill.config import LossSettings, StudentSettings, WatchSettings
+from recdistill.data.simulator import SimulatorSettings, simulate
+from recdistill.errors import CheckpointError
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.metrics import ndcg
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.train.comparable import units
+from recdistill.train.previous import PREFIX
+from recdistill.train.step import Trainer
+
+SPEC = FeatureSpec(
+    history=HistorySpec(length=5, actions=("click",)),
+    id=IdSpec(capacity=60, hashed=4),
+    item={
+        "genre": Field("category", capacity=6, hashed=2, max_values=2),
+        "title": Field("text", capacity=16, max_values=4),
+        "price": Field("number", mean=5.0, std=3.0),
+    },
+    context={"country": Field("category", capacity=8, hashed=0)},
+)
+STUDENT = StudentSettings(dim=6, hidden=8, context_dim=4)
+ITEMS = [
+    Item(f"i{n}", attributes={"genre": [f"g{n % 9}"], "title": f"word{n % 4} x{n}", "price": float(n % 7)})
+    for n in range(40)
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def example(number: int, items: int = 40) -> Example:
+    random = np.random.default_rng(number)
+    drawn = random.permutation(items)
+    history = tuple(Event(f"i{i}", t + 1, "click") for t, i in enumerate(drawn[: number % 5]))
+    candidates = tuple(Candidate(f"i{i}") for i in [*drawn[6:13], 99])  # the last one nobody knows
+    asked = Impression(f"r{number}", 10**9, None, history, {"country": f"c{number % 7}"}, candidates)
+    scores = tuple(random.normal(size=8).tolist())
+    return Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 8), (1.0,) + (0.0,) * 7, "closed")
+
+
+def trainer(items: int = 40, **loss: float) -> Trainer:
+    made = Trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
+    assert made.apply_items(ITEMS[:items]) == []
+    return made
+
+
+def test_the_copy_scores_as_the_student_did() -> None:
+    made = trainer(30, previous=0.5, previous_every=5)
+    for step in range(5):
+        made.learn([example(step * 8 + i, 30) for i in range(8)])
+    then = [example(1000 + i, 30) for i in range(16)]
+    expected = made.score([one.ranking.impression for one in then], np.arange(30))
+    made.apply_items(ITEMS[30:])
+    for step in range(4):  # the student moves on, the copy does not; new items and countries come
+        figures = made.learn([example(2000 + step * 8 + i) for i in range(8)])
+        assert figures["previous"] > 0
+    assert made.previous is not None
+    lists, _ = made.encode(then)
+    scores, known = made.previous.scores(made.spec, made.catalogue, lists)
+    for row, one in enumerate(then):
+        slots = made.catalogue.slots([c.item for c in one.ranking.impression.candidates[:-1]])
+        assert scores[row, :7] == pytest.approx(expected[row, slots], abs=1e-5)
+    assert known[:, :7].all()
+    assert not known[:, 7].any()
+    lists, _ = made.encode([example(3000 + i) for i in range(16)])
+    _, known = made.previous.scores(made.spec, made.catalogue, lists)
+    assert (known == (lists.where_BL & (lists.candidate_slots_BL < 30))).all()
+    assert 0 < known.mean() < 0.875
+
+
+def test_without_weight_nothing_is_kept_and_nothing_changes() -> None:
+    plain, kept = trainer(), trainer(previous=1e-30, previous_every=2)
+    for step in range(6):
+        batch = [example(step * 8 + i) for i in range(8)]
+        plain.learn(batch)
+        kept.learn(batch)
+    assert plain.previous is None
+    for key, value in plain.weights().items():
+        assert kept.weights()[key] == pytest.approx(value, abs=1e-6), key
+    assert sum(key.startswith(PREFIX) for key in kept.state()[0]) == len(plain.weights())
+    assert not any(key.startswith(PREFIX) for key in plain.state()[0])
+
+
+@pytest.mark.parametrize("at", [1, 4, 7])
+def test_stopped_and_restored_ends_with_the_same_bytes(at: int) -> None:
+    loss = {"previous": 1.0, "previous_every": 3}
+    whole, part = trainer(30, **loss), trainer(30, **loss)
+    for step in range(10):
+        if step == at:
+            tensors, state = part.state()
+            part = Trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
+            part.restore(tensors, json.loads(json.dumps(state)))
+        for one in (whole, part):
+            if step == 5:
+                one.apply_items(ITEMS[30:])
+            one.learn([example(step * 8 + i, 30 if step < 5 else 40) for i in range(8)])
+    ours, theirs = whole.state(), part.state()
+    assert ours[1] == theirs[1]
+    assert {key: value.tobytes() for key, value in ours[0].items()} == {
+        key: value.tobytes() for key, value in theirs[0].items()
+    }
+
+
+def test_a_damaged_copy_is_refused() -> None:
+    loss = {"previous": 1.0, "previous_every": 1}
+    made = trainer(**loss)
+    made.learn([example(i) for i in range(8)])
+    tensors, state = made.state()
+    for name in [name for name in tensors if name.startswith(PREFIX)]:
+        with pytest.raises(CheckpointError):
+            trainer(**loss).restore({k: v for k, v in tensors.items() if k != name}, state)
+        with pytest.raises(CheckpointError):
+            trainer(**loss).restore(tensors | {name: tensors[name].astype(np.float64)}, state)
+    with pytest.raises(CheckpointError):
+        trainer(**loss).restore({k: v for k, v in tensors.items() if not k.startswith(PREFIX)}, state)
+    with pytest.raises(CheckpointError):
+        trainer(**loss).restore(tensors, {k: v for k, v in state.items() if k != "previous"})
+
+
+class Shift:
+    """A world whose lists are first of those who like one half of the topics, then of those who like the other."""
+
+    def __init__(self, seed: int) -> None:
+        data, truth = simulate(
+            SimulatorSettings(items=500, users=1200, impressions=6000, days=60, shortest=15, longest=30, history=20),
+            seed=seed,
+        )
+        random = np.random.default_rng(seed)
+        taken: dict[str, set[str]] = {}
+        for click in data.feedback:
+            taken.setdefault(click.impression_id, set()).add(click.item)
+        topics = sorted({str(item.attributes["topic"]) for item in data.items})
+        side = {item.id: topics.index(str(item.attributes["topic"])) % 2 for item in data.items}
+        sides, examples = [], []
+        for impression in data.impressions:
+            utilities = truth.utilities(impression.id)
+            sides.append(np.mean([side[truth.item_ids[row]] for row in np.argsort(-utilities)[:20]]))
+            rows = [truth.row(c.item) for c in impression.candidates]
+            scores = utilities[rows] + 0.5 * random.normal(size=len(rows))
+            labels = tuple(float(c.item in taken.get(impression.id, ())) for c in impression.candidates)
+            ranking = Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * len(rows))
+            examples.append(Example(ranking, labels, "closed"))
+        low, high = np.quantile(sides, [0.45, 0.55])
+        self.spec, self.items = data.spec, list(data.items)
+        self.first = [one for one, where in zip(examples, sides, strict=True) if where <= low]
+        self.second = [one for one, where in zip(examples, sides, strict=True) if where >= high]
+        for part in (self.first, self.second):
+            random.shuffle(part)  # type: ignore[arg-type]
+
+    def train(self, parts: list[tuple[list[Example], str]], loss: LossSettings) -> Trainer:
+        made = Trainer(self.spec, StudentSettings(dim=16, hidden=32), loss, seed=0, watch=WatchSettings())
+        made.apply_items(self.items)
+        for part, teacher in parts:
+            for start in range(0, len(part), 128):
+                batch = part[start : start + 128]
+                lists, _ = made.encode(batch)
+                names = [teacher] * len(batch)
+                made.learn_lists(lists, units(lists, ["logit"] * len(batch), names, "standard"), names)
+        return made
+
+    @staticmethod
+    def ndcg(made: Trainer, held: list[Example]) -> float:
+        values = []
+        for one in held:
+            if any(one.labels):
+                slots = made.catalogue.slots([c.item for c in one.ranking.impression.candidates])
+                values.append(ndcg(made.score([one.ranking.impression], slots)[0], one.labels, k=10))
+        return float(np.mean(values))
+
+
+def test_it_forgets_less_when_tastes_shift() -> None:
+    """Tastes move from one half of the topics to the other; what was learnt of the first half is asked for again."""
+    here = Shift(0)
+    (first, held), (second, held_2) = ((part[400:], part[:400]) for part in (here.first, here.second))
+    stream = [(first, "t@1"), (second, "t@1")]
+    before = here.ndcg(here.train(stream[:1], LossSettings()), held)
+    plain = here.train(stream, LossSettings())
+    kept = here.train(stream, LossSettings(previous=1.0, previous_every=len(first) // 128))
+    lost, saved = before - here.ndcg(plain, held), here.ndcg(kept, held) - here.ndcg(plain, held)
+    assert lost > 0.02
+    assert saved > 0.25 * lost
+    assert here.ndcg(kept, held_2) > here.ndcg(plain, held_2) - 0.5 * saved  # and it costs less than it saves
+
+
+def test_a_new_teacher_finds_what_the_one_before_it_has_taught() -> None:
+    """Teachers one after another: nothing to do. The student that knew the first is ahead of one that starts anew."""
+    here = Shift(1)
+    lists, held = here.first[400:1200], here.first[:400]
+    more = here.first[1200:]
+    warm = here.train([(more, "t@1"), (lists, "t@2")], LossSettings())
+    cold = here.train([(lists, "t@2")], LossSettings())
+    assert here.ndcg(warm, held) > here.ndcg(cold, held) + 0.01
