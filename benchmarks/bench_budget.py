@@ -6,13 +6,13 @@ stream is then distilled by the distiller itself, with the demo's settings, and 
 back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lists (all seeds of a list averaged).
 
 - `full`: every score; `none`: no score at all, the labels alone.
-- `lists`, `candidates`: the budget, chosen as the scorer does. `even lists`, `even candidates`: the same by chance.
-- `champion lists`, `champion candidates`: a student of the first fifth, which was scored evenly, answers every request
+- `lists`, `candidates`: the budget, chosen as the scorer does. `even-lists`, `even-candidates`: the same by chance.
+- `champion-lists`, `champion-candidates`: a student of the first fifth, which was scored evenly, answers every request
   from there on, so that its scores are known to the scorer, as `rank.write_back` and the prober make them.
 
     recdistill demo --dataset ml-100k --data DIR --output folder
     python benchmarks/bench_budget.py folder                         # full, none, and the four ways at .3
-    python benchmarks/bench_budget.py folder --ways full,lists --budget 0.2 --seeds 3 --json out.json
+    python benchmarks/bench_budget.py folder --ways full,even-lists,lists --budget 0.3,0.05 --seeds 3 --json out.json
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from recdistill.records import Candidate, Example, Item, Record, decode, encode,
 from recdistill.serve.recommender import Recommender
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 
-WAYS = ("full", "none", "even lists", "lists", "even candidates", "candidates")
-ALL = (*WAYS, "champion lists", "champion candidates")
+WAYS = ("full", "none", "even-lists", "lists", "even-candidates", "candidates")
+ALL = (*WAYS, "champion-lists", "champion-candidates")
 FIRST = 0.2  # part of the stream that makes the champion
 IMPRESSIONS = TopicPartition("impressions", 0)
 
@@ -176,7 +176,7 @@ def stream_of(way: str, demo: Demo, budget: float, seed: int, scratch: Path) -> 
     """The examples that one way of spending the budget leaves."""
     if way in ("full", "none"):
         return demo.examples
-    by: Any = way.rsplit(maxsplit=1)[-1]
+    by: Any = way.rpartition("-")[2]
     chooser = Chooser(budget, by, even=way.startswith("even"))
     if not way.startswith("champion"):
         return list(under_budget(demo.examples, chooser, f"{seed}/"))
@@ -196,52 +196,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a finished demo")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(ALL)}")
-    parser.add_argument("--budget", type=float, default=0.3)
+    parser.add_argument("--budget", default="0.3", help="shares, one after another")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     ways = [way.strip() for way in args.ways.split(",")]
     if unknown := set(ways) - set(ALL):
         parser.error(f"there is no way called {sorted(unknown)[0]!r}; there are {', '.join(ALL)}")
+    budgets = [float(text) for text in args.budget.split(",")]
     demo = load(args.folder)
-    print(f"{len(demo.examples):,} examples, {len(demo.held_out):,} held-out lists, budget {args.budget:g}", flush=True)
-    print(
-        f"{'way':22}{'calls':>7}{'NDCG@10':>9}{'of full':>9}  {'less full':26}{'less even':26}{'CPU s':>7}", flush=True
+    print(f"{len(demo.examples):,} examples, {len(demo.held_out):,} held-out lists", flush=True)
+    titles = (
+        f"{'way':22}{'budget':>7}{'calls':>7}{'NDCG@10':>9}{'of full':>9}  {'less full':26}{'less even':26}{'CPU s':>6}"
     )
-    found: dict[str, list[np.ndarray]] = {}
+    print(titles, flush=True)
+    fixed = [(way, 1.0 if way == "full" else 0.0) for way in ways if way in ("full", "none")]
+    found: dict[tuple[str, float], list[np.ndarray]] = {}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for way in ways:
+        for way, budget in fixed + [(way, b) for b in budgets for way in ways if way not in ("full", "none")]:
             shares, seconds = [], []
             for seed in range(args.seeds):
-                examples = stream_of(way, demo, args.budget, seed, Path(scratch))
+                examples = stream_of(way, demo, budget, seed, Path(scratch))
                 bundle, took = distilled(demo, examples, Path(scratch) / "run", seed, soft=way != "none")
-                found.setdefault(way, []).append(ndcg(bundle, demo.held_out))
+                found.setdefault((way, budget), []).append(ndcg(bundle, demo.held_out))
                 marks = [mark for example in examples for mark in example.ranking.scored]
                 shares.append(0.0 if way == "none" else sum(marks) / len(marks))
                 seconds.append(took)
-            row = _row(way, {name: np.mean(runs, 0) for name, runs in found.items()}, float(np.mean(shares)))
-            rows.append(row | {"seconds": seconds, "by_seed": [float(run.mean()) for run in found[way]]})
-            even = row.get("less_even")
+            row = _row(way, budget, {key: np.mean(runs, 0) for key, runs in found.items()}, float(np.mean(shares)))
+            rows.append(row | {"seconds": seconds, "by_seed": [float(run.mean()) for run in found[way, budget]]})
+            compared = [_against(Interval(**row[key])) if key in row else "" for key in ("less_full", "less_even")]
             print(
-                f"{way:22}{row['calls']:7.1%}{row['ndcg@10']['mean']:9.4f}{row.get('of_full', float('nan')):9.3f}  "
-                f"{_against(Interval(**row['less_full'])) if 'less_full' in row else '':26}"
-                f"{_against(Interval(**even)) if even else '':26}{np.mean(seconds):7.0f}",
+                f"{way:22}{budget:7.2g}{row['calls']:7.1%}{row['ndcg@10']['mean']:9.4f}"
+                f"{row.get('of_full', float('nan')):9.3f}  {compared[0]:26}{compared[1]:26}{np.mean(seconds):6.0f}",
                 flush=True,
             )
-    if args.json:
-        args.json.write_text(json.dumps({"budget": args.budget, "seeds": args.seeds, "rows": rows}, indent=2) + "\n")
+            if args.json:
+                args.json.write_text(json.dumps({"seeds": args.seeds, "rows": rows}, indent=2) + "\n")
 
 
-def _row(way: str, means: dict[str, np.ndarray], calls: float) -> dict[str, Any]:
-    own = means[way]
-    row: dict[str, Any] = {"way": way, "calls": calls, "ndcg@10": msgspec.to_builtins(bootstrap_interval(own))}
-    if "full" in means:
-        row["of_full"] = float(own.mean() / means["full"].mean())
-        row["less_full"] = msgspec.to_builtins(paired_interval(own, means["full"]))
-    even = "even " + way.rsplit(maxsplit=1)[-1]
-    if way != even and even in means:
-        row["less_even"] = msgspec.to_builtins(paired_interval(own, means[even]))
+def _row(way: str, budget: float, means: dict[tuple[str, float], np.ndarray], calls: float) -> dict[str, Any]:
+    own = means[way, budget]
+    row: dict[str, Any] = {
+        "way": way,
+        "budget": budget,
+        "calls": calls,
+        "ndcg@10": msgspec.to_builtins(bootstrap_interval(own)),
+    }
+    if (full := means.get(("full", 1.0))) is not None:
+        row["of_full"] = float(own.mean() / full.mean())
+        row["less_full"] = msgspec.to_builtins(paired_interval(own, full))
+    even = means.get(("even-" + way.rpartition("-")[2], budget))
+    if even is not None and not way.startswith("even"):
+        row["less_even"] = msgspec.to_builtins(paired_interval(own, even))
     return row
 
 
