@@ -2,8 +2,8 @@
 
 One step, forward and backward: 256 lists, the teacher's best M of each, a softmax over all N items, vectors of D
 dimensions. `plain` is the same mathematics as anybody would write it: scores, log_softmax, gather. `whole` and
-`chunked` are `catalogue_distillation` with the scores of all items at once, and 2,048 at a time. Steps a second, medians of
-interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the peak memory.
+`chunked` are `catalogue_distillation` with the scores of all items at once, and 2,048 at a time. Steps a second, medians
+of interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the peak memory.
 
     python benchmarks/bench_catalogue.py
     python benchmarks/bench_catalogue.py --items 25000,100000 --dims 20,64 --lists 100,300
@@ -33,7 +33,7 @@ def problem(batch: int, items: int, dim: int, length: int) -> tuple[Tensor, Tens
     users = (0.3 * torch.randn(batch, dim, generator=random)).requires_grad_()
     vectors = (0.3 * torch.randn(items, dim, generator=random)).requires_grad_()
     biases = torch.zeros(items, requires_grad=True)
-    places = torch.rand(batch, items, generator=random).topk(length, 1).indices
+    places = torch.randint(items, (batch, length), generator=random)
     return users, vectors, biases, places, torch.randn(batch, length, generator=random)
 
 
@@ -106,10 +106,8 @@ def main() -> None:
                 for name in WAYS:
                     ratio = median(a / b for a, b in zip(seconds["plain"], seconds[name], strict=True))
                     added = peak(name, chosen.batch, items, dim, length)
-                    print(
-                        f"{items:>8,}{dim:>5}{length:>5}  {name:8}{1 / median(seconds[name]):>9.1f}{ratio:>8.2f}{added:>9.0f}",
-                        flush=True,
-                    )
+                    where = f"{items:>8,}{dim:>5}{length:>5}"
+                    print(f"{where}  {name:8}{1 / median(seconds[name]):>9.1f}{ratio:>8.2f}{added:>9.0f}", flush=True)
 
 
 if __name__ == "__main__":
