@@ -141,8 +141,8 @@ class LinearTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="Weight of the items' popularity beside EASE; 0: a request whose history says nothing is not "
-            "scored.",
+            description="Weight of the items' popularity beside EASE; 0: a request whose history says nothing is "
+            "masked.",
         ),
     ] = 0.1
     half_life: Annotated[

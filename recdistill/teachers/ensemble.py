@@ -3,9 +3,8 @@
 Scales of members never meet. For each list, the candidates that every member scored are the list's common ground: over
 these each member's scores are brought to mean 0 and standard deviation 1, and summed by weight. A candidate that any
 member left out is masked, since a sum without that member would be another ranker's score. For the same reason a list
-that any member fails on, or that has no common ground, is an error: what one version of the ensemble says is always
-said by all of its members. A member that cannot answer at all makes the ensemble unable to answer, and
-the scorer waits for it.
+that any member fails on is an error: what one version of the ensemble says is always said by all of its members. A
+member that cannot answer at all makes the ensemble unable to answer, and the scorer waits for it.
 
 The version is made of the members' ids, versions and weights. It knows nothing of how a member works.
 
@@ -91,12 +90,8 @@ class EnsembleTeacher:
             if isinstance(answer, TeacherError):
                 return TeacherError(f"{answer} (member {teacher.id} of ensemble {self.id})")
             scored_L &= answer.scored_L & np.isfinite(answer.values_L)
-        if not scored_L.any():
-            return TeacherError(
-                f"impression {impression.id}: there is no candidate that every member of ensemble {self.id} scored"
-            )
         total_L = np.zeros(len(scored_L), np.float32)
         for (_, weight), answer in zip(self.members, answers, strict=True):
-            if isinstance(answer, Scores):
+            if isinstance(answer, Scores) and scored_L.any():
                 total_L[scored_L] += np.float32(weight) * standardise(answer.values_L[scored_L])
         return Scores(total_L, scored_L)

@@ -7,7 +7,7 @@ cosine of the two, v · (Σ w_h v_h / Σ w_h − m) / |…|. (On MovieLens 100K 
 away doubles the NDCG@10 on those.)
 
 Texts are embedded when items are told, each text once. m moves a little as the catalogue grows. An item without text
-is masked; a list whose history has no item with a text, or speaks of everything alike, is not scored.
+is masked; so is all of a list whose history holds no text, or is like all texts alike.
 
 It knows nothing of the network, and no label.
 
@@ -130,25 +130,25 @@ class LanguageTeacher:
             ]
         return answers
 
-    def _score(self, impression: Impression, mean_D: NDArray[np.float32]) -> Scores | TeacherError:
+    def _score(self, impression: Impression, mean_D: NDArray[np.float32]) -> Scores:
+        rows_L = np.array([self._row.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
+        taste_D = self._taste(impression, mean_D)
+        scored_L = rows_L >= 0
+        if taste_D is None or not scored_L.any():
+            return Scores(np.zeros(len(rows_L), np.float32), np.zeros(len(rows_L), bool))
+        return Scores(np.where(scored_L, self._vectors_ND[rows_L] @ taste_D, np.float32(0)), scored_L)
+
+    def _taste(self, impression: Impression, mean_D: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """What the history says beyond the mean, to unit length; None where it says nothing."""
         events = impression.history[-self._settings.history :]
         known = [(age, self._row[e.item]) for age, e in enumerate(reversed(events)) if e.item in self._row]
         if not known:
-            return TeacherError(
-                f"impression {impression.id}: nothing in its history has a text (teacher.language.text)"
-            )
+            return None
         ages_H, rows_H = np.array(known).T
         weights_H = 0.5 ** (ages_H / self._settings.half_life) if self._settings.half_life else np.ones(len(ages_H))
         taste_D = (weights_H / weights_H.sum()).astype(np.float32) @ self._vectors_ND[rows_H] - mean_D
         length = float(np.linalg.norm(taste_D))
-        if length < 1e-5:
-            return TeacherError(f"impression {impression.id}: its history is like all texts alike, so none is nearer")
-        rows_L = np.array([self._row.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
-        scored_L = rows_L >= 0
-        if not scored_L.any():
-            return TeacherError(f"impression {impression.id}: no candidate has a text (teacher.language.text)")
-        values_L = self._vectors_ND[rows_L] @ (taste_D / np.float32(length))
-        return Scores(np.where(scored_L, values_L, np.float32(0)), scored_L)
+        return np.asarray(taste_D / np.float32(length)) if length > 1e-5 else None
 
     def _text(self, name: str) -> str:
         """Text of an item; empty when it has nothing of what the template names."""

@@ -6,7 +6,7 @@ before, that recency weight takes EASE's NDCG@10 from .085 to .108. The user's i
 
 An item that the training did not show is masked. So are, where users and items are both more than 12,000, all but the
 12,000 most popular items. A request whose history holds no item that the teacher knows is scored by popularity alone;
-where popularity has no weight it is not scored.
+where popularity has no weight, all of it is masked.
 
 A taught teacher is a folder: `teacher.json`, and one `.npy` file an array, each held against its hash on loading.
 
@@ -155,23 +155,16 @@ class LinearTeacher:
                 answers += self._block(block)
         return answers
 
-    def _block(self, block: Sequence[Impression]) -> list[Scores | TeacherError]:
+    def _block(self, block: Sequence[Impression]) -> list[Scores]:
         histories = self._histories(block)
         scores_BN = self._scorer(histories)
         known_B = np.diff(histories.indptr) > 0
-        return [
-            self._pick(impression, scores_N)
-            if known or self.settings.popularity
-            else TeacherError(
-                f"impression {impression.id}: its history holds no item that the linear teacher knows; give "
-                "teacher.linear.popularity a weight, and teach it again, to have such lists scored by popularity"
-            )
-            for impression, scores_N, known in zip(block, scores_BN, known_B, strict=True)
-        ]
+        says_B = known_B | bool(self.settings.popularity)
+        return [self._pick(*one) for one in zip(block, scores_BN, says_B, strict=True)]
 
-    def _pick(self, impression: Impression, scores_N: NDArray[np.float32]) -> Scores:
+    def _pick(self, impression: Impression, scores_N: NDArray[np.float32], says: bool) -> Scores:
         places_L = np.array([self._place.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
-        scored_L = places_L >= 0
+        scored_L = (places_L >= 0) & says
         return Scores(np.where(scored_L, scores_N[places_L], np.float32(0)), scored_L)
 
     def _histories(self, block: Sequence[Impression]) -> Any:
