@@ -25,9 +25,7 @@ questions together.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,8 +230,8 @@ def main() -> None:
         f"\n{len(means['random'])} users; the student keeps {kept:.0%} of its teacher; {time.monotonic() - began:.0f} s"
     )
     if args.json:
-        rows = {name: {key: asdict(one) for key, one in row.items()} for name, row in table.items()}
-        args.json.write_text(json.dumps({"rows": rows, "users": len(means["random"]), "seeds": args.seeds}, indent=2))
+        found = {"rows": table, "users": len(means["random"]), "seeds": args.seeds}
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 
 
 if __name__ == "__main__":
