@@ -1,0 +1,104 @@
+"""How much does a student forget when tastes shift, and what does staying near its former self save?
+
+A simulated world's lists are put in the order: first those of users who like one half of the topics, then the others'.
+The student learns each list once, from a teacher that knows the truth but for some noise. Printed is its NDCG@10 on
+held-out lists of both halves: after the first half, and at the end.
+
+    python benchmarks/bench_forgetting.py --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from recdistill.config import LossSettings, StudentSettings, WatchSettings
+from recdistill.data.simulator import SimulatorSettings, simulate
+from recdistill.metrics import ndcg
+from recdistill.records import Example, Ranking
+from recdistill.train import use_threads
+from recdistill.train.comparable import units
+from recdistill.train.step import Trainer
+
+BATCH, HELD = 128, 700
+
+
+class Shift:
+    """The two halves of a world, and a student of both, one after the other."""
+
+    def __init__(self, seed: int, impressions: int) -> None:
+        world = SimulatorSettings(
+            items=800, users=impressions // 5, impressions=impressions, days=60, shortest=20, longest=40, history=20
+        )
+        data, truth = simulate(world, seed=seed)
+        random = np.random.default_rng(seed)
+        taken: dict[str, set[str]] = {}
+        for click in data.feedback:
+            taken.setdefault(click.impression_id, set()).add(click.item)
+        topics = sorted({str(item.attributes["topic"]) for item in data.items})
+        side = {item.id: topics.index(str(item.attributes["topic"])) % 2 for item in data.items}
+        sides, examples = [], []
+        for impression in data.impressions:
+            utilities = truth.utilities(impression.id)
+            sides.append(float(np.mean([side[truth.item_ids[row]] for row in np.argsort(-utilities)[:20]])))
+            rows = [truth.row(candidate.item) for candidate in impression.candidates]
+            scores = utilities[rows] + 0.5 * random.normal(size=len(rows))
+            labels = tuple(float(c.item in taken.get(impression.id, ())) for c in impression.candidates)
+            ranking = Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * len(rows))
+            examples.append(Example(ranking, labels, "closed"))
+        low, high = np.quantile(sides, [0.45, 0.55])
+        self.spec, self.items = data.spec, list(data.items)
+        self.learnt: list[list[Example]] = []
+        self.held: list[list[Example]] = []
+        for wanted in (np.array(sides) <= low, np.array(sides) >= high):
+            part = [examples[i] for i in random.permutation(np.flatnonzero(wanted))]
+            self.held.append(part[:HELD])
+            self.learnt.append(part[HELD:])
+
+    def run(self, loss: LossSettings) -> list[list[float]]:
+        """NDCG@10 on both halves, after each half."""
+        student = StudentSettings(dim=16, hidden=32, context_dim=4)
+        trainer = Trainer(self.spec, student, loss, seed=0, watch=WatchSettings())
+        trainer.apply_items(self.items)
+        found = []
+        for part in self.learnt:
+            for start in range(0, len(part), BATCH):
+                batch = part[start : start + BATCH]
+                lists, _ = trainer.encode(batch)
+                names = ["t@1"] * len(batch)
+                trainer.learn_lists(lists, units(lists, ["logit"] * len(batch), names, "standard"), names)
+            found.append([self.ndcg(trainer, held) for held in self.held])
+        return found
+
+    @staticmethod
+    def ndcg(trainer: Trainer, held: list[Example]) -> float:
+        values = []
+        for one in held:
+            if any(one.labels):
+                slots = trainer.catalogue.slots([c.item for c in one.ranking.impression.candidates])
+                values.append(ndcg(trainer.score([one.ranking.impression], slots)[0], one.labels, k=10))
+        return float(np.mean(values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--impressions", type=int, default=10_000)
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.3, 1.0])
+    options = parser.parse_args()
+    use_threads(1)
+    worlds = [Shift(seed, options.impressions) for seed in range(options.seeds)]
+    every = len(worlds[0].learnt[0]) // BATCH
+    print(f"{options.seeds} worlds, {every} steps a half; mean NDCG@10")
+    print(f"{'':32} {'after the first half':>24} {'at the end':>24}")
+    print(f"{'':32} {'first':>12}{'second':>12} {'first':>12}{'second':>12}")
+    for name, soft, label in (("teacher and labels", None, None), ("labels alone", 0.0, 1.0)):
+        for weight in options.weights:
+            loss = LossSettings(soft=soft, label=label, previous=weight, previous_every=every)
+            (a, b), (c, d) = np.mean([world.run(loss) for world in worlds], 0)
+            print(f"{name + f', loss.previous {weight:g}':32} {a:12.4f}{b:12.4f} {c:12.4f}{d:12.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
