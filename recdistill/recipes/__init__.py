@@ -69,7 +69,11 @@ class Pick(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TableTerm(Struct, frozen=True, forbid_unknown_fields=True):
-    """A term of a table; its list is drawn anew each epoch where chance takes part."""
+    """A term of a table; its list is drawn anew each epoch where chance takes part.
+
+    In `options`, `spread` stands for the temperature at which the teacher's softmax over the median list has a
+    perplexity of that share of its length, so that one recipe fits teachers of any scale.
+    """
 
     loss: str
     weight: Weight = 1.0

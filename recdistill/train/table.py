@@ -32,7 +32,7 @@ from recdistill.recipes import Fit, HintTerm, TableRecipe, TableTerm
 from recdistill.train import losses, sampling
 from recdistill.train.losses import hints
 from recdistill.train.losses.catalogue import CHUNK
-from recdistill.train.table_lists import Lists, Rankings, depends_on_student, draw
+from recdistill.train.table_lists import Lists, Rankings, depends_on_student, draw, temperature_for
 from recdistill.train.table_student import TableStudent
 
 Watch = Callable[[int, TableStudent], float]
@@ -153,7 +153,10 @@ class _Learner:
         if recipe.soft:
             prepared = prepared or rankings_for(table_UN, recipe, teacher)
             standard = recipe.compare == "standard"
-            self.soft = [_Soft(term, prepared[term.pick.side, standard], dict(term.options)) for term in recipe.soft]
+            self.soft = [
+                _Soft(term, prepared[term.pick.side, standard], _options(term, prepared[term.pick.side, standard]))
+                for term in recipe.soft
+            ]
             groups = next((term.pick.groups for term in recipe.soft if term.pick.kind == "groups"), 0)
             if groups:
                 counts_N = torch.from_numpy(np.bincount(table_UN.indices, minlength=self.items))
@@ -248,7 +251,7 @@ class _Learner:
             term, lists = self.soft[number].term, self.drawn[number]
             # The teacher's shares as labels: one softmax over the catalogue serves both losses.
             where_BM = lists.places_UL[users_B] >= 0
-            temperature = float(term.options.get("temperature", 1.0))
+            temperature = float(self.soft[number].options.get("temperature", 1.0))
             shares_BM = (lists.scores_UL[users_B] / temperature).masked_fill(~where_BM, -torch.inf).softmax(1)
             shares_BM = shares_BM.nan_to_num(0.0)
             loss = loss + total * term.weight * losses.softmax_labels(
@@ -345,6 +348,20 @@ class _Hint:
                 chance = {"temperature": hints.annealed(done), "generator": self.random}
             total = total + each * (len(part) if summed else 1.0) * module(part, teacher, where=where, **chance)
         return self.term.weight * total
+
+
+def _options(term: TableTerm, rankings: Rankings) -> dict[str, Any]:
+    """A term's options, with a spread turned into the temperature that gives it with this teacher."""
+    options: dict[str, Any] = dict(term.options)
+    wanted = options.pop("spread", None)
+    if wanted is not None:
+        places_UK = rankings.places_UP[:, : term.pick.count]
+        if not 0 < wanted < 1:
+            raise ConfigError(f"spread: is {wanted}; it is a share of the list, more than 0 and less than 1")
+        perplexity = max(1.01, float(wanted) * places_UK.shape[1])
+        scores_UK = rankings.scores_UP[:, : term.pick.count]
+        options["temperature"] = temperature_for(scores_UK, perplexity, where=places_UK >= 0)
+    return options
 
 
 def _schedule(settings: Fit, done: float) -> float:

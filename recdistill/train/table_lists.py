@@ -98,6 +98,42 @@ def standardised(scores_BN: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
     return centred_BN / torch.where(deviation_B1 > 0, deviation_B1, torch.ones_like(deviation_B1))
 
 
+def temperature_for(scores_UL: Tensor, perplexity: float, *, where: Tensor) -> float:
+    """The temperature at which the softmax of the median list has a given perplexity.
+
+    Teachers score on scales of their own, and a temperature means something on one scale only; how many items a list
+    is spread over means the same for all. Found by bisection: the perplexity `e^{−Σ p log p}` rises with the
+    temperature.
+
+    Args:
+        scores_UL: `[U, L]`.
+        perplexity: More than 1, less than L.
+        where: bool `[U, L]`; lists with fewer than two entries are passed over.
+
+    Example:
+        >>> scores = torch.tensor([[5.0, 0.0, 0.0]])
+        >>> t = temperature_for(scores, 2.0, where=scores >= 0)
+        >>> p = torch.softmax(scores / t, 1)
+        >>> round(float(torch.exp(-(p * p.log()).sum())), 3)
+        2.0
+    """
+    scores_UL, where = scores_UL[where.sum(1) >= 2], where[where.sum(1) >= 2]
+    if not len(scores_UL):
+        return 1.0
+    hidden_UL = scores_UL.to(torch.float64).masked_fill(~where, -torch.inf)
+
+    def reached(temperature: float) -> float:
+        log_p_UL = (hidden_UL / temperature).log_softmax(1)
+        entropy_U = -(log_p_UL.exp() * log_p_UL.masked_fill(~where, 0.0)).sum(1)
+        return float(entropy_U.exp().median())
+
+    low, high = 1e-3, 1e3
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if reached(middle) < perplexity else (low, middle)
+    return math.sqrt(low * high)
+
+
 class Lists(NamedTuple):
     """A list for each user (or item).
 

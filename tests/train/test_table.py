@@ -183,6 +183,21 @@ def test_cosine_ends_near_zero() -> None:
     assert math.isclose(_schedule(Fit(), 0.9), 1.0)
 
 
+def test_a_spread_is_a_temperature_of_the_teachers_own() -> None:
+    def end(options: dict[str, float], scale: float) -> np.ndarray:
+        teacher = Teacher()
+        whole = TEACHER.scores(np.arange(U))
+        teacher.scores = lambda users: scale * whole[users]  # type: ignore[method-assign]
+        term = TableTerm("softmax_distillation", 1.0, Pick(count=10, pool=10), options)  # type: ignore[arg-type]
+        recipe = TableRecipe(soft=[term], fit=Fit(epochs=10, learning_rate=0.05))
+        return fit(TABLE, recipe, teacher, dim=4, seed=0).scores(np.arange(U))
+
+    np.testing.assert_allclose(end({"spread": 0.5}, 1.0), end({"spread": 0.5}, 40.0), atol=5e-3)
+    assert np.abs(end({"temperature": 1.0}, 1.0) - end({"temperature": 1.0}, 40.0)).max() > 0.1
+    with pytest.raises(ConfigError, match="spread: is 2"):
+        end({"spread": 2}, 1.0)
+
+
 def test_hints_need_vectors() -> None:
     recipe = TableRecipe(label=Term("bpr"), hints=[HintTerm("de")], fit=Fit("pairs", epochs=1))
     with pytest.raises(ConfigError, match="need a teacher with vectors"):

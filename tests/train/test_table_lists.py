@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from recdistill.recipes import Pick
-from recdistill.train.table_lists import Rankings, draw
+from recdistill.train.table_lists import Rankings, draw, temperature_for
 
 U, N = 12, 40
 RANDOM = np.random.default_rng(0)
@@ -135,6 +135,23 @@ def test_pairs_are_of_one_group_and_in_the_teachers_order() -> None:
         assert groups[first] == groups[second]
         assert TEACHER[user, first] > TEACHER[user, second]
     assert (lists.scores_UL[..., 0] > lists.scores_UL[..., 1]).all()
+
+
+def test_the_temperature_gives_the_median_list_its_perplexity() -> None:
+    scores = torch.from_numpy(7.0 * TEACHER[:11])
+    where = torch.from_numpy(~SEEN[:11])
+    for wanted in (1.5, 4.0, 20.0):
+        temperature = temperature_for(scores, wanted, where=where)
+        found = []
+        for row, real in zip(scores.numpy(), where.numpy(), strict=True):
+            p = np.exp(row[real] / temperature - (row[real] / temperature).max())
+            p /= p.sum()
+            found.append(np.exp(-(p * np.log(p)).sum()))
+        assert np.median(found) == pytest.approx(wanted, rel=1e-3)
+    # A teacher on another scale has another temperature and the same shares.
+    assert temperature_for(scores * 3 + 5, 4.0, where=where) == pytest.approx(
+        3 * temperature_for(scores, 4.0, where=where), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("pick", [Pick("student"), Pick("groups")])
