@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,6 +38,9 @@ UNBOUNDED_SPREAD = 2.0
 PRIOR = 8.0
 """Candidates' worth of the teacher's common spread in the spread of one list. A list of two cannot say its own: each
 gap would become the same."""
+
+FOREIGN = 25.0
+"""Ratio of variances beyond which a list is of another scale than its teacher's others."""
 
 SHARPEST, FLATTEST = 20.0, 0.02
 """Bounds of 1 / temperature, for scores whose standard deviation is about 1."""
@@ -123,7 +127,7 @@ def standardised(
     With `teachers`, the variance of a list is mixed with the median variance of its teacher's lists in this batch, as
     if that had been seen in eight more candidates (the posterior mean under a scaled inverse-χ² prior, nearly): long
     lists keep their own, short ones take their teacher's. A positive affine map of all of a teacher's scores still
-    changes nothing.
+    changes nothing, and where the scale changes within a batch a list of eight or more goes by itself.
 
     Args:
         scores_BL: Scores.
@@ -147,7 +151,10 @@ def standardised(
                 # The sample's variance is (n − 1) / n of what it estimates, which matters when lists are short.
                 n_B = number_B[rows_B]
                 common = float(np.median(variance_B[rows_B] * n_B / np.maximum(n_B - 1, 1)))
-                variance_B[rows_B] = (PRIOR * common + n_B * variance_B[rows_B]) / (PRIOR + n_B - 1)
+                own_B = variance_B[rows_B]
+                # Where a scale changes within the batch, a list that can say its own is not measured by the others'.
+                foreign_B = (n_B >= PRIOR) & (np.abs(np.log(own_B / common)) > math.log(FOREIGN))
+                variance_B[rows_B] = np.where(foreign_B, own_B, (PRIOR * common + n_B * own_B) / (PRIOR + n_B - 1))
     spread_B1 = np.sqrt(np.where(variance_B > 0, variance_B, 1.0))[:, None]
     return np.asarray(np.where(variance_B[:, None] > 0, centred_BL / spread_B1, 0.0))
 

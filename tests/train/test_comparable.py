@@ -87,6 +87,15 @@ def test_a_positive_affine_map_changes_nothing(method: str, factor: float, offse
     assert as_they_are == pytest.approx(np.where(scored, changed, 0), rel=1e-6)
 
 
+def test_where_a_scale_changes_within_a_batch_long_lists_go_by_themselves() -> None:
+    random = np.random.default_rng(4)
+    scores, scored = random.normal(size=(64, 20)), np.ones((64, 20), bool)
+    changed = scores * np.where(np.arange(64) < 20, 1.0, 1000.0)[:, None]
+    found = standardised(changed, scored, teachers=["t"] * 64)
+    assert found[:20].std(1) == pytest.approx(1)
+    assert found == pytest.approx(standardised(scores, scored, teachers=["t"] * 64), rel=0.25)
+
+
 def test_ranks_care_for_the_order_alone() -> None:
     scores, scored = ragged(3)
     names, scales = ["t"] * 60, ["logit"] * 60
