@@ -151,7 +151,7 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     budget_by: Annotated[
         Literal["lists", "candidates"],
         Meta(description="Under a budget: leave out whole lists, or candidates of each list."),
-    ] = "candidates"
+    ] = "lists"
     cache_mb: Annotated[
         float, Meta(ge=0, description="Megabytes of memory for scores that the teacher has given before; 0: no cache.")
     ] = 0.0
