@@ -2,8 +2,9 @@
 
 One step, forward and backward: 256 lists, the teacher's best M of each, a softmax over all N items, vectors of D
 dimensions. `plain` is the same mathematics as anybody would write it: scores, log_softmax, gather. `whole` and
-`chunked` are `catalogue_distillation` with the scores of all items at once, and 2,048 at a time. Steps a second, medians
-of interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the peak memory.
+`chunked` are `catalogue_distillation` with the scores of all items at once, and 2,048 at a time. Steps a second are
+medians of interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the
+peak memory.
 
     python benchmarks/bench_catalogue.py
     python benchmarks/bench_catalogue.py --items 25000,100000 --dims 20,64 --lists 100,300
