@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of the films, held out")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--passes", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
