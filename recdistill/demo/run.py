@@ -282,7 +282,7 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         join=JoinSettings(labels=dict(dataset.labels)),
         distil=DistilSettings(
             directory=str(where / "student"),
-            passes=9 if options.dataset == "simulated" else 6,
+            passes=12 if options.dataset == "simulated" else 6,
             batch=512,
             seed=options.seed,
             threads=1,
