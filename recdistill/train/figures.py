@@ -28,9 +28,9 @@ from msgspec import Struct
 THRESHOLD = math.log(1e8)
 """Of a CUSUM: a sound teacher is wrongly accused once in so many lists, or less often."""
 
-RUN, LABELS_RUN = 64, 128
-"""Fewest lists of a teacher that an alarm rests on: a few of one odd user are no change. Labels are the weaker witness,
-and those of one long visit are of one kind."""
+RUN, LONG_RUN = 64, 128
+"""Fewest lists of a teacher that an alarm rests on: a few of one odd user are no change. The long one is for labels and
+scales: those of one long visit are of one kind."""
 
 ENOUGH = 100
 """Lists in a figure before it is a reference."""
@@ -85,10 +85,12 @@ class Figure(Struct):
         )
         return alarm
 
-    def rises(self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64]) -> bool:
+    def rises(
+        self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64], least: int = RUN
+    ) -> bool:
         """Whether the mean has risen by `shift`."""
         self.high, self.high_run, self.high_onset, alarm = _charge(
-            self.high, self.high_run, self.high_onset, values - self.mean, shift, sd, at, RUN
+            self.high, self.high_run, self.high_onset, values - self.mean, shift, sd, at, least
         )
         return alarm
 

@@ -62,7 +62,7 @@ from recdistill.train.comparable import (
 from recdistill.train.figures import (
     ENOUGH,
     HALF_LIFE,
-    LABELS_RUN,
+    LONG_RUN,
     RUN,
     Figure,
     breaks,
@@ -84,6 +84,10 @@ LEAST_LIFT = 0.02
 
 HOPELESS = 0.05
 """A ρ (and twice the AUC above a half) that a first teacher has to be surely below to be no better than chance."""
+
+SPREAD_JUMP = math.log(4)
+"""What a spread is tested for, in logs: it is a jump when it has at least doubled or halved, which one user's lists
+seldom do. Less than that is of no consequence."""
 
 MOST_TEACHERS = 256
 """Teachers remembered; beyond, the one not seen for longest is forgotten, and would be new again."""
@@ -281,7 +285,7 @@ class Watch:
             labels_alarm, known.labels.low = False, 0.0
             known.labels.add(labels_B[np.isfinite(labels_B)], HALF_LIFE)
         else:
-            labels_alarm = breaks(known.labels, labels_B, 0.5, at, LABELS_RUN)
+            labels_alarm = breaks(known.labels, labels_B, 0.5, at, LONG_RUN)
         known.proven |= watched(known.order, 0.0) or watched(known.labels, 0.5)
         if order_alarm:
             why = f"its order agreed with the student at {known.order.mean:.2f}, and no longer does"
@@ -391,15 +395,15 @@ class Watch:
         if known.location.weight >= ENOUGH and known.spread.weight >= ENOUGH:
             usual = math.exp(known.spread.mean)
             unit = max(known.location.sd, usual)
-            spread_sd = max(known.spread.sd, math.log(2) / 2)
+            spread_sd = max(known.spread.sd, SPREAD_JUMP / 2)
             # One list far out is no jump, and must not become the reference either.
             location_B = _clipped(location_B, known.location.mean, 4 * unit)
             spread_B = _clipped(spread_B, known.spread.mean, 4 * spread_sd)
             for figure, values, shift, sd in (
                 (known.location, location_B, 2 * unit, unit),
-                (known.spread, spread_B, math.log(2), spread_sd),
+                (known.spread, spread_B, SPREAD_JUMP, spread_sd),
             ):
-                jumped |= figure.falls(values, shift, sd, at) | figure.rises(values, shift, sd, at)
+                jumped |= figure.falls(values, shift, sd, at, LONG_RUN) | figure.rises(values, shift, sd, at, LONG_RUN)
             if jumped:
                 # Older lists of this batch may have the older scale.
                 location_B, spread_B = whole_B[0][-RUN:], whole_B[1][-RUN:]

@@ -192,7 +192,7 @@ def test_a_jump_of_scale_is_told_once_and_accuses_nobody(factor: float, offset: 
     assert weights.min() == 1
     assert watch.counts == {"normalised": 1}
     [said] = watch.news
-    assert "the scale of teacher t@1 jumped by list 25" in said
+    assert "the scale of teacher t@1 jumped by list 2699" in said
     assert "standardised" in said
 
 
