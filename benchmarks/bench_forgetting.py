@@ -86,11 +86,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--impressions", type=int, default=10_000)
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.3, 1.0])
+    parser.add_argument("--every", type=int, help="loss.previous_every (default: the steps of one half)")
     options = parser.parse_args()
     use_threads(1)
     worlds = [Shift(seed, options.impressions) for seed in range(options.seeds)]
-    every = len(worlds[0].learnt[0]) // BATCH
-    print(f"{options.seeds} worlds, {every} steps a half; mean NDCG@10")
+    half = len(worlds[0].learnt[0]) // BATCH
+    every = options.every or half
+    print(f"{options.seeds} worlds, {half} steps a half, loss.previous_every {every}; mean NDCG@10")
     print(f"{'':32} {'after the first half':>24} {'at the end':>24}")
     print(f"{'':32} {'first':>12}{'second':>12} {'first':>12}{'second':>12}")
     for name, soft, label in (("teacher and labels", None, None), ("labels alone", 0.0, 1.0)):
