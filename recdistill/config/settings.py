@@ -150,8 +150,11 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1.0
     budget_by: Annotated[
         Literal["lists", "candidates"],
-        Meta(description="Under a budget: leave out whole lists, or candidates of each list."),
-    ] = "lists"
+        Meta(
+            description="Under a budget: leave out candidates of each list, or whole lists, as a teacher wants it "
+            "whose score of an item depends on the others."
+        ),
+    ] = "candidates"
     cache_mb: Annotated[
         float, Meta(ge=0, description="Megabytes of memory for scores that the teacher has given before; 0: no cache.")
     ] = 0.0
