@@ -291,7 +291,7 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )
-    # MovieLens has five times the lists of the simulated world, so fewer passes; the demo is to end within five minutes.
+    # MovieLens has five times the lists of the simulated world, hence fewer passes: it is to end within five minutes.
     epochs = 4 if options.dataset == "simulated" else 2
     settings = msgspec.structs.replace(
         settings, teacher_training=msgspec.structs.replace(settings.teacher_training, seed=options.seed, epochs=epochs)
