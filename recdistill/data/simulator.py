@@ -428,7 +428,7 @@ class _World:
             user, end = seen[number]
             recent = max(0, end - longest)
             days = time_us // DAY_US
-            chance = 1.0 / len(rows) if shuffled else None
+            chance = 1.0 / len(rows) if shuffled and len(rows) else None  # who has had everything is shown nothing
             return Impression(
                 id=ids[number],
                 time_us=time_us,

@@ -13,7 +13,7 @@ from recdistill.data import Dataset
 from recdistill.data.simulator import SimulatorSettings, simulate
 from recdistill.data.truth import Truth
 from recdistill.errors import ConfigError
-from recdistill.records import encode
+from recdistill.records import Impression, encode
 
 SMALL = SimulatorSettings(items=300, users=250, impressions=2500, days=60, shortest=20, longest=40)
 
@@ -37,6 +37,15 @@ def test_equal_seeds_give_equal_worlds(world: tuple[Dataset, Truth]) -> None:
     np.testing.assert_array_equal(truth.utilities("sim-000042"), world[1].utilities("sim-000042"))
     other, _ = simulate(SMALL, seed=8)
     assert other.impressions[5] != again.impressions[5]
+
+
+def test_who_has_had_everything_is_shown_nothing() -> None:
+    few = SimulatorSettings(items=80, users=20, impressions=4000, days=60, shortest=20, longest=40)
+    data, _ = simulate(few, seed=0)
+    impressions = [record for record in data.timeline() if isinstance(record, Impression)]
+    assert any(not one.candidates for one in impressions)
+    for one in impressions:
+        encode(one)
 
 
 def test_records_are_valid_and_in_the_order_of_time(world: tuple[Dataset, Truth]) -> None:
