@@ -40,7 +40,7 @@ def test_equal_seeds_give_equal_worlds(world: tuple[Dataset, Truth]) -> None:
 
 
 def test_who_has_had_everything_is_shown_nothing() -> None:
-    few = SimulatorSettings(items=80, users=20, impressions=4000, days=60, shortest=20, longest=40)
+    few = SimulatorSettings(items=80, users=20, impressions=1200, days=60, shortest=20, longest=40, views=4)
     data, _ = simulate(few, seed=0)
     impressions = [record for record in data.timeline() if isinstance(record, Impression)]
     assert any(not one.candidates for one in impressions)
