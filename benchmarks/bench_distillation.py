@@ -243,11 +243,6 @@ def _formed(recipe: TableRecipe, form: Any) -> TableRecipe:
     return msgspec.structs.replace(recipe, student=msgspec.structs.replace(recipe.student, form=form))
 
 
-def without(recipe: TableRecipe) -> TableRecipe:
-    """The recipe's own label loss, and nothing of a teacher."""
-    return msgspec.structs.replace(recipe, soft=[], hints=[])
-
-
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows."""
     pairs = read_pairs(chosen.train, chosen.valid, chosen.test)
@@ -288,7 +283,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             plan: list[tuple[str, TableRecipe, TableTeacher | None]] = [("bpr", table_recipe("bpr"), None)]
             for name in names:
                 recipe = _formed(table_recipe(name), chosen.form)
-                control = without(recipe)
+                control = recipe.without_teacher()
                 if all(control != other for _, other, _ in plan):
                     plan.append((f"{name} without teacher", control, None))
                 plan.append((name, recipe, teacher))

@@ -140,6 +140,14 @@ class TableRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """The teacher's scores as they are, or each user's over the unseen items at mean 0 and deviation 1."""
     by_dim: dict[str, Fit] = {}
     """The fit of one dimension, where it differs."""
+    alone: Fit | None = None
+    """The fit without a teacher, where another suits labels alone: the control is to be as good as it can be."""
+
+    def without_teacher(self) -> TableRecipe:
+        """The recipe's own label loss, and nothing of a teacher."""
+        if self.alone is None:
+            return msgspec.structs.replace(self, soft=[], hints=[])
+        return msgspec.structs.replace(self, soft=[], hints=[], fit=self.alone, by_dim={})
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,16 @@ def test_the_default_comes_first_and_is_for_both() -> None:
     assert table_recipe("default").soft
 
 
+def test_without_a_teacher_labels_are_left_with_a_fit_of_their_own() -> None:
+    recipe = table_recipe("default")
+    control = recipe.without_teacher()
+    assert recipe.soft
+    assert not control.soft
+    assert control.label == recipe.label
+    assert control.fit == recipe.alone != recipe.fit
+    assert table_recipe("rrd").without_teacher() == table_recipe("de").without_teacher()
+
+
 WHOLE = 'title = "t"\nsource = "s"\ntake = "a"\nleave = "b"\n'
 WRONG = [
     ("title = 3", "title: expected `str`, got `int`"),
