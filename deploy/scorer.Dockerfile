@@ -9,7 +9,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
 RUN --mount=type=cache,target=/root/.cache \
-    deploy/install.sh dependencies /opt/venv train,kafka
+    deploy/install.sh dependencies /opt/venv train,kafka,http,device,linear
 COPY README.md LICENSE ./
 COPY recdistill recdistill
 RUN --mount=type=cache,target=/root/.cache \
