@@ -42,7 +42,7 @@ endif
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(INSTALLED)  ## Run what needs neither Java nor patience, in under two minutes
-	@$(BIN)/python -m pytest -m "$(FAST)" -n auto --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n auto --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))

@@ -70,14 +70,18 @@ def timed(way: Callable[..., Tensor], given: tuple[Tensor, ...]) -> float:
 def peak(way: str, batch: int, items: int, dim: int, length: int) -> float:
     """Megabytes that one step adds to the peak memory of a process of its own."""
     code = f"""
-import resource, sys
+import sys
 sys.path.insert(0, {str(sys.path[0])!r})
 import torch
 import bench_catalogue as bench
 given = bench.problem({batch}, {items}, {dim}, {length})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    # Not getrusage: its maximum begins at that of the process that started this one.
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+before = peak()
 bench.WAYS[{way!r}](*given).backward()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)

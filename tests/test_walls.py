@@ -83,6 +83,7 @@ def test_rooms_without_torch(room: str) -> None:
     _import_without(_modules(room), _TRAINING)
 
 
+@pytest.mark.slow
 def test_training_without_the_serving_island() -> None:
     _import_without(_modules("train", "teachers"), (*_SERVING, "onnxruntime", "mlflow", "kafka"))
 

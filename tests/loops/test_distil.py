@@ -101,6 +101,7 @@ def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: 
     assert run(log, settings(tmp_path / "s"))["examples"] == 0  # nothing is learnt twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 3])
 def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(log: Log, tmp_path: Path, passes: int) -> None:
     run(log, settings(tmp_path / "whole", passes=passes))
@@ -255,6 +256,7 @@ def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ign
     return distil.run(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 3])
 def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
     eventful: Log, tmp_path: Path, passes: int, caplog: pytest.LogCaptureFixture

@@ -128,6 +128,7 @@ def values(answer: Scores | TeacherError) -> np.ndarray:
     return answer.values_L
 
 
+@pytest.mark.slow
 def test_it_learns_the_rule_that_order_and_context_decide(teacher: BuiltinTeacher) -> None:
     fresh = rule_lists(100, seed=1)
     answers = teacher.score([one.ranking.impression for one in fresh])
@@ -155,6 +156,7 @@ def test_a_loaded_teacher_scores_the_same_bytes(folder: Path, tmp_path: Path) ->
         assert values(a).tobytes() == values(b).tobytes()
 
 
+@pytest.mark.slow
 def test_a_catalogue_too_large_for_the_whole_softmax_is_learnt_by_drawing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +244,7 @@ def test_events_of_the_future_and_of_unknown_items_change_nothing(teacher: Built
     np.testing.assert_array_equal(values(first), values(second))
 
 
+@pytest.mark.slow
 def test_a_new_item_is_scored_by_its_attributes(tmp_path: Path) -> None:
     """Users take one colour; a new item of that colour must come before new items of the others."""
     random = np.random.default_rng(0)

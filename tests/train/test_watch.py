@@ -69,6 +69,7 @@ def watched(
     return watch, np.concatenate(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 64, 1000])
 @pytest.mark.parametrize("labels", [0.0, 0.8])
 def test_a_shuffled_teacher_is_quarantined_within_2000_lists(size: int, labels: float) -> None:

@@ -221,6 +221,7 @@ def test_a_turned_and_stretched_teacher_has_nothing_left_to_learn(hint: Hint) ->
     assert hint(s, 3 * s.detach() @ turn, WHERE).item() == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fitnet", "de"])
 def test_what_is_a_map_of_the_student_is_learnt(name: str) -> None:
     random = seeded(6)
