@@ -190,7 +190,8 @@ class KafkaBroker:
 
 
 def _new_cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # One in 64 would begin with a dash, which the tool takes for an option.
+    return "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
 
 def _serve_by_hand(argv: list[str] | None = None) -> int:
