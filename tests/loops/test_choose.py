@@ -124,6 +124,7 @@ def test_short_lists_are_chosen_first_so_that_what_is_scored_has_an_order(log: L
     assert counts["asked"] / (counts["asked"] + counts["spared"]) == pytest.approx(0.2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_asked_where_the_student_was_wrong_and_the_budget_is_kept(log: Log) -> None:
     lists = student_lists(5000)
     feed(log, lists)
@@ -138,6 +139,7 @@ def test_a_teacher_is_asked_where_the_student_was_wrong_and_the_budget_is_kept(l
     assert counts["asked"] / 30_000 == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_replay_and_a_restart_choose_the_same(tmp_path: Path) -> None:
     lists = student_lists(3000)
     found = []

@@ -21,6 +21,8 @@ from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
 from recdistill.stream import Log, Message, open_log, standard_topics
 from recdistill.teachers.http import HttpTeacher
 
+pytestmark = pytest.mark.slow
+
 LISTS = world.impressions(120)
 BAD = LISTS[17]
 

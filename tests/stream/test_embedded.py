@@ -93,6 +93,7 @@ def test_several_processes_write_at_once_and_a_reader_sees_whole_transactions_in
     log.close()
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_leaves_each_transaction_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
     log = EmbeddedLog(path)

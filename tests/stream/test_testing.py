@@ -81,6 +81,7 @@ def stop_after(log: Log, at: int | None, batch: int) -> list[str]:
     return double.steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 5])
 def test_stopped_at_each_step_in_turn(tmp_path: Path, batch: int) -> None:
     with_all_steps = open_log(LogSettings(path=str(tmp_path / "all.sqlite")))

@@ -136,6 +136,7 @@ def test_it_learns_the_rule_that_order_and_context_decide(teacher: BuiltinTeache
     assert np.mean(hits) > 0.9  # without order it would be a third, without the mood a half
 
 
+@pytest.mark.slow
 def test_the_contract(teacher: BuiltinTeacher, folder: Path) -> None:
     opened = open_teacher(TeacherSettings(kind="builtin", path=str(folder)))
     assert (opened.id, opened.scale) == ("builtin", "logit")

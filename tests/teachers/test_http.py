@@ -206,6 +206,7 @@ def test_the_whole_call_keeps_the_deadline(server: Server, how: str) -> None:
     assert time.monotonic() - began < 0.9
 
 
+@pytest.mark.slow
 def test_a_slow_server_gets_through_a_batch_in_several_calls(server: Server) -> None:
     server.behave = lambda _n, _items: "slow"
     teacher = opened(server, batch=1, concurrency=4)
@@ -231,6 +232,7 @@ def test_what_passes_by_itself_is_tried_again(server: Server) -> None:
         assert len(server.asked) == 3
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(server: Server) -> None:
     for status in ("429", "503"):
         server.asked.clear()

@@ -221,6 +221,7 @@ checkpoint.save(Path(sys.argv[1]), 2, {"w": np.ones(3, np.float32)}, {"turn": 2}
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_call(tmp_path: Path) -> None:
     for nth in range(1, 30):
         folder = tmp_path / str(nth)

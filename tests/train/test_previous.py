@@ -184,6 +184,7 @@ class Shift:
         return float(np.mean(values))
 
 
+@pytest.mark.slow
 def test_it_forgets_less_when_tastes_shift() -> None:
     """Tastes move from one half of the topics to the other; what was learnt of the first half is asked for again."""
     here = Shift(0)
@@ -198,6 +199,7 @@ def test_it_forgets_less_when_tastes_shift() -> None:
     assert here.ndcg(kept, held_2) > here.ndcg(plain, held_2) - 0.5 * saved  # and it costs less than it saves
 
 
+@pytest.mark.slow
 def test_a_new_teacher_finds_what_the_one_before_it_has_taught() -> None:
     """Teachers one after another: nothing to do. The student that knew the first is ahead of one that starts anew."""
     here = Shift(1)

@@ -127,6 +127,7 @@ def test_loss_falls() -> None:
     assert last < 0.8 * first
 
 
+@pytest.mark.slow
 def test_it_learns_the_teachers_order() -> None:
     """A teacher that a two-tower model can match is matched: scores of an untouched list come out in its order."""
     random = np.random.default_rng(0)

@@ -18,6 +18,8 @@ from recdistill.train.comparable import units
 from recdistill.train.known import Known
 from recdistill.train.step import Trainer
 
+pytestmark = pytest.mark.slow
+
 BATCH = 128
 STUDENT = StudentSettings(dim=16, hidden=32, context_dim=4)
 Change = Callable[[int, np.ndarray, np.random.Generator], np.ndarray]
