@@ -1,11 +1,11 @@
 # An MLflow server of the version that recdistill is tested with, and its driver for PostgreSQL.
 # From the root of the tree: docker build -f deploy/mlflow.Dockerfile -t recdistill-mlflow .
 FROM python:3.11-slim-bookworm AS build
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+ENV UV_CACHE_DIR=/var/cache/uv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/uv \
     deploy/install.sh dependencies /opt/venv registry psycopg-binary==3.3.9 psycopg==3.3.9
 
 FROM python:3.11-slim-bookworm

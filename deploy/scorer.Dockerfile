@@ -2,17 +2,17 @@
 # From the root of the tree: docker build -f deploy/scorer.Dockerfile -t recdistill-scorer .
 # The Dockerfiles of the five processes are alike but for the extras, the folders and the port; tests/deploy holds them to it.
 FROM python:3.11-slim-bookworm AS build
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+ENV UV_CACHE_DIR=/var/cache/uv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 # torch for CPU, a quarter of the size; --build-arg UV_TORCH_BACKEND= takes the one that constraints.txt was tested with, or name a CUDA version.
 ARG UV_TORCH_BACKEND=cpu
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/uv \
     deploy/install.sh dependencies /opt/venv train,kafka,http,device,linear
 COPY README.md LICENSE ./
 COPY recdistill recdistill
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/uv \
     deploy/install.sh package /opt/venv /app
 COPY services /app/services
 

@@ -224,11 +224,10 @@ def stream_recipe(name: str) -> StreamRecipe:
     Raises:
         ConfigError: It has none.
     """
-    recipe = load_recipe(name)
-    if recipe.stream is None:
-        able = [other for other in names() if load_recipe(other).stream is not None]
-        raise ConfigError(f"recipe {name!r}: is for tables alone; for the stream there are {', '.join(able)}")
-    return recipe.stream
+    part = load_recipe(name).stream
+    if part is None:
+        raise ConfigError(f"recipe {name!r}: is for tables alone; for the stream there are {_able('stream')}")
+    return part
 
 
 def table_recipe(name: str) -> TableRecipe:
@@ -237,11 +236,14 @@ def table_recipe(name: str) -> TableRecipe:
     Raises:
         ConfigError: It has none.
     """
-    recipe = load_recipe(name)
-    if recipe.table is None:
-        able = [other for other in names() if load_recipe(other).table is not None]
-        raise ConfigError(f"recipe {name!r}: is for the stream alone; for tables there are {', '.join(able)}")
-    return recipe.table
+    part = load_recipe(name).table
+    if part is None:
+        raise ConfigError(f"recipe {name!r}: is for the stream alone; for tables there are {_able('table')}")
+    return part
+
+
+def _able(part: Literal["stream", "table"]) -> str:
+    return ", ".join(name for name in names() if getattr(load_recipe(name), part) is not None)
 
 
 def _folder() -> list[resources.abc.Traversable]:
