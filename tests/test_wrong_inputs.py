@@ -199,7 +199,7 @@ def test_feature_specifications(text: str, fragment: str, capsys: pytest.Capture
 
 
 def test_a_feature_specification_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, ["distil", "--drain"], 2, "features.toml: cannot be read: No such file or directory")
+    refused(capsys, ["distil", "--drain"], 2, "features.toml: cannot be read (No such file or directory); write a")
 
 
 # Mapping files and tables

@@ -143,7 +143,10 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             text = Path(path).read_text(encoding="utf-8")
             return cls.from_dict(tomllib.loads(text))
         except OSError as problem:
-            raise ConfigError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+            raise ConfigError(
+                f"{path}: cannot be read ({problem.strerror or problem}); write a feature specification there, or name "
+                "another one with --set features.file=FILE"
+            ) from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path}: is not UTF-8 text") from None
         except (tomllib.TOMLDecodeError, RecursionError) as problem:

@@ -180,8 +180,8 @@ def load_recipe(name: str) -> Recipe:
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"recipe {name!r}: is not known; {hint} A file of your own ends in .toml")
+        hint = f"did you mean {near[0]!r}" if near else f"there are {', '.join(known)}"
+        raise ConfigError(f"recipe {name!r}: is not known; {hint}; a file of your own ends in .toml")
     return parse_recipe(text_of(name), source=f"recipe {name}")
 
 
@@ -195,8 +195,10 @@ def text_of(name: str) -> str:
         return (resources.files("recdistill.recipes") / f"{name}.toml").read_text(encoding="utf-8")
     try:
         return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"recipe {name}: cannot be read ({e})") from e
+    except OSError as e:
+        raise ConfigError(f"recipe {name}: cannot be read ({e.strerror}); give an existing file, or a name") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"recipe {name}: is not UTF-8 text; a recipe is a TOML file") from e
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:
