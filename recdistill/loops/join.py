@@ -38,7 +38,7 @@ import msgspec
 from recdistill.config import JoinSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError
 from recdistill.loops import Progress, ends_of, reached
-from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode, encode, key_of
+from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, Stage, TopicPartition, dead_letter
 
 log_ = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class _Open:
     """A ranking whose window is open, with what came for it so far."""
 
     ranking: Ranking
+    value: bytes
     labels: dict[str, float] = field(default_factory=dict)
     feedback: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
@@ -94,9 +95,12 @@ class Window:
         self._ranking_clock_us = 0
         self._needed = _Needed()
 
-    def add_ranking(self, ranking: Ranking, tp: TopicPartition, offset: int) -> None:
-        """Opens the window of a ranking and gives it the feedback that was there before it."""
-        opened = _Open(ranking)
+    def add_ranking(self, ranking: Ranking, tp: TopicPartition, offset: int, value: bytes = b"") -> None:
+        """Opens the window of a ranking and gives it the feedback that was there before it.
+
+        `value` is what the ranking was decoded from, for a caller that wants it back with the example.
+        """
+        opened = _Open(ranking, value)
         self._needed.add(tp, offset)
         self._open[(tp, offset)] = opened
         self._by_id[ranking.impression.id] = opened
@@ -120,6 +124,11 @@ class Window:
 
     def closed(self, *, flush: bool = False) -> Iterator[Example]:
         """Takes out, first in first out, the examples whose window has passed; all of them when flushing."""
+        for example, _ in self.closed_values(flush=flush):
+            yield example
+
+    def closed_values(self, *, flush: bool = False) -> Iterator[tuple[Example, bytes]]:
+        """The examples of `closed`, each with the value that its ranking came with."""
         while self._open:
             place, opened = next(iter(self._open.items()))
             impression = opened.ranking.impression
@@ -135,7 +144,7 @@ class Window:
             labels = tuple(opened.labels.get(candidate.item, 0.0) for candidate in impression.candidates)
             # Where the product did not show the list itself, as with a probe, that nothing came says nothing.
             silent = impression.origin != "product" and not opened.labels
-            yield Example(ranking=opened.ranking, labels=labels, label_state="none" if silent else "closed")
+            yield Example(opened.ranking, labels, "none" if silent else "closed"), opened.value
         self._forget_orphans()
 
     def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -301,19 +310,19 @@ def run(
         total = sum(end - start[tp] for tp, end in ends.items()) if ends else None
         finished = False
         while not finished and not stop.is_set():
-            examples: list[Example] = []
+            examples: list[tuple[Example, bytes]] = []
             dead: list[tuple[Message, DecodeError]] = []
             for message, record in merge.take(ends):
                 if isinstance(record, Ranking):
-                    window.add_ranking(record, message.tp, message.offset)
+                    window.add_ranking(record, message.tp, message.offset, message.value or b"")
                 elif isinstance(record, Feedback):
                     window.add_feedback(record, message.tp, message.offset)
                 elif message.offset >= note.read.get(str(message.tp), 0):
                     dead.append((message, record))
-                examples.extend(window.closed())
+                examples.extend(window.closed_values())
             finished = ends is not None and merge.at_end(ends)
             if finished and flush:
-                examples.extend(window.closed(flush=True))
+                examples.extend(window.closed_values(flush=True))
             position = window.oldest_needed(merge.read)
             if examples or dead or position != committed:
                 read = {str(tp): max(offset, note.read.get(str(tp), 0)) for tp, offset in merge.read.items()}
@@ -349,7 +358,7 @@ def _topics(log: Log, settings: JoinSettings) -> tuple[list[TopicPartition], int
 
 def _commit(
     stage: Stage,
-    examples: list[Example],
+    examples: list[tuple[Example, bytes]],
     dead: list[tuple[Message, DecodeError]],
     position: Mapping[TopicPartition, int],
     note: _Note,
@@ -357,8 +366,9 @@ def _commit(
 ) -> _Note:
     """Writes examples and dead letters with the position from which the rest can be rebuilt, all or nothing."""
     with stage.transaction() as transaction:
-        for n, example in enumerate(examples, start=note.n):
-            transaction.send("examples", encode(example), key=key_of(example), partition=n % lanes)
+        for n, (example, ranking) in enumerate(examples, start=note.n):
+            joined = encode_around(example, ranking)
+            transaction.send("examples", joined, key=key_of(example), partition=n % lanes)
         for message, error in dead:
             value, headers = dead_letter(message, error, "join")
             transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)

@@ -35,7 +35,7 @@ from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherErro
 from recdistill.loops import Progress, ends_of, reached
 from recdistill.loops.choose import Choice, Chooser, groups, offset_header, restore
 from recdistill.loops.patience import patiently
-from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode, key_of
+from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher
 from recdistill.teachers.cached import CachedTeacher
@@ -148,7 +148,8 @@ def run(
             position = source.position()
             with stage.transaction() as transaction:
                 for message, ranking, _ in scored:
-                    value = encode(msgspec.structs.replace(ranking, scored_at_us=now_us))
+                    # A ranking is there only where its impression was decoded, so there is a value.
+                    value = encode_around(msgspec.structs.replace(ranking, scored_at_us=now_us), message.value or b"")
                     headers = (offset_header(message.offset),)
                     partition = message.tp.partition
                     transaction.send("rankings", value, key=key_of(ranking), partition=partition, headers=headers)

@@ -41,6 +41,8 @@ from recdistill.records.checks import (
     MAX_VALUES,
     Invalid,
     check_history,
+    check_labels,
+    check_scores,
     check_values,
 )
 from recdistill.records.render import render
@@ -88,6 +90,7 @@ __all__ = [
     "check_values",
     "decode",
     "encode",
+    "encode_around",
     "key_of",
     "render",
     "to_json",
@@ -114,11 +117,36 @@ def encode(record: Record) -> bytes:
     try:
         CHECKS[kind](record)
         value = codec.write(record)
-    except (Invalid, ValueError, TypeError, AttributeError, OverflowError) as problem:
-        raise DataError(f"cannot write this {kind.__name__.lower()}: {_one_line(problem)}") from None
+    except _UNWRITABLE as problem:
+        raise _refusal(kind, _one_line(problem)) from None
     if len(value) > MAX_BYTES:
-        raise DataError(f"cannot write this {kind.__name__.lower()}: {len(value)} bytes, more than {MAX_BYTES}")
+        raise _refusal(kind, f"{len(value)} bytes, more than {MAX_BYTES}")
     return value
+
+
+def encode_around(record: Ranking | Example, inner: bytes) -> bytes:
+    """Frames a record whose impression or ranking was just decoded: that part is neither checked nor written again.
+
+    Args:
+        record: A ranking around an impression, or an example around a ranking, with that part as `decode` gave it.
+        inner: The value that the part was decoded from. It is copied as it stands where it is framed as `encode` does.
+
+    Returns:
+        A value that decodes to the record; where `inner` came from `encode`, the very value that `encode` gives.
+
+    Raises:
+        DataError: When what is around that part breaks one of the rules.
+    """
+    try:
+        if isinstance(record, Ranking):
+            check_scores(record)
+        else:
+            check_labels(record)
+        value = codec.write_around(record, inner)
+    except _UNWRITABLE as problem:
+        raise _refusal(type(record), _one_line(problem)) from None
+    # A value from outside may hold more than the record, such as fields that nobody knows.
+    return encode(record) if value is None or len(value) > MAX_BYTES else value
 
 
 def decode(kind: type[R], value: bytes | None) -> R:
@@ -148,6 +176,13 @@ def decode(kind: type[R], value: bytes | None) -> R:
         raise DecodeError(f"not {_named(kind)}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
         raise DecodeError(f"not {_named(kind)}: {_one_line(problem)}") from None
+
+
+_UNWRITABLE: Final = (Invalid, ValueError, TypeError, AttributeError, OverflowError)
+
+
+def _refusal(kind: type[object], reason: str) -> DataError:
+    return DataError(f"cannot write this {kind.__name__.lower()}: {reason}")
 
 
 def _named(kind: type[object]) -> str:

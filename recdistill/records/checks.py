@@ -40,7 +40,8 @@ def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
     if not ids:
         return
     joined = "".join(ids)
-    if all(ids) and max(map(len, ids)) <= MAX_ID and "\0" not in joined and _is_utf8(joined):
+    short = len(joined) <= MAX_ID or max(map(len, ids)) <= MAX_ID
+    if short and all(ids) and "\0" not in joined and _is_utf8(joined):
         return
     for index, text in enumerate(ids):
         if not text:
@@ -52,6 +53,8 @@ def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
 
 
 def _is_utf8(text: str) -> bool:
+    if text.isascii():  # known of each string without a look at it
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -149,10 +152,12 @@ def _check_history(history: Sequence[Event], time_us: int, name: str) -> None:
         return
     _check_count(len(history), MAX_HISTORY, name)
     _check_ids([event.item for event in history], lambda index: f"{name}[{index}].item")
-    actions = {event.action for event in history}
-    actions.discard("")
-    _check_ids(list(actions), lambda _: f"an action of {name}")
+    actions = {event.action for event in history} - {""}
+    if actions:
+        _check_ids(list(actions), lambda _: f"an action of {name}")
     times = [event.time_us for event in history]
+    if not isinstance(sum(times), int):  # 1.0 equals 1, and so would be taken for it
+        raise Invalid(f"a time_us of {name} is not a whole number")
     known = times if all(times) else [time for time in times if time]
     if not known:
         return
@@ -191,9 +196,9 @@ def _check_impression(impression: Impression) -> None:
         twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
         raise Invalid(f"candidates hold {twice!r} twice")
     _check_floats(
-        [one.logged_score for one in candidates if one.logged_score is not None], "logged_score of candidates"
+        [score for one in candidates if (score := one.logged_score) is not None], "logged_score of candidates"
     )
-    _check_chances([one.propensity for one in candidates if one.propensity is not None], "a propensity of candidates")
+    _check_chances([p for one in candidates if (p := one.propensity) is not None], "a propensity of candidates")
     if impression.exclude:
         _check_count(len(impression.exclude), MAX_CANDIDATES, "exclude")
         _check_ids(impression.exclude, lambda index: f"exclude[{index}]")
@@ -204,6 +209,11 @@ def _check_impression(impression: Impression) -> None:
 
 def _check_ranking(ranking: Ranking) -> None:
     _check_impression(ranking.impression)
+    check_scores(ranking)
+
+
+def check_scores(ranking: Ranking) -> None:
+    """Everything of a ranking but its impression."""
     _check_id(ranking.teacher_id, "teacher_id")
     _check_id(ranking.teacher_version, "teacher_version")
     count = len(ranking.impression.candidates)
@@ -229,6 +239,11 @@ def _check_feedback(feedback: Feedback) -> None:
 
 def _check_example(example: Example) -> None:
     _check_ranking(example.ranking)
+    check_labels(example)
+
+
+def check_labels(example: Example) -> None:
+    """Everything of an example but its ranking."""
     count = len(example.ranking.impression.candidates)
     if len(example.labels) != count:
         raise Invalid(f"{len(example.labels)} labels for {count} candidates")

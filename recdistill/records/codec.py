@@ -3,6 +3,11 @@
 The frame is Confluent's: 0x00, the schema id (4 bytes, big endian; 0 without a registry), where the message stands in
 its file, the body.
 
+Most events and candidates are ones that were met a moment ago: the history of a user's next request is the last one's
+with one event more. So the events and candidates of an impression pass as bytes, through a form of the schema that
+differs in nothing else, and a bounded memory says which struct such bytes are. Both forms read and write the same bytes
+on the wire.
+
 It does not know which records are valid: `checks` does.
 
 Example:
@@ -16,8 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from operator import attrgetter
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClassesForFiles
 
 from recdistill._wire import records_pb2 as wire
 from recdistill.records.checks import Invalid
@@ -40,12 +48,38 @@ from recdistill.records.structs import (
 _SCALES: Final[tuple[Scale, ...]] = get_args(Scale)  # in the order of the enumerations in the schema
 _ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
 _LABEL_STATES: Final[tuple[LabelState, ...]] = get_args(LabelState)
+
+
+class _Opaque(NamedTuple):
+    """The message classes of the schema whose impressions have their events and candidates as bytes."""
+
+    Impression: Any
+    Ranking: Any
+    Example: Any
+
+
+def _opaque() -> _Opaque:
+    """Derives them from the schema: on the wire a message within another is a length and bytes, as a bytes field is."""
+    file = FileDescriptorProto()
+    wire.DESCRIPTOR.CopyToProto(file)
+    impression = next(message for message in file.message_type if message.name == "Impression")
+    for field in impression.field:
+        if field.name in ("history", "candidates"):
+            field.type = FieldDescriptorProto.TYPE_BYTES
+            field.ClearField("type_name")
+    pool = DescriptorPool()  # one of its own: the names are those of the schema
+    pool.Add(file)
+    classes = GetMessageClassesForFiles([file.name], pool)
+    return _Opaque(*(classes[f"{file.package}.{name}"] for name in _Opaque._fields))
+
+
+_OPAQUE: Final = _opaque()
 _MESSAGES: Final[dict[type[Any], Any]] = {
     Item: wire.Item,
-    Impression: wire.Impression,
-    Ranking: wire.Ranking,
+    Impression: _OPAQUE.Impression,
+    Ranking: _OPAQUE.Ranking,
     Feedback: wire.Feedback,
-    Example: wire.Example,
+    Example: _OPAQUE.Example,
 }
 
 
@@ -67,6 +101,31 @@ def read(kind: type[R], value: bytes) -> R:
     body = value[len(prefix) :] if value.startswith(prefix) else _unframe(kind, value)
     record: R = _READERS[kind](_MESSAGES[kind].FromString(body))
     return record
+
+
+def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
+    """Frames a record around the impression or the ranking in it, which is copied as it stands in a value of its own.
+
+    Args:
+        record: What to frame.
+        inner: The framed value that `record.impression`, or `record.ranking`, was read from.
+
+    Returns:
+        The value, equal to that of `write` when `inner` was written by it; None where `inner` is framed in another way.
+    """
+    ranking = isinstance(record, Ranking)
+    prefix = _PREFIXES[Impression if ranking else Ranking]
+    if not inner.startswith(prefix):
+        return None
+    message = _MESSAGES[type(record)]()
+    if isinstance(record, Ranking):
+        _write_scores(record, message)
+    else:
+        _write_labels(record, message)
+    # It is field 1 of both messages, and fields are written in the order of their numbers.
+    head = _INNER + _varint(len(inner) - len(prefix))
+    rest: bytes = message.SerializeToString(deterministic=True)
+    return b"".join((_PREFIXES[type(record)], head, inner[len(prefix) :], rest))
 
 
 def _varint(number: int) -> bytes:
@@ -93,6 +152,7 @@ _INDEXES: Final[dict[type[Any], int]] = {
     kind: list(wire.DESCRIPTOR.message_types_by_name).index(kind.__name__) for kind in _MESSAGES
 }
 _PREFIXES: Final[dict[type[Any], bytes]] = {kind: frame([index]) for kind, index in _INDEXES.items()}
+_INNER: Final = bytes([1 << 3 | 2])  # tag of field 1 with a length
 
 
 def _unframe(kind: type[Any], value: bytes) -> bytes:
@@ -137,18 +197,17 @@ def _unframe(kind: type[Any], value: bytes) -> bytes:
 # --- messages ----------------------------------------------------------------------------------------------------
 
 
-def _write_value(value: Value) -> Any:
-    if isinstance(value, bool):  # before numbers: True is an int
-        return wire.Value(flag=value)
+def _write_value(value: Value, message: Any) -> None:
     if isinstance(value, str):
-        return wire.Value(text=value)
-    if isinstance(value, list):
-        message: Any = wire.Value()
+        message.text = value
+    elif isinstance(value, bool):  # before numbers: True is an int
+        message.flag = value
+    elif isinstance(value, list):
         listed = message.vector if value and not isinstance(value[0], str) else message.texts
         listed.values.extend(value)
         listed.SetInParent()  # an empty list is a value too
-        return message
-    return wire.Value(number=value)
+    else:
+        message.number = value
 
 
 def _read_values(messages: Mapping[str, Any], name: str) -> dict[str, Value]:
@@ -189,13 +248,10 @@ def _unpack(mask: bytes, count: int) -> tuple[bool, ...]:
 
 
 def _write_item(item: Item) -> Any:
-    return wire.Item(
-        id=item.id,
-        version=item.version,
-        withdrawn=item.withdrawn,
-        attributes={key: _write_value(value) for key, value in item.attributes.items()},
-        time_us=item.time_us,
-    )
+    message = wire.Item(id=item.id, version=item.version, withdrawn=item.withdrawn, time_us=item.time_us)
+    for key, value in item.attributes.items():
+        _write_value(value, message.attributes[key])
+    return message
 
 
 def _read_item(message: Any) -> Item:
@@ -203,53 +259,88 @@ def _read_item(message: Any) -> Item:
     return Item(message.id, message.version, message.withdrawn, attributes, message.time_us)
 
 
+# What was read or written lately. Only short ones are kept, so the number bounds the memory too.
+_MOST_KEPT: Final = 100_000
+_MOST_KEPT_BYTES: Final = 128
+_events: Final[dict[bytes, Event]] = {}
+_candidates: Final[dict[bytes, Candidate]] = {}
+_event_bytes: Final[dict[Event, bytes]] = {}
+_candidate_bytes: Final[dict[str, bytes]] = {}  # of an item without scores: 0.0 and -0.0 are equal but not the same
+
+
+def _keep(memory: dict[Any, Any], key: Any, value: Any, size: int) -> None:
+    if size <= _MOST_KEPT_BYTES:
+        if len(memory) >= _MOST_KEPT:
+            memory.clear()
+        memory[key] = value
+
+
+def _new_event(value: bytes) -> Event:
+    message = wire.Event.FromString(value)
+    event = Event(message.item, message.time_us, message.action)
+    _keep(_events, value, event, len(value))
+    return event
+
+
+def _new_candidate(value: bytes) -> Candidate:
+    message = wire.Candidate.FromString(value)
+    candidate = Candidate(
+        message.item,
+        message.logged_score if message.HasField("logged_score") else None,
+        message.propensity if message.HasField("propensity") else None,
+    )
+    _keep(_candidates, value, candidate, len(value))
+    return candidate
+
+
+def _new_event_bytes(event: Event) -> bytes:
+    value = wire.Event(item=event.item, action=event.action, time_us=event.time_us).SerializeToString()
+    _keep(_event_bytes, event, value, len(value))
+    return value
+
+
+def _new_candidate_bytes(candidate: Candidate) -> bytes:
+    if candidate.logged_score is not None or candidate.propensity is not None:
+        scores = {"logged_score": candidate.logged_score, "propensity": candidate.propensity}
+        return wire.Candidate(item=candidate.item, **scores).SerializeToString()
+    value = wire.Candidate(item=candidate.item).SerializeToString()
+    _keep(_candidate_bytes, candidate.item, value, len(value))
+    return value
+
+
 def _write_impression(impression: Impression, into: Any = None) -> Any:
-    message = wire.Impression() if into is None else into
+    message = _OPAQUE.Impression() if into is None else into
     message.id = impression.id
     message.time_us = impression.time_us
     if impression.user is not None:
         message.user = impression.user
-    add = message.history.add
-    for event in impression.history:
-        add(item=event.item, action=event.action, time_us=event.time_us)
+    get_event = _event_bytes.get
+    message.history.extend([get_event(event) or _new_event_bytes(event) for event in impression.history])
     for key, value in impression.context.items():
-        message.context[key].CopyFrom(_write_value(value))
-    add = message.candidates.add
-    for candidate in impression.candidates:
-        if candidate.logged_score is None and candidate.propensity is None:
-            add(item=candidate.item)
-        else:
-            add(item=candidate.item, logged_score=candidate.logged_score, propensity=candidate.propensity)
+        _write_value(value, message.context[key])
+    get = _candidate_bytes.get
+    message.candidates.extend(
+        [
+            (get(one.item) if one.logged_score is None and one.propensity is None else None)
+            or _new_candidate_bytes(one)
+            for one in impression.candidates
+        ]
+    )
     message.origin = _ORIGINS.index(impression.origin)
     message.served_by = impression.served_by
     message.exclude.extend(impression.exclude)
     return message
 
 
-_has = wire.Candidate.HasField  # looked up once: on the instance it costs as much as the answer
-_event_fields = attrgetter("item", "time_us", "action")
-
-
 def _read_impression(message: Any) -> Impression:
-    # A list keeps the wrappers of the members alive, so that each is made once.
-    listed = list(message.candidates)
-    candidates = tuple(
-        [
-            Candidate(
-                one.item,
-                one.logged_score if _has(one, "logged_score") else None,
-                one.propensity if _has(one, "propensity") else None,
-            )
-            for one in listed
-        ]
-    )
+    get_event, get_candidate = _events.get, _candidates.get
     return Impression(
         message.id,
         message.time_us,
         message.user if message.HasField("user") else None,
-        tuple([Event(*fields) for fields in map(_event_fields, message.history)]),
+        tuple([get_event(value) or _new_event(value) for value in message.history]),
         _read_values(message.context, "context") if message.context else {},
-        candidates,
+        tuple([get_candidate(value) or _new_candidate(value) for value in message.candidates]),
         tuple(message.exclude),
         _enumerated(_ORIGINS, message.origin, "origin"),
         message.served_by,
@@ -257,8 +348,14 @@ def _read_impression(message: Any) -> Impression:
 
 
 def _write_ranking(ranking: Ranking, into: Any = None) -> Any:
-    message = wire.Ranking() if into is None else into
+    message = _OPAQUE.Ranking() if into is None else into
     _write_impression(ranking.impression, message.impression)
+    _write_scores(ranking, message)
+    return message
+
+
+def _write_scores(ranking: Ranking, message: Any) -> None:
+    """Everything of a ranking but its impression."""
     message.teacher_id = ranking.teacher_id
     message.teacher_version = ranking.teacher_version
     message.scale = _SCALES.index(ranking.scale)
@@ -269,7 +366,6 @@ def _write_ranking(ranking: Ranking, into: Any = None) -> Any:
     if ranking.sampled != 1.0:  # so that a ranking without a budget has the bytes that it always had
         message.sampled = ranking.sampled
     message.candidates_sampled.extend(ranking.candidates_sampled)
-    return message
 
 
 def _read_ranking(message: Any) -> Ranking:
@@ -304,11 +400,16 @@ def _read_feedback(message: Any) -> Feedback:
 
 
 def _write_example(example: Example) -> Any:
-    message: Any = wire.Example()
-    message.label_state = _LABEL_STATES.index(example.label_state)
+    message: Any = _OPAQUE.Example()
     _write_ranking(example.ranking, message.ranking)
-    message.labels.extend(example.labels)
+    _write_labels(example, message)
     return message
+
+
+def _write_labels(example: Example, message: Any) -> None:
+    """Everything of an example but its ranking."""
+    message.labels.extend(example.labels)
+    message.label_state = _LABEL_STATES.index(example.label_state)
 
 
 def _read_example(message: Any) -> Example:
