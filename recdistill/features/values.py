@@ -74,17 +74,28 @@ def encode_column(
         FeatureError: For the first value of the wrong kind, when `errors` is None.
     """
     out = empty_column(field, len(values))
+    # Few texts are new in a batch of requests: each is looked up once and then copied from its first row.
+    first: dict[str, int] = {}
+    copies: list[tuple[int, int]] = []
     for row, value in enumerate(values):
         if value is None:
+            continue
+        if isinstance(value, str) and value in first:
+            copies.append((row, first[value]))
             continue
         problem = problem_of(field, value)
         if problem is None:
             write_value(out[row], key, field, value, vocabulary, admit=admit)
+            if isinstance(value, str):
+                first[value] = row
             continue
         error = FeatureError(key, problem, row)
         if errors is None:
             raise error
         errors.append(error)
+    if copies:
+        rows, origins = zip(*copies, strict=True)
+        out[list(rows)] = out[list(origins)]
     return out
 
 

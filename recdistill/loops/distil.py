@@ -21,6 +21,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -362,11 +363,10 @@ class Distiller:
         for example in examples:
             ranking, teacher = example.ranking, _teacher(example)
             self.saved.teachers[teacher] = self.saved.teachers.get(teacher, 0) + 1
-            for candidate, label in zip(ranking.impression.candidates, example.labels, strict=True):
-                if label > 0:
-                    self.saved.popular[candidate.item] = (
-                        self.saved.popular.get(candidate.item, 0.0) + self.saved.popular_unit
-                    )
+            for candidate in compress(ranking.impression.candidates, example.labels):  # those whose label is not 0
+                self.saved.popular[candidate.item] = (
+                    self.saved.popular.get(candidate.item, 0.0) + self.saved.popular_unit
+                )
 
     def _dead_letter(self, message: Message, error: Exception) -> None:
         if message.tp.topic == "examples" and self.saved.range is not None and self.saved.range.done > 0:

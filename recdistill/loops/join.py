@@ -38,7 +38,7 @@ import msgspec
 from recdistill.config import JoinSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError
 from recdistill.loops import Progress, ends_of, reached
-from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode, encode_around, key_of
+from recdistill.records import DEAD_LETTERS, Example, Feedback, Impression, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, Stage, TopicPartition, dead_letter
 
 log_ = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Open:
 
     ranking: Ranking
     value: bytes
-    labels: dict[str, float] = field(default_factory=dict)
+    labels: dict[int, float] = field(default_factory=dict)  # by the candidate's place in the list
     feedback: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
 
@@ -141,10 +141,12 @@ class Window:
                 del self._by_id[impression.id]
             self.counts["examples"] += 1
             self.counts["labelled"] += bool(opened.labels)
-            labels = tuple(opened.labels.get(candidate.item, 0.0) for candidate in impression.candidates)
+            labels = [0.0] * len(impression.candidates)
+            for label_place, label in opened.labels.items():
+                labels[label_place] = label
             # Where the product did not show the list itself, as with a probe, that nothing came says nothing.
             silent = impression.origin != "product" and not opened.labels
-            yield Example(opened.ranking, labels, "none" if silent else "closed"), opened.value
+            yield Example(opened.ranking, tuple(labels), "none" if silent else "closed"), opened.value
         self._forget_orphans()
 
     def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -165,10 +167,10 @@ class Window:
             self.counts["late"] += 1
         elif weight is None:
             self.counts["unlabelled_action"] += 1
-        elif not any(candidate.item == feedback.item for candidate in impression.candidates):
+        elif (chosen := _place_of(feedback.item, impression)) < 0:
             self.counts["outside_the_list"] += 1
         else:
-            opened.labels[feedback.item] = max(opened.labels.get(feedback.item, 0.0), weight * feedback.value)
+            opened.labels[chosen] = max(opened.labels.get(chosen, 0.0), weight * feedback.value)
             opened.feedback.append(place)
             return
         self._needed.let_go(*place)
@@ -189,6 +191,11 @@ class Window:
             if not waiting:
                 del self._early_by_id[feedback.impression_id]
             self.counts["late"] += 1
+
+
+def _place_of(item: str, impression: Impression) -> int:
+    """An item's place among the candidates, which all differ; −1 when it is not there."""
+    return next((place for place, one in enumerate(impression.candidates) if one.item == item), -1)
 
 
 class _Note(msgspec.Struct):

@@ -133,9 +133,10 @@ class _Line:
 def known_events(spec: FeatureSpec, catalogue: Catalogue, request: Asker) -> list[_Event]:
     """The events that count, oldest first: of known items, strictly before the request, at most `history.length`."""
     rows = {action: row for row, action in enumerate(spec.history.actions, 1)}
-    find, now = catalogue.slot_of.get, request.time_us
-    events = [(find(e.item, -1), e.time_us, rows.get(e.action, 0)) for e in request.history]
-    if any(slot < 0 or 0 < now <= time_us for slot, time_us, _ in events):
+    find, row_of, now = catalogue.slot_of.get, rows.get, request.time_us
+    events = [(find(e.item, -1), e.time_us, row_of(e.action, 0)) for e in request.history]
+    # Nearly always all of them count; slots come first in an event, so the least one has the least slot.
+    if events and (min(events)[0] < 0 or 0 < now <= max([time_us for _, time_us, _ in events])):
         events = [e for e in events if e[0] >= 0 and not 0 < now <= e[1]]
     return events[-spec.history.length :]
 

@@ -105,3 +105,31 @@ def test_a_wrong_kind_is_an_error_that_names_the_field(name: str, value: Value, 
     spoiled = column(name, [None, value], errors=errors)
     assert [error.row for error in errors] == [1]
     np.testing.assert_array_equal(spoiled, column(name, [None, None]))
+
+
+def test_a_value_that_comes_again_is_what_it_was_the_first_time() -> None:
+    spec = FeatureSpec(
+        context={
+            "genre": Field("category", capacity=2),
+            "title": Field("text", capacity=50, max_values=4),
+            "age": Field("number"),
+        }
+    )
+    values: dict[str, list[Value | None]] = {
+        "genre": ["war", None, "1", 1.0, "war", "noir", ["war", "1"], "noir", True, "true", ""],
+        "title": ["a war", None, "a war", ["a war"], "", "", "b"],
+        "age": [1.0, "1", 1.0, None, "1"],
+    }
+    for name, column in values.items():
+        one, other = Vocabulary(spec), Vocabulary(spec)
+        errors: list[FeatureError] = []
+        whole = encode_column(f"context.{name}", spec.context[name], column, one, admit=True, errors=errors)
+        singly = [
+            encode_column(f"context.{name}", spec.context[name], [value], other, admit=True, errors=[])
+            for value in column
+        ]
+        assert whole.tolist() == np.concatenate(singly).tolist()
+        assert one.snapshot() == other.snapshot()
+        assert [error.row for error in errors] == [
+            row for row, value in enumerate(column) if name == "age" and value == "1"
+        ]
