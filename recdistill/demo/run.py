@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,6 +40,7 @@ from recdistill.config import (
     to_toml,
 )
 from recdistill.data import Dataset
+from recdistill.demo.beside import Beside
 from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
 from recdistill.demo.summary import size_text, summarise, tell
@@ -116,6 +114,15 @@ def _story(
     from recdistill.train import use_threads
 
     out = options.output
+    # Made now, so that they are ready when their turn comes: until the teacher learns, the second core is idle.
+    config = out / "settings.toml"
+    control_config, control_bundles = _without_teacher(options, settings, out)
+    scorer = Beside("score", config, "--drain", "--set", "score.worker=1", needs="recdistill.teachers.builtin")
+    ending.callback(scorer.end)
+    control = Beside("distil", control_config, "--drain", needs="recdistill.train.step")
+    ending.callback(control.end)
+    joiner = Beside("join", config, needs="recdistill.loops.join")
+    ending.callback(joiner.end)
     with story.chapter(
         "feed", "1  The product's stream arrives: items, impressions and feedback go into the log"
     ) as chapter:
@@ -132,10 +139,8 @@ def _story(
     ) as chapter:
         # Two scorers, each with its own partition, one here and one in a process of its own; the joiner follows them.
         use_threads(1)
-        config = out / "settings.toml"
-        joiner, scorer = _Beside("join", config), _Beside("score", config, "--drain", "--set", "score.worker=1")
-        ending.callback(joiner.end)
-        ending.callback(scorer.end)
+        joiner.begin()
+        scorer.begin()
         counts = _score(log, settings, teacher, chapter)
         scorer.wait()
         joiner.end()
@@ -145,9 +150,7 @@ def _story(
         chapter.say("the joiner beside them made examples all the while")
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
-        control_config, control_bundles = _without_teacher(options, settings, out)
-        control = _Beside("distil", control_config, "--drain")
-        ending.callback(control.end)
+        control.begin()
         counts = distil.run(
             log,
             dataset.spec,
@@ -345,31 +348,6 @@ def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Cou
     from recdistill.loops import join
 
     return join.run(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
-
-
-class _Beside:
-    """A verb in a process of its own, for the second core."""
-
-    def __init__(self, verb: str, config: Path, *options: str) -> None:
-        self._verb = verb
-        command = [sys.executable, "-m", "recdistill", verb, "--config", str(config), "--quiet", *options]
-        # One core each: two processes that both compute with two threads wait for each other most of the time.
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
-
-    def wait(self) -> None:
-        """Waits for its end.
-
-        Raises:
-            RecdistillError: It failed; the sentence is its own.
-        """
-        _, errors = self._process.communicate()
-        if self._process.returncode:
-            raise RecdistillError(f"recdistill {self._verb}: {errors.strip().splitlines()[-1]}")
-
-    def end(self) -> None:
-        """Tells it to stop, if it is still there."""
-        self._process.terminate()
 
 
 def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[Path, Path]:
