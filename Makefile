@@ -9,8 +9,11 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Where tests need nothing but Python.
-FAST := not slow and not kafka and not mlflow and not browser and not e2e
+# Tests that need nothing but Python share the cores; the others run processes of their own, and come one after another.
+ALONE := kafka or mlflow or browser or e2e
+SHARED := -n auto --dist loadfile --no-loadscope-reorder
+# Without compiled files every process would compile torch anew, for ten seconds; .gitignore knows them.
+unexport PYTHONDONTWRITEBYTECODE
 FORMATTED := recdistill services tests benchmarks tools docs conftest.py
 
 .PHONY: help install demo test test-fast lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
@@ -39,10 +42,19 @@ ifeq ($(CI),true)
 else
 	@tools/setup-kafka.sh || echo "recdistill: without a Kafka broker its tests will be skipped" >&2
 endif
+ifneq ($(ARGS),)
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@failed=0; \
+	echo "== what needs nothing but Python, on every core"; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(ALONE))" $(SHARED) || failed=$$?; \
+	echo "== what runs brokers, servers, browsers and the product's own processes"; \
+	$(BIN)/python -m pytest -m "$(ALONE)" || failed=$$?; \
+	exit $$failed
+endif
 
 test-fast: $(INSTALLED)  ## Run what needs neither Java nor patience, in under two minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n auto --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" $(SHARED) $(ARGS)
 
 lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))

@@ -14,10 +14,12 @@ pytest_collect_file = pages.pages.pytest()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pages that train a student, or go on with one, are slow."""
+    """Marks the pages that are slow, and puts files that hold something slow first: the last worker has little left."""
     for item in items:
-        if item.path.suffix == ".md" and pages.trains(item.path):
+        if item.path.suffix == ".md" and pages.slow(item.path):
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_unconfigure() -> None:

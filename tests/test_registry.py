@@ -19,7 +19,6 @@ from recdistill.bundle import open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.registry import BundleRef, Evidence, Registry, core
 
-pytest.importorskip("mlflow", reason="mlflow is not installed (extra: registry)")
 pytestmark = pytest.mark.mlflow
 
 
@@ -32,6 +31,12 @@ def open_folder(path):
     if not files or b"broken" in files[0].read_bytes():
         raise BundleError(f"{path}: does not verify")
     return SimpleNamespace(content_hash=digest.hexdigest())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mlflow():
+    """Here, and not on top: it takes two seconds, which runs without these tests need not spend."""
+    pytest.importorskip("mlflow", reason="mlflow is not installed (extra: registry)")
 
 
 @pytest.fixture(name="folders", autouse=True)

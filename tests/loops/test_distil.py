@@ -1,6 +1,7 @@
 """The distiller: what it has learnt depends on the log and the settings alone."""
 
 import random
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,10 +39,11 @@ SPEC = FeatureSpec(
 STUDENT = StudentSettings(dim=4, hidden=8, context_dim=4)
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """A log of 150 examples in two lanes; items change half-way."""
-    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a log of 150 examples in two lanes; items change half-way."""
+    path = tmp_path_factory.mktemp("written") / "log.sqlite"
+    log = open_log(LogSettings(path=str(path)))
     log.create_topics(standard_topics(partitions=2, lanes=2))
     lists = world.impressions(150)
     feed(log, [*world.items(12), *lists[:75]])
@@ -51,6 +53,19 @@ def log(tmp_path: Path) -> Iterator[Log]:
     scored(log)
     stop = threading.Event()
     join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=stop, drain=True, flush=True)
+    log.close()
+    return path
+
+
+@pytest.fixture
+def log(written: Path, tmp_path: Path) -> Iterator[Log]:
+    yield from copied(written, tmp_path)
+
+
+def copied(path: Path, to: Path) -> Iterator[Log]:
+    """A test's own copy of a log that was written once."""
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    log = open_log(LogSettings(path=str(shutil.copy(path, to))))
     yield log
     log.close()
 
@@ -221,10 +236,11 @@ def in_thousands(lists: Sequence[Impression]) -> list[list[float]]:
     return [[1000 * score + 5 for score in scores] for scores in by_number(lists)]
 
 
-@pytest.fixture
-def eventful(tmp_path: Path) -> Iterator[Log]:
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,400 lists of a teacher that is sound, changes its unit, talks nonsense, and is replaced; two lanes."""
-    log = open_log(LogSettings(path=str(tmp_path / "eventful.sqlite")))
+    path = tmp_path_factory.mktemp("events") / "eventful.sqlite"
+    log = open_log(LogSettings(path=str(path)))
     log.create_topics(standard_topics(partitions=2, lanes=2))
     lists = world.impressions(1400, length=9)
     feed(log, world.items())
@@ -239,8 +255,13 @@ def eventful(tmp_path: Path) -> Iterator[Log]:
         score.run(log, teacher, ScoreSettings(batch=64, wait_s=0.05), stop=threading.Event(), drain=True)
     feed(log, [best_taken(one) for one in lists if one.time_us % 3])
     join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
-    yield log
     log.close()
+    return path
+
+
+@pytest.fixture
+def eventful(events: Path, tmp_path: Path) -> Iterator[Log]:
+    yield from copied(events, tmp_path)
 
 
 def best_taken(asked: Impression) -> Feedback:
@@ -296,6 +317,7 @@ def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
     assert_same_state(tmp_path / "whole", tmp_path / "read")
 
 
+@pytest.mark.slow
 def test_a_resumed_distiller_says_who_is_quarantined(
     eventful: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -251,11 +251,14 @@ pages = Sybil(
 
 
 @functools.cache
-def trains(path: Path) -> bool:
-    """Whether a page trains a student, itself or through the page that it continues."""
-    return any(
-        match["page"] or (match["verb"] == "run" and "recdistill distil" in match["body"])
-        for match in _BLOCK.finditer(path.read_text())
+def slow(path: Path) -> bool:
+    """Whether a page takes seconds: it trains a student, continues a page that does, or makes a world many times."""
+    found = list(_BLOCK.finditer(path.read_text()))
+    ran = [match["body"] for match in found if match["verb"] == "run"]
+    return (
+        any(match["page"] for match in found)
+        or any("recdistill distil" in body for body in ran)
+        or sum(body.count("recdistill simulate") for body in ran) > 2
     )
 
 

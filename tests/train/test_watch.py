@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +96,7 @@ def test_labels_convict_where_the_student_knows_too_little() -> None:
     assert watch.counts["quarantined_lists_labels"] + watch.counts["quarantined_lists_order"] > 900
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= 4)) for n in range(20)])
 def test_a_sound_teacher_is_left_alone(seed: int) -> None:
     """20 streams: few labels and many, short lists and long, weak teachers and strong, a student that learns or not."""
     random = np.random.default_rng(100 + seed)
@@ -293,21 +295,22 @@ def test_later_passes_leave_out_what_the_first_one_found() -> None:
     assert watch.now.masked == []
 
 
+@pytest.fixture(scope="module")
+def batches() -> list[Any]:
+    stream = Stream(14, name=lambda at: "t@1" if at < 5000 else "t@2", teacher=shuffled_from(3000, 4000))
+    return [stream.batch(100) for _ in range(70)]
+
+
 @pytest.mark.parametrize("at", [5, 31, 33, 60])
-def test_restored_from_json_it_goes_on_to_the_same_bytes(at: int) -> None:
+def test_restored_from_json_it_goes_on_to_the_same_bytes(batches: list[Any], at: int) -> None:
     settings = WatchSettings(spread=0)
-
-    def stream() -> Stream:
-        return Stream(14, name=lambda at: "t@1" if at < 5000 else "t@2", teacher=shuffled_from(3000, 4000))
-
-    whole, kept = Watch(settings), stream()
-    part, other = Watch(settings), stream()
-    for step in range(70):
+    whole, part = Watch(settings), Watch(settings)
+    for step, batch in enumerate(batches):
         if step == at:
             state = json.loads(json.dumps(part.state(), allow_nan=False, sort_keys=True))
             part = Watch(settings)
             part.restore(state)
-        assert (whole.weigh(*kept.batch(100)) == part.weigh(*other.batch(100))).all()
+        assert (whole.weigh(*batch) == part.weigh(*copy.deepcopy(batch))).all()
         names = ["t@1", "t@2"]
         assert whole.spreads(names).tobytes() == part.spreads(names).tobytes()
     assert json.dumps(whole.state(), sort_keys=True) == json.dumps(part.state(), sort_keys=True)

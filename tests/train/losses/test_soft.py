@@ -8,14 +8,20 @@ from functools import partial
 from itertools import permutations
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-import rax
 import torch
 from torch import Tensor
 
 from recdistill.train import losses
+
+
+@pytest.fixture(scope="module")
+def rax() -> Any:
+    """Imported here: every worker of a run imports this file, and JAX takes its time."""
+    import rax
+
+    return rax
 
 
 def lists(seed: int = 0, shape: tuple[int, int] = (6, 9)) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +45,7 @@ def mean_of(values: list[float], active: Tensor) -> float:
     return sum(v for v, a in zip(values, active, strict=True) if a) / int(active.sum())
 
 
-def test_listwise_losses_equal_those_of_rax() -> None:
+def test_listwise_losses_equal_those_of_rax(rax: Any) -> None:
     s, t, where = lists()
     active = where.sum(1) >= 2
     assert losses.list_mle(s, t, where=where).item() == pytest.approx(
@@ -52,7 +58,7 @@ def test_listwise_losses_equal_those_of_rax() -> None:
     )
 
 
-def test_pairwise_losses_equal_those_of_rax() -> None:
+def test_pairwise_losses_equal_those_of_rax(rax: Any) -> None:
     s, t, where = lists(1)
     active = where.sum(1) >= 2
     for ours, other in (
@@ -68,23 +74,25 @@ def test_pairwise_losses_equal_those_of_rax() -> None:
 
 
 @pytest.mark.parametrize("k", [None, 3])
-def test_lambda_rank_equals_that_of_rax(k: int | None) -> None:
+def test_lambda_rank_equals_that_of_rax(rax: Any, k: int | None) -> None:
     s, t, where = lists(2)
     t = t.abs()
     active = where.sum(1) >= 2
     weights = partial(rax.dcg_lambdaweight, normalize=True, topn=k, gain_fn=lambda x: x)
-    values = theirs(rax.pairwise_logistic_loss, s, t, where, lambdaweight_fn=weights, reduce_fn=jax.numpy.sum)
+    values = theirs(rax.pairwise_logistic_loss, s, t, where, lambdaweight_fn=weights, reduce_fn=np.sum)
     # It scales its weights by the length of the list.
     expected = mean_of(values, active) / s.shape[1]
     assert losses.lambda_rank(s, t, where=where, gain="linear", k=k).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("gain", ["linear", "exponential"])
-def test_approx_ndcg_equals_that_of_rax(gain: Any) -> None:
+def test_approx_ndcg_equals_that_of_rax(rax: Any, gain: Any) -> None:
     s, t, where = lists(3)
     t = t.abs()
     active = where.sum(1) >= 2
-    smooth = partial(rax.utils.approx_ranks, step_fn=lambda x: jax.nn.sigmoid(x / 0.3))
+    from jax.nn import sigmoid
+
+    smooth = partial(rax.utils.approx_ranks, step_fn=lambda x: sigmoid(x / 0.3))
     options = {} if gain == "exponential" else {"gain_fn": lambda x: x}
     # Not its NDCG, whose best order has smooth ranks as well.
     expected = 0.0
@@ -186,7 +194,7 @@ def test_equal_teacher_scores_go_by_place() -> None:
     assert losses.list_mle(s, t, where=where).item() == pytest.approx(math.log1p(math.exp(-2)))
 
 
-def test_a_cold_ndcg_is_ndcg() -> None:
+def test_a_cold_ndcg_is_ndcg(rax: Any) -> None:
     s, t, where = lists(6)
     t = t.abs()
     smooth = losses.approx_ndcg(s, t, where=where, gain="linear", smoothing=1e-6).item()
