@@ -26,6 +26,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_readers_see_which_file_a_block_is(page: Path) -> None:
+    """The comment before it is for the tests; nobody who reads the page as it is shown sees it."""
+    text = page.read_text()
+    shown = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    for name, first in re.findall(r"^<!-- file: (\S+) -->\n+```\w*\n([^\n]*)", text, re.MULTILINE):
+        assert first == f"# {name}" or f"`{name}`" in shown, f"{page.name} does not say that a block is {name}"
+
+
 @pytest.mark.parametrize("page", BY_HAND, ids=lambda page: page.name)
 def test_verbs_and_their_options_exist(page: Path) -> None:
     for line in re.findall(r"\brecdistill ([a-z]+(?: [^`\n]*)?)", _code(page)):
