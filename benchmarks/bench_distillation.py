@@ -9,12 +9,13 @@ popularity, ItemKNN and EASE are always among them.
         --protocol loo499 --student-dim 20 --seeds 5 --json out.json
 
 Protocols: `full` ranks all items but those of train and valid; `loo499` ranks the test item among 499 unseen ones,
-drawn anew `--draws` times.
+drawn anew `--draws` times. What was run once is kept in `--cache`, so that a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import math
@@ -36,12 +37,14 @@ from recdistill.demo.summary import size_text
 from recdistill.errors import DataError, RecdistillError
 from recdistill.judge.scatter import scatter
 from recdistill.recipes import TableRecipe, load_recipe, table_recipe
-from recdistill.train.table import Rankings, TableTeacher, fit, rankings_for
+from recdistill.train.table import Rankings, fit, rankings_for
 from recdistill.train.table_student import TableStudent
 
 Metrics = dict[str, float]
 Scores = Callable[[np.ndarray], np.ndarray]
 BLOCK = 512
+VERSION = 1
+"""Of what makes rows: raised when the trainer changes what it learns, so that kept rows are not shown again."""
 
 
 # Asking
@@ -71,23 +74,33 @@ def ranks_full(scores: Scores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarr
             yield ranks[places >= 0]
 
 
-def ranks_sampled(scores: Scores, known_UN: Any, asked_UN: Any, rivals: int, seed: int) -> Iterator[np.ndarray]:
-    """The rank of each asked item among `rivals` items that the user never had, drawn alike without replacement."""
+def rivals_of(known_UN: Any, asked_UN: Any, count: int, seed: int) -> np.ndarray:
+    """For each user who is asked, items that it never had, drawn alike without replacement, `[A, count]`."""
     random = np.random.default_rng(seed)
     users = np.flatnonzero(np.diff(asked_UN.indptr))
     most = int((np.diff(known_UN.indptr) + np.diff(asked_UN.indptr)).max())
-    if known_UN.shape[1] < rivals + most:
+    if known_UN.shape[1] < count + most:
         raise DataError(
-            f"{known_UN.shape[1]:,} items are too few for {rivals} that a user never had; take --protocol full"
+            f"{known_UN.shape[1]:,} items are too few for {count} that a user never had; take --protocol full"
         )
-    for block in np.array_split(users, -(-len(users) // BLOCK)):
+    found_AR = np.empty((len(users), count), np.int64)
+    for row, user in enumerate(users):
+        had = np.concatenate([known_UN[user].indices, asked_UN[user].indices])
+        drawn = random.choice(known_UN.shape[1], count + len(had), replace=False)
+        found_AR[row] = drawn[~np.isin(drawn, had)][:count]
+    return found_AR
+
+
+def ranks_sampled(scores: Scores, asked_UN: Any, rivals_AR: np.ndarray) -> Iterator[np.ndarray]:
+    """The rank of each asked item among the rivals of its user."""
+    users = np.flatnonzero(np.diff(asked_UN.indptr))
+    blocks = -(-len(users) // BLOCK)
+    for block, rivals_BR in zip(np.array_split(users, blocks), np.array_split(rivals_AR, blocks), strict=True):
         scores_BN = np.asarray(scores(block), np.float32)
+        theirs_BR = np.take_along_axis(scores_BN, rivals_BR, 1)
         for row, user in enumerate(block):
-            had = np.concatenate([known_UN[user].indices, asked_UN[user].indices])
-            free = np.setdiff1d(random.choice(known_UN.shape[1], rivals + len(had), replace=False), had)[:rivals]
-            free = free if len(free) == rivals else np.setdiff1d(np.arange(known_UN.shape[1]), had)[:rivals]
             for item in asked_UN[user].indices:
-                yield np.array([1 + int((scores_BN[row, free] > scores_BN[row, item]).sum())])
+                yield np.array([1 + int((theirs_BR[row] > scores_BN[row, item]).sum())])
 
 
 def figures(ranks: list[np.ndarray], cuts: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -116,24 +129,29 @@ class Asker:
     def __init__(self, pairs: Pairs, protocol: str, draws: int) -> None:
         self.pairs, self.protocol, self.draws = pairs, protocol, draws
         self.decides = "recall@20" if protocol == "full" else "hit@10"
+        self.rivals = functools.cache(self._rivals)
+
+    def _rivals(self, part: str, draw: int) -> np.ndarray:
+        """The 499 of a draw: the same for all who are asked."""
+        known = self.pairs.train_UN + (self.pairs.test_UN if part == "valid" else self.pairs.valid_UN)
+        return rivals_of(known, self.pairs.valid_UN if part == "valid" else self.pairs.test_UN, 499, draw)
 
     def valid(self, scores: Scores) -> float:
         """The one figure that decides: of the validation part."""
         if self.protocol == "full":
             ranks = list(ranks_full(scores, self.pairs.train_UN, self.pairs.valid_UN))
         else:
-            known = self.pairs.train_UN + self.pairs.test_UN
-            ranks = list(ranks_sampled(scores, known, self.pairs.valid_UN, 499, 10_000))
+            ranks = list(ranks_sampled(scores, self.pairs.valid_UN, self.rivals("valid", 10_000)))
         name, _, k = self.decides.partition("@")
         return float(figures(ranks, {name: (int(k),)})[self.decides].mean())
 
     def test(self, scores: Scores) -> dict[str, np.ndarray]:
         """All figures of the test part, one value a user (averaged over the draws)."""
-        seen = self.pairs.train_UN + self.pairs.valid_UN
         if self.protocol == "full":
+            seen = self.pairs.train_UN + self.pairs.valid_UN
             return figures(list(ranks_full(scores, seen, self.pairs.test_UN)), FULL)
         drawn = [
-            figures(list(ranks_sampled(scores, seen, self.pairs.test_UN, 499, draw)), SAMPLED)
+            figures(list(ranks_sampled(scores, self.pairs.test_UN, self.rivals("test", draw))), SAMPLED)
             for draw in range(self.draws)
         ]
         return {name: np.mean([one[name] for one in drawn], 0) for name in drawn[0]}
@@ -221,6 +239,48 @@ def make_teacher(name: str, pairs: Pairs, asker: Asker, chosen: argparse.Namespa
 # Rows
 
 
+class School:
+    """Teachers and their students; a teacher is made when a row first needs it."""
+
+    def __init__(self, pairs: Pairs, asker: Asker, chosen: argparse.Namespace, key: str) -> None:
+        self.pairs, self.asker, self.chosen, self.key = pairs, asker, chosen, key
+        self.teacher = functools.lru_cache(1)(self._teacher)
+        self.rankings = functools.lru_cache(4)(self._rankings)
+
+    def seed_of_teacher(self, seed: int) -> int:
+        """One teacher for all students, as in the papers, or one of each seed."""
+        return seed if self.chosen.teachers == "each" else 0
+
+    def whose(self, seed: int) -> tuple[object, ...]:
+        """What tells one teacher from another."""
+        chosen = self.chosen
+        weights = chosen.weights if chosen.teacher == "ensemble" else ""
+        return chosen.teacher, chosen.teacher_dim, self.seed_of_teacher(seed), chosen.ease_l2, weights
+
+    def teacher_row(self, seed: int) -> tuple[Scores, int]:
+        teacher = self.teacher(self.seed_of_teacher(seed))
+        return teacher.scores, teacher.size // 4
+
+    def student_row(self, method: str, recipe: TableRecipe, taught: bool, dim: int, seed: int) -> tuple[Scores, int]:
+        student = fit(
+            self.pairs.train_UN,
+            recipe,
+            self.teacher(self.seed_of_teacher(seed)) if taught else None,
+            dim=dim,
+            seed=seed,
+            every=self.chosen.every,
+            prepared=self.rankings(method, self.seed_of_teacher(seed)) if taught and recipe.soft else None,
+            watch=_watch(self.asker, f"{method}, dim {dim}, seed {seed}"),
+        )
+        return student.scores, student.size // 4
+
+    def _teacher(self, seed: int) -> Any:
+        return make_teacher(self.chosen.teacher, self.pairs, self.asker, self.chosen, seed, self.key)
+
+    def _rankings(self, method: str, seed: int) -> dict[tuple[str, bool], Rankings]:
+        return rankings_for(self.pairs.train_UN, table_recipe(method), self.teacher(seed))
+
+
 def _watch(asker: Asker, name: str) -> Callable[[int, TableStudent], float]:
     began = time.monotonic()
 
@@ -252,8 +312,19 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     each: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
     table = pairs.train_UN
 
-    def add(method: str, dim: int, seed: int, scores: Scores, seconds: float, params: int) -> None:
-        values = asker.test(scores)
+    def add(method: str, dim: int, seed: int, made: Callable[[], tuple[Scores, int]], *how: object) -> None:
+        """A row: out of the cache where the same was run before, else made and asked."""
+        same = repr((VERSION, key, chosen.protocol, chosen.draws, chosen.every, method, dim, seed, how))
+        file = chosen.cache / "rows" / f"{hashlib.sha256(same.encode()).hexdigest()[:20]}.npz"
+        if not file.is_file():
+            began = time.monotonic()
+            scores, params = made()
+            seconds = time.monotonic() - began
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(file, seconds=seconds, params=params, **asker.test(scores))
+        with np.load(file, allow_pickle=False) as held:
+            values = {name: held[name] for name in held.files if "@" in name}
+            seconds, params = float(held["seconds"]), int(held["params"])
         each[method, dim, seed] = values
         row = {"method": method, "dim": dim, "seed": seed, "metrics": {n: float(v.mean()) for n, v in values.items()}}
         rows.append(row | {"seconds": round(seconds, 2), "params": params, "teacher": chosen.teacher})
@@ -269,41 +340,26 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     }.items():
         if chosen.only and method not in chosen.only.split(","):
             continue
-        began = time.monotonic()
-        scores, params = make()
-        add(method, 0, 0, scores, time.monotonic() - began, params)
+        add(method, 0, 0, make, chosen.ease_l2)
     names = chosen.recipe.split(",")
     dims = [int(dim) for dim in chosen.student_dim.split(",")]
+    school = School(pairs, asker, chosen, key)
     for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
-        began = time.monotonic()
-        teacher = make_teacher(chosen.teacher, pairs, asker, chosen, seed, key)
-        add("teacher", chosen.teacher_dim, seed, teacher.scores, time.monotonic() - began, teacher.size // 4)
-        prepared: dict[str, dict[tuple[str, bool], Rankings]] = {}
+        whose = school.whose(seed)
+        add("teacher", chosen.teacher_dim, seed, functools.partial(school.teacher_row, seed), whose)
         for dim in dims:
-            plan: list[tuple[str, TableRecipe, TableTeacher | None]] = [("bpr", table_recipe("bpr"), None)]
+            plan: list[tuple[str, TableRecipe, bool]] = [("bpr", table_recipe("bpr"), False)]
             for name in names:
                 recipe = _formed(table_recipe(name), chosen.form)
                 control = recipe.without_teacher()
                 if all(control != other for _, other, _ in plan):
-                    plan.append((f"{name} without teacher", control, None))
-                plan.append((name, recipe, teacher))
-            for method, recipe, who in plan:
+                    plan.append((f"{name} without teacher", control, False))
+                plan.append((name, recipe, True))
+            for method, recipe, taught in plan:
                 if chosen.only and method not in chosen.only.split(","):
                     continue
-                if who is not None and method not in prepared and recipe.soft:
-                    prepared[method] = rankings_for(table, recipe, who)
-                began = time.monotonic()
-                student = fit(
-                    table,
-                    recipe,
-                    who,
-                    dim=dim,
-                    seed=seed,
-                    every=chosen.every,
-                    prepared=prepared.get(method),
-                    watch=_watch(asker, f"{method}, dim {dim}, seed {seed}"),
-                )
-                add(method, dim, seed, student.scores, time.monotonic() - began, student.size // 4)
+                made = functools.partial(school.student_row, method, recipe, taught, dim, seed)
+                add(method, dim, seed, made, recipe, whose if taught else None)
     tell(rows, each, names, asker)
     if chosen.picture:
         metric = "ndcg@20" if chosen.protocol == "full" else "ndcg@10"
@@ -397,6 +453,9 @@ def main() -> None:
     parser.add_argument("--student-dim", default="20", metavar="D[,D…]")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N")
+    parser.add_argument(
+        "--teachers", choices=["one", "each"], default="one", help="one for all seeds, or one for each (default: one)"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT")
     parser.add_argument("--picture", type=Path, metavar="SVG", help="quality against bytes, drawn into this file")
     parser.add_argument("--draws", type=int, default=5, help="loo499: how often the 499 are drawn")
@@ -407,7 +466,9 @@ def main() -> None:
         "--form", choices=["rows", "history", "tied"], help="of the students: a row for each user, or a history alone"
     )
     parser.add_argument("--only", help="methods to run, with commas; the others are left out")
-    parser.add_argument("--cache", type=Path, default=Path(".cache/distillation"), help="where teachers are kept")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".cache/distillation"), help="where teachers and finished rows are kept"
+    )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 is its own choice")
     chosen = parser.parse_args()
     if chosen.threads:

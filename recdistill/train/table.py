@@ -25,7 +25,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recdistill.errors import ConfigError
 from recdistill.recipes import Fit, HintTerm, TableRecipe, TableTerm
@@ -274,7 +273,7 @@ class _Learner:
             # An item's list is of users; its own bias moves all of it alike.
             users = self.student.users(torch.arange(self.users), generator=self.random)
             own = self.student.items_ND[chosen]
-            scores = torch.einsum("bld,bd->bl", F.embedding(places.clamp_min(0), users), own)
+            scores = losses.scores_of_places(own, users, users.new_zeros(len(users)), places.clamp_min(0))
         loss = losses.by_name(soft.term.loss)(
             scores, lists.scores_UL[chosen], where=places >= 0, **marks, **soft.options
         )
@@ -283,8 +282,7 @@ class _Learner:
     def _scores(self, users_BD: Tensor, places: Tensor) -> Tensor:
         """Scores of `[B, …]` places."""
         flat_BL = places.clamp_min(0).flatten(1)
-        vectors_BLD = F.embedding(flat_BL, self.student.items_ND)
-        scores_BL = torch.bmm(vectors_BLD, users_BD[:, :, None])[..., 0] + self.student.biases_N[flat_BL]
+        scores_BL = losses.scores_of_places(users_BD, self.student.items_ND, self.student.biases_N, flat_BL)
         return scores_BL.view(places.shape)
 
     def _positives(self, users_B: Tensor) -> Tensor:

@@ -49,9 +49,14 @@ def test_full_ranks_are_those_of_a_sort(bench: ModuleType) -> None:
 def test_sampled_ranks_are_among_as_many_rivals_and_fair(bench: ModuleType) -> None:
     seen, asked = tables()
     drawn = [
-        np.concatenate(list(bench.ranks_sampled(lambda users: SCORES[users], seen, asked, 49, seed)))
+        np.concatenate(
+            list(bench.ranks_sampled(lambda users: SCORES[users], asked, bench.rivals_of(seen, asked, 49, seed)))
+        )
         for seed in range(60)
     ]
+    for row, rivals in zip(np.flatnonzero(np.diff(asked.indptr)), bench.rivals_of(seen, asked, 49, 0), strict=True):
+        assert len(set(rivals)) == 49
+        assert not set(rivals) & {*seen[row].indices, *asked[row].indices}
     assert all(1 <= rank <= 50 for ranks in drawn for rank in ranks)
     # The expected rank is 1 + 49 times the share of never-had items above.
     expected = []

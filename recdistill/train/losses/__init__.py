@@ -7,7 +7,8 @@ and with none left the loss and its gradient are 0. A NaN in an entry that is re
 gradient.
 
 `soft` learns from a teacher's scores, `labels` from choices, `published` has the methods of papers whose lists are
-drawn in a way of their own, `catalogue` the softmax over all items, `hints` learns from a teacher's vectors.
+drawn in a way of their own, `catalogue` the softmax over all items, `hints` learns from a teacher's vectors; `places`
+scores lists of places from vectors, quickly.
 
 It knows nothing of models, optimizers, records or where a score comes from.
 
@@ -30,6 +31,7 @@ from recdistill.errors import ConfigError
 from recdistill.train.losses.catalogue import catalogue_distillation, catalogue_scores
 from recdistill.train.losses.hints import DE, FitNet, annealed, ftd, htd
 from recdistill.train.losses.labels import binary_labels, bpr, sampled_softmax, softmax_labels
+from recdistill.train.losses.places import scores_of_places
 from recdistill.train.losses.published import cd, dcd, hetcomp, rce, rd, rrd, unkd
 from recdistill.train.losses.soft import (
     approx_ndcg,
@@ -69,6 +71,7 @@ __all__ = [
     "rd",
     "rrd",
     "sampled_softmax",
+    "scores_of_places",
     "softmax_distillation",
     "softmax_labels",
     "unkd",

@@ -124,10 +124,17 @@ class DE(nn.Module):
         log_shares_BM = self._log_shares(_real(teacher_BE.detach(), where))
         noise_BM = -torch.empty_like(log_shares_BM).exponential_(generator=generator).log()
         choice_BM = ((log_shares_BM + noise_BM) / temperature).softmax(1)
-        hidden_MBH = F.relu(torch.matmul(_real(student_BD, where), self.first) + self.first_bias)
-        # Weighed before the second layer, so that [M, B, E] is never formed.
-        chosen_MBH = hidden_MBH * choice_BM.T.unsqueeze(-1)
-        mapped_BE = torch.einsum("mbh,mhe->be", chosen_MBH, self.second) + choice_BM @ self.second_bias
+        student_BD = _real(student_BD, where)
+        # A share this small changes neither the sum nor, divided by τ, the gate's gradient by more than rounding does;
+        # the choice is all but one-hot for most of the annealing, so most experts have few rows.
+        heard_BM = choice_BM > torch.finfo(choice_BM.dtype).eps * min(temperature, 1.0)
+        mapped_BE = choice_BM @ self.second_bias
+        experts, rows = heard_BM.T.nonzero(as_tuple=True)
+        parts = []
+        for expert, mine in enumerate(rows.split(torch.bincount(experts, minlength=heard_BM.shape[1]).tolist())):
+            hidden_RH = F.relu(torch.addmm(self.first_bias[expert], student_BD[mine], self.first[expert]))
+            parts.append((hidden_RH * choice_BM[mine, expert, None]) @ self.second[expert])
+        mapped_BE = mapped_BE.index_add(0, rows, torch.cat(parts))
         return _squared(mapped_BE, teacher_BE, where, weights)
 
     @torch.no_grad()
@@ -169,8 +176,7 @@ def ftd(student_BD: Tensor, teacher_BE: Tensor, *, where: Tensor, weights: Tenso
         1.0
     """
     s_BD, t_BE, active_B = _directions(student_BD, teacher_BE, where)
-    gap_BB = s_BD @ s_BD.T - t_BE @ t_BE.T
-    return mean_of_lists((gap_BB**2).sum(1), active_B, weights)
+    return mean_of_lists(_pairs_apart(s_BD, t_BE), active_B, weights)
 
 
 def htd(
@@ -214,8 +220,15 @@ def htd(
     # Groups of this batch only, numbered anew; inactive rows are in none.
     present_G = numbers_B.unique()
     members_GB = (numbers_B == present_G[:, None]) & active_B
-    alike_BB = (numbers_B[:, None] == numbers_B) & active_B & active_B[:, None]
-    gap_BB = (s_BD @ s_BD.T - t_BE @ t_BE.T).masked_fill(~alike_BB, 0.0)
+    order_B = numbers_B.argsort(stable=True)
+    within_B = torch.cat(
+        [
+            _pairs_apart(s_BD[rows], t_BE[rows])
+            for rows in order_B.split((numbers_B == present_G[:, None]).sum(1).tolist())
+        ]
+    )
+    # Back from the groups' order; inactive rows are zero, and so are their pairs.
+    within_B = torch.empty_like(within_B).scatter(0, order_B, within_B)
     mean_GB = members_GB.to(s_BD.dtype) / members_GB.sum(1, keepdim=True).clamp_min(1)
     s_mean_GD = F.normalize(mean_GB @ _real(student_BD, active_B))
     t_mean_GE = F.normalize(mean_GB @ _real(teacher_BE.detach(), active_B)).to(s_BD.dtype)
@@ -225,7 +238,21 @@ def htd(
     else:
         gap_GG = s_mean_GD @ s_mean_GD.T - t_mean_GE @ t_mean_GE.T
         upper_B = mean_GB.T @ (gap_GG**2).sum(1)
-    return mean_of_lists((gap_BB**2).sum(1) + upper_B, active_B, weights)
+    return mean_of_lists(within_B + upper_B, active_B, weights)
+
+
+def _pairs_apart(s_BD: Tensor, t_BE: Tensor) -> Tensor:
+    """`Σ_j (t_i · t_j − s_i · s_j)²` of each row i, `[B]`, by the shorter way.
+
+    The square, multiplied out, is `t_i (TᵀT) t_i − 2 t_i (TᵀS) s_i + s_i (SᵀS) s_i`: no `[B, B]` is formed. In float64,
+    as these are small differences of large sums.
+    """
+    if len(s_BD) <= s_BD.shape[1] + t_BE.shape[1]:
+        return ((s_BD @ s_BD.T - t_BE @ t_BE.T) ** 2).sum(1)
+    s, t = s_BD.to(torch.float64), t_BE.to(torch.float64)
+    cross_ED = t.T @ s
+    own_B = (s @ (s.T @ s) * s).sum(1) + (t @ (t.T @ t) * t).sum(1)
+    return (own_B - 2 * (t @ cross_ED * s).sum(1)).clamp_min(0.0).to(s_BD.dtype)
 
 
 def _weights(shape: tuple[int, ...], inputs: int, generator: torch.Generator) -> nn.Parameter:

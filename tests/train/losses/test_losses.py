@@ -430,7 +430,7 @@ def test_every_order_of_a_list_has_its_share() -> None:
 
 def test_names() -> None:
     named = {name for name in losses.__all__ if callable(getattr(losses, name))}
-    modules = {"DE", "FitNet", "annealed", "by_name", "catalogue_scores"}
+    modules = {"DE", "FitNet", "annealed", "by_name", "catalogue_scores", "scores_of_places"}
     for name in named - modules:
         assert losses.by_name(name) is getattr(losses, name)
     with pytest.raises(ConfigError, match="'list_mle'"):
