@@ -33,6 +33,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "torch": "torch",
         "onnx": "onnx",
         "safetensors": "safetensors",
+        "scipy": "scipy",
         "pyre_extensions": "pyre-extensions",
         "tensordict": "tensordict",
         "torchmetrics": "torchmetrics",
@@ -88,8 +89,8 @@ def how_to_get(module: str) -> str | None:
     """The one line that installs what brings a module; None for one that is not ours to name."""
     if module in BY_HAND:
         return f"make install, or: pip install --no-deps {' '.join(BY_HAND.values())}"
-    # onnxruntime alone is the device's; whoever lacks only that is told the smaller extra.
-    for extra in ("device", *EXTRAS):
+    # onnxruntime alone is the device's, scipy the linear teacher's; whoever lacks only that is told the smaller extra.
+    for extra in ("device", "linear", *EXTRAS):
         if module in EXTRAS[extra]:
             return f"pip install 'recdistill[{extra}]'"
     return None
