@@ -359,7 +359,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 if chosen.only and method not in chosen.only.split(","):
                     continue
                 made = functools.partial(school.student_row, method, recipe, taught, dim, seed)
-                add(method, dim, seed, made, recipe, whose if taught else None)
+                used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
+                add(method, dim, seed, made, used, whose if taught else None)
     tell(rows, each, names, asker)
     if chosen.picture:
         metric = "ndcg@20" if chosen.protocol == "full" else "ndcg@10"

@@ -84,7 +84,8 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
         ConfigError: One sentence: where, what is wrong, and for an unknown key the nearest known one.
     """
     try:
-        return msgspec.convert(tree, kind)
+        # A key of TOML is text always; a kind may want a number there.
+        return msgspec.convert(tree, kind, str_keys=True)
     except msgspec.ValidationError as e:
         raise ConfigError(f"{source}: {explain(str(e), kind)}") from e
 

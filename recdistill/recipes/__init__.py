@@ -138,10 +138,21 @@ class TableRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     fit: Fit = Fit()
     compare: Literal["as they are", "standard"] = "as they are"
     """The teacher's scores as they are, or each user's over the unseen items at mean 0 and deviation 1."""
-    by_dim: dict[str, Fit] = {}
-    """The fit of one dimension, where it differs."""
+    by_dim: dict[Annotated[int, Meta(ge=1)], Fit] = {}
+    """The fit from a dimension on, where it differs: `[table.by_dim.64]`."""
     alone: Fit | None = None
     """The fit without a teacher, where another suits labels alone: the control is to be as good as it can be."""
+
+    def fit_of(self, dim: int) -> Fit:
+        """The fit for a dimension: that of the largest one in `by_dim` that is not above it, or `fit`.
+
+        Example:
+            >>> recipe = TableRecipe(fit=Fit(epochs=9), by_dim={64: Fit(epochs=5)})
+            >>> [recipe.fit_of(dim).epochs for dim in (20, 64, 100)]
+            [9, 5, 5]
+        """
+        below = [start for start in self.by_dim if start <= dim]
+        return self.by_dim[max(below)] if below else self.fit
 
     def without_teacher(self) -> TableRecipe:
         """The recipe's own label loss, and nothing of a teacher."""

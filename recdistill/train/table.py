@@ -81,7 +81,7 @@ def fit(
     Raises:
         ConfigError: The recipe asks for what there is not.
     """
-    settings = recipe.by_dim.get(str(dim), recipe.fit)
+    settings = recipe.fit_of(dim)
     random = torch.Generator().manual_seed(seed)
     student = TableStudent(table_UN, recipe.student, dim=dim, seed=seed)
     learner = _Learner(table_UN, recipe, teacher, student, random, prepared)

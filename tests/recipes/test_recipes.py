@@ -65,3 +65,16 @@ def test_an_unknown_name_is_told_the_nearest(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match="for tables alone"):
         stream_recipe("bpr")
+
+
+def test_the_fit_of_a_dimension_is_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    text = 'title = "t"\nsource = "s"\ntake = "t"\nleave = "l"\n[table.by_dim.32]\nepochs = 7\n'
+    file.write_text(text, encoding="utf-8")
+    table = load_recipe(str(file)).table
+    assert table is not None
+    assert (table.fit_of(31).epochs, table.fit_of(32).epochs) == (50, 7)
+    for wrong in ("0", "wide"):
+        file.write_text(text.replace("by_dim.32", f"by_dim.{wrong}"), encoding="utf-8")
+        with pytest.raises(ConfigError, match="by_dim"):
+            load_recipe(str(file))

@@ -168,9 +168,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:
     assert max(kept) == 10
 
 
-def test_the_fit_of_a_dimension_wins() -> None:
-    recipe = TableRecipe(fit=Fit(epochs=3), by_dim={"5": Fit(epochs=1)})
-    for dim, expected in ((4, [1, 2, 3]), (5, [1])):
+def test_the_fit_from_a_dimension_on_wins() -> None:
+    recipe = TableRecipe(fit=Fit(epochs=3), by_dim={5: Fit(epochs=1)})
+    for dim, expected in ((4, [1, 2, 3]), (5, [1]), (6, [1])):
         seen: list[int] = []
         fit(TABLE, recipe, None, dim=dim, seed=0, watch=lambda epoch, _: seen.append(epoch) or 0.0, every=1)  # noqa: B023
         assert seen == expected
