@@ -36,6 +36,7 @@ from recdistill.data.pairs import Pairs, read_pairs
 from recdistill.demo.summary import size_text
 from recdistill.errors import DataError, RecdistillError
 from recdistill.judge.scatter import scatter
+from recdistill.loops.budget import head_and_rest, systematic
 from recdistill.recipes import TableRecipe, load_recipe, table_recipe
 from recdistill.train.table import Rankings, fit, rankings_for
 from recdistill.train.table_student import TableStudent
@@ -202,6 +203,30 @@ class Factors:
         return self.vectors[0][users] @ self.vectors[1].T
 
 
+class Partly:
+    """A teacher that is asked about a share of each user's items: as the scorer chooses candidates under a budget.
+
+    Expected to be good are those that a champion ranks first; without one all are alike.
+    """
+
+    vectors = None
+
+    def __init__(self, teacher: Any, share: float, champion: Scores | None) -> None:
+        self.teacher, self.share, self.champion = teacher, share, champion
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        scores_BN = np.array(self.teacher.scores(users), np.float32)
+        expected_BN = np.zeros_like(scores_BN) if self.champion is None else self.champion(users)
+        for row, user in enumerate(users):
+            random = np.random.default_rng([7, int(user)])
+            chances_N = head_and_rest(expected_BN[row], self.share * scores_BN.shape[1])
+            order_N = random.permutation(len(chances_N))
+            asked_N = np.zeros(len(chances_N), bool)
+            asked_N[order_N] = systematic(chances_N[order_N], random.random())
+            scores_BN[row, ~asked_N] = np.nan
+        return scores_BN
+
+
 def factors(pairs: Pairs, asker: Asker, dim: int, seed: int, cache: Path, key: str, every: int) -> Factors:
     """The papers' teacher: BPR of `dim` dimensions."""
     file = cache / f"bpr-{key}-{asker.protocol}-{dim}-{seed}.npz"
@@ -246,6 +271,7 @@ class School:
         self.pairs, self.asker, self.chosen, self.key = pairs, asker, chosen, key
         self.teacher = functools.lru_cache(1)(self._teacher)
         self.rankings = functools.lru_cache(4)(self._rankings)
+        self.champion = functools.lru_cache(1)(self._champion)
 
     def seed_of_teacher(self, seed: int) -> int:
         """One teacher for all students, as in the papers, or one of each seed."""
@@ -273,6 +299,20 @@ class School:
             watch=_watch(self.asker, f"{method}, dim {dim}, seed {seed}"),
         )
         return student.scores, student.size // 4
+
+    def budget_row(self, recipe: TableRecipe, dim: int, seed: int, *, chosen: bool) -> tuple[Scores, int]:
+        """A student of a teacher that was asked about a share; a champion learnt by the recipe `bpr` chooses."""
+        champion = self.champion(dim, seed).scores if chosen else None
+        teacher = Partly(self.teacher(self.seed_of_teacher(seed)), self.chosen.budget, champion)
+        watch = _watch(self.asker, f"{self.chosen.budget:.0%} {'chosen' if chosen else 'at random'}, dim {dim}")
+        every = self.chosen.every
+        student = fit(self.pairs.train_UN, recipe, teacher, dim=dim, seed=seed, every=every, watch=watch)
+        return student.scores, student.size // 4
+
+    def _champion(self, dim: int, seed: int) -> TableStudent:
+        watch = _watch(self.asker, f"champion, dim {dim}, seed {seed}")
+        every = self.chosen.every
+        return fit(self.pairs.train_UN, table_recipe("bpr"), None, dim=dim, seed=seed, every=every, watch=watch)
 
     def _teacher(self, seed: int) -> Any:
         return make_teacher(self.chosen.teacher, self.pairs, self.asker, self.chosen, seed, self.key)
@@ -361,6 +401,12 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 made = functools.partial(school.student_row, method, recipe, taught, dim, seed)
                 used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
                 add(method, dim, seed, made, used, whose if taught else None)
+            if chosen.budget < 1:
+                recipe = _formed(table_recipe(names[0]), chosen.form)
+                used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
+                for how, by_champion in (("chosen", True), ("at random", False)):
+                    made = functools.partial(school.budget_row, recipe, dim, seed, chosen=by_champion)
+                    add(f"{names[0]}, {chosen.budget:.0%} {how}", dim, seed, made, used, whose, chosen.budget)
     tell(rows, each, names, asker)
     if chosen.picture:
         metric = "ndcg@20" if chosen.protocol == "full" else "ndcg@10"
@@ -456,6 +502,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, metavar="N")
     parser.add_argument(
         "--teachers", choices=["one", "each"], default="one", help="one for all seeds, or one for each (default: one)"
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="below 1: rows for students of the first recipe whose teacher was asked about this share of each user's"
+        " items, chosen as the scorer chooses and at random",
     )
     parser.add_argument("--json", type=Path, metavar="OUT")
     parser.add_argument("--picture", type=Path, metavar="SVG", help="quality against bytes, drawn into this file")

@@ -57,19 +57,21 @@ class Rankings:
         """Asks the teacher about everything, a block of users at a time.
 
         Args:
-            scores: The teacher.
+            scores: The teacher; NaN is what it was not asked about, and is left out too.
             table_UN: What was seen: it is left out.
             pool: P.
-            standard: Whether each user's scores, over the unseen items, are brought to mean 0 and deviation 1.
+            standard: Whether each user's scores, over what is not left out, are brought to mean 0 and deviation 1.
         """
         users, items = table_UN.shape
         pool = min(pool, items)
         places_UP, scores_UP = torch.empty(users, pool, dtype=torch.int64), torch.empty(users, pool)
         for block in np.array_split(np.arange(users), -(-users // BLOCK)):
-            scores_BN, seen = torch.from_numpy(np.array(scores(block), np.float32)), _seen(table_UN, block)
+            scores_BN = torch.from_numpy(np.array(scores(block), np.float32))
+            out_BN = scores_BN.isnan()
+            out_BN[_seen(table_UN, block)] = True
             if standard:
-                scores_BN = standardised(scores_BN, seen)
-            scores_BN[seen] = -torch.inf
+                scores_BN = standardised(scores_BN, out_BN)
+            scores_BN.masked_fill_(out_BN, -torch.inf)
             best, places = scores_BN.topk(pool, 1)
             places_UP[block] = places.masked_fill(best == -torch.inf, -1)
             scores_UP[block] = best.masked_fill(best == -torch.inf, 0.0)
@@ -85,16 +87,11 @@ class Rankings:
         return Rankings.of(lambda chosen: whole_UN[:, chosen].T, table_NU, pool=pool)
 
 
-def standardised(scores_BN: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
-    """Each row at mean 0 and deviation 1 over what is not seen; a row without spread is 0."""
-    part_BN = scores_BN.clone()
-    part_BN[seen] = 0.0
-    count_B1 = (part_BN.shape[1] - torch.bincount(seen[0], minlength=len(part_BN)))[:, None].clamp_min(1)
-    mean_B1 = part_BN.sum(1, keepdim=True) / count_B1
-    centred_BN = scores_BN - mean_B1
-    part_BN = centred_BN.clone()
-    part_BN[seen] = 0.0
-    deviation_B1 = (part_BN.square_().sum(1, keepdim=True) / count_B1).sqrt()
+def standardised(scores_BN: Tensor, out_BN: Tensor) -> Tensor:
+    """Each row at mean 0 and deviation 1 over what is not left out; a row without spread is 0."""
+    count_B1 = (~out_BN).sum(1, keepdim=True).clamp_min(1)
+    centred_BN = scores_BN - scores_BN.masked_fill(out_BN, 0.0).sum(1, keepdim=True) / count_B1
+    deviation_B1 = (centred_BN.masked_fill(out_BN, 0.0).square_().sum(1, keepdim=True) / count_B1).sqrt()
     return centred_BN / torch.where(deviation_B1 > 0, deviation_B1, torch.ones_like(deviation_B1))
 
 

@@ -67,6 +67,20 @@ def test_sampled_ranks_are_among_as_many_rivals_and_fair(bench: ModuleType) -> N
     np.testing.assert_allclose(np.mean(drawn, 0), expected, atol=2.0)
 
 
+def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects(bench: ModuleType) -> None:
+    teacher = bench.Plain(lambda users: SCORES[users], 0)
+    champion = RANDOM.normal(size=(U, N)).astype(np.float32)
+    users = np.arange(U)
+    chosen = ~np.isnan(bench.Partly(teacher, 0.3, lambda some: champion[some]).scores(users))
+    at_random = ~np.isnan(bench.Partly(teacher, 0.3, None).scores(users))
+    assert (np.abs(chosen.sum(1) - 0.3 * N) <= 1).all()
+    assert (np.abs(at_random.sum(1) - 0.3 * N) <= 1).all()
+    best = np.argsort(-champion, 1)[:, :50]
+    assert np.take_along_axis(chosen, best, 1).all()
+    assert 0.2 < np.take_along_axis(at_random, best, 1).mean() < 0.4
+    assert np.isclose(np.nan_to_num(bench.Partly(teacher, 0.3, None).scores(users)), SCORES * at_random).all()
+
+
 def test_figures_by_hand(bench: ModuleType) -> None:
     found = bench.figures([np.array([1, 30]), np.array([11])], {"recall": (10,), "ndcg": (10, 20)})
     assert found["recall@10"].tolist() == [0.5, 0.0]
@@ -93,13 +107,13 @@ def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, met
     command = [sys.executable, str(FILE), *files, "--protocol", protocol, "--recipe", "default,rrd", "--teacher", "bpr"]
     command += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", seeds, "--cache", str(tmp_path / "cache")]
     drawn = tmp_path / "frontier.svg"
-    command += ["--picture", str(drawn), "--json", str(out)]
+    command += ["--picture", str(drawn), "--json", str(out), "--budget", "0.5"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads(out.read_text(encoding="utf-8"))
     methods = [(row["method"], row["seed"]) for row in rows]
     for seed in range(int(seeds)):
-        for method in ("teacher", "bpr", "default without teacher", "default", "rrd"):
+        for method in ("teacher", "bpr", "default without teacher", "default", "rrd", "default, 50% chosen"):
             assert (method, seed) in methods
     assert {"popularity", "itemknn", "ease"} <= {row["method"] for row in rows}
     for row in rows:

@@ -158,3 +158,13 @@ def test_the_temperature_gives_the_median_list_its_perplexity() -> None:
 def test_what_is_missing_is_said(pick: Pick) -> None:
     with pytest.raises(ValueError, match="needs"):
         draw(pick, RANKINGS, None, generator=generator())
+
+
+def test_what_a_teacher_was_not_asked_about_is_left_out() -> None:
+    table = sparse.csr_matrix(np.array([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]], np.float32))
+    scores = np.array([[9.0, 4.0, np.nan, 1.0, 7.0], [np.nan, np.nan, np.nan, 2.0, 3.0]], np.float32)
+    rankings = Rankings.of(lambda users: scores[users], table, pool=4, standard=True)
+    assert rankings.places_UP.tolist() == [[4, 1, 3, -1], [3, -1, -1, -1]]
+    asked = np.array([7.0, 4.0, 1.0])
+    assert rankings.scores_UP[0, :3].numpy() == pytest.approx((asked - asked.mean()) / asked.std(), rel=1e-5)
+    assert rankings.scores_UP[1].tolist() == [0.0] * 4  # one alone has no spread
