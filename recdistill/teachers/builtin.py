@@ -229,9 +229,48 @@ class BuiltinTeacher:
                 answers[number] = answer
         return answers
 
+    @property
+    def item_ids(self) -> list[str]:
+        """Every item that it was ever told of, in the order of `catalogue_scores`. Not to be changed."""
+        return self._catalogue.ids
+
+    @torch.no_grad()
+    def catalogue_scores(self, impressions: Sequence[Impression]) -> npt.NDArray[np.float32]:
+        """Scores of the whole catalogue for some impressions, whose candidates are not looked at.
+
+        Returns:
+            f32 `[B, N]`, a column for each of `item_ids`; what `score` gives for these items as candidates, so
+            withdrawn items and those of the history have scores too.
+
+        Raises:
+            TeacherError: The context of an impression does not fit the specification; the message names the first.
+        """
+        self._refresh()
+        scores_BN = np.empty((len(impressions), len(self._biases_N)), np.float32)
+        for start in range(0, len(impressions), _BLOCK):
+            block = impressions[start : start + _BLOCK]
+            events = [known_events(self.spec, self._catalogue, impression) for impression in block]
+            users_BE, errors = self._users(block, events)
+            if errors:
+                raise _not_fitting(block, errors[0])
+            torch.addmm(
+                self._biases_N, users_BE, self._vectors_NE.T, out=torch.from_numpy(scores_BN[start : start + _BLOCK])
+            )
+        return scores_BN
+
     def _block(
         self, block: Sequence[Impression], events: Sequence[list[tuple[int, int, int]]]
     ) -> list[Scores | TeacherError]:
+        users_BE, errors = self._users(block, events)
+        answers = self._answers(block, users_BE)
+        for error in errors:
+            answers[error.row or 0] = _not_fitting(block, error)
+        return answers
+
+    def _users(
+        self, block: Sequence[Impression], events: Sequence[list[tuple[int, int, int]]]
+    ) -> tuple[torch.Tensor, list[FeatureError]]:
+        """The user sides of all towers, `[B, E]`, and which contexts do not fit."""
         errors: list[FeatureError] = []
         context = {
             name: encode_column(
@@ -248,11 +287,7 @@ class BuiltinTeacher:
         users_BE = torch.cat(
             [tower.users(items, asked, slots_BL) for tower, items in zip(self._towers, self._outputs, strict=True)], 1
         )
-        answers = self._answers(block, users_BE)
-        for error in errors:
-            row = error.row or 0
-            answers[row] = TeacherError(f"impression {block[row].id}: {error.field}: {error.problem}")
-        return answers
+        return users_BE, errors
 
     def _answers(self, block: Sequence[Impression], users_BE: torch.Tensor) -> list[Scores | TeacherError]:
         first = block[0].candidates
@@ -349,6 +384,10 @@ def _apply_all(catalogue: Catalogue, items: Sequence[Item]) -> Times:
         else:
             until[slot] = forever
     return Times(np.array(since, np.int64), np.array(until, np.int64))
+
+
+def _not_fitting(block: Sequence[Impression], error: FeatureError) -> TeacherError:
+    return TeacherError(f"impression {block[error.row or 0].id}: {error.field}: {error.problem}")
 
 
 def _own_rows(spec: FeatureSpec, encoded: EncodedItems) -> EncodedItems:

@@ -279,6 +279,22 @@ def test_a_new_item_is_scored_by_its_attributes(tmp_path: Path) -> None:
     assert int(values(teacher.score(question)[2]).argmax()) in (0, 2)  # the blue ones now
 
 
+def test_the_whole_catalogue_scores_as_a_list_of_all_would(
+    teacher: BuiltinTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtin, "_BLOCK", 3)
+    teacher.apply_items([item(COUNT), Item("item1", withdrawn=True, version=1)])
+    assert teacher.item_ids == [*NAMES, f"item{COUNT}"]
+    lists = [asked(n, [f"item{k}" for k in range(n % 5)], candidates=teacher.item_ids) for n in range(7)]
+    scores_BN = teacher.catalogue_scores(lists)
+    assert (scores_BN.shape, scores_BN.dtype) == ((7, COUNT + 1), np.float32)
+    for scores_N, answer in zip(scores_BN, teacher.score(lists), strict=True):
+        np.testing.assert_allclose(scores_N, values(answer), atol=1e-5)
+    assert teacher.catalogue_scores([]).shape == (0, COUNT + 1)
+    with pytest.raises(TeacherError, match=r"impression bad: context\.hour"):
+        teacher.catalogue_scores([lists[0], msgspec.structs.replace(lists[1], id="bad", context={"hour": "noon"})])
+
+
 def test_a_poisonous_record_spoils_only_itself(teacher: BuiltinTeacher) -> None:
     good = asked(1, ["item1"])
     bad = msgspec.structs.replace(good, id="bad", context={"hour": "noon"})
