@@ -253,6 +253,11 @@ def make_teacher(name: str, pairs: Pairs, asker: Asker, chosen: argparse.Namespa
     table = pairs.train_UN
     if name == "bpr":
         return factors(pairs, asker, chosen.teacher_dim, seed, chosen.cache, key, chosen.every)
+    if name == "builtin":
+        import builtin_table  # torchrec, which the others do without, takes seconds to import
+
+        folder = chosen.cache / f"builtin-{key}-{builtin_table.kind(seed)}"
+        return builtin_table.table_teacher(chosen.train, pairs, seed, folder)
     ease, low_pass, size = linear_parts(table, chosen.ease_l2)
     if name == "linear":
         return Blend(table, [(ease, 1.0), (low_pass, 0.25)], size)
@@ -281,6 +286,10 @@ class School:
         """What tells one teacher from another."""
         chosen = self.chosen
         weights = chosen.weights if chosen.teacher == "ensemble" else ""
+        if chosen.teacher == "builtin":
+            import builtin_table
+
+            return chosen.teacher, builtin_table.kind(self.seed_of_teacher(seed))
         return chosen.teacher, chosen.teacher_dim, self.seed_of_teacher(seed), chosen.ease_l2, weights
 
     def teacher_row(self, seed: int) -> tuple[Scores, int]:
@@ -495,7 +504,7 @@ def main() -> None:
         )
     parser.add_argument("--protocol", choices=["full", "loo499"], default="full")
     parser.add_argument("--recipe", default="default", help="names or files, with commas (default: default)")
-    parser.add_argument("--teacher", choices=["bpr", "linear", "ensemble"], default="bpr")
+    parser.add_argument("--teacher", choices=["bpr", "linear", "ensemble", "builtin"], default="bpr")
     parser.add_argument("--teacher-dim", type=int, default=200, metavar="D")
     parser.add_argument("--student-dim", default="20", metavar="D[,D…]")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
