@@ -84,6 +84,17 @@ def test_every_process_is_there_confined_and_waits_for_its_topics(model: dict[st
     assert model["services"]["topics"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
 
 
+def test_the_prober_runs_in_the_ranker_s_image_for_whoever_asks_for_it(model: dict[str, Any]) -> None:
+    prober, ranker = model["services"]["prober"], model["services"]["ranker"]
+    assert prober["profiles"] == ["probe"]
+    assert (prober["image"], prober["volumes"]) == (ranker["image"], ranker["volumes"])
+    assert prober["depends_on"] == ranker["depends_on"]
+    assert (prober["read_only"], prober["cap_drop"]) == (True, ["ALL"])
+    assert prober["entrypoint"] == ["python", "-m", "services.prober"]  # as tests/deploy/test_images.py starts it
+    port = prober["environment"]["RECDISTILL_HEALTH_PORT"]
+    assert f":{port}/livez" in prober["healthcheck"]["test"][-1]
+
+
 def test_nothing_is_waited_for_or_mounted_that_is_not_there(model: dict[str, Any]) -> None:
     services = model["services"]
     for service in services.values():

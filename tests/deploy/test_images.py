@@ -119,12 +119,15 @@ class Image:
 class Started:
     """A running image: its process, its port, its output."""
 
-    def __init__(self, image: Image, settings: dict[str, str], folder: Path) -> None:
-        self.image, self.log = image, folder / f"{image.name}.log"
+    def __init__(
+        self, image: Image, settings: dict[str, str], folder: Path, entrypoint: list[str] | None = None
+    ) -> None:
+        self.image, self.log = image, folder / f"{entrypoint[-1] if entrypoint else image.name}.log"
         (self.port,) = processes.free_ports(1)
-        own = {"RECDISTILL__RANK__PORT" if image.name == "ranker" else "RECDISTILL_HEALTH_PORT": str(self.port)}
+        of_ranker = image.name == "ranker" and entrypoint is None
+        own = {"RECDISTILL__RANK__PORT" if of_ranker else "RECDISTILL_HEALTH_PORT": str(self.port)}
         self._env = image.env({**settings, **own})
-        words = image.command(image.final.exec_form("ENTRYPOINT"))
+        words = image.command(entrypoint or image.final.exec_form("ENTRYPOINT"))
         # A process in a container starts in the image's working directory.
         workdir = str(image.root / image.final.value("WORKDIR").removeprefix("/"))
         self.process = processes.spawn(["env", f"--chdir={workdir}", *words], log=self.log, env=self._env)
@@ -273,3 +276,16 @@ def test_each_command_lives_answers_and_leaves(images: dict[str, Image], setting
     for name, one in started.items():
         last = json.loads(one.log.read_text().strip().splitlines()[-1])
         assert last["message"].startswith(f"{name} stops"), one.log.read_text()[-2000:]
+
+
+def test_the_prober_runs_in_the_ranker_s_image(images: dict[str, Image], settings: dict[str, str], place: Path) -> None:
+    one = Started(images["ranker"], settings, place, ["python", "-m", "services.prober"])
+    try:
+        one.wait_for("/livez", 200)
+        processes.wait_until(
+            lambda: "prober starts" in one.log.read_text(), one.process, what="prober", log=one.log, patience_s=90
+        )
+        assert one.end() == 0, one.log.read_text()[-2000:]
+    finally:
+        processes.kill(one.process)
+    assert "prober stops" in one.log.read_text()
