@@ -9,6 +9,9 @@ Example:
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +113,20 @@ def tell(
     print(f"The summary:     {out / 'summary.json'}")
     if not passed:
         return
+    name = command()
     print("\nNext:")
-    print(f"  recdistill serve --config {config}                 # serve the champion")
-    print(f"  recdistill versions --config {config}              # what is registered, and why it serves")
-    print(f"  recdistill inspect rankings --config {config} -n 3 # look at the stream")
+    print(f"  {name} serve --config {config}                 # serve the champion")
+    print(f"  {name} versions --config {config}              # what is registered, and why it serves")
+    print(f"  {name} inspect rankings --config {config} -n 3 # look at the stream")
+
+
+def command() -> str:
+    """What to type for `recdistill`: its name where a shell finds it, else the file that runs now."""
+    running = Path(sys.argv[0])
+    found = shutil.which("recdistill")
+    if running.name != "recdistill" or (found is not None and Path(found).resolve() == running.resolve()):
+        return "recdistill"
+    return shlex.quote(str(running))
 
 
 def records_of(log: Log) -> dict[str, int]:
