@@ -27,8 +27,8 @@ from recdistill.teachers.builtin import BuiltinTeacher, train_teacher
 
 LENGTH = 200
 """Most events of a history."""
-SHUFFLES = 0
-SETTINGS = TeacherTraining(dim=32, layers=1, pooled_dim=64, epochs=12, batch=16)
+SHUFFLES = 5
+SETTINGS = TeacherTraining(dim=32, layers=1, pooled_dim=64, epochs=1, batch=16)
 
 
 def lines_of(train: Path, pairs: Pairs) -> list[list[str]]:
