@@ -16,7 +16,7 @@ and so has nothing to say about them: a product does not offer what was had. Val
 Hits and NDCG at 10 are means over users and seeds; intervals are 95%, bootstrapped over users, whose seeds are averaged
 first.
 
-    python benchmarks/bench_builtin.py                       # some 15 minutes of one core
+    python benchmarks/bench_builtin.py                       # some 7 minutes of one core
     python benchmarks/bench_builtin.py --seeds 3 --json builtin.json
 """
 
@@ -258,12 +258,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 def tell(rows: dict[str, dict[str, np.ndarray]], told: dict[str, Any]) -> None:
     """Prints the rows, and each less SASRec."""
     metrics = list(next(iter(rows.values())))
-    print(f"{'ranker':22}" + "".join(f"{metric:>26}" for metric in metrics) + f"{'CPU s':>8}")
+    print(f"{'ranker':22}" + "".join(f"{metric:>28}" for metric in metrics) + f"{'CPU s':>8}")
     for name, values in rows.items():
         cells = [bootstrap_interval(values[metric]) for metric in metrics]
         print(
             f"{name:22}"
-            + "".join(f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]".rjust(26) for one in cells)
+            + "".join(f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]".rjust(28) for one in cells)
             + f"{np.mean(told[name]['cpu_seconds']):>8.0f}"
         )
     if "sasrec" not in rows:
@@ -272,7 +272,7 @@ def tell(rows: dict[str, dict[str, np.ndarray]], told: dict[str, Any]) -> None:
     for name, values in rows.items():
         if name != "sasrec":
             gaps = [paired_interval(values[metric], rows["sasrec"][metric]) for metric in metrics]
-            print(f"{name:22}" + "".join(f"{g.mean:+.4f} [{g.low:+.4f}, {g.high:+.4f}]".rjust(26) for g in gaps))
+            print(f"{name:22}" + "".join(f"{g.mean:+.4f} [{g.low:+.4f}, {g.high:+.4f}]".rjust(28) for g in gaps))
 
 
 def main() -> None:
