@@ -41,6 +41,7 @@ from kafka.errors import (
     RetriableError,
     TopicAlreadyExistsError,
 )
+from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import OutOfRange, StreamError, WrongLog
 from recdistill.stream.contract import (
@@ -152,6 +153,11 @@ class KafkaLog:
                 if found is not None and found.offset >= 0:
                     result[tp] = (int(found.offset), str(found.metadata or ""))
         return result
+
+    def claim(self, group: str, tp: TopicPartition, name: str) -> None:
+        """Writes a name as what a group committed, outside of any transaction."""
+        with self.brokers.explained("write to"), closing(self.brokers.consumer(group)) as consumer:
+            self.brokers.retry(partial(consumer.commit, {self.wire(tp): OffsetAndMetadata(0, name, -1)}))
 
     def beginnings(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """First offset of each partition."""

@@ -47,6 +47,9 @@ _SLOWEST_BYTES_S = 1_000_000
 _MARKS = ".marks"
 """After a stage's name: the group that tells whether a commit of unknown outcome went through."""
 
+_OWNER = ".owner"
+"""After a stage's name: the group that tells which process opened it last."""
+
 
 class KafkaStage:
     """The one writer of a name; see `recdistill.stream.contract.Stage`."""
@@ -63,6 +66,10 @@ class KafkaStage:
         self._producer: Any = None
         self._open_producer()
         try:
+            # Whoever writes its name last is the owner: a broker that restarts can fence a producer nobody followed.
+            self._me = uuid.uuid4().hex
+            for place in self._place():
+                self._log.claim(self._id + _OWNER, place, self._me)
             self._saved = self._log.committed(self._id, self._inputs)
             missing = [tp for tp in self._inputs if tp not in self._saved]
             self._beginnings = self._log.beginnings(missing)
@@ -139,10 +146,8 @@ class KafkaStage:
                         send = partial(self._send, transaction, saved, mark)
                         self._log.brokers.bounded("write to", send, patience_s)
                     break
-                except Fenced:
-                    raise
                 except StreamError as error:
-                    if isinstance(error.__cause__, _HOPELESS):
+                    if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
                     # The client does not get over every restart of a broker, and whether this commit went through is
                     # unknown. A new producer of our name ends the old transaction either way; then the mark tells.
@@ -212,6 +217,14 @@ class KafkaStage:
                     raise
                 _logger.warning("%s; trying again", error)
                 time.sleep(0.5)
+
+    def _place(self) -> list[TopicPartition]:
+        """Where the owner's name is kept, the same for all who open this stage; nowhere in a log without topics."""
+        return [*self._inputs, *(TopicPartition(topic, 0) for topic in sorted(self._counts))][:1]
+
+    def _is_ours(self) -> bool:
+        found = self._log.committed(self._id + _OWNER, self._place())
+        return any(name == self._me for _, name in found.values())
 
     def _is_marked(self, transaction: KafkaTransaction, mark: str) -> bool:
         found = self._log.committed(self._id + _MARKS, [transaction.first()])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, Fenced, OutOfRange, StreamError, WrongLog
@@ -284,6 +285,43 @@ def test_a_stage_that_failed_says_what_to_do(log: KafkaLog) -> None:
     old.close()
     assert new.position() == {IN: 0}
     new.close()
+
+
+@pytest.mark.parametrize("inputs", [[IN], []])
+def test_a_fence_that_nobody_stands_behind_is_got_over(
+    log: KafkaLog, kafka_brokers: str, inputs: list, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a broker dies between raising a producer's epoch and saying so: there is no newer process."""
+    stage = log.stage("step", inputs)
+    other = KafkaProducer(bootstrap_servers=kafka_brokers, transactional_id=f"{log.prefix}step")
+    other.init_transactions()
+    other.close()
+    for number in range(2):
+        with stage.transaction() as transaction:
+            transaction.send("out", b"%d" % number)
+            if inputs:
+                transaction.commit_inputs({IN: number + 1})
+    assert stage.position() == ({IN: 2} if inputs else {})
+    assert "connecting the stage" in caplog.text
+    stage.close()
+    source = log.source([OUT])
+    assert drain(source) == [b"0", b"1"]
+    source.close()
+
+
+def test_of_two_that_fence_each_other_the_later_one_stays(log: KafkaLog) -> None:
+    old, new = log.stage("step", [IN]), log.stage("step", [IN])
+    old._recover(time.monotonic() + 30)  # as if it had looked just before the new one wrote its name
+    with new.transaction() as transaction:
+        transaction.send("out", b"new")
+        transaction.commit_inputs({IN: 1})
+    with pytest.raises(Fenced), old.transaction() as transaction:
+        transaction.send("out", b"old")
+    for stage in (old, new):
+        stage.close()
+    source = log.source([OUT])
+    assert drain(source) == [b"new"]
+    source.close()
 
 
 @pytest.mark.parametrize("inputs", [[IN], []])
