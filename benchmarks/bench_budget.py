@@ -26,20 +26,18 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
+from finished_demo import FinishedDemo
 
-from recdistill.bundle import open_bundle
-from recdistill.config import LogSettings, Settings, load_settings
-from recdistill.features import FeatureSpec
+from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
-from recdistill.judge.contenders import barred
-from recdistill.loops import distil, promote
+from recdistill.loops import distil
 from recdistill.loops.choose import Chooser
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
-from recdistill.records import Candidate, Example, Item, Record, decode, encode, key_of
+from recdistill.records import Candidate, Example, Item, Record, encode, key_of
 from recdistill.serve.recommender import Recommender
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 
@@ -47,32 +45,6 @@ WAYS = ("full", "none", "even-lists", "lists", "even-candidates", "candidates")
 ALL = (*WAYS, "champion-lists", "champion-candidates")
 FIRST = 0.2  # part of the stream that makes the champion
 IMPRESSIONS = TopicPartition("impressions", 0)
-
-
-class Demo(NamedTuple):
-    """What a finished demo has left."""
-
-    settings: Settings
-    spec: FeatureSpec
-    items: list[tuple[int, Item]]  # with their offsets
-    examples: list[Example]
-    held_out: list[Example]
-
-
-def load(folder: Path) -> Demo:
-    """Reads a demo's folder."""
-    settings = load_settings(folder / "settings.toml", env={})
-    bundle = open_bundle(sorted((folder / "student" / "bundles").glob("step-*"))[-1])
-    log = open_log(settings.log)
-    source = log.source(["items"])
-    items = []
-    while messages := source.read(1000, 0.0):
-        items += [(message.offset, decode(Item, message.value)) for message in messages]
-    source.close()
-    examples = list(promote.learnt_from(log, bundle))
-    held = promote.held_out(log, bundle, settings.promote.held_out)
-    log.close()
-    return Demo(settings, FeatureSpec.load(Path(settings.features.file)), items, examples, held)
 
 
 def under_budget(examples: list[Example], chooser: Chooser, salt: str) -> Iterator[Example]:
@@ -116,7 +88,9 @@ def answered_by(champion: Path, examples: list[Example]) -> list[Example]:
     return out
 
 
-def distilled(demo: Demo, examples: list[Example], folder: Path, seed: int, *, soft: bool = True) -> tuple[Path, float]:
+def distilled(
+    demo: FinishedDemo, examples: list[Example], folder: Path, seed: int, *, soft: bool = True
+) -> tuple[Path, float]:
     """Distils a stream with the demo's settings; the bundle, and the seconds of processor time."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -158,32 +132,18 @@ def _write(log: Log, records: list[Record] | list[Item] | list[Example]) -> None
     stage.close()
 
 
-def ndcg(bundle: Path, held: list[Example]) -> np.ndarray:
-    """NDCG@10 of each held-out list over the whole catalogue."""
-    tops = BundleContender(bundle, "student").top([example.ranking.impression for example in held], 10)
-    values = []
-    for example, top in zip(held, tops, strict=True):
-        impression = example.ranking.impression
-        liked = {c.item for c, label in zip(impression.candidates, example.labels, strict=True) if label > 0}
-        liked -= barred(impression)
-        if liked:
-            gain = sum(1 / np.log2(place + 2) for place, item in enumerate(top) if item in liked)
-            values.append(gain / sum(1 / np.log2(place + 2) for place in range(min(10, len(liked)))))
-    return np.array(values)
-
-
-def stream_of(way: str, demo: Demo, budget: float, seed: int, scratch: Path) -> list[Example]:
+def stream_of(way: str, demo: FinishedDemo, budget: float, seed: int, scratch: Path) -> list[Example]:
     """The examples that one way of spending the budget leaves."""
     if way in ("full", "none"):
-        return demo.examples
+        return demo.learnt
     by: Any = way.rpartition("-")[2]
     chooser = Chooser(budget, by, even=way.startswith("even"))
     if not way.startswith("champion"):
-        return list(under_budget(demo.examples, chooser, f"{seed}/"))
-    cut = int(FIRST * len(demo.examples))
-    first = list(under_budget(demo.examples[:cut], Chooser(budget, by, even=True), f"{seed}/"))
+        return list(under_budget(demo.learnt, chooser, f"{seed}/"))
+    cut = int(FIRST * len(demo.learnt))
+    first = list(under_budget(demo.learnt[:cut], Chooser(budget, by, even=True), f"{seed}/"))
     champion, _ = distilled(demo, first, scratch / "champion", seed)
-    rest = list(under_budget(answered_by(champion, demo.examples[cut:]), chooser, f"{seed}/"))
+    rest = list(under_budget(answered_by(champion, demo.learnt[cut:]), chooser, f"{seed}/"))
     return first + rest
 
 
@@ -204,8 +164,8 @@ def main() -> None:
     if unknown := set(ways) - set(ALL):
         parser.error(f"there is no way called {sorted(unknown)[0]!r}; there are {', '.join(ALL)}")
     budgets = [float(text) for text in args.budget.split(",")]
-    demo = load(args.folder)
-    print(f"{len(demo.examples):,} examples, {len(demo.held_out):,} held-out lists", flush=True)
+    demo = FinishedDemo.load(args.folder)
+    print(f"{len(demo.learnt):,} examples, {len(demo.held):,} held-out lists", flush=True)
     titles = (
         f"{'way':22}{'budget':>7}{'calls':>7}{'NDCG@10':>9}{'of full':>9}  {'less full':26}{'less even':26}{'CPU s':>6}"
     )
@@ -219,7 +179,7 @@ def main() -> None:
             for seed in range(args.seeds):
                 examples = stream_of(way, demo, budget, seed, Path(scratch))
                 bundle, took = distilled(demo, examples, Path(scratch) / "run", seed, soft=way != "none")
-                found.setdefault((way, budget), []).append(ndcg(bundle, demo.held_out))
+                found.setdefault((way, budget), []).append(demo.ndcg_of(BundleContender(bundle, "student")))
                 marks = [mark for example in examples for mark in example.ranking.scored]
                 shares.append(0.0 if way == "none" else sum(marks) / len(marks))
                 seconds.append(took)

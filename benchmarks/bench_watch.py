@@ -12,100 +12,34 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from finished_demo import FinishedDemo
 
-from recdistill.bundle import open_bundle
-from recdistill.config import Settings, WatchSettings, load_settings
-from recdistill.features import FeatureSpec, Lists
-from recdistill.judge.contenders import barred
-from recdistill.metrics import ndcg
-from recdistill.records import Example, Item, decode
-from recdistill.stream import Lanes, TopicPartition, open_log
+from recdistill.config import WatchSettings
+from recdistill.features import Lists
 from recdistill.train import use_threads
-from recdistill.train.comparable import units
 from recdistill.train.step import Trainer
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-class Demo:
-    """Examples and catalogue of a demo's log, cut where its student stopped."""
+def train(
+    demo: FinishedDemo, watch: WatchSettings, change: Change | None, *, version: bool, seed: int, passes: int | None
+) -> Trainer:
+    """A student; `change` alters the scores of a list in the second half of the stream, `version` names it anew."""
+    trainer = Trainer(demo.spec, demo.settings.student, demo.settings.loss, seed=seed, watch=watch)
+    half, random = len(demo.learnt) // 2, np.random.default_rng(seed)
 
-    def __init__(self, folder: Path, most: int | None) -> None:
-        self.settings: Settings = load_settings(folder / "settings.toml", env={})
-        self.spec = FeatureSpec.load(Path(self.settings.features.file))
-        newest = sorted((folder / "student" / "bundles").glob("step-*"))[-1]
-        until = open_bundle(newest).manifest.provenance["positions"]["lanes"]
-        log = open_log(self.settings.log)
-        lanes = Lanes(log, dead_letters=lambda *_: None)
-        self.learnt = list(self._examples(lanes, until))[:most]
-        self.held = list(self._examples(lanes, lanes.end_state()))
-        source = log.source([TopicPartition("items", 0)])
-        self.items: list[tuple[int, Item]] = []
-        while messages := source.read(1000, 0.1):
-            self.items += [(message.offset, decode(Item, message.value)) for message in messages]
+    def alter(start: int, lists: Lists) -> list[str]:
+        if change is not None:
+            _alter(lists, change, max(0, half - start), random)
+        return ["teacher@2" if version and start + i >= half else "teacher@1" for i in range(len(lists.scored_BL))]
 
-    @staticmethod
-    def _examples(lanes: Lanes, until: dict[str, Any]) -> Iterator[Example]:
-        while not lanes.reached(until):
-            yield from lanes.next(5000, 1.0, until=until)
-
-    def train(
-        self,
-        watch: WatchSettings,
-        change: Change | None = None,
-        *,
-        version: bool = False,
-        seed: int = 0,
-        passes: int | None = None,
-    ) -> Trainer:
-        """A student; `change` alters the scores of a list in the second half of the stream, `version` names it anew."""
-        trainer = Trainer(self.spec, self.settings.student, self.settings.loss, seed=seed, watch=watch)
-        size, half, at = self.settings.distil.batch, len(self.learnt) // 2, 0
-        random, batches = np.random.default_rng(seed), []
-        for number in range(passes or self.settings.distil.passes):
-            assert trainer.watch is not None
-            trainer.watch.rewind()
-            for place, start in enumerate(range(0, len(self.learnt), size)):
-                if number == 0:
-                    batch = self.learnt[start : start + size]
-                    as_of = max(example.ranking.catalogue_as_of for example in batch)
-                    new = [item for offset, item in self.items[at:] if offset < as_of]
-                    at += len(new)
-                    trainer.apply_items(new)
-                    lists, _ = trainer.encode(batch)
-                    if change is not None:
-                        _alter(lists, change, max(0, half - start), random)
-                    later = [start + i >= half for i in range(len(batch))]
-                    names = ["teacher@2" if version and each else "teacher@1" for each in later]
-                    scales = [example.ranking.scale for example in batch]
-                    batches.append((lists, units(lists, scales, names, watch.comparable), names))
-                lists, units_BL, names = batches[place]
-                trainer.learn_lists(lists, units_BL, names, again=number > 0)
-        return trainer
-
-    def ndcg(self, trainer: Trainer) -> np.ndarray:
-        """NDCG@10 of each held-out list with a new item taken, over all live items that the user may be shown."""
-        values = []
-        for start in range(0, len(self.held), 500):
-            part = self.held[start : start + 500]
-            scores_BN = trainer.score([example.ranking.impression for example in part])
-            scores_BN[:, ~trainer.catalogue.live_N] = -np.inf
-            labels_BN = np.zeros(scores_BN.shape)
-            for row, example in enumerate(part):
-                seen = trainer.catalogue.slots(list(barred(example.ranking.impression)))
-                pairs = zip(example.ranking.impression.candidates, example.labels, strict=True)
-                taken = trainer.catalogue.slots([candidate.item for candidate, label in pairs if label > 0])
-                labels_BN[row, taken[taken >= 0]] = 1
-                labels_BN[row, seen[seen >= 0]] = 0
-                scores_BN[row, seen[seen >= 0]] = -np.inf
-            real_B = labels_BN.any(1)
-            values.append(ndcg(scores_BN[real_B], labels_BN[real_B], k=10))
-        return np.concatenate(values)
+    demo.train(trainer, passes or demo.settings.distil.passes, alter=alter)
+    return trainer
 
 
 def _alter(lists: Lists, change: Change, first: int, random: np.random.Generator) -> None:
@@ -147,13 +81,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     use_threads(1)
-    demo = Demo(options.folder, options.lists)
+    demo = FinishedDemo.load(options.folder)
+    demo = demo._replace(learnt=demo.learnt[: options.lists])
     rows, base = [], {}
     for name in ["standard", *[name for name in options.only if name != "standard"]]:
         watch, change, version = RUNS[name]
         means, counts, news, began = [], {}, [], time.process_time()
         for seed in range(options.seeds):
-            trainer = demo.train(watch, change, version=version, seed=seed, passes=options.passes)
+            trainer = train(demo, watch, change, version=version, seed=seed, passes=options.passes)
             values = demo.ndcg(trainer)
             base.setdefault(seed, float(values.mean()))
             means.append(float(values.mean()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,22 +10,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from support import benchmarks
 
-from benchmarks import plain_sasrec
-
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_builtin.py"
+FILE = benchmarks.FOLDER / "bench_builtin.py"
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    sys.modules.setdefault("plain_sasrec", plain_sasrec)
-    spec = importlib.util.spec_from_file_location("bench_builtin", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmarks.load("bench_builtin")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +69,7 @@ def test_ranks_and_figures_are_those_of_a_sort(bench: ModuleType) -> None:
 
 
 def test_plain_sasrec_sees_no_padding_and_no_future() -> None:
-    model = plain_sasrec.PlainSasrec(9, dim=8, layers=2, heads=2, dropout=0.5, length=4)
+    model = benchmarks.load("plain_sasrec").PlainSasrec(9, dim=8, layers=2, heads=2, dropout=0.5, length=4)
     histories = [[1], [2, 3, 4], [5, 6, 7, 8, 0, 1]]
     together = model.scores(histories)
     assert together.shape == (3, 9)

@@ -1,6 +1,5 @@
 """The benchmark of recipes: its ranks by brute force, and the rows that it promises."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,10 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 from scipy import sparse
+from support import benchmarks
 
 from recdistill.data.pairs import read_pairs
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_distillation.py"
+FILE = benchmarks.FOLDER / "bench_distillation.py"
 RANDOM = np.random.default_rng(0)
 U, N = 30, 700
 SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
@@ -23,13 +23,7 @@ SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_distillation", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmarks.load("bench_distillation")
 
 
 def tables() -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
@@ -70,18 +64,19 @@ def test_sampled_ranks_are_among_as_many_rivals_and_fair(bench: ModuleType) -> N
     np.testing.assert_allclose(np.mean(drawn, 0), expected, atol=2.0)
 
 
-def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects(bench: ModuleType) -> None:
-    teacher = bench.Plain(lambda users: SCORES[users], 0)
+def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects() -> None:
+    teachers = benchmarks.load("table_teachers")
+    teacher = teachers.Plain(lambda users: SCORES[users], 0)
     champion = RANDOM.normal(size=(U, N)).astype(np.float32)
     users = np.arange(U)
-    chosen = ~np.isnan(bench.Partly(teacher, 0.3, lambda some: champion[some]).scores(users))
-    at_random = ~np.isnan(bench.Partly(teacher, 0.3, None).scores(users))
+    chosen = ~np.isnan(teachers.Partly(teacher, 0.3, lambda some: champion[some]).scores(users))
+    at_random = ~np.isnan(teachers.Partly(teacher, 0.3, None).scores(users))
     assert (np.abs(chosen.sum(1) - 0.3 * N) <= 1).all()
     assert (np.abs(at_random.sum(1) - 0.3 * N) <= 1).all()
     best = np.argsort(-champion, 1)[:, :50]
     assert np.take_along_axis(chosen, best, 1).all()
     assert 0.2 < np.take_along_axis(at_random, best, 1).mean() < 0.4
-    assert np.isclose(np.nan_to_num(bench.Partly(teacher, 0.3, None).scores(users)), SCORES * at_random).all()
+    assert np.isclose(np.nan_to_num(teachers.Partly(teacher, 0.3, None).scores(users)), SCORES * at_random).all()
 
 
 def test_figures_by_hand(bench: ModuleType) -> None:

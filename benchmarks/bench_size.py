@@ -1,0 +1,157 @@
+"""How many bytes does a quality cost, with a teacher and without one?
+
+From the logs of finished demos, which hold the teacher's score of every candidate: students of several dimensions,
+distilled with the demo's settings, and the same students on the labels alone. NDCG@10 over the whole catalogue on the
+lists that the demo kept back, from the bundle that was written; bytes are those of what answers: user tower and float
+vectors, as the demo's report counts them.
+
+A student on labels is given the number of passes that is best for it on the very lists that judge it, so its row is
+better than anybody could have it. Differences are to the teacher of the same demo: mean, and a 95% interval as
+`bench_demo.py` pools them (the runs' lower and upper ends averaged, as if they depended fully on one another).
+
+    recdistill demo --output sim-0; recdistill demo --seed 1 --output sim-1
+    python benchmarks/bench_size.py sim-0 sim-1
+    python benchmarks/bench_size.py sim-0 --dims 8,24,32 --alone-dims 24,48,96,192 --json sizes.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from finished_demo import FinishedDemo
+
+from recdistill.config import LossSettings
+from recdistill.judge import BundleContender
+from recdistill.judge.contenders import TeacherContender
+from recdistill.loops import folder_bytes
+from recdistill.metrics import paired_interval
+from recdistill.teachers import open_teacher
+from recdistill.train import use_threads
+from recdistill.train.export import export
+from recdistill.train.step import Trainer
+
+TEACHER, DISTILLED, ALONE = "teacher", "distilled", "labels alone"
+
+
+class Row(NamedTuple):
+    """One student of one demo."""
+
+    bytes: int
+    passes: int
+    values: np.ndarray
+
+
+def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed: int, *, best: bool) -> Row:
+    """Learns one; `best`: as many passes as suit it, up to `passes`."""
+    settings = msgspec.structs.replace(demo.settings.student, dim=dim)
+    trainer = Trainer(demo.spec, settings, loss, seed=seed, watch=demo.settings.watch)
+    found: list[np.ndarray] = []
+
+    def look(_: int) -> None:
+        found.append(demo.ndcg(trainer))
+
+    demo.train(trainer, passes, after_pass=look if best else None)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "bundle"
+        export(
+            trainer.weights(),
+            demo.spec,
+            trainer.vocabulary,
+            trainer.catalogue,
+            folder,
+            provenance={},
+            popular=[],
+            base_position=0,
+        )
+        bundle = BundleContender(folder, "student")
+        if not best:
+            return Row(bundle.size, passes, demo.ndcg_of(bundle))
+        at = int(np.argmax([values.mean() for values in found]))
+        return Row(bundle.size, at + 1, found[at])
+
+
+def teacher(demo: FinishedDemo) -> Row:
+    """The demo's own."""
+    scorer = open_teacher(demo.settings.teacher)
+    items = [item for _, item in demo.items]
+    scorer.apply_items(items)
+    contender = TeacherContender(scorer, sorted({item.id for item in items if not item.withdrawn}))
+    return Row(folder_bytes(Path(demo.settings.teacher.path)), 0, demo.ndcg_of(contender))
+
+
+def rows_of(demo: FinishedDemo, chosen: argparse.Namespace) -> Iterator[tuple[str, int, Row]]:
+    """All rows of one demo, as they are made."""
+    settings = demo.settings
+    alone = msgspec.structs.replace(settings.loss, soft=0.0, label=1.0)
+    seed, passes = settings.distil.seed, settings.distil.passes
+    yield TEACHER, 0, teacher(demo)
+    for dim in map(int, filter(None, chosen.dims.split(","))):
+        yield DISTILLED, dim, student(demo, settings.loss, dim, passes, seed, best=False)
+    for dim in map(int, filter(None, chosen.alone_dims.split(","))):
+        yield ALONE, dim, student(demo, alone, dim, chosen.alone_passes, seed, best=True)
+
+
+def tell(rows: dict[tuple[str, int], list[Row]]) -> None:
+    """The table, and for each distilled student the smallest on labels that reaches it."""
+    teachers = rows[TEACHER, 0]
+    means = {key: float(np.mean([row.values.mean() for row in mine])) for key, mine in rows.items()}
+    sizes = {key: float(np.mean([row.bytes for row in mine])) for key, mine in rows.items()}
+    print(f"\n{'':14}{'dim':>4}{'bytes':>12}{'of teacher':>11}{'NDCG@10':>9}  less teacher, over {len(teachers)} demos")
+    for (name, dim), mine in rows.items():
+        gaps = [paired_interval(row.values, other.values) for row, other in zip(mine, teachers, strict=True)]
+        mean, low, high = (np.mean([getattr(gap, end) for gap in gaps]) for end in ("mean", "low", "high"))
+        against = "" if name == TEACHER else f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+        size, quality = sizes[name, dim], means[name, dim]
+        print(f"{name:14}{dim or '':>4}{size:12,.0f}{size / sizes[TEACHER, 0]:11.3f}{quality:9.4f}  {against}")
+    alone = [key for key in rows if key[0] == ALONE]
+    print()
+    for key in rows:
+        if key[0] == DISTILLED and alone:
+            enough = min((sizes[other] for other in alone if means[other] >= means[key]), default=None)
+            best = max(means[other] for other in alone)
+            print(
+                f"labels alone reach {key[1]} distilled dimensions with {enough / sizes[key]:.1f} times the bytes"
+                if enough is not None
+                else f"no student here on labels alone reaches {key[1]} distilled dimensions: {best:.4f} is the best"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="finished demos of one data set, each with its seed")
+    parser.add_argument("--dims", default="8,16,24,32", help="of the distilled students")
+    parser.add_argument("--alone-dims", default="8,16,24,48,96", help="of the students on labels alone")
+    parser.add_argument("--alone-passes", type=int, default=8, help="at most so many")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    use_threads(1)
+    rows: dict[tuple[str, int], list[Row]] = {}
+    for folder in chosen.folders:
+        for name, dim, row in rows_of(FinishedDemo.load(folder), chosen):
+            rows.setdefault((name, dim), []).append(row)
+            quality = row.values.mean()
+            print(f"{folder.name}: {name} {dim or ''}: {quality:.4f}, {row.passes} passes, {row.bytes:,} B", flush=True)
+    tell(rows)
+    if chosen.json:
+        found = [
+            {
+                "who": name,
+                "dim": dim,
+                "bytes": [row.bytes for row in mine],
+                "passes": [row.passes for row in mine],
+                "ndcg@10": [float(row.values.mean()) for row in mine],
+            }
+            for (name, dim), mine in rows.items()
+        ]
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
