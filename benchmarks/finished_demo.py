@@ -34,7 +34,7 @@ class FinishedDemo(NamedTuple):
     settings: Settings
     spec: FeatureSpec
     items: list[tuple[int, Item]]
-    """With their offsets."""
+    """With their offsets; those that the student knows."""
     learnt: list[Example]
     held: list[Example]
 
@@ -42,11 +42,12 @@ class FinishedDemo(NamedTuple):
     def load(cls, folder: Path) -> FinishedDemo:
         settings = load_settings(folder / "settings.toml", env={})
         bundle = open_bundle(sorted((folder / "student" / "bundles").glob("step-*"))[-1])
+        known = bundle.manifest.provenance["positions"]["items"]
         log = open_log(settings.log)
         source = log.source(["items"])
         items = []
         while messages := source.read(1000, 0.0):
-            items += [(message.offset, decode(Item, message.value)) for message in messages]
+            items += [(message.offset, decode(Item, message.value)) for message in messages if message.offset < known]
         source.close()
         learnt = list(promote.learnt_from(log, bundle))
         held = promote.held_out(log, bundle, settings.promote.held_out)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import importlib
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -56,7 +58,10 @@ class Beside:
         Raises:
             RecdistillError: It failed; the sentence is its own.
         """
-        _, errors = self._process.communicate()
+        # Not communicate(): that closes its input, and to it that says that nobody is here any more.
+        with self._process:
+            errors = self._process.stderr.read() if self._process.stderr else ""
+            self._process.wait()
         if self._process.returncode:
             said = errors.strip().splitlines() or ["ended without a word"]
             raise RecdistillError(f"recdistill {self._verb}: {said[-1]}")
@@ -67,7 +72,18 @@ class Beside:
 
 
 def main() -> None:
-    """Imports, waits for the word, and runs the verb; without a word, because the demo is gone, it only ends."""
+    """Imports, waits for the word, and runs the verb; without a word, because the demo is gone, it only ends.
+
+    A demo that is killed later takes it along: its input ends, and it stops as if told to.
+    """
     importlib.import_module(sys.argv.pop(1))
     if sys.stdin.readline():
+        threading.Thread(target=_stop_when_alone, daemon=True).start()
         runpy.run_module("recdistill", run_name="__main__", alter_sys=True)  # as `python -m recdistill` does
+
+
+def _stop_when_alone() -> None:
+    # The file descriptor, not sys.stdin: its lock would be held at the end of the process.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -22,7 +22,7 @@ import msgspec
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
-from recdistill.errors import BundleError, DataError, Refused
+from recdistill.errors import BundleError, DataError, Refused, TeacherError
 from recdistill.judge import Contender, Judgement, evaluate, gate, write_report
 from recdistill.judge.baselines import baselines
 from recdistill.judge.judgement import TEACHER, Spending
@@ -219,6 +219,9 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, refused, waiting, broken.
+
+    Raises:
+        TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
     """
     counts = Counter() if counts is None else counts
     seen: set[str] = {version.content_hash for version in registry.versions()}
@@ -239,15 +242,23 @@ def run(
                 log_.info("%s waits: %d of %d held-out lists", path.name, lists, gate_settings.min_lists)
                 counts["waiting"] += 1
                 continue
-            judgement = judge(
-                log,
-                path,
-                settings,
-                teacher=teacher,
-                teacher_bytes=teacher_bytes,
-                cost_per_1000=cost_per_1000,
-                progress=progress,
-            )
+            try:
+                judgement = judge(
+                    log,
+                    path,
+                    settings,
+                    teacher=teacher,
+                    teacher_bytes=teacher_bytes,
+                    cost_per_1000=cost_per_1000,
+                    progress=progress,
+                )
+            except TeacherError as e:
+                if drain:
+                    raise
+                # Its teacher may be back for the next try: a promoter that ends here would have to be started again.
+                log_.warning("%s is not judged yet, and is tried again: %s", path.name, e)
+                counts["waiting"] += 1
+                continue
             evidence = gate(judgement, gate_settings)
             version = publish(registry, path, judgement, evidence)
             seen.add(bundle.content_hash)

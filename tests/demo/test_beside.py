@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,40 @@ def test_without_the_word_it_does_nothing(tmp_path: Path) -> None:
     waiting._process.communicate(timeout=20)
     assert waiting._process.returncode != 0
     assert examples(tmp_path) == 0
+
+
+def test_it_does_not_outlive_a_demo_that_is_killed(tmp_path: Path) -> None:
+    config = log_with_a_ranking(tmp_path)
+    program = f"""
+import os, signal
+from pathlib import Path
+from recdistill.demo.beside import Beside
+joiner = Beside("join", Path({str(config)!r}), needs="recdistill.loops.join")  # follows the log until told to stop
+joiner.begin()
+print(joiner._process.pid, flush=True)
+input()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        joiner = int(demo.stdout.readline())
+        until = time.monotonic() + 60
+        while examples(tmp_path) == 0 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert alive(joiner)
+        demo.communicate("\n")
+    assert examples(tmp_path) == 1
+    until = time.monotonic() + 60
+    while alive(joiner) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(joiner)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,7 +1,11 @@
-"""What the judge is told of the teacher's budget, from the log alone."""
+"""The promoter: what the judge is told of the teacher's budget, and a teacher that is away."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,11 +13,14 @@ import numpy as np
 import pytest
 from support.students import NOW_US, make_student
 
-from recdistill.config import LogSettings, PromoteSettings
+from recdistill.config import GateSettings, LogSettings, PromoteSettings
+from recdistill.errors import TeacherError
 from recdistill.loops import promote
 from recdistill.loops.feed import feed
-from recdistill.records import Candidate, Event, Example, Impression, Ranking
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.registry import Registry
 from recdistill.stream import Lanes, open_log, standard_topics
+from recdistill.teachers import Scores
 
 
 def example(n: int, *, budget: bool) -> Example:
@@ -47,3 +54,65 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
         "lists": 80, "lists_scored": 20, "candidates": 640, "scored": 160, "seconds": None, "cost": 480 * 50 / 1000,
     }  # fmt: skip
     assert found.spending.share == 0.25
+
+
+class _Down:
+    """A teacher that is away as a whole, so often as it is told, and then answers."""
+
+    id, version = "t", "1"
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        pass
+
+    def score(self, impressions: Sequence[Impression]) -> list[Scores | TeacherError]:
+        self.times -= 1
+        if self.times >= 0:
+            raise TeacherError("http://teacher: no answer")
+        ones = [np.ones(len(impression.candidates), np.float32) for impression in impressions]
+        return [Scores(values, values > 0) for values in ones]
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    feed(log, [example(n, budget=False) for n in range(80)])
+    lanes = Lanes(log, dead_letters=lambda *_: None)
+    where = {"positions": {"lanes": lanes.end_state()}}
+    lanes.close()
+    feed(log, [example(n, budget=False) for n in range(80, 120)])
+    make_student().export(tmp_path / "bundles" / "step-1", provenance=where, base_position=0)
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    stop = threading.Event()
+    counts: Counter[str] = Counter()
+
+    def promoted() -> None:
+        promote.run(
+            log,
+            registry,
+            PromoteSettings(wait_s=0.1),
+            GateSettings(min_lists=20),
+            bundles=tmp_path / "bundles",
+            teacher=_Down(2),
+            stop=stop,
+            drain=drain,
+            counts=counts,
+        )
+
+    if drain:
+        with pytest.raises(TeacherError, match="no answer"):
+            promoted()
+        assert registry.versions() == []
+    else:
+        promoter = threading.Thread(target=promoted)
+        promoter.start()
+        until = time.monotonic() + 60
+        while not counts["judged"] and time.monotonic() < until:
+            time.sleep(0.05)
+        stop.set()
+        promoter.join(60)
+        assert (counts["waiting"], counts["judged"], len(registry.versions())) == (2, 1, 1)
+    log.close()
