@@ -338,23 +338,36 @@ def tell(rows: list[dict[str, Any]], each: dict[Any, dict[str, np.ndarray]], nam
         print(
             f"{method:26}{dim or '':>5}{len(mine):>6}" + "".join(f"{cell:>18}" for cell in cells) + f"{seconds:>8.0f}"
         )
-    seeds = sorted({seed for _, _, seed in each})
     print(f"\n{names[0]} against each, {asker.decides}: mean difference over users and seeds, two-sided p")
-    for method, dim in found:
-        first = (names[0], dim)
-        if method == names[0] or first not in found:
-            continue
-        paired = [s for s in seeds if (*first, s) in each and (method, dim, s) in each]
-        # A user's differences are averaged over the seeds first: seeds share their users.
-        gap = np.mean([each[(*first, s)][asker.decides] - each[method, dim, s][asker.decides] for s in paired], 0)
-        p = stats.ttest_1samp(gap, 0.0).pvalue if gap.std() > 0 else math.nan
-        across = ""
-        if len(paired) > 1:
-            means = [
-                float((each[(*first, s)][asker.decides] - each[method, dim, s][asker.decides]).mean()) for s in paired
-            ]
-            across = f", over {len(paired)} seeds p {stats.ttest_1samp(means, 0.0).pvalue:.1e}"
-        print(f"  {method:26}{dim:>5}  {gap.mean():+.4f}  p {p:.1e}{across}")
+    for dim in [dim for method, dim in found if method == names[0]]:
+        for other in found:
+            if other == (names[0], dim) or (other[1] != dim and other[0] not in DIMENSIONLESS):
+                continue
+            gaps = differences(each, (names[0], dim), other, asker.decides)
+            # A user's differences are averaged over the seeds first: seeds share their users.
+            gap = np.mean(gaps, 0)
+            p = stats.ttest_1samp(gap, 0.0).pvalue if gap.std() > 0 else math.nan
+            across = ""
+            if len(gaps) > 1:
+                across = f", over {len(gaps)} seeds p {stats.ttest_1samp([g.mean() for g in gaps], 0.0).pvalue:.1e}"
+            print(f"  {dim:>4} dimensions, {other[0]:26}  {gap.mean():+.4f}  p {p:.1e}{across}")
+
+
+DIMENSIONLESS = ("teacher", "popularity", "itemknn", "ease")
+"""What a student is compared with whatever its dimension."""
+
+
+def differences(
+    each: dict[tuple[str, int, int], dict[str, np.ndarray]], one: tuple[str, int], other: tuple[str, int], metric: str
+) -> list[np.ndarray]:
+    """By users, for each seed that both have; what is learnt without a seed stands beside all of them."""
+    mine, theirs = (
+        {seed: values[metric] for (method, dim, seed), values in each.items() if (method, dim) == key}
+        for key in (one, other)
+    )
+    if other[1] == 0:
+        theirs = dict.fromkeys(mine, theirs[0])
+    return [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
 
 
 STYLE = """<style>

@@ -79,6 +79,17 @@ def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects()
     assert np.isclose(np.nan_to_num(teachers.Partly(teacher, 0.3, None).scores(users)), SCORES * at_random).all()
 
 
+def test_differences_are_of_the_same_users_and_seeds(bench: ModuleType) -> None:
+    random = np.random.default_rng(1)
+    keys = [("default", 4, 0), ("default", 4, 1), ("rrd", 4, 1), ("rrd", 4, 2), ("ease", 0, 0)]
+    each = {key: {"recall@20": random.random(9)} for key in keys}
+    [gap] = bench.differences(each, ("default", 4), ("rrd", 4), "recall@20")
+    np.testing.assert_array_equal(gap, each["default", 4, 1]["recall@20"] - each["rrd", 4, 1]["recall@20"])
+    gaps = bench.differences(each, ("default", 4), ("ease", 0), "recall@20")
+    np.testing.assert_array_equal(gaps[1], each["default", 4, 1]["recall@20"] - each["ease", 0, 0]["recall@20"])
+    assert len(gaps) == 2
+
+
 def test_figures_by_hand(bench: ModuleType) -> None:
     found = bench.figures([np.array([1, 30]), np.array([11])], {"recall": (10,), "ndcg": (10, 20)})
     assert found["recall@10"].tolist() == [0.5, 0.0]
