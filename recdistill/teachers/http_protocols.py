@@ -9,15 +9,15 @@ Whatever does not fit what was asked is a `Misfit`; a score that is missing or n
 They know nothing of connections.
 
 Example:
-    >>> render("{title} ({year})", {"title": "Alien", "year": 1979.0}.get)
-    'Alien (1979)'
+    >>> Rerank(HttpTeacherSettings(protocol="rerank", url="http://localhost:8000/rerank")).url
+    'http://localhost:8000/rerank'
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -30,8 +30,9 @@ from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Value
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
-from recdistill.teachers.feed_sources import Port, natural_ports, needed_attributes, text_of
+from recdistill.teachers.feed_sources import Port, natural_ports, needed_attributes
 from recdistill.teachers.feeds import Feeder, Misfit, Row, put_scores
+from recdistill.teachers.templates import placeholders, render
 
 SECTION: Final = "teacher.http"
 _DTYPES: Final = {
@@ -44,7 +45,6 @@ _DTYPES: Final = {
     "FP64": "float64",
 }
 _NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
-_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 R = TypeVar("R")
 
@@ -168,7 +168,7 @@ class Rerank:
     def __init__(self, settings: HttpTeacherSettings) -> None:
         self.url = settings.url
         self._settings = settings
-        for name in _PLACEHOLDER.findall(settings.query):
+        for name in placeholders(settings.query):
             if name != "history" and not name.removeprefix("context."):
                 raise ConfigError(
                     f"{SECTION}.query: {{{name}}} cannot be filled in; use {{history}}, {{context.FIELD}}"
@@ -177,7 +177,7 @@ class Rerank:
                 raise ConfigError(
                     f"{SECTION}.query: {{{name}}} cannot be filled in; use {{history}}, {{context.FIELD}}"
                 )
-        names = set(_PLACEHOLDER.findall(settings.document))
+        names = set(placeholders(settings.document))
         if not names or "" in names:
             raise ConfigError(f"{SECTION}.document: names no attribute, so all documents are equal; as in '{{title}}'")
         self._attributes = Attributes(names - {"id"})
@@ -215,7 +215,7 @@ class Rerank:
     def _document(self, item: str) -> str:
         """Text of an item, empty when it has nothing of what the template names."""
         known: Mapping[str, Value] = self._attributes.get(item) or {}
-        names = _PLACEHOLDER.findall(self._settings.document)
+        names = placeholders(self._settings.document)
         if not any(name == "id" or known.get(name) not in (None, "", []) for name in names):
             return ""
         return render(self._settings.document, lambda name: item if name == "id" else known.get(name))
@@ -269,18 +269,6 @@ def version_of(metadata: Any) -> str:
     versions = metadata.get("versions") if isinstance(metadata, dict) else None
     texts = [one for one in versions if isinstance(one, str)] if isinstance(versions, list) else []
     return max(texts, key=lambda one: (int(one) if one.isdecimal() else -1, one), default="")
-
-
-def render(template: str, fill: Callable[[str], Value | None]) -> str:
-    """Fills in the places in braces; what is missing leaves nothing. A value is never read as a template again."""
-
-    def text(match: re.Match[str]) -> str:
-        value = fill(match[1])
-        if value is None:
-            return ""
-        return ", ".join(map(text_of, value)) if isinstance(value, list) else text_of(value)
-
-    return " ".join(_PLACEHOLDER.sub(text, template).split())
 
 
 def _ports(metadata: Any, key: str) -> list[Port]:

@@ -28,7 +28,6 @@ Example:
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -42,7 +41,7 @@ from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
-from recdistill.teachers.http_protocols import render
+from recdistill.teachers.templates import placeholders, render
 
 _BLOCK = 64  # lists between two looks at the clock
 
@@ -75,7 +74,7 @@ class LanguageTeacher:
     def __init__(
         self, encoder: Embedder, settings: LanguageTeacherSettings, teacher_id: str, version: str = ""
     ) -> None:
-        self._names = re.findall(r"\{([^{}]+)\}", settings.text)
+        self._names = [name for name in placeholders(settings.text) if name]
         if not self._names:
             raise ConfigError("teacher.language.text: names no attribute, so all texts are equal; as in '{title}'")
         self.id = teacher_id
