@@ -16,7 +16,7 @@ KNOWN: dict[str, Value] = {"title": "{year}", "year": 1979.0, "genres": ["horror
         ("{title} of {year}", "{year} of 1979"),
         ("{genres}; {new}", "horror, sci-fi; true"),
         ("  {missing} by {empty}  nobody ", "by nobody"),
-        ("no place, { or }", "no place, { or }"),
+        ("no place, } or {", "no place, } or {"),
         ("{}", ""),
     ],
 )
