@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from scipy import sparse, stats
+from scipy import stats
 from table_teachers import Partly, Scores, make_teacher
 
 from recdistill import linear
@@ -281,7 +281,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     }.items():
         if chosen.only and method not in chosen.only.split(","):
             continue
-        add(method, 0, 0, make, chosen.ease_l2)
+        add(method, 0, 0, make, chosen.ease_l2, "size")
     names = chosen.recipe.split(",")
     dims = [int(dim) for dim in chosen.student_dim.split(",")]
     school = School(pairs, asker, chosen, key)
@@ -316,9 +316,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _linear_row(scorer: Any, table: Any) -> tuple[Scores, int]:
-    weights = getattr(scorer, "weights", None)
-    params = int(weights.nnz if sparse.issparse(weights) else weights.size) if weights is not None else table.nnz
-    return (lambda users: scorer(table[users])), params
+    return (lambda users: scorer(table[users])), scorer.size // 4
 
 
 def tell(rows: list[dict[str, Any]], each: dict[Any, dict[str, np.ndarray]], names: list[str], asker: Asker) -> None:
