@@ -81,10 +81,8 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
 def teacher(demo: FinishedDemo) -> Row:
     """The demo's own."""
     scorer = open_teacher(demo.settings.teacher)
-    newest = {item.id: item for _, item in sorted(demo.items, key=lambda pair: (pair[1].version, pair[0]))}
-    live = [item for item in newest.values() if not item.withdrawn]
-    scorer.apply_items(live)
-    contender = TeacherContender(scorer, [item.id for item in live])
+    scorer.apply_items(demo.live)
+    contender = TeacherContender(scorer, [item.id for item in demo.live])
     return Row(folder_bytes(Path(demo.settings.teacher.path)), 0, demo.ndcg_of(contender))
 
 

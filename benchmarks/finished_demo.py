@@ -37,6 +37,8 @@ class FinishedDemo(NamedTuple):
     """With their offsets; those that the student knows."""
     learnt: list[Example]
     held: list[Example]
+    live: list[Item]
+    """What its student may show."""
 
     @classmethod
     def load(cls, folder: Path) -> FinishedDemo:
@@ -52,7 +54,7 @@ class FinishedDemo(NamedTuple):
         learnt = list(promote.learnt_from(log, bundle))
         held = promote.held_out(log, bundle, settings.promote.held_out)
         log.close()
-        return cls(settings, FeatureSpec.load(Path(settings.features.file)), items, learnt, held)
+        return cls(settings, FeatureSpec.load(Path(settings.features.file)), items, learnt, held, list(bundle.items))
 
     def train(
         self,
