@@ -34,7 +34,6 @@ from table_teachers import Partly, Scores, make_teacher
 
 from recdistill import linear
 from recdistill.data.pairs import Pairs, read_pairs
-from recdistill.demo.summary import size_text
 from recdistill.errors import DataError, RecdistillError
 from recdistill.judge.scatter import scatter
 from recdistill.recipes import TableRecipe, load_recipe, table_recipe
@@ -368,6 +367,12 @@ def differences(
     return [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
 
 
+def _short_size(count: float) -> str:
+    """Bytes for an axis: 100 kB, 1 MB, 1 GB."""
+    power = next(power for power in (9, 6, 3, 0) if count >= 10**power or power == 0)
+    return f"{count / 10**power:.3g} { {9: 'GB', 6: 'MB', 3: 'kB', 0: 'B'}[power] }"
+
+
 STYLE = """<style>
 svg { background: #fff; font: 11px system-ui, sans-serif }
 line { stroke: #ddd } line.lead { stroke: #bbb } text { fill: #555 } text.name { fill: #222 }
@@ -385,7 +390,7 @@ def picture(rows: list[dict[str, Any]], metric: str) -> str:
         hue = "teacher" if method == "teacher" else "student" if method == "default" else "other"
         name = f"{method} {dim}" if dim and method != "teacher" else method
         points.append((name, hue, 4.0 * mine[0]["params"], float(np.mean([row["metrics"][metric] for row in mine]))))
-    drawn = scatter(points, size_text)
+    drawn = scatter(points, _short_size)
     head, _, body = drawn.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg">{STYLE}{body}\n'
 
