@@ -34,7 +34,7 @@ from recdistill.config import DistilSettings, LossSettings, StudentSettings, Wat
 from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec, Lists
 from recdistill.loops import Progress
-from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
+from recdistill.records import DEAD_LETTERS, Event, Example, Impression, Item, decode
 from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class Distiller:
             out,
             popular=[(item, weight / top) for item, weight in popular],
             base_position=self.saved.items_next,
-            golden_requests=[msgspec.convert(request, Impression) for request in self.saved.golden],
+            golden_requests=_nobodys(msgspec.convert(self.saved.golden, list[Impression]), popular, self.step),
             provenance={
                 "step": self.step,
                 "examples": self.saved.examples,
@@ -458,8 +458,28 @@ def _length(r: Range) -> int:
 
 
 def _request(example: Example) -> Impression:
-    """The request of an example: its impression without the list."""
-    return msgspec.structs.replace(example.ranking.impression, candidates=(), id="golden", user=None)
+    """The request of an example: its impression without the list and whoever asked."""
+    return msgspec.structs.replace(example.ranking.impression, candidates=(), exclude=(), id="golden", user=None)
+
+
+def _nobodys(asked: Sequence[Impression], popular: Sequence[tuple[str, float]], seed: int) -> list[Impression]:
+    """Requests like these with histories that nobody has: a bundle goes to every device.
+
+    When and how something was done is as it was; what it was done to is drawn by popularity. Without a popular list
+    histories are empty.
+    """
+    random = np.random.default_rng(seed)
+    weights = np.array([weight for _, weight in popular])
+    found = []
+    for one in asked:
+        count = min(len(one.history), int(np.count_nonzero(weights)))
+        history: tuple[Event, ...] = ()
+        if count:
+            drawn = random.choice(len(weights), count, replace=False, p=weights / weights.sum())
+            events = zip(one.history[-count:], drawn, strict=True)
+            history = tuple(msgspec.structs.replace(event, item=popular[at][0]) for event, at in events)
+        found.append(msgspec.structs.replace(one, history=history))
+    return found
 
 
 def _prune_bundles(directory: Path, keep: int) -> None:

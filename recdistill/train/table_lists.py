@@ -19,6 +19,7 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ class Rankings:
             places_UP[block] = places.masked_fill(best == -torch.inf, -1)
             scores_UP[block] = best.masked_fill(best == -torch.inf, 0.0)
         return cls(places_UP, scores_UP, table_UN)
+
+    @functools.cached_property
+    def by_place(self) -> tuple[Tensor, Tensor]:
+        """Each user's places in ascending order, and where each stands in the ranking: to look scores up by."""
+        sorted_UP, order_UP = self.places_UP.sort(1)
+        return sorted_UP, order_UP
 
     def transposed(self, scores: Scores, pool: int, *, items: int = BLOCK) -> Rankings:
         """The item side: the best users of each item among those who have not had it."""
@@ -257,8 +264,7 @@ def _unseen(rankings: Rankings, count: int, generator: torch.Generator) -> Tenso
 def _of_pool(rankings: Rankings, places_UL: Tensor, marks: dict[str, Tensor]) -> Lists:
     """The teacher's scores of some places; one below its pool has the pool's lowest."""
     pool_UP, scores_UP = rankings.places_UP, rankings.scores_UP
-    order_UP = pool_UP.argsort(1)
-    sorted_UP = pool_UP.gather(1, order_UP)
+    sorted_UP, order_UP = rankings.by_place
     at_UL = torch.searchsorted(sorted_UP, places_UL.contiguous()).clamp_max(pool_UP.shape[1] - 1)
     found_UL = (sorted_UP.gather(1, at_UL) == places_UL) & (places_UL >= 0)
     scores_UL = scores_UP.gather(1, order_UP.gather(1, at_UL))

@@ -333,3 +333,17 @@ def test_what_is_done_about_a_teacher_may_be_changed_but_not_what_its_scores_mea
     run(log, settings(tmp_path / "s"), watch=WatchSettings(act="notice", probation=7))
     with pytest.raises(CheckpointError, match=r"watch\.comparable = 'standard', the settings now say 'rank'"):
         run(log, settings(tmp_path / "s"), watch=WatchSettings(comparable="rank"))
+
+
+def test_no_history_in_a_bundle_is_somebodys(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    [path] = (tmp_path / "s" / "bundles").iterdir()
+    bundle = open_bundle(path)
+    histories = [tuple(event.item for event in one.history) for one in bundle.golden]
+    assert sum(len(history) > 1 for history in histories) >= 3
+    theirs = {tuple(event.item for event in one.history) for one in world.impressions(150)}
+    assert not {history for history in histories if len(history) > 1} & theirs
+    assert {item for history in histories for item in history} <= {item for item, _ in bundle.popular}
+    # What was done, and when, is as in the stream.
+    done = [[(event.action, event.time_us) for event in one.history] for one in world.impressions(150)]
+    assert all([(event.action, event.time_us) for event in one.history] in done for one in bundle.golden)
