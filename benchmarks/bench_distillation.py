@@ -42,6 +42,7 @@ from recdistill.train.table_student import TableStudent
 
 Metrics = dict[str, float]
 BLOCK = 512
+LAST = float(np.finfo(np.float32).min)
 VERSION = 1
 """Of what makes rows: raised when the trainer changes what it learns, so that kept rows are not shown again."""
 
@@ -49,11 +50,23 @@ VERSION = 1
 # Asking
 
 
+def place(above: Any, alike: Any, random: np.random.Generator) -> Any:
+    """The rank (from 1) behind those above, and among those of the same score wherever chance puts it.
+
+    First among its like it would flatter whoever scores most items alike, as neighbours do with 0.
+    """
+    return 1 + above + random.integers(0, alike + 1)
+
+
 def ranks_full(scores: Scores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarray]:
-    """For each user who is asked, the ranks (from 1) of the asked items among all but the seen ones."""
+    """For each user who is asked, the ranks (from 1) of the asked items among all but the seen ones.
+
+    What is not a number is last.
+    """
+    random = np.random.default_rng(0)
     users = np.flatnonzero(np.diff(asked_UN.indptr))
     for block in np.array_split(users, -(-len(users) // BLOCK)):
-        scores_BN = torch.from_numpy(np.array(scores(block), np.float32))
+        scores_BN = torch.from_numpy(np.array(scores(block), np.float32)).nan_to_num(nan=LAST)
         seen, asked = seen_UN[block], asked_UN[block]
         rows = np.repeat(np.arange(len(block)), np.diff(seen.indptr))
         scores_BN[rows, seen.indices] = -torch.inf
@@ -62,14 +75,12 @@ def ranks_full(scores: Scores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarr
         places_BM[np.repeat(np.arange(len(block)), lengths), np.concatenate([np.arange(n) for n in lengths])] = (
             asked.indices
         )
-        ranks_BM = np.stack(
-            [
-                1 + (scores_BN > scores_BN.gather(1, torch.from_numpy(column)[:, None].clamp_min(0))).sum(1).numpy()
-                for column in places_BM.T
-            ],
-            1,
-        )
-        for ranks, places in zip(ranks_BM, places_BM, strict=True):
+        columns = []
+        for column in places_BM.T:
+            own_B1 = scores_BN.gather(1, torch.from_numpy(column)[:, None].clamp_min(0))
+            above_B, same_B = (scores_BN > own_B1).sum(1).numpy(), (scores_BN == own_B1).sum(1).numpy()
+            columns.append(place(above_B, same_B - 1, random))
+        for ranks, places in zip(np.stack(columns, 1), places_BM, strict=True):
             yield ranks[places >= 0]
 
 
@@ -91,15 +102,20 @@ def rivals_of(known_UN: Any, asked_UN: Any, count: int, seed: int) -> np.ndarray
 
 
 def ranks_sampled(scores: Scores, asked_UN: Any, rivals_AR: np.ndarray) -> Iterator[np.ndarray]:
-    """The rank of each asked item among the rivals of its user."""
+    """The rank of each asked item among the rivals of its user; what is not a number is last."""
+    random = np.random.default_rng(0)
     users = np.flatnonzero(np.diff(asked_UN.indptr))
     blocks = -(-len(users) // BLOCK)
     for block, rivals_BR in zip(np.array_split(users, blocks), np.array_split(rivals_AR, blocks), strict=True):
-        scores_BN = np.asarray(scores(block), np.float32)
+        scores_BN = np.nan_to_num(np.asarray(scores(block), np.float32), nan=LAST)
         theirs_BR = np.take_along_axis(scores_BN, rivals_BR, 1)
         for row, user in enumerate(block):
             for item in asked_UN[user].indices:
-                yield np.array([1 + int((theirs_BR[row] > scores_BN[row, item]).sum())])
+                above, alike = (
+                    (theirs_BR[row] > scores_BN[row, item]).sum(),
+                    (theirs_BR[row] == scores_BN[row, item]).sum(),
+                )
+                yield np.array([place(above, alike, random)])
 
 
 def figures(ranks: list[np.ndarray], cuts: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -280,7 +296,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     }.items():
         if chosen.only and method not in chosen.only.split(","):
             continue
-        add(method, 0, 0, make, chosen.ease_l2, "size")
+        add(method, 0, 0, make, chosen.ease_l2, "size", "chance breaks ties")
     names = chosen.recipe.split(",")
     dims = [int(dim) for dim in chosen.student_dim.split(",")]
     school = School(pairs, asker, chosen, key)

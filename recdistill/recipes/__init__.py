@@ -47,8 +47,10 @@ class Term(Struct, frozen=True, forbid_unknown_fields=True):
 class Pick(Struct, frozen=True, forbid_unknown_fields=True):
     """What a term of a table is asked about: which items stand in each user's list.
 
-    - `catalogue`: the teacher's best `count`, against the softmax over all items;
+    - `catalogue`: the teacher's best `count`, against the softmax over all items; the temperature is the teacher's
+      alone, the student's softmax is the one that the labels are learnt by;
     - `top`: the teacher's best `count`;
+    - `compared`: the same, with the rank that the student gives each, estimated from `others` drawn items (0: exact);
     - `ranked`: `count` of the teacher's best, drawn by rank at `temperature` (0: the first ones), to be ordered, above
       `others` unseen items;
     - `student`: `count` drawn by the student's own rank from its best `pool`;
@@ -58,7 +60,9 @@ class Pick(Struct, frozen=True, forbid_unknown_fields=True):
     - `positives`: positives and the teacher's best `count` over everything else.
     """
 
-    kind: Literal["catalogue", "top", "ranked", "student", "disagreement", "groups", "tops", "positives"] = "catalogue"
+    kind: Literal[
+        "catalogue", "top", "compared", "ranked", "student", "disagreement", "groups", "tops", "positives"
+    ] = "catalogue"
     count: Count = 300
     others: Count = 0
     pool: Count = 1000

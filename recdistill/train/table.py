@@ -33,6 +33,7 @@ from recdistill.train.losses import hints
 from recdistill.train.losses.catalogue import CHUNK
 from recdistill.train.table_lists import Lists, Rankings, depends_on_student, draw, temperature_for
 from recdistill.train.table_student import TableStudent
+from recdistill.train.table_terms import check, draws
 
 Watch = Callable[[int, TableStudent], float]
 """Epoch (from 1) and student to the validation figure, more is better."""
@@ -120,7 +121,7 @@ def rankings_for(table_UN: Any, recipe: TableRecipe, teacher: TableTeacher) -> d
         users = Rankings.of(teacher.scores, table_UN, pool=pool, standard=standard) if side == "users" else None
         if users is None:
             empty = torch.empty(0, 0)
-            users = Rankings(empty.to(torch.int64), empty, table_UN).transposed(teacher.scores, pool)
+            users = Rankings(empty.to(torch.int64), empty, table_UN).transposed(teacher.scores, pool, standard=standard)
         found[side, standard] = users
     return found
 
@@ -137,6 +138,7 @@ class _Learner:
         random: torch.Generator,
         prepared: Mapping[tuple[str, bool], Rankings] | None,
     ) -> None:
+        check(recipe)
         self.recipe, self.student, self.random = recipe, student, random
         self.users, self.items = table_UN.shape
         self.offsets_U1 = torch.from_numpy(table_UN.indptr.astype(np.int64))
@@ -156,6 +158,9 @@ class _Learner:
                 _Soft(term, prepared[term.pick.side, standard], _options(term, prepared[term.pick.side, standard]))
                 for term in recipe.soft
             ]
+            for soft in self.soft:
+                if draws(losses.by_name(soft.term.loss)):
+                    soft.options["generator"] = random
             groups = next((term.pick.groups for term in recipe.soft if term.pick.kind == "groups"), 0)
             if groups:
                 counts_N = torch.from_numpy(np.bincount(table_UN.indices, minlength=self.items))
@@ -230,15 +235,11 @@ class _Learner:
         ]
         whole = [number for number, soft in active if soft.term.pick.kind == "catalogue"]
         positives_BL = self._positives(users_B)
-        parts = [positives_BL, *(self.drawn[number].places_UL[users_B] for number in whole)]
-        scores_BL, z_B = losses.catalogue_scores(
-            users_BD,
-            self.student.items_ND,
-            self.student.biases_N,
-            places_BL=torch.cat(parts, 1).clamp_min(0),
-            hidden=users_B.new_zeros(0),
-            chunk=CHUNK,
-        )
+        # What the teacher was not asked about says nothing in its softmax, which is then another than the labels'.
+        partly = {number: self.soft[number].rankings.unasked(users_B) for number in whole}
+        shared = [number for number in whole if partly[number] is None]
+        parts = [positives_BL, *(self.drawn[number].places_UL[users_B] for number in shared)]
+        scores_BL, z_B = self._catalogue(users_BD, torch.cat(parts, 1), users_B.new_zeros(0))
         scores = scores_BL.split([part.shape[1] for part in parts], 1)
         real_BL = positives_BL >= 0
         loss = (
@@ -246,21 +247,37 @@ class _Learner:
             * self.recipe.label.weight
             * losses.softmax_labels(scores[0], real_BL.to(torch.float32), where=real_BL, log_normaliser=z_B)
         )
-        for number, part_BM in zip(whole, scores[1:], strict=True):
+        answers = {number: (part_BM, z_B) for number, part_BM in zip(shared, scores[1:], strict=True)}
+        for number, unasked_BN in partly.items():
+            if unasked_BN is not None:
+                answers[number] = self._catalogue(users_BD, self.drawn[number].places_UL[users_B], unasked_BN)
+        for number in whole:
             term, lists = self.soft[number].term, self.drawn[number]
             # The teacher's shares as labels: one softmax over the catalogue serves both losses.
             where_BM = lists.places_UL[users_B] >= 0
             temperature = float(self.soft[number].options.get("temperature", 1.0))
             shares_BM = (lists.scores_UL[users_B] / temperature).masked_fill(~where_BM, -torch.inf).softmax(1)
             shares_BM = shares_BM.nan_to_num(0.0)
+            part_BM, own_z_B = answers[number]
             loss = loss + total * term.weight * losses.softmax_labels(
-                part_BM, shares_BM, where=where_BM, log_normaliser=z_B
+                part_BM, shares_BM, where=where_BM, log_normaliser=own_z_B
             )
         for number, soft in active:
             if number not in whole:
                 chosen = users_B if soft.term.pick.side == "users" else self._some_items(len(users_B))
                 loss = loss + self._total(settings, len(chosen)) * self._soft(number, soft, chosen)
         return loss
+
+    def _catalogue(self, users_BD: Tensor, places_BL: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of some places, and the normaliser of all that is not hidden."""
+        return losses.catalogue_scores(
+            users_BD,
+            self.student.items_ND,
+            self.student.biases_N,
+            places_BL=places_BL.clamp_min(0),
+            hidden=hidden,
+            chunk=CHUNK,
+        )
 
     def _soft(self, number: int, soft: _Soft, chosen: Tensor) -> Tensor:
         """A soft term for some users, or some items on the item side."""

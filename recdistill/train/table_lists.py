@@ -47,11 +47,13 @@ class Rankings:
         places_UP: int64 `[U, P]`, best first, −1 where fewer are unseen.
         scores_UP: f32 `[U, P]`.
         table_UN: The scipy CSR matrix that says what was seen.
+        unasked_UN: Bits, uint8 `[U, ⌈N / 8⌉]`, of what the teacher was not asked about; None: of all it was.
     """
 
     places_UP: Tensor
     scores_UP: Tensor
     table_UN: Any
+    unasked_UN: np.ndarray | None = None
 
     @classmethod
     def of(cls, scores: Scores, table_UN: Any, *, pool: int, standard: bool = False) -> Rankings:
@@ -66,9 +68,11 @@ class Rankings:
         users, items = table_UN.shape
         pool = min(pool, items)
         places_UP, scores_UP = torch.empty(users, pool, dtype=torch.int64), torch.empty(users, pool)
+        unasked = []
         for block in np.array_split(np.arange(users), -(-users // BLOCK)):
             scores_BN = torch.from_numpy(np.array(scores(block), np.float32))
             out_BN = scores_BN.isnan()
+            unasked.append(np.packbits(out_BN.numpy(), axis=1))
             out_BN[_seen(table_UN, block)] = True
             if standard:
                 scores_BN = standardised(scores_BN, out_BN)
@@ -76,7 +80,15 @@ class Rankings:
             best, places = scores_BN.topk(pool, 1)
             places_UP[block] = places.masked_fill(best == -torch.inf, -1)
             scores_UP[block] = best.masked_fill(best == -torch.inf, 0.0)
-        return cls(places_UP, scores_UP, table_UN)
+        unasked_UN = np.concatenate(unasked)
+        return cls(places_UP, scores_UP, table_UN, unasked_UN if unasked_UN.any() else None)
+
+    def unasked(self, users: Tensor) -> Tensor | None:
+        """What the teacher was not asked about of some users, bool `[B, N]`; None: of all it was."""
+        if self.unasked_UN is None:
+            return None
+        bits_BN = np.unpackbits(self.unasked_UN[users.numpy()], axis=1, count=self.table_UN.shape[1])
+        return torch.from_numpy(bits_BN.view(bool))
 
     @functools.cached_property
     def by_place(self) -> tuple[Tensor, Tensor]:
@@ -84,13 +96,27 @@ class Rankings:
         sorted_UP, order_UP = self.places_UP.sort(1)
         return sorted_UP, order_UP
 
-    def transposed(self, scores: Scores, pool: int, *, items: int = BLOCK) -> Rankings:
-        """The item side: the best users of each item among those who have not had it."""
+    def transposed(self, scores: Scores, pool: int, *, standard: bool = False) -> Rankings:
+        """The item side: the best users of each item among those who have not had it.
+
+        All scores, U × N float32, are in memory while it is made: who is best for an item, only all users can tell.
+
+        Args:
+            scores: The teacher.
+            pool: P.
+            standard: Whether each user's scores are brought to mean 0 and deviation 1 first, as in `of`.
+        """
         table_NU = self.table_UN.T.tocsr()
         table_NU.sort_indices()
-        users = np.arange(self.table_UN.shape[0])
-        # One pass over the users fills the columns of as many items as memory allows.
-        whole_UN = np.concatenate([scores(block) for block in np.array_split(users, -(-len(users) // BLOCK))])
+        blocks = []
+        for block in np.array_split(np.arange(self.table_UN.shape[0]), -(-self.table_UN.shape[0] // BLOCK)):
+            scores_BN = torch.from_numpy(np.array(scores(block), np.float32))
+            if standard:
+                out_BN = scores_BN.isnan()
+                out_BN[_seen(self.table_UN, block)] = True
+                scores_BN = standardised(scores_BN, out_BN)
+            blocks.append(scores_BN.numpy())
+        whole_UN = np.concatenate(blocks)
         return Rankings.of(lambda chosen: whole_UN[:, chosen].T, table_NU, pool=pool)
 
 
@@ -152,7 +178,7 @@ class Lists(NamedTuple):
 
 def depends_on_student(pick: Pick) -> bool:
     """Whether the lists are drawn by what the student ranks, so that they have to be drawn anew."""
-    return pick.kind in ("student", "disagreement", "tops")
+    return pick.kind in ("student", "disagreement", "tops", "compared")
 
 
 def draw(
@@ -209,6 +235,14 @@ def _by_student(
     scores_BN = torch.from_numpy(student(block))
     scores_BN[_seen(rankings.table_UN, block)] = -torch.inf
     teacher_BP = rankings.places_UP[block]
+    if pick.kind == "compared":
+        places_BK = teacher_BP[:, : pick.count]
+        if not pick.others:
+            return places_BK, {"student_ranks": sampling.ranks_of(scores_BN, places_BK)}
+        drawn_BE = torch.randint(scores_BN.shape[1], (len(scores_BN), pick.others), generator=generator)
+        own_BK = scores_BN.gather(1, places_BK.clamp_min(0))
+        ranks_BK = sampling.estimated_ranks(own_BK, scores_BN.gather(1, drawn_BE), scores_BN.shape[1])
+        return places_BK, {"student_ranks": ranks_BK.masked_fill(places_BK < 0, 0)}
     if pick.kind == "disagreement":
         pool_BP = teacher_BP[:, : pick.pool]
         ranks_P = torch.arange(1, pool_BP.shape[1] + 1)

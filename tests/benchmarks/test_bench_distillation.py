@@ -64,6 +64,32 @@ def test_sampled_ranks_are_among_as_many_rivals_and_fair(bench: ModuleType) -> N
     np.testing.assert_allclose(np.mean(drawn, 0), expected, atol=2.0)
 
 
+@pytest.mark.parametrize("constant", [0.0, np.nan])
+def test_who_scores_all_alike_does_as_chance_does(bench: ModuleType, constant: float) -> None:
+    users, random = 400, np.random.default_rng(3)
+    asked = sparse.csr_matrix((np.ones(users), (np.arange(users), random.integers(0, N, users))), shape=(users, N))
+    nothing = sparse.csr_matrix((users, N))
+    alike = np.full((users, N), constant, np.float32)
+    for ranks in (
+        np.concatenate(list(bench.ranks_full(lambda some: alike[some], nothing, asked))),
+        np.concatenate(
+            list(bench.ranks_sampled(lambda some: alike[some], asked, bench.rivals_of(nothing, asked, 499, 0)))
+        )
+        * (N / 500),
+    ):
+        assert (ranks <= N / 4).mean() == pytest.approx(0.25, abs=0.07)
+        assert ranks.max() > 0.95 * N
+
+
+def test_what_is_not_a_number_is_last(bench: ModuleType) -> None:
+    asked = sparse.csr_matrix(([1.0], ([0], [7])), shape=(1, N))
+    scores = SCORES[:1].copy()
+    scores[0, 7] = np.nan
+    [[full]] = bench.ranks_full(lambda users: scores[users], sparse.csr_matrix((1, N)), asked)
+    [[among]] = bench.ranks_sampled(lambda users: scores[users], asked, bench.rivals_of(asked * 0, asked, 499, 0))
+    assert (full, among) == (N, 500)
+
+
 def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects() -> None:
     teachers = benchmarks.load("table_teachers")
     teacher = teachers.Plain(lambda users: SCORES[users], 0)

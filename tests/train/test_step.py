@@ -20,7 +20,8 @@ from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, 
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
 from recdistill.train import checkpoint, losses
 from recdistill.train.comparable import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
-from recdistill.train.step import Trainer, no_rivals
+from recdistill.train.rivals import no_rivals
+from recdistill.train.step import Trainer
 
 N = 30
 SPEC = FeatureSpec(

@@ -88,6 +88,42 @@ def test_a_batch_of_lists_is_the_dense_formula() -> None:
     assert torch.allclose(mine, student.items_ND.grad, atol=1e-5)  # type: ignore[arg-type]
 
 
+def test_what_the_teacher_was_not_asked_about_says_nothing_in_its_softmax() -> None:
+    recipe = TableRecipe(
+        soft=[TableTerm("softmax_distillation", 3.0, Pick(count=6, pool=6), {"temperature": 2.0})],
+        label=Term("softmax_labels", 0.0),
+        student=TableForm(bias=True, init=0.3),
+        fit=Fit(batch=16),
+    )
+    whole = TEACHER.scores(np.arange(U))
+    unasked = np.random.default_rng(4).random(whole.shape) < 0.5
+    whole[unasked] = np.nan
+
+    class Partly(Teacher):
+        def scores(self, users: np.ndarray) -> np.ndarray:
+            return whole[users]
+
+    student = TableStudent(TABLE, recipe.student, dim=4, seed=0)
+    made = _Learner(TABLE, recipe, Partly(), student, torch.Generator().manual_seed(0), None)
+    (batch, *_) = made.batches(recipe.fit)
+    loss = made.loss(batch, recipe.fit, 0, 0.0)
+    loss.backward()
+    mine = student.items_ND.grad.clone()  # type: ignore[union-attr]
+    student.zero_grad()
+    scores = student.rows_UD[batch] @ student.items_ND.T + student.biases_N
+    soft = []
+    for row, user in enumerate(batch.tolist()):
+        free = np.where(SEEN[user] | unasked[user], -np.inf, whole[user])
+        top = np.argsort(-free, kind="stable")[:6]
+        p = torch.softmax(torch.from_numpy(free[top]) / 2.0, 0)
+        log_q = scores[row].masked_fill(torch.from_numpy(unasked[user]), -torch.inf).log_softmax(0)
+        soft.append(-(p * log_q[top]).sum())
+    expected = 3.0 * torch.stack(soft).mean()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    expected.backward()
+    assert torch.allclose(mine, student.items_ND.grad, atol=1e-5)  # type: ignore[arg-type]
+
+
 def test_a_batch_of_pairs_is_bpr_summed() -> None:
     recipe = TableRecipe(label=Term("bpr"), fit=Fit(unit="pairs", batch=32, total="sum"))
     student = TableStudent(TABLE, TableForm(init=0.5), dim=4, seed=0)
@@ -143,7 +179,10 @@ def test_every_recipe_learns_something(name: str) -> None:
         msgspec.structs.replace(t, pick=msgspec.structs.replace(t.pick, count=8, pool=20, others=min(8, t.pick.others)))
         for t in recipe.soft
     ]
-    hints = [msgspec.structs.replace(hint, options={"experts": 3}) for hint in recipe.hints]
+    hints = [
+        msgspec.structs.replace(hint, options={name: 3 if name == "experts" else v for name, v in hint.options.items()})
+        for hint in recipe.hints
+    ]
     settings = msgspec.structs.replace(recipe.fit, epochs=60, batch=64, learning_rate=0.03, weight_decay=1e-4)
     recipe = msgspec.structs.replace(recipe, soft=small, hints=hints, fit=settings)
     assert auc_of_taste(fit(TABLE, recipe, TEACHER, dim=4, seed=0)) > 0.85

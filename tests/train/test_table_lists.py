@@ -168,3 +168,39 @@ def test_what_a_teacher_was_not_asked_about_is_left_out() -> None:
     asked = np.array([7.0, 4.0, 1.0])
     assert rankings.scores_UP[0, :3].numpy() == pytest.approx((asked - asked.mean()) / asked.std(), rel=1e-5)
     assert rankings.scores_UP[1].tolist() == [0.0] * 4  # one alone has no spread
+
+
+def test_compared_says_where_the_student_ranks_the_teachers_best() -> None:
+    lists = draw(Pick("compared", count=5, pool=20), RANKINGS, student, generator=generator())
+    assert lists.places_UL.tolist() == best(TEACHER, 5)
+    for user in range(U):
+        order = best(STUDENT, int((~SEEN[user]).sum()))[user]
+        assert lists.marks["student_ranks"][user].tolist() == [
+            1 + order.index(place) for place in lists.places_UL[user].tolist()
+        ]
+    estimated = draw(Pick("compared", count=5, others=4000, pool=20), RANKINGS, student, generator=generator())
+    assert estimated.places_UL.tolist() == lists.places_UL.tolist()
+    gap = (estimated.marks["student_ranks"] - lists.marks["student_ranks"]).abs()
+    assert gap.max() <= 3  # of 40, from 4,000 drawn
+
+
+def test_what_the_teacher_was_not_asked_about_is_known() -> None:
+    hole = TEACHER.copy()
+    hole[RANDOM.random((U, N)) < 0.4] = np.nan
+    rankings = Rankings.of(lambda users: hole[users], TABLE, pool=N)
+    users = torch.tensor([3, 0, 7])
+    unasked = rankings.unasked(users)
+    assert unasked is not None
+    np.testing.assert_array_equal(unasked.numpy(), np.isnan(hole[[3, 0, 7]]))
+    assert RANKINGS.unasked(users) is None
+
+
+def test_the_item_side_may_compare_users_by_standard_scores() -> None:
+    scales = np.linspace(0.1, 10, U, dtype=np.float32)[:, None]
+    found = RANKINGS.transposed(lambda users: (scales * TEACHER)[users] + 5 * scales[users], 3, standard=True)
+    standard = np.empty_like(TEACHER)
+    for user in range(U):
+        free = TEACHER[user][~SEEN[user]]
+        standard[user] = (TEACHER[user] - free.mean()) / free.std()
+    order = np.argsort(-np.where(SEEN, -np.inf, standard).T, axis=1, kind="stable")
+    assert found.places_UP.tolist() == order[:, :3].tolist()

@@ -102,8 +102,8 @@ def catalogue_scores(
         vectors_ND: `[N, D]`.
         biases_N: `[N]`.
         places_BL: int64 `[B, L]`, the items of each list.
-        hidden: int64 `[K]`, what Z leaves out, as flat indices into `[B, N]`; where it leaves nothing, Z is finite and
-            means nothing.
+        hidden: What Z leaves out: int64 `[K]`, flat indices into `[B, N]`, where it is little, or bool `[B, N]`; where
+            it leaves nothing, Z is finite and means nothing.
         chunk: Items at a time; None takes all at once.
 
     Returns:
@@ -134,7 +134,10 @@ class _Catalogue(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         z_BN = torch.addmm(biases_N, users_BD, vectors_ND.T)
         scores_BL = z_BN.gather(1, places_BL)
-        z_BN.view(-1)[hidden] = torch.finfo(z_BN.dtype).min
+        if hidden.dtype == torch.bool:
+            z_BN.masked_fill_(hidden, torch.finfo(z_BN.dtype).min)
+        else:
+            z_BN.view(-1)[hidden] = torch.finfo(z_BN.dtype).min
         top_B1 = z_BN.amax(1, keepdim=True)
         z_BN.sub_(top_B1).exp_()
         total_B1 = z_BN.sum(1, keepdim=True)
@@ -147,6 +150,34 @@ class _Catalogue(torch.autograd.Function):
         grad_BN = z_BN * (grad_outputs[1][:, None] / total_B1)
         grad_BN.scatter_add_(1, places_BL, grad_outputs[0])
         return grad_BN @ vectors_ND, grad_BN.T @ users_BD, grad_BN.sum(0), None, None
+
+
+class _Flat:
+    """What is left out, as flat indices, sorted into chunks of columns."""
+
+    def __init__(self, hidden: Tensor, count: int, chunk: int) -> None:
+        columns = hidden % count
+        order = columns.argsort()
+        ends = range(0, count + chunk, chunk)
+        self.cuts = torch.searchsorted(columns[order], torch.tensor(list(ends), device=hidden.device)).tolist()
+        self.rows, self.columns = torch.div(hidden[order], count, rounding_mode="floor"), columns[order]
+        self.chunk = chunk
+
+    def fill(self, part_BC: Tensor, number: int, value: float) -> None:
+        """Puts a value where the chunk of this number leaves something out."""
+        here = slice(self.cuts[number], self.cuts[number + 1])
+        part_BC[self.rows[here], self.columns[here] - number * self.chunk] = value
+
+
+class _Marked:
+    """What is left out, as a mask."""
+
+    def __init__(self, hidden_BN: Tensor, chunk: int) -> None:
+        self.hidden_BN, self.chunk = hidden_BN, chunk
+
+    def fill(self, part_BC: Tensor, number: int, value: float) -> None:
+        """Puts a value where the chunk of this number leaves something out."""
+        part_BC.masked_fill_(self.hidden_BN[:, number * self.chunk : number * self.chunk + part_BC.shape[1]], value)
 
 
 class _Chunked(torch.autograd.Function):
@@ -164,29 +195,24 @@ class _Chunked(torch.autograd.Function):
             torch.bmm(_rows(vectors_ND, places_BL), users_BD.unsqueeze(-1)).squeeze(-1).add_(biases_N.take(places_BL))
         )
         count = len(vectors_ND)
-        columns = hidden % count
-        order = columns.argsort()
-        ends = range(0, count + chunk, chunk)
-        cuts = torch.searchsorted(columns[order], torch.tensor(list(ends), device=hidden.device)).tolist()
-        rows, columns = torch.div(hidden[order], count, rounding_mode="floor"), columns[order]
+        left_out = _Flat(hidden, count, chunk) if hidden.dtype != torch.bool else _Marked(hidden, chunk)
         lowest = torch.finfo(users_BD.dtype).min
         top_B1 = users_BD.new_full((len(users_BD), 1), lowest)
         total_B1 = torch.zeros_like(top_B1)
         for number, start in enumerate(range(0, count, chunk)):
             z_BC = torch.addmm(biases_N[start : start + chunk], users_BD, vectors_ND[start : start + chunk].T)
-            here = slice(cuts[number], cuts[number + 1])
-            z_BC[rows[here], columns[here] - start] = lowest
+            left_out.fill(z_BC, number, lowest)
             higher_B1 = torch.maximum(top_B1, z_BC.amax(1, keepdim=True))
             total_B1.mul_((top_B1 - higher_B1).exp_()).add_(z_BC.sub_(higher_B1).exp_().sum(1, keepdim=True))
             top_B1 = higher_B1
         z_B1 = top_B1 + total_B1.log()
-        ctx.save_for_backward(users_BD, vectors_ND, biases_N, places_BL, rows, columns, z_B1)
-        ctx.chunk, ctx.cuts = chunk, cuts
+        ctx.save_for_backward(users_BD, vectors_ND, biases_N, places_BL, z_B1)
+        ctx.chunk, ctx.left_out = chunk, left_out
         return scores_BL, z_B1[:, 0]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        users_BD, vectors_ND, biases_N, places_BL, rows, columns, z_B1 = ctx.saved_tensors
+        users_BD, vectors_ND, biases_N, places_BL, z_B1 = ctx.saved_tensors
         grad_BL, grad_z_B1 = grad_outputs[0], grad_outputs[1][:, None]
         count, dim = vectors_ND.shape
         grad_users_BD = torch.zeros_like(users_BD)
@@ -198,8 +224,7 @@ class _Chunked(torch.autograd.Function):
             vectors_CD = vectors_ND[start : start + ctx.chunk]
             vectors_CE = torch.nn.functional.pad(vectors_CD, (0, 1), value=1.0)
             shares_BC = torch.addmm(biases_N[start : start + ctx.chunk], users_BE, vectors_CE.T).exp_()
-            here = slice(ctx.cuts[number], ctx.cuts[number + 1])
-            shares_BC[rows[here], columns[here] - start] = 0.0
+            ctx.left_out.fill(shares_BC, number, 0.0)
             grad_users_BD.addmm_(shares_BC, vectors_CD)
             torch.mm(shares_BC.T, pulls_BE, out=grad_NE[start : start + ctx.chunk])
         grad_users_BD.mul_(grad_z_B1)

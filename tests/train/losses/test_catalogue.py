@@ -23,10 +23,13 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, torch.zeros(0, dtype=torch.int64)], ids=["hidden", "nothing hidden"])
+@pytest.mark.parametrize("form", ["places", "mask"])
 @pytest.mark.parametrize("chunk", [None, 1, 4, 9, 100])
-def test_scores_of_a_catalogue(chunk: int | None, hidden: Tensor) -> None:
+def test_scores_of_a_catalogue(chunk: int | None, form: str, hidden: Tensor) -> None:
     mask = torch.zeros(36, dtype=torch.bool)
     mask[hidden] = True
+    if form == "mask":
+        hidden = mask.view(4, 9)
 
     def ours(users: Tensor, vectors: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
         return losses.catalogue_scores(users, vectors, biases, places_BL=PLACES, hidden=hidden, chunk=chunk)
