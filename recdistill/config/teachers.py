@@ -69,13 +69,17 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
     """`[teacher.http]`: a model behind HTTP."""
 
     protocol: Annotated[
-        Literal["open-inference", "rerank"],
-        Meta(description="Open Inference Protocol v2 (Triton, KServe, …), or the rerank API: query and documents."),
+        Literal["open-inference", "rerank", "rerank-texts"],
+        Meta(
+            description="Open Inference Protocol v2 (Triton, KServe, …), or a rerank API: `rerank` sends a query and "
+            "`documents` (Cohere, Jina, vLLM), `rerank-texts` a query and `texts` (text-embeddings-inference). What is "
+            "said below of rerank holds for both."
+        ),
     ] = "open-inference"
     url: Annotated[
         str, Meta(description="open-inference: the server, `http://host:8000`. rerank: the whole address.")
     ] = ""
-    model: Annotated[str, Meta(description="Name of the model at the server.")] = ""
+    model: Annotated[str, Meta(description="Name of the model at the server; rerank-texts sends none.")] = ""
     model_version: Annotated[
         str, Meta(description="open-inference: the version asked for; empty: the server chooses, and says which.")
     ] = ""
@@ -101,6 +105,14 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
         ),
     ] = "{title}"
     query_history: Annotated[int, Meta(ge=0, le=10_000, description="rerank: newest events in `{history}`.")] = 10
+    max_documents: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="rerank: most candidates in one request; a longer list goes in several, for a reranker that "
+            "scores each document by itself. 0: no limit.",
+        ),
+    ] = 0
     headers: Annotated[
         dict[str, str],
         Meta(description="Sent with each request; `env:NAME` at the end of a value is that environment variable."),

@@ -33,7 +33,7 @@ from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.feeds import Misfit
 from recdistill.teachers.http_client import HttpClient, Refused, Unavailable, Unsure
-from recdistill.teachers.http_protocols import Ask, OpenInference, Rerank, model_url, version_of
+from recdistill.teachers.http_protocols import Ask, OpenInference, Rerank, joined, model_url, version_of
 
 log_ = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class HttpTeacher:
         self._client = HttpClient(settings, os.environ if env is None else env)
         self._told_version = settings.model_version
         self._ask: Ask[Any]
-        if settings.protocol == "rerank":
+        if settings.protocol in ("rerank", "rerank-texts"):
             self._ask = Rerank(settings)
         else:
             metadata = self._metadata(settings) if settings.metadata else None
@@ -176,9 +176,7 @@ class _Call:
 
     async def _batch(self, batch: list[Any], group: asyncio.TaskGroup, *, first: bool) -> None:
         try:
-            body = self._ask.body(batch)
-            answer = await self._client.ask("POST", self._ask.url, body, until=self._until, retry=first)
-            found, version = self._ask.scores(batch, answer)
+            found, version = await self._answers(batch, retry=first)
         except (Refused, Misfit, Unsure) as e:
             if len(batch) > 1:
                 # What was refused was refused soon, so halves are quick; what took all its time is sent one by one.
@@ -202,13 +200,22 @@ class _Call:
                 self._refused_only = False
             self.scored[id(row)] = answer, version
 
+    async def _answers(self, batch: list[Any], *, retry: bool) -> tuple[list[Scores | TeacherError], str]:
+        """What the server answers to a batch, its parts one after another; the first that fails is the end of it."""
+        answers, version = [], ""
+        for part in self._ask.parts(batch):
+            body = self._ask.body(part)
+            answer = await self._client.ask("POST", self._ask.url, body, until=self._until, retry=retry)
+            found, version = self._ask.scores(part, answer)
+            answers.append(found)
+        return [joined(of_row) for of_row in zip(*answers, strict=True)], version
+
     async def _well(self, good: Any) -> bool:
         """Whether the server is well although it scored none of these lists."""
         if good is None:
             return self._refused_only
         try:
-            answer = await self._client.ask("POST", self._ask.url, self._ask.body([good]), until=self._until)
-            [found], _ = self._ask.scores([good], answer)
+            [found], _ = await self._answers([good], retry=True)
         except (Refused, Misfit, Unsure):
             return False
         return isinstance(found, Scores)

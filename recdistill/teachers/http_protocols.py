@@ -1,8 +1,8 @@
 """What is said over HTTP: impressions as the body of a request, and an answer as scores.
 
 `OpenInference` speaks the Open Inference Protocol v2 in JSON, as Triton and KServe do: tensors in, tensors out, many
-lists in a request. `Rerank` speaks the rerank API: a query and documents as text in, an index and a score for each
-document out, one list a request.
+lists in a request. `Rerank` speaks the rerank API in its two shapes: a query and documents as text in, an index and a
+score for each document out, one list in a request or in several.
 
 Whatever does not fit what was asked is a `Misfit`; a score that is missing or no finite number is masked.
 
@@ -63,6 +63,9 @@ class Ask(Protocol[R]):
     def batches(self, rows: Sequence[R]) -> list[list[R]]:
         """Rows that go into one request."""
 
+    def parts(self, batch: Sequence[R]) -> list[list[R]]:
+        """The batch as one request or several, each with a part of what is asked of every row; see `joined`."""
+
     def body(self, batch: Sequence[R]) -> bytes:
         """The request."""
 
@@ -117,6 +120,10 @@ class OpenInference:
         """Rows that go into one request."""
         return self._feeder.batches(rows)
 
+    def parts(self, batch: Sequence[Row]) -> list[list[Row]]:
+        """One request."""
+        return [list(batch)]
+
     def body(self, batch: Sequence[Row]) -> bytes:
         """The tensors as JSON."""
         request: dict[str, Any] = {
@@ -156,7 +163,14 @@ class _Question(NamedTuple):
 
 
 class Rerank:
-    """The rerank API.
+    """The rerank API, in the shape that `teacher.http.protocol` names.
+
+    `rerank`: `documents` in, `{"results": [{"index", "relevance_score"}]}` out. `rerank-texts`: `texts` in, a bare list
+    of `{"index", "score"}` out, as text-embeddings-inference has it; it is asked for raw scores, before any sigmoid.
+
+    A list of more than `max_documents` goes in several requests. A cross-encoder scores each document by itself, so
+    that brings exactly the scores that one request would; a reranker that weighs documents against each other needs
+    them in one.
 
     Args:
         settings: Where, and the templates.
@@ -221,19 +235,35 @@ class Rerank:
         return render(self._settings.document, lambda name: item if name == "id" else known.get(name))
 
     def batches(self, rows: Sequence[_Question]) -> list[list[_Question]]:
-        """One list a request: it has one query."""
+        """One list at a time: it has one query."""
         return [[row] for row in rows]
+
+    def parts(self, batch: Sequence[_Question]) -> list[list[_Question]]:
+        """As many requests as the cap on documents makes of the list."""
+        [row] = batch
+        most = self._settings.max_documents or len(row.documents)
+        return [
+            [row._replace(places=row.places[at : at + most], documents=row.documents[at : at + most])]
+            for at in range(0, len(row.documents), most)
+        ]
 
     def body(self, batch: Sequence[_Question]) -> bytes:
         """The request; every document is to come back."""
         [row] = batch
+        request: dict[str, Any]
+        if self._settings.protocol == "rerank-texts":
+            request = {"query": row.query, "texts": row.documents, "raw_scores": True, "return_text": False}
+            return msgspec.json.encode(request)
         request = {"query": row.query, "documents": row.documents, "top_n": len(row.documents)}
         return msgspec.json.encode(request | ({"model": self._settings.model} if self._settings.model else {}))
 
     def scores(self, batch: Sequence[_Question], answer: Any) -> tuple[list[Scores | TeacherError], str]:
         """Reads the results, in whatever order they come."""
         [row] = batch
-        results = answer.get("results") if isinstance(answer, dict) else None
+        if self._settings.protocol == "rerank-texts":
+            results, key = answer, "score"
+        else:
+            results, key = answer.get("results") if isinstance(answer, dict) else None, "relevance_score"
         if not isinstance(results, list):
             raise Misfit("the answer has no list of results")
         found = np.full(len(row.documents), np.nan, np.float32)
@@ -246,8 +276,20 @@ class Rerank:
                 raise Misfit(f"the document {index} has two results")
             seen.add(index)
             with np.errstate(over="ignore"):
-                found[index] = _number(result.get("relevance_score"))
+                found[index] = _number(result.get(key))
         return [put_scores(row.impression, row.places, found)], ""
+
+
+def joined(parts: Sequence[Scores | TeacherError]) -> Scores | TeacherError:
+    """One list's scores from those of its parts; an error where no part has any."""
+    found = [part for part in parts if isinstance(part, Scores)]
+    if not found:
+        return parts[0]
+    whole = found[0]
+    for part in found[1:]:
+        values_L = np.where(part.scored_L, part.values_L, whole.values_L)
+        whole = Scores(values_L, whole.scored_L | part.scored_L)
+    return whole
 
 
 def model_url(settings: HttpTeacherSettings) -> str:

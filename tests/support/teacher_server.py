@@ -1,8 +1,9 @@
 """A real HTTP server with a ranker behind it, that can be told to misbehave in every way that we know of.
 
-It speaks the Open Inference Protocol v2 (`/v2/models/hash[/versions/N][/infer]`) and the rerank API (`/rerank`), on
-loopback, with uvicorn in a thread. What it does is decided for each request by `behave`, a function of the request's
-number and the item ids in it; what it was asked is kept in `asked`.
+It speaks the Open Inference Protocol v2 (`/v2/models/hash[/versions/N][/infer]`) and the rerank API (`/rerank`: asked
+with `documents` it answers as Cohere does, with `texts` as text-embeddings-inference does), on loopback, with uvicorn
+in a thread. What it does is decided for each request by `behave`, a function of the request's number and the item ids
+in it; what it was asked is kept in `asked`.
 
 Example:
     >>> score_of("item-3")
@@ -80,9 +81,10 @@ class Server:
             self._at_once -= 1
 
     async def _answer(self, number: int, request: Any, rerank: bool, send: Any) -> None:
-        items = request["documents"] if rerank else request["inputs"][0]["data"]
+        bare = "texts" in request
+        items = request["texts" if bare else "documents"] if rerank else request["inputs"][0]["data"]
         how = self.behave(number, items)
-        answer = self._rerank(items) if rerank else self._infer(request["inputs"][0]["shape"], items)
+        answer = self._rerank(items, bare) if rerank else self._infer(request["inputs"][0]["shape"], items)
         headers: list[tuple[bytes, bytes]] = []
         status = 200
         if how.isdigit():
@@ -125,9 +127,12 @@ class Server:
         output = {"name": "scores", "datatype": "FP32", "shape": shape, "data": scores}
         return {"model_name": "hash", "model_version": self.version, "outputs": [output]}
 
-    def _rerank(self, documents: list[str]) -> Any:
-        results = [{"index": at, "relevance_score": score_of(text)} for at, text in enumerate(documents)]
-        return {"results": sorted(results, key=lambda one: -one["relevance_score"])}
+    def _rerank(self, documents: list[str], bare: bool) -> Any:
+        key = "score" if bare else "relevance_score"
+        results = sorted(
+            ({"index": at, key: score_of(text)} for at, text in enumerate(documents)), key=lambda one: -one[key]
+        )
+        return results if bare else {"results": results}
 
 
 class _Dies(Exception):
@@ -141,16 +146,30 @@ def dict_of_secrets(headers: dict[str, str]) -> dict[str, str]:
 
 def _lie(how: str, answer: Any) -> Any:
     """The answer, changed."""
-    if "results" in answer:
-        results = answer["results"]
-        return {
-            "half": {"results": results[: len(results) // 2]},
-            "nan": {"results": [{**results[0], "relevance_score": float("nan")}, *results[1:]]},
-            "far index": {"results": [{**results[0], "index": 99}, *results[1:]]},
-            "twice": {"results": [results[0], *results]},
-            "texts": {"results": [{**results[0], "relevance_score": "0.5"}, *results[1:]]},
-            "nothing": {},
+    if isinstance(answer, list) or "results" in answer:
+        bare = isinstance(answer, list)
+        results, key = (answer, "score") if bare else (answer["results"], "relevance_score")
+        if how in ("nothing", "other shape"):
+            return {} if how == "nothing" else {"results": results} if bare else results
+        [first, *others] = results
+        lies = {
+            "half": results[: len(results) // 2],
+            "empty": [],
+            "nan": [{**first, key: float("nan")}, *others],
+            "null": [{**first, key: None}, *others],
+            "no score": [{"index": first["index"]}, *others],
+            "huge": [{**first, key: 10**400}, *others],
+            "all nan": [{**one, key: float("nan")} for one in results],
+            "far index": [{**first, "index": 99}, *others],
+            "negative index": [{**first, "index": -1}, *others],
+            "true index": [{**first, "index": True}, *others],
+            "no index": [{key: first[key]}, *others],
+            "twice": [first, *results],
+            "texts": [{**first, key: "0.5"}, *others],
+            "truth": [{**first, key: True}, *others],
+            "lists": [[one["index"], one[key]] for one in results],
         }[how]
+        return lies if bare else {"results": lies}
     [output] = answer["outputs"]
     data, shape = output["data"], output["shape"]
     changed = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import threading
@@ -21,7 +20,7 @@ from support.teacher_server import Server, score_of, teacher_server
 
 from recdistill.config import HttpTeacherSettings, TeacherSettings
 from recdistill.errors import ConfigError, TeacherError
-from recdistill.records import Candidate, Event, Impression, Item
+from recdistill.records import Candidate, Impression, Item
 from recdistill.teachers import Scores, open_teacher
 from recdistill.teachers.http import HttpTeacher
 from recdistill.teachers.http_client import _retry_after, headers_of
@@ -38,10 +37,7 @@ def server() -> Iterator[Server]:
 def opened(server: Server | str, env: dict[str, str] | None = None, **settings: Any) -> HttpTeacher:
     quick = {"backoff_s": 0.01, "timeout_s": 5.0, "batch": 8} | settings
     address = server if isinstance(server, str) else server.address
-    if settings.get("protocol") == "rerank":
-        quick |= {"url": f"{address}/rerank"}
-    else:
-        quick |= {"url": address, "model": "hash", "inputs": {"items": "candidates"}}
+    quick |= {"url": address, "model": "hash", "inputs": {"items": "candidates"}}
     return HttpTeacher(HttpTeacherSettings(**quick), teacher_id="h", version="", scale="logit", env=env or {})
 
 
@@ -428,89 +424,3 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
 def test_retry_after_may_be_a_date() -> None:
     assert _retry_after("Fri, 31 Dec 2100 23:59:59 GMT") == pytest.approx(4133980799 - time.time(), abs=2)
     assert _retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0.0
-
-
-# The rerank API
-
-TITLES = [Item(f"item-{n}", attributes={"title": f"item-{n} of the {n % 3}", "year": 1900.0 + n}) for n in range(18)]
-
-
-def reranker(server: Server, **settings: Any) -> HttpTeacher:
-    teacher = opened(server, protocol="rerank", **settings)
-    teacher.apply_items(TITLES)
-    return teacher
-
-
-def test_a_reranker_gets_texts_and_its_scores_find_their_places(server: Server) -> None:
-    teacher = reranker(
-        server,
-        model="cross",
-        query="After {history}, at {context.hour}:",
-        document="{title} ({year})",
-        query_history=2,
-    )
-    one = Impression(
-        "i",
-        9_000_000,
-        history=(Event("item-1"), Event("item-2"), Event("item-3")),
-        context={"hour": "7"},
-        candidates=(Candidate("item-5"), Candidate("item-19"), Candidate("item-4")),
-    )
-    [answer] = teacher.score([one])
-    assert isinstance(answer, Scores)
-    assert answer.scored_L.tolist() == [True, False, True]  # item-19 has no title
-    assert answer.values_L.tolist() == pytest.approx([score_of("item-5"), 0.0, score_of("item-4")])
-    assert server.asked == [
-        {
-            "query": "After item-2 of the 2 (1902); item-3 of the 0 (1903), at 7:",
-            "documents": ["item-5 of the 2 (1905)", "item-4 of the 1 (1904)"],
-            "top_n": 2,
-            "model": "cross",
-        }
-    ]
-    assert teacher.version == "1"
-
-
-def test_values_are_no_templates_and_an_empty_query_is_an_error(server: Server) -> None:
-    teacher = reranker(server, query="{history}", document="{title}")
-    teacher.apply_items([Item("item-0", version=1, attributes={"title": "item-0 {title} {history}\n\x00"})])
-    lists = [
-        Impression("1", 9, history=(Event("item-0"),), candidates=(Candidate("item-0"),)),
-        Impression("2", 9, candidates=(Candidate("item-1"),)),
-        Impression("3", 9, history=(Event("item-1"),), candidates=(Candidate("item-99"),)),
-    ]
-    answers = teacher.score(lists)
-    assert isinstance(answers[0], Scores)
-    assert server.asked[0]["documents"] == ["item-0 {title} {history} \x00"]
-    assert "its query is empty" in str(answers[1])
-    assert "none of its candidates has what teacher.http.document is made of" in str(answers[2])
-    assert len(server.asked) == 1
-
-
-def test_half_of_the_results_are_masked(server: Server) -> None:
-    lists = [one for one in LISTS if all(int(c.item.split("-")[1]) < 18 for c in one.candidates)]
-    assert lists
-    server.behave = lambda _n, _items: "half"
-    for answer in reranker(server).score(lists):
-        assert isinstance(answer, Scores)
-        assert answer.scored_L.sum() == 3
-    server.behave = lambda _n, _items: "nan"
-    for answer in reranker(server).score(lists):
-        assert isinstance(answer, Scores)
-        assert answer.scored_L.sum() == 5
-
-
-@pytest.mark.parametrize("how", ["far index", "twice", "texts", "nothing", "not json", "400", "500", "dies"])
-def test_one_list_that_is_reranked_wrongly_is_the_only_one_to_fail(server: Server, how: str) -> None:
-    server.behave = lambda _n, items: how if items[0].startswith("item-7 ") else "well"
-    lists = [Impression(f"i{n}", 9, candidates=(Candidate(f"item-{n}"), Candidate("item-17"))) for n in range(12)]
-    answers = reranker(server).score(lists, deadline_s=20.0)
-    assert [at for at, answer in enumerate(answers) if isinstance(answer, TeacherError)] == [7]
-
-
-def test_requests_are_json_that_anyone_reads(server: Server) -> None:
-    teacher = reranker(server)
-    teacher.apply_items([Item("item-3", version=1, attributes={"title": 'item-3 "q" ö 日本 \u2028'})])
-    teacher.score([Impression("1", 9, candidates=(Candidate("item-3"),))])
-    assert json.dumps(server.asked[0])
-    assert server.asked[0]["documents"] == ['item-3 "q" ö 日本']
