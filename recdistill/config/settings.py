@@ -207,7 +207,7 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[student]`: the two-tower model."""
 
     dim: Annotated[int, Meta(ge=2, le=1024, description="Dimension of user and item vectors.")] = 24
-    hidden: Annotated[int, Meta(ge=1, le=8192, description="Hidden width of the user tower.")] = 64
+    hidden: Annotated[int, Meta(ge=1, le=8192, description="Hidden width of the user tower.")] = 128
     context_dim: Annotated[int, Meta(ge=1, le=512, description="Width of each context field's embedding.")] = 8
     id_dropout: Annotated[
         float,
@@ -215,7 +215,7 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.1
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0, description="Of the user tower's inputs, in training.")] = 0.1
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 3e-3
-    embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.1
+    embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.05
     init: Annotated[float, Meta(gt=0, description="Standard deviation of the rows' first values.")] = 0.05
 
 
@@ -239,9 +239,14 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="Up to this catalogue size the label loss runs over every live item, above it over the list.",
+            description="Up to so many live items the label loss is a softmax over all of them, above over a sample, "
+            "which is corrected for being one.",
         ),
-    ] = 20_000
+    ] = 100_000
+    sampled_items: Annotated[
+        int,
+        Meta(ge=1, description="Live items of that sample, drawn anew each step, beside the shown ones."),
+    ] = 2048
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,6 +49,9 @@ GOLDEN = 8
 HALF_LIFE = 20_000
 """Examples after which a positive counts half as much for the popular list."""
 
+UNSAID = ("loss.full_softmax_items", "loss.sampled_items")
+"""Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
+
 
 class Range(msgspec.Struct):
     """A part of the lanes that is gone over `passes` times before the stream goes on."""
@@ -135,6 +138,7 @@ class Distiller:
         recipe = {
             "student": msgspec.to_builtins(student),
             "loss": self.trainer.terms.resolved()
+            | {"full_softmax_items": loss.full_softmax_items, "sampled_items": loss.sampled_items}
             | ({"previous": loss.previous, "previous_every": loss.previous_every} if loss.previous else {}),
             "batch": settings.batch,
             "passes": settings.passes,
@@ -155,6 +159,7 @@ class Distiller:
             self.step = found.step
             self.saved = msgspec.convert(found.state["stream"], Saved)
             _same_recipe(self.saved.recipe, recipe, found.path)
+            self.saved.recipe = recipe  # from here on it says what an older version did not
             self.trainer.restore(found.tensors, found.state["trainer"])
             self._lanes.seek(self.saved.lanes)
             check_identity(self.saved.items_identity, self._items.identity())
@@ -491,7 +496,7 @@ def _same_recipe(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> N
     """A student goes on only with the settings it began with: others would make a run that nobody can repeat."""
     for key, value in _flat(wanted).items():
         before = _flat(saved).get(key)
-        if before != value:
+        if before != value and not (before is None and key in UNSAID):
             raise CheckpointError(
                 f"{path}: was made with {key} = {before!r}, the settings now say {value!r}; "
                 "set it back, or start a new student in another distil.directory"

@@ -3,8 +3,8 @@
 A step takes whole examples in the order that the lanes give, admits what is new, looks the items of the batch up once,
 scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step count, vocabulary,
 catalogue. There is no random stream: a fresh row starts from hash(seed, table, id), and what a step drops (rows of
-items, inputs of the user tower) comes from hash(seed, step, place). So a run that was stopped and restored ends with
-the same bytes as one that was not, given the same number of torch threads.
+items, inputs of the user tower) or draws (labels' rivals) comes from hash(seed, step, place). So a run that was stopped
+and restored ends with the same bytes as one that was not, given the same number of torch threads.
 
 With a soft weight of 0 this is the student without distillation; the rest is the same code.
 
@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, UsageError
@@ -51,6 +50,7 @@ from recdistill.records import Example, Item
 from recdistill.train import losses
 from recdistill.train.comparable import believed_share, candidate_offsets, list_weights, teacher_logits
 from recdistill.train.previous import PREFIX, Previous
+from recdistill.train.rivals import Rivals
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.train.watch import Watch
@@ -168,27 +168,17 @@ class Trainer:
             if self.watch is not None:
                 self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
-        whole = self.terms.label > 0 and int(self.catalogue.live_N.sum()) <= self.loss.full_softmax_items
-        used_U, place_N = self._used(lists, whole=whole)
+        rivals = Rivals(
+            self.catalogue.live_N,
+            self._state(2),
+            full=self.loss.full_softmax_items if self.terms.label > 0 else None,
+            sample=self.loss.sampled_items,
+        )
+        used_U, place_N = self._used(lists, rivals.slots)
         items = self._items(used_U, dropout=True)
-        history_BH = place_N[lists.requests.history_slots_BH]
-        places_BL = place_N[lists.candidate_slots_BL]
-        user_BD = self.student.users(items, torch.from_numpy(history_BH), lists.requests, draws=self._draws)
-        log_normaliser_B: Tensor | None = None
-        if whole:
-            positives = np.nonzero(labelled_BL & (lists.labels_BL > 0))
-            hidden = no_rivals(self.catalogue.live_N, history_BH, (positives[0], places_BL[positives]))
-            scores_BL, log_normaliser_B = losses.catalogue_scores(
-                user_BD,
-                items.vectors_UD,
-                items.biases_U,
-                places_BL=torch.from_numpy(np.maximum(places_BL, 0)),
-                hidden=torch.from_numpy(hidden),
-            )
-        else:
-            output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
-            vectors_BLD, biases_BL1, _ = output_BLW.split((self.settings.dim, 1, 1), -1)
-            scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
+        history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
+        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws)
+        scores_BL, label = rivals.scores_and_labels(user_BD, items, lists, used_U, place_N)
         believed_B, share = list_weights(lists), 1.0
         if self.watch is not None:
             teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
@@ -202,12 +192,6 @@ class Trainer:
             where=torch.from_numpy(lists.scored_BL),
             weights=torch.from_numpy(believed_B),
             offsets=torch.from_numpy(candidate_offsets(lists)),
-        )
-        label = losses.softmax_labels(
-            scores_BL,
-            torch.from_numpy(lists.labels_BL),
-            where=torch.from_numpy(labelled_BL),
-            log_normaliser=log_normaliser_B,
         )
         loss = self.terms.total * share * soft + self.terms.label * label
         if self.previous is not None and self.previous.items > 0:
@@ -235,20 +219,17 @@ class Trainer:
             trust_B = watch.weigh(teachers, raw_BL, lists.scored_BL, labels_BL, labelled_BL, student_BL, units_BL)
         return units_BL * watch.spreads(teachers)[:, None], trust_B
 
-    def _used(self, lists: Lists, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`: −1 elsewhere.
 
-        The last entry answers for slot −1. `whole`: all of the catalogue; otherwise what the lists name.
+        The last entry answers for slot −1. `more`: slots beside those that the lists name.
         """
         count = len(self.catalogue)
         place_N = np.full(count + 1, -1, np.int64)
-        if whole:
-            used_U = np.arange(count)
-        else:
-            seen_N = np.zeros(count + 1, bool)
-            seen_N[lists.candidate_slots_BL] = True
-            seen_N[lists.requests.history_slots_BH] = True
-            used_U = np.flatnonzero(seen_N[:-1])
+        seen_N = np.zeros(count + 1, bool)
+        for slots in (lists.candidate_slots_BL, lists.requests.history_slots_BH, more):
+            seen_N[slots] = True
+        used_U = np.flatnonzero(seen_N[:-1])
         place_N[used_U] = np.arange(len(used_U))
         return used_U, place_N
 
@@ -415,26 +396,6 @@ class Trainer:
     def _height(self, key: str) -> int:
         """Rows of a category table that mean something: unknown, hashed, admitted."""
         return self.vocabulary.size(key)
-
-
-def no_rivals(live_N: np.ndarray, history_BH: np.ndarray, positives: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """What a label does not compete with, as flat indices into `[B, N]`: withdrawn items, and the list's own history.
-
-    A student is never asked for what the history holds, so it need not learn to score it low. A positive that is in the
-    history, or was withdrawn since, competes all the same: its share must be at most 1.
-
-    Args:
-        live_N: Which items are not withdrawn.
-        history_BH: Histories as slots, −1 where there is none.
-        positives: List and slot of each positive label.
-    """
-    batch, count = len(history_BH), len(live_N)
-    first_B1 = np.arange(batch)[:, None] * count
-    hidden = np.concatenate([(first_B1 + history_BH)[history_BH >= 0], (first_B1 + np.flatnonzero(~live_N)).ravel()])
-    competes = np.zeros(batch * count, bool)
-    competes[positives[0] * count + positives[1]] = True
-    kept: np.ndarray = hidden[~competes[hidden]]
-    return kept
 
 
 def _copy(name: str, source: np.ndarray, target: Tensor) -> None:

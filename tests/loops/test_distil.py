@@ -80,9 +80,9 @@ def settings(directory: Path, **changed: object) -> DistilSettings:
     return msgspec.convert(wanted, DistilSettings)
 
 
-def run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
+def run(log: Log, chosen: DistilSettings, loss: LossSettings | None = None, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil.run(log, SPEC, STUDENT, LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
+    return distil.run(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
 
 
 def final(directory: Path) -> checkpoint.Checkpoint:
@@ -117,9 +117,15 @@ def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("passes", [1, 3])
-def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(log: Log, tmp_path: Path, passes: int) -> None:
-    run(log, settings(tmp_path / "whole", passes=passes))
+@pytest.mark.parametrize(
+    ("passes", "loss"),
+    [(1, LossSettings()), (3, LossSettings()), (2, LossSettings(full_softmax_items=5, sampled_items=6))],
+    ids=["one pass", "three passes", "a sample of the catalogue"],
+)
+def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(
+    log: Log, tmp_path: Path, passes: int, loss: LossSettings
+) -> None:
+    run(log, settings(tmp_path / "whole", passes=passes), loss)
     chance = random.Random(passes)
 
     class Killed(Exception):
@@ -136,10 +142,10 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(log: Log, 
                 raise Killed
 
         try:
-            run(log, settings(tmp_path / "killed", passes=passes), progress=die)
+            run(log, settings(tmp_path / "killed", passes=passes), loss, progress=die)
         except Killed:
             killed += 1
-    run(log, settings(tmp_path / "killed", passes=passes))
+    run(log, settings(tmp_path / "killed", passes=passes), loss)
     assert killed >= 3
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
     one, two = (next((tmp_path / name / "bundles").iterdir()) for name in ("whole", "killed"))
@@ -191,6 +197,25 @@ def test_other_settings_do_not_go_on_with_a_student(log: Log, tmp_path: Path) ->
     run(log, settings(tmp_path / "s"))
     with pytest.raises(CheckpointError, match="was made with batch = 8, the settings now say 16"):
         run(log, settings(tmp_path / "s", batch=16))
+
+
+def test_other_samples_do_not_go_on_with_a_student(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"), LossSettings(sampled_items=6))
+    with pytest.raises(CheckpointError, match=r"was made with loss\.sampled_items = 6, the settings now say 2048"):
+        run(log, settings(tmp_path / "s"))
+
+
+def test_a_checkpoint_from_before_samples_goes_on_and_says_its_settings_from_then_on(log: Log, tmp_path: Path) -> None:
+    stop = threading.Event()
+    run(log, settings(tmp_path / "s"), stop=stop, progress=lambda done, total: stop.set())
+    found = final(tmp_path / "s")
+    for name in ("full_softmax_items", "sampled_items"):
+        del found.state["stream"]["recipe"]["loss"][name]
+    checkpoint.save(found.path.parent, found.step, found.tensors, found.state)
+    assert run(log, settings(tmp_path / "s"))["examples"] == 142
+    assert final(tmp_path / "s").state["stream"]["recipe"]["loss"]["sampled_items"] == 2048
+    with pytest.raises(CheckpointError, match=r"loss\.full_softmax_items = 100000, the settings now say 7"):
+        run(log, settings(tmp_path / "s"), LossSettings(full_softmax_items=7))
 
 
 def test_another_log_is_refused(log: Log, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,8 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
-from recdistill.train import checkpoint, losses
+from recdistill.train import checkpoint, losses, rivals
 from recdistill.train.comparable import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
-from recdistill.train.rivals import no_rivals
 from recdistill.train.step import Trainer
 
 N = 30
@@ -36,6 +37,8 @@ SPEC = FeatureSpec(
     context={"country": Field("category", capacity=4), "hour": Field("number", mean=12.0, std=6.0)},
 )
 SETTINGS = StudentSettings(dim=5, hidden=7, context_dim=3, id_dropout=0.2)
+SAMPLED = LossSettings(full_softmax_items=0, sampled_items=8)
+STILL = {"id_dropout": 0.0, "dropout": 0.0, "learning_rate": 1e-30, "embedding_learning_rate": 1e-30}
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +99,12 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_learns_as_a_plain_torch_loop_does(whole: bool) -> None:
-    loss = LossSettings(soft=0.7, label=0.3, temperature=2.0, full_softmax_items=1000 if whole else 0)
+@pytest.mark.parametrize("way", ["whole", "a sample of all", "soft alone"])
+def test_learns_as_a_plain_torch_loop_does(way: str) -> None:
+    loss = LossSettings(soft=0.7, label=0.3, temperature=2.0, full_softmax_items=0 if "sample" in way else 1000)
+    if way == "soft alone":
+        loss = msgspec.structs.replace(loss, label=0.0)
+    whole = loss.label != 0
     ours = trainer(loss=loss, id_dropout=0.0, dropout=0.0)
     for batch in BATCHES:  # all context values are admitted before the weights are copied
         ours.encode(batch)
@@ -126,6 +132,111 @@ def test_loss_falls() -> None:
     for _ in range(20):
         last = np.mean([made.learn(batch)["label"] for batch in BATCHES])
     assert last < 0.8 * first
+
+
+def test_a_sample_of_all_live_items_is_the_whole_catalogue() -> None:
+    changes = [item(7, withdrawn=True, version=1), item(12, withdrawn=True, version=1)]
+    whole = trainer(loss=LossSettings(full_softmax_items=N - 2), init=1.0, **STILL)
+    sampled = trainer(loss=LossSettings(full_softmax_items=N - 3, sampled_items=N - 2), init=1.0, **STILL)
+    for made in (whole, sampled):
+        made.apply_items(changes)
+    for batch in BATCHES:
+        one, other = whole.learn(batch), sampled.learn(batch)
+        assert one["positives"] > 0
+        assert other["label"] == pytest.approx(one["label"], abs=1e-5)
+        assert other["soft"] == pytest.approx(one["soft"], abs=1e-5)
+
+
+def test_the_sampled_normaliser_is_right_on_average() -> None:
+    """The label loss of a list with one positive is log Z − s; the mean of exp of it is Σ_j exp(s_j − s)."""
+    one = next(e for b in BATCHES for e in b if np.count_nonzero(e.labels) == 1 and len(e.ranking.impression.history))
+    whole = trainer(loss=LossSettings(), init=1.0, **STILL)
+    sampled = trainer(loss=SAMPLED, init=1.0, **STILL)
+    found = np.exp([sampled.learn([one])["label"] for _ in range(1500)])
+    expected = np.exp(whole.learn([one])["label"])
+    error = found.std() / np.sqrt(len(found))
+    assert 0 < error < 0.05 * expected
+    assert abs(found.mean() - expected) < 4 * error
+    assert len(np.unique(found)) > 100  # each step draws anew
+
+
+def test_learning_from_samples_lowers_the_loss_over_all() -> None:
+    def over_all(made: Trainer) -> float:
+        judge = Trainer(SPEC, msgspec.structs.replace(SETTINGS, **STILL), LossSettings(), seed=3)
+        judge.restore(*made.state())
+        return float(np.mean([judge.learn(batch)["label"] for batch in BATCHES]))
+
+    whole, sampled = trainer(), trainer(loss=SAMPLED)
+    before = over_all(sampled)
+    for _ in range(20):
+        for batch in BATCHES:
+            whole.learn(batch)
+            sampled.learn(batch)
+    assert over_all(whole) < 0.8 * before
+    assert over_all(sampled) < 0.85 * before
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses_of() -> list[float]:
+        made = trainer(id_dropout=0.0, dropout=0.0)
+        made.apply_items([item(7, withdrawn=True, version=1)])
+        return [made.learn(batch)["loss"] for batch in BATCHES]
+
+    at_once = losses_of()
+    monkeypatch.setattr(rivals, "LARGE", 20)
+    monkeypatch.setattr(rivals, "CHUNK", 7)
+    chunks: list[int | None] = []
+    plain = losses.catalogue_scores
+
+    def seen(*arguments: Any, chunk: int | None, **more: Any) -> Any:
+        chunks.append(chunk)
+        return plain(*arguments, chunk=chunk, **more)
+
+    monkeypatch.setattr(losses, "catalogue_scores", seen)
+    assert losses_of() == pytest.approx(at_once, rel=1e-5)
+    assert set(chunks) == {7}
+
+
+MEMORY = """
+import sys
+import numpy as np, torch
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.features import FeatureSpec, IdSpec
+from recdistill.records import Candidate, Example, Impression, Item, Ranking
+from recdistill.train import rivals
+from recdistill.train.comparable import teacher_logits
+from recdistill.train.step import Trainer
+torch.set_num_threads(1)
+if sys.argv[1] == "at once":
+    rivals.LARGE = 10**9
+count = 60_000
+trainer = Trainer(FeatureSpec(id=IdSpec(capacity=count)), StudentSettings(dim=4), LossSettings(), seed=0)
+trainer.apply_items([Item(str(i), withdrawn=i % 10 == 0) for i in range(count)])
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+def step(lists):
+    asked = [Impression(str(b), 1, candidates=(Candidate(str(b + 1)), Candidate(str(b + 2)))) for b in range(lists)]
+    shown = [Example(Ranking(one, "t", "1", "logit", (1.0, 0.0), (True, True)), (1.0, 0.0), "closed") for one in asked]
+    trainer.learn(shown)
+step(2)
+before = peak()
+step(512)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_stays_flat() -> None:
+    """512 lists of 60,000 items are 123 MB of scores in one piece."""
+
+    def grown(how: str) -> int:
+        run = subprocess.run([sys.executable, "-c", MEMORY, how], capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    scores = 512 * 60_000 * 4
+    assert grown("at once") > scores
+    assert grown("chunks") < scores / 5
 
 
 @pytest.mark.slow
@@ -173,16 +284,17 @@ def test_the_same_bytes_again() -> None:
     assert bytes_of(other)["weights/id"] != bytes_of(first)["weights/id"]
 
 
+@pytest.mark.parametrize("loss", [LossSettings(), SAMPLED], ids=["whole", "sampled"])
 @pytest.mark.parametrize("at", [0, 1, 5, 11])
-def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) -> None:
-    whole = trainer(items=20)
-    part = trainer(items=20)
+def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int, loss: LossSettings) -> None:
+    whole = trainer(items=20, loss=loss)
+    part = trainer(items=20, loss=loss)
     for step, batch in enumerate(BATCHES):
         if step == at:
             checkpoint.save(tmp_path, part.step, *part.state())
             found = checkpoint.latest(tmp_path)
             assert found is not None
-            part = Trainer(SPEC, SETTINGS, LossSettings(), seed=3)
+            part = Trainer(SPEC, SETTINGS, loss, seed=3)
             part.restore(found.tensors, found.state)
             assert part.step == at
         for one in (whole, part):
@@ -408,19 +520,6 @@ def test_scales() -> None:
     assert same.tolist() == [[0.0, 0.0]]
     # A probability of 0 is far down, not infinitely so.
     assert np.isfinite(teacher_logits(lists_of([[0.0, 1.0]], [[True, True]]), ["probability"])).all()
-
-
-def test_no_rivals_by_brute_force() -> None:
-    random = np.random.default_rng(2)
-    live_N, history_BH = random.random(9) < 0.7, random.integers(-1, 9, (5, 4))
-    positives = (np.array([0, 0, 3]), np.array([2, 5, history_BH[3].max()]))
-    expected = {
-        b * 9 + i
-        for b in range(5)
-        for i in range(9)
-        if (not live_N[i] or i in history_BH[b]) and (b, i) not in set(zip(*positives, strict=True))
-    }
-    assert set(no_rivals(live_N, history_BH, positives).tolist()) == expected
 
 
 def test_a_list_with_a_weight_counts_as_so_many_lists() -> None:

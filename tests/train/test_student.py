@@ -82,7 +82,7 @@ def test_history_counts_newest_first_and_to_its_length() -> None:
 
 
 def test_a_step_touches_only_the_rows_it_read() -> None:
-    made = Trainer(SPEC, StudentSettings(dim=5, id_dropout=0), LossSettings(full_softmax_items=0), seed=1)
+    made = Trainer(SPEC, StudentSettings(dim=5, id_dropout=0), LossSettings(label=0.0), seed=1)
     made.apply_items([Item(f"i{i}") for i in range(20)])
     before = made.weights()["id"]
     asked = Impression("r", 9, None, (Event("i4", 1),), candidates=(Candidate("i7"), Candidate("i9")))

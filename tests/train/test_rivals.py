@@ -1,0 +1,86 @@
+"""Whom a label competes with, by brute force; and that a sample is drawn alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recdistill.features import Lists, Requests
+from recdistill.train.rivals import Rivals, no_rivals
+
+
+def state(number: int) -> np.ndarray:
+    return np.asarray(number * 0x9E6C63D0876A9A47 % 2**64, np.uint64)
+
+
+def test_no_rivals_by_brute_force() -> None:
+    random = np.random.default_rng(2)
+    live_N, history_BH = random.random(9) < 0.7, random.integers(-1, 9, (5, 4))
+    positives = (np.array([0, 0, 3]), np.array([2, 5, history_BH[3].max()]))
+    expected = {
+        b * 9 + i
+        for b in range(5)
+        for i in range(9)
+        if (not live_N[i] or i in history_BH[b]) and (b, i) not in set(zip(*positives, strict=True))
+    }
+    assert set(no_rivals(live_N, history_BH, positives).tolist()) == expected
+
+
+def test_without_positives_all_of_the_history_is_hidden() -> None:
+    nobody = np.zeros(0, np.int64)
+    hidden = no_rivals(np.array([True, False, True]), np.array([[0, -1], [2, 0]]), (nobody, nobody))
+    assert sorted(hidden.tolist()) == [0, 1, 3, 4, 5]
+
+
+def test_each_live_item_is_drawn_as_often() -> None:
+    live_N = np.arange(40) % 4 != 1
+    counts, draws = np.zeros(40, int), 4000
+    for number in range(draws):
+        rivals = Rivals(live_N, state(number), full=0, sample=12)
+        assert rivals.share == 12 / 30
+        assert (np.diff(rivals.slots) > 0).all()
+        assert len(rivals.slots) == 12
+        counts[rivals.slots] += 1
+    assert counts[~live_N].sum() == 0
+    expected, variance = draws * 0.4, draws * 0.4 * 0.6
+    # Without replacement the counts of a draw sum to 12, which leaves 29 degrees of freedom; p = .001.
+    assert ((counts[live_N] - expected) ** 2 / variance).sum() * 29 / 30 < 58.3
+
+
+def test_a_sample_depends_on_its_state_alone() -> None:
+    live_N = np.ones(1000, bool)
+    first, again, other = (Rivals(live_N, state(n), full=999, sample=10).slots for n in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_who_is_looked_up() -> None:
+    live_N = np.arange(10) != 4
+    assert len(Rivals(live_N, state(1), full=9, sample=2).slots) == 9
+    assert len(Rivals(live_N, state(1), full=8, sample=2).slots) == 2
+    assert len(Rivals(live_N, state(1), full=8, sample=9).slots) == 9
+    assert len(Rivals(live_N, state(1), full=None, sample=2).slots) == 0
+
+
+def test_who_competes_by_brute_force() -> None:
+    random = np.random.default_rng(4)
+    count, batch, length = 25, 6, 5
+    live_N = random.random(count) < 0.8
+    rivals = Rivals(live_N, state(3), full=0, sample=12)
+    slots_BL = np.stack([random.permutation(count)[:length] for _ in range(batch)]).astype(np.int32)
+    where_BL = random.random((batch, length)) < 0.8
+    slots_BL[~where_BL] = -1
+    history_BH = random.integers(-1, count, (batch, 4)).astype(np.int32)
+    history_BH[0, 0], history_BH[1, 0] = slots_BL[0, 0], slots_BL[1, 1]
+    positive_BL = where_BL & (random.random((batch, length)) < 0.3)
+    numbers, nothing = np.zeros((batch, length), np.float32), np.zeros((batch, 4), np.int32)
+    requests = Requests(history_BH, nothing, nothing, {}, np.zeros(batch, np.int32))
+    known = np.ones(batch, bool)
+    lists = Lists(requests, slots_BL, where_BL, numbers, where_BL, numbers, known, np.ones(batch, np.float32), None)
+    listed_BL, others_BS = rivals.competing(lists, positive_BL)
+    for b in range(batch):
+        rivals_of_b = set(np.flatnonzero(live_N)) - set(history_BH[b])
+        taken = {s for s, there in zip(slots_BL[b], positive_BL[b], strict=True) if there}
+        shown = {s for s, there in zip(slots_BL[b], where_BL[b], strict=True) if there}
+        assert set(slots_BL[b][listed_BL[b]]) == taken | (shown & rivals_of_b)
+        assert set(rivals.slots[others_BS[b]]) == (set(rivals.slots) & rivals_of_b) - shown
+    assert 0 < listed_BL.sum() < where_BL.sum()
