@@ -128,6 +128,13 @@ class Distiller:
         watch = WatchSettings() if watch is None else watch
         self.comparable = watch.comparable
         self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, watch=watch)
+        if watch.comparable != "scale" and "margin_mse" in self.trainer.terms.losses:
+            log_.warning(
+                "margin_mse fits the teacher's differences, but watch.comparable = %r first brings every list to one "
+                'spread: set watch.comparable = "scale"',
+                watch.comparable,
+            )
+        self._whole_lists = True  # until a list comes whose candidates were scored in part
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
         self._pending: list[Example] = []
@@ -194,6 +201,9 @@ class Distiller:
         from recdistill.train.comparable import units
 
         lists, _ = self.trainer.encode(self._pending)
+        if lists.offsets_BL is not None and self._whole_lists:
+            self._whole_lists = False
+            self._warn_of_parts()
         scales, teachers = [each.ranking.scale for each in self._pending], [_teacher(each) for each in self._pending]
         teacher_BL = units(lists, scales, teachers, self.comparable)
         figures = self.trainer.learn_lists(lists, teacher_BL, teachers, again=self._again_now)
@@ -204,6 +214,17 @@ class Distiller:
         self._keep(before, lists, teacher_BL, teachers)
         self._pending = []
         return figures
+
+    def _warn_of_parts(self) -> None:
+        """Says which losses take the candidates that were scored for all of a list."""
+        from recdistill.train.terms import SOFTMAX
+
+        if named := [name for name in self.trainer.terms.losses if name not in SOFTMAX]:
+            log_.warning(
+                "a teacher budget left out candidates, and %s takes those that are left for the whole list: "
+                'take a softmax loss, or score.budget_by = "lists"',
+                " and ".join(named),
+            )
 
     def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
         """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.

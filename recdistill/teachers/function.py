@@ -87,23 +87,26 @@ class FunctionTeacher:
         return [_scores(impression, answer) for impression, answer in zip(impressions, answers, strict=True)]
 
 
-def load_function(name: str) -> Function:
+def load_function(name: str, *, setting: str = "teacher.function") -> Any:
     """Imports `package.module:function`.
+
+    Args:
+        name: Which.
+        setting: Where the name stands, for the error.
 
     Raises:
         ConfigError: The name does not have that form, or nothing callable is there.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise ConfigError(f"teacher.function: {name!r} is not of the form 'package.module:function'")
+        raise ConfigError(f"{setting}: {name!r} is not of the form 'package.module:function'")
     try:
         function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as e:
-        raise ConfigError(f"teacher.function: {name!r} cannot be imported: {e}") from e
+        raise ConfigError(f"{setting}: {name!r} cannot be imported: {e}") from e
     if not callable(function):
-        raise ConfigError(f"teacher.function: {name!r} is a {type(function).__name__}, not a function")
-    loaded: Function = function
-    return loaded
+        raise ConfigError(f"{setting}: {name!r} is a {type(function).__name__}, not a function")
+    return function
 
 
 def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:

@@ -77,6 +77,11 @@ class SoftTerms:
                 options["temperature"] = settings.temperature
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(term.name for term in self._terms)
+
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the loss, as plain data for a checkpoint."""
         terms = [{"loss": term.name, "share": term.share, "options": term.options} for term in self._terms]

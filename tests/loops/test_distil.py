@@ -372,3 +372,36 @@ def test_no_history_in_a_bundle_is_somebodys(log: Log, tmp_path: Path) -> None:
     # What was done, and when, is as in the stream.
     done = [[(event.action, event.time_us) for event in one.history] for one in world.impressions(150)]
     assert all([(event.action, event.time_us) for event in one.history] in done for one in bundle.golden)
+
+
+def _with_part_of_the_candidates(log: Log) -> None:
+    scores = ScoreSettings(wait_s=0.02, budget=0.5)
+    score.run(log, FunctionTeacher(world.by_hash, "hash", "1", "logit"), scores, stop=threading.Event(), drain=True)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "comparable", "says"),
+    [
+        ("listmle", "standard", "list_mle takes those that are left for the whole list"),
+        ("default", "standard", None),
+        ("margin-mse", "standard", 'set watch.comparable = "scale"'),
+        ("margin-mse", "scale", "margin_mse takes those that are left"),
+    ],
+)
+def test_a_loss_that_cannot_keep_its_promise_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recipe: str, comparable: str, says: str | None
+) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics(partitions=1, lanes=1))
+    lists = world.impressions(40)
+    feed(log, [*world.items(20), *lists, *world.feedback(lists)])
+    _with_part_of_the_candidates(log)
+    watch = WatchSettings(comparable=comparable)  # type: ignore[arg-type]
+    chosen = settings(tmp_path / "s")
+    distil.run(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
+    log.close()
+    warned = [record.getMessage() for record in caplog.records if "takes those" in record.getMessage()]
+    warned += [record.getMessage() for record in caplog.records if "margin_mse fits" in record.getMessage()]
+    assert any(says in sentence for sentence in warned) if says else not warned
+    assert len(warned) == len(set(warned))

@@ -50,6 +50,20 @@ def test_several_terms_are_shared_by_weight(tmp_path: Path) -> None:
     assert (terms.total, terms.label) == (4.0, 0.25)
 
 
+def test_a_loss_may_be_yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "def squares(student, teacher_scores, *, where, weights=None):\n    return (student * where).square().sum()\n"
+    )
+    (tmp_path / "our_losses.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    terms = SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:squares"'))))
+    soft = losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=1.5)
+    expected = 0.25 * (STUDENT * WHERE).square().sum() + 0.75 * soft
+    assert float(terms(STUDENT, TEACHER, where=WHERE)) == pytest.approx(float(expected))
+    with pytest.raises(ConfigError, match="^loss: 'our_losses:cubes' cannot be imported"):
+        SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:cubes"'))))
+
+
 def test_settings_win_over_the_recipe(tmp_path: Path) -> None:
     settings = LossSettings(recipe=recipe(tmp_path, MINE), soft=0.0, label=1.0, temperature=9.0)
     terms = SoftTerms(settings)

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from recdistill.errors import ConfigError
+from recdistill.teachers.function import load_function
 from recdistill.train.losses.catalogue import catalogue_distillation, catalogue_scores
 from recdistill.train.losses.hints import DE, FitNet, annealed, ftd, htd
 from recdistill.train.losses.labels import binary_labels, bpr, sampled_softmax, softmax_labels
@@ -108,7 +109,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def by_name(name: str) -> Callable[..., Tensor]:
-    """The loss of a recipe's term.
+    """The loss of a recipe's term: one of these, or one of yours as `package.module:function`.
 
     Raises:
         ConfigError: There is no such loss; the nearest one is named.
@@ -119,6 +120,9 @@ def by_name(name: str) -> Callable[..., Tensor]:
     """
     if name in LOSSES:
         return LOSSES[name]
+    if ":" in name:
+        loss: Callable[..., Tensor] = load_function(name, setting="loss")
+        return loss
     near = difflib.get_close_matches(name, LOSSES, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(LOSSES))}"
-    raise ConfigError(f"loss: {name!r} is not known; {hint}")
+    raise ConfigError(f"loss: {name!r} is not known; {hint}; one of yours is package.module:function")
