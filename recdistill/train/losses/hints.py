@@ -130,10 +130,15 @@ class DE(nn.Module):
         heard_BM = choice_BM > torch.finfo(choice_BM.dtype).eps * min(temperature, 1.0)
         mapped_BE = choice_BM @ self.second_bias
         experts, rows = heard_BM.T.nonzero(as_tuple=True)
-        parts = []
-        for expert, mine in enumerate(rows.split(torch.bincount(experts, minlength=heard_BM.shape[1]).tolist())):
-            hidden_RH = F.relu(torch.addmm(self.first_bias[expert], student_BD[mine], self.first[expert]))
-            parts.append((hidden_RH * choice_BM[mine, expert, None]) @ self.second[expert])
+        counts = torch.bincount(experts, minlength=heard_BM.shape[1]).tolist()
+        share_R1 = choice_BM.flatten().index_select(0, rows * heard_BM.shape[1] + experts)[:, None]
+        # By unbind and index_select: the way back through x[i] writes all of x for each i.
+        layers = zip(self.first_bias.unbind(), self.first.unbind(), self.second.unbind(), strict=True)
+        inputs = zip(student_BD.index_select(0, rows).split(counts), share_R1.split(counts), strict=True)
+        parts = [
+            (F.relu(torch.addmm(bias, mine_RD, first)) * share) @ second
+            for (bias, first, second), (mine_RD, share) in zip(layers, inputs, strict=True)
+        ]
         mapped_BE = mapped_BE.index_add(0, rows, torch.cat(parts))
         return _squared(mapped_BE, teacher_BE, where, weights)
 
