@@ -12,7 +12,7 @@ better than anybody could have it. Differences are to the teacher of the same de
     recdistill demo --output sim-0; recdistill demo --seed 1 --output sim-1
     python benchmarks/bench_size.py sim-0 sim-1
     python benchmarks/bench_size.py sim-0 --dims 8,24,32 --alone-dims 24,48,96,192 --json sizes.json
-    python benchmarks/bench_size.py sim-0 sim-1 --alone-dims "" --set loss.label=0.6 --set student.hidden=128
+    python benchmarks/bench_size.py sim-0 --alone-dims "" --set loss.label=0.6 --set loss.label=0.6,student.hidden=64
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ def rows_of(folder: Path, chosen: argparse.Namespace) -> Iterator[tuple[str, int
     for dim in map(int, filter(None, chosen.dims.split(","))):
         yield DISTILLED, dim, student(demo, settings.loss, dim, passes, seed, best=False)
     for text in chosen.set:
-        name, _, value = text.partition("=")
-        other = load_settings(folder / "settings.toml", env={f"RECDISTILL__{name.replace('.', '__').upper()}": value})
+        pairs = [one.partition("=") for one in text.split(",")]
+        env = {f"RECDISTILL__{name.replace('.', '__').upper()}": value for name, _, value in pairs}
+        other = load_settings(folder / "settings.toml", env=env)
         changed = demo._replace(settings=other)
         yield text, other.student.dim, student(changed, other.loss, other.student.dim, passes, seed, best=False)
     for dim in map(int, filter(None, chosen.alone_dims.split(","))):
@@ -109,13 +110,13 @@ def tell(rows: dict[tuple[str, int], list[Row]]) -> None:
     teachers = rows[TEACHER, 0]
     means = {key: float(np.mean([row.values.mean() for row in mine])) for key, mine in rows.items()}
     sizes = {key: float(np.mean([row.bytes for row in mine])) for key, mine in rows.items()}
-    print(f"\n{'':30}{'dim':>4}{'bytes':>12}{'of teacher':>11}{'NDCG@10':>9}  less teacher, over {len(teachers)} demos")
+    print(f"\n{'':58}{'dim':>4}{'bytes':>12}{'of teacher':>11}{'NDCG@10':>9}  less teacher, over {len(teachers)} demos")
     for (name, dim), mine in rows.items():
         gaps = [paired_interval(row.values, other.values) for row, other in zip(mine, teachers, strict=True)]
         mean, low, high = (np.mean([getattr(gap, end) for gap in gaps]) for end in ("mean", "low", "high"))
         against = "" if name == TEACHER else f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
         size, quality = sizes[name, dim], means[name, dim]
-        print(f"{name:30}{dim or '':>4}{size:12,.0f}{size / sizes[TEACHER, 0]:11.3f}{quality:9.4f}  {against}")
+        print(f"{name:58}{dim or '':>4}{size:12,.0f}{size / sizes[TEACHER, 0]:11.3f}{quality:9.4f}  {against}")
     alone = [key for key in rows if key[0] == ALONE]
     print()
     for key in rows:
@@ -135,7 +136,11 @@ def main() -> None:
     parser.add_argument("--dims", default="8,16,24,32", help="of the distilled students")
     parser.add_argument("--alone-dims", default="8,16,24,48,96", help="of the students on labels alone")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one more distilled student, with this setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE[,KEY=VALUE…]",
+        help="one more distilled student, with these settings",
     )
     parser.add_argument("--alone-passes", type=int, default=8, help="at most so many")
     parser.add_argument("--json", type=Path)
