@@ -215,7 +215,7 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.1
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0, description="Of the user tower's inputs, in training.")] = 0.1
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 3e-3
-    embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.05
+    embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.07
     init: Annotated[float, Meta(gt=0, description="Standard deviation of the rows' first values.")] = 0.05
 
 
