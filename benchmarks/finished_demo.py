@@ -21,6 +21,7 @@ from recdistill.loops import promote
 from recdistill.metrics import top_k
 from recdistill.records import Example, Impression, Item, decode
 from recdistill.stream import open_log
+from recdistill.train import use_threads
 from recdistill.train.comparable import units
 from recdistill.train.step import Trainer
 
@@ -64,7 +65,8 @@ class FinishedDemo(NamedTuple):
         alter: Alter | None = None,
         after_pass: Callable[[int], None] | None = None,
     ) -> None:
-        """Goes over the stream as the distiller does: items as they were known, lists in their order."""
+        """Goes over the stream as the distiller does: items as they were known, lists in their order, its threads."""
+        use_threads(self.settings.distil.threads)
         if trainer.watch is None:
             raise UsageError("a trainer without a watch takes logits, and these are scores as the teacher gave them")
         watch, size, at, batches = trainer.watch, self.settings.distil.batch, 0, []
