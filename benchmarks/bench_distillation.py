@@ -43,8 +43,8 @@ from recdistill.train.table_student import TableStudent
 Metrics = dict[str, float]
 BLOCK = 512
 LAST = float(np.finfo(np.float32).min)
-VERSION = 1
-"""Of what makes rows: raised when the trainer changes what it learns, so that kept rows are not shown again."""
+VERSION = 2
+"""Of what makes rows: raised when what is learnt or how it is asked changes, so that kept rows are not shown again."""
 
 
 # Asking
@@ -111,11 +111,8 @@ def ranks_sampled(scores: Scores, asked_UN: Any, rivals_AR: np.ndarray) -> Itera
         theirs_BR = np.take_along_axis(scores_BN, rivals_BR, 1)
         for row, user in enumerate(block):
             for item in asked_UN[user].indices:
-                above, alike = (
-                    (theirs_BR[row] > scores_BN[row, item]).sum(),
-                    (theirs_BR[row] == scores_BN[row, item]).sum(),
-                )
-                yield np.array([place(above, alike, random)])
+                theirs_R, own = theirs_BR[row], scores_BN[row, item]
+                yield np.array([place((theirs_R > own).sum(), (theirs_R == own).sum(), random)])
 
 
 def figures(ranks: list[np.ndarray], cuts: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -296,7 +293,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     }.items():
         if chosen.only and method not in chosen.only.split(","):
             continue
-        add(method, 0, 0, make, chosen.ease_l2, "size", "chance breaks ties")
+        add(method, 0, 0, make, chosen.ease_l2)
     names = chosen.recipe.split(",")
     dims = [int(dim) for dim in chosen.student_dim.split(",")]
     school = School(pairs, asker, chosen, key)

@@ -33,8 +33,8 @@ from recdistill.bundle import Bundle
 from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec, Lists
-from recdistill.loops import Progress
-from recdistill.records import DEAD_LETTERS, Event, Example, Impression, Item, decode
+from recdistill.loops import Progress, golden
+from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
 from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 log_ = logging.getLogger(__name__)
 
 ITEMS = TopicPartition("items", 0)
-GOLDEN = 8
-"""Requests of the last batch that go into a bundle with their answers."""
 
 HALF_LIFE = 20_000
 """Examples after which a positive counts half as much for the popular list."""
@@ -128,12 +126,8 @@ class Distiller:
         watch = WatchSettings() if watch is None else watch
         self.comparable = watch.comparable
         self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, watch=watch)
-        if watch.comparable != "scale" and "margin_mse" in self.trainer.terms.losses:
-            log_.warning(
-                "margin_mse fits the teacher's differences, but watch.comparable = %r first brings every list to one "
-                'spread: set watch.comparable = "scale"',
-                watch.comparable,
-            )
+        if warning := self.trainer.terms.warning_of_units(watch.comparable):
+            log_.warning("%s", warning)
         self._whole_lists = True  # until a list comes whose candidates were scored in part
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
@@ -203,7 +197,8 @@ class Distiller:
         lists, _ = self.trainer.encode(self._pending)
         if lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
-            self._warn_of_parts()
+            if warning := self.trainer.terms.warning_of_parts():
+                log_.warning("%s", warning)
         scales, teachers = [each.ranking.scale for each in self._pending], [_teacher(each) for each in self._pending]
         teacher_BL = units(lists, scales, teachers, self.comparable)
         figures = self.trainer.learn_lists(lists, teacher_BL, teachers, again=self._again_now)
@@ -214,17 +209,6 @@ class Distiller:
         self._keep(before, lists, teacher_BL, teachers)
         self._pending = []
         return figures
-
-    def _warn_of_parts(self) -> None:
-        """Says which losses take the candidates that were scored for all of a list."""
-        from recdistill.train.terms import SOFTMAX
-
-        if named := [name for name in self.trainer.terms.losses if name not in SOFTMAX]:
-            log_.warning(
-                "a teacher budget left out candidates, and %s takes those that are left for the whole list: "
-                'take a softmax loss, or score.budget_by = "lists"',
-                " and ".join(named),
-            )
 
     def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
         """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.
@@ -313,7 +297,9 @@ class Distiller:
             out,
             popular=[(item, weight / top) for item, weight in popular],
             base_position=self.saved.items_next,
-            golden_requests=_nobodys(msgspec.convert(self.saved.golden, list[Impression]), popular, self.step),
+            golden_requests=golden.anonymous(
+                msgspec.convert(self.saved.golden, list[Impression]), popular, seed=self.step
+            ),
             provenance={
                 "step": self.step,
                 "examples": self.saved.examples,
@@ -377,7 +363,12 @@ class Distiller:
         first_pass = self.saved.range is None or self.saved.range.done == 0
         self.counts["examples"] += len(examples)
         self.counts["steps"] += 1
-        self.saved.golden = [msgspec.to_builtins(_request(example)) for example in examples[-GOLDEN:]]
+        self.saved.golden = [
+            msgspec.to_builtins(
+                msgspec.structs.replace(example.ranking.impression, candidates=(), exclude=(), user=None)
+            )
+            for example in examples[-golden.COUNT :]
+        ]
         if not first_pass:
             return
         self.saved.examples += len(examples)
@@ -481,31 +472,6 @@ def _passed(state: dict[str, Any]) -> int:
 
 def _length(r: Range) -> int:
     return _passed(r.until) - _passed(r.start)
-
-
-def _request(example: Example) -> Impression:
-    """The request of an example: its impression without the list and whoever asked."""
-    return msgspec.structs.replace(example.ranking.impression, candidates=(), exclude=(), id="golden", user=None)
-
-
-def _nobodys(asked: Sequence[Impression], popular: Sequence[tuple[str, float]], seed: int) -> list[Impression]:
-    """Requests like these with histories that nobody has: a bundle goes to every device.
-
-    When and how something was done is as it was; what it was done to is drawn by popularity. Without a popular list
-    histories are empty.
-    """
-    random = np.random.default_rng(seed)
-    weights = np.array([weight for _, weight in popular])
-    found = []
-    for one in asked:
-        count = min(len(one.history), int(np.count_nonzero(weights)))
-        history: tuple[Event, ...] = ()
-        if count:
-            drawn = random.choice(len(weights), count, replace=False, p=weights / weights.sum())
-            events = zip(one.history[-count:], drawn, strict=True)
-            history = tuple(msgspec.structs.replace(event, item=popular[at][0]) for event, at in events)
-        found.append(msgspec.structs.replace(one, history=history))
-    return found
 
 
 def _prune_bundles(directory: Path, keep: int) -> None:

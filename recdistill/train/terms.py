@@ -77,10 +77,24 @@ class SoftTerms:
                 options["temperature"] = settings.temperature
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(term.name for term in self._terms)
+    def warning_of_units(self, comparable: str) -> str | None:
+        """What a loss cannot do with scores that were made comparable so (`watch.comparable`)."""
+        if comparable == "scale" or all(term.name != "margin_mse" for term in self._terms):
+            return None
+        return (
+            f"margin_mse fits the teacher's differences, but watch.comparable = {comparable!r} first brings every list "
+            'to one spread: set watch.comparable = "scale"'
+        )
+
+    def warning_of_parts(self) -> str | None:
+        """Which losses cannot weigh candidates that were scored in part."""
+        named = [term.name for term in self._terms if term.name not in SOFTMAX]
+        if not named:
+            return None
+        return (
+            f"a teacher budget left out candidates, and {' and '.join(named)} takes those that are left for the whole "
+            'list: take a softmax loss, or score.budget_by = "lists"'
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the loss, as plain data for a checkpoint."""
