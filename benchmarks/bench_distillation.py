@@ -36,9 +36,10 @@ from recdistill import linear
 from recdistill.data.pairs import Pairs, read_pairs
 from recdistill.errors import DataError, RecdistillError
 from recdistill.judge.scatter import scatter
-from recdistill.recipes import TableRecipe, load_recipe, table_recipe
+from recdistill.recipes import TableRecipe, table_recipe
 from recdistill.train.table import Rankings, fit, rankings_for
 from recdistill.train.table_student import TableStudent
+from recdistill.train.table_terms import check
 
 Metrics = dict[str, float]
 BLOCK = 512
@@ -463,7 +464,7 @@ def main() -> None:
             setattr(chosen, part, _citeulike(chosen.protocol, part))
     try:
         for name in chosen.recipe.split(","):
-            load_recipe(name)
+            check(table_recipe(name))
         run(chosen)
     except RecdistillError as e:
         sys.exit(f"bench_distillation: {e}")

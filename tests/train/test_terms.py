@@ -60,6 +60,8 @@ def test_a_loss_may_be_yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     soft = losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=1.5)
     expected = 0.25 * (STUDENT * WHERE).square().sum() + 0.75 * soft
     assert float(terms(STUDENT, TEACHER, where=WHERE)) == pytest.approx(float(expected))
+    with pytest.raises(ConfigError, match="^loss: 'builtins:dict' does not say what it takes"):
+        losses.by_name("builtins:dict")
     with pytest.raises(ConfigError, match="^loss: 'our_losses:cubes' cannot be imported"):
         SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:cubes"'))))
 

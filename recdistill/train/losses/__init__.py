@@ -23,6 +23,7 @@ Example:
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 
 from torch import Tensor
@@ -122,6 +123,10 @@ def by_name(name: str) -> Callable[..., Tensor]:
         return LOSSES[name]
     if ":" in name:
         loss: Callable[..., Tensor] = load_function(name, setting="loss")
+        try:
+            inspect.signature(loss)
+        except ValueError as e:  # some of what is written in C
+            raise ConfigError(f"loss: {name!r} does not say what it takes; write it as a Python function") from e
         return loss
     near = difflib.get_close_matches(name, LOSSES, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(LOSSES))}"
