@@ -53,6 +53,8 @@ class Pick(Struct, frozen=True, forbid_unknown_fields=True):
     - `compared`: the same, with the rank that the student gives each, estimated from `others` drawn items (0: exact);
     - `ranked`: `count` of the teacher's best, drawn by rank at `temperature` (0: the first ones), to be ordered, above
       `others` unseen items;
+    - `hard`: the teacher's best `count`, to be ordered, above `others` that the student wrongly ranks high: drawn from
+      its best `pool` unseen items, all alike;
     - `student`: `count` drawn by the student's own rank from its best `pool`;
     - `disagreement`: what the student ranks too low, above what it ranks too high, `count` each of the best `pool`;
     - `groups`: `count` pairs of equal popularity in `groups` groups, drawn by the teacher's rank;
@@ -61,7 +63,7 @@ class Pick(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: Literal[
-        "catalogue", "top", "compared", "ranked", "student", "disagreement", "groups", "tops", "positives"
+        "catalogue", "top", "compared", "ranked", "hard", "student", "disagreement", "groups", "tops", "positives"
     ] = "catalogue"
     count: Count = 300
     others: Count = 0

@@ -178,7 +178,7 @@ class Lists(NamedTuple):
 
 def depends_on_student(pick: Pick) -> bool:
     """Whether the lists are drawn by what the student ranks, so that they have to be drawn anew."""
-    return pick.kind in ("student", "disagreement", "tops", "compared")
+    return pick.kind in ("hard", "student", "disagreement", "tops", "compared")
 
 
 def draw(
@@ -243,6 +243,19 @@ def _by_student(
         own_BK = scores_BN.gather(1, places_BK.clamp_min(0))
         ranks_BK = sampling.estimated_ranks(own_BK, scores_BN.gather(1, drawn_BE), scores_BN.shape[1])
         return places_BK, {"student_ranks": ranks_BK.masked_fill(places_BK < 0, 0)}
+    if pick.kind == "hard":
+        ranked_BK = _by_rank(teacher_BP, pick, generator)
+        # Neither what stands above them, nor what the teacher said nothing of, is known to be wrong.
+        hidden_BN = torch.isneginf(scores_BN)
+        rows, columns = (ranked_BK >= 0).nonzero(as_tuple=True)
+        hidden_BN[rows, ranked_BK[rows, columns]] = True
+        if (unasked_BN := rankings.unasked(torch.from_numpy(block))) is not None:
+            hidden_BN |= unasked_BN
+        rivals_BO = sampling.hard_negatives(
+            scores_BN, pick.others, seen_BN=hidden_BN, pool=pick.pool, generator=generator
+        )
+        places_BL, (ranked_BL, _) = sampling.merge(ranked_BK, rivals_BO)
+        return places_BL, {"ranked": ranked_BL}
     if pick.kind == "disagreement":
         pool_BP = teacher_BP[:, : pick.pool]
         ranks_P = torch.arange(1, pool_BP.shape[1] + 1)

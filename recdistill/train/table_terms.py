@@ -26,6 +26,7 @@ MARKS: dict[str, tuple[str, ...]] = {
     "top": (),
     "compared": ("student_ranks",),
     "ranked": ("ranked",),
+    "hard": ("ranked",),
     "positives": ("ranked",),
     "student": (),
     "disagreement": ("ranked",),
@@ -96,7 +97,7 @@ def _check_listed(term: TableTerm, name: str) -> None:
     given = (*MARKS[pick.kind], "generator", *term.options)
     if missing := [needed for needed in _needed(loss) if needed not in given]:
         able = [kind for kind, marks in MARKS.items() if set(missing) <= set(marks)]
-        hint = f"; pick {' or '.join(able)} gives it" if able else ""
+        hint = f"; a pick that gives it: {', '.join(able)}" if able else ""
         raise ConfigError(f'{name}: {term.loss} needs {missing[0]}, which pick "{pick.kind}" does not give{hint}')
     if unwanted := [mark for mark in MARKS[pick.kind] if mark not in known]:
         raise ConfigError(f'{name}: {term.loss} makes nothing of {unwanted[0]}, which pick "{pick.kind}" is there for')

@@ -103,6 +103,39 @@ def test_disagreement_lifts_what_the_student_ranks_too_low() -> None:
             assert rank[place] > best(TEACHER, 20)[user].index(place)
 
 
+def test_hard_rivals_are_what_the_student_ranks_high_beside_the_teachers_best() -> None:
+    lists = draw(Pick("hard", count=4, others=5, pool=5), RANKINGS, student, generator=generator())
+    for user in range(U):
+        above = best(TEACHER, 4)[user]
+        below = [place for place in best(STUDENT, N)[user] if place not in above][:5]
+        assert lists.places_UL[user].tolist() == above + below
+        assert lists.marks["ranked"][user].tolist() == [True] * 4 + [False] * 5
+    drawn = draw(Pick("hard", count=4, others=5, pool=15), RANKINGS, student, generator=generator())
+    for user in range(U):
+        best_of_all = [place for place in best(STUDENT, N)[user] if place not in best(TEACHER, 4)[user]][:15]
+        assert set(drawn.places_UL[user, 4:].tolist()) <= set(best_of_all)
+    assert (drawn.places_UL != lists.places_UL).any()
+
+
+def test_hard_rivals_are_none_that_the_teacher_said_nothing_of() -> None:
+    hole = TEACHER.copy()
+    hole[:, ::2] = np.nan
+    rankings = Rankings.of(lambda users: hole[users], TABLE, pool=N)
+    places_UL = draw(Pick("hard", count=4, others=5, pool=10), rankings, student, generator=generator()).places_UL
+    assert (places_UL[places_UL >= 0] % 2 == 1).all()
+    assert (places_UL[:, 4:] >= 0).any(1).all()
+
+
+def test_a_user_with_nothing_left_has_no_hard_rival() -> None:
+    table = sparse.csr_matrix(np.array([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]], np.float32))
+    rankings = Rankings.of(lambda users: TEACHER[users, :4], table, pool=2)
+    lists = draw(
+        Pick("hard", count=2, others=2, pool=9), rankings, lambda users: STUDENT[users, :4], generator=generator()
+    )
+    assert lists.places_UL[0].tolist() == [3, -1, -1, -1]
+    assert (lists.places_UL[1] >= 0).all()
+
+
 def test_tops_are_both_tops_and_a_sample() -> None:
     lists = draw(Pick("tops", count=4, others=3, pool=10), RANKINGS, student, generator=generator())
     for user in range(U):
@@ -154,7 +187,7 @@ def test_the_temperature_gives_the_median_list_its_perplexity() -> None:
     )
 
 
-@pytest.mark.parametrize("pick", [Pick("student"), Pick("groups")])
+@pytest.mark.parametrize("pick", [Pick("student"), Pick("hard"), Pick("groups")])
 def test_what_is_missing_is_said(pick: Pick) -> None:
     with pytest.raises(ValueError, match="needs"):
         draw(pick, RANKINGS, None, generator=generator())

@@ -33,7 +33,7 @@ WRONG = [
     (soft("softmax_distillation", "catalogue", fit=Fit(), label=Term("softmax_labels"), side="items"), "for side"),
     (soft("softmax_distillation", "top", options={"alpha": 1.0}), "no option 'alpha'; it has temperature, spread"),
     (soft("list_mle", "top", options={"spread": 0.5}), "no option 'spread'"),
-    (soft("rrd", "top"), 'needs ranked, which pick "top" does not give; pick ranked or positives or disagreement'),
+    (soft("rrd", "top"), "a pick that gives it: ranked, hard, positives, disagreement"),
     (soft("unkd", "top"), "needs groups"),
     (soft("cd", "ranked"), "cd makes nothing of ranked"),
     (soft("rrd", "disagreement", side="items"), "there are the picks top and ranked"),
