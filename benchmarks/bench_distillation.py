@@ -34,7 +34,7 @@ from table_teachers import Partly, Scores, make_teacher
 
 from recdistill import linear
 from recdistill.data.pairs import Pairs, read_pairs
-from recdistill.errors import DataError, RecdistillError
+from recdistill.errors import ConfigError, DataError, RecdistillError
 from recdistill.judge.scatter import scatter
 from recdistill.recipes import TableRecipe, table_recipe
 from recdistill.train.table import Rankings, fit, rankings_for
@@ -465,9 +465,19 @@ def main() -> None:
     try:
         for name in chosen.recipe.split(","):
             check(table_recipe(name))
+        _check_only(chosen)
         run(chosen)
     except RecdistillError as e:
         sys.exit(f"bench_distillation: {e}")
+
+
+def _check_only(chosen: argparse.Namespace) -> None:
+    """A method that `--only` names and nobody makes a row of would be missed after all the others are done."""
+    names = chosen.recipe.split(",")
+    known = ["teacher", "popularity", "itemknn", "ease", "bpr", *names, *(f"{name} without teacher" for name in names)]
+    for method in (chosen.only or "teacher").split(","):
+        if method not in known:
+            raise ConfigError(f"--only {method}: there is no such row here; there are {', '.join(known)}")
 
 
 if __name__ == "__main__":

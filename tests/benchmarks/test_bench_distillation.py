@@ -194,6 +194,16 @@ def test_the_builtin_teacher_learns_a_table_and_is_kept(tmp_path: Path) -> None:
     assert "s of CPU" not in again.stderr
 
 
+def test_a_row_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> None:
+    command = [sys.executable, str(FILE), *_table_files(tmp_path, 12), "--only", "teacher,rrd", "--recipe", "default"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "bench_distillation: --only rrd: there is no such row here; there are teacher, popularity, itemknn, ease, bpr, "
+        "default, default without teacher\n"
+    )
+
+
 def test_a_table_is_scored_user_by_user_as_impressions_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import builtin_table
 
