@@ -4,6 +4,9 @@ Distils from the log of a finished demo (`recdistill demo --out FOLDER`), the li
 prints the student's NDCG@10 over the whole catalogue on the later lists that have a new item taken, for each way of
 reading the scores and for each thing that may happen to a teacher half-way through.
 
+`rounding alone` multiplies by 1.00001, which standardising takes out again but for the last digits: what such a
+student differs by is chance.
+
     python benchmarks/bench_watch.py FOLDER --seeds 3 --json out.json
 """
 
@@ -63,6 +66,7 @@ RUNS: dict[str, tuple[WatchSettings, Change | None, bool]] = {
     "rank": (WatchSettings(comparable="rank"), None, False),
     "rescaled × 100 − 7": (WatchSettings(), rescaled(100, -7), False),
     "rescaled × 0.01 + 3": (WatchSettings(), rescaled(0.01, 3), False),
+    "rounding alone": (WatchSettings(), rescaled(1.00001, 0), False),
     "rescaled × 100 − 7, scale": (WatchSettings(comparable="scale"), rescaled(100, -7), False),
     "shuffled": (WatchSettings(), shuffled, False),
     "shuffled, believed": (WatchSettings(act="notice"), shuffled, False),
