@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from support.students import make_student
 from recdistill.bundle import open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.registry import BundleRef, Evidence, Registry, core
+from recdistill.registry.client import put
 
 pytestmark = pytest.mark.mlflow
 
@@ -381,3 +383,27 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
     (tmp_path / "r.sqlite").write_text("this is text, and long enough to be looked at as a header of a database")
     with pytest.raises(RegistryError, match="cannot"):
         Registry(f"sqlite:///{tmp_path}/r.sqlite", "shop").versions()
+
+
+def test_what_clashed_with_the_same_by_another_process_is_put_again() -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import BAD_REQUEST, TEMPORARILY_UNAVAILABLE
+
+    def database(*errors: int) -> tuple[list[tuple[str, ...]], Callable[..., None]]:
+        calls: list[tuple[str, ...]] = []
+
+        def call(*args: str) -> None:
+            calls.append(args)
+            if len(calls) <= len(errors):
+                raise MlflowException("UNIQUE constraint failed", error_code=errors[len(calls) - 1])
+
+        return calls, call
+
+    calls, call = database(BAD_REQUEST)
+    put(call, "shop", "done", "true")
+    assert calls == [("shop", "done", "true")] * 2
+    for errors, times in (((BAD_REQUEST, BAD_REQUEST), 2), ((TEMPORARILY_UNAVAILABLE,), 1)):
+        calls, call = database(*errors)
+        with pytest.raises(MlflowException):
+            put(call, "shop", "done", "true")
+        assert len(calls) == times

@@ -124,6 +124,22 @@ def if_there(call: Callable[..., T], *args: str) -> T | None:
         raise
 
 
+def put(call: Callable[..., object], *args: str) -> None:
+    """Calls what sets or takes away a tag or an alias; a second time where it clashed with the same by another process.
+
+    MLflow looks whether there is a row, and makes one if not: of two that look at once the slower is refused by the
+    database. The second time it finds the row. What is put is the same whoever puts it, so twice does no harm.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*args)
+    except MlflowException as e:
+        if e.error_code != "BAD_REQUEST":  # what MLflow makes of a constraint that does not hold
+            raise
+        call(*args)
+
+
 def checked_uri(uri: str) -> tuple[str, str | None]:
     """The URI with an absolute path, and where artefacts go (None: the server's business).
 

@@ -23,7 +23,7 @@ import msgspec
 
 from recdistill.bundle import open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
-from recdistill.registry.client import Connection, if_there, metric_key
+from recdistill.registry.client import Connection, if_there, metric_key, put
 from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS, Ledger
 from recdistill.registry.structs import BundleRef, Evidence, LedgerEntry, Version
 
@@ -118,7 +118,7 @@ class Registry:
                 verdict = "passed the gate: " if evidence.passed else "did not pass the gate: "
                 self._say(number, verdict + "; ".join(evidence.reasons))
             if number != champion:
-                self._client.set_registered_model_alias(self.name, CANDIDATE, number)
+                put(self._client.set_registered_model_alias, self.name, CANDIDATE, number)
             return _as_version(self._get(number), self._ledger.aliases())
 
     def promote(

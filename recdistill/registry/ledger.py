@@ -17,7 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from recdistill.errors import Refused, RegistryError
-from recdistill.registry.client import Connection, if_there
+from recdistill.registry.client import Connection, if_there, put
 from recdistill.registry.structs import LedgerEntry
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -77,7 +77,7 @@ class Ledger:
         while (following := self.entry(step + 1)) is not None:
             step, last = step + 1, following
         if last is not None and noted != str(step):
-            self._client.set_registered_model_tag(self._model, _NOTED, str(step))
+            put(self._client.set_registered_model_tag, self._model, _NOTED, str(step))
         return last
 
     def settle(self) -> LedgerEntry | None:
@@ -116,8 +116,8 @@ class Ledger:
     def _follow(self, entry: LedgerEntry) -> None:
         """Sets the aliases to what an entry says."""
         if entry.before is not None:
-            self._client.set_registered_model_alias(self._model, PREVIOUS, entry.before)
-        self._client.set_registered_model_alias(self._model, CHAMPION, entry.after)
+            put(self._client.set_registered_model_alias, self._model, PREVIOUS, entry.before)
+        put(self._client.set_registered_model_alias, self._model, CHAMPION, entry.after)
         if self.aliases().get(CANDIDATE) == entry.after:
-            self._client.delete_registered_model_alias(self._model, CANDIDATE)
-        self._client.set_registered_model_tag(step_name(self._model, entry.step), _DONE, "true")
+            put(self._client.delete_registered_model_alias, self._model, CANDIDATE)
+        put(self._client.set_registered_model_tag, step_name(self._model, entry.step), _DONE, "true")
