@@ -14,7 +14,7 @@ ALONE := kafka or mlflow or browser or e2e
 SHARED := -n auto --dist loadfile --no-loadscope-reorder
 # Without compiled files every process would compile torch anew, for ten seconds; .gitignore knows them.
 unexport PYTHONDONTWRITEBYTECODE
-FORMATTED := recdistill services tests benchmarks tools docs conftest.py
+FORMATTED := recdistill services tests references benchmarks tools docs conftest.py
 
 .PHONY: help install demo test test-fast lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
 
@@ -70,7 +70,7 @@ format: $(INSTALLED)  ## Mend what ruff can mend by itself
 
 bench: $(INSTALLED)  ## Print the benchmark tables (ARGS="training" runs one of them)
 	@set -- $(ARGS); [ $$# -gt 0 ] || set -- $$(ls benchmarks | sed -n 's/^bench_\(.*\)\.py$$/\1/p'); \
-	for question in "$$@"; do echo "== $$question"; $(BIN)/python "benchmarks/bench_$$question.py"; done
+	for question in "$$@"; do echo "== $$question"; $(BIN)/python -m "benchmarks.bench_$$question"; done
 
 kafka: $(INSTALLED) setup-kafka  ## Run a local Kafka broker in the foreground (ARGS="--port 9092 --data DIR")
 	@$(BIN)/python tests/support/kafka_broker.py $(ARGS)

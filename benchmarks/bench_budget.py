@@ -11,8 +11,8 @@ back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lis
   from there on, so that its scores are known to the scorer, as `rank.write_back` and the prober make them.
 
     recdistill demo --dataset ml-100k --data DIR --output folder
-    python benchmarks/bench_budget.py folder                         # full, none, and the four ways at .3
-    python benchmarks/bench_budget.py folder --ways full,even-lists,lists --budget 0.3,0.05 --seeds 3 --json out.json
+    python -m benchmarks.bench_budget folder                         # full, none, and the four ways at .3
+    python -m benchmarks.bench_budget folder --ways full,even-lists,lists --budget 0.3,0.05 --seeds 3 --json out.json
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from finished_demo import FinishedDemo
 
+from recdistill.budget.choose import Chooser
 from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
 from recdistill.loops import distil
-from recdistill.loops.choose import Chooser
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Item, Record, encode, key_of
 from recdistill.serve.recommender import Recommender
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
+from references.finished_demo import FinishedDemo
 
 WAYS = ("full", "none", "even-lists", "lists", "even-candidates", "candidates")
 ALL = (*WAYS, "champion-lists", "champion-candidates")

@@ -16,8 +16,8 @@ and so has nothing to say about them: a product does not offer what was had. Val
 Hits and NDCG at 10 are means over users and seeds; intervals are 95%, bootstrapped over users, whose seeds are averaged
 first.
 
-    python benchmarks/bench_builtin.py                       # some 7 minutes of one core
-    python benchmarks/bench_builtin.py --seeds 3 --json builtin.json
+    python -m benchmarks.bench_builtin                       # some 7 minutes of one core
+    python -m benchmarks.bench_builtin --seeds 3 --json builtin.json
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from plain_sasrec import PlainSasrec
-from plain_sasrec import fit as fit_sasrec
 from scipy import sparse
 
 from recdistill import linear
@@ -47,7 +45,9 @@ from recdistill.errors import RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.metrics import bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Value
-from recdistill.teachers.builtin import BuiltinTeacher, train_teacher
+from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
+from references.plain_sasrec import PlainSasrec
+from references.plain_sasrec import fit as fit_sasrec
 
 CUT = 10
 LENGTH = 50

@@ -6,8 +6,8 @@ dimensions. `plain` is the same mathematics as anybody would write it: scores, l
 medians of interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the
 peak memory.
 
-    python benchmarks/bench_catalogue.py
-    python benchmarks/bench_catalogue.py --items 25000,100000 --dims 20,64 --lists 100,300
+    python -m benchmarks.bench_catalogue
+    python -m benchmarks.bench_catalogue --items 25000,100000 --dims 20,64 --lists 100,300
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recdistill.train.losses import catalogue_distillation
-from recdistill.train.losses.catalogue import CHUNK
+from recdistill.losses import catalogue_distillation
+from recdistill.losses.catalogue import CHUNK
 
 Step = Callable[[], Tensor]
 
@@ -73,7 +73,7 @@ def peak(way: str, batch: int, items: int, dim: int, length: int) -> float:
 import sys
 sys.path.insert(0, {str(sys.path[0])!r})
 import torch
-import bench_catalogue as bench
+from benchmarks import bench_catalogue as bench
 given = bench.problem({batch}, {items}, {dim}, {length})
 def peak():
     # Not getrusage: its maximum begins at that of the process that started this one.

@@ -4,8 +4,8 @@ Runs `recdistill demo` for each seed and pools the paired differences. The seeds
 lists or are alike, so the pooled interval takes them as fully dependent: the mean of the runs' lower ends to the mean
 of their upper ends. That is wider than the truth, never narrower.
 
-    python benchmarks/bench_demo.py                                        # the simulated world, seeds 0, 1, 2
-    python benchmarks/bench_demo.py --dataset ml-100k --data path/to/ml-100k
+    python -m benchmarks.bench_demo                                        # the simulated world, seeds 0, 1, 2
+    python -m benchmarks.bench_demo --dataset ml-100k --data path/to/ml-100k
 """
 
 from __future__ import annotations

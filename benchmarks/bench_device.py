@@ -3,8 +3,8 @@
 The baseline is one MatMulInteger over the same matrix in onnxruntime, in the same process and in turn; nothing of it
 looks ids up, pools a history, scales, excludes or sorts. One thread; each figure is a median.
 
-    python benchmarks/bench_device.py                  # 100,000 items of 64 dimensions
-    python benchmarks/bench_device.py --items 1000000
+    python -m benchmarks.bench_device                  # 100,000 items of 64 dimensions
+    python -m benchmarks.bench_device --items 1000000
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recdistill.bundle import quantise
 from recdistill.features import AGE_BUCKETS, FeatureSpec, HistorySpec
-from recdistill.train import graphs
+from recdistill.model import graphs
 
 HIDDEN = 64
 

@@ -4,8 +4,8 @@ Three files of user<TAB>item: what is learnt from, what decides (epochs, nothing
 method, dimension and seed; the teacher, the student without distillation (BPR, and the recipe's own label loss),
 popularity, ItemKNN and EASE are always among them.
 
-    python benchmarks/bench_distillation.py --recipe default --teacher ensemble --student-dim 20,64
-    python benchmarks/bench_distillation.py --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
+    python -m benchmarks.bench_distillation --recipe default --teacher ensemble --student-dim 20,64
+    python -m benchmarks.bench_distillation --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
         --protocol loo499 --student-dim 20 --seeds 5 --json out.json
 
 Protocols: `full` ranks all items but those of train and valid; `loo499` ranks the test item among 499 unseen ones,
@@ -30,16 +30,16 @@ import msgspec
 import numpy as np
 import torch
 from scipy import stats
-from table_teachers import Partly, Scores, make_teacher
 
+from benchmarks.tables.fit import Rankings, fit, rankings_for
+from benchmarks.tables.pairs import Pairs, read_pairs
+from benchmarks.tables.student import TableStudent
+from benchmarks.tables.teachers import Partly, Scores, make_teacher
+from benchmarks.tables.terms import check
 from recdistill import linear
-from recdistill.data.pairs import Pairs, read_pairs
 from recdistill.errors import ConfigError, DataError, RecdistillError
 from recdistill.judge.scatter import scatter
 from recdistill.recipes import TableRecipe, table_recipe
-from recdistill.train.table import Rankings, fit, rankings_for
-from recdistill.train.table_student import TableStudent
-from recdistill.train.table_terms import check
 
 Metrics = dict[str, float]
 BLOCK = 512
@@ -191,7 +191,7 @@ class School:
         chosen = self.chosen
         weights = chosen.weights if chosen.teacher == "ensemble" else ""
         if chosen.teacher == "builtin":
-            import builtin_table
+            from benchmarks.tables import builtin as builtin_table
 
             return chosen.teacher, builtin_table.kind(self.seed_of_teacher(seed))
         return chosen.teacher, chosen.teacher_dim, self.seed_of_teacher(seed), chosen.ease_l2, weights

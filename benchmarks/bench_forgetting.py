@@ -4,7 +4,7 @@ A simulated world's lists are put in the order: first those of users who like on
 The student learns each list once, from a teacher that knows the truth but for some noise. Printed is its NDCG@10 on
 held-out lists of both halves: after the first half, and at the end.
 
-    python benchmarks/bench_forgetting.py --seeds 3
+    python -m benchmarks.bench_forgetting --seeds 3
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import argparse
 import numpy as np
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
-from recdistill.data.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Ranking
 from recdistill.train import use_threads
-from recdistill.train.comparable import units
 from recdistill.train.step import Trainer
+from recdistill.watch.units import units
 
 BATCH, HELD = 128, 700
 

@@ -5,8 +5,8 @@ turn; each figure is the median of several rounds. The baseline is a consumer wi
 raw bytes and does nothing with them. The embedded log stands beside it, with a bare `SELECT` over the same file as
 its own baseline.
 
-    python benchmarks/bench_log.py                 # 50,000 examples with 20 events and 50 candidates
-    python benchmarks/bench_log.py --messages 20000 --rounds 5
+    python -m benchmarks.bench_log                 # 50,000 examples with 20 events and 50 candidates
+    python -m benchmarks.bench_log --messages 20000 --rounds 5
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ same uvicorn settings: the endpoint; a bare ASGI function that decodes with msgs
 and checks, counts and names nothing; and a plain FastAPI application with pydantic models. They take turns, round by
 round, so that what else the machine does falls on all three; each figure is the median of the rounds.
 
-    python benchmarks/bench_serving.py                     # the three sizes of the table in docs
-    python benchmarks/bench_serving.py --items 2000 --connections 1 --rounds 9
+    python -m benchmarks.bench_serving                     # the three sizes of the table in docs
+    python -m benchmarks.bench_serving --items 2000 --connections 1 --rounds 9
 
 The client speaks just enough HTTP, in this process: with two cores, one is the server's and one is its own.
 """
@@ -37,7 +37,7 @@ NAMES = ("endpoint", "bare ASGI", "FastAPI")
 
 def make_bundle(items: int, history: int, place: Path) -> list[bytes]:
     """Writes a bundle with random weights; returns bodies that ask it."""
-    from support.students import make_requests, make_student, rich_spec
+    from references.students import make_requests, make_student, rich_spec
 
     student = make_student(items, dim=16, hidden=64, spec=rich_spec(history))
     student.export(place, golden_requests=make_requests(student, 5), popular=[("item-1", 2.0), ("item-2", 1.0)])
@@ -52,7 +52,7 @@ def make_bundle(items: int, history: int, place: Path) -> list[bytes]:
 def endpoint_app(place: Path) -> Any:
     """Ours, as `recdistill serve` runs it."""
     from recdistill.config import RankSettings
-    from recdistill.serve.endpoint import Ranker, create_app
+    from recdistill.serve.http.app import Ranker, create_app
     from recdistill.serve.recommender import Recommender
 
     ranker = Ranker()
@@ -64,7 +64,7 @@ def bare_app(place: Path) -> Any:
     """The least that can stand between a socket and the recommender."""
     import msgspec
 
-    from recdistill.serve.http_forms import RecommendRequest
+    from recdistill.serve.http.forms import RecommendRequest
     from recdistill.serve.recommender import Recommender
 
     recommender = Recommender.open(place)

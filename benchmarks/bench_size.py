@@ -10,9 +10,9 @@ better than anybody could have it. Differences are to the teacher of the same de
 `bench_demo.py` pools them (the runs' lower and upper ends averaged, as if they depended fully on one another).
 
     recdistill demo --output sim-0; recdistill demo --seed 1 --output sim-1
-    python benchmarks/bench_size.py sim-0 sim-1
-    python benchmarks/bench_size.py sim-0 --dims 8,24,32 --alone-dims 24,48,96,192 --json sizes.json
-    python benchmarks/bench_size.py sim-0 --alone-dims "" --set loss.label=0.6 --set loss.label=0.6,student.hidden=64
+    python -m benchmarks.bench_size sim-0 sim-1
+    python -m benchmarks.bench_size sim-0 --dims 8,24,32 --alone-dims 24,48,96,192 --json sizes.json
+    python -m benchmarks.bench_size sim-0 --alone-dims "" --set loss.label=0.6 --set loss.label=0.6,student.hidden=64
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from finished_demo import FinishedDemo
 
+from recdistill.bundle.build import export
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
 from recdistill.judge.contenders import TeacherContender
-from recdistill.loops import folder_bytes
 from recdistill.metrics import paired_interval
+from recdistill.progress import folder_bytes
 from recdistill.teachers import open_teacher
 from recdistill.train import use_threads
-from recdistill.train.export import export
 from recdistill.train.step import Trainer
+from references.finished_demo import FinishedDemo
 
 TEACHER, DISTILLED, ALONE = "teacher", "distilled", "labels alone"
 

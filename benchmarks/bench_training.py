@@ -5,8 +5,8 @@ losses together), in turn, in one process; each figure is the median of several 
 encoding of records, which a training process has to do as well. Times are of the processor, of all threads together,
 so that what else the machine does disturbs them little.
 
-    python benchmarks/bench_training.py                      # the three sizes of the table in docs
-    python benchmarks/bench_training.py --items 5000 --rows 100000 --batch 512
+    python -m benchmarks.bench_training                      # the three sizes of the table in docs
+    python -m benchmarks.bench_training --items 5000 --rows 100000 --batch 512
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from plain_training import PlainLoop
 
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.comparable import teacher_logits
 from recdistill.train.step import Trainer
+from recdistill.watch.units import teacher_logits
+from references.plain_training import PlainLoop
 
 # (items in the catalogue, rows of the id table)
 SIZES = ((1_682, 1_682), (20_000, 20_000), (50_000, 1_000_000))

@@ -18,8 +18,8 @@ NDCG@10 is the mean over users (each the mean of its questions); intervals are 9
 differences are paired. With several seeds (held-out films, lists and students change with it) the table is of all
 questions together.
 
-    python benchmarks/bench_unseen.py --data shared/data/ml-100k     # some 70 s of CPU time
-    python benchmarks/bench_unseen.py --data shared/data/ml-100k --seeds 3 --json unseen.json
+    python -m benchmarks.bench_unseen --data shared/data/ml-100k     # some 70 s of CPU time
+    python -m benchmarks.bench_unseen --data shared/data/ml-100k --seeds 3 --json unseen.json
 """
 
 from __future__ import annotations

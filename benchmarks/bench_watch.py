@@ -7,7 +7,7 @@ reading the scores and for each thing that may happen to a teacher half-way thro
 `rounding alone` multiplies by 1.00001, which standardising takes out again but for the last digits: what such a
 student differs by is chance.
 
-    python benchmarks/bench_watch.py FOLDER --seeds 3 --json out.json
+    python -m benchmarks.bench_watch FOLDER --seeds 3 --json out.json
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from finished_demo import FinishedDemo
 
 from recdistill.config import WatchSettings
 from recdistill.features import Lists
 from recdistill.train import use_threads
 from recdistill.train.step import Trainer
+from references.finished_demo import FinishedDemo
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

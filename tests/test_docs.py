@@ -11,8 +11,8 @@ import pytest
 
 from recdistill.cli import ALSO, VERBS
 from recdistill.config import GateSettings, Settings
-from recdistill.serve.endpoint import Ranker
-from recdistill.serve.http_metrics import Metrics
+from recdistill.serve.http.app import Ranker
+from recdistill.serve.http.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

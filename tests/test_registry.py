@@ -14,12 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.students import make_student
 
 from recdistill.bundle import open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.registry import BundleRef, Evidence, Registry, core
 from recdistill.registry.client import put
+from references.students import make_student
 
 pytestmark = pytest.mark.mlflow
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.students import Student, make_requests, make_student
 
 from recdistill.bundle import Bundle
 from recdistill.cli import main
 from recdistill.config import RankSettings
 from recdistill.errors import DecodeError
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, Record, decode, encode
+from references.students import Student, make_requests, make_student
 
 
 @pytest.fixture(autouse=True)
@@ -361,7 +361,7 @@ def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 @pytest.fixture(scope="module")
 def device(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from recdistill.train.export import export_device
+    from recdistill.device.export import export_device
 
     path = tmp_path_factory.mktemp("wrong-device") / "device.onnx"
     export_device(bundle, path)
@@ -439,7 +439,7 @@ CHECKPOINTS: list[tuple[Any, str]] = [
 def test_checkpoints(damage: Any, fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
     import numpy as np
 
-    from recdistill.train import checkpoint
+    from recdistill import checkpoint
 
     made = checkpoint.save(Path(), 7, {"w": np.ones(3, np.float32)}, {"turn": 0})
     damage(made)
@@ -476,7 +476,7 @@ def test_teachers(damage: Any, fragment: str, capsys: pytest.CaptureFixture[str]
     import numpy as np
 
     from recdistill.features import FeatureSpec
-    from recdistill.teachers import builtin_files
+    from recdistill.teachers.builtin import files as builtin_files
 
     towers = [builtin_files.Shape(dim=2, layers=0, hidden=1)]
     saved = builtin_files.Saved(spec=FeatureSpec(), vocabulary={"id": ["a"]}, towers=towers)
@@ -668,7 +668,7 @@ async def _post(app: Any, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def app(bundle: Bundle) -> Any:
-    from recdistill.serve.endpoint import Ranker, create_app
+    from recdistill.serve.http.app import Ranker, create_app
     from recdistill.serve.recommender import Recommender
 
     ranker = Ranker()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recdistill import config
-from recdistill.serve import openapi
+from recdistill.serve.http import openapi
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES: dict[str, Callable[[], str]] = {

@@ -66,7 +66,7 @@ def _recommend(args: argparse.Namespace) -> int:
         answer = _ask_url(args.url, body)
         return _tell(args, answer, {})
     # The endpoint's own forms, so that a request means the same here and there.
-    from recdistill.serve.http_forms import RECOMMEND, Problem
+    from recdistill.serve.http.forms import RECOMMEND, Problem
 
     try:
         read = RECOMMEND.read(body, RankSettings())
@@ -143,7 +143,7 @@ def _champion(args: argparse.Namespace) -> Path:
 
 
 def _ask_device(path: Path, request: Any) -> dict[str, Any]:
-    from recdistill.serve.device import Device
+    from recdistill.device.reader import Device
 
     if request.where or request.allow is not None:
         raise RequestError("where" if request.where else "allow", "a device file cannot filter; leave it out")

@@ -175,7 +175,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 
 def _device(path: Path) -> dict[str, Any]:
-    from recdistill.serve.device import Device
+    from recdistill.device.reader import Device
 
     device = Device.open(path)
     return {
@@ -187,7 +187,7 @@ def _device(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    from recdistill.train import checkpoint
+    from recdistill import checkpoint
 
     found = checkpoint.load(path)
     return {
@@ -202,7 +202,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 def _teacher(path: Path) -> dict[str, Any]:
     import msgspec
 
-    from recdistill.teachers import builtin_files
+    from recdistill.teachers.builtin import files as builtin_files
 
     saved, version, arrays = builtin_files.read(path)
     return {

@@ -63,8 +63,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _judge(
     args: argparse.Namespace, settings: Settings, bundle: Path, *, beside: list[Path] | None = None, seed: int = 0
 ) -> Judgement:
+    from recdistill import release
     from recdistill.judge import BundleContender
-    from recdistill.loops import folder_bytes, promote
+    from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT, open_teacher
 
@@ -72,7 +73,7 @@ def _judge(
     taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
-        return promote.judge(
+        return release.judge(
             log,
             bundle,
             settings.promote,
@@ -112,7 +113,7 @@ def _export_options(parser: Parser) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     from recdistill.bundle import open_bundle
-    from recdistill.train.export import export_device
+    from recdistill.device.export import export_device
 
     settings = settings_of(args)
     figures = export_device(open_bundle(_bundle(args, settings)), args.out)
@@ -141,14 +142,14 @@ def _publish_options(parser: Parser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    from recdistill import release
     from recdistill.judge import gate
-    from recdistill.loops import promote
 
     settings = settings_of(args)
     bundle = _bundle(args, settings)
     judgement = _read_judgement(args.judgement) if args.judgement else _judge(args, settings, bundle)
     evidence = gate(judgement, settings.gate)
-    version = promote.publish(_registry(settings), bundle, judgement, evidence)
+    version = release.publish(_registry(settings), bundle, judgement, evidence)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,

@@ -77,7 +77,7 @@ def _simulate_options(parser: Parser) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from recdistill.data.simulator import SimulatorSettings, simulate
+    from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 
     settings = settings_of(args)
     given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}

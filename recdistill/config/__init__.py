@@ -13,6 +13,7 @@ Example:
 """
 
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
+from recdistill.config.plugin import load_function
 from recdistill.config.settings import (
     DistilSettings,
     EnsembleMember,
@@ -69,6 +70,7 @@ __all__ = [
     "WatchSettings",
     "convert",
     "explain",
+    "load_function",
     "load_settings",
     "parse_settings",
     "reference",

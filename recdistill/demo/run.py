@@ -45,7 +45,7 @@ from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
 from recdistill.demo.summary import size_text, summarise, tell
 from recdistill.errors import RecdistillError, RegistryError, UsageError
-from recdistill.loops import folder_bytes
+from recdistill.progress import folder_bytes
 from recdistill.records import Impression, Record
 from recdistill.stream import Log, open_log, standard_topics
 
@@ -106,9 +106,10 @@ def _story(
     best_possible: Any,
     ending: ExitStack,
 ) -> dict[str, Any]:
+    from recdistill import release
     from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, gate, write_report
-    from recdistill.loops import distil, feed, promote, teach
+    from recdistill.loops import distil, feed, teach
     from recdistill.registry import Registry
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
@@ -117,7 +118,7 @@ def _story(
     # Made now, so that they are ready when their turn comes: until the teacher learns, the second core is idle.
     config = out / "settings.toml"
     control_config, control_bundles = _without_teacher(options, settings, out)
-    scorer = Beside("score", config, "--drain", "--set", "score.worker=1", needs="recdistill.teachers.builtin")
+    scorer = Beside("score", config, "--drain", "--set", "score.worker=1", needs="recdistill.teachers.builtin.teacher")
     ending.callback(scorer.end)
     control = Beside("distil", control_config, "--drain", needs="recdistill.train.step")
     ending.callback(control.end)
@@ -174,7 +175,7 @@ def _story(
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
     with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
         rivals = [BundleContender(_newest(control_bundles), "student_no_kd")]
-        judgement = promote.judge(
+        judgement = release.judge(
             log,
             bundle,
             settings.promote,
@@ -192,13 +193,13 @@ def _story(
         "promote", "8  registry: the version is published, and promoted if the gate let it through"
     ) as chapter:
         registry = Registry(settings.registry.uri, settings.registry.name)
-        version = promote.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
+        version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
         if evidence.passed:
             registry.promote(version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))
-    asked = [example.ranking.impression for example in promote.held_out(log, open_bundle(bundle), ASKED)]
+    asked = [example.ranking.impression for example in release.held_out(log, open_bundle(bundle), ASKED)]
     server: Server | None = None
     latency: dict[str, float] = {}
     answers = BundleContender(bundle, "student").top(asked, 10)
@@ -259,7 +260,7 @@ def _title(options: Options) -> str:
 def _dataset(options: Options) -> tuple[Dataset, Any]:
     """The data, and for a simulated world the ranker that knows the truth."""
     if options.dataset == "simulated":
-        from recdistill.data.simulator import SimulatorSettings, simulate
+        from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 
         chosen = (
             SimulatorSettings() if options.impressions is None else SimulatorSettings(impressions=options.impressions)
@@ -370,7 +371,7 @@ def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[P
 
 def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:
     """Share of the ranker's top ten that the device file gives too, and the file's size in bytes."""
-    from recdistill.serve.device import Device
+    from recdistill.device.reader import Device
 
     device = Device.open(path)
     shares = []

@@ -19,7 +19,7 @@ import msgspec
 
 from recdistill.demo.story import Story
 from recdistill.judge import Judgement
-from recdistill.loops import folder_bytes
+from recdistill.progress import folder_bytes
 from recdistill.stream import Log
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from recdistill.device.reader import Device
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
 from recdistill.records import Candidate, Impression
-from recdistill.serve.device import Device
 from recdistill.serve.recommender import Recommender, Request
 from recdistill.teachers import Scores, Teacher
 

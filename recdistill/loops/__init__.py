@@ -8,27 +8,13 @@ signals, health or images: `services/` dresses it as a process, the command line
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
 
 from recdistill.stream import Position, Source, TopicPartition
-
-
-class Progress(Protocol):
-    """Called by a loop as it moves on, cheaply and often."""
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """`done` of `total` log positions; `total` is None when there is no end."""
 
 
 def ends_of(source: Source, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
     """The committed ends now: where a draining loop stops."""
     return {tp: source.bounds(tp)[1] for tp in partitions}
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def reached(position: Position, ends: Mapping[TopicPartition, int]) -> bool:

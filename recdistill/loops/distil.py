@@ -29,11 +29,11 @@ import msgspec
 import numpy as np
 
 from recdistill import __version__
-from recdistill.bundle import Bundle
+from recdistill.bundle import Bundle, golden
 from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec, Lists
-from recdistill.loops import Progress, golden
+from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
 from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
 
@@ -116,7 +116,8 @@ class Distiller:
         *,
         drain: bool = False,
     ) -> None:
-        from recdistill.train import checkpoint, use_threads
+        from recdistill import checkpoint
+        from recdistill.train import use_threads
         from recdistill.train.step import Trainer
 
         use_threads(settings.threads)
@@ -192,7 +193,7 @@ class Distiller:
                 self._next_pass()
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        from recdistill.train.comparable import units
+        from recdistill.watch.units import units
 
         lists, _ = self.trainer.encode(self._pending)
         if lists.offsets_BL is not None and self._whole_lists:
@@ -271,7 +272,7 @@ class Distiller:
 
     def save(self) -> Path:
         """Writes a checkpoint of the last whole batch."""
-        from recdistill.train import checkpoint
+        from recdistill import checkpoint
 
         tensors, state = self.trainer.state()
         stream = msgspec.to_builtins(self.saved)
@@ -282,7 +283,7 @@ class Distiller:
 
     def export(self) -> Bundle | None:
         """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item."""
-        from recdistill.train.export import export
+        from recdistill.bundle.build import export
 
         out = self.directory / "bundles" / f"step-{self.step:010d}"
         if out.exists() or not self.trainer.catalogue.live_N.any():

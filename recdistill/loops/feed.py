@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from recdistill.errors import StreamError
-from recdistill.loops import Progress
+from recdistill.progress import Progress
 from recdistill.records import TOPICS, Record, encode, key_of
 from recdistill.stream import Log
 

@@ -37,7 +37,8 @@ import msgspec
 
 from recdistill.config import JoinSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError
-from recdistill.loops import Progress, ends_of, reached
+from recdistill.loops import ends_of, reached
+from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Example, Feedback, Impression, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, Stage, TopicPartition, dead_letter
 

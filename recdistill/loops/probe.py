@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from recdistill.budget.chances import unit
 from recdistill.config import ProbeSettings, RegistrySettings
 from recdistill.errors import BundleError, DecodeError, OutOfRange, RegistryError, RequestError, StreamError
-from recdistill.loops import Progress, ends_of, reached
-from recdistill.loops.budget import unit
+from recdistill.loops import ends_of, reached
+from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, Item, decode, encode, key_of
 from recdistill.serve.recommender import Filters, Recommender, Request
 from recdistill.stream import Log, Message, Source, TopicPartition

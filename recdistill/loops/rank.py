@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Final
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
 from recdistill.errors import DataError, DecodeError, OutOfRange, RecdistillError, RegistryError, StreamError
 from recdistill.records import Impression, Item, decode, encode, key_of
-from recdistill.serve.endpoint import Ranker, create_app
-from recdistill.serve.http_server import bind, serve
+from recdistill.serve.http.app import Ranker, create_app
+from recdistill.serve.http.server import bind, serve
 from recdistill.serve.recommender import Recommender, Request
 from recdistill.stream import Log, Source, Stage, TopicPartition, open_log
 

@@ -30,11 +30,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from recdistill.budget.choose import Choice, Chooser, groups, offset_header, restore
 from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
-from recdistill.loops import Progress, ends_of, reached
-from recdistill.loops.choose import Choice, Chooser, groups, offset_header, restore
+from recdistill.loops import ends_of, reached
 from recdistill.loops.patience import patiently
+from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher

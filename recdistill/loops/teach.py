@@ -16,8 +16,9 @@ from typing import Any
 from recdistill.config import JoinSettings, LinearTeacherSettings, TeacherTraining
 from recdistill.errors import DataError, DecodeError
 from recdistill.features import FeatureSpec
-from recdistill.loops import Progress, ends_of, reached
+from recdistill.loops import ends_of, reached
 from recdistill.loops.join import Window
+from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, TopicPartition
 
@@ -73,7 +74,7 @@ def run(
     Raises:
         DataError: The log holds no impression with a label.
     """
-    from recdistill.teachers.builtin import train_teacher
+    from recdistill.teachers.builtin.teacher import train_teacher
 
     examples = [example for example in labelled(log, join) if any(example.labels)]
     if not examples:
@@ -98,7 +99,7 @@ def run_linear(log: Log, join: JoinSettings, settings: LinearTeacherSettings, ou
     Raises:
         TeacherError: The log shows no interaction, or the folder cannot be written.
     """
-    from recdistill.teachers.linear import train_linear_teacher
+    from recdistill.teachers.linear.teacher import train_linear_teacher
 
     return train_linear_teacher(labelled(log, join), settings, out)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recdistill.config import Settings
 from recdistill.features import FeatureSpec
-from recdistill.loops import Progress, folder_bytes
+from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import open_log
 from recdistill.teachers import TAUGHT, Teacher, open_teacher
 

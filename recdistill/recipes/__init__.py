@@ -6,7 +6,7 @@ users × items that is known as a whole, the setting of the papers and of the be
 the product takes unless told otherwise. A recipe of your own is a file of this form, given by its path.
 
 This package knows the form of a recipe and which ones there are, nothing of torch or of how a loss is computed; a loss
-is a name of `recdistill.train.losses`.
+is a name of `recdistill.losses`.
 
 Example:
     >>> load_recipe("default").stream.soft[0].loss

@@ -28,9 +28,9 @@ from msgspec import Struct
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.bundle.index import read_index
-from recdistill.bundle.towers import ItemTower, UserTower
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import Asker, Catalogue, FeatureError, Requests, encode_requests
+from recdistill.model.run import ItemTower, UserTower
 from recdistill.records import Event, Item, Value
 from recdistill.serve.index import Base, Floats, Mask, Shelf, Slots
 

@@ -31,25 +31,26 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
 
         return LoggedTeacher(settings.id, settings.version or "1", settings.scale)
     if settings.kind == "callable":
-        from recdistill.teachers.function import FunctionTeacher, load_function
+        from recdistill.config import load_function
+        from recdistill.teachers.function import FunctionTeacher
 
         function = load_function(settings.function)
         return FunctionTeacher(function, settings.id, settings.version or "1", settings.scale)
     if settings.kind == "onnx":
-        from recdistill.teachers.onnx import OnnxTeacher
+        from recdistill.teachers.tensors.onnx import OnnxTeacher
 
         return OnnxTeacher.open(settings.onnx, teacher_id=settings.id, version=settings.version, scale=settings.scale)
     if settings.kind == "http":
-        from recdistill.teachers.http import HttpTeacher
+        from recdistill.teachers.http.teacher import HttpTeacher
 
         return HttpTeacher(settings.http, teacher_id=settings.id, version=settings.version, scale=settings.scale)
     if settings.kind == "linear":
-        from recdistill.teachers.linear import LinearTeacher
+        from recdistill.teachers.linear.teacher import LinearTeacher
 
         return LinearTeacher.load(Path(settings.path))
     if settings.kind == "language":
-        from recdistill.teachers.language import LanguageTeacher
-        from recdistill.teachers.sentences import Encoder
+        from recdistill.teachers.language.sentences import Encoder
+        from recdistill.teachers.language.teacher import LanguageTeacher
 
         encoder = Encoder.open(settings.language.model)
         return LanguageTeacher(encoder, settings.language, settings.id, settings.version)
@@ -58,6 +59,6 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
 
         members = [(open_teacher(member), member.weight) for member in settings.members]
         return EnsembleTeacher(settings.id, members, settings.version)
-    from recdistill.teachers.builtin import BuiltinTeacher
+    from recdistill.teachers.builtin.teacher import BuiltinTeacher
 
     return BuiltinTeacher.load(Path(settings.path))

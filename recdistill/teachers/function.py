@@ -18,7 +18,6 @@ Example:
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from recdistill.errors import ConfigError, TeacherError
+from recdistill.errors import TeacherError
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 
@@ -85,28 +84,6 @@ class FunctionTeacher:
                 "it must answer each one"
             )
         return [_scores(impression, answer) for impression, answer in zip(impressions, answers, strict=True)]
-
-
-def load_function(name: str, *, setting: str = "teacher.function") -> Any:
-    """Imports `package.module:function`.
-
-    Args:
-        name: Which.
-        setting: Where the name stands, for the error.
-
-    Raises:
-        ConfigError: The name does not have that form, or nothing callable is there.
-    """
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise ConfigError(f"{setting}: {name!r} is not of the form 'package.module:function'")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(f"{setting}: {name!r} cannot be imported: {e}") from e
-    if not callable(function):
-        raise ConfigError(f"{setting}: {name!r} is a {type(function).__name__}, not a function")
-    return function
 
 
 def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from recdistill.errors import CheckpointError
 from recdistill.features import Catalogue, FeatureSpec, Lists
-from recdistill.train import forward
+from recdistill.model import forward
 
 PREFIX = "previous/"
 

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recdistill import losses
 from recdistill.features import Lists
-from recdistill.train import losses
-from recdistill.train.losses.catalogue import CHUNK
+from recdistill.losses.catalogue import CHUNK
 from recdistill.train.student import Items, uniform
 
 LARGE = 4 * CHUNK

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recdistill import losses
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, UsageError
 from recdistill.features import (
@@ -47,13 +48,12 @@ from recdistill.features import (
     encode_requests,
 )
 from recdistill.records import Example, Item
-from recdistill.train import losses
-from recdistill.train.comparable import believed_share, candidate_offsets, list_weights, teacher_logits
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.train.watch import Watch
+from recdistill.watch.units import believed_share, candidate_offsets, list_weights, teacher_logits
+from recdistill.watch.watch import Watch
 
 log = logging.getLogger(__name__)
 

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recdistill import losses
 from recdistill.config import LossSettings
 from recdistill.errors import ConfigError
 from recdistill.recipes import stream_recipe
-from recdistill.train import losses
 
 SOFTMAX = ("softmax_distillation", "kl_distillation")
 """Losses to which 1 / p of a candidate is a shift of both scores."""

@@ -10,14 +10,16 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from support import benchmarks
 
-FILE = benchmarks.FOLDER / "bench_builtin.py"
+ROOT = Path(__file__).resolve().parents[2]
+RUN = [sys.executable, "-m", "benchmarks.bench_builtin"]
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    return benchmarks.load("bench_builtin")
+    from benchmarks import bench_builtin
+
+    return bench_builtin
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def test_ranks_and_figures_are_those_of_a_sort(bench: ModuleType) -> None:
 
 
 def test_plain_sasrec_sees_no_padding_and_no_future() -> None:
-    model = benchmarks.load("plain_sasrec").PlainSasrec(9, dim=8, layers=2, heads=2, dropout=0.5, length=4)
+    from references import plain_sasrec
+
+    model = plain_sasrec.PlainSasrec(9, dim=8, layers=2, heads=2, dropout=0.5, length=4)
     histories = [[1], [2, 3, 4], [5, 6, 7, 8, 0, 1]]
     together = model.scores(histories)
     assert together.shape == (3, 9)
@@ -82,8 +86,16 @@ def test_plain_sasrec_sees_no_padding_and_no_future() -> None:
 @pytest.mark.slow
 def test_it_prints_every_row_and_order_is_learnt(folder: Path, tmp_path: Path) -> None:
     small = json.dumps({"dim": 16, "pooled_dim": 16, "epochs": 40, "dropout": 0.1, "learning_rate": 0.01})
-    command = [sys.executable, str(FILE), "--data", str(folder), "--settings", small, "--json", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    command = [
+        *RUN,
+        "--data",
+        str(folder),
+        "--settings",
+        small,
+        "--json",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "out").read_text())
     assert found["size"] == {"users": 40, "items": 20, "events": 480}

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 from scipy import sparse
-from support import benchmarks
 
-from recdistill.data.pairs import read_pairs
+from benchmarks.tables.pairs import read_pairs
 
-FILE = benchmarks.FOLDER / "bench_distillation.py"
+ROOT = Path(__file__).resolve().parents[2]
+RUN = [sys.executable, "-m", "benchmarks.bench_distillation"]
 RANDOM = np.random.default_rng(0)
 U, N = 30, 700
 SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
@@ -23,7 +23,9 @@ SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    return benchmarks.load("bench_distillation")
+    from benchmarks import bench_distillation
+
+    return bench_distillation
 
 
 def tables() -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
@@ -91,7 +93,8 @@ def test_what_is_not_a_number_is_last(bench: ModuleType) -> None:
 
 
 def test_a_budget_asks_about_a_share_and_first_about_what_the_champion_expects() -> None:
-    teachers = benchmarks.load("table_teachers")
+    from benchmarks.tables import teachers
+
     teacher = teachers.Plain(lambda users: SCORES[users], 0)
     champion = RANDOM.normal(size=(U, N)).astype(np.float32)
     users = np.arange(U)
@@ -139,11 +142,20 @@ def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, met
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
         files += [f"--{part}", str(path)]
     out = tmp_path / "out.json"
-    command = [sys.executable, str(FILE), *files, "--protocol", protocol, "--recipe", "default,rrd", "--teacher", "bpr"]
+    command = [
+        *RUN,
+        *files,
+        "--protocol",
+        protocol,
+        "--recipe",
+        "default,rrd",
+        "--teacher",
+        "bpr",
+    ]
     command += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", seeds, "--cache", str(tmp_path / "cache")]
     drawn = tmp_path / "frontier.svg"
     command += ["--picture", str(drawn), "--json", str(out), "--budget", "0.5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads(out.read_text(encoding="utf-8"))
     methods = [(row["method"], row["seed"]) for row in rows]
@@ -179,24 +191,31 @@ def _table_files(folder: Path, users: int) -> list[str]:
 @pytest.mark.slow
 def test_the_builtin_teacher_learns_a_table_and_is_kept(tmp_path: Path) -> None:
     files = _table_files(tmp_path, 120)
-    command = [sys.executable, str(FILE), *files, "--teacher", "builtin", "--only", "popularity,default"]
+    command = [*RUN, *files, "--teacher", "builtin", "--only", "popularity,default"]
     command += ["--student-dim", "4", "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "out.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     found = {row["method"]: row for row in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))}
     # Nothing but the group can be learnt: with it a hit among the 20 best is about 20 of 22, without it half of that.
     assert found["teacher"]["metrics"]["recall@20"] > found["popularity"]["metrics"]["recall@20"] + 0.2
     assert found["default"]["metrics"]["recall@20"] > 0.7
     assert [one.name.startswith("builtin-") for one in (tmp_path / "cache").iterdir() if one.name != "rows"] == [True]
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert again.returncode == 0
     assert "s of CPU" in done.stderr
     assert "s of CPU" not in again.stderr
 
 
 def test_a_row_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> None:
-    command = [sys.executable, str(FILE), *_table_files(tmp_path, 12), "--only", "teacher,rrd", "--recipe", "default"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    command = [
+        *RUN,
+        *_table_files(tmp_path, 12),
+        "--only",
+        "teacher,rrd",
+        "--recipe",
+        "default",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.endswith(
         "bench_distillation: --only rrd: there is no such row here; there are teacher, popularity, itemknn, ease, bpr, "
@@ -205,7 +224,7 @@ def test_a_row_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> N
 
 
 def test_a_table_is_scored_user_by_user_as_impressions_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import builtin_table
+    from benchmarks.tables import builtin as builtin_table
 
     small = msgspec.structs.replace(builtin_table.SETTINGS, dim=8, pooled_dim=8, epochs=1)
     monkeypatch.setattr(builtin_table, "SETTINGS", small)

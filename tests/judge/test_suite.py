@@ -7,7 +7,6 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from support.students import make_requests, make_student
 
 from recdistill.errors import DataError, TeacherError
 from recdistill.judge import judgement as j
@@ -17,6 +16,7 @@ from recdistill.judge.suite import evaluate
 from recdistill.records import Candidate, Example, Ranking
 from recdistill.serve.recommender import Recommender
 from recdistill.teachers import Scores
+from references.students import make_requests, make_student
 
 LIVE_FAILS = "r13"
 
@@ -79,7 +79,7 @@ def _world(tmp_path_factory):
     golden = make_requests(student, 7, seed=3)
     bundle = student.export(folder / "bundle", golden_requests=golden, popular=[("item-1", 3.0), ("item-2", 2.0)])
     other.export(folder / "other")
-    from recdistill.train.export import export_device
+    from recdistill.device.export import export_device
 
     export_device(bundle, folder / "device.onnx")
     items = [item.id for item in bundle.items]

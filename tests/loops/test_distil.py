@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import world
 
+from recdistill import checkpoint
 from recdistill.bundle import open_bundle
 from recdistill.config import (
     DistilSettings,
@@ -28,7 +29,6 @@ from recdistill.loops.feed import feed
 from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
-from recdistill.train import checkpoint
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=4, actions=("click",)),

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.students import NOW_US, make_student
 
 import recdistill.registry
+from recdistill.budget.chances import unit
 from recdistill.bundle import Bundle
 from recdistill.config import JoinSettings, LogSettings, ProbeSettings, RegistrySettings, ScoreSettings
 from recdistill.errors import RegistryError
 from recdistill.loops import join, probe, score
-from recdistill.loops.budget import unit
 from recdistill.loops.feed import feed
 from recdistill.records import MAX_ID, Candidate, Event, Example, Feedback, Impression, Item, decode
 from recdistill.registry import BundleRef
 from recdistill.serve.recommender import Filters, Recommender, Request
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
+from references.students import NOW_US, make_student
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.students import NOW_US, make_student
 
+from recdistill import release
 from recdistill.config import GateSettings, LogSettings, PromoteSettings
 from recdistill.errors import TeacherError
 from recdistill.loops import promote
@@ -21,6 +21,7 @@ from recdistill.records import Candidate, Event, Example, Impression, Item, Rank
 from recdistill.registry import Registry
 from recdistill.stream import Lanes, open_log, standard_topics
 from recdistill.teachers import Scores
+from references.students import NOW_US, make_student
 
 
 def example(n: int, *, budget: bool) -> Example:
@@ -44,7 +45,7 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
     lanes.close()
     feed(log, [example(n, budget=budget) for n in range(80, 120)])
     bundle = make_student().export(tmp_path / "bundle", provenance={"positions": {"lanes": until}}, base_position=0)
-    found = promote.judge(log, bundle.path, PromoteSettings(), teacher=None, cost_per_1000=50.0)
+    found = release.judge(log, bundle.path, PromoteSettings(), teacher=None, cost_per_1000=50.0)
     log.close()
     if not budget:
         assert found.spending is None

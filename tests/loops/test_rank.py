@@ -17,7 +17,6 @@ import httpx
 import msgspec
 import pytest
 from support import processes
-from support.students import NOW_US, Student, make_requests, make_student
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
@@ -25,8 +24,9 @@ from recdistill.errors import BundleError, ConfigError, RegistryError, StreamErr
 from recdistill.loops import rank
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
-from recdistill.serve.endpoint import Ranker
+from recdistill.serve.http.app import Ranker
 from recdistill.stream import Log, open_log, standard_topics
+from references.students import NOW_US, Student, make_requests, make_student
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ from recdistill.loops import score
 from recdistill.loops.feed import feed
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
 from recdistill.stream import Log, Message, open_log, standard_topics
-from recdistill.teachers.http import HttpTeacher
+from recdistill.teachers.http.teacher import HttpTeacher
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from recdistill import losses
 from recdistill.errors import ConfigError
 from recdistill.recipes import load_recipe, names, parse_recipe, stream_recipe, table_recipe
-from recdistill.train import losses
 
 
 @pytest.mark.parametrize("name", names())

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.students import NOW_US, Student, make_item, make_requests, make_student
 
 from recdistill.bundle import Bundle, Golden, build_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.model import forward
 from recdistill.records import Event, Impression, Item
 from recdistill.serve.recommender import Answer, Filters, Recommender, Request
-from recdistill.train import forward
+from references.students import NOW_US, Student, make_item, make_requests, make_student
 
 ITEMS = 9_000
 
@@ -314,7 +314,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Student, B
     weights["item.band"] = rng.normal(scale=0.7, size=(student.vocabulary.size("item.band"), 14)).astype(np.float32)
     student = student._replace(weights=weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recdistill.train.export.build_index", partial(build_index, exact_below=ITEMS))
+        patch.setattr("recdistill.bundle.build.build_index", partial(build_index, exact_below=ITEMS))
         patch.setattr("recdistill.serve.index.SCAN_BELOW", 1000)
         yield student, student.export(tmp_path_factory.mktemp("large") / "bundle")
 

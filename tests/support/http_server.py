@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from recdistill.config import RankSettings
-from recdistill.serve.endpoint import Keep, Ranker, create_app
-from recdistill.serve.http_server import bind, serve
+from recdistill.serve.http.app import Keep, Ranker, create_app
+from recdistill.serve.http.server import bind, serve
 
 
 @contextmanager

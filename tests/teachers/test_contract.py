@@ -31,7 +31,7 @@ LISTS = [
 
 
 def _builtin(folder: Path) -> Teacher:
-    from recdistill.teachers.builtin import BuiltinTeacher, train_teacher
+    from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
     examples = [
         Example(
@@ -49,7 +49,7 @@ def _builtin(folder: Path) -> Teacher:
 def _onnx(folder: Path) -> Teacher:
     from onnx import TensorProto, helper
 
-    from recdistill.teachers.onnx import OnnxTeacher
+    from recdistill.teachers.tensors.onnx import OnnxTeacher
 
     graph = helper.make_graph(
         [helper.make_node("Neg", ["logged"], ["scores"])],
@@ -64,7 +64,7 @@ def _onnx(folder: Path) -> Teacher:
 
 
 def _linear(folder: Path) -> Teacher:
-    from recdistill.teachers.linear import LinearTeacher, train_linear_teacher
+    from recdistill.teachers.linear.teacher import LinearTeacher, train_linear_teacher
 
     examples = [
         Example(
@@ -95,7 +95,7 @@ def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Teacher]
     if request.param != "http":
         yield MAKERS[request.param](tmp_path)
         return
-    from recdistill.teachers.http import HttpTeacher
+    from recdistill.teachers.http.teacher import HttpTeacher
 
     with teacher_server() as server:
         settings = HttpTeacherSettings(url=server.address, model="m", inputs={"items": "candidates"})

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recdistill.config import TeacherSettings
+from recdistill.config import TeacherSettings, load_function
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Candidate, Impression, Item
 from recdistill.teachers import Scores, open_teacher
-from recdistill.teachers.function import FunctionTeacher, load_function
+from recdistill.teachers.function import FunctionTeacher
 
 LISTS = [Impression(name, 1, candidates=(Candidate("x"), Candidate("yy"))) for name in ("a", "b", "c")]
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
-from recdistill.data.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.comparable import units
 from recdistill.train.previous import PREFIX
 from recdistill.train.step import Trainer
+from recdistill.watch.units import units
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=5, actions=("click",)),

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_training import PlainLoop
+from recdistill import checkpoint, losses
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
-from recdistill.train import checkpoint, losses, rivals
-from recdistill.train.comparable import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
+from recdistill.train import rivals
 from recdistill.train.step import Trainer
+from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
+from references.plain_training import PlainLoop
 
 N = 30
 SPEC = FeatureSpec(
@@ -204,7 +205,7 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, IdSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.train import rivals
-from recdistill.train.comparable import teacher_logits
+from recdistill.watch.units import teacher_logits
 from recdistill.train.step import Trainer
 torch.set_num_threads(1)
 if sys.argv[1] == "at once":

@@ -8,8 +8,8 @@ import torch
 
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, encode_requests
+from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train import forward
 from recdistill.train.step import Trainer
 from recdistill.train.student import Student, uniform
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from recdistill import losses
 from recdistill.config import LossSettings
 from recdistill.errors import ConfigError
-from recdistill.train import losses
 from recdistill.train.terms import SoftTerms
 
 STUDENT = torch.tensor([[0.3, -1.0, 0.8], [0.0, 0.5, 0.1]])

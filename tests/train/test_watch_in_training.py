@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
-from recdistill.data.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec, Lists
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
-from recdistill.train.comparable import units
-from recdistill.train.known import Known
 from recdistill.train.step import Trainer
+from recdistill.watch.known import Known
+from recdistill.watch.units import units
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,106 @@
+"""What is true of every request of a simulated world: utilities, clicks to expect, and the best possible ranking.
+
+It knows the world's catalogue and what users wanted at each request, not how they came to want it.
+
+Example:
+    >>> from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+    >>> data, truth = simulate(SimulatorSettings(items=60, users=20, impressions=40, days=20, shortest=10, longest=12))
+    >>> request = data.impressions[7]
+    >>> best = truth.top([request], 1)[0][0]
+    >>> bool(truth.utilities(request.id)[truth.allowed(request)].max() == truth.utilities(request.id)[truth.row(best)])
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill.data.simulated.world import Catalogue, Floats, attraction
+from recdistill.metrics import ndcg
+from recdistill.records import Impression
+
+
+def utilities_of(catalogue: Catalogue, strength: float, taste_D: Floats, boost_K: Floats) -> Floats:
+    """[N], the utility of every item, as the header of `recdistill.data.simulated.world` defines it."""
+    utility_N: Floats = catalogue.latent_ND @ (np.float32(strength) * taste_D)
+    utility_N += catalogue.popularity_N
+    utility_N += boost_K[catalogue.topic_N]
+    return utility_N
+
+
+class Truth:
+    """What is true in a simulated world, for every request and every item; also a contender that ranks by it.
+
+    Items are numbered in the order of launch; `item_ids` names them.
+    """
+
+    name = "best possible"
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        item_ids: list[str],
+        request_ids: Sequence[str],
+        taste_ID: Floats,
+        boost_IK: Floats,
+        offset: float,
+        strength: float,
+        position_bias: float,
+    ) -> None:
+        self.item_ids = item_ids
+        self.catalogue = catalogue
+        self.offset = offset
+        self.position_bias = position_bias
+        self._strength = strength
+        self._number = {name: number for number, name in enumerate(request_ids)}
+        self._row = {name: row for row, name in enumerate(item_ids)}
+        self._taste_ID = taste_ID
+        self._boost_IK = boost_IK
+
+    def row(self, item: str) -> int:
+        """Number of an item."""
+        return self._row[item]
+
+    def utilities(self, impression_id: str) -> Floats:
+        """[N], of every item for one request of this world, there or not, had or not.
+
+        Raises:
+            KeyError: The world had no such request.
+        """
+        number = self._number[impression_id]
+        return utilities_of(self.catalogue, self._strength, self._taste_ID[number], self._boost_IK[number])
+
+    def attractions(self, impression_id: str) -> NDArray[np.float64]:
+        """[N], probability of a click on an item that is looked at."""
+        return attraction(self.utilities(impression_id), self.offset)
+
+    def allowed(self, impression: Impression) -> NDArray[np.bool_]:
+        """[N], the items that are there at that time and that the user has not had."""
+        allowed_N = self.catalogue.live(impression.time_us)
+        allowed_N[[self._row[event.item] for event in impression.history]] = False
+        allowed_N[[self._row[item] for item in impression.exclude]] = False
+        return allowed_N
+
+    def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        """The k items with the highest true utility, best first, for each request."""
+        answers = []
+        for one in requests:
+            utility_N = np.where(self.allowed(one), self.utilities(one.id), -np.inf)
+            best = np.argsort(-utility_N, kind="stable")[:k]
+            answers.append([self.item_ids[row] for row in best.tolist() if utility_N[row] > -np.inf])
+        return answers
+
+    def best_possible(self, impressions: Sequence[Impression], clicked: Mapping[str, set[str]], k: int = 10) -> float:
+        """Mean NDCG@k of the true order over the whole catalogue, on lists that have a click; NaN when none has."""
+        values = []
+        for one in impressions:
+            if not clicked.get(one.id):
+                continue
+            labels_N = np.zeros(len(self.item_ids))
+            labels_N[[self._row[item] for item in clicked[one.id]]] = 1.0
+            values.append(float(ndcg(self.utilities(one.id), labels_N, where=self.allowed(one), k=k)))
+        return float(np.mean(values)) if values else float("nan")

@@ -1,0 +1,61 @@
+"""Bundle -> device file: one ONNX graph, strings in, item ids and scores out.
+
+It knows nothing of torch, of how the bundle was made, or of what a phone does with the file.
+
+Example:
+    >>> from recdistill.bundle import open_bundle
+    >>> export_device(open_bundle(Path("no/such/folder")), Path("device.onnx"))
+    Traceback (most recent call last):
+    recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recdistill.bundle import Bundle
+from recdistill.errors import BundleError
+from recdistill.model import graphs
+
+
+def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
+    """Writes the device file of a bundle: one ONNX graph, strings in, item ids and scores out.
+
+    Args:
+        bundle: The bundle.
+        out: Path of the file; written over if it is there.
+
+    Returns:
+        `size` in bytes, `items`, `dim`, `content_hash`.
+
+    Raises:
+        DataError: The specification has hashed text in the context.
+        BundleError: The file cannot be written.
+    """
+    spec = bundle.spec
+    keys = [f"context.{name}" for name, field in spec.context.items() if field.kind == "category"]
+    model = graphs.device(
+        graphs.tower_weights(bundle.user_tower),
+        spec,
+        ids=[item.id for item in bundle.items],
+        values={key: [(v, bundle.vocabulary.row(key, v)) for v in bundle.vocabulary.admitted(key)] for key in keys},
+        quantised_ND=bundle.quantised_ND,
+        scales_N=bundle.scales_N,
+        biases_N=bundle.vectors_NW[:, -2],
+        item_weights_N=bundle.vectors_NW[:, -1],
+        metadata={
+            "recdistill.format": str(graphs.DEVICE_FORMAT),
+            "recdistill.content_hash": bundle.content_hash,
+            "recdistill.features": spec.to_json().decode(),
+            "recdistill.items": str(len(bundle.items)),
+        },
+    )
+    out = Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(model)
+    except OSError as e:
+        raise BundleError(f"{out}: cannot be written ({e.strerror})") from e
+    content = bundle.manifest.content
+    return {"size": len(model), "items": content.items, "dim": content.dim, "content_hash": bundle.content_hash}

@@ -1,0 +1,29 @@
+"""How long work says how far it is, and how large a folder is: two small things that every floor of the house needs.
+
+It knows nothing of terminals or of bars.
+
+Example:
+    >>> class Printed:
+    ...     def __call__(self, done: int, total: int | None) -> None:
+    ...         print(f"{done} of {total}")
+    >>> told: Progress = Printed()
+    >>> told(3, 10)
+    3 of 10
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called by long work as it moves on, cheaply and often."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Says that `done` of `total` parts are done; `total` is None when there is no end."""
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,220 @@
+"""Judges a bundle on examples that it did not learn from, and registers it with its evidence, report and device file.
+
+It knows nothing of how a bundle was made, of when to judge, or of how the champion is served.
+
+Example:
+    >>> READ
+    1000
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recdistill.bundle import Bundle, open_bundle
+from recdistill.config import PromoteSettings
+from recdistill.errors import DataError
+from recdistill.judge import Contender, Judgement, evaluate, write_report
+from recdistill.judge.baselines import baselines
+from recdistill.judge.judgement import TEACHER, Spending
+from recdistill.linear import read_interactions
+from recdistill.progress import Progress
+from recdistill.records import Example
+from recdistill.registry import Evidence, Registry, Version
+from recdistill.stream import Lanes, Log, Message
+from recdistill.teachers import Teacher
+
+log_ = logging.getLogger(__name__)
+
+READ = 1000
+"""Examples read at a time."""
+
+
+def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
+    """The newest examples behind a bundle's positions that have a label, oldest first.
+
+    Args:
+        log: Where `examples` lie.
+        bundle: Whose provenance says where it stopped learning.
+        most: How many at most.
+    """
+    examples: list[Example] = []
+    for example in _examples(log, start=_positions(bundle)):
+        if any(label > 0 for label in example.labels):
+            examples.append(example)
+            if len(examples) >= 2 * most:
+                del examples[:-most]
+    return examples[-most:]
+
+
+def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
+    """The examples before a bundle's positions, in the order in which they were learnt."""
+    return _examples(log, until=_positions(bundle))
+
+
+def judge(
+    log: Log,
+    path: Path,
+    settings: PromoteSettings,
+    *,
+    teacher: Teacher | None,
+    teacher_bytes: int = 0,
+    rivals: Sequence[Contender] = (),
+    cost_per_1000: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Judges a bundle on what it did not learn from.
+
+    Args:
+        log: Where the examples lie.
+        path: The bundle's folder.
+        settings: How many lists at most.
+        teacher: The teacher to hold it against; None leaves that part out.
+        teacher_bytes: Its size, 0 when nobody knows it.
+        cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
+        rivals: Other models to hold it against, beside popularity, ItemKNN and EASE, which always stand there.
+        seed: Of the bootstrap.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: There is no labelled example behind the bundle's positions.
+    """
+    bundle = open_bundle(path)
+    lists = held_out(log, bundle, settings.held_out)
+    if not lists:
+        raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
+    if teacher is not None:
+        teacher.apply_items(bundle.items)
+    asked = _Asked()
+    known = read_interactions(asked.among(learnt_from(log, bundle)))
+    cheaper = baselines(known, live=[item.id for item in bundle.items])
+    judgement = evaluate(
+        path,
+        lists,
+        teacher=teacher,
+        rivals=[*rivals, *cheaper],
+        train_examples=known,
+        sizes={"teacher": teacher_bytes} if teacher_bytes else None,
+        seed=seed,
+        progress=None if progress is None else lambda _, done, total: progress(done, total),
+    )
+    return msgspec.structs.replace(judgement, spending=asked.spending(judgement, cost_per_1000))
+
+
+class _Asked:
+    """Counts what the teacher was asked for while examples pass by."""
+
+    def __init__(self) -> None:
+        self.lists = self.lists_scored = self.candidates = self.scored = 0
+        self.budgeted = False
+
+    def among(self, examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
+            ranking = example.ranking
+            scored = sum(ranking.scored)
+            self.lists += 1
+            self.lists_scored += scored > 0
+            self.candidates += len(ranking.scored)
+            self.scored += scored
+            self.budgeted |= ranking.sampled < 1 or bool(ranking.candidates_sampled)
+            yield example
+
+    def spending(self, judgement: Judgement, cost_per_1000: float) -> Spending | None:
+        """What came of it; None when there was no budget."""
+        if not self.budgeted:
+            return None
+        spared = self.candidates - self.scored
+        teacher = judgement.quality(TEACHER)
+        seconds = None
+        if teacher is not None and teacher.seconds_per_1000 is not None:
+            seconds = spared * teacher.seconds_per_1000 / 1000 / judgement.catalogue
+        return Spending(
+            lists=self.lists,
+            lists_scored=self.lists_scored,
+            candidates=self.candidates,
+            scored=self.scored,
+            seconds=seconds,
+            cost=spared * cost_per_1000 / 1000 if cost_per_1000 else None,
+        )
+
+
+def publish(
+    registry: Registry,
+    path: Path,
+    judgement: Judgement,
+    evidence: Evidence,
+    *,
+    report: Path | None = None,
+    device: Path | None = None,
+) -> Version:
+    """Registers a judged bundle with its evidence, report and device file; it becomes the candidate.
+
+    Args:
+        registry: Where to.
+        path: The bundle's folder.
+        judgement: What the judge found.
+        evidence: The gate's verdict on it.
+        report: The report's file; written to a temporary one when None.
+        device: Where the device file goes; a temporary place when None.
+    """
+    from recdistill.device.export import export_device
+
+    bundle = open_bundle(path)
+    with tempfile.TemporaryDirectory() as folder:
+        if report is None:
+            report = Path(folder) / "report.html"
+            write_report(judgement, report, evidence)
+        device = device or Path(folder) / "device.onnx"
+        export_device(bundle, device)
+        return registry.publish(
+            path,
+            evidence,
+            report=report,
+            extra_files=[device],
+            parameters=_parameters(bundle),
+            metrics=evidence.metrics,
+        )
+
+
+def _examples(
+    log: Log, *, start: dict[str, Any] | None = None, until: dict[str, Any] | None = None
+) -> Iterator[Example]:
+    lanes = Lanes(log, state=start, dead_letters=_pass_over)
+    try:
+        until = lanes.end_state() if until is None else until
+        while True:
+            examples = lanes.next(READ, 0.2, until=until)
+            yield from examples
+            if not examples and lanes.reached(until):
+                return
+    finally:
+        lanes.close()
+
+
+def _pass_over(message: Message, error: Exception) -> None:
+    """The distiller owns the dead letters of `examples`; the judge only leaves such a record out."""
+    log_.debug("example at %d left out: %s", message.offset, error)
+
+
+def _positions(bundle: Bundle) -> dict[str, Any]:
+    positions = bundle.manifest.provenance.get("positions", {}).get("lanes")
+    if not isinstance(positions, dict):
+        raise DataError(
+            f"{bundle.path}: its manifest does not say where it stopped learning, so nothing can be held out"
+        )
+    return positions
+
+
+def _parameters(bundle: Bundle) -> dict[str, Any]:
+    recipe = bundle.manifest.provenance.get("recipe", {})
+    flat: dict[str, Any] = {}
+    for key, value in recipe.items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

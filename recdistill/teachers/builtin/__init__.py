@@ -1,0 +1,1 @@
+"""The built-in ranker, a large model in torchrec, and its training."""

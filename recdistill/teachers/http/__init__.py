@@ -1,0 +1,1 @@
+"""Teachers behind HTTP: the client and the protocols that it speaks."""

@@ -1,0 +1,221 @@
+"""A teacher behind HTTP: a model server or a reranker that somebody runs.
+
+A request that the server refuses, or answers wrongly, is divided until the list that it is about is found; that list
+is an error of its own and the others are scored. Before lists are blamed although none was scored, a list that the
+server did score before is sent again: if that fails too, it is the server. Where the server as a whole cannot answer,
+`score` raises and blames no list; what it has of the answers by then it keeps for the next call, so that a slow server
+gets through a batch in several.
+
+Scores of two versions of the model are never handed out together, nor under a version that was not the teacher's when
+the call began: a call that meets a new version raises, and what it has of that version is kept for the next one.
+
+It does not know what is said over the wire (`http_protocols`) nor how it gets there (`http_client`).
+
+Example:
+    >>> from recdistill.config import HttpTeacherSettings
+    >>> HttpTeacher(HttpTeacherSettings(url="ftp://x", model="m"), teacher_id="r", version="", scale="logit")
+    Traceback (most recent call last):
+    recdistill.errors.ConfigError: teacher.http.url: 'ftp://x' is not of the form http://host:port or https://host
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from recdistill.config import HttpTeacherSettings
+from recdistill.errors import TeacherError
+from recdistill.records import Impression, Item, Scale
+from recdistill.teachers.contract import Scores
+from recdistill.teachers.http.client import HttpClient, Refused, Unavailable, Unsure
+from recdistill.teachers.http.protocols import Ask, OpenInference, Rerank, joined, model_url, version_of
+from recdistill.teachers.tensors.feeds import Misfit
+
+log_ = logging.getLogger(__name__)
+
+_OPENING_S: Final = 30.0
+"""Time that the server has to describe the model."""
+
+
+class HttpTeacher:
+    """Asks a server.
+
+    Args:
+        settings: Which one, and how.
+        teacher_id: Name of the teacher.
+        version: Its version; empty: what the server says, or else 1.
+        scale: What its scores mean.
+        env: The environment, `os.environ` when None.
+
+    Raises:
+        ConfigError: The settings do not fit, or name what is not there.
+        TeacherError: The server does not describe the model.
+    """
+
+    def __init__(
+        self,
+        settings: HttpTeacherSettings,
+        *,
+        teacher_id: str,
+        version: str,
+        scale: Scale,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.id, self.scale = teacher_id, scale
+        self._fixed_version = version
+        self._client = HttpClient(settings, os.environ if env is None else env)
+        self._told_version = settings.model_version
+        self._ask: Ask[Any]
+        if settings.protocol in ("rerank", "rerank-texts"):
+            self._ask = Rerank(settings)
+        else:
+            metadata = self._metadata(settings) if settings.metadata else None
+            self._ask = OpenInference(settings, metadata)
+            self._told_version = self._told_version or version_of(metadata)
+        self._good: Any = None
+        self._kept: dict[str, tuple[Impression, Scores, str]] = {}
+
+    @property
+    def version(self) -> str:
+        """The version of the settings, or the one that the server named last."""
+        return self._fixed_version or self._told_version or "1"
+
+    def close(self) -> None:
+        """Closes the connections; also done when the teacher is forgotten."""
+        self._client.close()
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        """Remembers what is sent of items."""
+        self._ask.apply_items(items)
+
+    def score(
+        self, impressions: Sequence[Impression], *, deadline_s: float | None = None
+    ) -> list[Scores | TeacherError]:
+        """Asks for the scores of all impressions, several requests at once, within the deadline.
+
+        Raises:
+            TeacherError: The server as a whole cannot answer, or did not answer everything in time; what it did answer
+                is kept for the next call with the same impressions.
+        """
+        until = None if deadline_s is None else time.monotonic() + deadline_s
+        kept, self._kept = self._kept, {}
+        call = _Call(self._ask, self._client, until)
+        rows = self._ask.rows(impressions)
+        for impression, row in zip(impressions, rows, strict=True):
+            held = kept.get(impression.id)
+            if held is not None and held[0] == impression and not isinstance(row, TeacherError):
+                call.scored[id(row)] = held[1], held[2]
+        left = [row for row in rows if not isinstance(row, TeacherError) and id(row) not in call.scored]
+        try:
+            self._client.run(call.work(left, self._good))
+            self._one_version(call)
+        except TeacherError as e:
+            for impression, row in zip(impressions, rows, strict=True):
+                if (answer := call.scored.get(id(row))) is not None and isinstance(answer[0], Scores):
+                    self._kept[impression.id] = impression, answer[0], answer[1]
+            raise TeacherError(f"teacher {self.id}: {e}") from e
+        finally:
+            self._good = call.good or self._good
+        answers = {**{key: answer for key, (answer, _) in call.scored.items()}, **call.blamed}
+        return [row if isinstance(row, TeacherError) else answers[id(row)] for row in rows]
+
+    def _one_version(self, call: _Call) -> None:
+        if self._fixed_version:
+            return
+        before = self._told_version
+        newest = call.version or before
+        old = [key for key, (_, version) in call.scored.items() if version not in ("", newest)]
+        self._told_version = newest
+        for key in old:
+            del call.scored[key]
+        # Raised even where nothing is old: whoever asks may have looked at the version before this call.
+        if old or before not in ("", newest):
+            was = f", no longer {before}" if before else ""
+            raise Unavailable(
+                f"the model is of version {newest}{was}; {len(old)} lists of this call had another one's scores"
+            )
+
+    def _metadata(self, settings: HttpTeacherSettings) -> Any:
+        url, until = model_url(settings), time.monotonic() + _OPENING_S
+        try:
+            return self._client.run(self._client.ask("GET", url, None, until=until))
+        except (Refused, Unsure, Unavailable) as e:
+            raise TeacherError(
+                f"teacher {self.id}: the model's metadata cannot be read: {e}; teacher.http.metadata = false goes "
+                "without it"
+            ) from e
+
+
+class _Call:
+    """What one call of `score` has come to: scores and their versions, and the lists that are to blame."""
+
+    def __init__(self, ask: Ask[Any], client: HttpClient, until: float | None) -> None:
+        self._ask, self._client, self._until = ask, client, until
+        self.scored: dict[int, tuple[Scores | TeacherError, str]] = {}
+        self.blamed: dict[int, TeacherError] = {}
+        self.version = ""
+        self.good: Any = None
+        self._refused_only = True
+
+    async def work(self, rows: list[Any], good: Any) -> None:
+        """Scores the rows, or finds out why not; `good` is one that the server has scored before."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for batch in self._ask.batches(rows):
+                    group.create_task(self._batch(batch, group, first=True))
+        except BaseExceptionGroup as problems:
+            unavailable = problems.subgroup(Unavailable)
+            raise (unavailable or problems).exceptions[0] from problems
+        if rows and self.good is None and not await self._well(good):
+            failed = [*self.blamed.values(), *(answer for answer, _ in self.scored.values())]
+            raise Unavailable(next(str(answer) for answer in failed if isinstance(answer, TeacherError)))
+
+    async def _batch(self, batch: list[Any], group: asyncio.TaskGroup, *, first: bool) -> None:
+        try:
+            found, version = await self._answers(batch, retry=first)
+        except (Refused, Misfit, Unsure) as e:
+            if len(batch) > 1:
+                # What was refused was refused soon, so halves are quick; what took all its time is sent one by one.
+                size = 1 if isinstance(e, Unsure) else (len(batch) + 1) // 2
+                log_.warning("%s; %d lists are sent again by %d", e, len(batch), size)
+                for at in range(0, len(batch), size):
+                    group.create_task(self._batch(batch[at : at + size], group, first=False))
+                return
+            [row] = batch
+            self.blamed[id(row)] = TeacherError(f"impression {row.impression.id}: {e}")
+            self._refused_only &= isinstance(e, Refused) and 400 <= e.status < 500
+            return
+        self.version = version or self.version
+        for row, answer in zip(batch, found, strict=True):
+            if isinstance(answer, Scores):
+                self.good = row
+            elif len(batch) > 1:  # one list's NaN may have spoilt its neighbours
+                group.create_task(self._batch([row], group, first=False))
+                continue
+            else:
+                self._refused_only = False
+            self.scored[id(row)] = answer, version
+
+    async def _answers(self, batch: list[Any], *, retry: bool) -> tuple[list[Scores | TeacherError], str]:
+        """What the server answers to a batch, its parts one after another; the first that fails is the end of it."""
+        answers, version = [], ""
+        for part in self._ask.parts(batch):
+            body = self._ask.body(part)
+            answer = await self._client.ask("POST", self._ask.url, body, until=self._until, retry=retry)
+            found, version = self._ask.scores(part, answer)
+            answers.append(found)
+        return [joined(of_row) for of_row in zip(*answers, strict=True)], version
+
+    async def _well(self, good: Any) -> bool:
+        """Whether the server is well although it scored none of these lists."""
+        if good is None:
+            return self._refused_only
+        try:
+            [found], _ = await self._answers([good], retry=True)
+        except (Refused, Misfit, Unsure):
+            return False
+        return isinstance(found, Scores)

@@ -1,0 +1,1 @@
+"""A sentence encoder as the teacher: it ranks items by their text."""

@@ -1,0 +1,157 @@
+"""A language model as the teacher: it knows an item by its text alone, so also one that nobody has chosen yet.
+
+Each item's text is a template filled with its attributes; an encoder (`recdistill.teachers.language.sentences`) makes a
+unit vector v of it. A request's taste is the mean of its history's vectors, newer events weighing more, less the mean m
+over all items that the teacher knows: what the history says beyond what any text says. The score of a candidate is the
+cosine of the two, v · (Σ w_h v_h / Σ w_h − m) / |…|. (On MovieLens 100K with a fifth of the films held out, taking m
+away doubles the NDCG@10 on those.)
+
+Texts are embedded when items are told, each text once. m moves a little as the catalogue grows. An item without text
+is masked; so is all of a list whose history holds no text, or is like all texts alike.
+
+It knows nothing of the network, and no label.
+
+Example:
+    >>> from recdistill.records import Candidate, Event
+    >>> class Letters:
+    ...     dim, digest = 26, "letters"
+    ...     def embed(self, texts, *, batch, max_tokens):
+    ...         rows = np.array([[t.count(chr(97 + n)) for n in range(26)] for t in texts], np.float32)
+    ...         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    >>> teacher = LanguageTeacher(Letters(), LanguageTeacherSettings(text="{title}"), "letters")
+    >>> teacher.apply_items([Item(title, attributes={"title": title}) for title in ("aab", "abb", "xyz")])
+    >>> asked = Impression("i", 9, history=(Event("aab", 1),), candidates=(Candidate("xyz"), Candidate("abb")))
+    >>> [round(float(score), 1) for score in teacher.score([asked])[0].values_L]
+    [-0.6, 0.4]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill.config import LanguageTeacherSettings
+from recdistill.errors import ConfigError, TeacherError
+from recdistill.records import Impression, Item, Scale
+from recdistill.teachers.attributes import Attributes
+from recdistill.teachers.contract import Scores
+from recdistill.teachers.language.templates import placeholders, render
+
+_BLOCK = 64  # lists between two looks at the clock
+
+
+class Embedder(Protocol):
+    """Makes unit vectors of texts."""
+
+    dim: int
+    digest: str
+
+    def embed(self, texts: Sequence[str], *, batch: int, max_tokens: int) -> NDArray[np.float32]:
+        """Unit vectors [N, dim]."""
+
+
+class LanguageTeacher:
+    """Scores by the likeness of texts.
+
+    Args:
+        encoder: Makes vectors.
+        settings: Template, recency.
+        teacher_id: Name of the teacher.
+        version: Its version; empty: a digest of the encoder's files and of the settings that scores depend on.
+
+    Raises:
+        ConfigError: The template names no attribute.
+    """
+
+    scale: Scale = "unbounded"
+
+    def __init__(
+        self, encoder: Embedder, settings: LanguageTeacherSettings, teacher_id: str, version: str = ""
+    ) -> None:
+        self._names = [name for name in placeholders(settings.text) if name]
+        if not self._names:
+            raise ConfigError("teacher.language.text: names no attribute, so all texts are equal; as in '{title}'")
+        self.id = teacher_id
+        told = [encoder.digest, settings.text, settings.half_life, settings.history, settings.max_tokens]
+        self.version = version or hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:12]
+        self._encoder = encoder
+        self._settings = settings
+        self._attributes = Attributes(name for name in self._names if name != "id")
+        self._row_of_text: dict[bytes, int] = {}
+        self._row: dict[str, int] = {}
+        self._vectors_ND = np.zeros((0, encoder.dim), np.float32)
+        self._sum_D = np.zeros(encoder.dim)
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        """Embeds the texts that are new."""
+        self._attributes.apply(items)
+        texts = {item.id: self._text(item.id) for item in items}
+        keys = {name: hashlib.sha256(text.encode()).digest() for name, text in texts.items() if text}
+        new = {key: texts[name] for name, key in keys.items() if key not in self._row_of_text}
+        if new:
+            self._row_of_text |= {key: len(self._row_of_text) + n for n, key in enumerate(new)}
+            vectors_ND = self._encoder.embed(
+                list(new.values()), batch=self._settings.batch, max_tokens=self._settings.max_tokens
+            )
+            self._vectors_ND = np.concatenate([self._vectors_ND, vectors_ND])
+        for name in texts:
+            before, row = self._row.get(name), self._row_of_text[keys[name]] if name in keys else None
+            if before == row:
+                continue
+            if before is not None:
+                self._sum_D -= self._vectors_ND[before]
+                del self._row[name]
+            if row is not None:
+                self._sum_D += self._vectors_ND[row]
+                self._row[name] = row
+
+    def score(
+        self, impressions: Sequence[Impression], *, deadline_s: float | None = None
+    ) -> list[Scores | TeacherError]:
+        """Scores each impression's candidates; see the contract."""
+        ends = None if deadline_s is None else time.monotonic() + deadline_s
+        mean_D = (self._sum_D / max(1, len(self._row))).astype(np.float32)
+        answers: list[Scores | TeacherError] = []
+        for start in range(0, len(impressions), _BLOCK):
+            block = impressions[start : start + _BLOCK]
+            late = ends is not None and time.monotonic() > ends
+            answers += [
+                TeacherError(f"impression {one.id}: the deadline of {deadline_s:g} s passed before its turn")
+                if late
+                else self._score(one, mean_D)
+                for one in block
+            ]
+        return answers
+
+    def _score(self, impression: Impression, mean_D: NDArray[np.float32]) -> Scores:
+        rows_L = np.array([self._row.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
+        taste_D = self._taste(impression, mean_D)
+        scored_L = rows_L >= 0
+        if taste_D is None or not scored_L.any():
+            return Scores(np.zeros(len(rows_L), np.float32), np.zeros(len(rows_L), bool))
+        return Scores(np.where(scored_L, self._vectors_ND[rows_L] @ taste_D, np.float32(0)), scored_L)
+
+    def _taste(self, impression: Impression, mean_D: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """What the history says beyond the mean, to unit length; None where it says nothing."""
+        events = impression.history[-self._settings.history :]
+        known = [(age, self._row[e.item]) for age, e in enumerate(reversed(events)) if e.item in self._row]
+        if not known:
+            return None
+        ages_H, rows_H = np.array(known).T
+        weights_H = 0.5 ** (ages_H / self._settings.half_life) if self._settings.half_life else np.ones(len(ages_H))
+        taste_D = (weights_H / weights_H.sum()).astype(np.float32) @ self._vectors_ND[rows_H] - mean_D
+        length = float(np.linalg.norm(taste_D))
+        return np.asarray(taste_D / np.float32(length)) if length > 1e-5 else None
+
+    def _text(self, name: str) -> str:
+        """Text of an item; empty when it has nothing of what the template names."""
+        known = self._attributes.get(name) or {}
+        if not any(part == "id" or known.get(part) not in (None, "", []) for part in self._names):
+            return ""
+        return render(self._settings.text, lambda part: name if part == "id" else known.get(part))

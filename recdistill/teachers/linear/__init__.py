@@ -1,0 +1,1 @@
+"""Linear teachers in closed form, and their folder."""

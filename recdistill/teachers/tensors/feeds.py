@@ -1,0 +1,361 @@
+"""From impressions to the tensors that a model takes, and from its output back to scores.
+
+The settings say which input is fed what. A candidate that something is missing for is left out of what is fed, and
+comes back masked; an impression that something is missing for is an error of its own. Lists of different lengths are
+put into one batch only where the model is told what is padding (`candidates.mask`, `history.mask`, `history.length`)
+or where its own shape demands a length; otherwise a batch holds lists of one length, so that no score rests on a
+padded place that the model took for an item.
+
+It does not know who runs the model.
+
+Example:
+    >>> from recdistill.config import OnnxTeacherSettings
+    >>> from recdistill.records import Candidate, Impression
+    >>> settings = OnnxTeacherSettings(inputs={"ids": "candidates"})
+    >>> feeder = Feeder(settings, [Port("ids", "string", (None, None))], Attributes(), nan=True, section="teacher.onnx")
+    >>> [row] = feeder.rows([Impression("i", 5, candidates=(Candidate("a"), Candidate("b")))])
+    >>> feeder.arrays([row])["ids"].tolist()
+    [['a', 'b']]
+    >>> [scores] = feeder.scores([row], np.array([[0.5, np.nan]]))
+    >>> scores.scored_L.tolist()
+    [True, False]
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.config import TensorSettings
+from recdistill.errors import ConfigError, TeacherError
+from recdistill.records import Impression
+from recdistill.teachers.attributes import Attributes
+from recdistill.teachers.contract import Scores
+from recdistill.teachers.tensors.feed_sources import (
+    DTYPES,
+    FLOATS,
+    INTEGERS,
+    TAKES,
+    Axis,
+    Input,
+    Port,
+    Source,
+    cell_of,
+    check_names,
+    source_of,
+    vocabulary,
+)
+
+
+class Misfit(TeacherError):
+    """A model's answer that has not the shape of what was asked."""
+
+
+class Row(NamedTuple):
+    """One impression made ready: `kept` are the places of the candidates that are fed, `cells` the values by input."""
+
+    impression: Impression
+    kept: list[int]
+    events: int
+    cells: dict[str, Any]
+
+
+class Feeder:
+    """Makes tensors for one model.
+
+    Args:
+        settings: Which input is fed what.
+        ports: The model's inputs.
+        attributes: The catalogue; asked at each call.
+        nan: Whether a number that is missing may be fed as NaN.
+        section: Section of the settings, for errors.
+
+    Raises:
+        ConfigError: The settings do not fit the model; one sentence says where.
+    """
+
+    def __init__(
+        self, settings: TensorSettings, ports: Sequence[Port], attributes: Attributes, *, nan: bool, section: str
+    ) -> None:
+        self._settings = settings
+        self._attributes = attributes
+        self._nan = nan
+        self._section = section
+        self._row_of = vocabulary(settings, section)
+        known = {port.name: port for port in ports}
+        check_names(settings, known, section)
+        self._inputs = [self._input(port, settings.inputs[name]) for name, port in known.items()]
+        if all(one.axis != "candidate" for one in self._inputs):
+            raise ConfigError(f"{section}.inputs: feeds no input from the candidates, so there is nothing to score")
+        kinds = {source.kind for one in self._inputs for source in one.sources}
+        lists = settings.layout == "lists"
+        self._length = self._fixed("candidate", 1) if lists else None
+        self._events = self._fixed("event", 1)
+        self._single = any(one.port.shape[0] == 1 for one in self._inputs)
+        self._by_length = lists and self._length is None and "candidates.mask" not in kinds
+        told = "history.mask" in kinds or "history.length" in kinds
+        self._by_events = self._events is None and not told and any(one.axis == "event" for one in self._inputs)
+        self._most_events = min(settings.max_history, self._events or settings.max_history)
+        # Where the model knows an item by its integer alone, an event with an item that has none is passed over.
+        self._passes_over = any(
+            one.sources[0].kind == "history" and one.port.dtype in INTEGERS and one.substitute is None
+            for one in self._inputs
+        )
+
+    def _input(self, port: Port, texts: str | list[str]) -> Input:
+        at = f"{self._section}.inputs.{port.name}"
+        many = not isinstance(texts, str)
+        sources = tuple(source_of(text, at) for text in ([texts] if isinstance(texts, str) else texts))
+        if not sources:
+            raise ConfigError(f"{at}: is an empty list; name what is fed")
+        if port.dtype not in DTYPES:
+            raise ConfigError(f"{at}: the model's input {port} has a type that cannot be fed; use {', '.join(DTYPES)}")
+        axis: Axis = "request"
+        for source in sources:
+            if port.dtype not in TAKES[source.kind] or (many and port.dtype == "string"):
+                takes = [one for one in TAKES[source.kind] if not many or one != "string"]
+                raise ConfigError(f"{at}: {source.text!r} cannot feed the input {port}; it feeds {', '.join(takes)}")
+            if many and (source.axis == "event" or source.kind in ("candidates", "candidates.mask")):
+                raise ConfigError(f"{at}: {source.text!r} cannot stand in a list; only numbers of items and requests")
+            axis = source.axis if source.axis != "request" else axis
+        substitute = self._settings.missing.get(port.name)
+        if substitute is not None and (substitute := cell_of(substitute, port.dtype)) is None:
+            raise ConfigError(f"{self._section}.missing.{port.name}: does not fit the input {port}")
+        return Input(port, sources, axis, self._width(port, sources, axis, many, at), substitute)
+
+    def _width(self, port: Port, sources: tuple[Source, ...], axis: Axis, many: bool, at: str) -> int | None:
+        """Checks the number of axes, and the first of them; returns the size of the last one, if it is one more."""
+        lists = self._settings.layout == "lists"
+        batch = "B" if lists else "N"
+        natural = [batch, *{"candidate": ["L"] if lists else [], "event": ["H"], "request": []}[axis]]
+        more = len(port.shape) - len(natural)
+        meant = f"layout {self._settings.layout!r} feeds {', '.join(map(repr, (s.text for s in sources)))} as"
+        shape = f"[{', '.join([*natural, *([str(len(sources))] if many else [])])}]"
+        if more not in (0, 1) or (many and not more):
+            raise ConfigError(f"{at}: {meant} {shape}, but the input is {port}; change the layout or the model")
+        if port.shape[0] not in (None, 1) or (port.shape[0] == 1 and not lists):
+            raise ConfigError(f"{at}: the first axis of {port} has a fixed size; export the model with a dynamic one")
+        last = port.shape[-1]
+        if not more:
+            return None
+        if many and last not in (None, len(sources)):
+            raise ConfigError(f"{at}: names {len(sources)} values, but the last axis of {port} has another size")
+        if many:
+            return len(sources)
+        if last != 1 and (last is None or sources[0].kind not in ("item", "context")):
+            raise ConfigError(f"{at}: {meant} {shape}, but the input is {port}; change the layout or the model")
+        return last
+
+    def _fixed(self, axis: Axis, place: int) -> int | None:
+        """The size that the inputs of an axis demand of it."""
+        sizes = {one.port.shape[place] for one in self._inputs if one.axis == axis} - {None}
+        if len(sizes) > 1:
+            raise ConfigError(f"{self._section}.inputs: the model wants lists of both {' and '.join(map(str, sizes))}")
+        return sizes.pop() if sizes else None
+
+    def rows(self, impressions: Sequence[Impression]) -> list[Row | TeacherError]:
+        """Makes impressions ready: each a row, or the reason why it cannot be fed."""
+        return [self._row(impression) for impression in impressions]
+
+    def _row(self, impression: Impression) -> Row | TeacherError:
+        events = list(impression.history)
+        if self._passes_over:
+            events = [event for event in events if self._integer(event.item) is not None]
+        events = events[-self._most_events :]
+        fed = [True] * len(impression.candidates)
+        why = ""
+        columns: dict[str, Any] = {}
+        for one in self._inputs:
+            if one.axis == "event":
+                columns[one.port.name] = self._event_cells(one, impression, events)
+            elif one.axis == "request":
+                cell = self._stacked(one, [self._request_value(s, impression, len(events)) for s in one.sources])
+                if cell is None:
+                    texts = " or ".join(source.text for source in one.sources)
+                    return TeacherError(
+                        f"impression {impression.id}: has no {texts} that fits the input {one.port}; say in "
+                        f"{self._section}.missing what is fed instead"
+                    )
+                columns[one.port.name] = cell
+            else:
+                cells = self._candidate_cells(one, impression, len(events))
+                for place, cell in enumerate(cells):
+                    if cell is None:
+                        fed[place] = False
+                        why = why or f"{impression.candidates[place].item!r} has nothing for the input {one.port}"
+                columns[one.port.name] = cells
+        kept = [place for place, good in enumerate(fed) if good]
+        if not kept:
+            return TeacherError(
+                f"impression {impression.id}: no candidate can be fed to the model; {why or 'it has none'}"
+            )
+        if self._length is not None and len(kept) > self._length:
+            return TeacherError(
+                f"impression {impression.id}: has {len(kept)} candidates, but the model takes lists of {self._length}"
+            )
+        cut = {one.port.name for one in self._inputs if one.axis == "candidate"}
+        cells_of = {n: [column[i] for i in kept] if n in cut else column for n, column in columns.items()}
+        return Row(impression, kept, len(events), cells_of)
+
+    def _integer(self, item_id: str) -> int | None:
+        if self._row_of is not None:
+            return self._row_of.get(item_id)
+        return int(item_id) if re.fullmatch(r"-?[0-9]{1,18}", item_id) else None
+
+    def _id(self, one: Input, item_id: str) -> Any:
+        value: Any = item_id if one.port.dtype == "string" else cell_of(self._integer(item_id), one.port.dtype)
+        return one.substitute if value is None else value
+
+    def _event_cells(self, one: Input, impression: Impression, events: Sequence[Any]) -> list[Any]:
+        kind = one.sources[0].kind
+        if kind == "history":
+            return [self._id(one, event.item) for event in events]
+        if kind == "history.mask":
+            return [True] * len(events)
+        if kind == "history.action":
+            return [event.action or one.substitute or "" for event in events]
+        unknown = -1.0 if one.substitute is None else one.substitute
+        return [max(0.0, (impression.time_us - event.time_us) / 1e6) if event.time_us else unknown for event in events]
+
+    def _candidate_cells(self, one: Input, impression: Impression, events: int) -> list[Any]:
+        kind = one.sources[0].kind if len(one.sources) == 1 else ""
+        if kind == "candidates":
+            return [self._id(one, candidate.item) for candidate in impression.candidates]
+        if kind == "candidates.mask":
+            return [True] * len(impression.candidates)
+        fixed = {s: self._request_value(s, impression, events) for s in one.sources if s.axis == "request"}
+        cells = []
+        for candidate in impression.candidates:
+            known = self._attributes.get(candidate.item)
+            values = []
+            for source in one.sources:
+                if source in fixed:
+                    values.append(fixed[source])
+                elif source.kind == "item":
+                    values.append(None if known is None else known.get(source.name))
+                else:
+                    values.append(candidate.logged_score)
+            unheard = known is None and any(source.kind == "item" for source in one.sources)
+            cells.append(self._stacked(one, values, unheard=unheard))
+        return cells
+
+    def _request_value(self, source: Source, impression: Impression, events: int) -> Any:
+        if source.kind == "context":
+            return impression.context.get(source.name)
+        return {"history.length": events, "user": impression.user, "time_us": impression.time_us}[source.kind]
+
+    def _stacked(self, one: Input, values: list[Any], *, unheard: bool = False) -> Any:
+        """One cell: a value, or a list of them where the input has a last axis; None where one is missing."""
+        if one.width is not None and len(one.sources) == 1 and one.width != 1:
+            vector = values[0]
+            if not isinstance(vector, list) or len(vector) != one.width:
+                vector = [None] * one.width
+            values = vector
+        cells = [self._filled(one, cell_of(value, one.port.dtype), unheard) for value in values]
+        if any(cell is None for cell in cells):
+            return None
+        return cells[0] if one.width is None else cells
+
+    def _filled(self, one: Input, cell: Any, unheard: bool) -> Any:
+        if cell is not None or one.substitute is not None or unheard:
+            return one.substitute if cell is None else cell
+        if one.port.dtype == "string":
+            return ""
+        return math.nan if self._nan and one.port.dtype in FLOATS else None
+
+    def batches(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Rows that may go into one call of the model, at most `batch` of them."""
+        groups: dict[tuple[int, int], list[Row]] = {}
+        for row in rows:
+            key = (len(row.kept) if self._by_length else 0, max(1, row.events) if self._by_events else 0)
+            groups.setdefault(key, []).append(row)
+        size = 1 if self._single else self._settings.batch
+        return [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
+
+    def arrays(self, batch: Sequence[Row]) -> dict[str, npt.NDArray[Any]]:
+        """The tensors of a batch by input; texts are arrays of objects."""
+        lists = self._settings.layout == "lists"
+        counts = [len(row.kept) for row in batch]
+        length = self._length or max(counts)
+        events = self._events or max(1, *(row.events for row in batch))
+        made = {}
+        for one in self._inputs:
+            tail = () if one.width is None else (one.width,)
+            columns = [row.cells[one.port.name] for row in batch]
+            if one.axis == "candidate" and not lists:
+                array = _full(one, (sum(counts), *tail), self._settings.pad)
+                _put(array, [cell for column in columns for cell in column])
+            elif one.axis == "request":
+                array = _full(one, (len(batch), *tail), self._settings.pad)
+                _put(array, columns)
+            else:
+                width = length if one.axis == "candidate" else events
+                array = _full(one, (len(batch), width, *tail), self._settings.pad)
+                left = one.axis == "event" and self._settings.history_side == "left"
+                for at, column in enumerate(columns):
+                    if column:
+                        _put(array[at, width - len(column) :] if left else array[at, : len(column)], column)
+            if not lists and one.axis != "candidate":
+                array = np.repeat(array, counts, axis=0)
+            made[one.port.name] = array
+        return made
+
+    def scores(self, batch: Sequence[Row], output: npt.NDArray[Any]) -> list[Scores | TeacherError]:
+        """The scores of each row of a batch; what is not a finite number is masked.
+
+        Raises:
+            Misfit: The output has not the shape of the batch.
+        """
+        counts = [len(row.kept) for row in batch]
+        length = self._length or max(counts)
+        lists = self._settings.layout == "lists"
+        wanted = (len(batch), length) if lists else (sum(counts),)
+        out = output
+        if self._settings.column >= 0:
+            if out.ndim < 1 or out.shape[-1] <= self._settings.column:
+                raise Misfit(f"the output has shape {list(output.shape)}, without a column {self._settings.column}")
+            out = out[..., self._settings.column]
+        if out.shape not in (wanted, (*wanted, 1), (math.prod(wanted),)):
+            raise Misfit(f"the output has shape {list(output.shape)} where {list(wanted)} scores were asked for")
+        with np.errstate(over="ignore", invalid="ignore"):
+            flat = out.astype(np.float32).reshape(-1)
+        starts = np.arange(len(batch)) * length if lists else np.concatenate([[0], np.cumsum(counts)[:-1]])
+        return [_scores(row, flat[start : start + len(row.kept)]) for row, start in zip(batch, starts, strict=True)]
+
+
+def _scores(row: Row, fed: npt.NDArray[np.float32]) -> Scores | TeacherError:
+    return put_scores(row.impression, row.kept, fed)
+
+
+def put_scores(impression: Impression, places: Sequence[int], found: npt.NDArray[np.float32]) -> Scores | TeacherError:
+    """Puts scores to the places of the candidates they are for; a list without any finite one is an error."""
+    values_L = np.zeros(len(impression.candidates), np.float32)
+    scored_L = np.zeros(len(impression.candidates), np.bool_)
+    finite = np.isfinite(found)
+    if not finite.any():
+        return TeacherError(f"impression {impression.id}: none of the scores that came back is a finite number")
+    values_L[places] = np.where(finite, found, 0.0)
+    scored_L[places] = finite
+    return Scores(values_L, scored_L)
+
+
+def _full(one: Input, shape: tuple[int, ...], pad: int) -> npt.NDArray[Any]:
+    padding: Any = "" if one.port.dtype == "string" else 0
+    if one.sources[0].kind in ("candidates", "history") and one.port.dtype in INTEGERS:
+        padding = pad
+    return np.full(shape, padding, dtype=DTYPES[one.port.dtype])
+
+
+def _put(into: npt.NDArray[Any], cells: Sequence[Any]) -> None:
+    """Writes cells over an array; one by one where numpy would read texts as its own fixed-width kind."""
+    if into.dtype != object:
+        with np.errstate(over="ignore"):  # a number too large for float16 becomes infinite, and its score is masked
+            into[...] = cells
+        return
+    for at, cell in enumerate(cells):
+        into[at] = cell
