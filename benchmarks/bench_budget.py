@@ -6,13 +6,13 @@ stream is then distilled by the distiller itself, with the demo's settings, and 
 back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lists (all seeds of a list averaged).
 
 - `full`: every score; `none`: no score at all, the labels alone.
-- `lists`, `candidates`: the budget, chosen as the scorer does. `even-lists`, `even-candidates`: the same by chance.
-- `champion-lists`, `champion-candidates`: a student of the first fifth, which was scored evenly, answers every request
-  from there on, so that its scores are known to the scorer, as `rank.write_back` and the prober make them.
+- `lists`: whole lists, by chance. `candidates`: chosen as the scorer does. `even-candidates`: the same by chance.
+- `champion-candidates`: a student of the first fifth, which was scored evenly, answers every request from there on, so
+  that its scores are known to the scorer, as `rank.write_back` and the prober make them.
 
     recdistill demo --dataset ml-100k --data DIR --output folder
-    python -m benchmarks.bench_budget folder                         # full, none, and the four ways at .3
-    python -m benchmarks.bench_budget folder --ways full,even-lists,lists --budget 0.3,0.05 --seeds 3 --json out.json
+    python -m benchmarks.bench_budget folder                         # full, none, and the three ways at .3
+    python -m benchmarks.bench_budget folder --ways full,lists,candidates --budget 0.3,0.05 --seeds 3 --json out.json
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recdistill.budget.choose import Chooser
+from recdistill.budget import Chooser
 from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
 from recdistill.loops import distil
@@ -41,8 +41,8 @@ from recdistill.serve.recommender import Recommender
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from references.finished_demo import FinishedDemo
 
-WAYS = ("full", "none", "even-lists", "lists", "even-candidates", "candidates")
-ALL = (*WAYS, "champion-lists", "champion-candidates")
+WAYS = ("full", "none", "lists", "even-candidates", "candidates")
+ALL = (*WAYS, "champion-candidates")
 FIRST = 0.2  # part of the stream that makes the champion
 IMPRESSIONS = TopicPartition("impressions", 0)
 

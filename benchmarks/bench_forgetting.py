@@ -19,7 +19,7 @@ from recdistill.metrics import ndcg
 from recdistill.records import Example, Ranking
 from recdistill.train import use_threads
 from recdistill.train.step import Trainer
-from recdistill.watch.units import units
+from recdistill.watch import comparable_scores
 
 BATCH, HELD = 128, 700
 
@@ -67,7 +67,7 @@ class Shift:
                 batch = part[start : start + BATCH]
                 lists, _ = trainer.encode(batch)
                 names = ["t@1"] * len(batch)
-                trainer.learn_lists(lists, units(lists, ["logit"] * len(batch), names, "standard"), names)
+                trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * len(batch), names, "standard"), names)
             found.append([self.ndcg(trainer, held) for held in self.held])
         return found
 

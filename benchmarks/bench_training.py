@@ -25,7 +25,7 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train.step import Trainer
-from recdistill.watch.units import teacher_logits
+from recdistill.watch import teacher_logits
 from references.plain_training import PlainLoop
 
 # (items in the catalogue, rows of the id table)

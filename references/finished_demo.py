@@ -23,7 +23,7 @@ from recdistill.records import Example, Impression, Item, decode
 from recdistill.stream import open_log
 from recdistill.train import use_threads
 from recdistill.train.step import Trainer
-from recdistill.watch.units import units
+from recdistill.watch import comparable_scores
 
 Alter = Callable[[int, Lists], list[str]]
 """First list's number and a batch, whose scores it may change in place; gives the teacher's name of each list."""
@@ -82,7 +82,7 @@ class FinishedDemo(NamedTuple):
                     lists, _ = trainer.encode(batch)
                     names = ["teacher@1"] * len(batch) if alter is None else alter(start, lists)
                     scales = [example.ranking.scale for example in batch]
-                    batches.append((lists, units(lists, scales, names, watch.settings.comparable), names))
+                    batches.append((lists, comparable_scores(lists, scales, names, watch.comparable), names))
                 lists, units_BL, names = batches[place]
                 trainer.learn_lists(lists, units_BL, names, again=number > 0)
             if after_pass is not None:

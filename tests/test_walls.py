@@ -73,6 +73,8 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
         "bundle",
         "data",
         "stream",
+        "watch",
+        "budget",
         "serve",
         "judge",
         "registry",

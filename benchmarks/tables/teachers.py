@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.tables.fit import Watch, fit
 from benchmarks.tables.pairs import Pairs
 from recdistill import linear
-from recdistill.budget.chances import head_and_rest, systematic
+from recdistill.budget import head_and_rest, systematic
 from recdistill.recipes import table_recipe
 
 Scores = Callable[[np.ndarray], np.ndarray]

@@ -151,8 +151,8 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     budget_by: Annotated[
         Literal["lists", "candidates"],
         Meta(
-            description="Under a budget: leave out candidates of each list, or whole lists, as a teacher wants it "
-            "whose score of an item depends on the others."
+            description="Under a budget: leave out candidates of each list, or whole lists by chance, as a teacher "
+            "wants it whose score of an item depends on the others."
         ),
     ] = "candidates"
     cache_mb: Annotated[

@@ -193,7 +193,7 @@ class Distiller:
                 self._next_pass()
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        from recdistill.watch.units import units
+        from recdistill.watch import comparable_scores
 
         lists, _ = self.trainer.encode(self._pending)
         if lists.offsets_BL is not None and self._whole_lists:
@@ -201,7 +201,7 @@ class Distiller:
             if warning := self.trainer.terms.warning_of_parts():
                 log_.warning("%s", warning)
         scales, teachers = [each.ranking.scale for each in self._pending], [_teacher(each) for each in self._pending]
-        teacher_BL = units(lists, scales, teachers, self.comparable)
+        teacher_BL = comparable_scores(lists, scales, teachers, self.comparable)
         figures = self.trainer.learn_lists(lists, teacher_BL, teachers, again=self._again_now)
         self._tell()
         self.step += 1

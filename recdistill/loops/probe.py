@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from recdistill.budget.chances import unit
+from recdistill.budget import unit
 from recdistill.config import ProbeSettings, RegistrySettings
 from recdistill.errors import BundleError, DecodeError, OutOfRange, RegistryError, RequestError, StreamError
 from recdistill.loops import ends_of, reached

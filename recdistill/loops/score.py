@@ -30,7 +30,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recdistill.budget.choose import Choice, Chooser, groups, offset_header, restore
+from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached

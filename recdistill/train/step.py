@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from recdistill import losses
@@ -52,8 +53,14 @@ from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.watch.units import believed_share, candidate_offsets, list_weights, teacher_logits
-from recdistill.watch.watch import Watch
+from recdistill.watch import (
+    Observation,
+    Watch,
+    believed_share,
+    candidate_offsets,
+    list_weights,
+    teacher_logits,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +96,7 @@ class Trainer:
         self.catalogue = Catalogue(spec, self.vocabulary)
         self.student = Student(spec, settings, seed=seed)
         self.step = 0
-        self.watch = None if watch is None else Watch(watch)
+        self.watch = None if watch is None else Watch(**structs.asdict(watch))
         self.previous = Previous(loss.previous_every) if loss.previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
         # The rows that every item has before anything is admitted: what an item with no row of its own will be served
@@ -214,9 +221,16 @@ class Trainer:
         if again:
             trust_B = watch.weigh_again(teachers, lists.scored_BL)
         else:
-            labelled_BL = lists.where_BL & lists.label_known_B[:, None]
-            raw_BL, labels_BL, student_BL = lists.teacher_scores_BL, lists.labels_BL, scores_BL.detach().numpy()
-            trust_B = watch.weigh(teachers, raw_BL, lists.scored_BL, labels_BL, labelled_BL, student_BL, units_BL)
+            batch = Observation(
+                teachers=teachers,
+                scores_BL=lists.teacher_scores_BL,
+                scored_BL=lists.scored_BL,
+                labels_BL=lists.labels_BL,
+                labelled_BL=lists.where_BL & lists.label_known_B[:, None],
+                student_BL=scores_BL.detach().numpy(),
+                units_BL=units_BL,
+            )
+            trust_B = watch.weigh(batch)
         return units_BL * watch.spreads(teachers)[:, None], trust_B
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

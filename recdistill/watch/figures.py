@@ -152,6 +152,12 @@ def breaks(
     return False
 
 
+def learns(figure: Figure, values_B: npt.NDArray[np.float64]) -> None:
+    """Takes a teacher's agreement in without judging it, and drops what spoke against it."""
+    figure.low = 0.0
+    figure.add(values_B[np.isfinite(values_B)], HALF_LIFE)
+
+
 def verdict(figure: Figure, chance: float, bar: float) -> tuple[bool, bool]:
     """Whether a window's mean is above a bar for sure, and whether it is below it for sure (two standard errors)."""
     if figure.weight < WITNESSES:

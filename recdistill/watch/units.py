@@ -1,11 +1,12 @@
-"""Scores of any teacher in the same units, list by list, and the temperature that fits them to the labels.
+"""Makes scores of different teachers comparable, list by list, and says how much each list counts.
 
-`teacher_logits` reads scores by the scale that their teacher names. `units` goes on from there and makes lists of
-different teachers, or of one that changed its unit, comparable: mean 0 and a spread near 1, so that nothing depends on
-a teacher's zero or unit. How much a unit weighs is then one number for each teacher, found by `temperature`.
+`teacher_logits` reads scores by the scale that their teacher names. `comparable_scores` goes on from there: each list
+gets mean 0 and a spread near 1, so nothing depends on a teacher's zero or unit. How much one unit weighs is then a
+single number for each teacher (`Watch.spreads`).
 
-Everything here depends on the batch alone, never on what was seen before it, so a later pass gets the same numbers. It
-knows nothing of torch, of students, or of who is to be believed.
+Everything here depends on the batch alone, never on what was seen before. So a later pass gets the same numbers.
+
+It knows nothing of torch or of teachers that change.
 
 Example:
     >>> scores, real = np.array([[3.0, 2.0, 1.0, 0.0]]), np.ones((1, 4), bool)
@@ -23,7 +24,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.errors import UsageError
 from recdistill.features import Lists
 
 Array = npt.NDArray[np.float64]
@@ -36,14 +36,11 @@ UNBOUNDED_SPREAD = 2.0
 """Standard deviation, in logits, that a list of unknown unit is brought to."""
 
 PRIOR = 8.0
-"""Candidates' worth of the teacher's common spread in the spread of one list. A list of two cannot say its own: each
-gap would become the same."""
+"""Weight of the teacher's usual spread in the spread of one list, in candidates. A list of two has no spread of its own
+to go by: each gap would become the same."""
 
 FOREIGN = 25.0
-"""Ratio of variances beyond which a list is of another scale than its teacher's others."""
-
-SHARPEST, FLATTEST = 20.0, 0.02
-"""Bounds of 1 / temperature, for scores whose standard deviation is about 1."""
+"""A list whose variance differs by more than this factor has another scale than its teacher's other lists."""
 
 
 def list_weights(lists: Lists) -> np.ndarray:
@@ -159,7 +156,7 @@ def standardised(
     return np.asarray(np.where(variance_B[:, None] > 0, centred_BL / spread_B1, 0.0))
 
 
-def units(lists: Lists, scales: Sequence[str], teachers: Sequence[str], method: str) -> np.ndarray:
+def comparable_scores(lists: Lists, scales: Sequence[str], teachers: Sequence[str], method: str) -> np.ndarray:
     """A batch's teacher scores in common units, f32 `[B, L]`; 0 where there is no score.
 
     Args:
@@ -176,113 +173,3 @@ def units(lists: Lists, scales: Sequence[str], teachers: Sequence[str], method: 
     counts_BL = candidate_counts(lists)
     values_BL = log_places(logits_BL, counts_BL) if method == "rank" else logits_BL
     return standardised(values_BL, lists.scored_BL, counts=counts_BL, teachers=teachers).astype(np.float32)
-
-
-def label_curve(scores_BL: Array, labels_BL: npt.ArrayLike, where_BL: Where, sharpness_G: Array) -> Array:
-    """Negative log-likelihood of the labels under `softmax(β t)`, summed over lists, for each β, f64 `[G]`.
-
-    `Σ_lists Σ_i y_i (log Σ_j exp(β t_j) − β t_i) / Σ_i y_i`: convex in β, because log-sum-exp is.
-
-    Args:
-        scores_BL: t.
-        labels_BL: y, at least 0; a list without a positive one adds nothing.
-        where_BL: The candidates.
-        sharpness_G: The β.
-    """
-    y_BL = np.where(where_BL, np.asarray(labels_BL, np.float64), 0.0)
-    rows_B = np.flatnonzero((y_BL > 0).any(1) & (where_BL.sum(1) >= 2))
-    if not rows_B.size:
-        return np.zeros(len(sharpness_G))
-    share_BL = y_BL[rows_B] / y_BL[rows_B].sum(1, keepdims=True)
-    real_BL = where_BL[rows_B]
-    top_B1 = np.where(real_BL, scores_BL[rows_B], -np.inf).max(1, keepdims=True)
-    gap_BL = np.where(real_BL, scores_BL[rows_B] - top_B1, 0.0)
-    taken_B = (share_BL * gap_BL).sum(1)
-    return np.array(
-        [(np.log((np.exp(b * gap_BL) * real_BL).sum(1)) - b * taken_B).sum() for b in sharpness_G], np.float64
-    )
-
-
-def temperature(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> float:
-    """The τ under which `softmax(t / τ)` makes the labels of held-out lists most likely (Platt scaling, for lists).
-
-    A golden-section search (Kiefer, 1953) over 1 / τ in [0.02, 20], in which the likelihood is concave. Labels that say
-    nothing for the order, or against it, end at the upper bound of τ.
-
-    Args:
-        scores_BL: t; standard deviations should be about 1, see `standardised`.
-        labels_BL: At least 0; lists without a positive label take no part.
-        where_BL: The candidates that have a score.
-
-    Raises:
-        UsageError: No list has a label.
-
-    Example:
-        >>> t, y = np.array([[1.0, -1.0]] * 4), np.array([[1, 0], [1, 0], [1, 0], [0, 1]])
-        >>> round(1 / temperature(t, y, y >= 0), 3)  # three of four: β with 1 / (1 + e^{−2β}) = 3/4, log(3) / 2
-        0.549
-    """
-    scores = np.asarray(scores_BL, np.float64)
-    if not ((np.asarray(labels_BL) > 0) & where_BL).any():
-        raise UsageError("temperature: no list has a label on a candidate with a score; calibrate on lists that have")
-
-    def at(sharpness: float) -> float:
-        return float(label_curve(scores, labels_BL, where_BL, np.array([sharpness]))[0])
-
-    golden = (np.sqrt(5.0) - 1) / 2
-    low, high = FLATTEST, SHARPEST
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = at(left), at(right)
-    while high - low > 1e-4:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = at(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = at(right)
-    return float(2 / (low + high))
-
-
-def average_ranks(values_BL: npt.ArrayLike, where_BL: Where) -> Array:
-    """Ranks from 1 for the lowest, equal values sharing their mean rank, f64 `[B, L]`; 0 outside of `where_BL`."""
-    values = np.where(where_BL, np.asarray(values_BL, np.float64), np.inf)
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, 1)
-    length = values.shape[1]
-    places_L = np.arange(length)
-    fresh = np.ones(values.shape, bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(fresh, places_L, 0), axis=1)
-    closes = np.ones(values.shape, bool)
-    closes[:, :-1] = fresh[:, 1:]
-    last = np.minimum.accumulate(np.where(closes, places_L, length)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, 1)
-    return np.where(where_BL, ranks, 0.0)
-
-
-def rank_correlation(a_BL: npt.ArrayLike, b_BL: npt.ArrayLike, where_BL: Where) -> Array:
-    """Spearman's ρ of each list, f64 `[B]`; NaN where one side is constant or has fewer than two real values."""
-    centred = []
-    for values in (a_BL, b_BL):
-        ranks = average_ranks(values, where_BL)
-        mean_B1 = ranks.sum(1, keepdims=True) / np.maximum(where_BL.sum(1, keepdims=True), 1)
-        centred.append(np.where(where_BL, ranks - mean_B1, 0.0))
-    a, b = centred
-    scale_B = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    return np.asarray(np.divide((a * b).sum(1), scale_B, out=np.full(len(a), np.nan), where=scale_B > 0))
-
-
-def pair_auc(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> Array:
-    """Share of pairs (positive, other) of each list that the scores put in the right order, f64 `[B]`.
-
-    A tie counts half. NaN for a list without such a pair.
-    """
-    positive = where_BL & (np.asarray(labels_BL) > 0)
-    ranks = average_ranks(scores_BL, where_BL)
-    n_B = positive.sum(1).astype(np.float64)
-    pairs_B = n_B * (where_BL.sum(1) - n_B)
-    right_B = np.where(positive, ranks, 0.0).sum(1) - n_B * (n_B + 1) / 2
-    return np.asarray(np.divide(right_B, pairs_B, out=np.full(len(ranks), np.nan), where=pairs_B > 0))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support import world
 
-from recdistill.budget import choose
-from recdistill.budget.choose import BLOCK, Chooser, groups, restore
+from recdistill.budget import Chooser, blocks, restore
+from recdistill.budget.blocks import BLOCK, WINDOW
 from recdistill.config import LogSettings, ScoreSettings
 from recdistill.loops import score
 from recdistill.loops.feed import feed
@@ -67,11 +67,11 @@ def rankings(log: Log) -> list[Ranking]:
     return found
 
 
-def student_lists(count: int, *, seed: int = 0) -> list[Impression]:
-    """Lists that a student answered: it knows the teacher's mind, but for every sixth list."""
+def student_lists(count: int, *, seed: int = 0, length: int = 6) -> list[Impression]:
+    """Lists that a student answered: it knows the teacher's mind, but for lists without a history."""
     rng = np.random.default_rng(seed)
     made = []
-    for one in world.impressions(count, seed=seed):
+    for one in world.impressions(count, seed=seed, length=length):
         [scores] = world.by_hash([one])
         wrong = len(one.history) == 0
         given = rng.normal(size=len(scores)) if wrong else np.array(scores) + 0.01 * rng.normal(size=len(scores))
@@ -93,7 +93,8 @@ def test_a_list_that_is_spared_still_has_its_ranking(log: Log) -> None:
     assert counts["asked"] == counts["scores"] == teacher.candidates == 6 * len(scored)
     assert counts["asked"] + counts["spared"] == 2400
     assert 0.24 < len(scored) / 400 < 0.36
-    assert all(0 < one.sampled < 1 for one in made)
+    assert {one.sampled for one in made} == {float(np.float32(0.3))}  # known, so that the student can weigh by it
+    assert {one.candidates_sampled for one in made} == {()}
     for one in scored:
         assert one.scores == pytest.approx(world.by_hash([one.impression])[0])
 
@@ -125,50 +126,77 @@ def test_short_lists_are_chosen_first_so_that_what_is_scored_has_an_order(log: L
     assert counts["asked"] / (counts["asked"] + counts["spared"]) == pytest.approx(0.2, abs=0.02)
 
 
-@pytest.mark.slow
-def test_a_teacher_is_asked_where_the_student_was_wrong_and_the_budget_is_kept(log: Log) -> None:
-    lists = student_lists(5000)
+def test_whole_lists_are_drawn_by_chance_whatever_is_known(log: Log) -> None:
+    """2,000 lists of which the student is wrong on some: each has the same chance, and the draws keep to it."""
+    lists = student_lists(2000)
+    chooser = Chooser(0.3, "lists")
+    chosen = {}
+    for offset, one in enumerate(lists):
+        choice = chooser.choose(one, TP, offset)
+        assert choice.chosen_L.all() or not choice.chosen_L.any()
+        chosen[one.id] = choice.chosen_L.any(), not one.history
+    for surprising in (False, True):
+        drawn = [was for was, kind in chosen.values() if kind == surprising]
+        assert len(drawn) > 200
+        assert np.mean(drawn) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / len(drawn)))
     feed(log, lists)
-    counts = run(log, budget=0.3, budget_by="lists")
-    made = rankings(log)[BLOCK:]
-    surprising = [one for one in made if not one.impression.history]
-    known = [one for one in made if one.impression.history]
-    assert 0.1 < len(surprising) / len(made) < 0.25
-    assert np.mean([one.sampled for one in surprising]) > 2 * np.mean([one.sampled for one in known])
-    assert min(one.sampled for one in made) >= 0.3 * choose.FLOOR - 1e-7
-    assert np.mean([one.sampled for one in made]) == pytest.approx(0.3, abs=0.01)
-    assert counts["asked"] / 30_000 == pytest.approx(0.3, abs=0.02)
+    run(log, budget=0.3, budget_by="lists")
+    assert restore(chooser, log, {TP: len(lists)}) == 0  # nothing that was seen counts
+    later = student_lists(100, seed=5)
+    fresh = Chooser(0.3, "lists")
+    for offset, one in enumerate(later):
+        assert fresh.choose(one, TP, offset).chosen_L.all() == chooser.choose(one, TP, 9000 + offset).chosen_L.all()
 
 
 @pytest.mark.slow
-def test_a_replay_and_a_restart_choose_the_same(tmp_path: Path) -> None:
-    lists = student_lists(3000)
+def test_the_best_in_the_eyes_of_the_student_are_always_asked_about(log: Log) -> None:
+    """Where the student answered, its own scores say which candidates the certain half of the budget goes to."""
+    lists = student_lists(1500, length=10)
+    feed(log, lists)
+    run(log, budget=0.5, budget_by="candidates")
+    for one in rankings(log)[BLOCK:]:
+        given = [candidate.logged_score or 0.0 for candidate in one.impression.candidates]
+        certain = np.flatnonzero(np.array(one.candidates_sampled) == 1.0)
+        assert set(certain) == set(np.argsort(given)[-2:])
+        assert np.array(one.scored)[certain].all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["lists", "candidates"])
+def test_a_replay_and_a_restart_choose_the_same(tmp_path: Path, by: str) -> None:
+    answered, shown = student_lists(3000, length=9), world.impressions(3000, length=9)
+    lists = [one if n % 2 else other for n, (one, other) in enumerate(zip(answered, shown, strict=True))]
     found = []
     for name, runs in (("whole", [(64, 10**9)]), ("parts", [(7, 900), (100, 1200), (33, 10**9)])):
         log = open_world(tmp_path / f"{name}.sqlite", partitions=2)
         feed(log, lists)
         for batch, until in runs:  # a new scorer each time
-            run(log, batch=batch, until=until, budget=0.3, budget_by="lists")
-        found.append({one.impression.id: (one.sampled, one.scored, one.scores) for one in rankings(log)})
+            run(log, batch=batch, until=until, budget=0.3, budget_by=by)
+        found.append(
+            {one.impression.id: (one.sampled, one.candidates_sampled, one.scored, one.scores) for one in rankings(log)}
+        )
         log.close()
     assert len(found[0]) == 3000
     assert found[0] == found[1]
 
 
 def test_what_is_rebuilt_is_what_there_was_however_long_ago_it_began(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "BLOCK", 32)
-    monkeypatch.setattr(choose, "FEWEST", 8)
-    lists = student_lists(32 * (choose.DEPTH + 12) + 5)
+    monkeypatch.setattr(blocks, "BLOCK", 32)
+    lists = world.impressions(32 * (WINDOW + 12) + 5, length=9)
     feed(log, lists)
-    run(log, budget=0.4, budget_by="lists")
-    whole = Chooser(0.4, "lists")
+    run(log, budget=0.5, budget_by="candidates")
+    whole = Chooser(0.5, "candidates")
     for offset, ranking in enumerate(rankings(log)):
         whole.learn(ranking, TP, offset)
-    again = Chooser(0.4, "lists")
+    again = Chooser(0.5, "candidates")
     taken = restore(again, log, {TP: len(lists)})
-    assert 32 * choose.DEPTH <= taken < 32 * (choose.DEPTH + 1) + 5
-    for offset, one in enumerate(student_lists(90, seed=9), len(lists)):
-        assert whole.choose(one, TP, offset)[0] == again.choose(one, TP, offset)[0]
+    assert 32 * WINDOW <= taken < 32 * (WINDOW + 1) + 5
+    unlike, nothing = 0, Chooser(0.5, "candidates")
+    for offset, one in enumerate(world.impressions(90, seed=9, length=9), len(lists)):
+        expected = whole.choose(one, TP, offset).candidates_sampled
+        assert again.choose(one, TP, offset).candidates_sampled == expected
+        unlike += nothing.choose(one, TP, offset).candidates_sampled != expected
+    assert unlike > 80  # what was rebuilt is what decides
 
 
 def test_a_chooser_without_a_budget_to_keep_asks_for_everything() -> None:
@@ -176,15 +204,6 @@ def test_a_chooser_without_a_budget_to_keep_asks_for_everything() -> None:
     assert Chooser(1.0, "lists").choose(one, TP, 3).chosen_L.all()
     empty = msgspec.structs.replace(one, candidates=())
     assert Chooser(0.1, "lists").choose(empty, TP, 3).sampled == 1.0
-
-
-def test_batches_are_cut_where_a_block_ends(log: Log) -> None:
-    feed(log, world.impressions(600))
-    source = log.source(["impressions"])
-    messages = source.read(600, 0.1)
-    source.close()
-    assert [len(group) for group in groups(messages)] == [256, 256, 88]
-    assert [m for group in groups(messages) for m in group] == messages
 
 
 def test_what_is_saved_is_counted(log: Log) -> None:

@@ -17,7 +17,7 @@ from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train.previous import PREFIX
 from recdistill.train.step import Trainer
-from recdistill.watch.units import units
+from recdistill.watch import comparable_scores
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=5, actions=("click",)),
@@ -171,7 +171,7 @@ class Shift:
                 batch = part[start : start + 128]
                 lists, _ = made.encode(batch)
                 names = [teacher] * len(batch)
-                made.learn_lists(lists, units(lists, ["logit"] * len(batch), names, "standard"), names)
+                made.learn_lists(lists, comparable_scores(lists, ["logit"] * len(batch), names, "standard"), names)
         return made
 
     @staticmethod

@@ -15,8 +15,9 @@ from recdistill.features import FeatureSpec, Lists
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
 from recdistill.train.step import Trainer
+from recdistill.watch import comparable_scores
+from recdistill.watch.detectors import Chance, Detectors
 from recdistill.watch.known import Known
-from recdistill.watch.units import units
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +75,7 @@ class World:
             if change is not None:
                 altered(lists, start, change, random)
             names = [name(start + i) if name else "t@1" for i in range(len(batch))]
-            batches.append((lists, units(lists, ["logit"] * len(batch), names, settings.comparable), names))
+            batches.append((lists, comparable_scores(lists, ["logit"] * len(batch), names, settings.comparable), names))
         for number in range(passes):
             assert trainer.watch is not None
             trainer.watch.rewind()
@@ -203,7 +204,7 @@ def test_a_list_with_one_score_teaches_as_one_with_none() -> None:
         lists, _ = trainer.encode(here.learnt[:64])
         lists.scored_BL[::2, scored:] = False
         names = ["t@1"] * 64
-        trainer.learn_lists(lists, units(lists, ["logit"] * 64, names, "standard"), names)
+        trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * 64, names, "standard"), names)
         return {key: value.tobytes() for key, value in trainer.weights().items()}
 
     assert end(1) == end(0)
@@ -220,8 +221,8 @@ def test_lists_that_are_not_believed_make_the_others_weigh_no_more() -> None:
         lists, _ = trainer.encode([here.learnt[0]] * 64)
         assert trainer.watch is not None
         trainer.watch.now.at = 5000
-        trainer.watch.now.known["old@1"] = Known(0, proven=True)
-        figures = trainer.learn_lists(lists, units(lists, ["logit"] * 64, names, "standard"), names)
+        trainer.watch.now.known["old@1"] = Known(0, detectors=Detectors(chance=Chance(proven=True)))
+        figures = trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * 64, names, "standard"), names)
         rest = trainer.terms.label * figures["label"]
         return (figures["loss"] - rest) / figures["soft"], figures["soft"]
 

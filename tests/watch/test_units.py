@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import optimize, special, stats
+from scipy import stats
 
-from recdistill.errors import UsageError
 from recdistill.features import Lists, Requests
-from recdistill.watch.units import (
-    average_ranks,
-    label_curve,
-    pair_auc,
-    rank_correlation,
-    standardised,
-    temperature,
-    units,
-)
+from recdistill.watch import comparable_scores, standardised
 
 
 def lists_of(scores_BL: np.ndarray, scored_BL: np.ndarray, offsets_BL: np.ndarray | None = None) -> Lists:
@@ -78,12 +69,12 @@ def test_a_positive_affine_map_changes_nothing(method: str, factor: float, offse
     names = ["t", "u"] * 30
     mine = np.array([name == "t" for name in names])[:, None]
     changed = np.where(mine, factor * scores + offset, scores)
-    before = units(lists_of(scores, scored), ["logit"] * 60, names, method)
-    after = units(lists_of(changed, scored), ["logit"] * 60, names, method)
+    before = comparable_scores(lists_of(scores, scored), ["logit"] * 60, names, method)
+    after = comparable_scores(lists_of(changed, scored), ["logit"] * 60, names, method)
     # Where the offset is large beside the spread, float32 scores have lost digits before they came here.
     assert after == pytest.approx(before, abs=1e-4 + 2e-7 * abs(offset) / factor)
     assert before.dtype == np.float32
-    as_they_are = units(lists_of(changed, scored), ["logit"] * 60, names, "scale")
+    as_they_are = comparable_scores(lists_of(changed, scored), ["logit"] * 60, names, "scale")
     assert as_they_are == pytest.approx(np.where(scored, changed, 0), rel=1e-6)
 
 
@@ -99,9 +90,11 @@ def test_where_a_scale_changes_within_a_batch_long_lists_go_by_themselves() -> N
 def test_ranks_care_for_the_order_alone() -> None:
     scores, scored = ragged(3)
     names, scales = ["t"] * 60, ["logit"] * 60
-    before = units(lists_of(scores, scored), scales, names, "rank")
-    assert units(lists_of(np.exp(scores), scored), scales, names, "rank") == pytest.approx(before)
-    assert units(lists_of(np.exp(scores), scored), scales, names, "standard") != pytest.approx(before, abs=0.5)
+    before = comparable_scores(lists_of(scores, scored), scales, names, "rank")
+    assert comparable_scores(lists_of(np.exp(scores), scored), scales, names, "rank") == pytest.approx(before)
+    assert comparable_scores(lists_of(np.exp(scores), scored), scales, names, "standard") != pytest.approx(
+        before, abs=0.5
+    )
 
 
 def test_a_part_is_measured_as_the_whole_that_it_stands_for() -> None:
@@ -109,7 +102,7 @@ def test_a_part_is_measured_as_the_whole_that_it_stands_for() -> None:
     part, chances = np.array([[3.0, 1.0, -2.0]]), np.array([[1.0, 1 / 3, 1.0]])
     offsets = -np.log(chances).astype(np.float32)
     for method in ("standard", "rank"):
-        got = units(lists_of(part, part < 9, offsets), ["logit"], ["t"], method)
+        got = comparable_scores(lists_of(part, part < 9, offsets), ["logit"], ["t"], method)
         if method == "standard":
             expected = standardised(whole, whole < 9)[0, [0, 1, 4]]
             # The prior counts candidates that were really scored: of three, not of five.
@@ -120,66 +113,4 @@ def test_a_part_is_measured_as_the_whole_that_it_stands_for() -> None:
 def test_a_list_with_one_score_is_all_zero() -> None:
     scored = np.array([[True, False, False], [False] * 3])
     for method in ("standard", "rank"):
-        assert not units(lists_of(np.full((2, 3), 4.0), scored), ["logit"] * 2, ["t"] * 2, method).any()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_ranks_correlations_and_pairs_by_other_means(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    a, where = random.integers(0, 6, (40, 9)).astype(float), random.random((40, 9)) < 0.7
-    b, labels = random.normal(size=(40, 9)), (random.random((40, 9)) < 0.3) * 2.0
-    ranks, rho, auc = average_ranks(a, where), rank_correlation(a, b, where), pair_auc(a, labels, where)
-    compared = 0
-    for i, real in enumerate(where):
-        assert ranks[i, real] == pytest.approx(stats.rankdata(a[i, real]))
-        if real.sum() < 2 or len(set(a[i, real])) == 1:
-            assert np.isnan(rho[i])
-        else:
-            assert rho[i] == pytest.approx(stats.spearmanr(a[i, real], b[i, real]).statistic)
-        taken, left = a[i, real & (labels[i] > 0)], a[i, real & (labels[i] == 0)]
-        if len(taken) and len(left):
-            compared += 1
-            assert auc[i] == pytest.approx(np.mean([(x > y) + (x == y) / 2 for x in taken for y in left]))
-        else:
-            assert np.isnan(auc[i])
-    assert compared > 20
-
-
-def choices(seed: int, true_temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lists with one label each, drawn from the softmax at a temperature."""
-    random = np.random.default_rng(seed)
-    scores = random.normal(size=(count, 15))
-    where = np.arange(15) < random.integers(2, 16, (count, 1))
-    noisy = np.where(where, scores / true_temperature + random.gumbel(size=scores.shape), -np.inf)
-    return scores, (np.arange(15) == noisy.argmax(1)[:, None]).astype(float), where
-
-
-@pytest.mark.parametrize("true_temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_is_the_one_the_labels_came_from(true_temperature: float) -> None:
-    scores, labels, where = choices(0, true_temperature)
-    found = temperature(scores, labels, where)
-    assert found == pytest.approx(true_temperature, rel=0.12)
-
-    def loss(sharpness: float) -> float:
-        logits = np.where(where, sharpness * scores, -np.inf)
-        return -float((labels * np.where(where, special.log_softmax(logits, 1), 0)).sum())
-
-    best = optimize.minimize_scalar(loss, bounds=(0.02, 20), method="bounded", options={"xatol": 1e-6})
-    assert 1 / found == pytest.approx(best.x, abs=2e-4)
-    grid = np.linspace(0.1, 5, 9)
-    curve = label_curve(scores, labels, where, grid)
-    assert curve == pytest.approx([loss(b) for b in grid])
-    assert (np.diff(curve, 2) > 0).all()  # convex
-
-
-def test_a_rescaled_teacher_has_its_temperature_rescaled() -> None:
-    scores, labels, where = choices(1, 1.0)
-    assert temperature(scores * 3, labels, where) == pytest.approx(3 * temperature(scores, labels, where), rel=1e-3)
-
-
-def test_labels_against_the_order_make_the_flattest_and_none_is_an_error() -> None:
-    scores, _, where = choices(2, 1.0, count=50)
-    with pytest.raises(UsageError, match="no list has a label"):
-        temperature(scores, np.zeros_like(scores), where)
-    against = (scores == np.where(where, scores, np.inf).min(1, keepdims=True)) * 1.0
-    assert temperature(scores, against, where) == pytest.approx(50, rel=0.01)
+        assert not comparable_scores(lists_of(np.full((2, 3), 4.0), scored), ["logit"] * 2, ["t"] * 2, method).any()

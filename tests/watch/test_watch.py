@@ -1,73 +1,29 @@
-"""The watch: what it finds in made-up streams, how late, and how often it is wrong; then in real training."""
+"""The watch: what it does about teachers of made-up streams, how late, and how often it is wrong."""
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.teacher_streams import L, Stream, rescaled_from, shuffled_from
 
-from recdistill.config import WatchSettings
 from recdistill.errors import CheckpointError
-from recdistill.watch.units import standardised, temperature
-from recdistill.watch.watch import MOST_TEACHERS, SHARPNESS_G, Watch, lowest
+from recdistill.watch import Observation, Watch, standardised
+from recdistill.watch.watch import MOST_TEACHERS
+from recdistill.watch.witnesses import temperature
 
-L = 20
-QUARANTINE = WatchSettings(spread=2.0)
-
-
-@dataclass
-class Stream:
-    """Lists of taste, a student that comes to know it, teachers that know it better, and a label for most lists."""
-
-    seed: int
-    noise: float = 0.7
-    labels: float = 0.8
-    length: int = L
-    skill: float = 3000.0
-    """Lists by which the student has lost half of its ignorance."""
-    teacher: Callable[[int, np.ndarray, np.random.Generator], np.ndarray] = lambda at, scores, random: scores
-    name: Callable[[int], str] = lambda at: "t@1"
-    at: int = 0
-    random: np.random.Generator = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.random = np.random.default_rng(self.seed)
-
-    def batch(self, size: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        rows: list[list[np.ndarray]] = []
-        names = []
-        for _ in range(size):  # one by one, so that the stream is the same for all sizes of batch
-            random = self.random
-            taste = random.normal(size=self.length)
-            ignorance = 0.8 + 3 * 0.5 ** (self.at / self.skill)
-            student = taste + ignorance * random.normal(size=self.length)
-            scores = self.teacher(self.at, taste + self.noise * random.normal(size=self.length), random)
-            taken = np.argmax(2 * taste + random.gumbel(size=self.length))
-            labels = (np.arange(self.length) == taken) * float(random.random() < self.labels)
-            where = np.arange(self.length) < (self.length if self.length < 4 else random.integers(4, self.length + 1))
-            rows.append([scores, where, labels, where, student])
-            names.append(self.name(self.at))
-            self.at += 1
-        scores, scored, labels, labelled, student = (np.array(column) for column in zip(*rows, strict=True))
-        return names, scores, scored, labels, labelled, student
+RELEASE, PROBATION = 300, 200  # lists, by default
 
 
-def shuffled_from(start: int, end: int = 10**9) -> Callable[[int, np.ndarray, np.random.Generator], np.ndarray]:
-    return lambda at, scores, random: random.permutation(scores) if start <= at < end else scores
-
-
-def watched(
-    stream: Stream, lists: int, size: int = 100, settings: WatchSettings = QUARANTINE
-) -> tuple[Watch, np.ndarray]:
+def watched(stream: Stream, lists: int, size: int = 100, **policy: Any) -> tuple[Watch, np.ndarray]:
     """The watch after so many lists, and the weight of each."""
-    watch, weights = Watch(settings), []
+    watch, weights = Watch(**policy), []
     while stream.at < lists:
-        weights.append(watch.weigh(*stream.batch(min(size, lists - stream.at))))
+        weights.append(watch.weigh(stream.batch(min(size, lists - stream.at))))
     return watch, np.concatenate(weights)
 
 
@@ -117,7 +73,7 @@ def test_an_order_that_comes_back_is_learnt_again() -> None:
     watch, weights = watched(Stream(2, teacher=shuffled_from(3000, 5000)), 8000)
     out = np.flatnonzero(weights == 0)
     assert 3000 <= out.min() < 3100
-    assert 5000 <= out.max() < 5000 + 2 * QUARANTINE.release + 100
+    assert 5000 <= out.max() < 5000 + 2 * RELEASE + 100
     assert len(out) == out.max() - out.min() + 1  # once out, once in
     assert [("quarantined" in said, "is learnt from" in said) for said in watch.news] == [(True, False), (False, True)]
     assert watch.standing() == []
@@ -130,10 +86,11 @@ def test_a_student_that_has_moved_away_in_the_meantime_locks_no_teacher_out() ->
     stream = Stream(2, labels=0.0, teacher=shuffled_from(3000, 9000))
     plain = stream.batch
 
-    def batch(size: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def batch(size: int) -> Observation:
         moved = 2.5 * min(1.0, max(0.0, (stream.at - 3000) / 6000))
-        names, scores, scored, labels, labelled, student = plain(size)
-        return names, scores, scored, labels, labelled, student + moved * stream.random.normal(size=student.shape)
+        seen = plain(size)
+        student = np.asarray(seen.student_BL)
+        return replace(seen, student_BL=student + moved * stream.random.normal(size=student.shape))
 
     stream.batch = batch  # type: ignore[method-assign]
     _, weights = watched(stream, 12_000)
@@ -151,11 +108,11 @@ def test_an_order_that_labels_speak_for_comes_back_by_itself() -> None:
     stream = Stream(3, teacher=changes)
     plain = stream.batch
 
-    def batch(size: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def batch(size: int) -> Observation:
         late = stream.at >= 3000
-        names, scores, scored, labels, labelled, student = plain(size)
-        scored = labelled = np.ones_like(scored)
-        return names, scores, scored, labels[:, other] if late else labels, labelled, student
+        seen = plain(size)
+        every, labels = np.ones_like(seen.scored_BL), np.asarray(seen.labels_BL)
+        return replace(seen, scored_BL=every, labelled_BL=every, labels_BL=labels[:, other] if late else labels)
 
     stream.batch = batch  # type: ignore[method-assign]
     watch, weights = watched(stream, 6000)
@@ -168,17 +125,11 @@ def test_tastes_that_change_for_student_and_teacher_alike_accuse_nobody() -> Non
     stream = Stream(4)
     plain = stream.batch
 
-    def batch(size: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def batch(size: int) -> Observation:
         late = stream.at >= 3000
-        names, scores, scored, labels, labelled, student = plain(size)
-        return (
-            names,
-            scores,
-            scored,
-            np.random.default_rng(size).permuted(labels, axis=1) if late else labels,
-            labelled,
-            student,
-        )
+        seen = plain(size)
+        changed = np.random.default_rng(size).permuted(np.asarray(seen.labels_BL), axis=1)
+        return replace(seen, labels_BL=changed) if late else seen
 
     stream.batch = batch  # type: ignore[method-assign]
     watch, weights = watched(stream, 6000)
@@ -188,10 +139,7 @@ def test_tastes_that_change_for_student_and_teacher_alike_accuse_nobody() -> Non
 
 @pytest.mark.parametrize(("factor", "offset"), [(50.0, 0.0), (0.02, 0.0), (1.0, 100.0), (3.0, -7.0)])
 def test_a_jump_of_scale_is_told_once_and_accuses_nobody(factor: float, offset: float) -> None:
-    def jumps(at: int, scores: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return scores if at < 2500 else factor * scores + offset
-
-    watch, weights = watched(Stream(5, teacher=jumps), 5000)
+    watch, weights = watched(Stream(5, teacher=rescaled_from(2500, factor, offset)), 5000)
     assert weights.min() == 1
     assert watch.counts == {"normalised": 1}
     [said] = watch.news
@@ -214,7 +162,7 @@ def test_a_new_version_that_is_better_is_learnt_after_its_probation() -> None:
 
     watch, weights = watched(Stream(7, name=versions, teacher=better), 5000)
     out = np.flatnonzero(weights == 0)
-    assert out.tolist() == list(range(3000, 3000 + QUARANTINE.probation - 100))  # learnt in the batch that decides
+    assert out.tolist() == list(range(3000, 3000 + PROBATION - 100))  # learnt in the batch that decides
     assert watch.counts == {"probation_lists": len(out)}
     assert watch.now.masked == []  # later passes learn those too
     assert ["probation" in said for said in watch.news] == [True, False]
@@ -230,8 +178,7 @@ def test_a_new_version_that_is_random_is_never_learnt(labels: float) -> None:
 
 
 def test_without_probation_a_new_version_is_learnt_at_once() -> None:
-    settings = WatchSettings(probation=0)
-    watch, weights = watched(Stream(9, name=versions), 4000, settings=settings)
+    watch, weights = watched(Stream(9, name=versions), 4000, probation=0)
     assert weights.min() == 1
     assert watch.news == []
 
@@ -257,11 +204,11 @@ def test_of_two_teachers_only_the_one_that_breaks_is_left_out() -> None:
 
 
 def test_told_only_or_not_at_all() -> None:
-    told, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, settings=WatchSettings(act="notice"))
+    told, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, act="notice")
     assert weights.min() == 1
     assert "in name only" in told.news[0]
     assert told.counts == {}
-    off, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, settings=WatchSettings(act="off"))
+    off, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, act="off")
     assert weights.min() == 1
     assert (off.news, off.now.known) == ([], {})
 
@@ -271,23 +218,24 @@ def test_what_is_missing_is_no_evidence() -> None:
     stream = Stream(12)
     watch, _ = watched(stream, 1000)
     before = watch.state()
-    names, scores, scored, labels, labelled, student = stream.batch(50)
-    single = scored & (np.arange(L) == 0)
-    assert watch.weigh(names, scores, single, labels, labelled, student).tolist() == [1.0] * 50
+    batch = stream.batch(50)
+    single = replace(batch, scored_BL=batch.scored_BL & (np.arange(L) == 0))
+    assert watch.weigh(single).tolist() == [1.0] * 50
     assert watch.state() == before | {"at": 1050}
-    figures = watch.now.known["t@1"].order.weight
-    watch.weigh(names, scores, scored, labels, labelled, np.full_like(student, np.nan))
-    assert watch.now.known["t@1"].order.weight == figures
+    order = watch.now.known["t@1"].detectors.order
+    weight = order.reference.weight
+    watch.weigh(replace(batch, student_BL=np.full_like(batch.student_BL, np.nan)))
+    assert order.reference.weight == weight
 
 
 def test_later_passes_leave_out_what_the_first_one_found() -> None:
     stream = Stream(13, teacher=shuffled_from(1500, 2500))
-    watch, batches = Watch(QUARANTINE), [stream.batch(100) for _ in range(40)]
+    watch, batches = Watch(), [stream.batch(100) for _ in range(40)]
     for batch in batches:
-        watch.weigh(*batch)
+        watch.weigh(batch)
     for _ in range(2):
         watch.rewind()
-        again = np.concatenate([watch.weigh_again(batch[0], batch[2]) for batch in batches])
+        again = np.concatenate([watch.weigh_again(batch.teachers, batch.scored_BL) for batch in batches])
         out = np.flatnonzero(again == 0)
         assert out.min() == pytest.approx(1500, abs=30)  # the delay is made good
         assert out.max() == pytest.approx(2500, abs=310)
@@ -296,36 +244,87 @@ def test_later_passes_leave_out_what_the_first_one_found() -> None:
 
 
 @pytest.fixture(scope="module")
-def batches() -> list[Any]:
+def batches() -> list[Observation]:
     stream = Stream(14, name=lambda at: "t@1" if at < 5000 else "t@2", teacher=shuffled_from(3000, 4000))
     return [stream.batch(100) for _ in range(70)]
 
 
 @pytest.mark.parametrize("at", [5, 31, 33, 60])
-def test_restored_from_json_it_goes_on_to_the_same_bytes(batches: list[Any], at: int) -> None:
-    settings = WatchSettings(spread=0)
-    whole, part = Watch(settings), Watch(settings)
+def test_restored_from_json_it_goes_on_to_the_same_bytes(batches: list[Observation], at: int) -> None:
+    whole, part = Watch(spread=0), Watch(spread=0)
     for step, batch in enumerate(batches):
         if step == at:
             state = json.loads(json.dumps(part.state(), allow_nan=False, sort_keys=True))
-            part = Watch(settings)
+            part = Watch(spread=0)
             part.restore(state)
-        assert (whole.weigh(*batch) == part.weigh(*copy.deepcopy(batch))).all()
+        assert (whole.weigh(batch) == part.weigh(replace(batch))).all()
         names = ["t@1", "t@2"]
         assert whole.spreads(names).tobytes() == part.spreads(names).tobytes()
     assert json.dumps(whole.state(), sort_keys=True) == json.dumps(part.state(), sort_keys=True)
 
 
-def test_a_state_that_is_none_is_refused() -> None:
+def of_three(at: int) -> str:
+    """A first teacher that breaks off, one that is random, and from list 1,500 on a new one."""
+    return ("t@1", "t@1", "u@1", "v@1" if at >= 1500 else "t@1")[at % 4]
+
+
+def close(found: Any, expected: Any) -> None:
+    """The same JSON, but for the last digits of its numbers."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            close(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            close(one, other)
+    else:
+        assert found == (pytest.approx(expected, rel=1e-9, abs=1e-9) if isinstance(expected, float) else expected)
+
+
+def test_a_state_of_an_older_version_goes_on_as_that_version_did() -> None:
+    """The file was written by the version in which the watch was one class (commit 073a1ce): see `state` and the rest.
+
+    At list 2,000 t@1 is quarantined, u@1 is believed and unproven, v@1 is on probation. Then 7,000 lists more.
+    """
+    recorded = json.loads((Path(__file__).parent / "state_of_an_older_version.json").read_text())
+
+    def teacher(at: int, scores: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        name = of_three(at)
+        out_of_order = name == "u@1" or (name == "t@1" and 1500 <= at < 3000)
+        return random.permutation(scores) if out_of_order else scores
+
+    stream = Stream(23, name=of_three, teacher=teacher)
+    here, restored = Watch(spread=0), Watch(spread=0)
+    while stream.at < 2000:
+        here.weigh(stream.batch(50))
+    restored.restore(recorded["state"])
+    close(restored.state(), here.state())
+    weights: dict[str, list[float]] = {"t@1": [], "u@1": [], "v@1": []}
+    while stream.at < 9000:
+        batch = stream.batch(50)
+        for name, weight in zip(batch.teachers, restored.weigh(batch).tolist(), strict=True):
+            weights[name].append(weight)
+    for name, runs in recorded["weights"].items():
+        assert weights[name] == [weight for weight, lists in runs for _ in range(lists)], name
+    assert restored.news == recorded["news"]
+    assert restored.counts == recorded["counts"]
+    assert restored.spreads(["t@1", "u@1", "v@1"]).tolist() == pytest.approx(recorded["spreads"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "state", [{"at": "now"}, None, {"known": {"t@1": 3}}, {"known": {"t@1": {"first": 0, "order": 7}}}, {"known": []}]
+)
+def test_a_state_that_is_none_is_refused(state: Any) -> None:
     with pytest.raises(CheckpointError, match="state of the watch"):
-        Watch(QUARANTINE).restore({"at": "now"})
+        Watch().restore(state)
 
 
 def test_it_remembers_a_bounded_number_of_teachers() -> None:
-    watch = Watch(QUARANTINE)
+    watch = Watch()
     watched_stream = Stream(15, name=lambda at: f"t@{at // 10}")
     for _ in range(MOST_TEACHERS + 20):
-        watch.weigh(*watched_stream.batch(10))
+        watch.weigh(watched_stream.batch(10))
     assert len(watch.now.known) == MOST_TEACHERS
     assert "t@0" not in watch.now.known
     assert f"t@{MOST_TEACHERS + 19}" in watch.now.known
@@ -333,22 +332,17 @@ def test_it_remembers_a_bounded_number_of_teachers() -> None:
 
 
 def test_the_spread_of_a_teacher_is_found_from_labels() -> None:
-    settings = WatchSettings(spread=0)
-    watch = Watch(settings)
+    watch = Watch(spread=0)
     assert watch.spreads(["t@1"]).tolist() == [2.0]  # nothing is known yet
     stream = Stream(16, noise=0.1)
     batches = [stream.batch(64) for _ in range(30)]
-    for names, scores, scored, labels, labelled, student in batches:
-        units = standardised(scores, scored, teachers=names)
-        watch.weigh(names, scores, scored, labels, labelled, student, units)
-    _, scores, scored, labels, _, _ = (np.concatenate(column) for column in zip(*batches, strict=True))
+    for batch in batches:
+        watch.weigh(replace(batch, units_BL=standardised(batch.scores_BL, batch.scored_BL, teachers=batch.teachers)))
+    scores, scored, labels = (
+        np.concatenate([getattr(batch, side) for batch in batches]) for side in ("scores_BL", "scored_BL", "labels_BL")
+    )
     units = standardised(scores, scored, teachers=["t@1"] * len(scores))
     assert watch.spreads(["t@1"])[0] == pytest.approx(1 / temperature(units, labels, scored), rel=0.02)
     assert watch.spreads(["t@1"])[0] == pytest.approx(2.0, rel=0.1)  # the labels' own sharpness
-    assert Watch(WatchSettings(spread=3.0)).spreads(["a", "b"]).tolist() == [3.0, 3.0]
-    assert Watch(WatchSettings(comparable="scale")).spreads(["a"]).tolist() == [1.0]
-
-
-def test_the_lowest_point_of_a_curve_at_its_ends() -> None:
-    assert lowest(SHARPNESS_G, np.arange(49.0)) == SHARPNESS_G[0]
-    assert lowest(SHARPNESS_G, -np.arange(49.0)) == SHARPNESS_G[-1]
+    assert Watch(spread=3.0).spreads(["a", "b"]).tolist() == [3.0, 3.0]
+    assert Watch(comparable="scale").spreads(["a"]).tolist() == [1.0]

@@ -1,0 +1,74 @@
+"""How sharp a teacher's scores should be made: the spread under which the labels seen so far are most likely.
+
+For each of 49 sharpnesses β it keeps the negative log-likelihood of the labels under `softmax(β t)`, newer lists
+counting more. The answer is where that curve is lowest.
+
+It knows nothing of who is believed.
+
+Example:
+    >>> Calibration().sharpness()  # nothing is known yet
+    2.0
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from recdistill.watch.observation import Seen
+from recdistill.watch.units import UNBOUNDED_SPREAD
+from recdistill.watch.witnesses import FLATTEST, SHARPEST, label_curve
+
+SHARPNESS_G = np.geomspace(FLATTEST, SHARPEST, 49)
+
+SAMPLE = 64
+"""Labelled lists of a batch that are taken."""
+
+HALF_LIFE = 20_000
+"""Lists after which one counts half as much."""
+
+ENOUGH = 200
+"""Lists before the curve is believed."""
+
+
+class Calibration(Struct):
+    """The curve of one teacher."""
+
+    curve: list[float] = []
+    lists: float = 0.0
+
+    def add(self, seen: Seen) -> None:
+        """Adds a sample of a batch's labelled lists to the likelihood of each sharpness."""
+        rows_B = np.flatnonzero(((seen.labels_BL > 0) & seen.witnessed_BL).any(1))[:SAMPLE]
+        if not rows_B.size:
+            return
+        curve_G = label_curve(seen.units_BL[rows_B], seen.labels_BL[rows_B], seen.witnessed_BL[rows_B], SHARPNESS_G)
+        keep = 0.5 ** (len(rows_B) / HALF_LIFE)
+        self.curve = (keep * np.asarray(self.curve or 0.0) + curve_G).tolist()
+        self.lists = keep * self.lists + len(rows_B)
+
+    def sharpness(self) -> float:
+        """The most likely sharpness, or a usual one while too few labels were seen."""
+        if self.lists < ENOUGH:
+            return UNBOUNDED_SPREAD
+        return lowest(SHARPNESS_G, np.asarray(self.curve))
+
+
+def lowest(sharpness_G: npt.NDArray[np.float64], curve_G: npt.NDArray[np.float64]) -> float:
+    """Where a convex curve that is known on a geometric grid is lowest: by a parabola through the three lowest points.
+
+    Example:
+        >>> grid = np.geomspace(0.1, 10, 9)
+        >>> round(lowest(grid, (np.log(grid) - 0.3) ** 2), 3) == round(math.exp(0.3), 3)
+        True
+    """
+    best = int(np.argmin(curve_G))
+    if best in (0, len(curve_G) - 1):
+        return float(sharpness_G[best])
+    left, middle, right = curve_G[best - 1 : best + 2]
+    step = float(np.log(sharpness_G[best + 1] / sharpness_G[best]))
+    bend = left - 2 * middle + right
+    return float(sharpness_G[best] * math.exp(step * (left - right) / (2 * bend) if bend > 0 else 0.0))

@@ -1,0 +1,76 @@
+"""Chance: was the teacher ever better than chance?
+
+The other detectors hold a teacher against its own past. A teacher that was random from the start has none. This one
+gathers rank correlations and shares of pairs until either is a reference, which proves the teacher; then it has nothing
+more to do. A teacher that is surely at chance after 1,000 lists and 50 batches is accused.
+
+It knows nothing of the detectors that follow a proven teacher.
+
+Example:
+    >>> Chance(proven=True).sure
+    False
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+from recdistill.watch.detectors.contract import Finding
+from recdistill.watch.figures import ENOUGH, Figure, hopeless, learns, watched
+from recdistill.watch.observation import Seen
+from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS
+
+FOUNDING = 1_000
+"""Lists after which a first teacher is judged."""
+
+FOUNDING_BATCHES = 50
+"""Batches that the student has to find a first teacher's order in."""
+
+HOPELESS = 0.05
+"""A rank correlation (and twice the share of pairs above a half) that a teacher has to be surely below to be no better
+than chance."""
+
+
+class Chance(Struct):
+    """Notices a teacher that never was better than chance."""
+
+    notice: ClassVar[str] = ""
+    sure: ClassVar[bool] = False
+    proven: bool = False
+    """Whether the teacher has been better than chance, by student or labels."""
+    lists: int = 0
+    batches: int = 0
+    order: Figure = field(default_factory=Figure)
+    labels: Figure = field(default_factory=Figure)
+
+    def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
+        """See `Detector`."""
+        if self.proven:
+            return None
+        self.lists += len(seen.at_B)
+        self.batches += 1
+        learns(self.order, seen.order)
+        learns(self.labels, seen.pairs)
+        if watched(self.order, CHANCE_ORDER) or watched(self.labels, CHANCE_PAIRS):
+            self.prove()
+        elif not quiet and self._hopeless():
+            return Finding(
+                f"after {self.lists} lists neither labels nor student agree with its order better than with chance"
+            )
+        return None
+
+    def prove(self) -> None:
+        """Holds the teacher for proven; what was gathered is needed no more."""
+        self.proven, self.lists, self.batches, self.order, self.labels = True, 0, 0, Figure(), Figure()
+
+    def drop(self) -> None:
+        """See `Detector`."""
+
+    def _hopeless(self) -> bool:
+        """Whether the teacher is surely no better than chance, once the student has had time to find its order."""
+        if self.lists < FOUNDING or self.batches < FOUNDING_BATCHES:
+            return False
+        by_labels = self.labels.weight < ENOUGH or hopeless(self.labels, CHANCE_PAIRS, HOPELESS / 2)
+        return by_labels and hopeless(self.order, CHANCE_ORDER, HOPELESS)

@@ -1,0 +1,51 @@
+"""Order: does the teacher still agree with the student?
+
+Follows the rank correlation of the teacher's order with the student's own scores of the same list. The student has
+learnt from this teacher, so they agree; when that is lost, the teacher has changed.
+
+It knows nothing of labels.
+
+Example:
+    >>> Order(reference=Figure(weight=500, total=300, squares=200)).sure  # 0.6, give or take 0.2
+    True
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+from recdistill.watch.detectors.contract import Finding
+from recdistill.watch.figures import Figure, breaks, learns, lift_of
+from recdistill.watch.observation import Seen
+from recdistill.watch.witnesses import CHANCE_ORDER
+
+SURE = 0.5
+"""How many standard deviations above chance the usual agreement is, where the student knows the teacher well."""
+
+
+class Order(Struct):
+    """Notices that a teacher's agreement with the student is gone."""
+
+    notice: ClassVar[str] = ""
+    reference: Figure = field(default_factory=Figure)
+    """The usual rank correlation."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the student knows this teacher well: it is then a better witness than labels."""
+        return lift_of(self.reference, CHANCE_ORDER) >= SURE
+
+    def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
+        """See `Detector`."""
+        if quiet:
+            learns(self.reference, seen.order)
+        elif breaks(self.reference, seen.order, CHANCE_ORDER, seen.at_B):
+            why = f"its order agreed with the student at {self.reference.mean:.2f}, and no longer does"
+            return Finding(why, self.reference.low_onset)
+        return None
+
+    def drop(self) -> None:
+        """See `Detector`."""
+        self.reference.low = 0.0

@@ -1,0 +1,84 @@
+"""Scale: do the teacher's scores still lie where they lay, and spread as far?
+
+Follows the median of each list and its mean distance from it. A jump accuses nobody: lists are made comparable anyway.
+It is told, because whoever runs the teacher will want to know.
+
+It knows nothing of orders, of the student or of labels.
+
+Example:
+    >>> Scale().notice
+    'normalised'
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from msgspec import Struct, field
+
+from recdistill.watch.detectors.contract import Finding
+from recdistill.watch.figures import ENOUGH, HALF_LIFE, LONG_RUN, RUN, Figure
+from recdistill.watch.observation import Seen
+from recdistill.watch.witnesses import Array
+
+SPREAD_JUMP = math.log(4)
+"""What a spread is tested for, in logs: it is a jump when it has at least doubled or halved, which one user's lists
+seldom do. Less than that is of no consequence."""
+
+
+class Scale(Struct):
+    """Notices that scores have jumped to another place or spread."""
+
+    notice: ClassVar[str] = "normalised"
+    sure: ClassVar[bool] = False
+    location: Figure = field(default_factory=Figure)
+    spread: Figure = field(default_factory=Figure)
+    """Of logs."""
+
+    def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
+        """See `Detector`."""
+        location_B, spread_B = seen.place_and_spread
+        spread_B = spread_B[np.isfinite(spread_B)]
+        whole = location_B, spread_B
+        found = None
+        if self.location.weight >= ENOUGH and self.spread.weight >= ENOUGH:
+            usual = math.exp(self.spread.mean)
+            unit = max(self.location.sd, usual)
+            spread_sd = max(self.spread.sd, SPREAD_JUMP / 2)
+            # One list far out is no jump, and must not become the reference either.
+            location_B = _clipped(location_B, self.location.mean, 4 * unit)
+            spread_B = _clipped(spread_B, self.spread.mean, 4 * spread_sd)
+            jumped = False
+            for figure, values, shift, sd in (
+                (self.location, location_B, 2 * unit, unit),
+                (self.spread, spread_B, SPREAD_JUMP, spread_sd),
+            ):
+                if not quiet:
+                    jumped |= figure.falls(values, shift, sd, seen.at_B, LONG_RUN)
+                    jumped |= figure.rises(values, shift, sd, seen.at_B, LONG_RUN)
+            if jumped:
+                # Older lists of this batch may have the older scale.
+                location_B, spread_B = whole[0][-RUN:], whole[1][-RUN:]
+                new_location, new_spread = float(np.median(location_B)), math.exp(np.median(spread_B))
+                why = (
+                    f"its scores lay at {self.location.mean:.3g} ± {usual:.3g} "
+                    f"and lie at {new_location:.3g} ± {new_spread:.3g}"
+                )
+                found = Finding(why, int(seen.at_B[-1]))
+                self.location, self.spread = Figure(), Figure()
+        self.location.add(location_B, HALF_LIFE)
+        self.spread.add(spread_B, HALF_LIFE)
+        if quiet:
+            self.drop()
+        return found
+
+    def drop(self) -> None:
+        """See `Detector`."""
+        for figure in (self.location, self.spread):
+            figure.low = figure.high = 0.0
+
+
+def _clipped(values: Array, middle: float, reach: float) -> Array:
+    return np.clip(values, middle - reach, middle + reach)

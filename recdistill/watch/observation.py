@@ -1,0 +1,113 @@
+"""What the watch sees: a batch of lists before the student learns it, and in it the lists of one teacher.
+
+`Observation` is the batch as it comes. `Observation.of` cuts out one teacher's lists as a `Seen`, which is what a
+detector gets. A `Seen` holds the arrays and works out the statistics about them when they are asked for, once.
+
+It knows nothing of what was seen before, nor of who is believed.
+
+Example:
+    >>> real = np.ones((2, 3), bool)
+    >>> batch = Observation(
+    ...     teachers=["a@1", "b@1"], scores_BL=[[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]], scored_BL=real,
+    ...     labels_BL=[[1, 0, 0], [0, 0, 0]], labelled_BL=real, student_BL=[[0.9, 0.5, 0.1], [0.9, 0.5, 0.1]],
+    ... )
+    >>> seen = batch.of("b@1", first=10)
+    >>> seen.at_B.tolist(), seen.order.tolist(), seen.pairs.tolist()
+    ([11], [-1.0], [nan])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from recdistill.watch.witnesses import Array, Where, pair_auc, place_and_spread, rank_correlation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The lists of one teacher in one batch, oldest first; each has at least two scores."""
+
+    at_B: npt.NDArray[np.int64]
+    """Number of each list, counted over the whole stream."""
+    scores_BL: Array
+    """As they came."""
+    scored_BL: Where
+    labels_BL: npt.NDArray[np.float64]
+    witnessed_BL: Where
+    """Where there is a score and a label is known."""
+    student_BL: npt.NDArray[np.floating]
+    units_BL: Array
+    """The scores in common units."""
+
+    @cached_property
+    def order(self) -> Array:
+        """Rank correlation of each list with the student's scores, f64 `[B]`; NaN where there is none."""
+        # A student that answers with anything but numbers is no witness.
+        sane_BL = self.scored_BL & np.isfinite(self.student_BL).all(1, keepdims=True)
+        return rank_correlation(self.scores_BL, self.student_BL, sane_BL)
+
+    @cached_property
+    def pairs(self) -> Array:
+        """Share of pairs (taken, not taken) in the right order, f64 `[B]`; NaN where there is no such pair."""
+        return pair_auc(self.scores_BL, self.labels_BL, self.witnessed_BL)
+
+    @cached_property
+    def place_and_spread(self) -> tuple[Array, Array]:
+        """Median of each list, and the log of its mean distance from it, f64 `[B]` each."""
+        return place_and_spread(self.scores_BL, self.scored_BL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A batch of lists, of any teachers, with what the student thinks of them before it learns them."""
+
+    teachers: Sequence[str]
+    """Whose scores each list has, `id@version`."""
+    scores_BL: npt.ArrayLike
+    """The scores as they came."""
+    scored_BL: Where
+    """Where there is one."""
+    labels_BL: npt.ArrayLike
+    """Above 0 where something was taken."""
+    labelled_BL: Where
+    """Where labels are known."""
+    student_BL: npt.ArrayLike
+    """The student's scores of the same candidates."""
+    units_BL: npt.ArrayLike | None = None
+    """The scores in common units; None: `scores_BL` are."""
+
+    @cached_property
+    def names(self) -> npt.NDArray[np.str_]:
+        """`teachers` as an array, `[B]`."""
+        return np.asarray(self.teachers)
+
+    @cached_property
+    def judged(self) -> Where:
+        """Which lists have at least two scores, bool `[B]`: fewer have no order."""
+        return np.asarray(self.scored_BL.sum(1) >= 2)
+
+    def of(self, teacher: str, first: int) -> Seen | None:
+        """The lists of one teacher; None where none has two scores.
+
+        Args:
+            teacher: Its name.
+            first: Number of this batch's first list in the stream.
+        """
+        rows_B = np.flatnonzero((self.names == teacher) & self.judged)
+        if not rows_B.size:
+            return None
+        scores_BL = np.asarray(self.scores_BL, np.float64)[rows_B]
+        return Seen(
+            at_B=first + rows_B,
+            scores_BL=scores_BL,
+            scored_BL=self.scored_BL[rows_B],
+            labels_BL=np.asarray(self.labels_BL)[rows_B],
+            witnessed_BL=(self.scored_BL & self.labelled_BL)[rows_B],
+            student_BL=np.asarray(self.student_BL)[rows_B],
+            units_BL=scores_BL if self.units_BL is None else np.asarray(self.units_BL, np.float64)[rows_B],
+        )

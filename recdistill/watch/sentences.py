@@ -1,0 +1,56 @@
+"""What the watch says: one sentence for each change, in the words that logs and reports show.
+
+It knows nothing of how a change was found.
+
+Example:
+    >>> standing("t@1", new=False, why="its order is random")
+    'teacher t@1 is quarantined: its order is random'
+"""
+
+from __future__ import annotations
+
+from recdistill.watch.trial import Window
+
+
+def standing(teacher: str, *, new: bool, why: str) -> str:
+    """What a teacher that is not learnt from is, and why."""
+    return f"teacher {teacher} is {_state(new)}: {why}"
+
+
+def accused(teacher: str, *, new: bool, since: int, why: str, in_name_only: bool) -> str:
+    """From when on a teacher is not learnt from."""
+    act = _state(new) + (" in name only (watch.act is notice)" if in_name_only else "")
+    return f"teacher {teacher} is {act}, from list {since} on: {why}"
+
+
+def came_new(lists: int) -> str:
+    """Why a teacher is on probation."""
+    return f"it came new, and is compared over {lists} lists"
+
+
+def failed(window: Window) -> str:
+    """Why a teacher's probation ends in quarantine."""
+    return f"over {window.lists} lists it {_agreement(window)}, too little beside the teachers before it"
+
+
+def passed(teacher: str, since: int, window: Window) -> str:
+    """From when on a teacher is learnt from, again or for the first time."""
+    return f"teacher {teacher} is learnt from, from list {since} on: over {window.lists} lists it {_agreement(window)}"
+
+
+def jumped(what: str, teacher: str, at: int, why: str, *, followed: bool) -> str:
+    """A jump that is told only, and what it means for the student."""
+    meaning = (
+        "watch.comparable is scale, so the student learns them as they are"
+        if followed
+        else "its lists are standardised, so the student goes on as before"
+    )
+    return f"the {what} of teacher {teacher} jumped by list {at}: {why}; {meaning}"
+
+
+def _state(new: bool) -> str:
+    return "on probation" if new else "quarantined"
+
+
+def _agreement(window: Window) -> str:
+    return f"agreed with the student at {window.order.mean:.2f} and with labels in {window.labels.mean:.0%} of pairs"
