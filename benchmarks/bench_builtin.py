@@ -9,7 +9,7 @@ and so has nothing to say about them: a product does not offer what was had. Val
 | row | what it learns from |
 | --- | --- |
 | popularity, itemknn, ease | who had what; the ridge of EASE is chosen on the validation event |
-| sasrec | the order of each user's films (`plain_sasrec.py`); the epoch is chosen on the validation event |
+| sasrec | the order of each user's films (`references/plain_sasrec.py`); the epoch is chosen on the validation event |
 | builtin, order alone | the same: no time, no attribute, no context |
 | builtin | films' genres, year and title, times, and each request's context: the product's own form |
 
