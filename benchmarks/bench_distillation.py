@@ -19,7 +19,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.forms import Options, absent
+from benchmarks.inputs import data_set
 from benchmarks.tables.fit import Validation, fit, rankings_for
 from benchmarks.tables.lists import Rankings, UserScores
 from benchmarks.tables.pairs import Pairs, read_pairs
@@ -418,15 +419,15 @@ def picture(rows: list[dict[str, Any]], metric: str) -> str:
 
 def _citeulike(protocol: str, part: str) -> Path:
     """HTD's split for `full`, DE-RRD's for `loo499`."""
-    shared = Path(os.environ.get("RECDISTILL_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-    file = shared / "data" / "citeulike" / f"loo_{'topology' if protocol == 'full' else 'derrd'}_{part}.tsv"
+    file = data_set("citeulike") / f"loo_{'topology' if protocol == 'full' else 'derrd'}_{part}.tsv"
     if not file.is_file():
-        sys.exit(f"bench_distillation: {file} is not here; give your own with --train, --valid and --test")
+        absent(f"{file} is not here; give your own with --train, --valid and --test")
     return file
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, teacher="linear", student_dim="8", only="teacher,default,popularity")
     for part in ("train", "valid", "test"):
         parser.add_argument(
             f"--{part}", type=Path, metavar="F", help="lines of user<TAB>item (default: CiteULike, where it is at hand)"
@@ -463,7 +464,11 @@ def main() -> None:
         "--cache", type=Path, default=Path(".cache/distillation"), help="where teachers and finished rows are kept"
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 is its own choice")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     for part in ("train", "valid", "test"):

@@ -27,6 +27,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.forms import Options
+from benchmarks.inputs import small_demo
 from recdistill.bundle.build import export
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
@@ -130,9 +132,12 @@ def tell(rows: dict[tuple[str, int], list[Measured]]) -> None:
             )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="finished demos of one data set, each with its seed")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, dims="8", alone_dims="8", alone_passes=2)
+    parser.add_argument(
+        "folders", type=Path, nargs="*", help="finished demos of one data set, each of a seed (default: a small one)"
+    )
     parser.add_argument("--dims", default="8,16,24,32", help="of the distilled students")
     parser.add_argument("--alone-dims", default="8,16,24,48,96", help="of the students on labels alone")
     parser.add_argument(
@@ -144,10 +149,14 @@ def main() -> None:
     )
     parser.add_argument("--alone-passes", type=int, default=8, help="at most so many")
     parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     use_threads(1)
     rows: dict[tuple[str, int], list[Measured]] = {}
-    for folder in chosen.folders:
+    for folder in chosen.folders or [small_demo()]:
         for name, dim, row in rows_of(folder, chosen):
             rows.setdefault((name, dim), []).append(row)
             quality = row.values.mean()

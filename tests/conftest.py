@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from support import browser as browser_support
-from support import kafka_broker
-from support.kafka_broker import KafkaBroker
 from support.mlflow_server import MlflowServer
+
+from tools import kafka_broker
+from tools.kafka_broker import KafkaBroker
 
 ROOT = Path(__file__).resolve().parents[1]
 

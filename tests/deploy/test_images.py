@@ -22,7 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import dockerfiles, processes
+from support import dockerfiles
+
+from tools import processes
 
 pytestmark = pytest.mark.slow
 
