@@ -34,22 +34,15 @@ $(INSTALLED): pyproject.toml constraints.txt tools/setup-python.sh tools/common.
 demo: $(INSTALLED)  ## Run the whole product in one terminal (ARGS="--dataset ml-100k --keep-serving")
 	@$(BIN)/recdistill demo $(ARGS)
 
-test: $(INSTALLED)  ## Run every test, on a real Kafka broker and a real MLflow server (ARGS="tests/stream -x")
-ifeq ($(CI),true)
-	@tools/setup-kafka.sh
-	@tools/setup-browser.sh
-	@tools/setup-deploy.sh
-else
-	@tools/setup-kafka.sh || echo "recdistill: without a Kafka broker its tests will be skipped" >&2
-endif
+test: $(INSTALLED) setup-kafka setup-browser setup-deploy  ## Run every test, on a real Kafka broker and a real MLflow server (ARGS="tests/stream -x")
 ifneq ($(ARGS),)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --no-skip $(ARGS)
 else
 	@failed=0; \
 	echo "== what needs nothing but Python, on every core"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(ALONE))" $(SHARED) || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(ALONE))" $(SHARED) || failed=$$?; \
 	echo "== what runs brokers, servers, browsers and the product's own processes"; \
-	$(BIN)/python -m pytest -m "$(ALONE)" || failed=$$?; \
+	$(BIN)/python -m pytest --no-skip -m "$(ALONE)" || failed=$$?; \
 	exit $$failed
 endif
 
