@@ -287,7 +287,9 @@ def test_the_ranker_serves_a_champion_with_the_client_of_mlflow_alone(
     assert not installed(images["ranker"], "sqlalchemy", "alembic", "flask", "sklearn", "pandas")
     bundle = make_student(20).export(place / "bundle")
     registry = Registry(mlflow_server, "images-champion")
-    evidence = Evidence(bundle.content_hash, bundle.content_hash, True, {"ndcg@10.student": 0.5})
+    evidence = Evidence(
+        content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
+    )
     number = registry.publish(bundle.path, evidence).number
     registry.promote(number, expect=None, who="test", why="first")
     chosen = settings | {"RECDISTILL__REGISTRY__NAME": registry.name}
