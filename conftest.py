@@ -1,5 +1,5 @@
 """Collects the examples in README.md and docs/ (tests/support/pages.py says how), and turns skips into failures where
-CI=true.
+nothing may be skipped: with `--no-skip`, as `make test` runs, and with CI=true.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Generator
 
 import pytest
 from support import pages
+from support.shared import AbsentData
 
 pytest_collect_file = pages.pages.pytest()
 
@@ -27,23 +28,33 @@ def pytest_unconfigure() -> None:
     pages.clean()
 
 
-def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Where CI=true a missing part is an error: whatever skips there would go unseen."""
-    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
-        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test` gives it; CI=true in the environment means the same."""
+    parser.addoption("--no-skip", action="store_true", help="a test that skips fails; absent shared data is no reason")
+
+
+def _no_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config, why: object) -> None:
+    """Where nothing may be skipped a missing part is an error: whatever skips there would go unseen."""
+    strict = config.getoption("--no-skip") or os.environ.get("CI") == "true"
+    if strict and report.skipped and not hasattr(report, "wasxfail") and not isinstance(why, AbsentData):
+        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"CI=true, where nothing may be skipped: {why}"
+        report.longrepr = f"nothing may be skipped here: {told}"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    _no_skip(report)
+    _no_skip(report, item.config, call.excinfo.value if call.excinfo else None)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    _no_skip(report)
+    _no_skip(report, collector.config, None)
     return report

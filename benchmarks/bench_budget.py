@@ -17,7 +17,6 @@ back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lis
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -31,6 +30,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.forms import Options
+from benchmarks.inputs import demo_or
 from recdistill.budget import Chooser
 from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
@@ -151,20 +152,25 @@ def _against(a: Interval) -> str:
     return f"{a.mean:+.4f} [{a.low:+.4f}, {a.high:+.4f}]"
 
 
-def main() -> None:
-    """Runs every way and prints a row as soon as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of a finished demo")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, ways="full,none,even-lists,lists")
+    parser.add_argument("folder", type=Path, nargs="?", help="of a finished demo (default: a small one)")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(ALL)}")
     parser.add_argument("--budget", default="0.3", help="shares, one after another")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Runs every way and prints a row as soon as it is known."""
+    args = options().parse_args()
     ways = [way.strip() for way in args.ways.split(",")]
     if unknown := set(ways) - set(ALL):
-        parser.error(f"there is no way called {sorted(unknown)[0]!r}; there are {', '.join(ALL)}")
+        options().error(f"there is no way called {sorted(unknown)[0]!r}; there are {', '.join(ALL)}")
     budgets = [float(text) for text in args.budget.split(",")]
-    demo = FinishedDemo.load(args.folder)
+    demo = FinishedDemo.load(demo_or(args.folder))
     print(f"{len(demo.learnt):,} examples, {len(demo.held):,} held-out lists", flush=True)
     titles = (
         f"{'way':22}{'budget':>7}{'calls':>7}{'NDCG@10':>9}{'of full':>9}  {'less full':26}{'less even':26}{'CPU s':>6}"

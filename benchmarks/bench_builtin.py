@@ -9,7 +9,7 @@ and so has nothing to say about them: a product does not offer what was had. Val
 | row | what it learns from |
 | --- | --- |
 | popularity, itemknn, ease | who had what; the ridge of EASE is chosen on the validation event |
-| sasrec | the order of each user's films (`plain_sasrec.py`); the epoch is chosen on the validation event |
+| sasrec | the order of each user's films (`references/plain_sasrec.py`); the epoch is chosen on the validation event |
 | builtin, order alone | the same: no time, no attribute, no context |
 | builtin | films' genres, year and title, times, and each request's context: the product's own form |
 
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -38,6 +37,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from benchmarks.forms import Options, absent
+from benchmarks.inputs import data_set
 from recdistill import linear
 from recdistill.config import TeacherTraining
 from recdistill.data import movielens
@@ -275,17 +276,23 @@ def tell(rows: dict[str, dict[str, np.ndarray]], told: dict[str, Any]) -> None:
             print(f"{name:22}" + "".join(f"{g.mean:+.4f} [{g.low:+.4f}, {g.high:+.4f}]".rjust(28) for g in gaps))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("RECDISTILL_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-    parser.add_argument("--data", type=Path, default=shared / "data" / "ml-100k", metavar="FOLDER")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, only="popularity;itemknn;ease;builtin, order alone")
+    parser.add_argument("--data", type=Path, default=data_set("ml-100k"), metavar="FOLDER")
     parser.add_argument("--least", type=int, default=5, metavar="N", help="ratings of a film or user (default: 5)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--only", help="rows to make, with semicolons")
     parser.add_argument("--settings", default="{}", help="of the built-in teacher, as JSON ([teacher_training])")
     parser.add_argument("--json", type=Path, metavar="OUT")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     torch.set_num_threads(1)
+    if not chosen.data.is_dir():
+        absent(f"{chosen.data} is not here; name the folder of MovieLens 100K with --data")
     try:
         found = run(chosen)
     except (RecdistillError, msgspec.MsgspecError) as e:

@@ -12,7 +12,6 @@ peak memory.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.forms import Options
 from recdistill.losses import catalogue_distillation
 from recdistill.losses.catalogue import CHUNK
 
@@ -70,9 +70,6 @@ def timed(way: Callable[..., Tensor], given: tuple[Tensor, ...]) -> float:
 def peak(way: str, batch: int, items: int, dim: int, length: int) -> float:
     """Megabytes that one step adds to the peak memory of a process of its own."""
     code = f"""
-import sys
-sys.path.insert(0, {str(sys.path[0])!r})
-import torch
 from benchmarks import bench_catalogue as bench
 given = bench.problem({batch}, {items}, {dim}, {length})
 def peak():
@@ -87,14 +84,19 @@ print((peak() - before) / 1024)
     return float(done.stdout)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, items="25000", dims="20", lists="100", rounds=2)
     parser.add_argument("--items", default="25000,100000")
     parser.add_argument("--dims", default="20,64")
     parser.add_argument("--lists", default="100,300", metavar="M[,M…]", help="how many of the teacher's best")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     print(f"{'items':>8}{'dim':>5}{'M':>5}  {'':8}{'steps/s':>9}{'ratio':>8}{'peak MB':>9}")
     for items in map(int, chosen.items.split(",")):
         for dim in map(int, chosen.dims.split(",")):

@@ -10,13 +10,15 @@ of their upper ends. That is wider than the truth, never narrower.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from benchmarks.forms import Options
+from benchmarks.inputs import KEPT, small_demo
 
 DIFFERENCES = ("student_minus_no_kd", "student_minus_popularity", "teacher_minus_popularity", "student_minus_teacher")
 
@@ -34,14 +36,21 @@ def summary_of(dataset: str, data: Path | None, seed: int, out: Path, *, again: 
     return summary
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, seeds=1, output=KEPT)
     parser.add_argument("--dataset", default="simulated", choices=["simulated", "ml-100k"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("recdistill-seeds"))
     parser.add_argument("--again", action="store_true", help="run also what has a summary already")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
+    if chosen.short and chosen.output == KEPT:
+        small_demo()  # of seed 0, so the one run that is asked for is there
     runs = [
         summary_of(chosen.dataset, chosen.data, seed, chosen.output, again=chosen.again) for seed in range(chosen.seeds)
     ]

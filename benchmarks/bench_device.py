@@ -9,7 +9,6 @@ looks ids up, pools a history, scales, excludes or sorts. One thread; each figur
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.forms import Options
 from recdistill.bundle import quantise
 from recdistill.features import AGE_BUCKETS, FeatureSpec, HistorySpec
 from recdistill.model import graphs
@@ -87,19 +87,24 @@ def texts(values: list[str]) -> np.ndarray:
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, items=10_000, requests=100)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--requests", type=int, default=300)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    told = options().parse_args()
     random = np.random.default_rng(0)
-    model, ids, quantised_ND = device_file(options.items, options.dim, 50, random)
+    model, ids, quantised_ND = device_file(told.items, told.dim, 50, random)
     started = time.perf_counter()
     device = session(model)
     load_s = time.perf_counter() - started
     bare = session(bare_product(quantised_ND))
-    user = random.integers(0, 128, (1, options.dim)).astype(np.uint8)
+    user = random.integers(0, 128, (1, told.dim)).astype(np.uint8)
 
     def ask(events: int) -> dict[str, np.ndarray]:
         chosen = [ids[i] for i in random.integers(0, len(ids), events)]
@@ -114,7 +119,7 @@ def main() -> None:
 
     asked = {events: [ask(events) for _ in range(20)] for events in (0, 10, 50)}
     times: dict[str, list[float]] = {"bare": []} | {str(events): [] for events in asked}
-    for turn in range(options.requests):
+    for turn in range(told.requests):
         for name, spent in times.items():
             started = time.perf_counter()
             if name == "bare":
@@ -124,7 +129,7 @@ def main() -> None:
             spent.append(time.perf_counter() - started)
     base = statistics.median(times["bare"])
     print(
-        f"{options.items} items × {options.dim}: {len(model) / 1e6:.2f} MB "
+        f"{told.items} items × {told.dim}: {len(model) / 1e6:.2f} MB "
         f"({len(model) / quantised_ND.size:.2f} × the int8 matrix), loads in {load_s:.2f} s"
     )
     print(f"{'':24}{'ratio':>8}{'ms':>9}")

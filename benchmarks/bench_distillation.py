@@ -19,7 +19,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,15 +30,18 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.tables.fit import Rankings, fit, rankings_for
+from benchmarks.forms import Options, absent
+from benchmarks.inputs import data_set
+from benchmarks.tables.fit import Validation, fit, rankings_for
+from benchmarks.tables.lists import Rankings, UserScores
 from benchmarks.tables.pairs import Pairs, read_pairs
+from benchmarks.tables.recipes import TableRecipe, table_recipe
 from benchmarks.tables.student import TableStudent
-from benchmarks.tables.teachers import Partly, Scores, make_teacher
+from benchmarks.tables.teachers import Partly, make_teacher
 from benchmarks.tables.terms import check
 from recdistill import linear
 from recdistill.errors import ConfigError, DataError, RecdistillError
 from recdistill.judge.scatter import scatter
-from recdistill.recipes import TableRecipe, table_recipe
 
 Metrics = dict[str, float]
 BLOCK = 512
@@ -59,7 +61,7 @@ def place(above: Any, alike: Any, random: np.random.Generator) -> Any:
     return 1 + above + random.integers(0, alike + 1)
 
 
-def ranks_full(scores: Scores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarray]:
+def ranks_full(scores: UserScores, seen_UN: Any, asked_UN: Any) -> Iterator[np.ndarray]:
     """For each user who is asked, the ranks (from 1) of the asked items among all but the seen ones.
 
     What is not a number is last.
@@ -102,7 +104,7 @@ def rivals_of(known_UN: Any, asked_UN: Any, count: int, seed: int) -> np.ndarray
     return found_AR
 
 
-def ranks_sampled(scores: Scores, asked_UN: Any, rivals_AR: np.ndarray) -> Iterator[np.ndarray]:
+def ranks_sampled(scores: UserScores, asked_UN: Any, rivals_AR: np.ndarray) -> Iterator[np.ndarray]:
     """The rank of each asked item among the rivals of its user; what is not a number is last."""
     random = np.random.default_rng(0)
     users = np.flatnonzero(np.diff(asked_UN.indptr))
@@ -149,7 +151,7 @@ class Asker:
         known = self.pairs.train_UN + (self.pairs.test_UN if part == "valid" else self.pairs.valid_UN)
         return rivals_of(known, self.pairs.valid_UN if part == "valid" else self.pairs.test_UN, 499, draw)
 
-    def valid(self, scores: Scores) -> float:
+    def valid(self, scores: UserScores) -> float:
         """The one figure that decides: of the validation part."""
         if self.protocol == "full":
             ranks = list(ranks_full(scores, self.pairs.train_UN, self.pairs.valid_UN))
@@ -158,7 +160,7 @@ class Asker:
         name, _, k = self.decides.partition("@")
         return float(figures(ranks, {name: (int(k),)})[self.decides].mean())
 
-    def test(self, scores: Scores) -> dict[str, np.ndarray]:
+    def test(self, scores: UserScores) -> dict[str, np.ndarray]:
         """All figures of the test part, one value a user (averaged over the draws)."""
         if self.protocol == "full":
             seen = self.pairs.train_UN + self.pairs.valid_UN
@@ -191,16 +193,18 @@ class School:
         chosen = self.chosen
         weights = chosen.weights if chosen.teacher == "ensemble" else ""
         if chosen.teacher == "builtin":
-            from benchmarks.tables import builtin as builtin_table
+            from benchmarks.tables import builtin
 
-            return chosen.teacher, builtin_table.kind(self.seed_of_teacher(seed))
+            return chosen.teacher, builtin.kind(self.seed_of_teacher(seed))
         return chosen.teacher, chosen.teacher_dim, self.seed_of_teacher(seed), chosen.ease_l2, weights
 
-    def teacher_row(self, seed: int) -> tuple[Scores, int]:
+    def teacher_row(self, seed: int) -> tuple[UserScores, int]:
         teacher = self.teacher(self.seed_of_teacher(seed))
         return teacher.scores, teacher.size // 4
 
-    def student_row(self, method: str, recipe: TableRecipe, taught: bool, dim: int, seed: int) -> tuple[Scores, int]:
+    def student_row(
+        self, method: str, recipe: TableRecipe, taught: bool, dim: int, seed: int
+    ) -> tuple[UserScores, int]:
         student = fit(
             self.pairs.train_UN,
             recipe,
@@ -209,36 +213,40 @@ class School:
             seed=seed,
             every=self.chosen.every,
             prepared=self.rankings(method, self.seed_of_teacher(seed)) if taught and recipe.soft else None,
-            watch=_watch(self.asker, f"{method}, dim {dim}, seed {seed}"),
+            validation=_validation(self.asker, f"{method}, dim {dim}, seed {seed}"),
         )
         return student.scores, student.size // 4
 
-    def budget_row(self, recipe: TableRecipe, dim: int, seed: int, *, chosen: bool) -> tuple[Scores, int]:
+    def budget_row(self, recipe: TableRecipe, dim: int, seed: int, *, chosen: bool) -> tuple[UserScores, int]:
         """A student of a teacher that was asked about a share; a champion learnt by the recipe `bpr` chooses."""
         champion = self.champion(dim, seed).scores if chosen else None
         teacher = Partly(self.teacher(self.seed_of_teacher(seed)), self.chosen.budget, champion)
-        watch = _watch(self.asker, f"{self.chosen.budget:.0%} {'chosen' if chosen else 'at random'}, dim {dim}")
+        validation = _validation(
+            self.asker, f"{self.chosen.budget:.0%} {'chosen' if chosen else 'at random'}, dim {dim}"
+        )
         every = self.chosen.every
-        student = fit(self.pairs.train_UN, recipe, teacher, dim=dim, seed=seed, every=every, watch=watch)
+        student = fit(self.pairs.train_UN, recipe, teacher, dim=dim, seed=seed, every=every, validation=validation)
         return student.scores, student.size // 4
 
     def _champion(self, dim: int, seed: int) -> TableStudent:
-        watch = _watch(self.asker, f"champion, dim {dim}, seed {seed}")
+        validation = _validation(self.asker, f"champion, dim {dim}, seed {seed}")
         every = self.chosen.every
-        return fit(self.pairs.train_UN, table_recipe("bpr"), None, dim=dim, seed=seed, every=every, watch=watch)
+        return fit(
+            self.pairs.train_UN, table_recipe("bpr"), None, dim=dim, seed=seed, every=every, validation=validation
+        )
 
     def _teacher(self, seed: int) -> Any:
-        watch = _watch(self.asker, f"teacher bpr-{self.chosen.teacher_dim}")
-        return make_teacher(self.pairs, self.chosen, seed, self.key, watch)
+        validation = _validation(self.asker, f"teacher bpr-{self.chosen.teacher_dim}")
+        return make_teacher(self.pairs, self.chosen, seed, self.key, validation)
 
     def _rankings(self, method: str, seed: int) -> dict[tuple[str, bool], Rankings]:
         return rankings_for(self.pairs.train_UN, table_recipe(method), self.teacher(seed))
 
 
-def _watch(asker: Asker, name: str) -> Callable[[int, TableStudent], float]:
+def _validation(asker: Asker, name: str) -> Validation:
     began = time.monotonic()
 
-    def watch(epoch: int, student: TableStudent) -> float:
+    def validation(epoch: int, student: TableStudent) -> float:
         figure = asker.valid(student.scores)
         print(
             f"{name}: epoch {epoch}, valid {asker.decides} {figure:.4f}, {time.monotonic() - began:.0f} s",
@@ -247,7 +255,7 @@ def _watch(asker: Asker, name: str) -> Callable[[int, TableStudent], float]:
         )
         return figure
 
-    return watch
+    return validation
 
 
 def _formed(recipe: TableRecipe, form: Any) -> TableRecipe:
@@ -266,7 +274,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     each: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
     table = pairs.train_UN
 
-    def add(method: str, dim: int, seed: int, made: Callable[[], tuple[Scores, int]], *how: object) -> None:
+    def add(method: str, dim: int, seed: int, made: Callable[[], tuple[UserScores, int]], *how: object) -> None:
         """A row: out of the cache where the same was run before, else made and asked."""
         same = repr((VERSION, key, chosen.protocol, chosen.draws, chosen.every, method, dim, seed, how))
         file = chosen.cache / "rows" / f"{hashlib.sha256(same.encode()).hexdigest()[:20]}.npz"
@@ -328,7 +336,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _linear_row(scorer: Any, table: Any) -> tuple[Scores, int]:
+def _linear_row(scorer: Any, table: Any) -> tuple[UserScores, int]:
     return (lambda users: scorer(table[users])), scorer.size // 4
 
 
@@ -411,15 +419,15 @@ def picture(rows: list[dict[str, Any]], metric: str) -> str:
 
 def _citeulike(protocol: str, part: str) -> Path:
     """HTD's split for `full`, DE-RRD's for `loo499`."""
-    shared = Path(os.environ.get("RECDISTILL_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-    file = shared / "data" / "citeulike" / f"loo_{'topology' if protocol == 'full' else 'derrd'}_{part}.tsv"
+    file = data_set("citeulike") / f"loo_{'topology' if protocol == 'full' else 'derrd'}_{part}.tsv"
     if not file.is_file():
-        sys.exit(f"bench_distillation: {file} is not here; give your own with --train, --valid and --test")
+        absent(f"{file} is not here; give your own with --train, --valid and --test")
     return file
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, teacher="linear", student_dim="8", only="teacher,default,popularity")
     for part in ("train", "valid", "test"):
         parser.add_argument(
             f"--{part}", type=Path, metavar="F", help="lines of user<TAB>item (default: CiteULike, where it is at hand)"
@@ -456,7 +464,11 @@ def main() -> None:
         "--cache", type=Path, default=Path(".cache/distillation"), help="where teachers and finished rows are kept"
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 is its own choice")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     for part in ("train", "valid", "test"):

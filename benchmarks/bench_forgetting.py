@@ -9,10 +9,9 @@ held-out lists of both halves: after the first half, and at the end.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
+from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.metrics import ndcg
@@ -81,22 +80,27 @@ class Shift:
         return float(np.mean(values))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, seeds=1, impressions=2_000, weights=[0.0, 1.0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--impressions", type=int, default=10_000)
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.3, 1.0])
     parser.add_argument("--every", type=int, help="loss.previous_every (default: the steps of one half)")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    told = options().parse_args()
     use_threads(1)
-    worlds = [Shift(seed, options.impressions) for seed in range(options.seeds)]
+    worlds = [Shift(seed, told.impressions) for seed in range(told.seeds)]
     half = len(worlds[0].learnt[0]) // BATCH
-    every = options.every or half
-    print(f"{options.seeds} worlds, {half} steps a half, loss.previous_every {every}; mean NDCG@10")
+    every = told.every or half
+    print(f"{told.seeds} worlds, {half} steps a half, loss.previous_every {every}; mean NDCG@10")
     print(f"{'':32} {'after the first half':>24} {'at the end':>24}")
     print(f"{'':32} {'first':>12}{'second':>12} {'first':>12}{'second':>12}")
     for name, soft, label in (("teacher and labels", None, None), ("labels alone", 0.0, 1.0)):
-        for weight in options.weights:
+        for weight in told.weights:
             loss = LossSettings(soft=soft, label=label, previous=weight, previous_every=every)
             (a, b), (c, d) = np.mean([world.run(loss) for world in worlds], 0)
             print(f"{name + f', loss.previous {weight:g}':32} {a:12.4f}{b:12.4f} {c:12.4f}{d:12.4f}", flush=True)

@@ -11,26 +11,23 @@ its own baseline.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # the broker that the tests start
-
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
-from support.kafka_broker import KafkaBroker, missing_parts
 
+from benchmarks.forms import Options, absent
 from recdistill.config import LogSettings
 from recdistill.records import Candidate, Event, Example, Impression, Ranking, encode
 from recdistill.stream import Lanes, Log, Message, open_log
+from tools.kafka_broker import KafkaBroker, missing_parts
 
 FETCH = {"fetch_max_bytes": 64 << 20, "max_partition_fetch_bytes": 16 << 20, "max_poll_records": 10_000}
 
@@ -99,14 +96,19 @@ def read_lanes(log: Log, count: int) -> None:
     lanes.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, messages=5_000, rounds=1)
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the rows here")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     if (why := missing_parts()) is not None:
-        raise SystemExit(why)
+        absent(why)
     some = [encode(example(n)) for n in range(1000)]
     values = [some[n % 1000] for n in range(chosen.messages)]
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,6 @@ import json
 import multiprocessing
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,8 +27,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from benchmarks.forms import Options
 
 SIZES = (2_000, 20_000, 45_000)
 NAMES = ("endpoint", "bare ASGI", "FastAPI")
@@ -229,22 +227,27 @@ def measure(items: int, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, items=2_000, seconds=0.5, rounds=2)
     parser.add_argument("--items", type=int, help="items in the catalogue, instead of the table's sizes")
     parser.add_argument("--history", type=int, default=50, help="longest history; their lengths are spread evenly")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one round of one server")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
-    options = parser.parse_args()
-    if not options.json:
-        print(f"k = 10, histories up to {options.history}, {options.connections} connections; requests a second,")
+    return parser
+
+
+def main() -> None:
+    told = options().parse_args()
+    if not told.json:
+        print(f"k = 10, histories up to {told.history}, {told.connections} connections; requests a second,")
         print("and p50/p99 in ms of one connection alone")
         print(f"{'x bare':>7} {'x FastAPI':>10} {'items':>8}" + "".join(f"{name:>24}" for name in NAMES))
-    for items in (options.items,) if options.items else SIZES:
-        row = measure(items, options)
-        if options.json:
+    for items in (told.items,) if told.items else SIZES:
+        row = measure(items, told)
+        if told.json:
             print(json.dumps(row), flush=True)
             continue
         cells = []

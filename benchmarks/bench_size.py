@@ -27,6 +27,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.forms import Options
+from benchmarks.inputs import small_demo
 from recdistill.bundle.build import export
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
@@ -41,7 +43,7 @@ from references.finished_demo import FinishedDemo
 TEACHER, DISTILLED, ALONE = "teacher", "distilled", "labels alone"
 
 
-class Row(NamedTuple):
+class Measured(NamedTuple):
     """One student of one demo."""
 
     bytes: int
@@ -49,7 +51,7 @@ class Row(NamedTuple):
     values: np.ndarray
 
 
-def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed: int, *, best: bool) -> Row:
+def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed: int, *, best: bool) -> Measured:
     """Learns one; `best`: as many passes as suit it, up to `passes`."""
     settings = msgspec.structs.replace(demo.settings.student, dim=dim)
     trainer = Trainer(demo.spec, settings, loss, seed=seed, watch=demo.settings.watch)
@@ -73,20 +75,20 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
         )
         bundle = BundleContender(folder, "student")
         if not best:
-            return Row(bundle.size, passes, demo.ndcg_of(bundle))
+            return Measured(bundle.size, passes, demo.ndcg_of(bundle))
         at = int(np.argmax([values.mean() for values in found]))
-        return Row(bundle.size, at + 1, found[at])
+        return Measured(bundle.size, at + 1, found[at])
 
 
-def teacher(demo: FinishedDemo) -> Row:
+def teacher(demo: FinishedDemo) -> Measured:
     """The demo's own."""
     scorer = open_teacher(demo.settings.teacher)
     scorer.apply_items(demo.live)
     contender = TeacherContender(scorer, [item.id for item in demo.live])
-    return Row(folder_bytes(Path(demo.settings.teacher.path)), 0, demo.ndcg_of(contender))
+    return Measured(folder_bytes(Path(demo.settings.teacher.path)), 0, demo.ndcg_of(contender))
 
 
-def rows_of(folder: Path, chosen: argparse.Namespace) -> Iterator[tuple[str, int, Row]]:
+def rows_of(folder: Path, chosen: argparse.Namespace) -> Iterator[tuple[str, int, Measured]]:
     """All rows of one demo, as they are made."""
     demo = FinishedDemo.load(folder)
     settings = demo.settings
@@ -105,7 +107,7 @@ def rows_of(folder: Path, chosen: argparse.Namespace) -> Iterator[tuple[str, int
         yield ALONE, dim, student(demo, alone, dim, chosen.alone_passes, seed, best=True)
 
 
-def tell(rows: dict[tuple[str, int], list[Row]]) -> None:
+def tell(rows: dict[tuple[str, int], list[Measured]]) -> None:
     """The table, and for each distilled student the smallest on labels that reaches it."""
     teachers = rows[TEACHER, 0]
     means = {key: float(np.mean([row.values.mean() for row in mine])) for key, mine in rows.items()}
@@ -130,9 +132,12 @@ def tell(rows: dict[tuple[str, int], list[Row]]) -> None:
             )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="finished demos of one data set, each with its seed")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, dims="8", alone_dims="8", alone_passes=2)
+    parser.add_argument(
+        "folders", type=Path, nargs="*", help="finished demos of one data set, each of a seed (default: a small one)"
+    )
     parser.add_argument("--dims", default="8,16,24,32", help="of the distilled students")
     parser.add_argument("--alone-dims", default="8,16,24,48,96", help="of the students on labels alone")
     parser.add_argument(
@@ -144,10 +149,14 @@ def main() -> None:
     )
     parser.add_argument("--alone-passes", type=int, default=8, help="at most so many")
     parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
     use_threads(1)
-    rows: dict[tuple[str, int], list[Row]] = {}
-    for folder in chosen.folders:
+    rows: dict[tuple[str, int], list[Measured]] = {}
+    for folder in chosen.folders or [small_demo()]:
         for name, dim, row in rows_of(folder, chosen):
             rows.setdefault((name, dim), []).append(row)
             quality = row.values.mean()

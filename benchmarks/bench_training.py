@@ -21,6 +21,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -120,8 +121,9 @@ def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, flo
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, items=1_682, steps=2, rounds=2)
     parser.add_argument("--items", type=int, help="items in the catalogue, instead of the table's sizes")
     parser.add_argument("--rows", type=int, help="rows of the id table (default: --items)")
     parser.add_argument("--batch", type=int, default=256, help="lists a step")
@@ -132,16 +134,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    sizes = ((options.items, options.rows or options.items),) if options.items else SIZES
-    if not options.json:
-        shape = f"{options.batch} lists of {options.candidates} a step, {options.threads} thread(s)"
+    return parser
+
+
+def main() -> None:
+    told = options().parse_args()
+    torch.set_num_threads(told.threads)
+    sizes = ((told.items, told.rows or told.items),) if told.items else SIZES
+    if not told.json:
+        shape = f"{told.batch} lists of {told.candidates} a step, {told.threads} thread(s)"
         print(f"{shape}; examples a second of processor time")
         print(f"{'ratio':>6} {'items':>10} {'id rows':>10} {'trainer':>10} {'plain':>10} {'with encoding':>14}")
     for items, rows in sizes:
-        row = measure(items, rows, options)
-        if options.json:
+        row = measure(items, rows, told)
+        if told.json:
             print(json.dumps(row))
         else:
             print(

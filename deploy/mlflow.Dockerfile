@@ -6,7 +6,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
 RUN --mount=type=cache,target=/var/cache/uv \
-    deploy/install.sh dependencies /opt/venv registry psycopg-binary==3.3.9 psycopg==3.3.9
+    deploy/install.sh dependencies /opt/venv mlflow psycopg-binary==3.3.9 psycopg==3.3.9
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="recdistill MLflow" \

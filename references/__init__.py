@@ -1,1 +1,4 @@
-"""Second opinions that tests and benchmarks share: plain implementations, students made by chance, a finished demo."""
+"""What tests and benchmarks share: plain implementations as second opinions, students of chance, a finished demo.
+
+It imports recdistill, never a test or a benchmark.
+"""

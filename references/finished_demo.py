@@ -1,6 +1,6 @@
 """What a finished demo has left: its settings, items, what its student learnt from, and the lists that it kept back.
 
-Benchmarks go on from there without the hour that scoring by a teacher costs: the log holds the teacher's scores.
+Its log holds the teacher's scores, so benchmarks can train other students from it without asking a teacher again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A plain SASRec in torch: the baseline of `bench_builtin.py`, which nothing of recdistill takes part in.
+"""A plain SASRec in torch, without anything of recdistill: the baseline of `benchmarks/bench_builtin.py`.
 
 Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): item and place vectors, causal self-attention,
 scores by the item vectors themselves. As is usual by now, it learns the softmax over all items instead of one negative
-(Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). Which epoch is kept, validation says.
+(Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). The epoch that is best on validation is kept.
 
 Example:
     >>> lines = [[n, n + 1, n + 2, n + 3] for n in range(4)] * 8

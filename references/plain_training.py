@@ -1,8 +1,8 @@
-"""The student's mathematics as anyone would write it in plain torch: dense tables, torch's optimizers. The baseline of
-bench_training.
+"""The student's mathematics as anyone would write it in plain torch: dense tables, torch's optimizers.
 
-Nothing of `recdistill.train` is used, so that it is a second opinion on the mathematics as well: on the same batches
-from the same first weights it has to reach the same losses.
+`benchmarks/bench_training.py` measures the trainer against it. It is a second opinion as well: on the same batches from
+the same first weights it has to reach the same losses (tests/train/test_step.py). It takes the settings and the encoded
+batches of recdistill, and uses nothing of `recdistill.train`.
 """
 
 from __future__ import annotations

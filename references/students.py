@@ -1,4 +1,12 @@
-"""Random students over invented catalogues: weights, records and whole bundles, for tests that need no training."""
+"""Students with random weights over invented catalogues, for tests and benchmarks that need no training.
+
+It makes records, weights and whole bundles. It knows nothing of training.
+
+Example:
+    >>> student = make_student(9)
+    >>> len(student.catalogue), student.weights["id"].shape[1], make_item(7, np.random.default_rng(0)).id
+    (9, 10, 'item-7')
+"""
 
 from __future__ import annotations
 

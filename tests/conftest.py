@@ -1,4 +1,4 @@
-"""Fixtures for every test: real servers, the shared data, and the rule that CI skips nothing."""
+"""Fixtures for every test: real servers, a finished demo, the shared data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from support import browser as browser_support
-from support import kafka_broker
-from support.kafka_broker import KafkaBroker
+from support.demo import DemoRun, run_demo
 from support.mlflow_server import MlflowServer
+from support.shared import data_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools import kafka_broker
+from tools.kafka_broker import KafkaBroker
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +50,6 @@ def kafka_brokers(kafka_broker_factory: Callable[..., KafkaBroker]) -> str:
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of the one MLflow server that the tests of a session share: name your models uniquely."""
-    pytest.importorskip("mlflow")
     with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server.uri
 
@@ -63,9 +63,12 @@ def browser() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """A small finished demo."""
+    return run_demo(tmp_path_factory.mktemp("here") / "demo")
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The public data sets, which do not ship: in RECDISTILL_SHARED/data, or in shared/data beside the checkout."""
-    place = Path(os.environ.get("RECDISTILL_SHARED", ROOT.parent / "shared")) / "data"
-    if not place.is_dir():
-        pytest.skip(f"no data sets in {place}; set RECDISTILL_SHARED to the folder that holds data/")
-    return place
+    """The public data sets, which do not ship: see `support.shared`."""
+    return data_folder()

@@ -1,4 +1,4 @@
-"""The project's own promises: what an install brings, bounded dependencies, and nothing skipped where CI=true."""
+"""The project's own promises: what an install brings, bounded dependencies, and no test skipped."""
 
 from __future__ import annotations
 
@@ -70,10 +70,22 @@ def test_an_install_brings_recdistill_alone(tmp_path: Path) -> None:
     assert "recdistill/py.typed" in names
 
 
-def _pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
+def _pytest(folder: Path, *words: str, ci: str = "") -> subprocess.CompletedProcess[str]:
     """Runs the tests in `folder`, under the conftest.py at the root of the project."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", folder, folder],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "conftest",
+            "-p",
+            "no:cacheprovider",
+            *words,
+            "--rootdir",
+            folder,
+            folder,
+        ],
         env={**os.environ, "CI": ci, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         cwd=folder,
         capture_output=True,
@@ -82,28 +94,67 @@ def _pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+SOME = """
+import pytest
+from support.shared import AbsentData
+def test_skips(): pytest.skip('no part')
+@pytest.mark.skipif(True, reason='no other part')
+def test_marked(): pass
+@pytest.fixture
+def data(): raise AbsentData('no data sets in /nowhere')
+def test_of_data(data): pass
+@pytest.mark.xfail(strict=True)
+def test_known(): assert False
+def test_passes(): pass
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ci", "outcome"), [("true", "1 failed, 1 passed, 1 xfailed, 1 error"), ("", "1 passed, 2 skipped, 1 xfailed")]
+    ("words", "ci", "outcome"),
+    [
+        (["--no-skip"], "", "1 failed, 1 passed, 1 skipped, 1 xfailed, 1 error"),
+        ([], "true", "1 failed, 1 passed, 1 skipped, 1 xfailed, 1 error"),
+        ([], "", "1 passed, 3 skipped, 1 xfailed"),
+    ],
 )
-def test_ci_skips_nothing(ci: str, outcome: str, tmp_path: Path) -> None:
-    (tmp_path / "test_some.py").write_text(
-        "import pytest\n"
-        "def test_skips(): pytest.skip('no part')\n"
-        "@pytest.mark.skipif(True, reason='no other part')\n"
-        "def test_marked(): pass\n"
-        "@pytest.mark.xfail(strict=True)\n"
-        "def test_known(): assert False\n"
-        "def test_passes(): pass\n"
-    )
-    said = _pytest(tmp_path, ci=ci).stdout
+def test_nothing_but_absent_data_is_skipped(words: list[str], ci: str, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(SOME)
+    said = _pytest(tmp_path, "-rs", *words, ci=ci).stdout
     assert outcome in said, said
-    assert ("CI=true, where nothing may be skipped: Skipped: no part" in said) == (ci == "true")
+    assert ("nothing may be skipped here: Skipped: no part" in said) == bool(words or ci)
+    assert "no data sets in /nowhere" in said
 
 
 @pytest.mark.slow
-def test_a_module_that_skips_itself_fails_in_ci(tmp_path: Path) -> None:
+def test_a_module_that_skips_itself_fails_too(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text("import pytest\npytest.importorskip('no_such_module')\ndef test(): pass\n")
-    done = _pytest(tmp_path, ci="true")
+    done = _pytest(tmp_path, "--no-skip")
     assert done.returncode != 0
-    assert "CI=true, where nothing may be skipped" in done.stdout
+    assert "nothing may be skipped here" in done.stdout
+
+
+def _make(*words: str) -> str:
+    """What make would run."""
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "MAKEFLAGS")}
+    command = ["make", "-n", "--no-print-directory", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("words", [[], ["ARGS=tests/stream -x"]])
+def test_make_test_sets_up_everything_and_skips_nothing(words: list[str]) -> None:
+    said = _make("test", *words)
+    first = said.index("-m pytest")
+    for part in ("kafka", "browser", "deploy"):
+        assert 0 <= said.find(f"tools/setup-{part}.sh\n") < first, part
+    assert said.count("-m pytest") == said.count("-m pytest --no-skip") == (1 if words else 2)
+
+
+def test_ci_says_so_itself(tmp_path: Path) -> None:
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "make $* with CI=$CI"\n')
+    make.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "CI"}
+    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
+    said = subprocess.run([ROOT / ".ci/run"], env=env, capture_output=True, text=True, check=True).stdout
+    assert re.findall("^make .*", said, re.M) == [f"make {goal} with CI=true" for goal in ("install", "lint", "test")]

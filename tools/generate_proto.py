@@ -30,7 +30,6 @@ HEADER += '# mypy: disable-error-code="type-arg"\n'  # the generated stubs name 
 
 def json_schema() -> str:
     """JSON Schema (2020-12) of the JSON forms: the five records under `$defs`, with what they hold."""
-    sys.path.insert(0, str(ROOT))
     import msgspec
 
     from recdistill.records import TOPICS

@@ -1,8 +1,8 @@
 """Learns a student from a table of users × items by a recipe: the papers' setting, and the product's losses in it.
 
 A batch is either pairs (positives, each with an unseen item drawn anew each epoch) or lists (users with all they had).
-The soft terms of the recipe ask about lists of their own (`table_lists`); in a batch of lists that compares with the
-whole catalogue, label and soft terms share one softmax over all items, formed in chunks.
+The soft terms of the recipe ask about lists of their own (`benchmarks.tables.lists`). In a batch of lists that compares
+with the whole catalogue, label and soft terms share one softmax over all items, formed in chunks.
 
 It knows nothing of files, protocols or where a teacher's scores come from.
 
@@ -27,16 +27,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables import sampling
-from benchmarks.tables.lists import Lists, Rankings, depends_on_student, draw, temperature_for
+from benchmarks.tables.lists import DrawnLists, Rankings, depends_on_student, draw, temperature_for
+from benchmarks.tables.recipes import Fit, HintTerm, TableRecipe, TableTerm
 from benchmarks.tables.student import TableStudent
 from benchmarks.tables.terms import check, draws
 from recdistill import losses
 from recdistill.errors import ConfigError
 from recdistill.losses import hints
 from recdistill.losses.catalogue import CHUNK
-from recdistill.recipes import Fit, HintTerm, TableRecipe, TableTerm
 
-Watch = Callable[[int, TableStudent], float]
+Validation = Callable[[int, TableStudent], float]
 """Epoch (from 1) and student to the validation figure, more is better."""
 
 
@@ -64,7 +64,7 @@ def fit(
     *,
     dim: int,
     seed: int,
-    watch: Watch | None = None,
+    validation: Validation | None = None,
     every: int = 5,
     prepared: Mapping[tuple[str, bool], Rankings] | None = None,
 ) -> TableStudent:
@@ -76,7 +76,7 @@ def fit(
         teacher: Who is distilled; None leaves the soft terms and hints out: the student without distillation.
         dim: Of its vectors.
         seed: Of first values and everything drawn.
-        watch: Asked every few epochs; the student of the best answer is the one returned. None returns the last.
+        validation: Asked every few epochs; the student of the best answer is the one returned. None returns the last.
         every: Epochs between two such questions.
         prepared: Rankings by (side, standardised) from an earlier call with the same teacher; None asks the teacher.
 
@@ -99,8 +99,8 @@ def fit(
             adam.zero_grad()
             learner.loss(batch, settings, epoch, done).backward()
             adam.step()
-        if watch is not None and ((epoch + 1) % every == 0 or epoch + 1 == settings.epochs):
-            figure = watch(epoch + 1, student)
+        if validation is not None and ((epoch + 1) % every == 0 or epoch + 1 == settings.epochs):
+            figure = validation(epoch + 1, student)
             if figure > best:
                 best, since = figure, 0
                 kept = {name: value.clone() for name, value in student.state_dict().items()}
@@ -147,7 +147,7 @@ class _Learner:
         self.users_E = torch.arange(self.users).repeat_interleave(self.offsets_U1.diff())
         self.label = losses.by_name(recipe.label.loss)
         self.soft: list[_Soft] = []
-        self.drawn: dict[int, Lists] = {}
+        self.drawn: dict[int, DrawnLists] = {}
         self.groups_N: Tensor | None = None
         self.hints: list[_Hint] = []
         if teacher is None:

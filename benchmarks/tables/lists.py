@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import sampling
-from recdistill.recipes import Pick
+from benchmarks.tables.recipes import Pick
 
-Scores = Callable[[np.ndarray], np.ndarray]
+UserScores = Callable[[np.ndarray], np.ndarray]
 """Users of the table to scores of all items, f32 `[B, N]`."""
 
 BLOCK = 512
@@ -56,7 +56,7 @@ class Rankings:
     unasked_UN: np.ndarray | None = None
 
     @classmethod
-    def of(cls, scores: Scores, table_UN: Any, *, pool: int, standard: bool = False) -> Rankings:
+    def of(cls, scores: UserScores, table_UN: Any, *, pool: int, standard: bool = False) -> Rankings:
         """Asks the teacher about everything, a block of users at a time.
 
         Args:
@@ -96,7 +96,7 @@ class Rankings:
         sorted_UP, order_UP = self.places_UP.sort(1)
         return sorted_UP, order_UP
 
-    def transposed(self, scores: Scores, pool: int, *, standard: bool = False) -> Rankings:
+    def transposed(self, scores: UserScores, pool: int, *, standard: bool = False) -> Rankings:
         """The item side: the best users of each item among those who have not had it.
 
         All scores, U × N float32, are in memory while it is made: who is best for an item, only all users can tell.
@@ -164,7 +164,7 @@ def temperature_for(scores_UL: Tensor, perplexity: float, *, where: Tensor) -> f
     return math.sqrt(low * high)
 
 
-class Lists(NamedTuple):
+class DrawnLists(NamedTuple):
     """A list for each user (or item).
 
     `places_UL` int64 `[U, L]` (or `[U, P, 2]` for pairs), −1 is none; `scores_UL` the teacher's; `marks` the masks that
@@ -184,11 +184,11 @@ def depends_on_student(pick: Pick) -> bool:
 def draw(
     pick: Pick,
     rankings: Rankings,
-    student: Scores | None,
+    student: UserScores | None,
     *,
     generator: torch.Generator,
     groups_N: Tensor | None = None,
-) -> Lists:
+) -> DrawnLists:
     """The lists of one epoch for every user.
 
     Args:
@@ -229,7 +229,7 @@ def draw(
 
 
 def _by_student(
-    pick: Pick, rankings: Rankings, block: np.ndarray, student: Scores, generator: torch.Generator
+    pick: Pick, rankings: Rankings, block: np.ndarray, student: UserScores, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Lists of a block of users that depend on the student's ranking."""
     scores_BN = torch.from_numpy(student(block))
@@ -278,7 +278,7 @@ def _by_student(
     return places_BL, dict(zip(("student_top", "teacher_top", "sampled"), masks, strict=True))
 
 
-def _pairs(pick: Pick, rankings: Rankings, groups_N: Tensor, generator: torch.Generator) -> Lists:
+def _pairs(pick: Pick, rankings: Rankings, groups_N: Tensor, generator: torch.Generator) -> DrawnLists:
     pool_UP = rankings.places_UP[:, : pick.pool]
     group_UP = torch.where(pool_UP >= 0, groups_N[pool_UP.clamp_min(0)], -1)
     each = max(2, pick.pool // pick.groups)
@@ -292,7 +292,7 @@ def _pairs(pick: Pick, rankings: Rankings, groups_N: Tensor, generator: torch.Ge
     )
     # The first of a pair is the one that the teacher ranks higher.
     scores_UP2 = torch.tensor([1.0, 0.0]).expand(pairs_UP2.shape)
-    return Lists(pairs_UP2, scores_UP2, {"groups": groups_N[pairs_UP2.clamp_min(0)]})
+    return DrawnLists(pairs_UP2, scores_UP2, {"groups": groups_N[pairs_UP2.clamp_min(0)]})
 
 
 def _by_rank(ranked_UP: Tensor, pick: Pick, generator: torch.Generator) -> Tensor:
@@ -308,7 +308,7 @@ def _unseen(rankings: Rankings, count: int, generator: torch.Generator) -> Tenso
     return sampling.unseen_sorted(users, offsets_U1, items_E, table.shape[1], count, generator=generator)
 
 
-def _of_pool(rankings: Rankings, places_UL: Tensor, marks: dict[str, Tensor]) -> Lists:
+def _of_pool(rankings: Rankings, places_UL: Tensor, marks: dict[str, Tensor]) -> DrawnLists:
     """The teacher's scores of some places; one below its pool has the pool's lowest."""
     pool_UP, scores_UP = rankings.places_UP, rankings.scores_UP
     sorted_UP, order_UP = rankings.by_place
@@ -316,7 +316,7 @@ def _of_pool(rankings: Rankings, places_UL: Tensor, marks: dict[str, Tensor]) ->
     found_UL = (sorted_UP.gather(1, at_UL) == places_UL) & (places_UL >= 0)
     scores_UL = scores_UP.gather(1, order_UP.gather(1, at_UL))
     lowest_U1 = scores_UP.masked_fill(pool_UP < 0, math.inf).amin(1, keepdim=True).clamp_max(1e30)
-    return Lists(places_UL, torch.where(found_UL, scores_UL, lowest_U1), marks)
+    return DrawnLists(places_UL, torch.where(found_UL, scores_UL, lowest_U1), marks)
 
 
 def _padded(table_UN: Any) -> Tensor:

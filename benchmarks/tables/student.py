@@ -12,7 +12,7 @@ product plus, where wanted, the item's bias. It knows nothing of losses, teacher
 Example:
     >>> from scipy import sparse
     >>> table = sparse.csr_matrix(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float32))
-    >>> student = TableStudent(table, TableForm("tied"), dim=4, seed=0)
+    >>> student = TableStudent(table, StudentForm("tied"), dim=4, seed=0)
     >>> student.scores(np.array([0, 1])).shape, student.size
     ((2, 3), 140)
 """
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recdistill.recipes import TableStudent as TableForm
+from benchmarks.tables.recipes import StudentForm
 from recdistill.train.student import UNIT_WEIGHT
 
 
@@ -40,7 +40,7 @@ class TableStudent(nn.Module):
         seed: Of all first values.
     """
 
-    def __init__(self, table_UN: Any, form: TableForm, *, dim: int, seed: int) -> None:
+    def __init__(self, table_UN: Any, form: StudentForm, *, dim: int, seed: int) -> None:
         super().__init__()
         users, items = table_UN.shape
         random = torch.Generator().manual_seed(seed)

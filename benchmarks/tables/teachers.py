@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks.tables.fit import Watch, fit
+from benchmarks.tables.fit import Validation, fit
+from benchmarks.tables.lists import UserScores
 from benchmarks.tables.pairs import Pairs
+from benchmarks.tables.recipes import table_recipe
 from recdistill import linear
 from recdistill.budget import head_and_rest, systematic
-from recdistill.recipes import table_recipe
-
-Scores = Callable[[np.ndarray], np.ndarray]
-"""Users to their scores of all items."""
 
 
 class Blend:
@@ -23,7 +20,7 @@ class Blend:
 
     vectors = None
 
-    def __init__(self, table_UN: Any, parts: list[tuple[Scores, float]], size: int) -> None:
+    def __init__(self, table_UN: Any, parts: list[tuple[UserScores, float]], size: int) -> None:
         self.table_UN, self.parts, self.size = table_UN, parts, size
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -45,7 +42,7 @@ class Plain:
 
     vectors = None
 
-    def __init__(self, scores: Scores, size: int) -> None:
+    def __init__(self, scores: UserScores, size: int) -> None:
         self.scores, self.size = scores, size
 
 
@@ -68,7 +65,7 @@ class Partly:
 
     vectors = None
 
-    def __init__(self, teacher: Any, share: float, champion: Scores | None) -> None:
+    def __init__(self, teacher: Any, share: float, champion: UserScores | None) -> None:
         self.teacher, self.share, self.champion = teacher, share, champion
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -84,26 +81,28 @@ class Partly:
         return scores_BN
 
 
-def factors(table_UN: Any, chosen: argparse.Namespace, seed: int, key: str, watch: Watch) -> Factors:
+def factors(table_UN: Any, chosen: argparse.Namespace, seed: int, key: str, validation: Validation) -> Factors:
     """The papers' teacher: BPR."""
     cache, dim = chosen.cache, chosen.teacher_dim
     file = cache / f"bpr-{key}-{chosen.protocol}-{dim}-{seed}.npz"
     if not file.is_file():
-        student = fit(table_UN, table_recipe("bpr"), None, dim=dim, seed=seed, every=chosen.every, watch=watch)
+        student = fit(
+            table_UN, table_recipe("bpr"), None, dim=dim, seed=seed, every=chosen.every, validation=validation
+        )
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(file, users=student.rows_UD.detach().numpy(), items=student.items_ND.detach().numpy())
     with np.load(file, allow_pickle=False) as held:
         return Factors(held["users"], held["items"])
 
 
-def linear_parts(table_UN: Any, l2: float) -> tuple[Scores, Scores, int]:
+def linear_parts(table_UN: Any, l2: float) -> tuple[UserScores, UserScores, int]:
     """EASE and the graph filter as scorers of users, and their bytes."""
     ease, low_pass = linear.ease(table_UN, l2), linear.graph_filter(table_UN)
     size = 8 * table_UN.nnz + 4 * min(table_UN.shape) ** 2
     return (lambda users: ease(table_UN[users])), (lambda users: low_pass(table_UN[users])), size
 
 
-def make_teacher(pairs: Pairs, chosen: argparse.Namespace, seed: int, key: str, watch: Watch) -> Any:
+def make_teacher(pairs: Pairs, chosen: argparse.Namespace, seed: int, key: str, validation: Validation) -> Any:
     """The teacher of one seed; `linear` is the same for all.
 
     Args:
@@ -111,21 +110,19 @@ def make_teacher(pairs: Pairs, chosen: argparse.Namespace, seed: int, key: str, 
         chosen: The command line: which teacher, its dimension and weights, where it is kept.
         seed: Of what is learnt.
         key: Of the table's content.
-        watch: What decides how long BPR learns.
+        validation: What decides how long BPR learns.
     """
     table, name = pairs.train_UN, chosen.teacher
     if name == "bpr":
-        return factors(table, chosen, seed, key, watch)
+        return factors(table, chosen, seed, key, validation)
     if name == "builtin":
-        from benchmarks.tables import (
-            builtin as builtin_table,  # torchrec, which the others do without, takes seconds to import
-        )
+        from benchmarks.tables import builtin  # torchrec, which the others do without, takes seconds to import
 
-        folder = chosen.cache / f"builtin-{key}-{builtin_table.kind(seed)}"
-        return builtin_table.table_teacher(chosen.train, pairs, seed, folder)
+        folder = chosen.cache / f"builtin-{key}-{builtin.kind(seed)}"
+        return builtin.table_teacher(chosen.train, pairs, seed, folder)
     ease, low_pass, size = linear_parts(table, chosen.ease_l2)
     if name == "linear":
         return Blend(table, [(ease, 1.0), (low_pass, 0.25)], size)
-    bpr = factors(table, chosen, seed, key, watch)
+    bpr = factors(table, chosen, seed, key, validation)
     weights = [float(weight) for weight in chosen.weights.split(",")]
     return Blend(table, list(zip((ease, low_pass, bpr.scores), weights, strict=True)), size + bpr.size)

@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from benchmarks.tables.recipes import HintTerm, TableRecipe, TableTerm
 from recdistill import losses
 from recdistill.errors import ConfigError
-from recdistill.recipes import HintTerm, TableRecipe, TableTerm
 
 MARKS: dict[str, tuple[str, ...]] = {
     "catalogue": (),

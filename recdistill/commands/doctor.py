@@ -41,13 +41,14 @@ EXTRAS: dict[str, dict[str, str]] = {
     "serve": {
         "onnxruntime": "onnxruntime",
         "faiss": "faiss-cpu",
-        "starlette": "starlette",
         "uvicorn": "uvicorn",
         "httptools": "httptools",
         "prometheus_client": "prometheus-client",
     },
     "kafka": {"kafka": "kafka-python", "crc32c": "crc32c", "lz4": "lz4"},
-    "registry": {"mlflow": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
+    "registry": {"mlflow": "mlflow-skinny", "requests": "requests"},
+    # MLflow's client alone is a package `mlflow` too; alembic comes with the whole of it only.
+    "mlflow": {"alembic": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
     "device": {"onnxruntime": "onnxruntime"},
     "data": {"pyarrow": "pyarrow"},
     "http": {"httpx": "httpx"},
@@ -59,7 +60,7 @@ BY_HAND = {"torchrec": "torchrec", "fbgemm_gpu": "fbgemm-gpu-cpu"}
 """What no extra can bring: torchrec's own metadata asks for the CUDA build of fbgemm."""
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "demo": ("train", "serve", "registry"),
+    "demo": ("train", "serve", "mlflow"),
     "scorer": (),
     "joiner": (),
     "distiller": ("train",),
@@ -144,6 +145,8 @@ def _of_role(role: str, settings: Settings) -> Iterator[Check]:
     on_log = role not in ("demo", "device")
     if on_log and settings.log.kind == "kafka":
         extras.append("kafka")
+    if "registry" in extras and _in_a_file(settings):
+        extras[extras.index("registry")] = "mlflow"
     for extra in extras:
         yield from (_package(module, name, extra) for module, name in EXTRAS[extra].items())
     if teaches:
@@ -203,9 +206,14 @@ def _log(settings: Settings) -> Iterator[Check]:
         yield Check("topics", "ok", "all there")
 
 
+def _in_a_file(settings: Settings) -> bool:
+    """Whether the registry is a file of its own, which takes the whole of MLflow, and not a server."""
+    return settings.registry.uri.startswith("sqlite:///")
+
+
 def _registry(settings: Settings) -> Check:
     uri = settings.registry.uri
-    if uri.startswith("sqlite:///"):
+    if _in_a_file(settings):
         return _writable("registry", Path(uri.removeprefix("sqlite:///")), "registry.uri")
     if importlib.util.find_spec("mlflow") is None:
         return Check("registry", "missing", "cannot be asked without mlflow", str(how_to_get("mlflow")))

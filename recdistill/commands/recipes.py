@@ -27,11 +27,8 @@ def _recipes(args: argparse.Namespace) -> int:
     found = {name: recipes.load_recipe(name) for name in recipes.names()}
     rows, lines = [], []
     for name, recipe in found.items():
-        place = " and ".join(
-            word for word, part in (("stream", recipe.stream), ("table", recipe.table)) if part is not None
-        )
-        rows.append({"name": name, "title": recipe.title, "for": place, "take": recipe.take, "leave": recipe.leave})
-        lines.append(f"{name}  ({place})\n    {recipe.title}")
+        rows.append({"name": name, "title": recipe.title, "take": recipe.take, "leave": recipe.leave})
+        lines.append(f"{name}\n    {recipe.title}")
         for word, text in (("take it:", recipe.take), ("leave it:", recipe.leave)):
             lines.append(textwrap.fill(text, 100, initial_indent=f"    {word:10}", subsequent_indent=" " * 14))
     show(args, {"recipes": rows}, "\n".join(lines))

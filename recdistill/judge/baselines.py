@@ -4,7 +4,7 @@ Each is a `Contender`: it answers a request from the request's own history, as a
 of that history or of `exclude`. Items are kept in order of popularity and equal scores go by that order, so a request
 without a history gets the popular items from all of them. What a user is seen to like: `recdistill.linear.likes`.
 
-It knows nothing of bundles or teachers. It needs scipy, which the `registry` extra (mlflow) brings.
+It knows nothing of bundles or teachers. It needs scipy, which the `train` and `linear` extras bring.
 
 Example:
     >>> from recdistill.records import Candidate, Event, Example, Impression, Ranking

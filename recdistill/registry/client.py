@@ -10,6 +10,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
@@ -50,10 +51,9 @@ class Connection:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(1, round(timeout_s)))
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(_RETRIES)
         os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"] = "1"
-        try:
-            from mlflow.tracking import MlflowClient
-        except ImportError as e:
-            raise RegistryError("mlflow is not installed; type: pip install 'recdistill[registry]'") from e
+        need_mlflow(self.uri, whole=self.artifacts is not None)
+        from mlflow.tracking import MlflowClient
+
         # Lines about tables on every first use of a file say nothing to a person who asked for a version.
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -69,13 +69,9 @@ class Connection:
         Raises:
             RegistryError: Something failed inside.
         """
-        import requests
-        import sqlalchemy.exc
-        from mlflow.exceptions import MlflowException
-
         try:
             yield
-        except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as e:
+        except _failures() as e:
             raise RegistryError(f"{self.shown}: cannot {doing}: {sentence(e)}") from e
 
     def make_model(self, name: str, tags: dict[str, str], description: str) -> bool:
@@ -89,6 +85,34 @@ class Connection:
                 return False
             raise
         return True
+
+
+def need_mlflow(uri: str, *, whole: bool) -> None:
+    """Whether what a registry needs of MLflow is installed: its client for a server, the whole of it for a file.
+
+    Raises:
+        RegistryError: It is not.
+    """
+    if whole and importlib.util.find_spec("alembic") is None:  # what the client alone does without
+        raise RegistryError(
+            f"{uri}: a registry in a file needs the whole of MLflow; type: pip install 'recdistill[mlflow]', or set "
+            "registry.uri to the http(s):// address of a server"
+        )
+    if importlib.util.find_spec("mlflow") is None:
+        raise RegistryError("mlflow is not installed; type: pip install 'recdistill[registry]'")
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What MLflow and its transports raise; a client alone comes without SQLAlchemy."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    found: tuple[type[Exception], ...] = (MlflowException, requests.RequestException, OSError)
+    if importlib.util.find_spec("sqlalchemy") is None:
+        return found
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (*found, SQLAlchemyError)
 
 
 @contextlib.contextmanager

@@ -224,20 +224,20 @@ def test_a_row_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> N
 
 
 def test_a_table_is_scored_user_by_user_as_impressions_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.tables import builtin as builtin_table
+    from benchmarks.tables import builtin
 
-    small = msgspec.structs.replace(builtin_table.SETTINGS, dim=8, pooled_dim=8, epochs=1)
-    monkeypatch.setattr(builtin_table, "SETTINGS", small)
+    small = msgspec.structs.replace(builtin.SETTINGS, dim=8, pooled_dim=8, epochs=1)
+    monkeypatch.setattr(builtin, "SETTINGS", small)
     files = dict(zip(*[iter(_table_files(tmp_path, 12))] * 2, strict=True))
     pairs = read_pairs(*(Path(files[f"--{part}"]) for part in ("train", "valid", "test")))
     train = Path(files["--train"])
-    table = builtin_table.table_teacher(train, pairs, 0, tmp_path / "teacher")
+    table = builtin.table_teacher(train, pairs, 0, tmp_path / "teacher")
     assert table.lines == [
         [line.split("\t")[1] for line in train.read_text(encoding="utf-8").splitlines() if line.startswith(f"{user}\t")]
         for user in pairs.users
     ]
     users = np.array([3, 0, 11])
-    asked = [builtin_table.impression("x", table.lines[user], pairs.items) for user in users]
+    asked = [builtin.impression("x", table.lines[user], pairs.items) for user in users]
     expected = [answer.values_L for answer in table.teacher.score(asked)]
     np.testing.assert_allclose(table.scores(users), np.stack(expected), atol=1e-5)
-    assert builtin_table.kind(0) != builtin_table.kind(1)
+    assert builtin.kind(0) != builtin.kind(1)

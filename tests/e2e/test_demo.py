@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.demo import DemoRun
 
 from recdistill.bundle import open_bundle
 from recdistill.device.reader import Device
@@ -20,18 +21,8 @@ NAMES = {"teacher", "student", "student_no_kd", "popularity", "itemknn", "ease"}
 REFUSED = 7
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], subprocess.CompletedProcess[str]]:
-    """Its folder, how it was started, and how it ended."""
-    out = tmp_path_factory.mktemp("here") / "demo"
-    command = [sys.executable, "-m", "recdistill", "demo", "--impressions", "2500", "--output", str(out), "--seed", "3"]
-    return out, command, subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=False)
-
-
-def test_it_tells_the_whole_story_and_writes_what_it_found(
-    ran: tuple[Path, list[str], subprocess.CompletedProcess[str]],
-) -> None:
-    out, _, done = ran
+def test_it_tells_the_whole_story_and_writes_what_it_found(finished_demo: DemoRun) -> None:
+    out, done = finished_demo.folder, finished_demo.process
     assert done.returncode in (0, REFUSED), done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     summary = json.loads((out / "summary.json").read_text())
@@ -62,28 +53,10 @@ def test_it_tells_the_whole_story_and_writes_what_it_found(
         assert "did not pass the gate" in done.stderr
 
 
-def test_a_benchmark_that_goes_on_from_its_folder_finds_the_same_figures(
-    ran: tuple[Path, list[str], subprocess.CompletedProcess[str]],
-) -> None:
-    out = ran[0]
-    summary = json.loads((out / "summary.json").read_text())
-    from benchmarks import bench_size as sizes
-    from references.finished_demo import FinishedDemo
-
-    demo = FinishedDemo.load(out)
-    settings = demo.settings
-    again = sizes.student(demo, settings.loss, settings.student.dim, settings.distil.passes, 3, best=False)
-    teacher = sizes.teacher(demo)
-    for name, row in {"student": again, "teacher": teacher}.items():
-        assert row.values.mean() == pytest.approx(summary["metrics"][name]["ndcg@10"], abs=1e-9)
-        assert row.bytes == summary["size_bytes"][name]
-
-
-def test_what_no_demo_made_is_not_written_over(
-    ran: tuple[Path, list[str], subprocess.CompletedProcess[str]],
-) -> None:
-    out, command, _ = ran
-    (out / "recdistill-demo.json").unlink()
+def test_what_no_demo_made_is_not_written_over(finished_demo: DemoRun, tmp_path: Path) -> None:
+    shutil.copytree(finished_demo.folder, tmp_path / "other")
+    (tmp_path / "other" / "recdistill-demo.json").unlink()
+    command = [*finished_demo.command, "--output", str(tmp_path / "other")]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert refused.returncode == 2
     assert "was not made by a demo" in refused.stderr

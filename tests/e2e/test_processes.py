@@ -16,8 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import processes, world
-from support.kafka_broker import KafkaBroker
+from support import world
 from support.services import Services
 
 from recdistill import checkpoint
@@ -42,6 +41,8 @@ from recdistill.loops.feed import feed
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, open_log, partition_for, standard_topics
 from recdistill.teachers.function import FunctionTeacher
+from tools import processes
+from tools.kafka_broker import KafkaBroker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.slow]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support import world
-from support.processes import free_ports
 from support.teacher_server import Server, score_of, teacher_server
 
 from recdistill.config import HttpTeacherSettings, LogSettings, ScoreSettings
@@ -20,6 +19,7 @@ from recdistill.loops.feed import feed
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
 from recdistill.stream import Log, Message, open_log, standard_topics
 from recdistill.teachers.http.teacher import HttpTeacher
+from tools.processes import free_ports
 
 pytestmark = pytest.mark.slow
 

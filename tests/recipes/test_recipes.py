@@ -4,46 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from recdistill import losses
+from recdistill.config import LossSettings
 from recdistill.errors import ConfigError
-from recdistill.recipes import load_recipe, names, parse_recipe, stream_recipe, table_recipe
+from recdistill.recipes import load_recipe, names, parse_recipe, stream_recipe
+from recdistill.train.terms import SoftTerms
 
 
 @pytest.mark.parametrize("name", names())
-def test_each_recipe_says_what_it_is_and_names_losses_that_there_are(name: str) -> None:
+def test_each_recipe_says_what_it_is_and_can_be_taken(name: str) -> None:
     recipe = load_recipe(name)
     assert all((recipe.title, recipe.source, recipe.take, recipe.leave))
-    assert recipe.stream or recipe.table
-    for term in [*(recipe.stream.soft if recipe.stream else []), *(recipe.table.soft if recipe.table else [])]:
-        losses.by_name(term.loss)
-    if recipe.table:
-        losses.by_name(recipe.table.label.loss)
+    assert recipe.stream.soft
+    SoftTerms(LossSettings(recipe=name))
 
 
-def test_the_default_comes_first_and_is_for_both() -> None:
-    assert names()[0] == "default"
-    assert stream_recipe("default").soft
-    assert table_recipe("default").soft
-
-
-def test_without_a_teacher_labels_are_left_with_a_fit_of_their_own() -> None:
-    recipe = table_recipe("default")
-    control = recipe.without_teacher()
-    assert recipe.soft
-    assert not control.soft
-    assert control.label == recipe.label
-    assert control.fit == recipe.alone != recipe.fit
-    assert table_recipe("rrd").without_teacher() == table_recipe("de").without_teacher()
+def test_the_default_comes_first() -> None:
+    assert names()[0] == LossSettings().recipe == "default"
+    assert stream_recipe("default") == load_recipe("default").stream
 
 
 WHOLE = 'title = "t"\nsource = "s"\ntake = "a"\nleave = "b"\n'
+STREAM = '[stream]\n[[stream.soft]]\nloss = "ranknet"\n'
 WRONG = [
     ("title = 3", "title: expected `str`, got `int`"),
     ('title = "t"', "missing required field `source`"),
-    (WHOLE + "[tabel]", "did you mean 'table'"),
-    (WHOLE + '[table.student]\nform = "row"', "table.student.form: invalid enum value 'row'; one of"),
-    (WHOLE + "[table.fit]\nbatch = 0", "table.fit.batch: expected `int` >= 1"),
-    (WHOLE + '[[table.soft]]\nloss = "rrd"\npick = { kind = "rank" }', "invalid enum value 'rank'"),
+    (WHOLE, "missing required field `stream`"),
+    (WHOLE + "[straem]", "did you mean 'stream'"),
+    (WHOLE + STREAM + "weight = -1", "weight: expected `float` >= 0"),
+    (WHOLE + STREAM + "wieght = 1", "wieght"),
+    (WHOLE + STREAM + "[table]", "has a [table] part, which only the benchmarks read; move it to a file of its own"),
     ("title =", "is not TOML"),
 ]
 
@@ -56,6 +45,11 @@ def test_what_does_not_fit_is_named(text: str, says: str) -> None:
     assert str(caught.value).startswith("mine.toml: ")
 
 
+def test_what_fits_is_read() -> None:
+    soft = parse_recipe(WHOLE + STREAM, source="mine.toml").stream.soft
+    assert [(term.loss, term.weight) for term in soft] == [("ranknet", 1.0)]
+
+
 def test_an_unknown_name_is_told_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'default'"):
         load_recipe("defualt")
@@ -63,18 +57,6 @@ def test_an_unknown_name_is_told_the_nearest(tmp_path: Path) -> None:
         load_recipe("zzz")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(str(tmp_path / "none.toml"))
-    with pytest.raises(ConfigError, match="for tables alone"):
-        stream_recipe("bpr")
-
-
-def test_the_fit_of_a_dimension_is_read_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    text = 'title = "t"\nsource = "s"\ntake = "t"\nleave = "l"\n[table.by_dim.32]\nepochs = 7\n'
-    file.write_text(text, encoding="utf-8")
-    table = load_recipe(str(file)).table
-    assert table is not None
-    assert (table.fit_of(31).epochs, table.fit_of(32).epochs) == (50, 7)
-    for wrong in ("0", "wide"):
-        file.write_text(text.replace("by_dim.32", f"by_dim.{wrong}"), encoding="utf-8")
-        with pytest.raises(ConfigError, match="by_dim"):
-            load_recipe(str(file))
+    (tmp_path / "other.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_recipe(str(tmp_path / "other.toml"))

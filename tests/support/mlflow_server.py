@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import processes
+from tools import processes
 
 _START_PATIENCE_S = 120.0
 _STOP_PATIENCE_S = 10.0

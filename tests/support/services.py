@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from recdistill.config import Settings, to_toml
-from support import processes
+from tools import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,10 @@ from scipy import sparse
 from torch.nn import functional as F
 
 from benchmarks.tables.fit import _Learner, fit, rankings_for
+from benchmarks.tables.recipes import Fit, HintTerm, Pick, StudentForm, TableRecipe, TableTerm, names, table_recipe
 from benchmarks.tables.student import TableStudent
 from recdistill.errors import ConfigError
-from recdistill.recipes import Fit, HintTerm, Pick, TableRecipe, TableTerm, Term, load_recipe, names, table_recipe
-from recdistill.recipes import TableStudent as TableForm
+from recdistill.recipes import Term
 
 U, N = 40, 60
 RANDOM = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def learner(recipe: TableRecipe, student: TableStudent) -> _Learner:
 def test_a_batch_of_lists_is_the_dense_formula() -> None:
     recipe = TableRecipe(
         soft=[TableTerm("softmax_distillation", 3.0, Pick(count=10, pool=10), {"temperature": 2.0})],
-        student=TableForm(bias=True, init=0.3),
+        student=StudentForm(bias=True, init=0.3),
         fit=Fit(batch=16),
         compare="standard",
     )
@@ -92,7 +92,7 @@ def test_what_the_teacher_was_not_asked_about_says_nothing_in_its_softmax() -> N
     recipe = TableRecipe(
         soft=[TableTerm("softmax_distillation", 3.0, Pick(count=6, pool=6), {"temperature": 2.0})],
         label=Term("softmax_labels", 0.0),
-        student=TableForm(bias=True, init=0.3),
+        student=StudentForm(bias=True, init=0.3),
         fit=Fit(batch=16),
     )
     whole = TEACHER.scores(np.arange(U))
@@ -126,7 +126,7 @@ def test_what_the_teacher_was_not_asked_about_says_nothing_in_its_softmax() -> N
 
 def test_a_batch_of_pairs_is_bpr_summed() -> None:
     recipe = TableRecipe(label=Term("bpr"), fit=Fit(unit="pairs", batch=32, total="sum"))
-    student = TableStudent(TABLE, TableForm(init=0.5), dim=4, seed=0)
+    student = TableStudent(TABLE, StudentForm(init=0.5), dim=4, seed=0)
     made = _Learner(TABLE, recipe, None, student, torch.Generator().manual_seed(0), None)
     batches = list(made.batches(recipe.fit))
     triples = torch.cat(batches)
@@ -146,7 +146,7 @@ def test_the_item_side_asks_about_users() -> None:
         label=Term("bpr", 0.0),
         fit=Fit(unit="pairs", batch=64),
     )
-    student = TableStudent(TABLE, TableForm(init=0.5), dim=4, seed=0)
+    student = TableStudent(TABLE, StudentForm(init=0.5), dim=4, seed=0)
     made = learner(recipe, student)
     (batch, *_) = made.batches(recipe.fit)
     loss = float(made.loss(batch, recipe.fit, 0, 0.0).detach())
@@ -165,14 +165,14 @@ def test_the_item_side_asks_about_users() -> None:
 def test_a_student_learns_the_crowds(form: str) -> None:
     recipe = msgspec.structs.replace(
         table_recipe("default"),
-        student=TableForm(form, bias=True, init=0.1),
+        student=StudentForm(form, bias=True, init=0.1),
         fit=Fit(epochs=60, batch=16, learning_rate=0.03),  # type: ignore[arg-type]
     )
     assert auc_of_taste(fit(TABLE, recipe, TEACHER, dim=4, seed=0)) > 0.95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in names() if load_recipe(name).table])
+@pytest.mark.parametrize("name", names())
 def test_every_recipe_learns_something(name: str) -> None:
     recipe = table_recipe(name)
     small = [
@@ -202,7 +202,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:
         kept[epoch] = student.scores(np.arange(U))
         return -abs(epoch - 6)
 
-    student = fit(TABLE, recipe, None, dim=4, seed=0, watch=watch, every=2)
+    student = fit(TABLE, recipe, None, dim=4, seed=0, validation=watch, every=2)
     assert np.array_equal(student.scores(np.arange(U)), kept[6])
     assert max(kept) == 10
 
@@ -211,7 +211,7 @@ def test_the_fit_from_a_dimension_on_wins() -> None:
     recipe = TableRecipe(fit=Fit(epochs=3), by_dim={5: Fit(epochs=1)})
     for dim, expected in ((4, [1, 2, 3]), (5, [1]), (6, [1])):
         seen: list[int] = []
-        fit(TABLE, recipe, None, dim=dim, seed=0, watch=lambda epoch, _: seen.append(epoch) or 0.0, every=1)  # noqa: B023
+        fit(TABLE, recipe, None, dim=dim, seed=0, validation=lambda epoch, _: seen.append(epoch) or 0.0, every=1)  # noqa: B023
         assert seen == expected
 
 

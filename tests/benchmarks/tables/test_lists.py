@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from benchmarks.tables.lists import Rankings, draw, temperature_for
-from recdistill.recipes import Pick
+from benchmarks.tables.recipes import Pick
 
 U, N = 12, 40
 RANDOM = np.random.default_rng(0)

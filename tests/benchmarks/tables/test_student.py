@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import sparse
 
+from benchmarks.tables.recipes import StudentForm
 from benchmarks.tables.student import TableStudent
-from recdistill.recipes import TableStudent as TableForm
 
 RANDOM = np.random.default_rng(0)
 TABLE = sparse.csr_matrix((RANDOM.random((6, 9)) < 0.4).astype(np.float32))
@@ -14,7 +14,7 @@ TABLE.sort_indices()
 
 
 def made(form: str, **more: object) -> TableStudent:
-    student = TableStudent(TABLE, TableForm(form, bias=True, init=0.5, **more), dim=3, seed=1)  # type: ignore[arg-type]
+    student = TableStudent(TABLE, StudentForm(form, bias=True, init=0.5, **more), dim=3, seed=1)  # type: ignore[arg-type]
     with torch.no_grad():
         student.biases_N.copy_(torch.randn(9))
         if form != "rows":
@@ -45,7 +45,7 @@ def test_scores_are_the_formula(form: str) -> None:
 
 def test_a_user_without_history_has_the_start_alone() -> None:
     empty = sparse.csr_matrix((2, 9), dtype=np.float32)
-    student = TableStudent(empty, TableForm("history"), dim=3, seed=0)
+    student = TableStudent(empty, StudentForm("history"), dim=3, seed=0)
     assert np.array_equal(student.scores(np.array([0, 1])), np.zeros((2, 9), np.float32))
 
 
@@ -61,6 +61,6 @@ def test_dropout_drops_events_and_keeps_the_mean() -> None:
 
 
 def test_size_counts_what_is_learnt() -> None:
-    assert TableStudent(TABLE, TableForm("rows"), dim=3, seed=0).size == 4 * (6 * 3 + 9 * 3)
-    assert TableStudent(TABLE, TableForm("rows", bias=True), dim=3, seed=0).size == 4 * (6 * 3 + 9 * 3 + 9)
-    assert TableStudent(TABLE, TableForm("tied"), dim=3, seed=0).size == 4 * (9 * 3 + 9 + 9 + 3)
+    assert TableStudent(TABLE, StudentForm("rows"), dim=3, seed=0).size == 4 * (6 * 3 + 9 * 3)
+    assert TableStudent(TABLE, StudentForm("rows", bias=True), dim=3, seed=0).size == 4 * (6 * 3 + 9 * 3 + 9)
+    assert TableStudent(TABLE, StudentForm("tied"), dim=3, seed=0).size == 4 * (9 * 3 + 9 + 9 + 3)

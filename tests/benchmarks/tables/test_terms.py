@@ -4,9 +4,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from benchmarks.tables.recipes import Fit, HintTerm, Pick, TableRecipe, TableTerm, names, table_recipe
 from benchmarks.tables.terms import MARKS, check
 from recdistill.errors import ConfigError
-from recdistill.recipes import Fit, HintTerm, Pick, TableRecipe, TableTerm, Term, load_recipe, names
+from recdistill.recipes import Term
 
 PAIRS = Fit(unit="pairs")
 BPR = Term("bpr")
@@ -14,9 +15,8 @@ BPR = Term("bpr")
 
 @pytest.mark.parametrize("name", names())
 def test_what_ships_fits(name: str) -> None:
-    if table := load_recipe(name).table:
-        check(table)
-        check(table.without_teacher())
+    check(table_recipe(name))
+    check(table_recipe(name).without_teacher())
 
 
 def soft(loss: str, kind: str = "top", *, fit: Fit = PAIRS, label: Term = BPR, **more: object) -> TableRecipe:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from support import world
 from support.certificates import Authority
-from support.processes import free_ports
 from support.teacher_server import Server, score_of, teacher_server
 
 from recdistill.config import HttpTeacherSettings, TeacherSettings
@@ -24,6 +23,7 @@ from recdistill.records import Candidate, Impression, Item
 from recdistill.teachers import Scores, open_teacher
 from recdistill.teachers.http.client import _retry_after, headers_of
 from recdistill.teachers.http.teacher import HttpTeacher
+from tools.processes import free_ports
 
 TOKEN = "t0k3n-of-nobody"
 

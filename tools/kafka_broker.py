@@ -1,6 +1,7 @@
 """One real Kafka broker on loopback, from the jars that `make setup-kafka` fetched.
 
-Knows nothing of topics: tests make their own, under names of their own. `make kafka` runs this file as a script.
+`make kafka` runs it in the foreground. Tests and benchmarks start brokers of their own. It knows nothing of topics:
+whoever starts a broker makes them.
 
 Example:
     >>> missing_parts(Path("/nowhere")) is None
@@ -23,11 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from string import Template
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, `support` is not importable yet
+from tools import processes
 
-from support import processes
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 LIBS = ROOT / ".cache" / "kafka" / "libs"
 _DEPLOY = ROOT / "deploy" / "kafka"
 _STARTED = re.compile(rb"Kafka Server started")

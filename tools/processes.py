@@ -1,6 +1,6 @@
-"""Child processes that a test run starts and surely ends: own process groups, killed with whoever started them.
+"""Child processes that surely end: each has a process group of its own, which is killed with whoever started it.
 
-Knows nothing of what the processes do.
+It knows nothing of what the processes do.
 
 Example:
     >>> port, other = free_ports(2)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from support import kafka_broker
-from support.kafka_broker import KafkaBroker
+from tools import kafka_broker
+from tools.kafka_broker import KafkaBroker
 
 
 def _new_topic(bootstrap: str) -> str:

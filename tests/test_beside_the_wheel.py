@@ -1,0 +1,58 @@
+"""What lies beside the wheel: who imports whom. `.importlinter` holds the rooms of the wheel itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY = {
+    "recdistill": set(),
+    "services": {"recdistill"},
+    "tools": {"recdistill"},
+    "references": {"recdistill"},
+    "benchmarks": {"recdistill", "references", "tools"},
+    "tests": {"recdistill", "services", "references", "tools", "support"},
+}
+"""Folder -> what of this tree it imports, beside itself."""
+OURS = {*MAY, "support", "conftest"}
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of each absolute import, in code that a file holds as a text as well."""
+    text = file.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, str(node.module)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "import " in node.value:
+            yield from ((node.lineno, name) for name in re.findall(r"^(?:from|import) ([\w.]+)", node.value, re.M))
+
+
+def files(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("folder", sorted(MAY))
+def test_a_folder_imports_what_it_may(folder: str) -> None:
+    for file in files(folder):
+        place = file.relative_to(ROOT)
+        may = MAY[folder] | {folder} | ({"benchmarks"} if place.parts[:2] == ("tests", "benchmarks") else set())
+        for line, name in imports(file):
+            top = name.split(".")[0]
+            assert top not in OURS - may, f"{place}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["recdistill", "services", "tools", "references", "benchmarks"])
+def test_nobody_bends_the_path_of_modules(folder: str) -> None:
+    for file in files(folder):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            bent = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
+            assert not bent, f"{file.relative_to(ROOT)}:{node.lineno}"
