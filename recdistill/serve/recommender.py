@@ -31,7 +31,7 @@ from recdistill.bundle.index import read_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import Asker, Catalogue, FeatureError, Requests, encode_requests
 from recdistill.model.run import ItemTower, UserTower
-from recdistill.records import Event, Item, Value
+from recdistill.records import Event, Item, Value, newer
 from recdistill.serve.index import Base, Floats, Mask, Shelf, Slots
 
 log = logging.getLogger(__name__)
@@ -324,11 +324,10 @@ class Recommender:
     def _take(self, item: Item, fresh: Catalogue, state: _State, live_T: Mask) -> str:
         """Sorts one record in: into `fresh` when it needs a vector, else into the flags. Returns what became of it."""
         before = self._records.get(item.id)
-        if before is not None:
-            if item.version < before.version:
-                return "ignored"
-            if item.withdrawn and not item.attributes:
-                item = msgspec.structs.replace(item, attributes=before.attributes)
+        held = newer(before, item)
+        if held is None:
+            return "ignored"
+        item = held
         slot, again = state.slot_of.get(item.id, -1), fresh.slot(item.id) >= 0
         stands = slot >= 0 and before is not None and _same(before.attributes, item.attributes)
         if not again and (stands or (item.withdrawn and slot < 0)):
