@@ -72,7 +72,8 @@ class Catalogue:
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
-        # Of the vocabulary's keys that items have: up to where its changes are known.
+        # Up to where the vocabulary's changes are known, of the keys that items have.
+        self._released = vocabulary.released
         self._marks = {key: vocabulary.mark(key) for key in vocabulary.keys if not key.startswith("context.")}
 
     def __len__(self) -> int:
@@ -157,27 +158,26 @@ class Catalogue:
         if self.vocabulary.has("id", item_id):
             self.vocabulary.release("id", item_id)
         self._ids[slot], self._items[slot], self._written[slot] = "", None, None
-        self._live[slot] = False
-        self._clear(slot)
+        self._live[slot], self._id_rows[slot] = False, UNKNOWN
+        for name, field in self.spec.item.items():
+            self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
         return slot
 
     def _write(self, slot: int, item: Item, *, admit: bool) -> None:
         """Writes the rows of an item, with the vocabulary of this moment."""
-        self._clear(slot)
         self._id_rows[slot] = self.vocabulary.row("id", item.id, admit=admit)
         for name, field in self.spec.item.items():
             value = item.attributes.get(name)
+            row = self._fields[name][slot]
+            row[:] = -1 if field.kind in ("category", "text") else 0
             if value is not None:
-                write_value(self._fields[name][slot], f"item.{name}", field, value, self.vocabulary, admit=admit)
-
-    def _clear(self, slot: int) -> None:
-        """Makes a slot's rows those of nothing: the unknown id, no value."""
-        self._id_rows[slot] = UNKNOWN
-        for name, field in self.spec.item.items():
-            self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
+                write_value(row, f"item.{name}", field, value, self.vocabulary, admit=admit)
 
     def _follow(self) -> None:
         """Writes the items anew that have a row which the vocabulary has taken back since this was last called."""
+        if self._released == self.vocabulary.released:
+            return
+        self._released = self.vocabulary.released
         count, stale = len(self), set()
         for key, mark in self._marks.items():
             _, evicted, self._marks[key] = self.vocabulary.changes(key, mark)

@@ -84,11 +84,6 @@ class Rows:
         """One more than the highest row that was ever given."""
         return self.first + len(self._keys)
 
-    @property
-    def free(self) -> list[int]:
-        """Rows below the end that no key has, ascending."""
-        return sorted(self._free)
-
     def key(self, row: int) -> str | None:
         """Key of a row, None where it is free."""
         return self._keys[row - self.first]
@@ -103,7 +98,7 @@ class Rows:
             self._keys[row - self.first] = key
             self._note(row, given=True)
         elif self.capacity is None or len(self._keys) < self.capacity:
-            row = self.end
+            row = self.first + len(self._keys)
             self._keys.append(key)
         else:
             return -1

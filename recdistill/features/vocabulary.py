@@ -48,6 +48,9 @@ class Vocabulary:
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
+        self.released = 0
+        """How often a row was given back, those that were free when it was restored included: 0 means that no row has
+        had two values, and the same number as before means that there is no eviction to ask for."""
         self._own: dict[str, Rows] = {}
         self._hashed: dict[str, int] = {}
         self._seed: dict[str, int] = {}
@@ -104,7 +107,9 @@ class Vocabulary:
         Raises:
             DataError: The value has no row of its own, or the vocabulary has no such key.
         """
-        return self._known(key).release(value)
+        row = self._known(key).release(value)
+        self.released += 1
+        return row
 
     def changes(self, key: str, since: Mark | None) -> Changes:
         """Which rows of a key were given, and which were given back; see `Rows.changes`."""
@@ -139,7 +144,7 @@ class Vocabulary:
     @property
     def holes(self) -> bool:
         """Whether a row was given back and is free now."""
-        return any(rows.free for rows in self._own.values())
+        return any(len(rows) < rows.end - rows.first for rows in self._own.values())
 
     def snapshot(self) -> dict[str, list[str | None]]:
         """Admitted values of each key in row order, None where a row is free; goes to JSON as it is."""
@@ -164,6 +169,7 @@ class Vocabulary:
                 rows.restore(values)
             except DataError as e:
                 raise DataError(f"vocabulary {key}: {e}") from e
+            vocabulary.released += values.count(None)
         return vocabulary
 
     @property

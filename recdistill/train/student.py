@@ -22,7 +22,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -158,11 +158,18 @@ class Student:
         return found
 
     @torch.no_grad()
-    def set_rows(self, key: str, first: int, keys: list[str]) -> None:
-        """Gives rows `first …` of a table their first values, by the keys that they stand for."""
-        if keys:
+    def set_rows(self, key: str, rows: Sequence[int], keys: Sequence[str]) -> None:
+        """Gives rows of a table their first values, by the keys that they stand for."""
+        if len(rows):
             width = self.width if not key.startswith("context.") else self.settings.context_dim
-            self.tables[key][first : first + len(keys), :width] = self.fresh(key, keys, width)
+            self.tables[key][list(rows), :width] = self.fresh(key, list(keys), width)
+
+    @torch.no_grad()
+    def clear_rows(self, key: str, rows: Sequence[int]) -> None:
+        """Makes rows of a table zero, and what the optimizer remembers of them: they belong to nobody now."""
+        if len(rows):
+            for part in (self.tables[key], self.sparse_state[key]):
+                part[list(rows)] = 0.0
 
     def items(self, encoded: EncodedItems, id_rows_U: np.ndarray) -> Items:
         """The item tower.
