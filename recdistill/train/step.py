@@ -267,7 +267,8 @@ class Trainer:
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
             if self.vocabulary.released:  # else no row has had another key before, and the optimizer knows none of them
                 self.student.clear_rows(key, [*evicted, *fresh])
-            self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
+            if fresh:
+                self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
 
     # What goes out
 
