@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recdistill.bundle import open_bundle
-from recdistill.device.reader import Device
+from recdistill.device import Device
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
