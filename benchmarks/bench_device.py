@@ -18,9 +18,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.forms import Options
-from recdistill.bundle import quantise
+from recdistill.device import file
 from recdistill.features import AGE_BUCKETS, FeatureSpec, HistorySpec
-from recdistill.model import graphs
+from recdistill.model import graphs, quantise
 
 HIDDEN = 64
 
@@ -60,9 +60,8 @@ def device_file(items: int, dim: int, length: int, random: np.random.Generator) 
         scales_N=scales_N,
         biases_N=fresh(items),
         item_weights_N=np.ones(items, np.float32),
-        metadata={},
     )
-    return model, ids, quantised_ND
+    return file.seal(model, {}), ids, quantised_ND
 
 
 def bare_product(quantised_ND: np.ndarray) -> bytes:

@@ -361,7 +361,7 @@ def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 @pytest.fixture(scope="module")
 def device(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from recdistill.device.export import export_device
+    from recdistill.device import export_device
 
     path = tmp_path_factory.mktemp("wrong-device") / "device.onnx"
     export_device(bundle, path)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.tables.recipes import StudentForm
-from recdistill.train.student import UNIT_WEIGHT
+from recdistill.model import layout
 
 
 class TableStudent(nn.Module):
@@ -74,7 +74,7 @@ class TableStudent(nn.Module):
         if self.form.form == "history":
             pooled_BD = F.embedding_bag(items_E, self.history_ND, first_B, per_sample_weights=shares_E, mode="sum")
         else:
-            weights_E = shares_E * F.softplus(self.raw_N[items_E] + UNIT_WEIGHT)
+            weights_E = shares_E * F.softplus(self.raw_N[items_E] + layout.UNIT_WEIGHT)
             pooled_BD = F.embedding_bag(items_E, self.items_ND, first_B, per_sample_weights=weights_E, mode="sum")
         return torch.addmm(self.start_D, pooled_BD, self.matrix_DD)
 

@@ -3,7 +3,7 @@
 | file | holds |
 | --- | --- |
 | `manifest.json` | what the bundle is, with size and digest of every file, and where it comes from |
-| `features.json`, `vocabulary.json` | the feature specification; admitted values of each field, in row order |
+| `features.json`, `vocabulary.json` | the feature specification; admitted values of each field, by row (`null`: a free row) |
 | `items.bin` | the N live items in slot order: of each record its length (4 bytes, little-endian), then its wire form |
 | `vectors.npy` | float32 `[N, D+2]`: vector, bias, weight in a history |
 | `vectors_int8.npy`, `scales.npy` | int8 `[N, D]` and float16 `[N]`: a vector is about its int8 form times its scale |
@@ -23,7 +23,7 @@ Example:
     recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
 """
 
-from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, quantise, write_bundle
+from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, write_bundle
 from recdistill.bundle.index import build_index
 from recdistill.bundle.manifest import Content, FileEntry, IndexInfo, Manifest
 
@@ -37,6 +37,5 @@ __all__ = [
     "build_index",
     "diff",
     "open_bundle",
-    "quantise",
     "write_bundle",
 ]

@@ -1,7 +1,7 @@
 """Weights -> bundle.
 
 The same weights, vocabulary and catalogue give the same content hash on every build: no clock, host or run id enters
-the content. Item vectors and golden answers are computed in numpy (`train.forward`), and the graphs are held against
+the content. Item vectors and golden answers are computed in numpy (`model.forward`), and the graphs are held against
 them before anything is written; what was measured stands in the provenance under `measured`.
 
 It knows nothing of torch, of the trainer or of registries.
@@ -25,10 +25,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.bundle import Bundle, Golden, build_index, quantise, write_bundle
+from recdistill.bundle import Bundle, Golden, build_index, write_bundle
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Asker, Catalogue, FeatureError, FeatureSpec, Requests, Vocabulary, encode_requests
-from recdistill.model import forward, graphs
+from recdistill.model import forward, graphs, layout, quantise
 from recdistill.model.run import ItemTower, UserTower
 from recdistill.records import Event, Item, Value
 
@@ -108,12 +108,12 @@ def export(
         for row, request in enumerate(asked)
     ]
     users_BD = forward.users(weights, spec, vectors_NW, requests)
-    scores_BN = users_BD @ vectors_NW[:, :-2].T + vectors_NW[:, -2]
+    scores_BN = forward.scores(users_BD, vectors_NW)
 
     tower_vectors_NW = ItemTower(item_tower, source="item_tower.onnx")(encoded)
     history_BHW = tower_vectors_NW[np.maximum(requests.history_slots_BH, 0)]
     tower_users_BD = UserTower(user_tower, source="user_tower.onnx")(requests, history_BHW)
-    tower_scores_BN = tower_users_BD @ tower_vectors_NW[:, :-2].T + tower_vectors_NW[:, -2]
+    tower_scores_BN = forward.scores(tower_users_BD, tower_vectors_NW)
     parity = _largest(tower_scores_BN - scores_BN)
     if not parity <= PARITY * max(1.0, _largest(scores_BN)):
         raise BundleError(f"the graphs differ from the weights by {parity:.2g}; this is a defect, please report it")
@@ -175,10 +175,10 @@ def _int8_figures(
     weights: Mapping[str, np.ndarray], spec: FeatureSpec, vectors_NW: Floats, requests: Requests, scores_BN: Floats
 ) -> dict[str, float]:
     """How far scores and best tens are with the device's int8 vectors, in history and catalogue alike."""
-    quantised_ND, scales_N = quantise(vectors_NW[:, :-2])
+    quantised_ND, scales_N = quantise(vectors_NW[:, layout.VECTOR])
     coarse_NW = vectors_NW.copy()
-    coarse_NW[:, :-2] = quantised_ND * scales_N.astype(np.float32)[:, None]
-    coarse_BN = forward.users(weights, spec, coarse_NW, requests) @ coarse_NW[:, :-2].T + coarse_NW[:, -2]
+    coarse_NW[:, layout.VECTOR] = quantised_ND * scales_N.astype(np.float32)[:, None]
+    coarse_BN = forward.scores(forward.users(weights, spec, coarse_NW, requests), coarse_NW)
     k = min(GOLDEN_K, len(vectors_NW))
     tops = [np.argsort(-scores, axis=1, kind="stable")[:, :k] for scores in (scores_BN, coarse_BN)]
     shared = [len(np.intersect1d(a, b)) / k for a, b in zip(*tops, strict=True)]

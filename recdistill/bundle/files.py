@@ -4,9 +4,9 @@ What is read is read once: the bytes that were hashed are the bytes that are par
 same open file. It does not run towers or indexes.
 
 Example:
-    >>> quantised, scales = quantise(np.array([[1.0, -0.5]], np.float32))
-    >>> (quantised * scales[:, None].astype(np.float32)).round(2).tolist()
-    [[1.0, -0.5]]
+    >>> open_bundle(Path("no/such/folder"))
+    Traceback (most recent call last):
+    recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from msgspec import Struct
 from recdistill.bundle import manifest as m
 from recdistill.errors import BundleError, RecdistillError
 from recdistill.features import FeatureSpec, Vocabulary
+from recdistill.model import layout, quantise
 from recdistill.records import Event, Item, Value, decode, encode
 
 MANIFEST: Final = "manifest.json"
@@ -93,26 +94,6 @@ class Bundle:
         return sum(entry.size for entry in self.manifest.content.files.values())
 
 
-def quantise(vectors_ND: Floats) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
-    """Vectors as int8 in ±127 with a float16 scale each: the largest component of a vector decides its scale.
-
-    Raises:
-        BundleError: A component is too large for a float16 scale.
-    """
-    largest_N = np.abs(vectors_ND).max(1, initial=0.0).astype(np.float64)
-    with np.errstate(over="ignore"):  # seen to below
-        scales_N = (largest_N / 127).astype(np.float16)
-    # Rounding to float16 may have made the scale too small for the largest component.
-    scales_N = np.where(
-        scales_N.astype(np.float64) * 127 < largest_N, np.nextafter(scales_N, np.float16(np.inf)), scales_N
-    )
-    if not np.isfinite(scales_N).all():
-        raise BundleError(f"an item vector has a component of {largest_N.max():.3g}: training has diverged")
-    divisors_N1 = np.where(scales_N > 0, scales_N, 1).astype(np.float32)[:, None]
-    quantised_ND = np.clip(np.rint(vectors_ND / divisors_N1), -127, 127).astype(np.int8)
-    return quantised_ND, scales_N
-
-
 def write_bundle(
     out: Path,
     *,
@@ -151,7 +132,7 @@ def write_bundle(
     Raises:
         BundleError: Something does not fit, or `out` is taken.
     """
-    quantised_ND, scales_N = quantise(vectors_NW[:, :-2])
+    quantised_ND, scales_N = quantise(vectors_NW[:, layout.VECTOR])
     restored_ND = quantised_ND * scales_N.astype(np.float32)[:, None]
     files = {
         "features.json": spec.to_json(),
@@ -170,12 +151,12 @@ def write_bundle(
     content = m.Content(
         format=m.FORMAT,
         items=len(items),
-        dim=vectors_NW.shape[1] - 2,
+        dim=layout.dim(vectors_NW.shape[1]),
         features_hash=spec.hash,
         vocab_hash=vocabulary.hash,
         base_position=base_position,
         index=index_info,
-        int8_max_abs_error=float(np.abs(restored_ND - vectors_NW[:, :-2]).max(initial=0.0)),
+        int8_max_abs_error=float(np.abs(restored_ND - vectors_NW[:, layout.VECTOR]).max(initial=0.0)),
         popular=len(popular),
         golden=len(golden),
         opsets=dict(opsets),
@@ -240,7 +221,7 @@ def _open(path: Path) -> Bundle:
     spec = FeatureSpec.from_json(data["features.json"])
     if spec.hash != content.features_hash:
         raise BundleError(f"{path / 'features.json'}: is not the specification that the manifest names")
-    snapshot = _json(data["vocabulary.json"], dict[str, list[str]], path / "vocabulary.json")
+    snapshot = _json(data["vocabulary.json"], dict[str, list[str | None]], path / "vocabulary.json")
     vocabulary = Vocabulary.restore(spec, snapshot)
     if vocabulary.hash != content.vocab_hash:
         raise BundleError(f"{path / 'vocabulary.json'}: is not the vocabulary that the manifest names")
@@ -255,7 +236,7 @@ def _open(path: Path) -> Bundle:
         raise BundleError(f"{path}: the popular list or the golden answers do not fit the items")
 
     count, dim = content.items, content.dim
-    shapes = {"vectors.npy": (count, dim + 2), "vectors_int8.npy": (count, dim), "scales.npy": (count,)}
+    shapes = {"vectors.npy": (count, layout.width(dim)), "vectors_int8.npy": (count, dim), "scales.npy": (count,)}
     mapped = {n: _array(path / n, content.files[n], shapes[n], np.dtype(t)) for n, t in arrays.items()}
     if not np.isfinite(mapped["vectors.npy"]).all() or not np.isfinite(mapped["scales.npy"]).all():
         raise BundleError(f"{path}: a vector or a scale is not finite")
@@ -290,7 +271,7 @@ def diff(old: Bundle, new: Bundle) -> dict[str, Any]:
     moved = None
     if old.manifest.content.dim == new.manifest.content.dim:
         slots_old, slots_new = [before[item][0] for item in both], [after[item][0] for item in both]
-        difference = new.vectors_NW[slots_new, :-2] - old.vectors_NW[slots_old, :-2]
+        difference = new.vectors_NW[slots_new, layout.VECTOR] - old.vectors_NW[slots_old, layout.VECTOR]
         moved = float(np.abs(difference).max(initial=0.0))
     files_old, files_new = old.manifest.content.files, new.manifest.content.files
     return {

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from recdistill.bundle.manifest import IndexInfo
 from recdistill.errors import BundleError
+from recdistill.model import layout
 
 EXACT_BELOW: Final = 50_000
 RECALL: Final = 0.95
@@ -52,7 +53,7 @@ def build_index(
         return None, IndexInfo("exact")
     import faiss
 
-    keys_NK = np.ascontiguousarray(vectors_NW[:, :-1], np.float32)
+    keys_NK = np.ascontiguousarray(vectors_NW[:, layout.KEY], np.float32)
     lists = 2 ** round(np.log2(np.sqrt(count)))
     with one_thread():
         quantizer = faiss.IndexFlatIP(keys_NK.shape[1])

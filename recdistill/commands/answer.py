@@ -143,7 +143,7 @@ def _champion(args: argparse.Namespace) -> Path:
 
 
 def _ask_device(path: Path, request: Any) -> dict[str, Any]:
-    from recdistill.device.reader import Device
+    from recdistill.device import Device
 
     if request.where or request.allow is not None:
         raise RequestError("where" if request.where else "allow", "a device file cannot filter; leave it out")

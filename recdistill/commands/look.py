@@ -175,7 +175,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 
 def _device(path: Path) -> dict[str, Any]:
-    from recdistill.device.reader import Device
+    from recdistill.device import Device
 
     device = Device.open(path)
     return {

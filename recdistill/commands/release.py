@@ -113,7 +113,7 @@ def _export_options(parser: Parser) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     from recdistill.bundle import open_bundle
-    from recdistill.device.export import export_device
+    from recdistill.device import export_device
 
     settings = settings_of(args)
     figures = export_device(open_bundle(_bundle(args, settings)), args.out)

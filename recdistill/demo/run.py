@@ -371,7 +371,7 @@ def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[P
 
 def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:
     """Share of the ranker's top ten that the device file gives too, and the file's size in bytes."""
-    from recdistill.device.reader import Device
+    from recdistill.device import Device
 
     device = Device.open(path)
     shares = []

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from recdistill.bundle import Bundle
+from recdistill.device import file
 from recdistill.errors import BundleError
-from recdistill.model import graphs
+from recdistill.model import graphs, layout
 
 
 def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
@@ -35,22 +36,18 @@ def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
     """
     spec = bundle.spec
     keys = [f"context.{name}" for name, field in spec.context.items() if field.kind == "category"]
-    model = graphs.device(
+    graph = graphs.device(
         graphs.tower_weights(bundle.user_tower),
         spec,
         ids=[item.id for item in bundle.items],
         values={key: [(v, bundle.vocabulary.row(key, v)) for v in bundle.vocabulary.admitted(key)] for key in keys},
         quantised_ND=bundle.quantised_ND,
         scales_N=bundle.scales_N,
-        biases_N=bundle.vectors_NW[:, -2],
-        item_weights_N=bundle.vectors_NW[:, -1],
-        metadata={
-            "recdistill.format": str(graphs.DEVICE_FORMAT),
-            "recdistill.content_hash": bundle.content_hash,
-            "recdistill.features": spec.to_json().decode(),
-            "recdistill.items": str(len(bundle.items)),
-        },
+        biases_N=bundle.vectors_NW[:, layout.BIAS],
+        item_weights_N=bundle.vectors_NW[:, layout.WEIGHT],
     )
+    made = file.Made(bundle.content_hash, spec.to_json().decode(), len(bundle.items))
+    model = file.seal(graph, made.entries())
     out = Path(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

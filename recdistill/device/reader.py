@@ -1,7 +1,7 @@
 """A device file that answers, with onnxruntime and numpy alone: what a phone or a browser does, in Python.
 
-The file is checked before it is loaded: its last bytes are a digest of all others. It does not know bundles or feature
-code; what it needs of the specification stands in the file.
+The file is checked before it is loaded (`file.py`). It does not know bundles or feature code; what it needs of the
+specification stands in the file.
 
 Example:
     >>> Device.open(Path("no/such.onnx"))
@@ -11,18 +11,15 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from recdistill.device import file
 from recdistill.errors import BundleError, RequestError
-
-FORMAT: Final = "1"
-_DIGITS: Final = 64  # of the digest at the end of the file
 
 
 class Device:
@@ -38,7 +35,7 @@ class Device:
     """
 
     def __init__(self, model: bytes, *, source: str, threads: int = 1) -> None:
-        if hashlib.sha256(model[:-_DIGITS]).hexdigest().encode() != model[-_DIGITS:]:
+        if not file.is_whole(model):
             raise BundleError(f"{source}: is not a whole device file, or was changed after the export; export it again")
         import onnxruntime
 
@@ -50,15 +47,10 @@ class Device:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # its exceptions share no base class of their own
             raise BundleError(f"{source}: onnxruntime cannot load it; export it again") from e
-        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if found.get("recdistill.format") != FORMAT:
-            stated = found.get("recdistill.format", "none")
-            raise BundleError(f"{source}: has device format {stated}, this version reads {FORMAT}; export it again")
+        made = file.Made.read(self._session.get_modelmeta().custom_metadata_map, source=source)
+        self.content_hash, self.items = made.content_hash, made.items
         try:
-            self.content_hash = found["recdistill.content_hash"]
-            self.items = int(found["recdistill.items"])
-            features = json.loads(found["recdistill.features"])
-            self._context: dict[str, dict[str, Any]] = features["context"]
+            self._context: dict[str, dict[str, Any]] = json.loads(made.features)["context"]
         except (KeyError, ValueError) as e:
             raise BundleError(f"{source}: does not say what it was made of ({e}); export it again") from e
 

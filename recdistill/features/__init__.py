@@ -22,14 +22,17 @@ from recdistill.features.encode import (
     encode_examples,
     encode_requests,
 )
+from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.features.values import encode_column
+from recdistill.features.values import CLIP, encode_column
 from recdistill.features.vocabulary import Vocabulary
 
 __all__ = [
     "AGE_BUCKETS",
+    "CLIP",
     "Asker",
     "Catalogue",
+    "Changes",
     "EncodedItems",
     "FeatureError",
     "FeatureSpec",
@@ -37,8 +40,10 @@ __all__ = [
     "HistorySpec",
     "IdSpec",
     "Lists",
+    "Mark",
     "Places",
     "Requests",
+    "Rows",
     "Vocabulary",
     "age_buckets",
     "encode_column",

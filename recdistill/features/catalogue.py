@@ -1,14 +1,17 @@
 """The items as of a position of the log, with their rows: what training, export and serving all read.
 
-An item gets the next slot when it is first seen and keeps it for good, withdrawn or not. Of two records of one item
-the higher version holds; of equal versions, the later one in the log. A withdrawal without attributes keeps the
-attributes it had, so that a history that names the item still means something.
+An item gets a slot when it is first seen and keeps it, withdrawn or not, until `release` takes it back: the next one,
+or the lowest that was given back (`rows.py`). Which of two records of one item holds, `records.newer` says.
 
 An item's rows are computed **when it is applied**, with the vocabulary of that moment. Where every item is applied
 with `admit=True`, as the trainer does, the same rows come out whenever they are computed again with the later
 vocabulary: an admitted value keeps its row, and a value that found the vocabulary full always will. An item applied
 with `admit=False` keeps its hashed rows until it is applied again, also when another item admits the value later. A
 snapshot holds the rows themselves, so that a resumed run goes on with the same bytes either way.
+
+Where the vocabulary gives a row back, items that have it get their rows anew before anybody reads them, so that no item
+points at a row of another value. A value that found the vocabulary full keeps its hashed row in the items that have it,
+also when there is room later, until they are applied again.
 
 It does not know positions: whoever applies items keeps them.
 
@@ -28,15 +31,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import DataError
+from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec
 from recdistill.features.values import empty_column, problem_of, write_value
-from recdistill.features.vocabulary import Vocabulary
-from recdistill.records import Item, decode, encode
+from recdistill.features.vocabulary import UNKNOWN, Vocabulary
+from recdistill.records import Item, decode, encode, newer
 
 _FIRST_ROOM: Final = 64  # slots; doubled whenever they are full
 
@@ -60,21 +63,41 @@ class Catalogue:
     def __init__(self, spec: FeatureSpec, vocabulary: Vocabulary) -> None:
         self.spec = spec
         self.vocabulary = vocabulary
-        self.slot_of: dict[str, int] = {}
+        self._slots = Rows()
+        self.slot_of = self._slots.row_of
+        """Slot by item id. Not to be changed."""
         self._ids: list[str] = []
-        self._items: list[Item] = []
+        self._items: list[Item | None] = []
         self._written: list[bytes | None] = []  # wire form, made when first asked for
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
+        # Up to where the vocabulary's changes are known, of the keys that items have.
+        self._released = vocabulary.released
+        self._marks = {key: vocabulary.mark(key) for key in vocabulary.keys if not key.startswith("context.")}
 
     def __len__(self) -> int:
+        """Slots: one more than the highest that was ever given."""
         return len(self._items)
 
     @property
     def ids(self) -> list[str]:
-        """Ids in slot order. Not to be changed."""
+        """Ids in slot order, "" where a slot is free. Not to be changed."""
         return self._ids
+
+    @property
+    def holes(self) -> bool:
+        """Whether a slot was given back and is free now."""
+        return len(self.slot_of) < len(self)
+
+    @property
+    def mark(self) -> Mark:
+        """The present, for a later `changes`."""
+        return self._slots.mark
+
+    def changes(self, since: Mark | None) -> Changes:
+        """Which slots were given, and which were given back; see `Rows.changes`."""
+        return self._slots.changes(since)
 
     @property
     def live_N(self) -> npt.NDArray[np.bool_]:  # noqa: N802, the shape is part of the name
@@ -94,29 +117,54 @@ class Catalogue:
         Raises:
             FeatureError: When an attribute does not fit the specification; nothing has changed then.
         """
+        self._follow()
         slot = self.slot_of.get(item.id, -1)
         if slot >= 0:
-            present = self._items[slot]
-            if item.version < present.version:
+            held = newer(self._items[slot], item)
+            if held is None:
                 return slot
-            if item.withdrawn and not item.attributes:
-                item = msgspec.structs.replace(item, attributes=present.attributes)
+            item = held
         for name, field in self.spec.item.items():
             value = item.attributes.get(name)
             problem = None if value is None else problem_of(field, value)
             if problem is not None:
                 raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
         if slot < 0:
-            slot = len(self._items)
-            self._make_room(slot + 1)
-            self.slot_of[item.id] = slot
-            self._ids.append(item.id)
-            self._items.append(item)
-            self._written.append(None)
-        else:
-            self._items[slot] = item
-            self._written[slot] = None
+            slot = self._slots.take(item.id)
+            if slot == len(self._items):
+                self._make_room(slot + 1)
+                self._ids.append("")
+                self._items.append(None)
+                self._written.append(None)
+            self._ids[slot] = item.id
+        self._items[slot] = item
+        self._written[slot] = None
         self._live[slot] = not item.withdrawn
+        self._write(slot, item, admit=admit)
+        return slot
+
+    def release(self, item_id: str) -> int:
+        """Forgets an item, and takes back its slot and its row of `id`.
+
+        Returns:
+            The slot, which the next new item may take.
+
+        Raises:
+            DataError: The catalogue does not hold the item.
+        """
+        if item_id not in self.slot_of:
+            raise DataError(f"the catalogue does not hold {item_id!r}, so it cannot be released")
+        slot = self._slots.release(item_id)
+        if self.vocabulary.has("id", item_id):
+            self.vocabulary.release("id", item_id)
+        self._ids[slot], self._items[slot], self._written[slot] = "", None, None
+        self._live[slot], self._id_rows[slot] = False, UNKNOWN
+        for name, field in self.spec.item.items():
+            self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
+        return slot
+
+    def _write(self, slot: int, item: Item, *, admit: bool) -> None:
+        """Writes the rows of an item, with the vocabulary of this moment."""
         self._id_rows[slot] = self.vocabulary.row("id", item.id, admit=admit)
         for name, field in self.spec.item.items():
             value = item.attributes.get(name)
@@ -124,7 +172,22 @@ class Catalogue:
             row[:] = -1 if field.kind in ("category", "text") else 0
             if value is not None:
                 write_value(row, f"item.{name}", field, value, self.vocabulary, admit=admit)
-        return slot
+
+    def _follow(self) -> None:
+        """Writes the items anew that have a row which the vocabulary has taken back since this was last called."""
+        if self._released == self.vocabulary.released:
+            return
+        self._released = self.vocabulary.released
+        count, stale = len(self), set()
+        for key, mark in self._marks.items():
+            _, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
+            if evicted:
+                rows = self._id_rows[:count, None] if key == "id" else self._fields[key.removeprefix("item.")][:count]
+                stale |= set(np.flatnonzero(np.isin(rows, evicted).any(1)).tolist())
+        for slot in sorted(stale):
+            item = self._items[slot]
+            if item is not None:
+                self._write(slot, item, admit=False)
 
     def _make_room(self, count: int) -> None:
         room = len(self._live)
@@ -146,17 +209,21 @@ class Catalogue:
         return np.array([find(item_id, -1) for item_id in item_ids], dtype=np.int32)
 
     def item(self, slot: int) -> Item:
-        """The record that holds in a slot (0 to `len - 1`)."""
-        if slot < 0:
-            raise IndexError(f"there is no slot {slot}")
-        return self._items[slot]
+        """The record that holds in a slot (0 to `len - 1`, and not free)."""
+        item = self._items[slot] if slot >= 0 else None
+        if item is None:
+            raise IndexError(f"there is no item in slot {slot}")
+        return item
 
     def encoded(self, slots: npt.NDArray[np.integer[Any]] | Sequence[int] | None = None) -> EncodedItems:
         """Rows of the items in some slots, or of all of them in slot order (then as views that are not to be changed).
 
+        A free slot has the rows of nothing: the unknown id, no value.
+
         Raises:
             DataError: When a slot is -1 or beyond the last.
         """
+        self._follow()
         count = len(self)
         if slots is None:
             return EncodedItems(self._id_rows[:count], {name: array[:count] for name, array in self._fields.items()})
@@ -169,15 +236,16 @@ class Catalogue:
         """Everything as plain arrays, for a checkpoint.
 
         Returns:
-            `items` (uint8: of each record its length, 4 bytes little-endian, then its wire form), `id_rows`, and
-            `field.<name>` for each field.
+            `items` (uint8: of each record its length, 4 bytes little-endian, then its wire form; length 0 for a free
+            slot, which versions that knew of none refuse), `id_rows`, and `field.<name>` for each field.
         """
+        self._follow()
         count = len(self)
         chunks: list[bytes] = []
         for slot in range(count):
-            written = self._written[slot]
+            written, item = self._written[slot], self._items[slot]
             if written is None:
-                written = self._written[slot] = encode(self._items[slot])
+                written = self._written[slot] = b"" if item is None else encode(item)
             chunks += (len(written).to_bytes(4, "little"), written)
         fields = {f"field.{name}": array[:count].copy() for name, array in self._fields.items()}
         items = np.frombuffer(b"".join(chunks), dtype=np.uint8).copy()
@@ -195,23 +263,24 @@ class Catalogue:
         if set(snapshot) != expected:
             raise DataError(f"catalogue and specification differ in {', '.join(sorted(set(snapshot) ^ expected))}")
         data = np.ascontiguousarray(snapshot["items"], dtype=np.uint8).tobytes()
-        at = 0
+        at, seen = 0, set[str]()
         while at < len(data):
             length = int.from_bytes(data[at : at + 4], "little")
             record = data[at + 4 : at + 4 + length]
             if len(record) != length or at + 4 > len(data):
                 raise DataError(f"the catalogue's items are cut short at byte {at}")
-            item = decode(Item, record)
-            if item.id in catalogue.slot_of:
+            item = decode(Item, record) if length else None
+            if item is not None and item.id in seen:
                 raise DataError(f"the catalogue holds {item.id!r} twice")
-            catalogue.slot_of[item.id] = len(catalogue._items)
-            catalogue._ids.append(item.id)
+            seen.add("" if item is None else item.id)
+            catalogue._ids.append("" if item is None else item.id)
             catalogue._items.append(item)
             catalogue._written.append(record)
             at += 4 + length
+        catalogue._slots.restore([item_id or None for item_id in catalogue._ids])
         count = len(catalogue)
         catalogue._make_room(count)
-        catalogue._live[:count] = [not item.withdrawn for item in catalogue._items]
+        catalogue._live[:count] = [item is not None and not item.withdrawn for item in catalogue._items]
         _fill(catalogue._id_rows, snapshot["id_rows"], count, "id", spec.rows("id"), 0)
         for name, field in spec.item.items():
             height = spec.rows(f"item.{name}") if field.kind in ("category", "text") else 0

@@ -1,8 +1,12 @@
 """Ids and category values -> rows of the student's tables.
 
 Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always falls to the same one of
-them. Then come the admitted values, in the order in which they were admitted, until the capacity is full. A row is
-never given away, so what a value maps to changes at most once: when it is admitted.
+them. Then come the rows of admitted values, as `rows.py` gives them: in the order of admission, until the capacity is
+full. `release` takes a row back: its value falls to its shared row again, and the next admitted value takes the lowest
+row that is free. Whoever keeps something for each row asks `changes`.
+
+A snapshot lists the values in row order, with `null` where a row is free. A vocabulary that never gave a row back has
+no `null`, and versions that knew of none refuse one.
 
 A hashed row is `1 + crc32(value as UTF-8, started from crc32(key)) mod hashed`: the same on every machine and in every
 version.
@@ -28,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import DataError
+from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureSpec
 
 UNKNOWN: Final = 0
@@ -43,29 +48,40 @@ class Vocabulary:
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
-        self._rows: dict[str, dict[str, int]] = {}
+        self.released = 0
+        """How often a row was given back, those that were free when it was restored included: 0 means that no row has
+        had two values, and the same number as before means that there is no eviction to ask for."""
+        self._own: dict[str, Rows] = {}
         self._hashed: dict[str, int] = {}
-        self._height: dict[str, int] = {}
         self._seed: dict[str, int] = {}
         for key in spec.vocabulary_keys():
             hashed, capacity = spec.reserved(key)
-            self._rows[key] = {}
+            self._own[key] = Rows(first=1 + hashed, capacity=capacity)
             self._hashed[key] = hashed
-            self._height[key] = 1 + hashed + capacity
             self._seed[key] = zlib.crc32(key.encode())
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that have rows: "id", and each category field."""
+        return list(self._own)
 
     def row(self, key: str, value: str, *, admit: bool = False) -> int:
         """Row of one value; with `admit`, a new value gets its own row while there is room."""
-        rows = self._rows[key]
-        row = rows.get(value)
+        own = self._own[key]
+        row = own.row_of.get(value)
         if row is not None:
             return row
+        if admit and (row := own.take(value)) >= 0:
+            return row
+        return self.shared_row(key, value)
+
+    def has(self, key: str, value: str) -> bool:
+        """Whether a value has a row of its own."""
+        return value in self._own[key].row_of
+
+    def shared_row(self, key: str, value: str) -> int:
+        """The row that a value has while it has none of its own."""
         hashed = self._hashed[key]
-        if admit:
-            row = 1 + hashed + len(rows)
-            if row < self._height[key]:
-                rows[value] = row
-                return row
         return 1 + zlib.crc32(value.encode("utf-8", "surrogatepass"), self._seed[key]) % hashed if hashed else UNKNOWN
 
     def rows(self, key: str, values: Sequence[str], *, admit: bool = False) -> npt.NDArray[np.int32]:
@@ -74,9 +90,7 @@ class Vocabulary:
         Raises:
             DataError: When the vocabulary has no such key.
         """
-        known = self._rows.get(key)
-        if known is None:
-            raise DataError(f"the vocabulary has no key {key!r}; it has {', '.join(self._rows)}")
+        known = self._known(key).row_of
         found = [known.get(value, -1) for value in values]
         rows_N = np.array(found, dtype=np.int32)
         if -1 in found:
@@ -84,17 +98,57 @@ class Vocabulary:
                 rows_N[index] = self.row(key, values[index], admit=admit)
         return rows_N
 
+    def release(self, key: str, value: str) -> int:
+        """Takes a value's own row back.
+
+        Returns:
+            The row, which the next admitted value may take.
+
+        Raises:
+            DataError: The value has no row of its own, or the vocabulary has no such key.
+        """
+        row = self._known(key).release(value)
+        self.released += 1
+        return row
+
+    def changes(self, key: str, since: Mark | None) -> Changes:
+        """Which rows of a key were given, and which were given back; see `Rows.changes`."""
+        return self._own[key].changes(since)
+
+    def mark(self, key: str) -> Mark:
+        """The present, for a later `changes`."""
+        return self._own[key].mark
+
+    def values(self, key: str, rows: Sequence[int]) -> list[str]:
+        """The values that have these rows.
+
+        Raises:
+            DataError: A row is free.
+        """
+        found = [self._own[key].key(row) for row in rows]
+        if None in found:
+            raise DataError(f"vocabulary {key}: row {rows[found.index(None)]} has no value")
+        return [value for value in found if value is not None]
+
     def size(self, key: str) -> int:
-        """Rows in use: unknown, hashed and admitted ones. The table itself is `spec.rows(key)` high."""
-        return 1 + self._hashed[key] + len(self._rows[key])
+        """Rows that can be in use: unknown, hashed, and up to the highest that was ever given to a value.
+
+        The table itself is `spec.rows(key)` high.
+        """
+        return self._own[key].end
 
     def admitted(self, key: str) -> list[str]:
-        """Values with a row of their own, in order of admission: value i has row `1 + hashed + i`."""
-        return list(self._rows[key])
+        """Values with a row of their own, in row order."""
+        return list(self._own[key])
 
-    def snapshot(self) -> dict[str, list[str]]:
-        """Admitted values of each key in order; goes to JSON as it is."""
-        return {key: list(rows) for key, rows in self._rows.items()}
+    @property
+    def holes(self) -> bool:
+        """Whether a row was given back and is free now."""
+        return any(len(rows) < rows.end - rows.first for rows in self._own.values())
+
+    def snapshot(self) -> dict[str, list[str | None]]:
+        """Admitted values of each key in row order, None where a row is free; goes to JSON as it is."""
+        return {key: rows.snapshot() for key, rows in self._own.items()}
 
     @classmethod
     def restore(cls, spec: FeatureSpec, snapshot: Mapping[str, Any]) -> Vocabulary:
@@ -104,23 +158,28 @@ class Vocabulary:
             DataError: When the snapshot does not fit the specification; it names the key.
         """
         vocabulary = cls(spec)
-        if set(snapshot) != set(vocabulary._rows):
-            odd = sorted(set(snapshot) ^ set(vocabulary._rows))
+        if set(snapshot) != set(vocabulary._own):
+            odd = sorted(set(snapshot) ^ set(vocabulary._own))
             raise DataError(f"vocabulary and feature specification differ in {', '.join(odd)}")
-        for key, rows in vocabulary._rows.items():
+        for key, rows in vocabulary._own.items():
             values = snapshot[key]
-            if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            if not isinstance(values, list) or not all(value is None or isinstance(value, str) for value in values):
                 raise DataError(f"vocabulary {key}: is not a list of texts")
-            first = 1 + vocabulary._hashed[key]
-            if first + len(values) > vocabulary._height[key]:
-                raise DataError(f"vocabulary {key}: {len(values)} values do not fit its {spec.rows(key)} rows")
-            rows.update((value, first + index) for index, value in enumerate(values))
-            if len(rows) != len(values):
-                raise DataError(f"vocabulary {key}: a value is there twice")
+            try:
+                rows.restore(values)
+            except DataError as e:
+                raise DataError(f"vocabulary {key}: {e}") from e
+            vocabulary.released += values.count(None)
         return vocabulary
 
     @property
     def hash(self) -> str:
         """SHA-256 in hexadecimal digits of the admitted values and of the rows reserved for each key."""
-        layout = [[key, self._hashed[key], self._height[key], list(rows)] for key, rows in self._rows.items()]
+        layout = [[key, self._hashed[key], self.spec.rows(key), rows.snapshot()] for key, rows in self._own.items()]
         return hashlib.sha256(msgspec.json.encode(layout)).hexdigest()
+
+    def _known(self, key: str) -> Rows:
+        rows = self._own.get(key)
+        if rows is None:
+            raise DataError(f"the vocabulary has no key {key!r}; it has {', '.join(self._own)}")
+        return rows

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recdistill.device.reader import Device
+from recdistill.device import Device
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
 from recdistill.records import Candidate, Impression

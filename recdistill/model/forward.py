@@ -1,7 +1,8 @@
-"""The two towers in numpy: what the ONNX graphs and the torch student must both give.
+"""The student's arithmetic in numpy, float32: the one truth of what a student computes.
 
-The export computes item vectors and golden answers with it, so that a bundle's graphs are held against something that
-did not make them. Same arithmetic as `train/student.py`, in float32.
+The torch student (`train/student.py`), the ONNX towers and the device graph (`graphs.py`) are other forms of it, and
+tests hold each of them against it. Whoever changes the arithmetic changes it here first. The export computes item
+vectors and golden answers with it, so that a bundle's graphs are held against something that did not make them.
 
 It knows nothing of records, vocabulary or files.
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdistill.features import EncodedItems, FeatureSpec, Field, Requests
-from recdistill.model.graphs import UNIT_WEIGHT
+from recdistill.model import layout
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +31,8 @@ def items(weights: Mapping[str, np.ndarray], spec: FeatureSpec, encoded: Encoded
     output_NW = weights["id"][encoded.id_rows_N].astype(np.float32)
     for name, field in spec.item.items():
         output_NW += _field(weights[f"item.{name}"], field, encoded.fields[name])
-    output_NW[:, -1] = np.logaddexp(np.float32(0), output_NW[:, -1] + np.float32(UNIT_WEIGHT))  # softplus
+    raw_N = output_NW[:, layout.WEIGHT] + np.float32(layout.UNIT_WEIGHT)
+    output_NW[:, layout.WEIGHT] = np.logaddexp(np.float32(0), raw_N)  # softplus
     return output_NW
 
 
@@ -43,11 +45,11 @@ def users(weights: Mapping[str, np.ndarray], spec: FeatureSpec, vectors_NW: Floa
         vectors_NW: What `items` gave, in the slots that the requests refer to.
         requests: B encoded requests.
     """
-    dim = vectors_NW.shape[1] - 2
+    dim = layout.dim(vectors_NW.shape[1])
     mask_BH = requests.history_slots_BH >= 0
     slots_BH = np.maximum(requests.history_slots_BH, 0)
     length = slots_BH.shape[1]
-    weights_BH = vectors_NW[slots_BH, dim + 1] * weights["user.action"][requests.history_actions_BH] * mask_BH
+    weights_BH = vectors_NW[slots_BH, layout.WEIGHT] * weights["user.action"][requests.history_actions_BH] * mask_BH
     weights_BH = weights_BH / np.sqrt(np.maximum(mask_BH.sum(1, keepdims=True), 1))
     logits_BH = (
         weights["user.age"][requests.history_ages_BH] + weights["user.action_logit"][requests.history_actions_BH]
@@ -55,13 +57,19 @@ def users(weights: Mapping[str, np.ndarray], spec: FeatureSpec, vectors_NW: Floa
     logits_BH = np.where(mask_BH, logits_BH + weights["user.position"][:length], np.finfo(np.float32).min)
     attention_BH = np.exp(logits_BH - logits_BH.max(1, keepdims=True)) * mask_BH
     attention_BH = attention_BH / np.maximum(attention_BH.sum(1, keepdims=True), np.finfo(np.float32).tiny)
-    pools_B2D = np.stack([weights_BH, attention_BH], 1).astype(np.float32) @ vectors_NW[slots_BH, :dim]
+    pools_B2D = np.stack([weights_BH, attention_BH], 1).astype(np.float32) @ vectors_NW[slots_BH, layout.VECTOR]
     parts = [pools_B2D.reshape(len(pools_B2D), 2 * dim)]
     parts += [_field(weights[f"context.{n}"], field, requests.context[n]) for n, field in spec.context.items()]
     hidden = np.maximum(np.concatenate(parts, 1) @ weights["user.w1"] + weights["user.b1"], 0)
     skip_BD = (pools_B2D * weights["user.skip"][:, None]).sum(1)
     user_BD: Floats = (hidden @ weights["user.w2"] + weights["user.b2"] + skip_BD).astype(np.float32)
     return user_BD
+
+
+def scores(users_BD: Floats, vectors_NW: Floats) -> Floats:
+    """Score of each of N items for each of B users, float32 `[B, N]`: the product of the vectors plus the bias."""
+    scores_BN: Floats = users_BD @ vectors_NW[:, layout.VECTOR].T + vectors_NW[:, layout.BIAS]
+    return scores_BN
 
 
 def _field(table: np.ndarray, field: Field, values: np.ndarray) -> Floats:

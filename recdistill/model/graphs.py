@@ -1,8 +1,7 @@
 """The student as ONNX, written node by node from its weights: user tower, item tower and the device file's graph.
 
 Standard operators only (`ai.onnx` and `ai.onnx.ml`'s LabelEncoder), no exporter and no torch: the same weights give the
-same bytes on every machine. The arithmetic is `train/student.py`'s; whoever changes one changes the other, and the
-parity tests say so.
+same bytes on every machine. The arithmetic is that of `forward.py`, and tests hold every graph against it.
 
 In the device graph every item vector is stored once, as one column of an int8 matrix `[D, N]` with a scale for each
 item: the history gathers columns of the matrix that the scores multiply. The user vector is multiplied in two parts of
@@ -21,7 +20,6 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -29,21 +27,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from recdistill.errors import DataError
-from recdistill.features import AGE_BUCKETS, FeatureSpec, Field
+from recdistill.features import AGE_BUCKETS, CLIP, FeatureSpec, Field
+from recdistill.model import layout
 
 IR_VERSION: Final = 8
 OPSETS: Final = {"ai.onnx": 17, "ai.onnx.ml": 3}
-UNIT_WEIGHT: Final = 0.5413248546129181  # ln(e − 1): softplus of it is 1; added to an item's raw weight in a history
-DEVICE_FORMAT: Final = 1
-USER_LIMIT: Final = 1e15  # a component of a user vector at or beyond it, or not finite, counts as 0 in the device graph
-DIGEST_KEY: Final = (
-    "recdistill.sha256"  # the last entry of a device file: digest of every byte before its own 64 digits
-)
 
 _WEIGHT: Final = "weight/"  # before the name of a weight's initializer; inputs have the plain names
 _LOWEST: Final = float(np.finfo(np.float32).min)
 _HALF: Final = 63  # the user vector's parts are integers in ±63, stored as 64 ± 63, so that two products fit 16 bits
-_CLIP: Final = 5.0
 
 
 class _Graph:
@@ -138,7 +130,7 @@ def item_tower(weights: Mapping[str, np.ndarray], spec: FeatureSpec) -> bytes:
         total = g.add("Add", total, _field_output(g, f"item.{name}", field, entry, weights))
     first, last, end, axis = (g.const([at], np.int64) for at in (0, width - 1, width, 1))
     head, tail = g.add("Slice", total, first, last, axis), g.add("Slice", total, last, end, axis)
-    tail = g.add("Softplus", g.add("Add", tail, g.const(UNIT_WEIGHT, np.float32)))
+    tail = g.add("Softplus", g.add("Add", tail, g.const(layout.UNIT_WEIGHT, np.float32)))
     g.add("Concat", head, tail, axis=1, name="item_output")
     return _bytes(g.model("item_tower", [("item_output", TensorProto.FLOAT, ["N", width])]))
 
@@ -159,9 +151,8 @@ def device(
     scales_N: np.ndarray,
     biases_N: np.ndarray,
     item_weights_N: np.ndarray,
-    metadata: Mapping[str, str],
 ) -> bytes:
-    """The device file: one graph, strings in, item ids and scores out.
+    """The graph of a device file: strings in, item ids and scores out. `device.file` seals it.
 
     Inputs: `history` string [H] oldest first, `actions` string [H], `times` i64 [H] (µs, 0 unknown), `time` i64 [1] (of
     the request, 0 unknown); for each context field `context.<field>`: string [M] for a category, f64 [0 or 1] for a
@@ -177,7 +168,6 @@ def device(
         scales_N: float16; a vector is its int8 form times its scale.
         biases_N: Item biases.
         item_weights_N: Weights of the items in a history.
-        metadata: Written into the file, beside the digest of its bytes.
 
     Raises:
         DataError: The specification asks for something that standard operators cannot do (hashed text in the context).
@@ -242,18 +232,7 @@ def device(
     g.add("Compress", "top_scores", shown, name="scores", axis=0)
     g.add("Gather", g.strings(ids, name="item_ids"), g.add("Compress", "top_slots", shown, axis=0), name="items")
     model = g.model("device", [("items", TensorProto.STRING, ["K"]), ("scores", TensorProto.FLOAT, ["K"])])
-    return seal(_bytes(model), metadata)
-
-
-def seal(model: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Appends metadata and, last, a digest of all bytes before it, which needs nothing but hashlib to be checked."""
-
-    def entry(key: str, value: str) -> bytes:  # concatenated protobuf messages merge
-        return _bytes(onnx.ModelProto(metadata_props=[onnx.StringStringEntryProto(key=key, value=value)]))
-
-    body = model + b"".join(entry(key, value) for key, value in sorted(metadata.items()))
-    body += entry(DIGEST_KEY, "0" * 64)[:-64]
-    return body + sha256(body).hexdigest().encode()
+    return _bytes(model)
 
 
 def check_weights(
@@ -419,7 +398,7 @@ def _device_field(
     if field.kind == "number":
         numbers = g.input(key, TensorProto.DOUBLE, [f"M.{key}"])
         scaled = g.add("Div", g.add("Sub", numbers, g.const(field.mean, np.float64)), g.const(field.std, np.float64))
-        clipped = g.add("Clip", scaled, g.const(-_CLIP, np.float64), g.const(_CLIP, np.float64))
+        clipped = g.add("Clip", scaled, g.const(-CLIP, np.float64), g.const(CLIP, np.float64))
         total = g.add("ReduceSum", g.add("Concat", clipped, g.const([0], np.float64), axis=0))
         pair = g.add("Concat", total, g.add("Cast", g.add("Shape", numbers), to=TensorProto.DOUBLE), axis=0)
         entry = g.add("Cast", g.add("Unsqueeze", pair, zero), to=TensorProto.FLOAT)
@@ -435,7 +414,7 @@ def _device_scores(g: _Graph, matrix_DN: str, scales_N: str, biases_N: str) -> s
     """Scores of all items, `[N]`: user vector in two integer parts × int8 matrix, scaled back, plus bias."""
     tiny = g.const(1e-30, np.float32)
     # As the recommender: absurd components of a user vector count as 0, so that scores stay numbers.
-    sane = g.add("Less", g.add("Abs", "user_vector"), g.const(USER_LIMIT, np.float32))
+    sane = g.add("Less", g.add("Abs", "user_vector"), g.const(layout.USER_LIMIT, np.float32))
     user = g.add("Where", sane, "user_vector", g.const(0.0, np.float32))
     largest = g.add("Max", g.add("ReduceMax", g.add("Abs", user), axes=[1], keepdims=1), tiny)
     unit = g.add("Div", largest, g.const(float(_HALF), np.float32))

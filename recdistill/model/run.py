@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from recdistill.errors import BundleError
 from recdistill.features import EncodedItems, Requests
+from recdistill.model import layout
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,8 +51,8 @@ class UserTower:
             BundleError: The graph does not take these inputs.
         """
         feeds: dict[str, np.ndarray] = {
-            "history_vectors": np.ascontiguousarray(history_BHW[..., :-2], np.float32),
-            "history_weights": np.ascontiguousarray(history_BHW[..., -1], np.float32),
+            "history_vectors": np.ascontiguousarray(history_BHW[..., layout.VECTOR], np.float32),
+            "history_weights": np.ascontiguousarray(history_BHW[..., layout.WEIGHT], np.float32),
             "history_actions": requests.history_actions_BH,
             "history_ages": requests.history_ages_BH,
             "history_mask": (requests.history_slots_BH >= 0).astype(np.float32),

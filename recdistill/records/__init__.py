@@ -61,6 +61,8 @@ from recdistill.records.structs import (
     Scale,
     Value,
 )
+from recdistill.records.topics import DEAD_LETTERS, TOPICS
+from recdistill.records.versions import newer
 
 __all__ = [
     "DEAD_LETTERS",
@@ -92,19 +94,12 @@ __all__ = [
     "encode",
     "encode_around",
     "key_of",
+    "newer",
     "render",
     "to_json",
 ]
 
-TOPICS: Final[dict[str, type[Record]]] = {
-    "items": Item,
-    "impressions": Impression,
-    "rankings": Ranking,
-    "feedback": Feedback,
-    "examples": Example,
-}
 _MOST_REASON: Final = 400  # characters
-DEAD_LETTERS: Final = "dead-letters"  # original bytes and headers, not records
 
 
 def encode(record: Record) -> bytes:

@@ -164,7 +164,7 @@ def publish(
         report: The report's file; written to a temporary one when None.
         device: Where the device file goes; a temporary place when None.
     """
-    from recdistill.device.export import export_device
+    from recdistill.device import export_device
 
     bundle = open_bundle(path)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from recdistill.bundle.index import search as search_index
 from recdistill.bundle.index import with_one
+from recdistill.model import layout
 
 WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
 SCAN_BELOW: Final = 20_000  # so few allowed items are scored one and all
@@ -74,26 +75,27 @@ class Shelf:
     def scores(self, users_BD: Floats) -> Floats:
         """Scores of all slots, `[B, T]`, whether they are live or not."""
         queries_BK = with_one(users_BD)
-        parts = [queries_BK @ part_SW[:, :-1].T for part_SW in (self.base.vectors_NW, self.overlay_MW) if len(part_SW)]
+        both = (self.base.vectors_NW, self.overlay_MW)
+        parts = [queries_BK @ part_SW[:, layout.KEY].T for part_SW in both if len(part_SW)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
         query_K = with_one(user_D[None])[0]
         if self.base.index is None:
-            return _best(query_K @ self.base.vectors_NW[:, :-1].T, self._beside(query_K), k, allowed_T)
+            return _best(query_K @ self.base.vectors_NW[:, layout.KEY].T, self._beside(query_K), k, allowed_T)
         count = len(self.base.vectors_NW)
         allowed_N = allowed_T[:count]
         room = int(np.count_nonzero(allowed_N))
         slots = self._found(query_K, k, allowed_N, room)
         beside = count + np.flatnonzero(allowed_T[count:])
         slots = np.concatenate([slots, beside])
-        scores = self.rows(slots)[:, :-1] @ query_K
+        scores = self.rows(slots)[:, layout.KEY] @ query_K
         order = np.lexsort((slots, -scores))[:k]
         return slots[order], scores[order]
 
     def _beside(self, query_K: Floats) -> Floats:
-        return query_K @ self.overlay_MW[:, :-1].T
+        return query_K @ self.overlay_MW[:, layout.KEY].T
 
     def _found(self, query_K: Floats, k: int, allowed_N: Mask, room: int) -> Slots:
         """Slots that hold the best k of the base: by the index, by more of it, and in the end all that are allowed."""
@@ -104,7 +106,7 @@ class Shelf:
             if room < len(allowed_N):
                 bits = np.packbits(allowed_N, bitorder="little")  # must outlive the search
                 selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            keys_NK = self.base.vectors_NW[:, :-1]
+            keys_NK = self.base.vectors_NW[:, layout.KEY]
             for probes in (self.base.probes, WIDER * self.base.probes):
                 found = search_index(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
                 if len(found) >= min(k, room):

@@ -30,14 +30,14 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.bundle.index import read_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import Asker, Catalogue, FeatureError, Requests, encode_requests
+from recdistill.model import layout
 from recdistill.model.run import ItemTower, UserTower
-from recdistill.records import Event, Item, Value
+from recdistill.records import Event, Item, Value, newer
 from recdistill.serve.index import Base, Floats, Mask, Shelf, Slots
 
 log = logging.getLogger(__name__)
 
 Source = Literal["personal", "popular", "mixed", "similar"]
-USER_LIMIT = 1e15  # a component of a user vector at or beyond it, or not finite, counts as 0; so does the device file
 GOLDEN_TOLERANCE = 2e-4  # of scores of size one: towers agree within 1e-4, golden scores have five digits
 
 
@@ -147,7 +147,7 @@ class Recommender:
         )
         popular = np.array([slot_of[item] for item, _ in bundle.popular], np.int64)
         self._first = self._state = _State(shelf, slot_of, [], [], popular, bundle.manifest.content.base_position)
-        self._norms_N = np.linalg.norm(bundle.vectors_NW[:, :-2], axis=1)
+        self._norms_N = np.linalg.norm(bundle.vectors_NW[:, layout.VECTOR], axis=1)
         self._postings: dict[str, dict[tuple[type, Value], Slots]] = {}
         # Only `apply_items` reads or changes what follows.
         self._writer = threading.Lock()
@@ -252,11 +252,11 @@ class Recommender:
         slot = state.slot_of.get(item)
         if slot is None:
             raise RequestError("item", f"{item!r} is not in the catalogue; give the id of an item")
-        vector_D = state.shelf.rows(np.array([slot]))[0, :-2]
-        beside_M = np.linalg.norm(state.shelf.overlay_MW[:, :-2], axis=1)
+        vector_D = state.shelf.rows(np.array([slot]))[0, layout.VECTOR]
+        beside_M = np.linalg.norm(state.shelf.overlay_MW[:, layout.VECTOR], axis=1)
         norms_T = np.concatenate([self._norms_N, beside_M]) * np.linalg.norm(vector_D)
         products_T = np.concatenate(
-            [part_SW[:, :-2] @ vector_D for part_SW in (state.shelf.base.vectors_NW, state.shelf.overlay_MW)]
+            [part_SW[:, layout.VECTOR] @ vector_D for part_SW in (state.shelf.base.vectors_NW, state.shelf.overlay_MW)]
         )
         cosines_T = products_T / np.maximum(norms_T, np.finfo(np.float32).tiny)
         slots = np.flatnonzero(self._allowed(state, filters, (item,)))
@@ -324,11 +324,10 @@ class Recommender:
     def _take(self, item: Item, fresh: Catalogue, state: _State, live_T: Mask) -> str:
         """Sorts one record in: into `fresh` when it needs a vector, else into the flags. Returns what became of it."""
         before = self._records.get(item.id)
-        if before is not None:
-            if item.version < before.version:
-                return "ignored"
-            if item.withdrawn and not item.attributes:
-                item = msgspec.structs.replace(item, attributes=before.attributes)
+        held = newer(before, item)
+        if held is None:
+            return "ignored"
+        item = held
         slot, again = state.slot_of.get(item.id, -1), fresh.slot(item.id) >= 0
         stands = slot >= 0 and before is not None and _same(before.attributes, item.attributes)
         if not again and (stands or (item.withdrawn and slot < 0)):
@@ -391,7 +390,7 @@ class Recommender:
             raise RequestError(where, e.problem) from e
         users_BD = self._users(encoded, state.shelf.rows(encoded.history_slots_BH))
         # An absurd context vector (1e38) must not turn every score into NaN, and so the answer into nothing.
-        return encoded, np.where(np.abs(users_BD) < USER_LIMIT, users_BD, np.float32(0))
+        return encoded, np.where(np.abs(users_BD) < layout.USER_LIMIT, users_BD, np.float32(0))
 
     def _allowed(self, state: _State, filters: Filters | None, exclude: Sequence[str]) -> Mask:
         """Which slots an answer may hold, `[T]`."""
@@ -439,7 +438,7 @@ class Recommender:
 
 def _score(state: _State, user_D: Floats, slots: Slots) -> Floats:
     rows = state.shelf.rows(slots)
-    scores: Floats = rows[:, :-2] @ user_D + rows[:, -2]
+    scores: Floats = rows[:, layout.VECTOR] @ user_D + rows[:, layout.BIAS]
     return scores
 
 

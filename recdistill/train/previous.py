@@ -2,7 +2,8 @@
 
 A copy of the weights is taken every so many steps, so it depends on the step count alone, and there is one at a time:
 memory is that of the weights, once. It scores the lists of a batch as it would have scored them then; an item that the
-catalogue did not hold at that time has no score (Li and Hoiem, ECCV 2016, for the idea).
+catalogue did not hold at that time has no score (Li and Hoiem, ECCV 2016, for the idea). A row or slot that was given
+back since belongs to another now, and the copy knows nothing of that one: its rows are zero, its slot has no score.
 
 It knows nothing of torch, losses or files; the towers are those of `forward.py`.
 
@@ -15,13 +16,13 @@ Example:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import CheckpointError
-from recdistill.features import Catalogue, FeatureSpec, Lists
+from recdistill.features import Catalogue, FeatureSpec, Lists, Mark
 from recdistill.model import forward
 
 PREFIX = "previous/"
@@ -37,20 +38,47 @@ class Previous:
     def __init__(self, every: int) -> None:
         self.every = every
         self.items = 0
-        """Items that the catalogue held when the copy was taken; 0 while there is none."""
+        """Slots that the catalogue had when the copy was taken; 0 while there is none."""
+        self.unknown: list[int] = []
+        """Slots below `items` of which the copy knows nothing, ascending: free at that time, or given back since."""
         self._weights: dict[str, np.ndarray] = {}
+        self._marks: dict[str, Mark] = {}
+        self._slots: Mark | None = None
 
     def due(self, step: int) -> bool:
         """Whether the copy is renewed after this step."""
         return step % self.every == 0
 
-    def renew(self, weights: Mapping[str, np.ndarray], items: int) -> None:
-        """Takes the weights, of tables the rows in use, and how many items the catalogue holds."""
-        self._weights, self.items = dict(weights), items
+    def renew(self, weights: Mapping[str, np.ndarray], catalogue: Catalogue) -> None:
+        """Takes the weights, of tables the rows in use, as they belong to the catalogue's items of this moment."""
+        self._weights, self.items = dict(weights), len(catalogue)
+        self.unknown = [slot for slot, item_id in enumerate(catalogue.ids) if not item_id] if catalogue.holes else []
+        self._mark(catalogue)
+
+    def _mark(self, catalogue: Catalogue) -> None:
+        vocabulary = catalogue.vocabulary
+        self._marks = {key: vocabulary.mark(key) for key in vocabulary.keys}
+        self._slots = catalogue.mark
+
+    def _follow(self, catalogue: Catalogue) -> None:
+        """Forgets what was given back since the copy was taken, or since this was last called."""
+        if not self.items:
+            return
+        for key, mark in self._marks.items():
+            _, evicted, self._marks[key] = catalogue.vocabulary.changes(key, mark)
+            if rows := [row for row in evicted if row < len(self._weights[key])]:
+                self._weights[key] = self._weights[key].copy()  # what comes from a file may be read-only
+                self._weights[key][rows] = 0.0
+        _, evicted, self._slots = catalogue.changes(self._slots)
+        if evicted:
+            self.unknown = sorted({*self.unknown, *(slot for slot in evicted if slot < self.items)})
 
     def scores(self, spec: FeatureSpec, catalogue: Catalogue, lists: Lists) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
         """What this student says of a batch's candidates, f32 `[B, L]`, and of which it knows anything."""
+        self._follow(catalogue)
         known_BL = lists.where_BL & (lists.candidate_slots_BL < self.items)
+        if self.unknown:
+            known_BL &= ~np.isin(lists.candidate_slots_BL, self.unknown)
         slots_U, place_N = np.unique(
             np.concatenate([lists.candidate_slots_BL.ravel(), lists.requests.history_slots_BH.ravel()]),
             return_inverse=True,
@@ -79,17 +107,27 @@ class Previous:
         scores_BL = (of_BLW[..., :dim] @ users_BD[:, :, None])[..., 0] + of_BLW[..., dim]
         return np.where(known_BL, scores_BL, 0.0).astype(np.float32), known_BL
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """What a checkpoint holds of the copy."""
+    def tensors(self, catalogue: Catalogue) -> dict[str, np.ndarray]:
+        """What a checkpoint holds of the copy, beside `items` and `unknown`, in step with the present catalogue."""
+        self._follow(catalogue)
         return {PREFIX + key: value for key, value in self._weights.items()}
 
-    def restore(self, tensors: Mapping[str, np.ndarray], items: int, weights: Mapping[str, np.ndarray]) -> None:
+    def restore(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        items: int,
+        unknown: Sequence[int],
+        weights: Mapping[str, np.ndarray],
+        catalogue: Catalogue,
+    ) -> None:
         """Takes up where `tensors()` was taken.
 
         Args:
             tensors: The checkpoint's, of this copy.
-            items: The catalogue's size at that time.
+            items: `items` of that time.
+            unknown: `unknown` of that time.
             weights: The present student's, which the copy's must resemble.
+            catalogue: The checkpoint's.
 
         Raises:
             CheckpointError: They are not a copy of such a student.
@@ -100,4 +138,5 @@ class Previous:
         for key, value in taken.items():
             if value.dtype != np.float32 or value.shape[1:] != weights[key].shape[1:] or len(value) > len(weights[key]):
                 raise CheckpointError(f"checkpoint: {PREFIX}{key} is not of this student")
-        self.renew(taken, items)
+        self._weights, self.items, self.unknown = taken, items, list(unknown)
+        self._mark(catalogue)

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from recdistill import losses
 from recdistill.features import Lists
 from recdistill.losses.catalogue import CHUNK
+from recdistill.model import layout
 from recdistill.train.student import Items, uniform
 
 LARGE = 4 * CHUNK
@@ -92,12 +93,12 @@ class Rivals:
             where = torch.from_numpy(where_BL)
             return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)
         output_BLW = F.embedding(places, items.output_UW)
-        vectors_BLD, biases_BL1, _ = output_BLW.split((user_BD.shape[1], 1, 1), -1)
+        vectors_BLD, biases_BL1, _ = output_BLW.split(layout.parts(user_BD.shape[1]), -1)
         scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
         if not self._learnt:
             return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=torch.from_numpy(where_BL))
         output_SW = F.embedding(torch.from_numpy(place_N[self.slots]), items.output_UW)
-        vectors_SD, biases_S1, _ = output_SW.split((user_BD.shape[1], 1, 1), -1)
+        vectors_SD, biases_S1, _ = output_SW.split(layout.parts(user_BD.shape[1]), -1)
         scores_BS = torch.addmm(biases_S1[:, 0], user_BD, vectors_SD.T)
         listed_BL, others_BS = self.competing(lists, positive_BL)
         log_q = torch.zeros(scores_BL.shape[1] + len(self.slots))

@@ -44,6 +44,7 @@ from recdistill.features import (
     FeatureError,
     FeatureSpec,
     Lists,
+    Mark,
     Vocabulary,
     encode_examples,
     encode_requests,
@@ -65,6 +66,8 @@ from recdistill.watch import (
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+FORMAT_WITH_HOLES = 2
+"""Of a state in which a row or slot was given back: versions that knew only rows for good refuse it."""
 ADAM = ("exp_avg", "exp_avg_sq", "step")  # torch's names for what Adam remembers of one parameter
 
 
@@ -99,15 +102,12 @@ class Trainer:
         self.watch = None if watch is None else Watch(**structs.asdict(watch))
         self.previous = Previous(loss.previous_every) if loss.previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
-        # The rows that every item has before anything is admitted: what an item with no row of its own will be served
-        # with.
-        self._bare = Vocabulary(spec)
+        # By slot, the row of `id` that the item would have without one of its own.
         self._bare_rows_N = np.zeros(0, np.int32)
-        self._named: dict[str, int] = {}
-        for key, table in self.student.tables.items():
-            shared = len(table) if self._is_text(key) else self._height(key)
-            self.student.set_rows(key, 0, [f"row {r}" for r in range(shared)])
-            self._named[key] = shared
+        self._bare_mark: Mark | None = None
+        for key, height in self._heights().items():
+            self.student.set_rows(key, range(height), [f"row {r}" for r in range(height)])
+        self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
 
     # What the stream brings
 
@@ -210,7 +210,7 @@ class Trainer:
         loss.backward()  # the rows are updated in here
         self._adam.step()
         if self.previous is not None and self.previous.due(self.step):
-            self.previous.renew(self.weights(), len(self.catalogue))
+            self.previous.renew(self.weights(), self.catalogue)
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
     @staticmethod
@@ -266,25 +266,30 @@ class Trainer:
 
     def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
         """The row of `id` that each item would have without one of its own."""
-        known = len(self._bare_rows_N)
-        if known < len(self.catalogue):
-            more = self._bare.rows("id", self.catalogue.ids[known:])
-            self._bare_rows_N = np.concatenate([self._bare_rows_N, more])
+        fresh, _, self._bare_mark = self.catalogue.changes(self._bare_mark)
+        if fresh:
+            more = len(self.catalogue) - len(self._bare_rows_N)
+            self._bare_rows_N = np.pad(self._bare_rows_N, (0, more))
+            ids = self.catalogue.ids
+            self._bare_rows_N[fresh] = [self.vocabulary.shared_row("id", ids[slot]) for slot in fresh]
         rows_U: np.ndarray = self._bare_rows_N[slots_U]
         return rows_U
 
     def _start_fresh_rows(self) -> None:
-        """Gives rows that the vocabulary has admitted since the last call their first values."""
-        for key, named in self._named.items():
-            if not self._is_text(key) and (used := self._height(key)) > named:
-                self.student.set_rows(key, named, self.vocabulary.admitted(key)[named - used :])
-                self._named[key] = used
+        """Clears the rows that the vocabulary took back since the last call; those that it gave start anew."""
+        for key, mark in self._marks.items():
+            fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
+            if self.vocabulary.released:  # else no row has had another key before, and the optimizer knows none of them
+                self.student.clear_rows(key, [*evicted, *fresh])
+            if fresh:
+                self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
 
     # What goes out
 
     def weights(self) -> dict[str, np.ndarray]:
         """All parameters by contract name; of a table only the rows in use."""
-        return self.student.weights(self._named)
+        self._start_fresh_rows()
+        return self.student.weights(self._heights())
 
     @torch.no_grad()
     def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
@@ -309,18 +314,22 @@ class Trainer:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that the next step depends on: arrays by name, and plain data that JSON can say."""
         tensors = {f"weights/{key}": value for key, value in self.weights().items()}
+        heights = self._heights()
         for key, value in self.student.sparse_state.items():
-            tensors[f"adagrad/{key}"] = value[: self._named[key]].numpy().copy()
+            tensors[f"adagrad/{key}"] = value[: heights[key]].numpy().copy()
         for key, parameter in self.student.dense.items():
             for name, value in self._adam.state.get(parameter, {}).items():
                 tensors[f"adam.{name}/{key}"] = value.numpy().copy()
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
         more: dict[str, Any] = {} if self.watch is None else {"watch": self.watch.state()}
         if self.previous is not None:
-            tensors |= self.previous.tensors()
+            tensors |= self.previous.tensors(self.catalogue)
             more["previous"] = self.previous.items
+            if self.previous.unknown:
+                more["previous_unknown"] = self.previous.unknown
+        holes = self.vocabulary.holes or self.catalogue.holes or "previous_unknown" in more
         return tensors, more | {
-            "format": FORMAT,
+            "format": FORMAT_WITH_HOLES if holes else FORMAT,
             "step": self.step,
             "seed": self.seed,
             "spec": self.spec.hash,
@@ -339,7 +348,7 @@ class Trainer:
         """
         try:
             for name, mine in (
-                ("format", FORMAT),
+                ("format", FORMAT if state["format"] != FORMAT_WITH_HOLES else FORMAT_WITH_HOLES),
                 ("spec", self.spec.hash),
                 ("sizes", self._sizes()),
                 ("seed", self.seed),
@@ -363,12 +372,13 @@ class Trainer:
                     torch.get_num_threads(),
                     state["threads"],
                 )
-            self._named = {key: len(tensors[f"weights/{key}"]) for key in self.student.tables}
-            self._bare_rows_N = np.zeros(0, np.int32)
+            self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
+            self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
             self._fill(left)
             if self.previous is not None:
-                self.previous.restore(copy, state["previous"], self.weights())
+                unknown = state.get("previous_unknown", [])
+                self.previous.restore(copy, state["previous"], unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
         except DataError as e:
@@ -378,11 +388,10 @@ class Trainer:
     def _fill(self, tensors: dict[str, np.ndarray]) -> None:
         """Copies a checkpoint's arrays into the parameters and the optimizers; rows not in use become zero."""
         tables, sums = self.student.tables, self.student.sparse_state
+        heights = self._heights()
         for key in tables:
-            if not self._is_text(key) and self._named[key] != self._height(key):
-                raise CheckpointError(
-                    f"checkpoint: table {key} has {self._named[key]} rows, its vocabulary {self._height(key)}"
-                )
+            if (saved := len(tensors[f"weights/{key}"])) != heights[key]:
+                raise CheckpointError(f"checkpoint: table {key} has {saved} rows, its vocabulary {heights[key]}")
             for name, target in ((f"weights/{key}", tables[key]), (f"adagrad/{key}", sums[key])):
                 target.zero_()
                 source = tensors.pop(name)
@@ -403,13 +412,10 @@ class Trainer:
         settings = self.settings
         return {"dim": settings.dim, "hidden": settings.hidden, "context_dim": settings.context_dim}
 
-    def _is_text(self, key: str) -> bool:
-        side, _, name = key.partition(".")
-        return bool(name) and (self.spec.item if side == "item" else self.spec.context)[name].kind == "text"
-
-    def _height(self, key: str) -> int:
-        """Rows of a category table that mean something: unknown, hashed, admitted."""
-        return self.vocabulary.size(key)
+    def _heights(self) -> dict[str, int]:
+        """How many rows of each table can be in use: of hashed text all, else what the vocabulary has given so far."""
+        keys = self.vocabulary.keys
+        return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
 
 
 def _copy(name: str, source: np.ndarray, target: Tensor) -> None:

@@ -1,15 +1,15 @@
 """The student in torch: an item tower, a user tower, and their inner product plus the item's bias.
 
 Item tower: the sum of the item's own row (table `id`) and, for each attribute, the mean of its values' rows
-(`item.<field>`), W = D + 2 wide: D for the vector, one for the bias, one for the weight of the item in a history,
-softplus'ed so that 0 means 1. User tower: the vectors of the history, pooled twice (a weighted sum over √n; a softmax
-over recency, age and action), beside the context's embeddings, through one hidden layer, with both pools added once
-more at the end.
+(`item.<field>`). It holds what `model.layout` names: vector, bias, and the weight of the item in a history, still raw.
+User tower: the vectors of the history, pooled twice (a weighted sum over √n; a softmax over recency, age and action),
+beside the context's embeddings, through one hidden layer, with both pools added once more at the end.
 
 The tables of categories and hashed texts are torchrec's: a `FusedEmbeddingBagCollection` reads bags of rows through a
 `KeyedJaggedTensor` and updates, in the backward pass, only the rows it read. Everything else is a dense parameter.
 
-`Student.weights` names and shapes the arrays from which the ONNX graphs are written. It knows nothing of losses,
+The arithmetic is that of `model.forward`; a test holds both towers against it. `Student.weights` names and shapes the
+arrays from which the ONNX graphs are written. It knows nothing of losses,
 records, time or the vocabulary: rows come in, scores go out.
 
 Example:
@@ -22,7 +22,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -35,8 +35,7 @@ from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.config import StudentSettings
 from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
-
-UNIT_WEIGHT = 0.5413248546129181  # ln(e − 1): softplus of it is 1
+from recdistill.model import layout
 
 BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; the others multiply a dense one
 
@@ -64,7 +63,7 @@ class Student:
 
     def __init__(self, spec: FeatureSpec, settings: StudentSettings, *, seed: int) -> None:
         self.spec, self.settings, self.seed = spec, settings, seed
-        self.dim, self.width = settings.dim, settings.dim + 2
+        self.dim, self.width = settings.dim, layout.width(settings.dim)
         item_bags = {"id": spec.rows("id")} | _bags(spec, "item", spec.item)
         context_bags = _bags(spec, "context", spec.context)
         self._item_keys, self._context_keys = list(item_bags), list(context_bags)
@@ -135,7 +134,7 @@ class Student:
             states[i] = int.from_bytes(row.digest(), "little")
         values = (2.0 * uniform(states[:, None], np.arange(width, dtype=np.uint64)) - 1.0) * (std * 3.0**0.5)
         if table == "id" or table.startswith("item."):
-            values[:, self.dim : self.dim + 2] = 0.0
+            values[:, layout.BESIDE] = 0.0
         return torch.from_numpy(values.astype(np.float32))
 
     @property
@@ -158,11 +157,18 @@ class Student:
         return found
 
     @torch.no_grad()
-    def set_rows(self, key: str, first: int, keys: list[str]) -> None:
-        """Gives rows `first …` of a table their first values, by the keys that they stand for."""
-        if keys:
+    def set_rows(self, key: str, rows: Sequence[int], keys: Sequence[str]) -> None:
+        """Gives rows of a table their first values, by the keys that they stand for."""
+        if len(rows):
             width = self.width if not key.startswith("context.") else self.settings.context_dim
-            self.tables[key][first : first + len(keys), :width] = self.fresh(key, keys, width)
+            self.tables[key][list(rows), :width] = self.fresh(key, list(keys), width)
+
+    @torch.no_grad()
+    def clear_rows(self, key: str, rows: Sequence[int]) -> None:
+        """Makes rows of a table zero, and what the optimizer remembers of them: they belong to nobody now."""
+        if len(rows):
+            for part in (self.tables[key], self.sparse_state[key]):
+                part[list(rows)] = 0.0
 
     def items(self, encoded: EncodedItems, id_rows_U: np.ndarray) -> Items:
         """The item tower.
@@ -178,7 +184,7 @@ class Student:
         for name, field in self.spec.item.items():
             if field.kind not in BAGS:
                 output_UW = output_UW + torch.from_numpy(encoded.fields[name]) @ self.dense[f"item.{name}"]
-        vectors_UD, biases_U1, _ = output_UW.split((self.dim, 1, 1), -1)
+        vectors_UD, biases_U1, _ = output_UW.split(layout.parts(self.dim), -1)
         return Items(output_UW, vectors_UD, biases_U1[:, 0])
 
     def users(self, items: Items, history_BH: Tensor, requests: Requests, *, draws: Draws | None = None) -> Tensor:
@@ -197,8 +203,8 @@ class Student:
         length = history_BH.shape[1]
         output_BHW = F.embedding(history_BH.clamp_min(0), items.output_UW)
         # One split, not two slices: the gradient of a slice is a whole tensor of zeros around it.
-        vectors_BHD, _, raw_BH1 = output_BHW.split((self.dim, 1, 1), -1)
-        weights_BH = F.softplus(raw_BH1[..., 0] + UNIT_WEIGHT) * _pick(at["user.action"], actions_BH) * mask_BH
+        vectors_BHD, _, raw_BH1 = output_BHW.split(layout.parts(self.dim), -1)
+        weights_BH = F.softplus(raw_BH1[..., 0] + layout.UNIT_WEIGHT) * _pick(at["user.action"], actions_BH) * mask_BH
         count_B1 = mask_BH.sum(1, keepdim=True).clamp_min(1)
         logits_BH = (
             at["user.position"][:length] + _pick(at["user.age"], ages_BH) + _pick(at["user.action_logit"], actions_BH)

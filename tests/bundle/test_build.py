@@ -11,8 +11,7 @@ import torch
 from recdistill.bundle import Bundle
 from recdistill.bundle.build import export
 from recdistill.config import LossSettings, StudentSettings
-from recdistill.device.export import export_device
-from recdistill.device.reader import Device
+from recdistill.device import Device, export_device
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Catalogue, FeatureSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking

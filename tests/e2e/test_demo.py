@@ -12,7 +12,7 @@ import pytest
 from support.demo import DemoRun
 
 from recdistill.bundle import open_bundle
-from recdistill.device.reader import Device
+from recdistill.device import Device
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -169,3 +169,82 @@ def test_an_empty_catalogue_is_whole() -> None:
     restored = Catalogue.restore(SPEC, Vocabulary(SPEC), fresh().snapshot())
     assert len(restored) == 0
     assert restored.encoded().fields["vec"].shape == (0, 2)
+
+
+steps = st.lists(
+    st.tuples(st.just("apply"), items)
+    | st.tuples(st.just("forget"), st.sampled_from([f"i{index}" for index in range(9)]))
+    | st.tuples(st.just("id"), st.sampled_from([f"i{index}" for index in range(9)]))
+    | st.tuples(st.just("item.genres"), st.sampled_from("abcdefgh"))
+    | st.just(("restore", "")),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_no_item_points_at_what_belongs_to_another(log: list[tuple[str, Item | str]]) -> None:
+    """Items, ids and categories are released in any order, and the catalogue is saved and restored in between."""
+    catalogue = fresh()
+    model: dict[int, Item] = {}
+    for what, one in log:
+        slot_of = {item.id: slot for slot, item in model.items()}
+        if isinstance(one, Item):
+            slot = slot_of.get(one.id, min(set(range(len(model) + 1)) - set(model)))
+            before = model.get(slot)
+            if before is None or one.version >= before.version:
+                kept = before.attributes if before and one.withdrawn and not one.attributes else one.attributes
+                model[slot] = Item(one.id, one.version, one.withdrawn, kept, one.time_us)
+            assert catalogue.apply(one, admit=True) == slot
+        elif what == "forget":
+            if one in slot_of:
+                assert catalogue.release(one) == slot_of[one]
+                del model[slot_of[one]]
+                assert not catalogue.vocabulary.has("id", one)
+            else:
+                with pytest.raises(DataError, match=rf"does not hold '{one}'"):
+                    catalogue.release(one)
+        elif what == "restore":
+            saved, vocabulary = catalogue.snapshot(), catalogue.vocabulary.snapshot()
+            catalogue = Catalogue.restore(SPEC, Vocabulary.restore(SPEC, vocabulary), saved)
+            assert bytes_of(catalogue) == {n: a.tobytes() + str(a.dtype).encode() for n, a in saved.items()}
+        elif catalogue.vocabulary.has(what, one):
+            catalogue.vocabulary.release(what, one)
+
+        vocabulary, encoded = catalogue.vocabulary, catalogue.encoded()
+        assert catalogue.holes == (set(model) != set(range(len(catalogue))))
+        assert catalogue.ids == [model[slot].id if slot in model else "" for slot in range(len(catalogue))]
+        for slot in range(len(catalogue)):
+            row, genres = encoded.id_rows_N[slot], [int(g) for g in encoded.fields["genres"][slot] if g >= 0]
+            if slot not in model:
+                assert (row, genres, catalogue.live_N[slot]) == (0, [], False)
+                assert not encoded.fields["year"][slot].any()
+                with pytest.raises(IndexError):
+                    catalogue.item(slot)
+                continue
+            item = catalogue.item(slot)
+            assert item == model[slot]
+            assert catalogue.live_N[slot] == (not item.withdrawn)
+            own = vocabulary.has("id", item.id)
+            # An item that found no room, or lost its row, has its shared one.
+            assert row == (vocabulary.row("id", item.id) if own else vocabulary.shared_row("id", item.id))
+            named = item.attributes.get("genres", [])
+            named = list(dict.fromkeys(named if isinstance(named, list) else [named]))[:2]
+            assert len(genres) == len(named)
+            for value, genre in zip(named, genres, strict=True):
+                allowed = {vocabulary.shared_row("item.genres", value), vocabulary.row("item.genres", value)}
+                assert genre in allowed
+
+
+def test_a_slot_that_was_given_back_is_fresh_to_whoever_asks() -> None:
+    catalogue = fresh()
+    for item_id in "abc":
+        catalogue.apply(Item(item_id), admit=True)
+    slots, evicted, mark = catalogue.changes(None)
+    assert (slots, evicted) == ([0, 1, 2], [])
+    catalogue.release("b")
+    catalogue.release("a")
+    assert catalogue.apply(Item("d"), admit=True) == 0
+    assert catalogue.changes(mark)[:2] == ([0], [0, 1])
+    assert catalogue.changes(catalogue.mark)[:2] == ([], [])
+    assert catalogue.slots(["a", "b", "c", "d"]).tolist() == [-1, -1, 2, 0]

@@ -102,3 +102,55 @@ def test_rows_and_hash_are_the_same_in_another_process() -> None:
 def test_a_snapshot_that_does_not_fit_is_refused(snapshot: dict[str, object], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         Vocabulary.restore(SPEC, snapshot)
+
+
+@given(st.lists(st.tuples(words, st.sampled_from(["look", "admit", "release", "restore"])), max_size=60))
+def test_rows_that_were_given_back_follow_the_rules(steps: list[tuple[str, str]]) -> None:
+    vocabulary = Vocabulary(SPEC)
+    held: dict[int, str] = {}  # by row
+    for word, what in steps:
+        own = {value: row for row, value in held.items()}
+        if what == "release":
+            if word not in own:
+                with pytest.raises(DataError, match="has no row of its own"):
+                    vocabulary.release("id", word)
+                continue
+            assert vocabulary.release("id", word) == own[word]
+            del held[own[word]]
+        elif what == "restore":
+            hash_before = vocabulary.hash
+            vocabulary = Vocabulary.restore(SPEC, json.loads(json.dumps(vocabulary.snapshot())))
+            assert vocabulary.hash == hash_before
+        elif what == "admit" and word not in own and (free := sorted(set(range(4, 9)) - set(held))):
+            held[free[0]] = word
+        own = {value: row for row, value in held.items()}
+        shared = 1 + zlib.crc32(word.encode(), zlib.crc32(b"id")) % 3
+        assert vocabulary.row("id", word, admit=what == "admit") == own.get(word, shared)
+        assert vocabulary.has("id", word) == (word in own)
+        assert vocabulary.admitted("id") == [held[row] for row in sorted(held)]
+        assert vocabulary.values("id", sorted(held)) == vocabulary.admitted("id")
+
+
+def test_a_hole_is_said_as_null_and_changes_the_hash() -> None:
+    vocabulary, plain = Vocabulary(SPEC), Vocabulary(SPEC)
+    vocabulary.rows("id", ["a", "b", "c"], admit=True)
+    plain.rows("id", ["a", "c"], admit=True)
+    vocabulary.release("id", "b")
+    assert vocabulary.snapshot()["id"] == ["a", None, "c"]
+    assert vocabulary.holes
+    assert vocabulary.hash != plain.hash  # row 6 is not row 5
+    assert vocabulary.rows("id", ["d"], admit=True).tolist() == [5]
+    assert not vocabulary.holes
+    for key in ("never", "item.year"):
+        with pytest.raises(DataError, match="the vocabulary has no key"):
+            vocabulary.release(key, "a")
+    vocabulary.release("id", "c")
+    with pytest.raises(DataError, match="vocabulary id: row 6 has no value"):
+        vocabulary.values("id", [4, 6])
+
+
+def test_what_was_written_before_rows_could_be_given_back_has_its_hash() -> None:
+    """Worked out with the code of the version before."""
+    old = {"id": ["a", "ä"], "item.genres": ["war"], "context.device": []}
+    assert Vocabulary.restore(SPEC, old).hash == "3e491cd6c7977cc84e07edea749e1c5f265972e687f9f439d0141b6298dc2669"
+    assert Vocabulary.restore(SPEC, old).snapshot() == old

@@ -79,7 +79,7 @@ def _world(tmp_path_factory):
     golden = make_requests(student, 7, seed=3)
     bundle = student.export(folder / "bundle", golden_requests=golden, popular=[("item-1", 3.0), ("item-2", 2.0)])
     other.export(folder / "other")
-    from recdistill.device.export import export_device
+    from recdistill.device import export_device
 
     export_device(bundle, folder / "device.onnx")
     items = [item.id for item in bundle.items]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
@@ -10,10 +9,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from recdistill.bundle import quantise
 from recdistill.errors import DataError
 from recdistill.features import FeatureSpec, HistorySpec, encode_requests
-from recdistill.model import forward, graphs
+from recdistill.model import forward, graphs, quantise
 from recdistill.model.run import ItemTower, UserTower
 from recdistill.records import Event, Impression
 from references.students import Student, make_requests, make_student, rich_spec
@@ -86,7 +84,7 @@ def student() -> Student:
     return make_student()
 
 
-def device_session(student: Student, **metadata: str) -> tuple[ort.InferenceSession, bytes]:
+def device_session(student: Student) -> tuple[ort.InferenceSession, bytes]:
     vectors_NW = forward.items(student.weights, student.spec, student.catalogue.encoded())
     quantised, scales = quantise(vectors_NW[:, :-2])
     names = [n for n, f in student.spec.context.items() if f.kind == "category"]
@@ -105,7 +103,6 @@ def device_session(student: Student, **metadata: str) -> tuple[ort.InferenceSess
         scales_N=scales,
         biases_N=vectors_NW[:, -2],
         item_weights_N=vectors_NW[:, -1],
-        metadata=metadata,
     )
     return ort.InferenceSession(model, providers=["CPUExecutionProvider"]), model
 
@@ -224,15 +221,12 @@ def test_graphs_are_standard_and_repeat(student: Student) -> None:
         onnx.checker.check_model(model, full_check=True)
         assert {o.domain: o.version for o in model.opset_import} == {"": 17}
         assert all((graphs.tower_weights(first)[n] == student.weights[n]).all() for n in graphs.tower_weights(first))
-    _, device = device_session(student, a="1")
-    assert device == device_session(student, a="1")[1]
+    _, device = device_session(student)
+    assert device == device_session(student)[1]
     model = onnx.load_model_from_string(device)
     onnx.checker.check_model(model, full_check=True)
     assert {o.domain: o.version for o in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
-    assert {p.key: p.value for p in model.metadata_props} == {
-        "a": "1",
-        graphs.DIGEST_KEY: hashlib.sha256(device[:-64]).hexdigest(),
-    }
+    assert not model.metadata_props  # `device.file` seals it
     stored = [i for i in model.graph.initializer if len(i.dims) == 2 and max(i.dims) >= len(student.catalogue)]
     assert [i.name for i in stored] == ["item_vectors"]  # each vector once
 

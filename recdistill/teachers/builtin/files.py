@@ -28,6 +28,7 @@ from safetensors.numpy import load, save
 
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.features import FeatureSpec
+from recdistill.model import layout
 
 FORMAT = 1
 DESCRIPTION = "teacher.json"
@@ -152,7 +153,7 @@ def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
             raise TeacherError(f"{where}: there is no tower of {shape}")
     text_rows = sum(saved.spec.rows(f"item.{n}") for n, field in saved.spec.item.items() if field.kind == "text")
     contexts = len(saved.spec.context)
-    needed = sum(shape.floats(contexts) + text_rows * (shape.dim + 2) for shape in saved.towers)
+    needed = sum(shape.floats(contexts) + text_rows * layout.width(shape.dim) for shape in saved.towers)
     if needed > floats:
         raise TeacherError(f"{where}: the towers have at least {needed} numbers, {WEIGHTS} at most {floats}")
 

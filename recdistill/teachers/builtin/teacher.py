@@ -39,6 +39,7 @@ import torch
 from recdistill.config import TeacherTraining
 from recdistill.errors import DataError, TeacherError
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary, encode_column
+from recdistill.model import layout
 from recdistill.records import Candidate, Example, Impression, Item, Scale
 from recdistill.teachers.builtin.files import Saved, Shape, read, write
 from recdistill.teachers.builtin.sequences import known_events, single, timelines
@@ -167,7 +168,7 @@ class BuiltinTeacher:
         self._catalogue = catalogue
         self._towers = list(towers)
         self._wide = sum(tower.dim for tower in towers)
-        self._outputs = [torch.zeros(0, tower.dim + 2) for tower in towers]
+        self._outputs = [torch.zeros(0, layout.width(tower.dim)) for tower in towers]
         self._stale: set[int] = set(range(len(catalogue)))
         self._vectors_NE = torch.zeros(0, self._wide)
         self._biases_N = torch.zeros(0)
@@ -337,8 +338,8 @@ class BuiltinTeacher:
         for number, tower in enumerate(self._towers):
             self._outputs[number][places] = tower.items(encoded.id_rows_N, encoded.fields)
         share = 1.0 / len(self._towers)
-        self._vectors_NE[places] = torch.cat([o[places, :-2] for o in self._outputs], 1) * share
-        self._biases_N[places] = torch.stack([o[places, -2] for o in self._outputs]).sum(0) * share
+        self._vectors_NE[places] = torch.cat([o[places, layout.VECTOR] for o in self._outputs], 1) * share
+        self._biases_N[places] = torch.stack([o[places, layout.BIAS] for o in self._outputs]).sum(0) * share
         self._stale.clear()
 
 

@@ -1,7 +1,7 @@
 """The built-in teacher in torch: towers that read a history and give each item of a catalogue a score.
 
 A tower's item side is torchrec's: a `FusedEmbeddingBagCollection` reads, through a `KeyedJaggedTensor`, the item's own
-row and the bags of its attributes' rows, each W = D + 2 wide (vector, bias, raw weight in a history), and updates, in
+row and the bags of its attributes' rows, which hold what `model.layout` names (the weight in a history is raw), and updates, in
 the backward pass, only the rows it read. The same vectors stand for an item in a history and as a candidate.
 
 Its user side answers a *question* (a place in a history, a time, a context):
@@ -35,11 +35,11 @@ from torchrec import EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
 from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.features import AGE_BUCKETS, FeatureSpec, Field, Vocabulary
+from recdistill.model import layout
 from recdistill.teachers.builtin.files import Shape
 from recdistill.teachers.builtin.sequences import Windows
 
 BAGS = ("category", "text")
-UNIT_WEIGHT = 0.5413248546129181  # ln(e - 1): softplus of it is 1
 _FAR = -1e9  # an attention logit that no real one comes near
 
 
@@ -142,7 +142,7 @@ class Tower(nn.Module):
             tables=[
                 EmbeddingBagConfig(
                     name=key.replace(".", "/"),  # torch allows no dots here, and no field has a slash in its name
-                    embedding_dim=-(-(dim + 2) // 4) * 4,  # fbgemm reads rows in steps of four floats
+                    embedding_dim=-(-layout.width(dim) // 4) * 4,  # fbgemm reads rows in steps of four floats
                     num_embeddings=height,
                     feature_names=[key],
                     pooling=PoolingType.MEAN,
@@ -167,9 +167,9 @@ class Tower(nn.Module):
 
     def _make_dense(self, rows: Mapping[str, int]) -> None:
         spec, shape, dim = self.spec, self.shape, self.dim
-        length, actions = spec.history.length, 1 + len(spec.history.actions)
+        length, actions, wide = spec.history.length, 1 + len(spec.history.actions), layout.width(dim)
         self.item_dense = nn.ParameterDict(
-            {_key(n): torch.randn(f.width, dim + 2) * 0.01 for n, f in spec.item.items() if f.kind not in BAGS}
+            {_key(n): torch.randn(f.width, wide) * 0.01 for n, f in spec.item.items() if f.kind not in BAGS}
         )
         self.context = nn.ParameterDict(
             {
@@ -235,7 +235,7 @@ class Tower(nn.Module):
         bags = self.bags_of(fields) if bags is None else bags
         kjt = bags.with_ids(torch.from_numpy(id_rows_N.astype(np.int64)))
         pooled: Tensor = self._collection(kjt).values()
-        output_NW: Tensor = pooled.view(len(id_rows_N), 1 + len(self._bag_keys), -1).sum(1)[:, : self.dim + 2]
+        output_NW: Tensor = pooled.view(len(id_rows_N), 1 + len(self._bag_keys), -1).sum(1)[:, : layout.width(self.dim)]
         for name, field in self.spec.item.items():
             if field.kind not in BAGS:
                 output_NW = output_NW + torch.from_numpy(fields[name]) @ self.item_dense[_key(name)]
@@ -260,7 +260,7 @@ class Tower(nn.Module):
         real_BL = slots_BL >= 0
         length = slots_BL.shape[1]
         rows_BLW = F.embedding(slots_BL.clamp_min(0), items_NW)
-        vectors_BLD, _, raw_BL1 = rows_BLW.split((self.dim, 1, 1), -1)
+        vectors_BLD, _, raw_BL1 = rows_BLW.split(layout.parts(self.dim), -1)
         actions_BL = torch.from_numpy(asked.actions_BL)
         times_BL, asked_BQ = torch.from_numpy(asked.times_us_BL), torch.from_numpy(asked.asked_us_BQ)
         ages_BQL = _ages(asked_BQ[:, :, None], times_BL[:, None])
@@ -290,7 +290,7 @@ class Tower(nn.Module):
         at_BQ: Tensor,
     ) -> Tensor:
         """`[B, Q, 2, D]`: the weighted sum over √n, and the softmax over recency, age and action."""
-        weights_BL = F.softplus(raw_BL + UNIT_WEIGHT)
+        weights_BL = F.softplus(raw_BL + layout.UNIT_WEIGHT)
         sums_BQL = before_BQL * _pick(self.pool_action, actions_BL)[:, None]
         sums_BQL = sums_BQL / at_BQ.clamp_min(1).sqrt()[:, :, None]
         distance_BQL = (at_BQ[:, :, None] - 1 - torch.arange(ages_BQL.shape[2])).clamp(0, len(self.pool_distance) - 1)

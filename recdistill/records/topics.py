@@ -1,0 +1,25 @@
+"""The topics that carry records, by name, and where what is no record goes.
+
+It knows nothing of logs or of how a record is written.
+
+Example:
+    >>> TOPICS["rankings"].__name__
+    'Ranking'
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recdistill.records.structs import Example, Feedback, Impression, Item, Ranking, Record
+
+TOPICS: Final[dict[str, type[Record]]] = {
+    "items": Item,
+    "impressions": Impression,
+    "rankings": Ranking,
+    "feedback": Feedback,
+    "examples": Example,
+}
+
+DEAD_LETTERS: Final = "dead-letters"
+"""Original bytes and headers, not records."""

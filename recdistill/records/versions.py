@@ -1,0 +1,39 @@
+"""Which of two records of one item holds.
+
+It knows nothing of the wire, of rows or of what an item is used for.
+
+Example:
+    >>> held = newer(None, Item("a", version=2, attributes={"title": "Alien"}))
+    >>> newer(held, Item("a", version=1)) is None
+    True
+    >>> newer(held, Item("a", version=3, withdrawn=True)).attributes
+    {'title': 'Alien'}
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recdistill.records.structs import Item
+
+
+def newer(before: Item | None, item: Item) -> Item | None:
+    """What holds once a record has come.
+
+    The higher version holds; of equal versions the one that came later. A withdrawal without attributes keeps those
+    that the item had: a history or a list that names the item still means something.
+
+    Args:
+        before: The record that held until now; None where the item was never seen.
+        item: The record that came.
+
+    Returns:
+        The record that holds now, with the attributes that it keeps; None where `before` goes on holding.
+    """
+    if before is None:
+        return item
+    if item.version < before.version:
+        return None
+    if item.withdrawn and not item.attributes:
+        return msgspec.structs.replace(item, attributes=before.attributes)
+    return item

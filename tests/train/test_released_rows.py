@@ -1,0 +1,210 @@
+"""A row that was given back and taken again starts anew, and nothing else notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.errors import CheckpointError
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.train.step import Trainer
+
+N = 12
+SPEC = FeatureSpec(
+    history=HistorySpec(length=4),
+    id=IdSpec(capacity=20, hashed=3),
+    item={"genre": Field("category", capacity=6, hashed=2), "title": Field("text", capacity=16, max_values=4)},
+    context={"country": Field("category", capacity=5, hashed=0)},
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def item(number: int, **more: Any) -> Item:
+    return Item(f"i{number}", attributes={"genre": f"g{number % 4}", "title": f"word{number % 3}"}, **more)
+
+
+def batch(number: int, among: list[str]) -> list[Example]:
+    random = np.random.default_rng(number)
+    made = []
+    for row in range(6):
+        drawn = [str(name) for name in random.permutation(among)]
+        asked = Impression(
+            f"r{number}-{row}",
+            10**9,
+            history=tuple(Event(name, 1 + place) for place, name in enumerate(drawn[5:8])),
+            context={"country": f"c{random.integers(3)}"},
+            candidates=tuple(Candidate(name) for name in drawn[:5]),
+        )
+        scores = tuple(random.normal(size=5).tolist())
+        made.append(Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 5), (1.0, 0.0, 0.0, 0.0, 0.0), "closed"))
+    return made
+
+
+def trainer(items: int = N, *, loss: LossSettings | None = None, **settings: Any) -> Trainer:
+    made = Trainer(SPEC, StudentSettings(dim=5, hidden=6, context_dim=3, **settings), loss or LossSettings(), seed=4)
+    assert made.apply_items([item(number) for number in range(items)]) == []
+    return made
+
+
+NAMES = [f"i{n}" for n in range(N)]
+
+
+def bytes_of(made: Trainer) -> dict[str, bytes]:
+    tensors, state = made.state()
+    return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
+
+
+def again(made: Trainer, **more: Any) -> Trainer:
+    """Another trainer, restored from the state of this one as a file would give it."""
+    tensors, state = made.state()
+    other = trainer(0, **more)
+    for value in tensors.values():
+        value.flags.writeable = False
+    other.restore(tensors, json.loads(json.dumps(state)))
+    return other
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["seen in between", "at once"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_row_that_is_taken_again_starts_as_a_row_that_nobody_had(followed: bool, resumed: bool) -> None:
+    made, never = trainer(), trainer(0)
+    for step in range(8):
+        made.learn(batch(step, NAMES))
+    row = made.vocabulary.row("id", "i5")
+    tensors, _ = made.state()
+    assert tensors["adagrad/id"][row].any()
+    assert made.vocabulary.release("id", "i5") == row
+    if followed:
+        tensors, state = made.state()
+        assert state["format"] == 2
+        assert not tensors["weights/id"][row].any()  # it belongs to nobody
+        assert not tensors["adagrad/id"][row].any()
+    if resumed:
+        made = again(made)
+    made.apply_items([Item("new", attributes={"genre": "g1"})])
+    never.apply_items([Item("new", attributes={"genre": "g1"})])
+    assert made.vocabulary.row("id", "new") == row
+    (tensors, state), (first, _) = made.state(), never.state()
+    assert state["format"] == 1
+    there = never.vocabulary.row("id", "new")
+    assert tensors["weights/id"][row].tobytes() == first["weights/id"][there].tobytes()
+    assert first["weights/id"][there].any()
+    assert tensors["adagrad/id"][row].tobytes() == bytes(tensors["adagrad/id"][row].nbytes)
+    # i5 is still in the catalogue, with the row that an unknown id has.
+    slot = made.catalogue.slot("i5")
+    assert made.catalogue.encoded([slot]).id_rows_N.tolist() == [made.vocabulary.shared_row("id", "i5")]
+
+
+def test_other_rows_do_not_notice() -> None:
+    made, same = trainer(), trainer()
+    for one in (made, same):
+        for step in range(5):
+            one.learn(batch(step, NAMES))
+    made.catalogue.release("i5")
+    for key, value in (("item.genre", "g3"), ("context.country", "c1")):
+        made.vocabulary.release(key, value)
+    ours, theirs = made.weights(), same.weights()
+    for name, value in theirs.items():
+        gone = {
+            "id": [same.vocabulary.row("id", "i5")],
+            "item.genre": [same.vocabulary.row("item.genre", "g3")],
+            "context.country": [same.vocabulary.row("context.country", "c1")],
+        }.get(name, [])
+        kept = np.setdiff1d(np.arange(len(value)), gone)
+        assert np.array_equal(ours[name][kept], value[kept]), name
+        assert not ours[name][gone].any()
+        assert not gone or value[gone].any()
+
+
+def test_an_item_in_a_slot_that_was_given_back_learns_as_one_at_the_end() -> None:
+    """Against a student that keeps the item, withdrawn, and puts the new one behind all others."""
+    still = {"id_dropout": 0.0, "dropout": 0.0}
+    ours, theirs = trainer(**still), trainer(**still)
+    for step in range(6):
+        for made in (ours, theirs):
+            made.learn(batch(step, NAMES))
+    gone, new = ours.catalogue.slot("i5"), Item("new", attributes={"genre": "g2", "title": "word1 x"})
+    ours.catalogue.release("i5")
+    theirs.apply_items([item(5, withdrawn=True, version=1)])
+    for made in (ours, theirs):
+        made.apply_items([new])
+    assert (ours.catalogue.slot("new"), theirs.catalogue.slot("new")) == (gone, N)
+    names = [name for name in NAMES if name != "i5"] + ["new"]
+    for step in range(6, 30):
+        figures = [made.learn(batch(step, names))["loss"] for made in (ours, theirs)]
+        assert figures[0] == pytest.approx(figures[1], rel=1e-4)
+    asked = [one.ranking.impression for one in batch(99, names)]
+    scores = [made.score(asked, made.catalogue.slots(names)) for made in (ours, theirs)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert np.abs(scores[0]).max() > 0.05
+
+
+def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None:
+    def life(made: Trainer, stop: int) -> Trainer:
+        loss = {"loss": LossSettings(previous=0.5, previous_every=3)}
+        names = list(NAMES)
+        for step in range(12):
+            if step == stop:
+                made = again(made, **loss)
+            if step in (4, 5, 9):
+                made.catalogue.release(names.pop(step % 3))
+            if step == 5:
+                made.vocabulary.release("item.genre", "g1")
+                made.vocabulary.release("context.country", "c0")
+            if step in (6, 10):
+                made.apply_items([Item(f"new{step}", attributes={"genre": f"fresh{step}"})])
+                names.append(f"new{step}")
+            made.learn(batch(step, names))
+        return made
+
+    loss = LossSettings(previous=0.5, previous_every=3)
+    whole = bytes_of(life(trainer(loss=loss), 99))
+    assert b'"format": 2' in whole["state"]
+    for stop in (4, 5, 6, 7, 10, 11):
+        assert bytes_of(life(trainer(loss=loss), stop)) == whole, stop
+
+
+def test_the_copy_of_the_earlier_student_forgets_what_was_given_back() -> None:
+    made = trainer(loss=LossSettings(previous=0.5, previous_every=4), id_dropout=0.0)
+    for step in range(4):
+        made.learn(batch(step, NAMES))
+    assert made.previous is not None
+    lists, _ = made.encode(batch(50, NAMES))
+    _, known_BL = made.previous.scores(SPEC, made.catalogue, lists)
+    assert known_BL.all()
+    slot, row = made.catalogue.slot("i5"), made.vocabulary.row("id", "i5")
+    made.catalogue.release("i5")
+    made.apply_items([Item("new", attributes={"genre": "g0", "title": "word2"})])
+    assert (made.catalogue.slot("new"), made.vocabulary.row("id", "new")) == (slot, row)
+    names = [name for name in NAMES if name != "i5"]
+    lists, _ = made.encode(batch(50, [*names, "new"]))
+    _, known_BL = made.previous.scores(SPEC, made.catalogue, lists)
+    assert (lists.candidate_slots_BL == slot).any()
+    assert np.array_equal(known_BL, lists.candidate_slots_BL != slot)
+    copied = made.previous.tensors(made.catalogue)
+    assert not copied["previous/id"][row].any()
+    assert made.previous.unknown == [slot]
+    _, state = made.state()
+    assert (state["format"], state["previous_unknown"]) == (2, [slot])  # no hole now, but the copy has one
+    resumed = again(made, loss=LossSettings(previous=0.5, previous_every=4), id_dropout=0.0)
+    assert bytes_of(resumed) == bytes_of(made)
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    tensors, state = trainer().state()
+    with pytest.raises(CheckpointError, match="format is 3, these settings say 1"):
+        trainer(0).restore(tensors, state | {"format": 3})
