@@ -35,7 +35,17 @@ from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRang
 from recdistill.features import FeatureSpec, Lists
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
-from recdistill.stream import Lanes, Log, LogIdentity, Message, TopicPartition, check_identity, dead_letter
+from recdistill.stream import (
+    LanePosition,
+    Lanes,
+    Log,
+    LogIdentity,
+    Message,
+    Position,
+    TopicPartition,
+    check_identity,
+    dead_letter,
+)
 
 if TYPE_CHECKING:
     from recdistill.train.step import Trainer
@@ -55,8 +65,8 @@ class Range(msgspec.Struct):
     """A part of the lanes that is gone over `passes` times before the stream goes on."""
 
     passes: int
-    start: dict[str, Any]
-    until: dict[str, Any]
+    start: LanePosition
+    until: LanePosition
     done: int = 0
 
 
@@ -64,7 +74,7 @@ class Saved(msgspec.Struct):
     """What a checkpoint says beside the trainer's own state."""
 
     recipe: dict[str, Any]
-    lanes: dict[str, Any]
+    lanes: LanePosition
     items_identity: LogIdentity
     items_next: int
     range: Range | None = None
@@ -74,6 +84,11 @@ class Saved(msgspec.Struct):
     popular_unit: float = 1.0
     golden: list[dict[str, Any]] = []
     parent: str = ""
+    witness: dict[str, str] | None = None  # of what stands before the positions; older versions saved none
+
+    def positions(self) -> Position:
+        """How far of the log this rests on: to the end of the range, while there is one."""
+        return {**(self.range.until if self.range else self.lanes).by_partition(), ITEMS: self.items_next}
 
 
 class _Kept(NamedTuple):
@@ -85,7 +100,7 @@ class _Kept(NamedTuple):
     items_next: int
     golden: list[dict[str, Any]]
     examples: int
-    after: dict[str, Any]
+    after: LanePosition
 
 
 class Distiller:
@@ -130,6 +145,7 @@ class Distiller:
         if warning := self.trainer.terms.warning_of_units(watch.comparable):
             log_.warning("%s", warning)
         self._whole_lists = True  # until a list comes whose candidates were scored in part
+        self._log = log
         self._stage = log.stage("distil")
         self._items = log.source([ITEMS])
         self._pending: list[Example] = []
@@ -166,6 +182,7 @@ class Distiller:
             self._lanes.seek(self.saved.lanes)
             check_identity(self.saved.items_identity, self._items.identity())
             self._items.seek({ITEMS: self.saved.items_next})
+            log.check_witness(self.saved.positions(), self.saved.witness)
             log_.info("resumed at step %d from %s", self.step, found.path)
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 log_.warning("%s", sentence)
@@ -211,7 +228,7 @@ class Distiller:
         self._pending = []
         return figures
 
-    def _keep(self, before: dict[str, Any], lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
+    def _keep(self, before: LanePosition, lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
         """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.
 
         Its arrays are what reading and encoding it again would give, as long as the catalogue has not moved since.
@@ -274,6 +291,7 @@ class Distiller:
         """Writes a checkpoint of the last whole batch."""
         from recdistill import checkpoint
 
+        self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state()
         stream = msgspec.to_builtins(self.saved)
         path = checkpoint.save(self.directory / "checkpoints", self.step, tensors, {"trainer": state, "stream": stream})
@@ -304,7 +322,11 @@ class Distiller:
             provenance={
                 "step": self.step,
                 "examples": self.saved.examples,
-                "positions": {"lanes": self.saved.lanes, "items": self.saved.items_next},
+                "positions": {
+                    "lanes": msgspec.to_builtins(self.saved.lanes),
+                    "items": self.saved.items_next,
+                    "witness": self._log.witness({**self.saved.lanes.by_partition(), ITEMS: self.saved.items_next}),
+                },
                 "teachers": self.saved.teachers,
                 "recipe": self.saved.recipe,
                 "code": __version__,
@@ -461,14 +483,14 @@ def _teacher(example: Example) -> str:
     return f"{example.ranking.teacher_id}@{example.ranking.teacher_version}"
 
 
-def _place(lanes: dict[str, Any]) -> tuple[int, ...]:
+def _place(lanes: LanePosition) -> tuple[int, ...]:
     """A position in the lanes, as a key."""
-    return (*lanes["offsets"], lanes["turn"])
+    return (*lanes.offsets, lanes.turn)
 
 
-def _passed(state: dict[str, Any]) -> int:
+def _passed(lanes: LanePosition) -> int:
     """The lanes' offsets added up."""
-    return sum(int(offset) for offset in state["offsets"])
+    return sum(lanes.offsets)
 
 
 def _length(r: Range) -> int:

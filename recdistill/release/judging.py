@@ -27,7 +27,7 @@ from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
-from recdistill.stream import Lanes, Log, Message
+from recdistill.stream import LanePosition, Lanes, Log, Message
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
         most: How many at most.
     """
     examples: list[Example] = []
-    for example in _examples(log, start=_positions(bundle)):
+    for example in _examples(log, start=_stopped_at(log, bundle)):
         if any(label > 0 for label in example.labels):
             examples.append(example)
             if len(examples) >= 2 * most:
@@ -55,7 +55,7 @@ def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
 
 def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
     """The examples before a bundle's positions, in the order in which they were learnt."""
-    return _examples(log, until=_positions(bundle))
+    return _examples(log, until=_stopped_at(log, bundle))
 
 
 def judge(
@@ -183,9 +183,7 @@ def publish(
         )
 
 
-def _examples(
-    log: Log, *, start: dict[str, Any] | None = None, until: dict[str, Any] | None = None
-) -> Iterator[Example]:
+def _examples(log: Log, *, start: LanePosition | None = None, until: LanePosition | None = None) -> Iterator[Example]:
     lanes = Lanes(log, state=start, dead_letters=_pass_over)
     try:
         until = lanes.end_state() if until is None else until
@@ -203,13 +201,16 @@ def _pass_over(message: Message, error: Exception) -> None:
     log_.debug("example at %d left out: %s", message.offset, error)
 
 
-def _positions(bundle: Bundle) -> dict[str, Any]:
-    positions = bundle.manifest.provenance.get("positions", {}).get("lanes")
-    if not isinstance(positions, dict):
+def _stopped_at(log: Log, bundle: Bundle) -> LanePosition:
+    """Where a bundle stopped learning, in a log that is still the one it learnt from."""
+    saved = bundle.manifest.provenance.get("positions", {})
+    if not isinstance(saved.get("lanes"), dict):
         raise DataError(
             f"{bundle.path}: its manifest does not say where it stopped learning, so nothing can be held out"
         )
-    return positions
+    lanes = LanePosition.read(saved["lanes"])
+    log.check_witness(lanes.by_partition(), saved.get("witness"))
+    return lanes
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
+    STANDARD_CONFIGS,
     Log,
     LogIdentity,
     Message,
@@ -36,15 +37,17 @@ from recdistill.stream.contract import (
     Transaction,
     check_identity,
     dead_letter,
-    partition_for,
     standard_topics,
 )
-from recdistill.stream.lanes import Lanes
+from recdistill.stream.lanes import LanePosition, Lanes
+from recdistill.stream.partitioner import partition_for
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
 
 __all__ = [
+    "STANDARD_CONFIGS",
+    "LanePosition",
     "Lanes",
     "Log",
     "LogIdentity",

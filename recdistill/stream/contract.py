@@ -11,11 +11,13 @@ surprise people who meet a log for the first time, and both kinds (embedded and 
 * the last message of a partition is rarely at `end - 1`: compare `position()` with `bounds()` to see whether the end is
   reached.
 
-This module knows nothing of SQLite, of Kafka or of what is inside a value.
+A position that is saved outside the log needs two more things. Both are in `Log.witness`: what stands before the
+position is first brought to the disk, and a witness of it is saved beside the position. When a log has lost its last
+messages and has grown again, offsets alone do not show it; the witness does.
+
+It knows nothing of SQLite, Kafka or what is inside a value.
 
 Example:
-    >>> partition_for(b"impression-1", 4)
-    2
     >>> identity = LogIdentity(cluster="a", partitions={"examples": 2})
     >>> check_identity(identity, LogIdentity(cluster="a", partitions={"examples": 4}))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -26,20 +28,16 @@ Example:
 from __future__ import annotations
 
 import difflib
-import struct
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from recdistill.errors import OutOfRange, StreamError, WrongLog
+from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
 
-MAX_MESSAGE_BYTES = 1_000_000
-"""Largest key and value together; a broker with default settings refuses a little more than this."""
-
-MAX_NOTE_BYTES = 4_000
-"""Largest note of a commit; a broker with default settings refuses more than 4,096 bytes of commit metadata."""
+_logger = logging.getLogger(__name__)
 
 
 class TopicPartition(NamedTuple):
@@ -199,8 +197,8 @@ class Log(Protocol):
 
         Args:
             partitions: Partition count of each topic.
-            configs: Settings for some of the topics, by Kafka's names; the embedded log keeps everything and ignores
-                them.
+            configs: Settings for some of the topics, by Kafka's names (`STANDARD_CONFIGS` has those of the loop). The
+                embedded log keeps everything and ignores them.
 
         Returns:
             Names of the topics that were made now.
@@ -227,42 +225,48 @@ class Log(Protocol):
         """Opens the one writer of this name and fences an older one, also in another process."""
         ...
 
+    def sync(self) -> None:
+        """Makes what is committed survive a loss of power, as far as this kind of log can.
+
+        The embedded log flushes its file to the disk. A Kafka commit has already waited for every replica that is in
+        sync (`acks=all`); there is nothing more that a client can ask for, so this does nothing.
+        """
+        ...
+
+    def witness(self, position: Position) -> dict[str, str]:
+        """What stands before these positions, in a form to be saved beside them outside the log.
+
+        It syncs the log first, so what is saved never rests on messages that a loss of power can still take. Whoever
+        saves a position outside the log calls this and nothing else.
+
+        Args:
+            position: Next offsets of one or more partitions.
+
+        Returns:
+            An entry for each partition, under its name (`examples/0`). It may have none for a partition of which
+            nothing is left before the position.
+        """
+        ...
+
+    def check_witness(self, position: Position, witness: Mapping[str, str] | None) -> None:
+        """Checks that the log still is the one that the positions were saved for.
+
+        Old messages that went away (retention, `trim`), removed records and compaction are no reason to refuse.
+
+        Args:
+            position: The saved positions.
+            witness: What `witness` returned for them; None where none was saved, as by older versions. Then a warning
+                is logged and nothing is checked.
+
+        Raises:
+            WrongLog: The log was cut back since, and written anew: the position would pass over new messages.
+            OutOfRange: A position is outside of the bounds.
+        """
+        ...
+
     def close(self) -> None:
         """Gives back what the log holds. Sources and stages are closed on their own."""
         ...
-
-
-def murmur2(data: bytes) -> int:
-    """MurmurHash2 (32 bits, seed 0x9747b28c) by Austin Appleby, as Kafka's default partitioner computes it.
-
-    Args:
-        data: Bytes of a key.
-
-    Returns:
-        The hash as an unsigned integer.
-    """
-    multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
-    length = len(data)
-    words, rest = divmod(length, 4)
-    value = 0x9747B28C ^ length
-    for word in struct.unpack_from(f"<{words}I", data):
-        word = word * multiplier & mask
-        word = (word ^ word >> 24) * multiplier & mask
-        value = (value * multiplier & mask) ^ word
-    if rest:
-        value = (value ^ int.from_bytes(data[-rest:], "little")) * multiplier & mask
-    value = (value ^ value >> 13) * multiplier & mask
-    return value ^ value >> 15
-
-
-def partition_for(key: bytes, partitions: int) -> int:
-    """Partition of a key, the same one that Kafka's own clients choose.
-
-    Args:
-        key: Bytes of the key.
-        partitions: Partition count of the topic.
-    """
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
@@ -298,6 +302,41 @@ def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> O
     )
 
 
+def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False) -> WrongLog:
+    """The error for a log that lost messages which were read before, and has grown again.
+
+    Args:
+        tp: The partition.
+        offset: The saved position.
+        cut: First offset that holds something else than when the position was saved.
+        at_most: Whether the cut may also lie before `cut`.
+    """
+    where = f"{cut} at the latest" if at_most else str(cut)
+    return WrongLog(
+        f"{tp} was read up to {offset}, and then the log was cut back (by a power cut, a restored copy or a lost "
+        f"disk): from {where} on it holds other messages now, and those before {offset} would never be read; go back "
+        f"to a checkpoint that stands at {cut} or before, put the whole log back, or start again from the beginning "
+        "in a new output folder"
+    )
+
+
+def unwitnessed(position: Position) -> bool:
+    """Warns of positions that were saved without a witness; whether there was anything to warn of."""
+    saved = [f"{tp} at {offset}" for tp, offset in position.items() if offset > 0]
+    if saved:
+        _logger.warning(
+            "the saved position (%s) has no witness, as an older version saved it: whether the log was cut back since "
+            "cannot be checked; the next position that is saved has one",
+            ", ".join(saved),
+        )
+    return bool(saved)
+
+
+def bad_witness(tp: TopicPartition, text: str) -> CheckpointError:
+    """The error for a witness that no log of this kind has written."""
+    return CheckpointError(f"the witness {text!r} beside the saved position of {tp} is not one; use another checkpoint")
+
+
 def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
     """Value and headers for the dead-letter topic: the original bytes, whole, and where they came from.
 
@@ -322,6 +361,17 @@ def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes |
     return message.value, tuple(headers)
 
 
+STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
+    "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)}
+}
+"""Settings of the loop's topics, by Kafka's names.
+
+The newest record of each item stays for ever. Older ones of the last seven days (the time for which a broker keeps the
+other topics by default) stay too, because a scorer or a distiller that goes on where it stopped needs the catalogue of
+that time.
+"""
+
+
 def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
     """Topics that the loop needs, with their partition counts.
 
@@ -341,40 +391,6 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
     return {"items": 1, **keyed, "examples": lanes, "dead-letters": 1}
-
-
-def check_message(
-    topic: str, value: bytes | None, key: bytes | None, partition: int | None, partitions: int, turn: int
-) -> int:
-    """Checks what both kinds of log refuse in `Transaction.send`, and chooses the partition.
-
-    Args:
-        topic: Name of the topic, for the error.
-        value: Value of the message.
-        key: Key of the message.
-        partition: Partition that the caller asks for, if any.
-        partitions: Partition count of the topic.
-        turn: Number of the transaction within its stage: chooses for a message with neither key nor partition.
-
-    Returns:
-        The partition to write to.
-
-    Raises:
-        StreamError: The message is too large or empty, or the partition does not exist.
-    """
-    if value is None and key is None:
-        raise StreamError(f"a message for topic {topic!r} needs a value or a key")
-    size = len(value or b"") + len(key or b"")
-    if size > MAX_MESSAGE_BYTES:
-        raise StreamError(
-            f"a message of {size:,} bytes for topic {topic!r} is more than the {MAX_MESSAGE_BYTES:,} that a log takes; "
-            "send fewer candidates or a shorter history in one record"
-        )
-    if partition is None:
-        return turn % partitions if key is None else partition_for(key, partitions)
-    if not 0 <= partition < partitions:
-        raise StreamError(f"topic {topic!r} has no partition {partition}; it has 0 to {partitions - 1}")
-    return partition
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:
@@ -411,20 +427,3 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the most similar one that is known, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]) -> None:
-    """Checks what both kinds of log refuse in `Transaction.commit_inputs`.
-
-    Raises:
-        StreamError: A partition is not an input of the stage, an offset is negative, or the note is too long.
-    """
-    if not inputs:
-        raise StreamError("a stage without inputs has no position to commit; name its inputs when opening it")
-    for tp, offset in position.items():
-        if tp not in inputs:
-            raise StreamError(f"{tp} is not an input of this stage; its inputs are {', '.join(map(str, inputs))}")
-        if offset < 0:
-            raise StreamError(f"the next offset of {tp} must be 0 or more, not {offset}")
-    if len(note.encode()) > MAX_NOTE_BYTES:
-        raise StreamError(f"a note of {len(note.encode()):,} bytes is longer than the {MAX_NOTE_BYTES:,} allowed")

@@ -6,7 +6,9 @@ runs over the same log, one of them killed and resumed, see the same examples in
 decode is handed to `dead_letters` and takes its lane's turn, because whoever wrote the lanes counted it.
 
 `state()` names the next offset of each lane and whose turn it is; it covers what `next` returned and nothing that was
-only fetched ahead. It knows nothing of checkpoints: whoever saves the state decides when it counts.
+only fetched ahead. Whoever saves this position decides when it counts.
+
+It knows nothing of SQLite, Kafka or checkpoints.
 
 Example:
     >>> import tempfile
@@ -24,8 +26,8 @@ Example:
     >>> lanes = Lanes(log, dead_letters=lambda message, error: print("refused", message.offset, error))
     >>> [example.ranking.impression.id for example in lanes.next(3, timeout_s=0)]
     ['i0', 'i1', 'i2']
-    >>> lanes.state()["offsets"], lanes.state()["turn"]
-    ([2, 1], 1)
+    >>> lanes.state().offsets, lanes.state().turn
+    ((2, 1), 1)
     >>> lanes.close(); stage.close(); log.close(); folder.cleanup()
 """
 
@@ -34,7 +36,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -46,12 +47,44 @@ _FETCH = 500
 """Messages fetched ahead for each lane."""
 
 
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a state is made of; it comes back from a file, so it is checked."""
+class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place in the one order. As JSON it stands in checkpoints and in manifests of bundles.
+
+    Attributes:
+        identity: The log and the one topic that it belongs to.
+        offsets: Next offset of each lane.
+        turn: The lane whose turn it is.
+    """
 
     identity: LogIdentity
-    offsets: list[int]
+    offsets: tuple[int, ...]
     turn: int
+
+    def __post_init__(self) -> None:
+        if len(self.identity.partitions) != 1:
+            raise ValueError(f"lanes lie in 1 topic, not in {len(self.identity.partitions)}")
+
+    @classmethod
+    def read(cls, saved: object) -> LanePosition:
+        """The position that JSON holds.
+
+        Args:
+            saved: What a checkpoint or a manifest says, as dicts and lists.
+
+        Raises:
+            CheckpointError: It is not a position of lanes.
+        """
+        try:
+            return msgspec.convert(saved, cls)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(
+                f"the saved position of the lanes cannot be used: {error}; use another checkpoint"
+            ) from error
+
+    def by_partition(self) -> dict[TopicPartition, int]:
+        """The offsets as a position of the log, for instance to ask it for a witness."""
+        topic = next(iter(self.identity.partitions))
+        return {TopicPartition(topic, lane): offset for lane, offset in enumerate(self.offsets)}
 
 
 class Lanes:
@@ -60,7 +93,7 @@ class Lanes:
     Args:
         log: The log.
         topic: Topic whose partitions are the lanes.
-        state: Where to go on, from `state()`; the beginning of each lane when None.
+        state: Where to go on, from `state()` or `LanePosition.read`; the beginning of each lane when None.
         dead_letters: Called with each message that does not decode and why, before its offset is passed. When it
             raises, the message was not passed. Another pass over the same records calls it again: message.tp and offset
             tell.
@@ -68,14 +101,14 @@ class Lanes:
     Raises:
         WrongLog: The state belongs to another log or partition count.
         OutOfRange: The state points outside of what the log holds.
-        CheckpointError: The state is not one of lanes.
+        CheckpointError: The state has another number of lanes.
     """
 
     def __init__(
         self,
         log: Log,
         topic: str = "examples",
-        state: dict[str, Any] | None = None,
+        state: LanePosition | None = None,
         *,
         dead_letters: Callable[[Message, Exception], None],
     ) -> None:
@@ -100,7 +133,7 @@ class Lanes:
         """How many lanes there are."""
         return len(self._lanes)
 
-    def next(self, n: int, timeout_s: float = 1.0, *, until: dict[str, Any] | None = None) -> list[Example]:
+    def next(self, n: int, timeout_s: float = 1.0, *, until: LanePosition | None = None) -> list[Example]:
         """Takes the next examples in order.
 
         Args:
@@ -150,28 +183,28 @@ class Lanes:
             raise
         return examples
 
-    def state(self) -> dict[str, Any]:
-        """Next offset of each lane after what `next` returned, whose turn it is, and of which log; JSON-able."""
-        return self._as_state(self._taken, self._turn)
+    def state(self) -> LanePosition:
+        """Next offset of each lane after what `next` returned, whose turn it is, and of which log."""
+        return LanePosition(self._identity, tuple(self._taken), self._turn)
 
-    def end_state(self) -> dict[str, Any]:
+    def end_state(self) -> LanePosition:
         """The present ends of the lanes, as a state to give to `next(until=)` and `reached`."""
-        return self._as_state([self._source.bounds(tp)[1] for tp in self._lanes], 0)
+        return LanePosition(self._identity, tuple(self._source.bounds(tp)[1] for tp in self._lanes), 0)
 
-    def reached(self, until: dict[str, Any]) -> bool:
+    def reached(self, until: LanePosition) -> bool:
         """Whether the lane whose turn it is has nothing left before `until`: `next(until=)` would return nothing.
 
         The end of a transaction takes an offset but is no message, so this looks at what was read and not at `state()`.
         """
         return self._ahead(self._turn) >= self._checked(until).offsets[self._turn]
 
-    def seek(self, state: dict[str, Any]) -> None:
+    def seek(self, state: LanePosition) -> None:
         """Goes on at another state, for instance once more from the start of a range.
 
         Raises:
             WrongLog: The state belongs to another log or partition count.
             OutOfRange: The state points outside of what the log holds.
-            CheckpointError: The state is not one of lanes.
+            CheckpointError: The state has another number of lanes.
         """
         wanted = self._checked(state)
         self._source.seek(dict(zip(self._lanes, wanted.offsets, strict=True)))
@@ -188,21 +221,11 @@ class Lanes:
         fetched = self._fetched[lane]
         return fetched[0].offset if fetched else self._source.position()[self._lanes[lane]]
 
-    def _as_state(self, offsets: list[int], turn: int) -> dict[str, Any]:
-        state: dict[str, Any] = msgspec.to_builtins(_State(self._identity, list(offsets), turn))
-        return state
-
-    def _checked(self, state: dict[str, Any]) -> _State:
-        try:
-            checked = msgspec.convert(state, _State)
-        except msgspec.ValidationError as error:
+    def _checked(self, position: LanePosition) -> LanePosition:
+        check_identity(position.identity, self._identity)
+        if len(position.offsets) != len(self._lanes) or not 0 <= position.turn < len(self._lanes):
             raise CheckpointError(
-                f"the saved position of the lanes cannot be used: {error}; use another checkpoint"
-            ) from error
-        check_identity(checked.identity, self._identity)
-        if len(checked.offsets) != len(self._lanes) or not 0 <= checked.turn < len(self._lanes):
-            raise CheckpointError(
-                f"the saved position has {len(checked.offsets)} lanes and turn {checked.turn}, but topic "
+                f"the saved position has {len(position.offsets)} lanes and turn {position.turn}, but topic "
                 f"{self._topic!r} has {len(self._lanes)} lanes; use another checkpoint"
             )
-        return checked
+        return position

@@ -97,6 +97,18 @@ class AbortingLog:
         """A stage whose sends and commits are steps."""
         return AbortingStage(self._log.stage(name, inputs), name, self.step)
 
+    def sync(self) -> None:
+        """As the real log does."""
+        self._log.sync()
+
+    def witness(self, position: Position) -> dict[str, str]:
+        """As the real log does."""
+        return self._log.witness(position)
+
+    def check_witness(self, position: Position, witness: Mapping[str, str] | None) -> None:
+        """As the real log does."""
+        self._log.check_witness(position, witness)
+
     def close(self) -> None:
         """Leaves the real log open."""
 

@@ -18,7 +18,7 @@ import pytest
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
 from recdistill.stream import Log, Message, Source, TopicPartition, open_log, partition_for
-from recdistill.stream.contract import MAX_MESSAGE_BYTES, MAX_NOTE_BYTES
+from recdistill.stream.transaction import MAX_MESSAGE_BYTES, MAX_NOTE_BYTES
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
 

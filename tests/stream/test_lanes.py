@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recdistill.errors import CheckpointError, OutOfRange, WrongLog
 from recdistill.records import Candidate, Example, Impression, Ranking, encode
-from recdistill.stream import Lanes, Log, Message, TopicPartition
+from recdistill.stream import LanePosition, Lanes, Log, Message, TopicPartition
 from recdistill.stream.embedded import EmbeddedLog
 
 
@@ -23,6 +24,11 @@ def example(name: str) -> bytes:
 
 def names(examples: list[Example]) -> list[str]:
     return [each.ranking.impression.id for each in examples]
+
+
+def saved_and_read(position: LanePosition) -> LanePosition:
+    """As a checkpoint does: through JSON."""
+    return LanePosition.read(json.loads(msgspec.json.encode(position)))
 
 
 def never(message: Message, error: Exception) -> None:
@@ -98,7 +104,7 @@ def test_a_resumed_reader_goes_on_with_the_next_example(log: EmbeddedLog, writer
     writer.write(30)
     lanes = Lanes(log, dead_letters=never)
     first = names(lanes.next(stop_after))
-    state = json.loads(json.dumps(lanes.state()))
+    state = saved_and_read(lanes.state())
     lanes.next(5, timeout_s=0)  # read, but never saved: as good as not read
     lanes.close()
     resumed = Lanes(log, state=state, dead_letters=never)
@@ -121,7 +127,7 @@ def test_the_reader_waits_for_the_lane_whose_turn_it_is(log: EmbeddedLog, lanes_
             with stage.transaction() as transaction:
                 transaction.send("examples", example(f"lane{lane}"), partition=lane)
         assert names(lanes.next(100, timeout_s=0.05)) == [*(f"lane{n}" for n in range(lanes_count - 1)), "last0"]
-        assert lanes.state()["turn"] == 0
+        assert lanes.state().turn == 0
     lanes.close()
     stage.close()
 
@@ -168,7 +174,7 @@ def test_a_dead_letter_that_cannot_be_written_is_not_passed(log: EmbeddedLog, wr
 def test_until_is_a_hard_end_and_reached_tells(log: EmbeddedLog, writer: Writer) -> None:
     writer.write(11)
     lanes = Lanes(log, dead_letters=never)
-    start, ends = lanes.state(), json.loads(json.dumps(lanes.end_state()))
+    start, ends = lanes.state(), saved_and_read(lanes.end_state())
     writer.write(20)
     for _ in range(3):  # several passes over the same range
         got: list[str] = []
@@ -193,11 +199,11 @@ def test_states_of_another_log_are_refused(tmp_path: Path, log: EmbeddedLog, wri
     writer.write(9)
     lanes = Lanes(log, dead_letters=never)
     lanes.next(5)
-    state = lanes.state()
+    state = msgspec.to_builtins(lanes.state())
     lanes.close()
 
     def resume(other: Log, changed: dict, topic: str = "examples") -> None:
-        Lanes(other, topic, state=changed, dead_letters=never)
+        Lanes(other, topic, state=LanePosition.read(changed), dead_letters=never)
 
     other = EmbeddedLog(tmp_path / "other.sqlite")
     other.create_topics({"examples": lanes_count})
@@ -217,10 +223,26 @@ def test_states_of_another_log_are_refused(tmp_path: Path, log: EmbeddedLog, wri
         {"offsets": None},
         {"more": 1},
         {"identity": {}},
+        {"identity": {**state["identity"], "partitions": {}}},
     ):
         with pytest.raises(CheckpointError, match="saved position"):
             resume(log, {**state, **changes})
     other.close()
+
+
+def test_a_position_has_the_json_of_older_checkpoints_and_manifests(log: EmbeddedLog, lanes_count: int) -> None:
+    lanes = Lanes(log, dead_letters=never)
+    identity = {
+        "cluster": log.cluster,
+        "partitions": {"examples": lanes_count},
+        "ids": log.identity(["examples"]).ids,
+    }
+    old = {"identity": identity, "offsets": [0] * lanes_count, "turn": 0}  # as the first version wrote it
+    assert json.loads(msgspec.json.encode(lanes.state())) == old
+    assert json.loads(json.dumps(msgspec.to_builtins(lanes.state()))) == old
+    assert LanePosition.read(old) == lanes.state()
+    assert lanes.state().by_partition() == {TopicPartition("examples", n): 0 for n in range(lanes_count)}
+    lanes.close()
 
 
 def test_retention_that_overtakes_the_reader_is_an_error(log: EmbeddedLog, writer: Writer) -> None:
@@ -244,7 +266,7 @@ def test_lanes_on_kafka_survive_aborts_and_resume(kafka_brokers: str) -> None:
     lanes = Lanes(log, dead_letters=never)
     start, ends = lanes.state(), lanes.end_state()
     got = names(lanes.next(17, timeout_s=20))
-    state = json.loads(json.dumps(lanes.state()))
+    state = saved_and_read(lanes.state())
     lanes.close()
     lanes = Lanes(log, state=state, dead_letters=never)
     while not lanes.reached(ends):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from recdistill.errors import DecodeError, StreamError, WrongLog
 from recdistill.stream import LogIdentity, Message, TopicPartition, check_identity, dead_letter, standard_topics
-from recdistill.stream.contract import expand, murmur2, partition_for
+from recdistill.stream.contract import expand
+from recdistill.stream.partitioner import murmur2, partition_for
 
 partitioner = pytest.importorskip("kafka.partitioner.default")
 

@@ -1,4 +1,4 @@
-"""The writing half of a Kafka log: stages and their transactions. `recdistill.stream.kafka` says how they behave.
+"""The writing half of a Kafka log: stages and how they commit. `recdistill.stream.kafka` says how they behave.
 
 It knows nothing of reading messages.
 
@@ -14,21 +14,20 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError
-from recdistill.stream.contract import Headers, Position, TopicPartition, check_commit, check_message, suggest
-from recdistill.stream.kafka_client import PATIENCE_S
-
-if TYPE_CHECKING:
-    from recdistill.stream.kafka import KafkaLog
+from recdistill.stream.contract import TopicPartition, suggest
+from recdistill.stream.kafka.client import PATIENCE_S
+from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.transaction import Collected
 
 _logger = logging.getLogger(__name__)
 
@@ -54,11 +53,18 @@ _OWNER = ".owner"
 class KafkaStage:
     """The one writer of a name; see `recdistill.stream.contract.Stage`."""
 
-    def __init__(self, log: KafkaLog, name: str, inputs: Sequence[TopicPartition]) -> None:
-        self._log = log
-        self._id = log.prefix + name
+    def __init__(
+        self,
+        namespace: Namespace,
+        name: str,
+        inputs: Sequence[TopicPartition],
+        topics: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._namespace = namespace
+        self._id = namespace.prefix + name
         self._inputs = tuple(inputs)
-        self._counts = log.topics()
+        self._topics = topics
+        self._counts = topics()
         self._turns = itertools.count()
         self._open = False
         self._closed = False
@@ -69,10 +75,10 @@ class KafkaStage:
             # Whoever writes its name last is the owner: a broker that restarts can fence a producer nobody followed.
             self._me = uuid.uuid4().hex
             for place in self._place():
-                self._log.claim(self._id + _OWNER, place, self._me)
-            self._saved = self._log.committed(self._id, self._inputs)
+                self._namespace.claim(self._id + _OWNER, place, self._me)
+            self._saved = self._namespace.committed(self._id, self._inputs)
             missing = [tp for tp in self._inputs if tp not in self._saved]
-            self._beginnings = self._log.beginnings(missing)
+            self._beginnings = self._namespace.beginnings(missing)
         except Exception:
             self.close()
             raise
@@ -90,28 +96,19 @@ class KafkaStage:
         return notes[-1] if notes else ""
 
     @contextmanager
-    def transaction(self) -> Generator[KafkaTransaction]:
+    def transaction(self) -> Generator[Collected]:
         """Opens a transaction; see the contract."""
         if self._open:
             raise StreamError("a stage has one transaction at a time; leave the open one first")
         self._check_usable()
         self._open = True
-        transaction = KafkaTransaction(self, self._inputs, next(self._turns))
+        transaction = Collected(self._partitions, self._inputs, next(self._turns))
         try:
             yield transaction
             self._commit(transaction)
         finally:
             transaction.close()
             self._open = False
-
-    def partitions(self, topic: str) -> int:
-        """Partition count of a topic."""
-        if topic not in self._counts:
-            self._counts = self._log.topics()
-        if topic not in self._counts:
-            hint = suggest(topic, self._counts)
-            raise StreamError(f"topic {topic!r} does not exist in this log{hint}; make the topics first")
-        return self._counts[topic]
 
     def close(self) -> None:
         """Closes the connection."""
@@ -122,13 +119,22 @@ class KafkaStage:
             else:
                 self._drop_producer()
 
+    def _partitions(self, topic: str) -> int:
+        """Partition count of a topic."""
+        if topic not in self._counts:
+            self._counts = self._topics()
+        if topic not in self._counts:
+            hint = suggest(topic, self._counts)
+            raise StreamError(f"topic {topic!r} does not exist in this log{hint}; make the topics first")
+        return self._counts[topic]
+
     def _check_usable(self) -> None:
         if isinstance(self._broken, Fenced):
             raise Fenced(str(self._broken))
         if self._broken is not None:
             raise StreamError(f"the stage {self._id!r} failed before and has to be opened again: {self._broken}")
 
-    def _commit(self, transaction: KafkaTransaction) -> None:
+    def _commit(self, transaction: Collected) -> None:
         if not transaction.rows and transaction.committed is None:
             return
         saved = self._saved
@@ -137,14 +143,14 @@ class KafkaStage:
             position, note = transaction.committed
             saved = {tp: (offset, note) for tp, offset in {**self.position(), **position}.items()}
         mark = uuid.uuid4().hex
-        patience_s = _COMMIT_S + sum(len(row[1] or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
+        patience_s = _COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         gave_up: float | None = None
         try:
             while True:
                 try:
-                    with self._log.brokers.explained("write to"):
+                    with self._namespace.brokers.explained("write to"):
                         send = partial(self._send, transaction, saved, mark)
-                        self._log.brokers.bounded("write to", send, patience_s)
+                        self._namespace.brokers.bounded("write to", send, patience_s)
                     break
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
@@ -156,8 +162,8 @@ class KafkaStage:
                     self._recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
-                    if self._log.committed(self._id, self._inputs) != self._saved:
-                        raise self._log.brokers.fenced() from error
+                    if self._namespace.committed(self._id, self._inputs) != self._saved:
+                        raise self._namespace.brokers.fenced() from error
                     if time.monotonic() > gave_up:
                         raise
         except BaseException as error:
@@ -165,14 +171,16 @@ class KafkaStage:
             raise
         self._saved = saved
 
-    def _send(self, transaction: KafkaTransaction, saved: _Saved, mark: str) -> None:
+    def _send(self, transaction: Collected, saved: _Saved, mark: str) -> None:
         """One attempt at the whole transaction."""
-        producer, prefix = self._producer, self._log.prefix
+        producer, prefix = self._producer, self._namespace.prefix
         # Step 1: the messages.
         producer.begin_transaction()
         sent = [
-            producer.send(prefix + topic, value, key, headers, partition, timestamp_ms)
-            for topic, value, key, headers, partition, timestamp_ms in transaction.rows
+            producer.send(
+                prefix + row.tp.topic, row.value, row.key, list(row.headers), row.tp.partition, row.time_us // 1000
+            )
+            for row in transaction.rows
         ]
         producer.flush()
         for future in sent:
@@ -180,17 +188,19 @@ class KafkaStage:
                 raise future.exception
         # Step 2: the positions.
         if transaction.committed is not None:
-            offsets = {self._log.wire(tp): OffsetAndMetadata(offset, note, -1) for tp, (offset, note) in saved.items()}
+            offsets = {
+                self._namespace.wire(tp): OffsetAndMetadata(offset, note, -1) for tp, (offset, note) in saved.items()
+            }
             producer.send_offsets_to_transaction(offsets, self._id)
         # Step 3: the mark by which this very transaction can be recognised.
-        marked = self._log.wire(transaction.first())
+        marked = self._namespace.wire(self._first(transaction))
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
 
     def _open_producer(self) -> None:
         """Takes the stage over: ends whatever was left open under its name, and fences whoever left it."""
-        brokers = self._log.brokers
+        brokers = self._namespace.brokers
         ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
         with brokers.explained("write to"):
             self._producer = KafkaProducer(**brokers.settings(KafkaProducer, ours))
@@ -222,59 +232,14 @@ class KafkaStage:
         """Where the owner's name is kept, the same for all who open this stage; nowhere in a log without topics."""
         return [*self._inputs, *(TopicPartition(topic, 0) for topic in sorted(self._counts))][:1]
 
+    def _first(self, transaction: Collected) -> TopicPartition:
+        """Any partition that a transaction is about."""
+        return transaction.rows[0].tp if transaction.rows else self._inputs[0]
+
     def _is_ours(self) -> bool:
-        found = self._log.committed(self._id + _OWNER, self._place())
+        found = self._namespace.committed(self._id + _OWNER, self._place())
         return any(name == self._me for _, name in found.values())
 
-    def _is_marked(self, transaction: KafkaTransaction, mark: str) -> bool:
-        found = self._log.committed(self._id + _MARKS, [transaction.first()])
+    def _is_marked(self, transaction: Collected, mark: str) -> bool:
+        found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
-
-
-class KafkaTransaction:
-    """Collects what one Kafka transaction will write; see `recdistill.stream.contract.Transaction`."""
-
-    def __init__(self, stage: KafkaStage, inputs: Sequence[TopicPartition], turn: int) -> None:
-        self._stage = stage
-        self._inputs = inputs
-        self._turn = turn
-        self._closed = False
-        self.rows: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]], int, int]] = []
-        self.committed: tuple[dict[TopicPartition, int], str] | None = None
-
-    def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        partition: int | None = None,
-        headers: Headers = (),
-        time_us: int | None = None,
-    ) -> None:
-        """Adds a message; see the contract."""
-        self._check_open()
-        partition = check_message(topic, value, key, partition, self._stage.partitions(topic), self._turn)
-        timestamp_ms = time.time_ns() // 1_000_000 if time_us is None else time_us // 1000
-        self.rows.append((topic, value, key, [(name, data) for name, data in headers], partition, timestamp_ms))
-
-    def first(self) -> TopicPartition:
-        """Any partition that this transaction is about."""
-        if self.rows:
-            topic, _, _, _, partition, _ = self.rows[0]
-            return TopicPartition(topic, partition)
-        return self._inputs[0]
-
-    def commit_inputs(self, position: Position, note: str = "") -> None:
-        """Saves input positions with this transaction; see the contract."""
-        self._check_open()
-        check_commit(position, note, self._inputs)
-        self.committed = (dict(position), note)
-
-    def close(self) -> None:
-        """Refuses further use."""
-        self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StreamError("this transaction has ended; open another one")

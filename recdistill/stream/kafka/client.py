@@ -100,12 +100,13 @@ class Brokers:
         chosen = {name: value for name, value in self._options.items() if name in known}
         return {**defaults, **chosen, **ours, "bootstrap_servers": self._servers}
 
-    def consumer(self, group: str | None = None) -> KafkaConsumer:
+    def consumer(self, group: str | None = None, *, fetch_bytes: int | None = None) -> KafkaConsumer:
         """A consumer that never commits, never resets and sees what is committed only.
 
         Args:
             group: For asking about the committed positions of a group. A broker then answers only when no transaction
                 of that group is still being closed.
+            fetch_bytes: How much to ask for at once, for somebody who wants a few records only.
         """
         ours = {
             "group_id": group,
@@ -113,6 +114,7 @@ class Brokers:
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
             "allow_auto_create_topics": False,
+            **({} if fetch_bytes is None else {"max_partition_fetch_bytes": fetch_bytes}),
         }
         return KafkaConsumer(**self.settings(KafkaConsumer, ours))
 

@@ -1,6 +1,6 @@
 """The SQLite file behind the embedded log: how it is opened, made, locked, and what its errors mean to a person.
 
-It knows nothing of offsets, transactions of a log or stages, beyond the tables that hold them.
+It knows nothing of messages or transactions of a log, beyond the tables that hold them.
 
 Example:
     >>> import tempfile
@@ -24,6 +24,7 @@ from contextlib import contextmanager
 
 from recdistill.errors import ConfigError, StreamError, WrongLog
 from recdistill.stream.contract import suggest
+from recdistill.stream.embedded import generations
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -139,7 +140,11 @@ def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> s
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO cluster VALUES (?)", (str(uuid.uuid4()),))
+                generations.make(connection)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    elif connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'generations'").fetchone() is None:
+        with writing(connection):  # a log of an older version
+            generations.adopt(connection)
     return str(connection.execute("SELECT id FROM cluster").fetchone()[0])
 
 

@@ -1,0 +1,202 @@
+"""The embedded log as a whole: topics, readers and writers, what goes away on request, and what outlasts a power cut.
+
+It knows nothing of what is inside a value.
+
+Example:
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = EmbeddedLog(f"{folder.name}/log.sqlite")
+    >>> made, stage, tp = log.create_topics({"items": 1}), log.stage("import"), TopicPartition("items", 0)
+    >>> for price in (b"3", b"4"):
+    ...     with stage.transaction() as transaction:
+    ...         transaction.send("items", price, key=b"apple")
+    >>> log.compact("items")
+    1
+    >>> source = log.source(["items"])
+    >>> [(message.offset, message.value) for message in source.read()]
+    [(2, b'4')]
+    >>> log.check_witness({tp: 4}, log.witness({tp: 4}))
+    >>> source.close(); stage.close(); log.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from recdistill.errors import StreamError
+from recdistill.stream.contract import (
+    LogIdentity,
+    Position,
+    TopicPartition,
+    bad_witness,
+    cut_back,
+    expand,
+    out_of_range,
+    unwitnessed,
+)
+from recdistill.stream.embedded import generations
+from recdistill.stream.embedded.source import EmbeddedSource
+from recdistill.stream.embedded.stage import EmbeddedStage
+from recdistill.stream.embedded.tables import Tables
+
+
+class EmbeddedLog:
+    """A log in one SQLite file; see `recdistill.stream.contract.Log`.
+
+    Args:
+        path: The file; it and its folder are made when missing. It has to be on a local disk.
+        prefix: Put before each topic and stage name in the file.
+        options: `synchronous` ("NORMAL" or "FULL") and `busy_timeout_s` (how long to wait for another writer).
+
+    Raises:
+        ConfigError: An option that does not exist or does not fit.
+        StreamError: The file cannot be opened.
+        WrongLog: The file is a SQLite file of something else.
+    """
+
+    def __init__(
+        self, path: str | Path, *, prefix: str = "", options: Mapping[str, str | int | float | bool] | None = None
+    ) -> None:
+        self._tables = Tables(path, prefix=prefix, options=options or {})
+        self.path, self.prefix, self.cluster = self._tables.path, prefix, self._tables.cluster
+
+    def create_topics(
+        self,
+        partitions: Mapping[str, int],
+        *,
+        configs: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> list[str]:
+        """Makes the topics that do not exist yet; see the contract."""
+        return self._tables.create(partitions)
+
+    def topics(self) -> dict[str, int]:
+        """Partition count of each topic under the prefix."""
+        return self._tables.counts()
+
+    def source(
+        self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
+    ) -> EmbeddedSource:
+        """Opens a reader; see the contract."""
+        return EmbeddedSource(self._tables, expand(partitions, self.topics()), position or {})
+
+    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> EmbeddedStage:
+        """Opens the one writer of this name; see the contract."""
+        if not name:
+            raise StreamError("a stage needs a name")
+        return EmbeddedStage(self._tables, name, expand(inputs, self.topics()))
+
+    def identity(self, topics: Sequence[str]) -> LogIdentity:
+        """Cluster, partition counts and topic ids of these topics."""
+        return self._tables.identity(topics)
+
+    def sync(self) -> None:
+        """Flushes every committed transaction to the disk, whichever process wrote it.
+
+        SQLite writes a commit to the file beside the log (`-wal`) and flushes that only before it moves pages to the
+        log itself; by then it flushes the log too. So what is committed is in the one, or safe in the other. To ask
+        SQLite to move pages would not do: where a reader is in the way it moves nothing and flushes nothing, without
+        a word.
+        """
+        try:
+            for path, flags in (
+                (f"{self.path}-wal", os.O_RDONLY),
+                (Path(self.path).parent, os.O_RDONLY | os.O_DIRECTORY),
+            ):
+                # The log's own file must not be opened and closed here: that would drop SQLite's locks on it.
+                handle = os.open(path, flags)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        except OSError as error:
+            raise StreamError(
+                f"cannot flush the log {self.path} to the disk: {error.strerror}; check the disk, and that the log is "
+                "still there"
+            ) from error
+
+    def witness(self, position: Position) -> dict[str, str]:
+        """What stands before these positions, as generations; see the contract."""
+        self.sync()
+        tables = {tp: self._tables.table(tp) for tp in position}
+        with self._tables.reading() as connection:
+            found = {tp: generations.witness(connection, tables[tp], offset) for tp, offset in position.items()}
+        return {str(tp): text for tp, text in found.items() if text is not None}
+
+    def check_witness(self, position: Position, witness: Mapping[str, str] | None) -> None:
+        """Checks that the log was not cut back since; see the contract."""
+        tables = {tp: self._tables.table(tp) for tp in position}
+        if witness is None and unwitnessed(position):
+            return
+        with self._tables.reading() as connection:
+            for tp, offset in position.items():
+                beginning, end = connection.execute(
+                    "SELECT beginning, next FROM partitions WHERE id = ?", (tables[tp],)
+                ).fetchone()
+                if not beginning <= offset <= end:
+                    raise out_of_range(tp, offset, beginning, end)
+                if (text := (witness or {}).get(str(tp))) is not None:
+                    try:
+                        cut = generations.cut(connection, tables[tp], offset, text)
+                    except ValueError as error:
+                        raise bad_witness(tp, text) from error
+                    if cut is not None:
+                        raise cut_back(tp, offset, cut.offset, at_most=cut.at_most)
+
+    def trim(self, tp: TopicPartition, before: int) -> None:
+        """Removes the messages with offsets below `before`, as retention does in Kafka.
+
+        Args:
+            tp: The partition.
+            before: First offset to keep; at most the end.
+        """
+        table = self._tables.table(tp)
+        with self._tables.writing() as connection:
+            beginning = connection.execute(
+                "UPDATE partitions SET beginning = max(beginning, min(next, ?)) WHERE id = ? RETURNING beginning",
+                (before, table),
+            ).fetchone()[0]
+            connection.execute(f"DELETE FROM messages_{table} WHERE offset < ?", (beginning,))  # noqa: S608 - a number of our own
+            generations.forget(connection, table, beginning)
+
+    def compact(self, topic: str) -> int:
+        """Keeps the newest message of each key, as compaction does in Kafka; the others leave holes.
+
+        Messages without a key stay, and so does a newest message without a value (a tombstone).
+
+        Args:
+            topic: The topic, all of its partitions.
+
+        Returns:
+            How many messages were removed.
+        """
+        removed = 0
+        for table in self._tables.of_topic(topic).values():
+            with self._tables.writing() as connection:
+                removed += connection.execute(
+                    f"DELETE FROM messages_{table} WHERE key IS NOT NULL AND offset NOT IN "  # noqa: S608 - a number of our own
+                    f"(SELECT max(offset) FROM messages_{table} WHERE key IS NOT NULL GROUP BY key)"
+                ).rowcount
+        return removed
+
+    def remove(self, tp: TopicPartition, offsets: Iterable[int]) -> int:
+        """Removes single messages, as when the records of one person have to go; they leave holes.
+
+        Args:
+            tp: The partition.
+            offsets: Offsets of the messages; where there is none, nothing happens.
+
+        Returns:
+            How many messages were removed.
+        """
+        table = self._tables.table(tp)
+        with self._tables.writing() as connection:
+            return connection.executemany(
+                f"DELETE FROM messages_{table} WHERE offset = ?",  # noqa: S608 - a number of our own
+                [(offset,) for offset in offsets],
+            ).rowcount
+
+    def close(self) -> None:
+        """Closes the log's own connection."""
+        self._tables.close()

@@ -1,0 +1,149 @@
+"""Reads the embedded log: a cursor of committed messages for each partition.
+
+It knows nothing of writing.
+
+Example:
+    >>> from recdistill.stream.contract import Source
+    >>> {"read", "read_from", "bounds", "position", "seek"} <= set(dir(EmbeddedSource))
+    True
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from recdistill.errors import StreamError
+from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition, out_of_range
+from recdistill.stream.embedded.file import explained
+from recdistill.stream.embedded.tables import Tables
+
+_POLL_S = (0.002, 0.02)
+
+_headers_from_bytes = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
+
+
+class EmbeddedSource:
+    """Reads committed messages; see `recdistill.stream.contract.Source`."""
+
+    def __init__(self, tables: Tables, tps: Sequence[TopicPartition], position: Position) -> None:
+        self._file = tables
+        self._tables = {tp: tables.table(tp) for tp in tps}
+        self._connection = tables.connect()
+        self._turn = 0
+        self._position = {tp: self.bounds(tp)[0] for tp in tps}
+        try:
+            self.seek(position)
+        except StreamError:
+            self.close()
+            raise
+
+    def identity(self) -> LogIdentity:
+        """What the positions of this source belong to."""
+        return self._file.identity(sorted({tp.topic for tp in self._tables}))
+
+    def read(self, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
+        """Reads from whichever partitions have something."""
+        tps = list(self._tables)
+        # Start with another partition each time, so that a full one does not starve the others.
+        self._turn = (self._turn + 1) % max(1, len(tps))
+        return self._wait([*tps[self._turn :], *tps[: self._turn]], max_messages, timeout_s)
+
+    def read_from(self, tp: TopicPartition, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
+        """Reads from one partition."""
+        self._table(tp)
+        return self._wait([tp], max_messages, timeout_s)
+
+    def bounds(self, tp: TopicPartition) -> tuple[int, int]:
+        """Beginning and committed end of a partition."""
+        with explained(self._file.path, "read"):
+            row = self._connection.execute(
+                "SELECT beginning, next FROM partitions WHERE id = ?", (self._table(tp),)
+            ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def position(self) -> dict[TopicPartition, int]:
+        """Next offset of each partition."""
+        return dict(self._position)
+
+    def seek(self, position: Position) -> None:
+        """Goes on reading at these offsets."""
+        for tp, offset in position.items():
+            _check_range(tp, offset, *self.bounds(tp))
+        self._position.update(position)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _table(self, tp: TopicPartition) -> int:
+        if tp not in self._tables:
+            raise StreamError(f"{tp} is not a partition of this source; it has {', '.join(map(str, self._tables))}")
+        return self._tables[tp]
+
+    def _wait(self, tps: Sequence[TopicPartition], max_messages: int, timeout_s: float) -> list[Message]:
+        deadline = time.monotonic() + timeout_s
+        pause_s = _POLL_S[0]
+        seen = -1
+        while True:
+            with explained(self._file.path, "read"):
+                # Cheap, and changes whenever another connection has committed.
+                version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:
+                    messages = self._read_now(tps, max_messages)
+                    if messages:
+                        return messages
+                    seen = version
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return []
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, _POLL_S[1])
+
+    def _read_now(self, tps: Sequence[TopicPartition], max_messages: int) -> list[Message]:
+        messages: list[Message] = []
+        connection = self._connection
+        position = dict(self._position)
+        # One snapshot: otherwise a trim between two statements could make messages vanish without OutOfRange.
+        connection.execute("BEGIN")
+        try:
+            for tp in tps:
+                wanted = max_messages - len(messages)
+                if wanted <= 0:
+                    break
+                table, start = self._tables[tp], position[tp]
+                beginning, end = connection.execute(
+                    "SELECT beginning, next FROM partitions WHERE id = ?", (table,)
+                ).fetchone()
+                _check_range(tp, start, beginning, end)
+                if start == end:
+                    continue
+                rows = connection.execute(
+                    f"SELECT offset, key, value, time_us, headers FROM messages_{table} "  # noqa: S608 - a number of our own
+                    "WHERE offset >= ? ORDER BY offset LIMIT ?",
+                    (start, wanted),
+                ).fetchall()
+                messages.extend(
+                    Message(tp, offset, key, value, time_us, _headers_from_bytes(headers) if headers else ())
+                    for offset, key, value, time_us, headers in rows
+                )
+                # What follows the last message may be only the end of its transaction: pass that too.
+                rest = (
+                    len(rows) == wanted
+                    and connection.execute(
+                        f"SELECT 1 FROM messages_{table} WHERE offset > ? LIMIT 1",  # noqa: S608 - a number of our own
+                        (rows[-1][0],),
+                    ).fetchone()
+                )
+                position[tp] = rows[-1][0] + 1 if rest else end
+        finally:
+            connection.execute("COMMIT")
+        self._position = position
+        return messages
+
+
+def _check_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> None:
+    if not beginning <= offset <= end:
+        raise out_of_range(tp, offset, beginning, end)

@@ -1,0 +1,157 @@
+"""Writes the embedded log: the one writer of a name, its positions and its fence.
+
+It knows nothing of reading messages.
+
+Example:
+    >>> from recdistill.stream.contract import Stage
+    >>> {"position", "note", "transaction", "close"} <= set(dir(EmbeddedStage))
+    True
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from recdistill.errors import Fenced, StreamError
+from recdistill.stream.contract import TopicPartition
+from recdistill.stream.embedded import generations
+from recdistill.stream.embedded.file import explained, writing
+from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.transaction import Collected, Row
+
+_logger = logging.getLogger(__name__)
+
+_headers_to_bytes = msgspec.msgpack.Encoder().encode
+
+
+class EmbeddedStage:
+    """The one writer of a name; see `recdistill.stream.contract.Stage`."""
+
+    def __init__(self, tables: Tables, name: str, inputs: Sequence[TopicPartition]) -> None:
+        self._file = tables
+        self._name = tables.prefix + name
+        self._inputs = tuple(inputs)
+        self._connection = tables.connect()
+        self._open = False
+        self._turns = itertools.count()
+        with explained(tables.path, "write"), writing(self._connection) as connection:
+            self._epoch: int = connection.execute(
+                "INSERT INTO stages (name, epoch) VALUES (?, 1) "
+                "ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
+                (self._name,),
+            ).fetchone()[0]
+            generations.renew(connection)
+
+    def position(self) -> dict[TopicPartition, int]:
+        """Committed next offset of each input."""
+        result = {}
+        with explained(self._file.path, "read"):
+            for tp in self._inputs:
+                row = self._connection.execute(
+                    "SELECT next FROM positions WHERE stage = ? AND topic = ? AND partition = ?",
+                    (self._name, self._file.prefix + tp.topic, tp.partition),
+                ).fetchone()
+                if row is None:
+                    row = self._connection.execute(
+                        "SELECT beginning FROM partitions WHERE id = ?", (self._file.table(tp),)
+                    ).fetchone()
+                result[tp] = int(row[0])
+        return result
+
+    def note(self) -> str:
+        """The note of the last commit that had input positions."""
+        with explained(self._file.path, "read"):
+            row = self._connection.execute("SELECT note FROM stages WHERE name = ?", (self._name,)).fetchone()
+        return str(row[0])
+
+    @contextmanager
+    def transaction(self) -> Generator[Collected]:
+        """Opens a transaction; see the contract."""
+        if self._open:
+            raise StreamError("a stage has one transaction at a time; leave the open one first")
+        with explained(self._file.path, "read"):
+            self._check_epoch(self._connection)
+        self._open = True
+        transaction = Collected(lambda topic: len(self._file.of_topic(topic)), self._inputs, next(self._turns))
+        try:
+            yield transaction
+        except BaseException:
+            self._leave_gap(transaction)
+            raise
+        else:
+            self._commit(transaction)
+        finally:
+            transaction.close()
+            self._open = False
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        epoch = connection.execute("SELECT epoch FROM stages WHERE name = ?", (self._name,)).fetchone()[0]
+        if epoch != self._epoch:
+            raise Fenced(f"a newer process has taken over the stage {self._name!r}; this one must stop")
+
+    def _commit(self, transaction: Collected) -> None:
+        with explained(self._file.path, "write"), writing(self._connection) as connection:
+            # Step 1: still ours?
+            self._check_epoch(connection)
+            # Step 2: the messages, and one more offset in each partition for the end of the transaction.
+            for table, rows in self._by_table(transaction).items():
+                start = self._take(connection, table, len(rows))
+                connection.executemany(
+                    f"INSERT INTO messages_{table} (offset, time_us, key, value, headers) "  # noqa: S608 - a number of our own
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (
+                        (
+                            start + n,
+                            row.time_us,
+                            row.key,
+                            row.value,
+                            _headers_to_bytes(row.headers) if row.headers else None,
+                        )
+                        for n, row in enumerate(rows)
+                    ),
+                )
+            # Step 3: the positions and the note.
+            if transaction.committed is not None:
+                position, note = transaction.committed
+                connection.executemany(
+                    "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+                    (
+                        (self._name, self._file.prefix + tp.topic, tp.partition, offset)
+                        for tp, offset in position.items()
+                    ),
+                )
+                connection.execute("UPDATE stages SET note = ? WHERE name = ?", (note, self._name))
+
+    def _leave_gap(self, transaction: Collected) -> None:
+        """Gives an aborted transaction the offsets that it would have taken, so that nobody relies on none."""
+        try:
+            with writing(self._connection) as connection:
+                for table, rows in self._by_table(transaction).items():
+                    self._take(connection, table, len(rows))
+        except sqlite3.Error as error:
+            # Nothing depends on the gap, and the error that aborted the transaction is the one to hear about.
+            _logger.debug("no gap for an aborted transaction of %s: %s", self._name, error)
+
+    def _by_table(self, transaction: Collected) -> dict[int, list[Row]]:
+        rows: dict[int, list[Row]] = defaultdict(list)
+        for row in transaction.rows:
+            rows[self._file.table(row.tp)].append(row)
+        return rows
+
+    def _take(self, connection: sqlite3.Connection, table: int, messages: int) -> int:
+        """Takes offsets for so many messages and the end of their transaction; returns the first of them."""
+        start = int(connection.execute("SELECT next FROM partitions WHERE id = ?", (table,)).fetchone()[0])
+        generations.note(connection, table, start)
+        connection.execute("UPDATE partitions SET next = ? WHERE id = ?", (start + messages + 1, table))
+        return start

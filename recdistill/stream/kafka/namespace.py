@@ -1,0 +1,61 @@
+"""One prefix on one set of brokers: what things are called there, and what groups and partitions say of themselves.
+
+It knows nothing of messages, sources or stages.
+
+Example:
+    >>> from recdistill.stream.contract import TopicPartition
+    >>> Namespace(Brokers("127.0.0.1:9092", {}), "shop.").wire(TopicPartition("items", 0))
+    TopicPartition(topic='shop.items', partition=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+
+from kafka import TopicPartition as WirePartition
+from kafka.structs import OffsetAndMetadata
+
+from recdistill.stream.contract import TopicPartition
+from recdistill.stream.kafka.client import Brokers
+
+
+class Namespace:
+    """A prefix on a set of brokers.
+
+    Args:
+        brokers: The brokers.
+        prefix: Put before each topic name, group id and transactional id.
+    """
+
+    def __init__(self, brokers: Brokers, prefix: str) -> None:
+        self.brokers = brokers
+        self.prefix = prefix
+
+    def wire(self, tp: TopicPartition) -> WirePartition:
+        """A partition under its name on the wire."""
+        return WirePartition(self.prefix + tp.topic, tp.partition)
+
+    def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
+        """Offset and metadata that a group committed, of those partitions where it did."""
+        result = {}
+        with self.brokers.explained("ask"), closing(self.brokers.consumer(group)) as consumer:
+            for tp in tps:
+                found = self.brokers.retry(partial(consumer.committed, self.wire(tp), metadata=True))
+                if found is not None and found.offset >= 0:
+                    result[tp] = (int(found.offset), str(found.metadata or ""))
+        return result
+
+    def claim(self, group: str, tp: TopicPartition, name: str) -> None:
+        """Writes a name as what a group committed, outside of any transaction."""
+        with self.brokers.explained("write to"), closing(self.brokers.consumer(group)) as consumer:
+            self.brokers.retry(partial(consumer.commit, {self.wire(tp): OffsetAndMetadata(0, name, -1)}))
+
+    def beginnings(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """First offset of each partition."""
+        if not tps:
+            return {}
+        with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
+            found = self.brokers.retry(partial(consumer.beginning_offsets, [self.wire(tp) for tp in tps]))
+        return {tp: int(found[self.wire(tp)]) for tp in tps}

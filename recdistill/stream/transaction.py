@@ -1,0 +1,148 @@
+"""What a transaction is before it is committed: checked messages and input positions, in memory.
+
+Both kinds of log collect a transaction here and write it when its block is left. So both refuse the same calls with the
+same sentences.
+
+It knows nothing of SQLite or Kafka.
+
+Example:
+    >>> transaction = Collected({"items": 2}.__getitem__, inputs=(), turn=0)
+    >>> transaction.send("items", b"value", partition=1, time_us=5)
+    >>> transaction.rows
+    [Row(tp=TopicPartition(topic='items', partition=1), key=None, value=b'value', headers=(), time_us=5)]
+    >>> transaction.close()
+    >>> transaction.send("items", b"late")
+    Traceback (most recent call last):
+    ...
+    recdistill.errors.StreamError: this transaction has ended; open another one
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from recdistill.errors import StreamError
+from recdistill.stream.contract import Headers, Position, TopicPartition
+from recdistill.stream.partitioner import partition_for
+
+MAX_MESSAGE_BYTES = 1_000_000
+"""Largest key and value together; a broker with default settings refuses a little more than this."""
+
+MAX_NOTE_BYTES = 4_000
+"""Largest note of a commit; a broker with default settings refuses more than 4,096 bytes of commit metadata."""
+
+
+class Row(NamedTuple):
+    """A message that is not yet written."""
+
+    tp: TopicPartition
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    time_us: int
+
+
+class Collected:
+    """Collects what one transaction will write; see `recdistill.stream.contract.Transaction`.
+
+    Args:
+        partitions: Partition count of a topic; raises when there is no such topic.
+        inputs: Partitions whose positions may be committed.
+        turn: Number of the transaction within its stage; it chooses the partition of messages that name none.
+
+    Attributes:
+        rows: The messages, in the order of `send`.
+        committed: Positions and note, when `commit_inputs` was called.
+    """
+
+    def __init__(self, partitions: Callable[[str], int], inputs: Sequence[TopicPartition], turn: int) -> None:
+        self._partitions = partitions
+        self._inputs = inputs
+        self._turn = turn
+        self._closed = False
+        self.rows: list[Row] = []
+        self.committed: tuple[dict[TopicPartition, int], str] | None = None
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Headers = (),
+        time_us: int | None = None,
+    ) -> None:
+        """Adds a message; see the contract."""
+        self._check_open()
+        partition = check_message(topic, value, key, partition, self._partitions(topic), self._turn)
+        if time_us is None:
+            time_us = time.time_ns() // 1000
+        self.rows.append(Row(TopicPartition(topic, partition), key, value, tuple(headers), time_us))
+
+    def commit_inputs(self, position: Position, note: str = "") -> None:
+        """Saves input positions with this transaction; see the contract."""
+        self._check_open()
+        check_commit(position, note, self._inputs)
+        self.committed = (dict(position), note)
+
+    def close(self) -> None:
+        """Refuses further use."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamError("this transaction has ended; open another one")
+
+
+def check_message(
+    topic: str, value: bytes | None, key: bytes | None, partition: int | None, partitions: int, turn: int
+) -> int:
+    """Checks what both kinds of log refuse in `Transaction.send`, and chooses the partition.
+
+    Args:
+        topic: Name of the topic, for the error.
+        value: Value of the message.
+        key: Key of the message.
+        partition: Partition that the caller asks for, if any.
+        partitions: Partition count of the topic.
+        turn: Number of the transaction within its stage: chooses for a message with neither key nor partition.
+
+    Returns:
+        The partition to write to.
+
+    Raises:
+        StreamError: The message is too large or empty, or the partition does not exist.
+    """
+    if value is None and key is None:
+        raise StreamError(f"a message for topic {topic!r} needs a value or a key")
+    size = len(value or b"") + len(key or b"")
+    if size > MAX_MESSAGE_BYTES:
+        raise StreamError(
+            f"a message of {size:,} bytes for topic {topic!r} is more than the {MAX_MESSAGE_BYTES:,} that a log takes; "
+            "send fewer candidates or a shorter history in one record"
+        )
+    if partition is None:
+        return turn % partitions if key is None else partition_for(key, partitions)
+    if not 0 <= partition < partitions:
+        raise StreamError(f"topic {topic!r} has no partition {partition}; it has 0 to {partitions - 1}")
+    return partition
+
+
+def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]) -> None:
+    """Checks what both kinds of log refuse in `Transaction.commit_inputs`.
+
+    Raises:
+        StreamError: A partition is not an input of the stage, an offset is negative, or the note is too long.
+    """
+    if not inputs:
+        raise StreamError("a stage without inputs has no position to commit; name its inputs when opening it")
+    for tp, offset in position.items():
+        if tp not in inputs:
+            raise StreamError(f"{tp} is not an input of this stage; its inputs are {', '.join(map(str, inputs))}")
+        if offset < 0:
+            raise StreamError(f"the next offset of {tp} must be 0 or more, not {offset}")
+    if len(note.encode()) > MAX_NOTE_BYTES:
+        raise StreamError(f"a note of {len(note.encode()):,} bytes is longer than the {MAX_NOTE_BYTES:,} allowed")
