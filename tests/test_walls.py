@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _TRAINING = ("torch", "torchrec", "fbgemm_gpu", "tensordict")
-_SERVING = ("faiss", "starlette", "uvicorn")
+_SERVING = ("faiss", "uvicorn")
 _WITHOUT_TORCH = (
     *("errors", "config", "records", "features", "metrics", "linear", "bundle", "data", "stream"),
     *("serve", "judge", "registry", "loops"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
+from recdistill.text import cut, printable
 
 TIMEOUT_S = 10.0
 """Longest wait for an endpoint."""
@@ -191,9 +192,6 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         raise RecdistillError(f"{url}: answered {status} with something that is not a ranker's JSON")
     if status != 200:
         raise RequestError(str(answer.get("field", "")), str(answer.get("detail", f"answered {status}")))
-    if not isinstance(answer.get("items"), list):
-        # A batch: one answer after the other has nothing a table could show.
-        return answer
     return answer
 
 
@@ -201,8 +199,7 @@ def _title(attributes: dict[str, Any]) -> str:
     """What a person may know the item by: its title or name, where it has one."""
     for name in ("title", "name"):
         if isinstance(attributes.get(name), str):
-            text = "".join(c for c in attributes[name] if c.isprintable())
-            return text if len(text) <= 60 else text[:59] + "…"
+            return cut(printable(attributes[name], ""), 60)
     return ""
 
 

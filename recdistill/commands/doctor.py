@@ -41,7 +41,6 @@ EXTRAS: dict[str, dict[str, str]] = {
     "serve": {
         "onnxruntime": "onnxruntime",
         "faiss": "faiss-cpu",
-        "starlette": "starlette",
         "uvicorn": "uvicorn",
         "httptools": "httptools",
         "prometheus_client": "prometheus-client",

@@ -61,6 +61,7 @@ from recdistill.records.structs import (
     Scale,
     Value,
 )
+from recdistill.text import cut, escaped
 
 __all__ = [
     "DEAD_LETTERS",
@@ -78,6 +79,7 @@ __all__ = [
     "Example",
     "Feedback",
     "Impression",
+    "Invalid",
     "Item",
     "LabelState",
     "Origin",
@@ -103,7 +105,7 @@ TOPICS: Final[dict[str, type[Record]]] = {
     "feedback": Feedback,
     "examples": Example,
 }
-_MOST_REASON: Final = 400  # characters
+_MOST_REASON: Final = 401  # characters
 DEAD_LETTERS: Final = "dead-letters"  # original bytes and headers, not records
 
 
@@ -193,8 +195,7 @@ def _named(kind: type[object]) -> str:
 
 def _one_line(problem: Exception) -> str:
     """A reason may quote what is in the record; nothing in it may break a line of a log or steer a terminal."""
-    text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(problem))
-    return text if len(text) <= _MOST_REASON else text[:_MOST_REASON] + "…"
+    return cut(escaped(str(problem)), _MOST_REASON)
 
 
 def to_json(record: Record) -> bytes:

@@ -25,7 +25,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +33,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from recdistill.errors import OutOfRange, StreamError, WrongLog
+from recdistill.text import near
 
 MAX_MESSAGE_BYTES = 1_000_000
 """Largest key and value together; a broker with default settings refuses a little more than this."""
@@ -409,8 +409,8 @@ def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the most similar one that is known, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    found = near(name, known)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]) -> None:
