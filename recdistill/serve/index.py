@@ -1,9 +1,8 @@
 """Finding the best items for a user vector, over a bundle's vectors and the live changes to them.
 
 The base never changes: the vectors of a bundle, and for a large catalogue the index that it was exported with. Changes
-stand beside
-it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A `Shelf` holds one
-state of both; a change makes a new shelf, so that readers never see half of one.
+stand beside it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A
+`Shelf` holds one state of both; a change makes a new shelf, so that readers never see half of one.
 
 Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's. It does not know ids, requests or towers.
 
@@ -16,6 +15,7 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +45,12 @@ class Base:
     vectors_NW: Floats
     index: Any = None
     probes: int = 0
+
+    @cached_property
+    def norms_N(self) -> Floats:  # noqa: N802, the shape is part of the name
+        """Length of each vector."""
+        norms: Floats = np.linalg.norm(self.vectors_NW[:, :-2], axis=1)
+        return norms
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,15 @@ class Shelf:
         queries_BK = with_one(users_BD)
         parts = [queries_BK @ part_SW[:, :-1].T for part_SW in (self.base.vectors_NW, self.overlay_MW) if len(part_SW)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
+
+    def cosines(self, slot: int) -> Floats:
+        """Cosine of the vector in one slot with that of each slot, `[T]`."""
+        vector_D = self.rows(np.array([slot]))[0, :-2]
+        beside_M = np.linalg.norm(self.overlay_MW[:, :-2], axis=1)
+        norms_T = np.concatenate([self.base.norms_N, beside_M]) * np.linalg.norm(vector_D)
+        products_T = np.concatenate([part_SW[:, :-2] @ vector_D for part_SW in (self.base.vectors_NW, self.overlay_MW)])
+        cosines_T: Floats = products_T / np.maximum(norms_T, np.finfo(np.float32).tiny)
+        return cosines_T
 
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""

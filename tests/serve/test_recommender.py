@@ -19,7 +19,7 @@ from recdistill.errors import BundleError, RequestError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.model import forward
 from recdistill.records import Event, Impression, Item
-from recdistill.serve.recommender import Answer, Filters, Recommender, Request
+from recdistill.serve import Answer, Filters, Recommender, Request
 from references.students import NOW_US, Student, make_item, make_requests, make_student
 
 ITEMS = 9_000
@@ -145,7 +145,7 @@ def test_rank_orders_what_it_is_given(student: Student, bundle: Bundle, recommen
     given = ["item-7", "nobody", "item-3", "item-4", "item-30", "item-3"]  # item-4 is withdrawn
     answer = recommender.rank(ask(impression), given)
     check(answer, {item: scores[item] for item in ("item-7", "item-3", "item-30")}, 10)
-    assert answer.unknown_candidates == 2
+    assert answer.unknown == ["nobody", "item-4"]
     assert recommender.rank(ask(impression), []).items == []
 
 
