@@ -93,6 +93,11 @@ def test_the_base_install_imports_the_shared_rooms() -> None:
     _import_without([*modules, "recdistill.stream", "recdistill.stream.embedded"], _BY_ROLE)
 
 
+def test_a_request_is_read_without_a_server() -> None:
+    """`recdistill recommend --device` reads its request as the endpoint does, with the extra of a device alone."""
+    _import_without(["recdistill.serve.http"], (*_TRAINING, *_SERVING, "prometheus_client", "onnxruntime", "onnx"))
+
+
 def test_the_command_line_imports_lazily() -> None:
     _import_without(["recdistill.cli"], _BY_ROLE)
 

@@ -60,17 +60,15 @@ def _recommend_options(parser: Parser) -> None:
 
 
 def _recommend(args: argparse.Namespace) -> int:
-    from recdistill.config import RankSettings
-
     body = _body(args)
     if args.url is not None:
         answer = _ask_url(args.url, body)
         return _tell(args, answer, {})
     # The endpoint's own forms, so that a request means the same here and there.
-    from recdistill.serve.http.forms import RECOMMEND, Problem
+    from recdistill.serve.http import RECOMMEND, Limits, Problem
 
     try:
-        read = RECOMMEND.read(body, RankSettings())
+        read = RECOMMEND.read(body, Limits())
     except Problem as e:
         raise RequestError(e.field, e.detail) from e
     if read.batch:
@@ -78,7 +76,7 @@ def _recommend(args: argparse.Namespace) -> int:
     request = read.requests[0]
     if args.device is not None:
         return _tell(args, _ask_device(args.device, request), {})
-    from recdistill.serve.recommender import Recommender
+    from recdistill.serve import Recommender
 
     recommender = Recommender.open(args.bundle or _champion(args))
     found = recommender.recommend([request], request.k, request.filters())[0]

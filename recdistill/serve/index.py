@@ -21,8 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.bundle.index import search as search_index
-from recdistill.bundle.index import with_one
+from recdistill.bundle import index as bundle_index
 
 WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
 SCAN_BELOW: Final = 20_000  # so few allowed items are scored one and all
@@ -79,7 +78,7 @@ class Shelf:
 
     def scores(self, users_BD: Floats) -> Floats:
         """Scores of all slots, `[B, T]`, whether they are live or not."""
-        queries_BK = with_one(users_BD)
+        queries_BK = bundle_index.with_one(users_BD)
         parts = [queries_BK @ part_SW[:, :-1].T for part_SW in (self.base.vectors_NW, self.overlay_MW) if len(part_SW)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
@@ -94,7 +93,7 @@ class Shelf:
 
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
-        query_K = with_one(user_D[None])[0]
+        query_K = bundle_index.with_one(user_D[None])[0]
         if self.base.index is None:
             return _best(query_K @ self.base.vectors_NW[:, :-1].T, self._beside(query_K), k, allowed_T)
         count = len(self.base.vectors_NW)
@@ -121,7 +120,7 @@ class Shelf:
                 selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             keys_NK = self.base.vectors_NW[:, :-1]
             for probes in (self.base.probes, WIDER * self.base.probes):
-                found = search_index(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
+                found = bundle_index.search(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
                 if len(found) >= min(k, room):
                     return found
         return np.flatnonzero(allowed_N)

@@ -89,19 +89,18 @@ class Overlay:
             items: F records of items that all differ.
             rows_FW: A row each.
         """
+        count = len(self)
         places = [self.place(item.id) for item in items]
         new = sum(place < 0 for place in places)
-        room = self._room_for(len(self) + new, changes=new < len(items))
-        for item, row_W, place in zip(items, rows_FW, places, strict=True):
+        room = self._room_for(count + new, changes=new < len(items))
+        for at, (item, place) in enumerate(zip(items, places, strict=True)):
             if place < 0:
-                place = len(room.ids)
-                room.rows_RW[place] = row_W
+                places[at] = room.place_of[item.id] = len(room.ids)
                 room.items.append(item)
-                room.place_of[item.id] = place
                 room.ids.append(item.id)
             else:
-                room.rows_RW[place] = row_W
                 room.items[place] = item
+        room.rows_RW[places] = rows_FW
         return Overlay(room, len(room.ids))
 
     def _room_for(self, count: int, *, changes: bool) -> _Room:

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.bundle.index import read_index
+from recdistill.bundle import index as bundle_index
 from recdistill.errors import RequestError
 from recdistill.features import Asker, FeatureError, Requests, encode_requests
-from recdistill.model.run import ItemTower, UserTower
+from recdistill.model import run
 from recdistill.records import Item
 from recdistill.serve import golden
 from recdistill.serve.answers import RankAnswer, RecommendAnswer, SimilarAnswer, Source
@@ -53,12 +53,13 @@ class Recommender:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
-        self._users = UserTower(bundle.user_tower, source=str(bundle.path / "user_tower.onnx"), threads=threads)
-        items = ItemTower(bundle.item_tower, source=str(bundle.path / "item_tower.onnx"), threads=threads)
+        self._users = run.UserTower(bundle.user_tower, source=str(bundle.path / "user_tower.onnx"), threads=threads)
+        items = run.ItemTower(bundle.item_tower, source=str(bundle.path / "item_tower.onnx"), threads=threads)
         content, index = bundle.manifest.content, None
         if bundle.index is not None:
             count, width = bundle.vectors_NW.shape
-            index = read_index(bundle.index, count=count, width=width - 1, source=str(bundle.path / "index.faiss"))
+            source = str(bundle.path / "index.faiss")
+            index = bundle_index.read_index(bundle.index, count=count, width=width - 1, source=source)
         self._first = self._state = State.first(
             [item.id for item in bundle.items],
             Base(bundle.vectors_NW, index, content.index.probes),

@@ -15,7 +15,7 @@ from recdistill.device.export import export_device
 from recdistill.device.reader import Device
 from recdistill.errors import BundleError, RequestError
 from recdistill.records import Impression
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Recommender, Request
 from references.students import Student, make_requests, make_student
 
 
