@@ -38,7 +38,7 @@ from recdistill.judge import BundleContender
 from recdistill.loops import distil
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Item, Record, encode, key_of
-from recdistill.serve.recommender import Recommender
+from recdistill.serve import Recommender
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from references.finished_demo import FinishedDemo
 

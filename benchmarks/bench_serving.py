@@ -49,21 +49,20 @@ def make_bundle(items: int, history: int, place: Path) -> list[bytes]:
 
 def endpoint_app(place: Path) -> Any:
     """Ours, as `recdistill serve` runs it."""
-    from recdistill.config import RankSettings
-    from recdistill.serve.http.app import Ranker, create_app
-    from recdistill.serve.recommender import Recommender
+    from recdistill.serve import Ranker, Recommender
+    from recdistill.serve.http import create_app
 
     ranker = Ranker()
     ranker.swap(Recommender.open(place))
-    return create_app(ranker, RankSettings())
+    return create_app(ranker)
 
 
 def bare_app(place: Path) -> Any:
     """The least that can stand between a socket and the recommender."""
     import msgspec
 
-    from recdistill.serve.http.forms import RecommendRequest
-    from recdistill.serve.recommender import Recommender
+    from recdistill.serve import Recommender
+    from recdistill.serve.http import RecommendRequest
 
     recommender = Recommender.open(place)
     decoder, encode = msgspec.json.Decoder(RecommendRequest), msgspec.json.Encoder().encode
@@ -84,7 +83,7 @@ def fastapi_app(place: Path) -> Any:
     import pydantic
 
     from recdistill.records import Event
-    from recdistill.serve.recommender import Filters, Recommender, Request
+    from recdistill.serve import Filters, Recommender, Request
 
     class EventModel(pydantic.BaseModel):
         item: str

@@ -13,7 +13,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import sys
@@ -25,6 +24,7 @@ from recdistill import __version__
 from recdistill.commands import answer, doctor, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
+from recdistill.text import did_you_mean, printable
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor"),
@@ -118,8 +118,7 @@ def _find(name: str) -> Verb:
         return VERBS[known]
     if name.startswith("-"):
         raise UsageError(f"unknown option {name}; options come after the verb, see `recdistill --help`")
-    near = difflib.get_close_matches(name, VERBS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see `recdistill --help` for all"
+    hint = did_you_mean(name, VERBS, otherwise="see `recdistill --help` for all")
     raise UsageError(f"there is no verb {name!r}; {hint}")
 
 
@@ -145,8 +144,7 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     """One sentence on stderr, in which nothing from outside can steer a terminal."""
     if debug:
         traceback.print_exc()
-    text = " ".join(sentence.split())
-    print("error: " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), file=sys.stderr)
+    print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)
     return code
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from recdistill.cli import ALSO, VERBS
 from recdistill.config import GateSettings, Settings
-from recdistill.serve.http.app import Ranker
+from recdistill.serve import Ranker
 from recdistill.serve.http.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -105,8 +105,8 @@ def unknown_to(header: str) -> list[str]:
     """
     said = []
     for sentence in SENTENCE.findall(header):
-        for phrase in re.split(r",\s*|\bn?or\b|\band\b", " ".join(sentence.split())):
-            said.append(re.sub(r"^(?:of\s+)?(?:(?:any|a|an)\s+)?", "", phrase.strip()))
+        phrases = re.split(r",\s*|\bn?or\b|\band\b", " ".join(sentence.split()))
+        said += [re.sub(r"^(?:of\s+)?(?:(?:any|a|an)\s+)?", "", phrase.strip()) for phrase in phrases]
     return [phrase for phrase in said if phrase]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _TRAINING = ("torch", "torchrec", "fbgemm_gpu", "tensordict")
-_SERVING = ("faiss", "starlette", "uvicorn")
+_SERVING = ("faiss", "uvicorn")
 _WITHOUT_TORCH = (
     *("errors", "config", "records", "features", "metrics", "linear", "bundle", "data", "stream"),
     *("serve", "judge", "registry", "loops"),
@@ -93,6 +93,11 @@ def test_training_without_the_serving_island() -> None:
 def test_the_base_install_imports_the_shared_rooms() -> None:
     modules = _modules("errors", "config", "records", "features", "metrics", "linear")
     _import_without([*modules, "recdistill.stream", "recdistill.stream.embedded"], _BY_ROLE)
+
+
+def test_a_request_is_read_without_a_server() -> None:
+    """`recdistill recommend --device` reads its request as the endpoint does, with the extra of a device alone."""
+    _import_without(["recdistill.serve.http"], (*_TRAINING, *_SERVING, "prometheus_client", "onnxruntime", "onnx"))
 
 
 def test_the_command_line_imports_lazily() -> None:

@@ -19,7 +19,6 @@ import pytest
 
 from recdistill.bundle import Bundle
 from recdistill.cli import main
-from recdistill.config import RankSettings
 from recdistill.errors import DecodeError
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, Record, decode, encode
 from references.students import Student, make_requests, make_student
@@ -668,12 +667,12 @@ async def _post(app: Any, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def app(bundle: Bundle) -> Any:
-    from recdistill.serve.http.app import Ranker, create_app
-    from recdistill.serve.recommender import Recommender
+    from recdistill.serve import Recommender
+    from recdistill.serve.http import Ranker, create_app
 
     ranker = Ranker()
     ranker.swap(Recommender(bundle), "1")
-    app = create_app(ranker, RankSettings())
+    app = create_app(ranker)
     yield app
     app.close()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
+from recdistill.text import cut, printable
 
 TIMEOUT_S = 10.0
 """Longest wait for an endpoint."""
@@ -59,17 +60,15 @@ def _recommend_options(parser: Parser) -> None:
 
 
 def _recommend(args: argparse.Namespace) -> int:
-    from recdistill.config import RankSettings
-
     body = _body(args)
     if args.url is not None:
         answer = _ask_url(args.url, body)
         return _tell(args, answer, {})
     # The endpoint's own forms, so that a request means the same here and there.
-    from recdistill.serve.http.forms import RECOMMEND, Problem
+    from recdistill.serve.http import RECOMMEND, Limits, Problem
 
     try:
-        read = RECOMMEND.read(body, RankSettings())
+        read = RECOMMEND.read(body, Limits())
     except Problem as e:
         raise RequestError(e.field, e.detail) from e
     if read.batch:
@@ -77,7 +76,7 @@ def _recommend(args: argparse.Namespace) -> int:
     request = read.requests[0]
     if args.device is not None:
         return _tell(args, _ask_device(args.device, request), {})
-    from recdistill.serve.recommender import Recommender
+    from recdistill.serve import Recommender
 
     recommender = Recommender.open(args.bundle or _champion(args))
     found = recommender.recommend([request], request.k, request.filters())[0]
@@ -191,9 +190,6 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         raise RecdistillError(f"{url}: answered {status} with something that is not a ranker's JSON")
     if status != 200:
         raise RequestError(str(answer.get("field", "")), str(answer.get("detail", f"answered {status}")))
-    if not isinstance(answer.get("items"), list):
-        # A batch: one answer after the other has nothing a table could show.
-        return answer
     return answer
 
 
@@ -201,8 +197,7 @@ def _title(attributes: dict[str, Any]) -> str:
     """What a person may know the item by: its title or name, where it has one."""
     for name in ("title", "name"):
         if isinstance(attributes.get(name), str):
-            text = "".join(c for c in attributes[name] if c.isprintable())
-            return text if len(text) <= 60 else text[:59] + "…"
+            return cut(printable(attributes[name], ""), 60)
     return ""
 
 

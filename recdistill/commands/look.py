@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Parser, Verb, between, settings_of, show
 from recdistill.errors import DataError, DecodeError, UsageError
+from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
     from recdistill.features import FeatureSpec
@@ -111,7 +112,7 @@ def _as_text(message: Message, now_us: int) -> str:
             f"  bytes        {len(value):,}: {value[:60]!r}{'…' if len(value) > 60 else ''}",
         ]
         # Headers may hold what a stranger sent: nothing in them may steer the terminal.
-        return "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
+        return "\n".join(map(printable, lines))
     try:
         return render(decode(TOPICS[message.tp.topic], message.value), now_us=now_us)
     except DecodeError as e:
@@ -146,8 +147,7 @@ def _lines(shown: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield from _lines(value, indent + "  ")
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-            yield f"{indent}{name:{width}}  {text if len(text) <= 200 else text[:199] + '…'}"
+            yield f"{indent}{name:{width}}  {cut(printable(text), 200)}"
 
 
 def _bundle(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.verb import Bar, Parser, Verb, between, newest_bundle, settings_of, show
 from recdistill.errors import DataError, Refused, UsageError
+from recdistill.text import printable
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
@@ -250,7 +251,7 @@ def _versions(args: argparse.Namespace) -> int:
         aliases = ", ".join(version.aliases)
         lines.append(f"{version.number:>4}  {version.content_hash[:12]}  {version.created_at}  {passed:10}  {aliases}")
         if version.reason:
-            lines.append("      " + "".join(c for c in version.reason if c.isprintable())[:160])
+            lines.append("      " + printable(version.reason, "")[:160])
     show(
         args,
         {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(ledger)},

@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recdistill.errors import UsageError
+from recdistill.text import did_you_mean, near
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
@@ -63,9 +63,8 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unexpected argument {argument!r}")
         name = argument.partition("=")[0]
         options = [o for action in self._actions if action.help != argparse.SUPPRESS for o in action.option_strings]
-        near = difflib.get_close_matches(name, options, n=1)
-        if near:
-            raise UsageError(f"unknown option {name}; did you mean {near[0]}?")
+        if meant := near(name, options):
+            raise UsageError(f"unknown option {name}; did you mean {meant}?")
         self.error(f"unknown option {name}")
 
 
@@ -163,10 +162,9 @@ def one_of(*values: str) -> Callable[[str], str]:
 
     def word(text: str) -> str:
         if text not in values:
-            near = difflib.get_close_matches(text, values, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(text, values)
             allowed = ", ".join(values[:-1]) + f" or {values[-1]}"
-            raise argparse.ArgumentTypeError(f"must be {allowed}, not {text[:100]!r}{hint}")
+            raise argparse.ArgumentTypeError("; ".join(filter(None, [f"must be {allowed}, not {text[:100]!r}", hint])))
         return text
 
     return word

@@ -9,9 +9,7 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ import msgspec
 
 from recdistill.config.settings import Settings
 from recdistill.errors import ConfigError
+from recdistill.text import did_you_mean, misfit
 
 T = TypeVar("T")
 
@@ -92,18 +91,16 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
 
 def explain(message: str, kind: Any) -> str:
     """Turns a msgspec message into `path: problem`, with a suggestion for an unknown key."""
-    problem, _, path = message.partition(" - at ")
-    path = path.strip("`").removeprefix("$").removeprefix(".") or "top level"
-    unknown = re.search(r"unknown field `([^`]*)`", problem)
+    found = misfit(message)
+    path, problem = found.path or "top level", found.problem
     if problem.startswith("Invalid enum value"):
         allowed = _allowed_at(kind, path)
         return f"{path}: {problem[0].lower()}{problem[1:]}; one of {', '.join(allowed)}"
-    if not unknown:
+    if not found.unknown:
         return f"{path}: {problem[0].lower()}{problem[1:]}"
     names = _names_at(kind, path)
-    near = difflib.get_close_matches(unknown[1], names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(names))}"
-    return f"{path}: unknown key {unknown[1]!r}; {hint}"
+    hint = did_you_mean(found.unknown, names, otherwise=f"known keys: {', '.join(sorted(names))}")
+    return f"{path}: unknown key {found.unknown!r}; {hint}"
 
 
 def _names_at(kind: Any, path: str) -> list[str]:

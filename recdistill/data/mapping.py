@@ -12,7 +12,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from recdistill.data.cells import Kind, Unit, as_texts, as_time_us, as_value
 from recdistill.data.rows import Row
 from recdistill.errors import ConfigError, DataError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
+from recdistill.text import did_you_mean
 
 TableKind = Literal["items", "impressions", "feedback", "interactions"]
 
@@ -293,5 +293,4 @@ def _column(column: str | Column) -> Column:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint: the known name that was probably meant, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
+    return did_you_mean(name, known, otherwise=f"known are {', '.join(known) or 'none'}")

@@ -12,7 +12,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import re
@@ -24,6 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recdistill.errors import ConfigError, DataError
+from recdistill.text import did_you_mean, misfit
 
 MAX_ROWS: Final = 1 << 26  # of one table; its rows must fit in memory, and in the int32 of a batch
 _CONTEXT_HASHED_DEFAULT: Final = 8  # what `Field.hashed` is when nobody chose it
@@ -165,7 +165,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             return msgspec.convert(table, cls)
         except msgspec.ValidationError as problem:
-            raise ConfigError(_plain(problem)) from None
+            found = misfit(problem)
+            raise ConfigError(f"{found.path}: {found.problem}" if found.path else found.problem) from None
 
     def to_json(self) -> bytes:
         """Canonical: the same specification has the same bytes."""
@@ -292,12 +293,5 @@ def _known(path: str, table: Mapping[str, Any], kind: type[msgspec.Struct]) -> N
     names = kind.__struct_fields__
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(names)
+            hint = did_you_mean(str(key), names, otherwise="known keys: " + ", ".join(names))
             raise ConfigError(f"{path}{key}: is not a known key; {hint}")
-
-
-def _plain(problem: msgspec.ValidationError) -> str:
-    """`Expected `int`, got `str` - at `$.item[...].capacity`` with the path first."""
-    text, _, path = str(problem).partition(" - at `")
-    return f"{path.rstrip('`').removeprefix('$').lstrip('.')}: {text}" if path else text

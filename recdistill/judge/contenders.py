@@ -20,7 +20,7 @@ from recdistill.device import Device
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
 from recdistill.records import Candidate, Impression
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Recommender, Request
 from recdistill.teachers import Scores, Teacher
 
 _BLOCK = 256

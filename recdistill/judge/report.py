@@ -27,6 +27,7 @@ from recdistill.judge.judgement import MAIN, STUDENT, TEACHER, Disagreement, Jud
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
+from recdistill.text import cut
 
 _NAMES = {
     STUDENT: "Student",
@@ -96,8 +97,7 @@ def text(value: object, longest: int = _LONGEST) -> str:
     """Foreign text, safe to stand in the page."""
     # Controls and lone surrogates have no form in a page; a direction that is opened inside may not leak out of <bdi>.
     shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in str(value))
-    shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
-    return f"<bdi>{html.escape(shown)}</bdi>"
+    return f"<bdi>{html.escape(cut(shown, longest))}</bdi>"
 
 
 def name_of(contender: str) -> str:

@@ -45,7 +45,7 @@ from recdistill.judge.slices import item_slices, user_slices
 from recdistill.linear import Interactions, collect
 from recdistill.metrics import Interval
 from recdistill.records import Example, Impression, Item
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Recommender, Request
 from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]

@@ -36,7 +36,7 @@ from recdistill.errors import BundleError, DecodeError, OutOfRange, RegistryErro
 from recdistill.loops import ends_of, reached
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, Item, decode, encode, key_of
-from recdistill.serve.recommender import Filters, Recommender, Request
+from recdistill.serve import Filters, Recommender, Request
 from recdistill.stream import Log, Message, Source, TopicPartition
 
 if TYPE_CHECKING:

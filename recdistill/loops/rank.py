@@ -38,9 +38,8 @@ from typing import TYPE_CHECKING, Final
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
 from recdistill.errors import DataError, DecodeError, OutOfRange, RecdistillError, RegistryError, StreamError
 from recdistill.records import Impression, Item, decode, encode, key_of
-from recdistill.serve.http.app import Ranker, create_app
-from recdistill.serve.http.server import bind, serve
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Ranker, Recommender, Request
+from recdistill.serve.http import Limits, bind, create_app, serve
 from recdistill.stream import Log, Source, Stage, TopicPartition, open_log
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def run(
             items = _Items(settings.log, ranker, done)
             stack.callback(items.close)
             ranker.swap(load(bundle, settings.rank, items, ranker))
-        listener = bind(settings.rank)
+        listener = bind(settings.rank.host, settings.rank.port)
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
         threads = [("items", lambda: _follow_items(settings, ranker, done))]
@@ -104,7 +103,8 @@ def run(
         ]
         for thread in running:
             thread.start()
-        app = create_app(ranker, settings.rank, keep=writer.keep if settings.rank.write_back else None)
+        limits = Limits(settings.rank.max_k, settings.rank.max_batch, settings.rank.max_body)
+        app = create_app(ranker, limits, write_back=settings.rank.write_back, keep=writer.keep)
         log_.info("serving at http://%s:%d", host, port)
         if started is not None:
             started(host, port)

@@ -22,7 +22,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 
@@ -46,6 +45,7 @@ from recdistill.losses.soft import (
     ranknet,
     softmax_distillation,
 )
+from recdistill.text import did_you_mean
 
 __all__ = [
     "DE",
@@ -128,6 +128,5 @@ def by_name(name: str) -> Callable[..., Tensor]:
         except ValueError as e:  # some of what is written in C
             raise ConfigError(f"loss: {name!r} does not say what it takes; write it as a Python function") from e
         return loss
-    near = difflib.get_close_matches(name, LOSSES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(LOSSES))}"
+    hint = did_you_mean(name, LOSSES, otherwise=f"there are {', '.join(sorted(LOSSES))}")
     raise ConfigError(f"loss: {name!r} is not known; {hint}; one of yours is package.module:function")

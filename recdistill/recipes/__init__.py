@@ -15,7 +15,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -26,6 +25,7 @@ from msgspec import Meta, Struct
 
 from recdistill.config import convert
 from recdistill.errors import ConfigError
+from recdistill.text import did_you_mean
 
 Option = bool | int | float | str
 """Value of one of a loss's own options."""
@@ -77,8 +77,7 @@ def load_recipe(name: str) -> Recipe:
         return parse_recipe(text_of(name), source=name)
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}" if near else f"there are {', '.join(known)}"
+        hint = did_you_mean(name, known, otherwise=f"there are {', '.join(known)}")
         raise ConfigError(f"recipe {name!r}: is not known; {hint}; a file of your own ends in .toml")
     return parse_recipe(text_of(name), source=f"recipe {name}")
 

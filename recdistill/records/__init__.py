@@ -63,6 +63,7 @@ from recdistill.records.structs import (
 )
 from recdistill.records.topics import DEAD_LETTERS, TOPICS
 from recdistill.records.versions import newer
+from recdistill.text import cut, escaped
 
 __all__ = [
     "DEAD_LETTERS",
@@ -80,6 +81,7 @@ __all__ = [
     "Example",
     "Feedback",
     "Impression",
+    "Invalid",
     "Item",
     "LabelState",
     "Origin",
@@ -99,7 +101,7 @@ __all__ = [
     "to_json",
 ]
 
-_MOST_REASON: Final = 400  # characters
+_MOST_REASON: Final = 401  # characters
 
 
 def encode(record: Record) -> bytes:
@@ -188,8 +190,7 @@ def _named(kind: type[object]) -> str:
 
 def _one_line(problem: Exception) -> str:
     """A reason may quote what is in the record; nothing in it may break a line of a log or steer a terminal."""
-    text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(problem))
-    return text if len(text) <= _MOST_REASON else text[:_MOST_REASON] + "…"
+    return cut(escaped(str(problem)), _MOST_REASON)
 
 
 def to_json(record: Record) -> bytes:

@@ -7,7 +7,7 @@ It does not know the wire, nor which items exist.
 Example:
     >>> check_history([Event("a", 7), Event("b", 3)], 9)
     Traceback (most recent call last):
-    recdistill.errors.DataError: history is not oldest first: 3 comes after 7
+    recdistill.records.checks.Invalid: history is not oldest first: 3 comes after 7
 """
 
 from __future__ import annotations
@@ -31,12 +31,29 @@ _FLOAT32_MAX: Final = 3.4028234663852886e38
 _FLOAT32_LEAST: Final = 2.0**-149  # what lies below is 0 on the wire
 
 
-class Invalid(Exception):
-    """A rule that a record breaks; its text names the field."""
+class Invalid(DataError):
+    """A rule that a record breaks.
+
+    Args:
+        sentence: What is wrong, with the name of the field in it.
+        field: Path of the field (`history[3].item`); empty where it is the whole record.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, for a reader who is told the field apart: without the field where the sentence begins so."""
+        return str(self).removeprefix(f"{self.field} ")
 
 
-def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
-    """Ids are 1 to 512 characters, without NUL, and can be written as UTF-8. `name` is asked only when one is wrong."""
+def _check_ids(ids: Sequence[str], name: Callable[[int], str], field: str = "") -> None:
+    """Ids are 1 to 512 characters, without NUL, and can be written as UTF-8. `name` is asked only when one is wrong.
+
+    `field` is the path to report where `name` gives words, not a path.
+    """
     if not ids:
         return
     joined = "".join(ids)
@@ -45,11 +62,11 @@ def _check_ids(ids: Sequence[str], name: Callable[[int], str]) -> None:
         return
     for index, text in enumerate(ids):
         if not text:
-            raise Invalid(f"{name(index)} is empty")
+            raise Invalid(f"{name(index)} is empty", field or name(index))
         if len(text) > MAX_ID:
-            raise Invalid(f"{name(index)} has {len(text)} characters, more than {MAX_ID}")
+            raise Invalid(f"{name(index)} has {len(text)} characters, more than {MAX_ID}", field or name(index))
         if "\0" in text or not _is_utf8(text):
-            raise Invalid(f"{name(index)} holds a NUL or half a surrogate pair")
+            raise Invalid(f"{name(index)} holds a NUL or half a surrogate pair", field or name(index))
 
 
 def _is_utf8(text: str) -> bool:
@@ -68,14 +85,14 @@ def _check_id(text: str, name: str) -> None:
 
 def _check_text(text: str, name: str, most: int) -> None:
     if len(text) > most:
-        raise Invalid(f"{name} has {len(text)} characters, more than {most}")
+        raise Invalid(f"{name} has {len(text)} characters, more than {most}", name)
     if not _is_utf8(text):
-        raise Invalid(f"{name} holds half a surrogate pair")
+        raise Invalid(f"{name} holds half a surrogate pair", name)
 
 
 def _check_count(count: int, most: int, name: str) -> None:
     if count > most:
-        raise Invalid(f"{name} has {count} entries, more than {most}")
+        raise Invalid(f"{name} has {count} entries, more than {most}", name)
 
 
 def _check_floats(values: Sequence[float], name: str) -> None:
@@ -83,7 +100,7 @@ def _check_floats(values: Sequence[float], name: str) -> None:
         return
     for index, number in enumerate(values):
         if not -_FLOAT32_MAX <= number <= _FLOAT32_MAX:  # false for NaN too
-            raise Invalid(f"{name}[{index}] is {number}, not a finite 32-bit number")
+            raise Invalid(f"{name}[{index}] is {number}, not a finite 32-bit number", f"{name}[{index}]")
 
 
 def _check_chances(chances: Sequence[float], name: str) -> None:
@@ -93,28 +110,21 @@ def _check_chances(chances: Sequence[float], name: str) -> None:
     raise Invalid(f"{name} is {wrong}, not above 0 and at most 1")
 
 
-def _check_time(time_us: int, name: str) -> None:
+def _check_time(time_us: int, name: str, field: str = "") -> None:
     if not 0 <= time_us <= MAX_TIME_US:
-        raise Invalid(f"{name} is {time_us}, not microseconds between 1970 and the year 9999")
+        raise Invalid(f"{name} is {time_us}, not microseconds between 1970 and the year 9999", field or name)
 
 
 def check_values(values: Mapping[str, Value], name: str) -> None:
-    """Checks attributes or a context that came in some other way than as a record (a request over HTTP).
+    """Checks attributes or a context, of a record or of a request that came in some other way (over HTTP).
 
     Raises:
-        DataError: Naming the field.
+        Invalid: Naming the field.
     """
-    try:
-        _check_values(values, name)
-    except Invalid as problem:
-        raise DataError(str(problem)) from None
-
-
-def _check_values(values: Mapping[str, Value], name: str) -> None:
     if not values:
         return
     _check_count(len(values), MAX_FIELDS, name)
-    _check_ids(list(values), lambda _: f"a field name of {name}")
+    _check_ids(list(values), lambda _: f"a field name of {name}", name)
     untyped: Mapping[str, Any] = values  # what comes from outside need not be what its type says
     for key, value in untyped.items():
         if isinstance(value, str):
@@ -127,47 +137,47 @@ def _check_values(values: Mapping[str, Value], name: str) -> None:
             elif all(isinstance(member, float | int) and not isinstance(member, bool) for member in value):
                 _check_floats(cast("list[float]", value), f"{name}.{key}")
             else:
-                raise Invalid(f"{name}.{key} mixes texts and numbers in one list")
+                raise Invalid(f"{name}.{key} mixes texts and numbers in one list", f"{name}.{key}")
         elif not isinstance(value, float | int):
             kind = type(value).__name__
-            raise Invalid(f"{name}.{key} is a {kind}, not a text, number, flag or list of texts or numbers")
+            raise Invalid(
+                f"{name}.{key} is a {kind}, not a text, number, flag or list of texts or numbers", f"{name}.{key}"
+            )
         elif not math.isfinite(value):
-            raise Invalid(f"{name}.{key} is {value}, not a finite number")
+            raise Invalid(f"{name}.{key} is {value}, not a finite number", f"{name}.{key}")
 
 
 def check_history(history: Sequence[Event], time_us: int, name: str = "history") -> None:
-    """Checks a history that came in some other way than as a record. `time_us` 0: the time of the request is unknown.
+    """Checks a history, of a record or of a request that came in some other way (over HTTP).
+
+    Args:
+        history: Its events.
+        time_us: The time of the request; 0: unknown.
+        name: What the history is called.
 
     Raises:
-        DataError: Naming the event.
+        Invalid: Naming the event.
     """
-    try:
-        _check_history(history, time_us, name)
-    except Invalid as problem:
-        raise DataError(str(problem)) from None
-
-
-def _check_history(history: Sequence[Event], time_us: int, name: str) -> None:
     if not history:
         return
     _check_count(len(history), MAX_HISTORY, name)
     _check_ids([event.item for event in history], lambda index: f"{name}[{index}].item")
     actions = {event.action for event in history} - {""}
     if actions:
-        _check_ids(list(actions), lambda _: f"an action of {name}")
+        _check_ids(list(actions), lambda _: f"an action of {name}", name)
     times = [event.time_us for event in history]
     if not isinstance(sum(times), int):  # 1.0 equals 1, and so would be taken for it
-        raise Invalid(f"a time_us of {name} is not a whole number")
+        raise Invalid(f"a time_us of {name} is not a whole number", name)
     known = times if all(times) else [time for time in times if time]
     if not known:
         return
     if known != sorted(known):
         index = next(index for index in range(1, len(known)) if known[index] < known[index - 1])
-        raise Invalid(f"{name} is not oldest first: {known[index]} comes after {known[index - 1]}")
-    _check_time(known[0], f"the oldest time_us of {name}")
-    _check_time(known[-1], f"the newest time_us of {name}")
+        raise Invalid(f"{name} is not oldest first: {known[index]} comes after {known[index - 1]}", name)
+    _check_time(known[0], f"the oldest time_us of {name}", name)
+    _check_time(known[-1], f"the newest time_us of {name}", name)
     if time_us and known[-1] > time_us:
-        raise Invalid(f"{name} has an event at {known[-1]}, later than its request at {time_us}")
+        raise Invalid(f"{name} has an event at {known[-1]}, later than its request at {time_us}", name)
 
 
 def _check_item(item: Item) -> None:
@@ -175,7 +185,7 @@ def _check_item(item: Item) -> None:
     if not 0 <= item.version < 1 << 63:
         raise Invalid(f"version is {item.version}, not between 0 and 2^63 - 1")
     _check_time(item.time_us, "time_us")
-    _check_values(item.attributes, "attributes")
+    check_values(item.attributes, "attributes")
 
 
 def _check_impression(impression: Impression) -> None:
@@ -184,8 +194,8 @@ def _check_impression(impression: Impression) -> None:
     if impression.user is not None:
         _check_id(impression.user, "user")
     _check_text(impression.served_by, "served_by", MAX_ID)
-    _check_history(impression.history, impression.time_us, "history")
-    _check_values(impression.context, "context")
+    check_history(impression.history, impression.time_us)
+    check_values(impression.context, "context")
     candidates = impression.candidates
     _check_count(len(candidates), MAX_CANDIDATES, "candidates")
     items = [candidate.item for candidate in candidates]

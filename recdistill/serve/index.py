@@ -1,9 +1,8 @@
 """Finding the best items for a user vector, over a bundle's vectors and the live changes to them.
 
 The base never changes: the vectors of a bundle, and for a large catalogue the index that it was exported with. Changes
-stand beside
-it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A `Shelf` holds one
-state of both; a change makes a new shelf, so that readers never see half of one.
+stand beside it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A
+`Shelf` holds one state of both; a change makes a new shelf, so that readers never see half of one.
 
 Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's. It does not know ids, requests or towers.
 
@@ -16,13 +15,13 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.bundle.index import search as search_index
-from recdistill.bundle.index import with_one
+from recdistill.bundle import index as bundle_index
 from recdistill.model import layout
 
 WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
@@ -46,6 +45,12 @@ class Base:
     vectors_NW: Floats
     index: Any = None
     probes: int = 0
+
+    @cached_property
+    def norms_N(self) -> Floats:  # noqa: N802, the shape is part of the name
+        """Length of each vector."""
+        norms: Floats = np.linalg.norm(self.vectors_NW[:, layout.VECTOR], axis=1)
+        return norms
 
 
 @dataclass(frozen=True)
@@ -74,14 +79,24 @@ class Shelf:
 
     def scores(self, users_BD: Floats) -> Floats:
         """Scores of all slots, `[B, T]`, whether they are live or not."""
-        queries_BK = with_one(users_BD)
+        queries_BK = bundle_index.with_one(users_BD)
         both = (self.base.vectors_NW, self.overlay_MW)
         parts = [queries_BK @ part_SW[:, layout.KEY].T for part_SW in both if len(part_SW)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
+    def cosines(self, slot: int) -> Floats:
+        """Cosine of the vector in one slot with that of each slot, `[T]`."""
+        vector_D = self.rows(np.array([slot]))[0, layout.VECTOR]
+        beside_M = np.linalg.norm(self.overlay_MW[:, layout.VECTOR], axis=1)
+        norms_T = np.concatenate([self.base.norms_N, beside_M]) * np.linalg.norm(vector_D)
+        both = (self.base.vectors_NW, self.overlay_MW)
+        products_T = np.concatenate([part_SW[:, layout.VECTOR] @ vector_D for part_SW in both])
+        cosines_T: Floats = products_T / np.maximum(norms_T, np.finfo(np.float32).tiny)
+        return cosines_T
+
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
-        query_K = with_one(user_D[None])[0]
+        query_K = bundle_index.with_one(user_D[None])[0]
         if self.base.index is None:
             return _best(query_K @ self.base.vectors_NW[:, layout.KEY].T, self._beside(query_K), k, allowed_T)
         count = len(self.base.vectors_NW)
@@ -108,7 +123,7 @@ class Shelf:
                 selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             keys_NK = self.base.vectors_NW[:, layout.KEY]
             for probes in (self.base.probes, WIDER * self.base.probes):
-                found = search_index(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
+                found = bundle_index.search(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
                 if len(found) >= min(k, room):
                     return found
         return np.flatnonzero(allowed_N)

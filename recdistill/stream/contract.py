@@ -27,7 +27,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -36,6 +35,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
+from recdistill.text import near
 
 _logger = logging.getLogger(__name__)
 
@@ -425,5 +425,5 @@ def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the most similar one that is known, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    found = near(name, known)
+    return f" (did you mean {found}?)" if found else ""

@@ -15,7 +15,7 @@ from recdistill.device import Device, export_device
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Catalogue, FeatureSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Recommender, Request
 from recdistill.train.step import Trainer
 from references.students import make_item, make_requests, make_student, rich_spec
 

@@ -15,7 +15,7 @@ from recdistill.device import Device, export_device
 from recdistill.device.file import seal
 from recdistill.errors import BundleError, RequestError
 from recdistill.records import Impression
-from recdistill.serve.recommender import Recommender, Request
+from recdistill.serve import Recommender, Request
 from references.students import Student, make_requests, make_student
 
 

@@ -14,7 +14,7 @@ from recdistill.judge.baselines import baselines
 from recdistill.judge.contenders import BundleContender, DeviceContender, as_request
 from recdistill.judge.suite import evaluate
 from recdistill.records import Candidate, Example, Ranking
-from recdistill.serve.recommender import Recommender
+from recdistill.serve import Recommender
 from recdistill.teachers import Scores
 from references.students import make_requests, make_student
 

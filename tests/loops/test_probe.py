@@ -20,7 +20,7 @@ from recdistill.loops import join, probe, score
 from recdistill.loops.feed import feed
 from recdistill.records import MAX_ID, Candidate, Event, Example, Feedback, Impression, Item, decode
 from recdistill.registry import BundleRef
-from recdistill.serve.recommender import Filters, Recommender, Request
+from recdistill.serve import Filters, Recommender, Request
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 from references.students import NOW_US, make_student

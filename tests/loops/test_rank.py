@@ -23,7 +23,7 @@ from recdistill.errors import BundleError, ConfigError, RegistryError, StreamErr
 from recdistill.loops import rank
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
-from recdistill.serve.http.app import Ranker
+from recdistill.serve import Ranker
 from recdistill.stream import Log, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
 from tools import processes

@@ -7,6 +7,7 @@ import random
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from recdistill.records import (
     Example,
     Feedback,
     Impression,
+    Invalid,
     Item,
     Ranking,
     Record,
@@ -460,6 +462,40 @@ def test_values_that_are_no_record_yet_are_checked_the_same() -> None:
         check_values({"a": None}, "context")  # type: ignore[dict-item]
     with pytest.raises(DataError, match="later than its request"):
         check_history((Event("a", 4),), 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "problem"),
+    [
+        ({"a": math.nan}, "context.a", "is nan, not a finite number"),
+        ({"my own key": math.inf}, "context.my own key", "is inf, not a finite number"),
+        ({"a": [1.0, math.nan]}, "context.a[1]", "is nan, not a finite 32-bit number"),
+        ({"a": ["x", 1]}, "context.a", "mixes texts and numbers in one list"),
+        ({"a": "x" * 70_000}, "context.a", "has 70000 characters, more than 65536"),
+        ({"": 1}, "context", "a field name of context is empty"),
+        ({str(i): 1 for i in range(300)}, "context", "has 300 entries, more than 256"),
+    ],
+)
+def test_what_is_wrong_names_its_field_apart(values: Any, field: str, problem: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check_values(values, "context")
+    assert (caught.value.field, caught.value.problem) == (field, problem)
+
+
+@pytest.mark.parametrize(
+    ("history", "field", "problem"),
+    [
+        ((Event("a"), Event("")), "history[1].item", "is empty"),
+        ((Event("a", 5), Event("b", 4)), "history", "is not oldest first: 4 comes after 5"),
+        ((Event("a", -5),), "history", "the oldest time_us of history is -5, not microseconds"),
+        ((Event("a", action="\0"),), "history", "an action of history holds a NUL or half a surrogate pair"),
+    ],
+)
+def test_a_wrong_event_names_its_place_apart(history: tuple[Event, ...], field: str, problem: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check_history(history, 0)
+    assert caught.value.field == field
+    assert caught.value.problem.startswith(problem)
 
 
 def test_the_json_schema_takes_what_is_written_and_no_other_shape() -> None:

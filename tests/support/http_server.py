@@ -6,18 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recdistill.config import RankSettings
-from recdistill.serve.http.app import Keep, Ranker, create_app
-from recdistill.serve.http.server import bind, serve
+from recdistill.serve.http import Keep, Limits, Ranker, bind, create_app, serve
 
 
 @contextmanager
-def serving(ranker: Ranker, settings: RankSettings | None = None, *, keep: Keep | None = None) -> Iterator[str]:
+def serving(
+    ranker: Ranker, limits: Limits | None = None, *, write_back: float = 0.0, keep: Keep | None = None
+) -> Iterator[str]:
     """Serves until the block ends; gives the address. Leaving it waits for the requests in flight."""
-    settings = settings or RankSettings(port=0)
-    listener, stop = bind(settings), threading.Event()
+    listener, stop = bind("127.0.0.1", 0), threading.Event()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(ranker, settings, keep=keep)
+    app = create_app(ranker, limits, write_back=write_back, keep=keep)
     thread = threading.Thread(target=serve, args=(app, ranker, listener, stop), daemon=True)
     thread.start()
     try:

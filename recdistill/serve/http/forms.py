@@ -1,35 +1,31 @@
-"""What the endpoint reads and writes: bodies -> checked requests, or a problem that names the field.
+"""What the endpoint reads: bodies -> checked requests, or a problem that names the field.
 
-A body is one request or `{"requests": [...]}` of the same. Everything in it is hostile until checked; whatever is
-wrong with it is a `Problem` with a status of 4xx. Problems are written as RFC 9457 says (`application/problem+json`).
+A body is one request or `{"requests": [...]}` of the same. Everything in it is hostile until it is checked. Whatever is
+wrong with it is a `Problem` with a status of 4xx.
 
-It does not know HTTP servers, bundles or recommenders.
+It does not know HTTP servers, bundles, or how a request is answered.
 
 Example:
-    >>> from recdistill.config import RankSettings
-    >>> RECOMMEND.read(b'{"history": [{"item": "a"}], "k": 0}', RankSettings())
+    >>> RECOMMEND.read(b'{"history": [{"item": "a"}], "k": 0}', Limits())
     Traceback (most recent call last):
-    recdistill.serve.http.forms.Problem: k: must be 1 to 1000, not 0
+    recdistill.serve.http.problem.Problem: k: must be 1 to 1000, not 0
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from recdistill.config import RankSettings
-from recdistill.errors import DataError
-from recdistill.records import MAX_TIME_US, Event, Value, check_history, check_values
-from recdistill.serve.recommender import Filters, Request, Source
-
-MAX_QUOTED: Final = 300  # characters of a problem's text
+from recdistill.records import MAX_TIME_US, Event, Invalid, Value, check_history, check_values
+from recdistill.serve.answers import Answer, RankAnswer, RecommendAnswer, SimilarAnswer
+from recdistill.serve.http.problem import Problem
+from recdistill.serve.requests import Filters, Request
+from recdistill.text import did_you_mean, misfit
 
 History = Annotated[
     tuple[Event, ...], Meta(description="What the user did, oldest first; items that are not known are passed over.")
@@ -88,43 +84,6 @@ class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return Filters(frozenset(self.exclude), allow, self.where)
 
 
-class _Answer(Struct, frozen=True, kw_only=True):
-    items: Annotated[list[str], Meta(description="Ids, best first.")]
-    scores: Annotated[list[float], Meta(description="The score of each; of a similar item, the cosine.")]
-    bundle: Annotated[str, Meta(description="Content hash of the bundle that answered.")]
-    overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]
-
-
-class RecommendAnswer(_Answer, frozen=True, kw_only=True):
-    """Answer to a recommend request."""
-
-    source: Annotated[Source, Meta(description="Where the order comes from; mixed: popular items, then personal ones.")]
-    unknown_history: Annotated[int, Meta(description="Events left out: their items are not in the catalogue.")]
-    impression: Annotated[
-        str | UnsetType, Meta(description="Id under which this answer was written to `impressions`, if it was.")
-    ] = UNSET
-
-
-class RankAnswer(RecommendAnswer, frozen=True, kw_only=True):
-    """Answer to a rank request."""
-
-    unknown: Annotated[list[str], Meta(description="Candidates left out: not in the catalogue, or withdrawn.")]
-
-
-class SimilarAnswer(_Answer, frozen=True, kw_only=True):
-    """Answer to a similar request."""
-
-
-class ProblemForm(Struct, frozen=True, rename={"kind": "type"}):
-    """A problem as RFC 9457 writes it, with the field that is wrong."""
-
-    title: str
-    status: int
-    detail: str
-    field: Annotated[str | UnsetType, Meta(description="Path of the field that is wrong: `history[3].item`.")] = UNSET
-    kind: str = "about:blank"
-
-
 class ModelForm(Struct, frozen=True):
     """What serves now."""
 
@@ -141,25 +100,18 @@ class ModelForm(Struct, frozen=True):
     provenance: Annotated[dict[str, Any], Meta(description="Where the bundle comes from.")]
 
 
-class Problem(Exception):
-    """A request that is refused.
+class Limits(Struct, frozen=True):
+    """How much one request may ask for.
 
     Args:
-        status: The HTTP status.
-        detail: What is wrong and what would be right.
-        field: Path of the field, if it is one.
-        headers: Headers that the answer needs besides.
+        max_k: Most items of an answer.
+        max_batch: Most requests in one body.
+        max_body: Most bytes in one body.
     """
 
-    def __init__(
-        self, status: int, detail: str, *, field: str = "", headers: Sequence[tuple[bytes, bytes]] = ()
-    ) -> None:
-        super().__init__(f"{field}: {detail}" if field else detail)
-        self.status, self.detail, self.field, self.headers = status, _printable(detail), _printable(field), headers
-
-    def form(self) -> ProblemForm:
-        """Its body."""
-        return ProblemForm(HTTPStatus(self.status).phrase, self.status, self.detail, self.field or UNSET)
+    max_k: int = 1000
+    max_batch: int = 128
+    max_body: int = 1 << 20
 
 
 Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)
@@ -192,7 +144,7 @@ class Form(Generic[Asked]):
         answer: Its answer.
     """
 
-    def __init__(self, kind: type[Asked], answer: type[_Answer]) -> None:
+    def __init__(self, kind: type[Asked], answer: type[Answer]) -> None:
         self.kind: type[Asked] = kind
         self.answer = answer
         self.batch: Any = msgspec.defstruct(
@@ -207,19 +159,19 @@ class Form(Generic[Asked]):
         self._one: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(kind)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.batch)
 
-    def read(self, body: bytes, settings: RankSettings) -> Body[Asked]:
+    def read(self, body: bytes, limits: Limits) -> Body[Asked]:
         """Reads and checks a body.
 
         Raises:
             Problem: 400 if it is not JSON, 422 if a field is wrong.
         """
         parsed = self._parse(body)
-        if parsed.batch and not 1 <= len(parsed.requests) <= settings.max_batch:
+        if parsed.batch and not 1 <= len(parsed.requests) <= limits.max_batch:
             count = len(parsed.requests)
-            raise Problem(422, f"must be 1 to {settings.max_batch} requests, not {count}", field="requests")
+            raise Problem(422, f"must be 1 to {limits.max_batch} requests, not {count}", field="requests")
         for index, request in enumerate(parsed.requests):
             try:
-                _check(request, settings)
+                _check(request, limits)
             except Problem as problem:
                 if not parsed.batch:
                     raise
@@ -235,7 +187,7 @@ class Form(Generic[Asked]):
                 return Body(self._many.decode(body).requests, batch=True)
             return Body((self._one.decode(body),), batch=False)
         except msgspec.ValidationError as problem:
-            field, detail = explain(str(problem), self, body, batch=batch)
+            field, detail = explain(problem, self, body, batch=batch)
             raise Problem(422, detail, field=field) from None
         except RecursionError:
             raise Problem(400, "the JSON is nested too deeply") from None
@@ -249,11 +201,11 @@ RANK: Final = Form(RankRequest, RankAnswer)
 SIMILAR: Final = Form(SimilarRequest, SimilarAnswer)
 
 
-def _check(request: RecommendRequest | RankRequest | SimilarRequest, settings: RankSettings) -> None:
+def _check(request: RecommendRequest | RankRequest | SimilarRequest, limits: Limits) -> None:
     """The rules that types cannot say."""
     if not isinstance(request, RankRequest):
-        if not 1 <= request.k <= settings.max_k:
-            raise Problem(422, f"must be 1 to {settings.max_k}, not {_number(request.k)}", field="k")
+        if not 1 <= request.k <= limits.max_k:
+            raise Problem(422, f"must be 1 to {limits.max_k}, not {_number(request.k)}", field="k")
         if request.where:
             _checked("where", lambda: check_values(request.where, "where"))
     elif not request.candidates:
@@ -272,34 +224,33 @@ def _check(request: RecommendRequest | RankRequest | SimilarRequest, settings: R
         _checked("context", lambda: check_values(request.context, "context"))
 
 
-def _checked(field: str, check: Any) -> None:
+def _checked(field: str, check: Callable[[], None]) -> None:
     try:
         check()
-    except DataError as problem:
-        first, _, rest = str(problem).partition(" ")
-        named = first.startswith(field)
-        raise Problem(422, rest if named else str(problem), field=first if named else field) from None
+    except Invalid as wrong:
+        raise Problem(422, wrong.problem, field=wrong.field) from None
     except (ValueError, OverflowError):  # a number with too many digits for a text
         raise Problem(422, "holds a number that is far too large", field=field) from None
 
 
-def explain(message: str, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
-    """Field and problem in a message of msgspec; names the key that it leaves out, and one that was probably meant."""
-    detail, _, path = message.partition(" - at ")
-    path = path.strip("`").removeprefix("key in ").strip("`").removeprefix("$").removeprefix(".")
-    if "[...]" in path:
-        path = _with_key(path, detail, body)
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", detail):
-        return ".".join(filter(None, [path, missing[1]])), "is required"
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", detail, re.DOTALL):
+def explain(error: msgspec.ValidationError, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
+    """Field and problem in an error of msgspec; names the key that it leaves out, and one that was probably meant."""
+    found = misfit(error)
+    path = _with_key(found.path, found.problem, body) if "[...]" in found.path else found.path
+    if found.missing:
+        return _below(path, found.missing), "is required"
+    if found.unknown:
         kind: Any = Event if "history[" in path else form.kind
         names = [field.encode_name for field in msgspec.structs.fields(kind)]
-        near = difflib.get_close_matches(unknown[1][:100], names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        hint = did_you_mean(found.unknown, names, otherwise=f"there are {', '.join(names)}")
         if batch and not path:
             hint = "beside `requests` there is nothing else; put it into each of them"
-        return ".".join(filter(None, [path, unknown[1]])), f"is not known here; {hint}"
-    return path, _lower(detail)
+        return _below(path, found.unknown), f"is not known here; {hint}"
+    return path, _lower(found.problem)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _with_key(path: str, detail: str, body: bytes) -> str:
@@ -327,9 +278,3 @@ def _number(value: int) -> str:
 def _lower(text: str) -> str:
     """A message of a library within a sentence."""
     return text if text.startswith("JSON") else text[:1].lower() + text[1:]
-
-
-def _printable(text: str) -> str:
-    """A problem may quote what is in a body: it stays short, and nothing in it may steer a terminal or a log."""
-    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[: MAX_QUOTED + 1])
-    return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "…"

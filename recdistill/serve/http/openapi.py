@@ -1,6 +1,6 @@
 """The endpoint described: an OpenAPI 3.1 document, JSON Schemas of what it takes and gives, and a page for people.
 
-All of it is made from the structs of `http_forms`. The page needs nothing from any other host.
+All of it is made from the structs of `forms`, `answers` and `problem`. The page needs nothing from any other host.
 
 It does not know what serves.
 
@@ -19,14 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from recdistill import __version__
-from recdistill.serve.http.forms import (
-    RANK,
-    RECOMMEND,
-    SIMILAR,
-    Form,
-    ModelForm,
-    ProblemForm,
-)
+from recdistill.serve.http.forms import RANK, RECOMMEND, SIMILAR, Form, ModelForm
+from recdistill.serve.http.problem import ProblemForm
 
 _HISTORY: Final = [{"item": "42", "time_us": 1_700_000_000_000_000, "action": "click"}]
 _OPERATIONS: Final[dict[str, tuple[Form[Any], str, dict[str, Any]]]] = {

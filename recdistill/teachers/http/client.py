@@ -35,6 +35,7 @@ import httpx
 
 from recdistill.config import HttpTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.text import printable
 
 log_ = logging.getLogger(__name__)
 
@@ -373,8 +374,7 @@ def _clock(seconds: float) -> str:
 
 
 def _line(text: str) -> str:
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(text.split())[:_EXCERPT]
+    return " ".join(printable(text, " ").split())[:_EXCERPT]
 
 
 def _live(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,0 +1,103 @@
+"""Catalogue records -> the next state: which record holds, which item needs a new row, which only a new flag.
+
+It does not know requests or where records come from.
+
+Example:
+    >>> from recdistill.serve.index import Base
+    >>> state = State.first(["a"], Base(np.zeros((1, 3), np.float32)), popular=[], position=0)
+    >>> spec = FeatureSpec()
+    >>> tower = lambda rows: np.ones((len(rows.id_rows_N), 3), np.float32)
+    >>> changes = Changes([Item("a")], spec, Vocabulary(spec), tower)
+    >>> state, counts = changes.apply(state, [Item("b"), Item("a", version=2, withdrawn=True)], 2)
+    >>> state.ids, state.live, counts["changed"], counts["withdrawn"]
+    (['a', 'b'], 1, 1, 1)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary
+from recdistill.records import Item, Value, newer
+from recdistill.serve.index import Floats, Mask
+from recdistill.serve.state import State
+
+log = logging.getLogger(__name__)
+
+
+class Changes:
+    """What a recommender's catalogue became since its bundle was exported. For one thread at a time.
+
+    Args:
+        items: The bundle's.
+        spec: Which attributes count.
+        vocabulary: Rows of their values; nothing is admitted to it.
+        tower: Encoded items -> their rows.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], spec: FeatureSpec, vocabulary: Vocabulary, tower: Callable[[EncodedItems], Floats]
+    ) -> None:
+        self._spec, self._vocabulary, self._tower = spec, vocabulary, tower
+        self._records = {item.id: item for item in items}
+
+    def apply(self, state: State, items: Sequence[Item], position: int) -> tuple[State, dict[str, int]]:
+        """The state after some records, and counts of what became of them.
+
+        Args:
+            state: The newest.
+            items: Records in log order.
+            position: Next offset of `items` after them.
+        """
+        counts = dict.fromkeys(("changed", "withdrawn", "ignored", "refused"), 0)
+        fresh = Catalogue(self._spec, self._vocabulary)
+        live_T = state.shelf.live_T.copy()
+        for item in items:
+            counts[self._take(item, fresh, state, live_T)] += 1
+        return self._with(state, fresh, live_T, position), counts
+
+    def _take(self, item: Item, fresh: Catalogue, state: State, live_T: Mask) -> str:
+        """Sorts one record in: into `fresh` when it needs a vector, else into the flags. Returns what became of it."""
+        before = self._records.get(item.id)
+        held = newer(before, item)
+        if held is None:
+            return "ignored"
+        item = held
+        slot, again = state.slot_of.get(item.id, -1), fresh.slot(item.id) >= 0
+        stands = slot >= 0 and before is not None and _same(before.attributes, item.attributes)
+        if not again and (stands or (item.withdrawn and slot < 0)):
+            self._records[item.id] = item
+            was_live = slot >= 0 and bool(live_T[slot])
+            if slot >= 0:
+                live_T[slot] = not item.withdrawn
+            if was_live != item.withdrawn:
+                return "ignored"
+        else:
+            try:
+                fresh.apply(item, admit=False)
+            except FeatureError as e:
+                log.warning("an item record is left out: %s", e)
+                return "refused"
+            self._records[item.id] = item
+        return "withdrawn" if item.withdrawn else "changed"
+
+    def _with(self, state: State, fresh: Catalogue, live_T: Mask, position: int) -> State:
+        """The state with the rows of `fresh` in its overlay, and with new flags."""
+        if not len(fresh):
+            return state.after(state.overlay, live_T, position)
+        rows_FW = self._tower(fresh.encoded())
+        overlay = state.overlay.put([fresh.item(place) for place in range(len(fresh))], rows_FW)
+        added = len(overlay) - len(state.overlay)
+        flags_T = np.concatenate([live_T, np.zeros(added, bool)])
+        # The row in the bundle no longer holds; the one in the overlay does.
+        flags_T[[slot for item in fresh.ids if (slot := state.base_slot_of.get(item)) is not None]] = False
+        flags_T[[len(state.base_ids) + overlay.place(item) for item in fresh.ids]] = fresh.live_N
+        return state.after(overlay, flags_T, position)
+
+
+def _same(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    """Whether two sets of attributes are equal, types included: `true` is not 1."""
+    return one == other and repr(one) == repr(other)

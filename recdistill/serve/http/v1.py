@@ -1,0 +1,128 @@
+"""recdistill's own protocol: bodies of `/v1/recommend`, `/v1/rank` and `/v1/similar` -> answers.
+
+Another protocol is another file like this one: a function that reads a body and says what answers it, and its routes.
+
+It does not know sockets, limits of a body or what serves.
+
+Example:
+    >>> from recdistill.serve import Ranker
+    >>> answering = Answering(Ranker(), max_body=1024)
+    >>> [route.path for route in routes(answering, Limits(), lambda source, unknown: None, WriteBack(0.0, None))]
+    ['/v1/recommend', '/v1/rank', '/v1/similar']
+    >>> answering.close()
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from recdistill.errors import RequestError
+from recdistill.serve.answers import RankAnswer, RecommendAnswer, SimilarAnswer
+from recdistill.serve.http.answering import Answering, Work
+from recdistill.serve.http.forms import (
+    RANK,
+    RECOMMEND,
+    SIMILAR,
+    Body,
+    Form,
+    Limits,
+    RankRequest,
+    RecommendRequest,
+    SimilarRequest,
+)
+from recdistill.serve.http.problem import Problem
+from recdistill.serve.http.routes import Route
+from recdistill.serve.http.writeback import WriteBack
+from recdistill.serve.recommender import Recommender
+
+Count = Callable[[str, int], None]
+"""Told of each answer its source and how many events of the history were unknown."""
+
+
+def routes(answering: Answering, limits: Limits, count: Count, write_back: WriteBack) -> list[Route]:
+    """What this protocol answers.
+
+    Args:
+        answering: Makes the handlers.
+        limits: Of one body.
+        count: Told of each answer.
+        write_back: Asked to keep each answer that somebody may be shown.
+    """
+    asked = {
+        "/v1/recommend": partial(_prepare, RECOMMEND, partial(_recommend, count, write_back), limits),
+        "/v1/rank": partial(_prepare, RANK, partial(_rank, count, write_back), limits),
+        "/v1/similar": partial(_prepare, SIMILAR, partial(_similar, count), limits),
+    }
+    return [Route(path, "POST", answering.by(prepare)) for path, prepare in asked.items()]
+
+
+def _prepare(
+    form: Form[Any],
+    answer: Callable[[Recommender, Body[Any]], list[Any]],
+    limits: Limits,
+    recommender: Recommender,
+    data: bytes,
+) -> Work:
+    body = form.read(data, limits)
+
+    def run() -> Any:
+        try:
+            answers = answer(recommender, body)
+        except RequestError as refused:
+            raise Problem(422, refused.problem, field=refused.field) from None
+        return {"answers": answers} if body.batch else answers[0]
+
+    return Work(len(body.requests), run)
+
+
+def _recommend(
+    count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RecommendRequest]
+) -> list[RecommendAnswer]:
+    requests = body.requests
+    answers: dict[int, RecommendAnswer] = {}
+    # One call takes requests of one k; mostly all of them are.
+    for k in {request.k for request in requests}:
+        rows = [row for row, request in enumerate(requests) if request.k == k]
+        chosen = [requests[row] for row in rows]
+        with _naming(body, rows):
+            found = recommender.recommend(chosen, k, [request.filters() for request in chosen])
+        answers.update(zip(rows, found, strict=True))
+    for answer in answers.values():
+        count(answer.source, answer.unknown_history)
+    return [write_back(request, answers[row]) for row, request in enumerate(requests)]
+
+
+def _rank(count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RankRequest]) -> list[RankAnswer]:
+    answers = []
+    for row, request in enumerate(body.requests):
+        out = set(request.exclude)
+        with _naming(body, [row]):
+            answer = recommender.rank(request, [item for item in request.candidates if item not in out])
+        count(answer.source, answer.unknown_history)
+        answers.append(write_back(request, answer))
+    return answers
+
+
+def _similar(count: Count, recommender: Recommender, body: Body[SimilarRequest]) -> list[SimilarAnswer]:
+    answers = []
+    for row, request in enumerate(body.requests):
+        with _naming(body, [row]):
+            answers.append(recommender.similar(request.item, request.k, request.filters()))
+        count("similar", 0)
+    return answers
+
+
+@contextlib.contextmanager
+def _naming(body: Body[Any], rows: list[int]) -> Iterator[None]:
+    """Names the field of a refused request as its caller wrote it; `rows` are those that the recommender was given."""
+    try:
+        yield
+    except RequestError as refused:
+        row, field = 0, refused.field
+        if field.startswith("requests["):
+            number, _, field = field.removeprefix("requests[").partition("].")
+            row = int(number)
+        raise RequestError(body.path(rows[row], field), refused.problem) from None

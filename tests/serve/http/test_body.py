@@ -1,0 +1,69 @@
+"""What is wrong around a body: its kind, its size, its time."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from support.bodies import check_problem
+from support.http_server import serving
+
+from recdistill.bundle import Bundle
+from recdistill.serve import Ranker, Recommender
+from recdistill.serve.http import body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("POST", "/v1/recommand", {}, b"{}", 404),
+        ("GET", "/v1/recommend/", {}, b"", 404),
+        ("GET", "/..%2f..%2fetc/passwd", {}, b"", 404),
+        ("GET", "/v1/recommend", {}, b"", 405),
+        ("PUT", "/v1/rank", {}, b"{}", 405),
+        ("DELETE", "/v1/model", {}, b"", 405),
+        ("POST", "/readyz", {}, b"{}", 405),
+        ("POST", "/v1/recommend", {"content-type": "text/csv"}, b"{}", 415),
+        ("POST", "/v1/recommend", {"content-type": "application/x-www-form-urlencoded"}, b"k=5", 415),
+        ("POST", "/v1/recommend", {"content-type": "application/json; charset=utf-16"}, b"{}", 415),
+        ("POST", "/v1/recommend", {"content-encoding": "gzip"}, b"\x1f\x8b", 415),
+        ("POST", "/v1/recommend", {}, b'{"context": {"a": "' + b"x" * 70_000 + b'"}}', 413),
+        ("POST", "/v1/recommend", {}, b" " * 400_000, 413),
+    ],
+)
+def test_what_is_wrong_around_the_body(
+    client: httpx.Client, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    answer = client.request(method, path, headers=headers, content=body)
+    assert answer.status_code == status, answer.text
+    check_problem(status, answer.headers, answer.content)
+    if status == 405:
+        assert answer.headers["allow"] in ("POST", "GET, HEAD")
+
+
+def test_a_body_in_chunks(client: httpx.Client) -> None:
+    parts = (part for part in (b'{"k"', b": ", b"2}"))
+    assert len(client.post("/v1/recommend", content=parts).json()["items"]) == 2
+    many = (b" " * 10_000 for _ in range(30))
+    answer = client.post("/v1/recommend", content=many)
+    assert answer.status_code == 413
+    for kind in ("application/json; charset=UTF-8", "application/vnd.api+json"):
+        assert client.post("/v1/recommend", content=b"{}", headers={"content-type": kind}).status_code == 200
+
+
+def test_a_body_that_does_not_arrive(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_S", 0.2)
+    ranker = Ranker()
+    ranker.swap(Recommender(bundle))
+    head = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n"
+    with serving(ranker) as address:
+        where = (urlsplit(address).hostname, urlsplit(address).port)
+        with socket.create_connection(where, timeout=5) as slow:
+            slow.sendall(head + b'{"k"')
+            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+        for part in (head[:20], head, head + b'{"k": 3'):
+            with socket.create_connection(where, timeout=5) as gone:
+                gone.sendall(part)
+        assert httpx.get(f"{address}/readyz").status_code == 200

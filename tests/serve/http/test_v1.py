@@ -1,0 +1,93 @@
+"""The endpoint's answers over real sockets, against the recommender that it serves."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from support.bodies import body_of, check_form
+
+from recdistill.bundle import Bundle
+from recdistill.serve import Filters, Recommender, Request
+from references.students import Student, make_requests
+
+
+def test_recommend_answers_what_the_recommender_does(student: Student, bundle: Bundle, client: httpx.Client) -> None:
+    recommender = Recommender(bundle)
+    for impression in make_requests(student, 40):
+        body = body_of(impression, k=7, exclude=["item-1", "nobody"], where={"genres": ["g1", "g2", "g3"]})
+        check_form(body, "RecommendRequest")
+        response = client.post("/v1/recommend", json=body)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        check_form(answer, "RecommendAnswer")
+        seen = frozenset(event.item for event in impression.history)
+        request = Request(impression.history, impression.context, ("item-1",), impression.time_us)
+        (expected,) = recommender.recommend([request], 7, Filters(seen, None, {"genres": ["g1", "g2", "g3"]}))
+        assert answer["items"] == expected.items
+        assert answer["scores"] == pytest.approx(expected.scores, abs=1e-5)
+        assert not {"item-1", *seen} & set(answer["items"])
+        assert (answer["source"], answer["unknown_history"]) == (expected.source, expected.unknown_history)
+        assert answer["bundle"] == bundle.content_hash == response.headers["recdistill-bundle"]
+        assert response.headers["recdistill-version"] == "7"
+        assert response.headers["content-type"] == "application/json"
+
+
+def test_items_of_the_history_come_again_only_when_asked_for(student: Student, client: httpx.Client) -> None:
+    best = client.post("/v1/recommend", json={"k": 50}).json()["items"]
+    history = [{"item": item} for item in best[:3]]
+    body = {"history": history, "allow": best[1:4]}
+    assert client.post("/v1/recommend", json=body).json()["items"] == [best[3]]
+    assert set(client.post("/v1/recommend", json={**body, "repeat": True}).json()["items"]) == set(best[1:4])
+
+
+def test_a_batch_is_its_requests_one_by_one(student: Student, client: httpx.Client) -> None:
+    bodies = [body_of(i, k=1 + n % 5, allow=None) for n, i in enumerate(make_requests(student, 40))]
+    batch = client.post("/v1/recommend", json={"requests": bodies})
+    assert batch.status_code == 200, batch.text
+    check_form(batch.json(), "RecommendAnswers")
+    for body, answer in zip(bodies, batch.json()["answers"], strict=True):
+        alone = client.post("/v1/recommend", json=body).json()
+        assert answer["items"] == alone["items"]
+        assert len(answer["items"]) == body["k"]
+        assert answer["scores"] == pytest.approx(alone["scores"], abs=1e-5)
+
+
+def test_nobody_gets_popular_items_and_never_nothing(client: httpx.Client) -> None:
+    answer = client.post("/v1/recommend", json={"k": 3}).json()
+    assert answer["source"] == "popular"
+    assert answer["items"] == ["item-0", "item-1", "item-2"]
+    stranger = client.post("/v1/recommend", json={"history": [{"item": "nobody"}], "k": 50}).json()
+    assert (stranger["source"], stranger["unknown_history"], len(stranger["items"])) == ("mixed", 1, 50)
+    assert client.post("/v1/recommend", json={"allow": []}).json()["items"] == []
+
+
+def test_rank_orders_candidates_and_names_those_it_does_not_know(student: Student, client: httpx.Client) -> None:
+    impression = make_requests(student, 12)[10]
+    wanted = ["item-9", "gone", "item-3", "item-4", "item-9", "item-1"]  # item-4 is withdrawn
+    body = body_of(impression, candidates=wanted, exclude=["item-1"])
+    check_form(body, "RankRequest")
+    answer = client.post("/v1/rank", json=body).json()
+    check_form(answer, "RankAnswer")
+    assert set(answer["items"]) == {"item-9", "item-3"}
+    assert answer["unknown"] == ["gone", "item-4"]
+    assert answer["scores"] == sorted(answer["scores"], reverse=True)
+    whole = client.post("/v1/recommend", json=body_of(impression, k=50, repeat=True)).json()
+    scores = dict(zip(whole["items"], whole["scores"], strict=True))
+    for item, score in zip(answer["items"], answer["scores"], strict=True):
+        assert scores.get(item, score) == pytest.approx(score, abs=1e-4)
+
+
+def test_similar_items(bundle: Bundle, client: httpx.Client) -> None:
+    vectors = {item.id: bundle.vectors_NW[slot, :-2] for slot, item in enumerate(bundle.items)}
+    one = vectors.pop("item-9")
+
+    def cosine(item: str) -> float:
+        other = vectors[item]
+        return float(one @ other / (one @ one) ** 0.5 / (other @ other) ** 0.5)
+
+    answers = client.post("/v1/similar", json={"requests": [{"item": "item-9", "k": 5}, {"item": "item-9"}]}).json()
+    check_form(answers, "SimilarAnswers")
+    best = sorted(vectors, key=cosine, reverse=True)
+    assert answers["answers"][0]["items"] == best[:5]
+    assert answers["answers"][1]["items"] == best[:10]
+    assert answers["answers"][0]["scores"] == pytest.approx([cosine(item) for item in best[:5]], abs=1e-5)
