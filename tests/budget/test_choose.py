@@ -188,12 +188,17 @@ def test_what_is_rebuilt_is_what_there_was_however_long_ago_it_began(log: Log, m
     whole = Chooser(0.5, "candidates")
     for offset, ranking in enumerate(rankings(log)):
         whole.learn(ranking, TP, offset)
+    before = Chooser(0.5, "candidates")  # this block's own rankings count from the next one on
+    for offset, ranking in enumerate(rankings(log)[: len(lists) - 5]):
+        before.learn(ranking, TP, offset)
     again = Chooser(0.5, "candidates")
     taken = restore(again, log, {TP: len(lists)})
     assert 32 * WINDOW <= taken < 32 * (WINDOW + 1) + 5
     unlike, nothing = 0, Chooser(0.5, "candidates")
     for offset, one in enumerate(world.impressions(90, seed=9, length=9), len(lists)):
         expected = whole.choose(one, TP, offset).candidates_sampled
+        if offset < len(lists) + 27:
+            assert before.choose(one, TP, offset).candidates_sampled == expected
         assert again.choose(one, TP, offset).candidates_sampled == expected
         unlike += nothing.choose(one, TP, offset).candidates_sampled != expected
     assert unlike > 80  # what was rebuilt is what decides

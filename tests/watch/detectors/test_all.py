@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.teacher_streams import Change, Stream, rescaled_from, shuffled_from
 
-from recdistill.watch.detectors import Detectors
+from recdistill.watch.detectors import Detectors, Labels
 from recdistill.watch.figures import HALF_LIFE, Figure
 from recdistill.watch.observation import Seen
 
@@ -43,6 +43,20 @@ def test_where_both_see_it_the_order_accuses_and_where_the_student_is_blind_labe
     assert accusers(blind)[:1] == ["labels"]
 
 
+def test_of_two_that_accuse_in_the_same_batch_the_first_is_named() -> None:
+    """References that either would defend: a student that is a weak witness, and labels that are a good one."""
+    [seen] = [Stream(3, labels=1.0, teacher=shuffled_from(0)).batch(1500).of("t@1", 0)]
+    assert seen is not None
+    detectors = Detectors()
+    detectors.order.reference, detectors.labels.reference = figure(0.12, 0.3), figure(0.85, 0.2)
+    alone = Labels(reference=figure(0.85, 0.2)).observe(seen)
+    accusation = detectors.accusation(seen)
+    assert alone is not None
+    assert accusation is not None
+    assert (accusation[0], not detectors.order.sure) == ("order", True)
+    assert "agreed with the student at 0.1" in accusation[1].why
+
+
 def test_labels_that_change_accuse_nobody_where_the_student_knows_the_teacher() -> None:
     """The same labels, shuffled from list 2,000 on, once with a student that follows the teacher and once with none."""
     random = np.random.default_rng(2)
@@ -67,9 +81,9 @@ def test_a_notice_comes_from_those_that_accuse_nobody() -> None:
     assert why.startswith("its scores lay at ")
 
 
-def figure(mean: float) -> Figure:
+def figure(mean: float, sd: float = 0.1) -> Figure:
     made = Figure()
-    made.add(mean + 0.1 * np.where(np.arange(500) % 2, 1.0, -1.0), HALF_LIFE)
+    made.add(mean + sd * np.where(np.arange(500) % 2, 1.0, -1.0), HALF_LIFE)
     return made
 
 
