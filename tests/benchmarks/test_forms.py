@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks import forms, inputs
+from benchmarks.tables.recipes import table_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("bench_*.py"))
@@ -61,6 +62,18 @@ def test_a_command_of_a_page_can_be_typed(name: str, words: list[str]) -> None:
 def test_files_that_a_page_names_are_there(page: Path) -> None:
     for name in re.findall(r"`((?:benchmarks|references|tools)/[\w./]+)`", page.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_recipes_that_a_page_names_are_there() -> None:
+    named = [
+        name
+        for page in PAGES
+        for option in re.findall(r"--recipe\s+([\w./,-]+)", page.read_text(encoding="utf-8"))
+        for name in option.split(",")
+    ]
+    assert len(named) >= 15
+    for name in named:
+        table_recipe(str(ROOT / name) if name.endswith(".toml") else name)
 
 
 def test_an_option_that_there_is_not_is_refused() -> None:

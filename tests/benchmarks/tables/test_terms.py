@@ -4,7 +4,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from benchmarks.tables.recipes import Fit, HintTerm, Pick, TableRecipe, TableTerm, names, table_recipe
+from benchmarks.tables.recipes import FOLDER, Fit, HintTerm, Pick, TableRecipe, TableTerm, names, table_recipe
 from benchmarks.tables.terms import MARKS, check
 from recdistill.errors import ConfigError
 from recdistill.recipes import Term
@@ -13,7 +13,7 @@ PAIRS = Fit(unit="pairs")
 BPR = Term("bpr")
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [*names(), *map(str, sorted(FOLDER.glob("variants/*.toml")))])
 def test_what_ships_fits(name: str) -> None:
     check(table_recipe(name))
     check(table_recipe(name).without_teacher())
