@@ -49,6 +49,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "kafka": {"kafka": "kafka-python", "crc32c": "crc32c", "lz4": "lz4"},
     "registry": {"mlflow": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
     "device": {"onnxruntime": "onnxruntime"},
+    "export": {"onnx": "onnx"},
     "data": {"pyarrow": "pyarrow"},
     "http": {"httpx": "httpx"},
     "linear": {"scipy": "scipy"},
@@ -89,8 +90,8 @@ def how_to_get(module: str) -> str | None:
     """The one line that installs what brings a module; None for one that is not ours to name."""
     if module in BY_HAND:
         return f"make install, or: pip install --no-deps {' '.join(BY_HAND.values())}"
-    # onnxruntime alone is the device's, scipy the linear teacher's; whoever lacks only that is told the smaller extra.
-    for extra in ("device", "linear", *EXTRAS):
+    # Whoever lacks only onnxruntime, onnx or scipy is told the smallest extra that has it, which brings no torch.
+    for extra in ("device", "export", "linear", *EXTRAS):
         if module in EXTRAS[extra]:
             return f"pip install 'recdistill[{extra}]'"
     return None
