@@ -33,19 +33,25 @@ class Wall(PathFinder):
 sys.meta_path[:] = [Wall if finder is PathFinder else finder for finder in sys.meta_path]
 """
 # Imports the modules given as arguments.
-_IMPORT_WITHOUT = _WALL + """
+_IMPORT_WITHOUT = (
+    _WALL
+    + """
 for name in sys.argv[1:]:
     importlib.import_module(name)
 print(*sorted({name.split(".")[0] for name in sys.modules} & forbidden))
 """
+)
 # Runs the command given as arguments.
-_RUN_WITHOUT = _WALL + """
+_RUN_WITHOUT = (
+    _WALL
+    + """
 from recdistill.cli import main
 code = main(sys.argv[1:])
 loaded = {name.split(".")[0] for name in sys.modules} & forbidden
 assert not loaded, loaded
 sys.exit(code)
 """
+)
 
 
 def _modules(*rooms: str) -> list[str]:

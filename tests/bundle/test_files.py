@@ -14,8 +14,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recdistill.bundle import Bundle, diff, open_bundle, write_bundle
 from recdistill.bundle.manifest import FILES, Content, make_manifest, read_manifest, write_manifest
