@@ -167,6 +167,7 @@ def test_the_unexpected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     [
         ("torch", "pip install 'recdistill[train]'"),
         ("onnxruntime", "pip install 'recdistill[device]'"),
+        ("onnx", "pip install 'recdistill[export]'"),
         ("faiss", "pip install 'recdistill[serve]'"),
         ("mlflow", "pip install 'recdistill[registry]'"),
         ("kafka", "pip install 'recdistill[kafka]'"),

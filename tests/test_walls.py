@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from references.students import make_student
+
 ROOT = Path(__file__).resolve().parents[1]
 _TRAINING = ("torch", "torchrec", "fbgemm_gpu", "tensordict")
 _SERVING = ("faiss", "uvicorn")
 _WITHOUT_TORCH = (
-    *("errors", "config", "records", "features", "metrics", "linear", "bundle", "data", "stream"),
+    *("errors", "config", "records", "features", "metrics", "linear", "model", "bundle", "device", "data", "stream"),
     *("serve", "judge", "registry", "loops"),
 )
 _BY_ROLE = (*_TRAINING, *_SERVING, "onnx", "onnxruntime", "kafka", "mlflow", "pyarrow", "prometheus_client")
 
-# Imports the modules given as arguments as if the packages named in FORBIDDEN were not installed.
-_IMPORT_WITHOUT = """
+# As if the packages named in FORBIDDEN were not installed.
+_WALL = """
 import importlib, os, sys
 from importlib.machinery import PathFinder
 forbidden = set(os.environ["FORBIDDEN"].split())
@@ -29,10 +31,27 @@ class Wall(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.split(".")[0] in forbidden else PathFinder.find_spec(name, path, target)
 sys.meta_path[:] = [Wall if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+# Imports the modules given as arguments.
+_IMPORT_WITHOUT = (
+    _WALL
+    + """
 for name in sys.argv[1:]:
     importlib.import_module(name)
 print(*sorted({name.split(".")[0] for name in sys.modules} & forbidden))
 """
+)
+# Runs the command given as arguments.
+_RUN_WITHOUT = (
+    _WALL
+    + """
+from recdistill.cli import main
+code = main(sys.argv[1:])
+loaded = {name.split(".")[0] for name in sys.modules} & forbidden
+assert not loaded, loaded
+sys.exit(code)
+"""
+)
 
 
 def _modules(*rooms: str) -> list[str]:
@@ -70,7 +89,9 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
         "features",
         "metrics",
         "linear",
+        "model",
         "bundle",
+        "device",
         "data",
         "stream",
         "watch",
@@ -83,6 +104,26 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
 )
 def test_rooms_without_torch(room: str) -> None:
     _import_without(_modules(room), _TRAINING)
+
+
+def test_a_device_file_is_written_and_read_without_torch(tmp_path: Path) -> None:
+    """On a machine that serves, with the `serve` and `export` extras; what only reads needs no onnx either."""
+    bundle, out = tmp_path / "bundle", tmp_path / "device.onnx"
+    make_student(20).export(bundle)
+    for command, forbidden in (
+        (["export", bundle, "--out", out], _TRAINING),
+        (["recommend", "--device", out, "item-1"], (*_TRAINING, "onnx", "faiss")),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN_WITHOUT, *map(str, command)],
+            env={**os.environ, "FORBIDDEN": " ".join(forbidden), "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > 1000
 
 
 @pytest.mark.slow

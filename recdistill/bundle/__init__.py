@@ -3,7 +3,7 @@
 | file | holds |
 | --- | --- |
 | `manifest.json` | what the bundle is, with size and digest of every file, and where it comes from |
-| `features.json`, `vocabulary.json` | the feature specification; admitted values of each field, by row (`null`: a free row) |
+| `features.json`, `vocabulary.json` | the feature specification; admitted values of each field, by row (`null`: free) |
 | `items.bin` | the N live items in slot order: of each record its length (4 bytes, little-endian), then its wire form |
 | `vectors.npy` | float32 `[N, D+2]`: vector, bias, weight in a history |
 | `vectors_int8.npy`, `scales.npy` | int8 `[N, D]` and float16 `[N]`: a vector is about its int8 form times its scale |

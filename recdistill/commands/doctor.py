@@ -50,6 +50,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     # MLflow's client alone is a package `mlflow` too; alembic comes with the whole of it only.
     "mlflow": {"alembic": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
     "device": {"onnxruntime": "onnxruntime"},
+    "export": {"onnx": "onnx"},
     "data": {"pyarrow": "pyarrow"},
     "http": {"httpx": "httpx"},
     "linear": {"scipy": "scipy"},
@@ -90,8 +91,8 @@ def how_to_get(module: str) -> str | None:
     """The one line that installs what brings a module; None for one that is not ours to name."""
     if module in BY_HAND:
         return f"make install, or: pip install --no-deps {' '.join(BY_HAND.values())}"
-    # onnxruntime alone is the device's, scipy the linear teacher's; whoever lacks only that is told the smaller extra.
-    for extra in ("device", "linear", *EXTRAS):
+    # Whoever lacks only onnxruntime, onnx or scipy is told the smallest extra that has it, which brings no torch.
+    for extra in ("device", "export", "linear", *EXTRAS):
         if module in EXTRAS[extra]:
             return f"pip install 'recdistill[{extra}]'"
     return None

@@ -49,8 +49,11 @@ class Vocabulary:
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
         self.released = 0
-        """How often a row was given back, those that were free when it was restored included: 0 means that no row has
-        had two values, and the same number as before means that there is no eviction to ask for."""
+        """How often a row was given back; a restored vocabulary starts at the number of its free rows.
+
+        While it is 0, each fresh row is one for which nothing was ever kept. While it stays the same, no row was given
+        back, so there is nothing to follow.
+        """
         self._own: dict[str, Rows] = {}
         self._hashed: dict[str, int] = {}
         self._seed: dict[str, int] = {}
@@ -68,12 +71,10 @@ class Vocabulary:
     def row(self, key: str, value: str, *, admit: bool = False) -> int:
         """Row of one value; with `admit`, a new value gets its own row while there is room."""
         own = self._own[key]
-        row = own.row_of.get(value)
-        if row is not None:
-            return row
-        if admit and (row := own.take(value)) >= 0:
-            return row
-        return self.shared_row(key, value)
+        row = own.row_of.get(value, -1)
+        if row < 0 and admit:
+            row = own.take(value)
+        return row if row >= 0 else self.shared_row(key, value)
 
     def has(self, key: str, value: str) -> bool:
         """Whether a value has a row of its own."""

@@ -348,7 +348,7 @@ class Trainer:
         """
         try:
             for name, mine in (
-                ("format", FORMAT if state["format"] != FORMAT_WITH_HOLES else FORMAT_WITH_HOLES),
+                ("format", FORMAT_WITH_HOLES if state["format"] == FORMAT_WITH_HOLES else FORMAT),
                 ("spec", self.spec.hash),
                 ("sizes", self._sizes()),
                 ("seed", self.seed),

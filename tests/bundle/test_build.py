@@ -14,7 +14,7 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.device import Device, export_device
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Catalogue, FeatureSpec
-from recdistill.records import Candidate, Example, Impression, Item, Ranking
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.serve import Recommender, Request
 from recdistill.train.step import Trainer
 from references.students import make_item, make_requests, make_student, rich_spec
@@ -152,3 +152,32 @@ def test_what_cannot_be_exported_is_said(trainer: Trainer, bundle: Bundle, tmp_p
     texty = make_student(10, spec=spec).export(tmp_path / "texty")
     with pytest.raises(DataError, match=r"context field 'query' is text, which a device file cannot hash"):
         export_device(texty, tmp_path / "d.onnx")
+
+
+def test_rows_and_slots_that_were_given_back_are_left_out(tmp_path: Path) -> None:
+    """Scores of all other items are those of a student of which nothing was released."""
+    student, whole = make_student(40), make_student(40)
+    student.catalogue.release("item-7")
+    student.vocabulary.release("context.device", "desk")
+    before = Recommender(whole.export(tmp_path / "before"))
+    bundle = student.export(tmp_path / "after")
+    assert bundle.vocabulary.snapshot()["id"].count(None) == 1
+    assert bundle.vocabulary.hash == student.vocabulary.hash != whole.vocabulary.hash
+    assert bundle.content_hash == student.export(tmp_path / "again").content_hash
+    recommender = Recommender(bundle)
+    recommender.check_golden()
+    requests = [Request((Event("item-3"), Event("item-11")), {"device": "phone"}, time_us=0)]
+    ours, theirs = (
+        dict(zip(one.ids, one.score_all(requests)[0].tolist(), strict=True)) for one in (recommender, before)
+    )
+    del theirs["item-7"]
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    # What the device knows no more is unknown to it, as to the recommender.
+    export_device(bundle, tmp_path / "d.onnx")
+    device = Device.open(tmp_path / "d.onnx")
+    assert device.recommend(["item-3"], context={"device": "desk"}) == device.recommend(
+        ["item-3"], context={"device": "never"}
+    )
+    assert device.recommend(["item-3"], context={"device": "tv"}) != device.recommend(
+        ["item-3"], context={"device": "never"}
+    )

@@ -20,7 +20,11 @@ def test_names_cover_an_output_once(dim: int) -> None:
     assert np.array_equal(output_NW[:, layout.BESIDE], np.stack([bias, weight], 1))
     assert layout.width(dim) == output_NW.shape[1] == sum(layout.parts(dim))
     assert layout.dim(output_NW.shape[1]) == vector.shape[1] == dim
-    for name, part in zip((layout.VECTOR, layout.BIAS, layout.WEIGHT), torch.from_numpy(output_NW).split(layout.parts(dim), -1), strict=True):
+    for name, part in zip(
+        (layout.VECTOR, layout.BIAS, layout.WEIGHT),
+        torch.from_numpy(output_NW).split(layout.parts(dim), -1),
+        strict=True,
+    ):
         assert np.array_equal(part.numpy().reshape(output_NW[:, name].shape), output_NW[:, name])
 
 

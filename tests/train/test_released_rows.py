@@ -50,7 +50,9 @@ def batch(number: int, among: list[str]) -> list[Example]:
             candidates=tuple(Candidate(name) for name in drawn[:5]),
         )
         scores = tuple(random.normal(size=5).tolist())
-        made.append(Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 5), (1.0, 0.0, 0.0, 0.0, 0.0), "closed"))
+        made.append(
+            Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 5), (1.0, 0.0, 0.0, 0.0, 0.0), "closed")
+        )
     return made
 
 

@@ -58,7 +58,7 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `teacher.json` says, but for its hashes."""
 
     spec: FeatureSpec
-    vocabulary: dict[str, list[str]]
+    vocabulary: dict[str, list[str | None]]
     towers: list[Shape]
 
 
@@ -67,7 +67,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     weights_sha256: str
     spec: dict[str, Any]
-    vocabulary: dict[str, list[str]]
+    vocabulary: dict[str, list[str | None]]
     towers: list[Shape]
 
 

@@ -1,8 +1,8 @@
 """The built-in teacher in torch: towers that read a history and give each item of a catalogue a score.
 
 A tower's item side is torchrec's: a `FusedEmbeddingBagCollection` reads, through a `KeyedJaggedTensor`, the item's own
-row and the bags of its attributes' rows, which hold what `model.layout` names (the weight in a history is raw), and updates, in
-the backward pass, only the rows it read. The same vectors stand for an item in a history and as a candidate.
+row and the bags of its attributes' rows, and updates, in the backward pass, only the rows it read. A row holds what
+`model.layout` names; the weight in a history is raw. An item has one vector, in a history and as a candidate.
 
 Its user side answers a *question* (a place in a history, a time, a context):
 
