@@ -36,12 +36,13 @@ def _topics_options(parser: Parser) -> None:
 
 
 def _topics(args: argparse.Namespace) -> int:
-    from recdistill.stream import open_log, standard_topics
+    from recdistill.stream import STANDARD_CONFIGS, open_log, standard_topics
 
     settings = settings_of(args)
     with closing(open_log(settings.log)) as log:
         if args.action == "create":
-            made = log.create_topics(standard_topics(settings.topics.partitions, settings.topics.lanes))
+            counts = standard_topics(settings.topics.partitions, settings.topics.lanes)
+            made = log.create_topics(counts, configs=STANDARD_CONFIGS)
             show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics are there already")
             return 0
         rows = _ends(log)

@@ -1,4 +1,4 @@
-"""A public double for tests of stages: a log that can stop its user at any step.
+"""What tests of stages need of a log: one that can stop its user at any step, and topics with holes of any size.
 
 `AbortingLog` wraps a real log (embedded or Kafka) and counts the steps of everything opened through it: each read,
 send, saving of positions, and each commit twice, just before it and just after it. At the step that a test chooses it
@@ -7,6 +7,10 @@ not swallow it. The step after a commit is the treacherous one: the output is wr
 
 A test runs its stage once with `at=None` to learn how many steps there are, then once for each step, goes on with the
 bare log, and compares.
+
+`compacted` leaves a topic as compaction does: offsets with large holes, on both kinds of log.
+
+It knows nothing of stages under test.
 
 Example:
     >>> import tempfile
@@ -28,14 +32,23 @@ Example:
     stopped at step 1: commit writer
     >>> len(log.source(["items"]).read())
     1
+    >>> with log.stage("writer").transaction() as transaction:
+    ...     for price in range(100):
+    ...         transaction.send("items", b"%d" % price, key=b"apple")
+    >>> compacted(log, "items")
+    >>> [message.offset for message in log.source(["items"]).read()]
+    [0, 103]
     >>> log.close(); folder.cleanup()
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
+from recdistill.errors import StreamError
 from recdistill.stream.contract import (
     Headers,
     Log,
@@ -47,6 +60,52 @@ from recdistill.stream.contract import (
     TopicPartition,
     Transaction,
 )
+from recdistill.stream.embedded import EmbeddedLog
+
+COMPACT_SOON: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.001",
+    "segment.ms": "1",
+    "delete.retention.ms": "0",
+}
+"""Settings of a topic that a Kafka broker is to compact at once. What the last transaction wrote stays as it is."""
+
+
+def compacted(log: Log, topic: str, patience_s: float = 60.0) -> None:
+    """Returns when only the newest message of each key is left in a topic.
+
+    The embedded log does it when asked. A Kafka broker does it in its own time, if the topic was made with the configs
+    `COMPACT_SOON`; this waits for it. There the last transaction must not replace a message of its own.
+
+    Args:
+        log: The log.
+        topic: The topic; each of its messages has a key.
+        patience_s: How long to wait for a broker.
+
+    Raises:
+        StreamError: The broker has not compacted the topic in time.
+    """
+    if isinstance(log, EmbeddedLog):
+        log.compact(topic)
+        return
+    deadline = time.monotonic() + patience_s
+    while True:
+        keys = Counter(message.key for message in everything(log, topic))
+        if all(count == 1 for count in keys.values()):
+            return
+        if time.monotonic() > deadline:
+            raise StreamError(f"topic {topic!r} was not compacted within {patience_s:.0f} s; look at the broker's log")
+        time.sleep(0.2)
+
+
+def everything(log: Log, topic: str) -> list[Message]:
+    """All messages that a topic holds now, each partition in its order."""
+    messages: list[Message] = []
+    with closing(log.source([topic])) as source:
+        ends = {tp: source.bounds(tp)[1] for tp in source.position()}
+        while any(source.position()[tp] < end for tp, end in ends.items()):
+            messages += source.read(1000, 0.2)
+    return messages
 
 
 class Abort(BaseException):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, OutOfRange, StreamError, WrongLog
 from recdistill.stream import TopicPartition, open_log
 from recdistill.stream.embedded import EmbeddedLog, EmbeddedSource
+from recdistill.stream.embedded.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = TopicPartition("out", 0)
@@ -205,9 +207,10 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict, sentence: str) -
 
 
 def test_full_synchronous_is_passed_on(tmp_path: Path) -> None:
-    log = EmbeddedLog(tmp_path / "log.sqlite", options={"synchronous": "FULL"})
-    assert log.connect().execute("PRAGMA synchronous").fetchone() == (2,)
-    log.close()
+    tables = Tables(tmp_path / "log.sqlite", prefix="", options={"synchronous": "FULL"})
+    with closing(tables.connect()) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    tables.close()
 
 
 def test_files_that_are_no_log(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,7 +93,7 @@ def test_what_others_abort_or_leave_open_stays_invisible(log: KafkaLog, kafka_br
     producer.begin_transaction()
     producer.send(topic, b"open", partition=0)
     producer.flush()
-    with log.stage("writer").transaction() as transaction:
+    with closing(log.stage("writer")) as writer, writer.transaction() as transaction:
         transaction.send("out", b"behind the open one")
     assert source.bounds(OUT)[1] == 8, "the end is the last stable offset"
     assert source.read(timeout_s=0.5) == []
@@ -133,7 +135,8 @@ def test_retention_is_out_of_range_with_numbers(log: KafkaLog, kafka_brokers: st
         source.read(timeout_s=10)
     with pytest.raises(OutOfRange, match="position 1 of out/0"):
         log.source([OUT], {OUT: 1})
-    assert drain(log.source([OUT])) == [b"2", b"3"]
+    with closing(log.source([OUT])) as rest:
+        assert drain(rest) == [b"2", b"3"]
     stage.close()
     source.close()
 
@@ -148,8 +151,8 @@ def test_a_topic_that_was_made_again_is_not_taken_for_the_old_one(log: KafkaLog,
     while "out" in log.topics():
         time.sleep(0.05)
     log.create_topics({"out": 1})
-    with pytest.raises(WrongLog, match="topic 'out' has id"):
-        check_identity(saved, log.source(["out"]).identity())
+    with closing(log.source(["out"])) as source, pytest.raises(WrongLog, match="topic 'out' has id"):
+        check_identity(saved, source.identity())
 
 
 def test_the_topics_settings_reach_the_broker(log: KafkaLog, kafka_brokers: str) -> None:
@@ -404,19 +407,27 @@ def test_options_that_do_not_fit(options: dict, sentence: str) -> None:
         KafkaLog(" , ")
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_wrong_values_of_options_are_one_sentence(kafka_brokers: str) -> None:
     prefix = f"t{uuid.uuid4().hex[:8]}."
+
+    def use(options: dict) -> None:  # some only show when used
+        with closing(KafkaLog(kafka_brokers, prefix=prefix, options=options)) as log:
+            log.create_topics({"in": 1})
+            log.stage("x").close()
+            with closing(log.source(["in"])) as source:
+                source.read(timeout_s=0.1)
+
     for options in (
         {"sasl_mechanism": "NONE", "security_protocol": "SASL_PLAINTEXT"},
         {"security_protocol": "SSL"},
         {"compression_type": "none at all"},
     ):
-        with pytest.raises((StreamError, ConfigError)) as caught:  # noqa: PT012 - some only show when used
-            log = KafkaLog(kafka_brokers, prefix=prefix, options={**options, "bootstrap_timeout_ms": 1500})
-            log.create_topics({"in": 1})
-            log.stage("x").close()
-            log.source(["in"]).read(timeout_s=0.1)
+        with pytest.raises((StreamError, ConfigError)) as caught:
+            use({**options, "bootstrap_timeout_ms": 1500})
         assert "\n" not in str(caught.value), options
+    del caught
+    gc.collect()  # kafka-python does not close what fails to greet; it is collected here, not in another test
 
 
 def test_sasl_is_passed_through(kafka_broker_factory: Callable) -> None:
@@ -439,9 +450,10 @@ def test_sasl_is_passed_through(kafka_broker_factory: Callable) -> None:
         "sasl_plain_password": "secret",
     }
     log = new_log(broker.bootstrap, **options)
-    with log.stage("writer").transaction() as transaction:
+    with closing(log.stage("writer")) as writer, writer.transaction() as transaction:
         transaction.send("out", b"hello")
-    assert drain(log.source([OUT])) == [b"hello"]
+    with closing(log.source([OUT])) as source:
+        assert drain(source) == [b"hello"]
     log.close()
     with pytest.raises(StreamError, match="check log.brokers and the security options") as caught:
         KafkaLog(broker.bootstrap, options={**options, "sasl_plain_password": "wrong", "bootstrap_timeout_ms": 2000})
