@@ -26,7 +26,7 @@ import numpy as np
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.bundle import index as bundle_index
 from recdistill.errors import RequestError
-from recdistill.features import Asker, FeatureError, Requests, encode_requests
+from recdistill.features import Asker
 from recdistill.model import layout, run
 from recdistill.records import Item
 from recdistill.serve import golden
@@ -36,6 +36,7 @@ from recdistill.serve.filters import Sieve
 from recdistill.serve.index import Base, Floats, Mask, Slots
 from recdistill.serve.requests import Filters, Request
 from recdistill.serve.state import State
+from recdistill.serve.users import UserVectors
 
 
 class Recommender:
@@ -51,7 +52,7 @@ class Recommender:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
-        self._users = run.UserTower(bundle.user_tower, source=str(bundle.path / "user_tower.onnx"), threads=threads)
+        users = run.UserTower(bundle.user_tower, source=str(bundle.path / "user_tower.onnx"), threads=threads)
         items = run.ItemTower(bundle.item_tower, source=str(bundle.path / "item_tower.onnx"), threads=threads)
         content, index = bundle.manifest.content, None
         if bundle.index is not None:
@@ -64,6 +65,7 @@ class Recommender:
             popular=[item for item, _ in bundle.popular],
             position=content.base_position,
         )
+        self._users = UserVectors(bundle.spec, bundle.vocabulary, users)
         self._sieve = Sieve(bundle.items)
         self._writer = threading.Lock()  # only its holder uses `_changes`
         self._changes = Changes(bundle.items, bundle.spec, bundle.vocabulary, items)
@@ -119,12 +121,11 @@ class Recommender:
                 "filters", f"must be one for all or one each of {len(requests)} requests, not {len(each)}"
             )
         state = self._state
-        encoded, users_BD = self._encode(state, requests)
-        known_B = (encoded.history_slots_BH >= 0).any(1) | _has_context(encoded, len(requests))
+        users = self._users(state, requests)
         answers = []
         for row, (request, chosen) in enumerate(zip(requests, each, strict=True)):
             allowed_T = self._sieve.allowed(state, chosen, request.exclude)
-            slots, scores, source = _best(state, users_BD[row], k, allowed_T, known=bool(known_B[row]))
+            slots, scores, source = _best(state, users.vectors_BD[row], k, allowed_T, known=bool(users.known_B[row]))
             answers.append(
                 RecommendAnswer(
                     items=state.names(slots),
@@ -132,7 +133,7 @@ class Recommender:
                     source=source,
                     bundle=self.bundle.content_hash,
                     overlay=state.position,
-                    unknown_history=int(encoded.unknown_B[row]),
+                    unknown_history=int(users.unknown_B[row]),
                 )
             )
         return answers
@@ -144,11 +145,11 @@ class Recommender:
             RequestError: A context value does not fit its field.
         """
         state = self._state
-        encoded, users_BD = self._encode(state, [request])
+        users = self._users(state, [request])
         wanted = dict.fromkeys(candidates)
         found = state.slots(wanted)
         slots = found[state.shelf.live_T[found]]
-        scores = _scores(state, users_BD[0], slots)
+        scores = _scores(state, users.vectors_BD[0], slots)
         order = np.lexsort((slots, -scores))
         items = state.names(slots[order])
         ranked = set(items)
@@ -158,7 +159,7 @@ class Recommender:
             source="personal",
             bundle=self.bundle.content_hash,
             overlay=state.position,
-            unknown_history=int(encoded.unknown_B[0]),
+            unknown_history=int(users.unknown_B[0]),
             unknown=[item for item in wanted if item not in ranked],
         )
 
@@ -190,8 +191,7 @@ class Recommender:
             RequestError: A context value does not fit its field.
         """
         state = self._state
-        _, users_BD = self._encode(state, requests)
-        scores_BT = state.shelf.scores(users_BD)
+        scores_BT = state.shelf.scores(self._users(state, requests).vectors_BD)
         scores_BT[:, ~state.shelf.live_T] = -np.inf
         return scores_BT
 
@@ -203,8 +203,7 @@ class Recommender:
         """
         state, source = self._first, str(self.bundle.path)
         for number, asked in enumerate(self.bundle.golden):
-            _, users_BD = self._encode(state, [asked])
-            scores_N = state.shelf.scores(users_BD)[0]
+            scores_N = state.shelf.scores(self._users(state, [asked]).vectors_BD)[0]
             named = scores_N[state.slots(asked.items)]
             best = np.sort(scores_N)[::-1][: len(named)]
             golden.check(source, number, asked.scores, named=named, best=best)
@@ -225,17 +224,6 @@ class Recommender:
         with self._writer:
             self._state, counts = self._changes.apply(self._state, items, position)
         return counts
-
-    def _encode(self, state: State, requests: Sequence[Asker]) -> tuple[Requests, Floats]:
-        bundle = self.bundle
-        try:
-            encoded = encode_requests(bundle.spec, bundle.vocabulary, state, requests)
-        except FeatureError as e:
-            where = e.field if len(requests) == 1 else f"requests[{e.row}].{e.field}"
-            raise RequestError(where, e.problem) from e
-        users_BD = self._users(encoded, state.shelf.rows(encoded.history_slots_BH))
-        # An absurd context vector (1e38) must not turn every score into NaN, and so the answer into nothing.
-        return encoded, np.where(np.abs(users_BD) < layout.USER_LIMIT, users_BD, np.float32(0))
 
 
 def _best(state: State, user_D: Floats, k: int, allowed_T: Mask, *, known: bool) -> tuple[Slots, Floats, Source]:
@@ -258,14 +246,6 @@ def _scores(state: State, user_D: Floats, slots: Slots) -> Floats:
     rows = state.shelf.rows(slots)
     scores: Floats = rows[:, layout.VECTOR] @ user_D + rows[:, layout.BIAS]
     return scores
-
-
-def _has_context(encoded: Requests, batch: int) -> Mask:
-    """Whether a request has a context value that the student knows, `[B]`."""
-    has_B = np.zeros(batch, bool)
-    for values in encoded.context.values():
-        has_B |= (values > 0).any(1) if values.dtype == np.int32 else (values != 0).any(1)
-    return has_B
 
 
 def _check_k(k: int) -> None:
