@@ -93,7 +93,7 @@ class State:
         if overlay is self.overlay:
             return replace(self, shelf=shelf, position=position)
         slot_of = _Layered(self.base_slot_of, overlay)
-        popular = np.array([slot_of[self._name(slot)] for slot in self.popular.tolist()], np.int64)
+        popular = np.array([slot_of[item] for item in self.names(self.popular)], np.int64)
         return replace(self, shelf=shelf, overlay=overlay, slot_of=slot_of, popular=popular, position=position)
 
     @property
@@ -113,8 +113,5 @@ class State:
 
     def names(self, slots: Slots) -> list[str]:
         """Ids of some slots."""
-        return [self._name(slot) for slot in slots.tolist()]
-
-    def _name(self, slot: int) -> str:
-        count = len(self.base_ids)
-        return self.base_ids[slot] if slot < count else self.overlay.id(slot - count)
+        base, count, beside = self.base_ids, len(self.base_ids), self.overlay.id
+        return [base[slot] if slot < count else beside(slot - count) for slot in slots.tolist()]

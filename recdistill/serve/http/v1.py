@@ -2,7 +2,7 @@
 
 Another protocol is another file like this one: a function that reads a body and says what answers it, and its routes.
 
-It does not know sockets, limits of a body or what serves.
+It does not know sockets, nor which recommender serves.
 
 Example:
     >>> from recdistill.serve import Ranker
