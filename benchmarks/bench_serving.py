@@ -51,12 +51,13 @@ def make_bundle(items: int, history: int, place: Path) -> list[bytes]:
 
 def endpoint_app(place: Path) -> Any:
     """Ours, as `recdistill serve` runs it."""
+    from recdistill.bundle import open_bundle
     from recdistill.config import RankSettings
     from recdistill.serve.http.app import Ranker, create_app
     from recdistill.serve.recommender import Recommender
 
     ranker = Ranker()
-    ranker.swap(Recommender.open(place))
+    ranker.swap(Recommender(open_bundle(place)))
     return create_app(ranker, RankSettings())
 
 
@@ -64,10 +65,11 @@ def bare_app(place: Path) -> Any:
     """The least that can stand between a socket and the recommender."""
     import msgspec
 
+    from recdistill.bundle import open_bundle
     from recdistill.serve.http.forms import RecommendRequest
     from recdistill.serve.recommender import Recommender
 
-    recommender = Recommender.open(place)
+    recommender = Recommender(open_bundle(place))
     decoder, encode = msgspec.json.Decoder(RecommendRequest), msgspec.json.Encoder().encode
 
     async def app(_scope: Any, receive: Any, send: Any) -> None:
@@ -85,6 +87,7 @@ def fastapi_app(place: Path) -> Any:
     import fastapi
     import pydantic
 
+    from recdistill.bundle import open_bundle
     from recdistill.records import Event
     from recdistill.serve.recommender import Filters, Recommender, Request
 
@@ -108,7 +111,7 @@ def fastapi_app(place: Path) -> Any:
         overlay: int
         unknown_history: int
 
-    recommender = Recommender.open(place)
+    recommender = Recommender(open_bundle(place))
     app = fastapi.FastAPI()
 
     async def recommend(body: Body) -> Found:

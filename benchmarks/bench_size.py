@@ -61,7 +61,7 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
     demo.train(trainer, passes, after_pass=look if best else None)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
-        export(
+        exported = export(
             trainer.weights(),
             demo.spec,
             trainer.vocabulary,
@@ -71,7 +71,7 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
             popular=[],
             base_position=0,
         )
-        bundle = BundleContender(folder, "student")
+        bundle = BundleContender(exported, "student")
         if not best:
             return Row(bundle.size, passes, demo.ndcg_of(bundle))
         at = int(np.argmax([values.mean() for values in found]))

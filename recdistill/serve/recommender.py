@@ -8,7 +8,9 @@ All state that a request reads is one immutable object; `apply_items` makes a ne
 number of threads may ask while one applies. It does not know HTTP, logs or registries.
 
 Example:
-    >>> Recommender.open(Path("no/such/folder"))
+    >>> from pathlib import Path
+    >>> from recdistill.bundle import open_bundle
+    >>> Recommender(open_bundle(Path("no/such/folder")))
     Traceback (most recent call last):
     recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
 """
@@ -19,14 +21,13 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from recdistill.bundle import Bundle, open_bundle
+from recdistill.bundle import Bundle
 from recdistill.bundle.index import read_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import Asker, Catalogue, FeatureError, Requests, encode_requests
@@ -152,15 +153,6 @@ class Recommender:
         # Only `apply_items` reads or changes what follows.
         self._writer = threading.Lock()
         self._records = {item.id: item for item in bundle.items}
-
-    @classmethod
-    def open(cls, path: Path, *, threads: int = 1) -> Recommender:
-        """Opens a bundle, verified, and loads it.
-
-        Raises:
-            BundleError: Something in it is not what it should be.
-        """
-        return cls(open_bundle(path), threads=threads)
 
     @property
     def content_hash(self) -> str:
