@@ -27,7 +27,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from recdistill.bundle.build import export
+from recdistill.bundle import build
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
 from recdistill.judge.contenders import TeacherContender
@@ -61,7 +61,7 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
     demo.train(trainer, passes, after_pass=look if best else None)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
-        exported = export(
+        exported = build.export(
             trainer.weights(),
             demo.spec,
             trainer.vocabulary,

@@ -283,14 +283,14 @@ class Distiller:
 
     def export(self) -> Bundle | None:
         """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item."""
-        from recdistill.bundle.build import export
+        from recdistill.bundle import build
 
         out = self.directory / "bundles" / f"step-{self.step:010d}"
         if out.exists() or not self.trainer.catalogue.live_N.any():
             return None
         popular = sorted(self.saved.popular.items(), key=lambda pair: (-pair[1], pair[0]))[: self.settings.popular]
         top = popular[0][1] if popular else 1.0
-        bundle = export(
+        bundle = build.export(
             self.trainer.weights(),
             self.spec,
             self.trainer.vocabulary,

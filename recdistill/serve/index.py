@@ -21,8 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.bundle.index import search as search_index
-from recdistill.bundle.index import with_one
+from recdistill.bundle import search_index, with_one
 
 WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
 SCAN_BELOW: Final = 20_000  # so few allowed items are scored one and all

@@ -27,8 +27,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from recdistill.bundle import Bundle
-from recdistill.bundle.index import read_index
+from recdistill.bundle import Bundle, read_index
 from recdistill.errors import BundleError, RequestError
 from recdistill.features import Asker, Catalogue, FeatureError, Requests, encode_requests
 from recdistill.model.run import ItemTower, UserTower
