@@ -277,7 +277,7 @@ class Distiller:
         tensors, state = self.trainer.state()
         stream = msgspec.to_builtins(self.saved)
         path = checkpoint.save(self.directory / "checkpoints", self.step, tensors, {"trainer": state, "stream": stream})
-        checkpoint.prune(self.directory / "checkpoints", self.settings.keep)
+        checkpoint.prune(self.directory / "checkpoints", self.settings.keep, good=path)
         self.counts["checkpoints"] += 1
         return path
 

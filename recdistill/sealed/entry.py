@@ -12,7 +12,8 @@ Example:
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,7 +22,8 @@ from recdistill.errors import DataError, RecdistillError
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, hexadecimal.")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-FileName = Annotated[str, Meta(pattern="^[a-z0-9_][a-z0-9_-]{0,59}[.][a-z0-9]{1,12}$")]
+NAME: Final = re.compile("^[a-z0-9_][a-z0-9_-]{0,59}[.][a-z0-9]{1,12}$")
+FileName = Annotated[str, Meta(pattern=NAME.pattern)]
 """A plain name. It cannot lead out of the folder, and it cannot be hidden."""
 
 

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from recdistill.errors import RecdistillError
 from recdistill.sealed import hidden
-from recdistill.sealed.entry import FileEntry
+from recdistill.sealed.entry import NAME, FileEntry
 
 _PIECE: Final = 1 << 20  # bytes hashed at a time
 
@@ -180,8 +180,10 @@ class Draft:
         try:
             yield cls(seal, out, path, above)
         finally:
-            hidden.remove(path)
-            os.close(lock)
+            try:
+                hidden.remove(path)  # it has its name by now, unless something failed
+            finally:
+                os.close(lock)
 
     def add(self, name: str, data: bytes) -> FileEntry:
         """Writes a file."""
@@ -192,6 +194,10 @@ class Draft:
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[Hashed]:
         """A file to be written piece by piece; its entry is in `files` afterwards."""
+        if not NAME.fullmatch(name):
+            raise self._seal.error(
+                f"{self._out}: {name!r} cannot be the name of a file in it; use a-z, 0-9, _ and one dot"
+            )
         handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(handle, "wb") as raw:
             hashed = Hashed(raw)
