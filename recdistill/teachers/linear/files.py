@@ -1,4 +1,4 @@
-"""The files of a linear teacher: written whole or not at all, read with every byte verified. They hold data only, no code.
+"""The files of a linear teacher: written whole or not at all, read with every byte verified. Data only, no code.
 
 | file | holds |
 | --- | --- |
