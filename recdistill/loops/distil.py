@@ -284,7 +284,7 @@ class Distiller:
         return path
 
     def export(self) -> Bundle | None:
-        """Writes a bundle of the student as it is; None while it knows no item, and where this step's is there already."""
+        """Writes a bundle of the student as it is; None while it knows no item, or where this step's is there."""
         from recdistill.bundle import build
 
         out = self.directory / "bundles" / f"step-{self.step:010d}"

@@ -23,6 +23,7 @@ import hashlib
 import math
 import os
 import stat
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class Seal:
             if np.lib.format.read_magic(f) != (1, 0):
                 raise ValueError("version")
             found = np.lib.format.read_array_header_1_0(f, max_header_size=1000)
-        except (ValueError, SyntaxError, OverflowError, RecursionError) as e:
+        except (ValueError, SyntaxError, OverflowError, RecursionError, tokenize.TokenError) as e:
             raise self.error(f"{path}: is not an array file of version 1.0; {self.again}") from e
         start, count = f.tell(), math.prod(shape)
         size = os.fstat(f.fileno()).st_size
