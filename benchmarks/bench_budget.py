@@ -33,6 +33,7 @@ import numpy as np
 from benchmarks.forms import Options
 from benchmarks.inputs import demo_or
 from recdistill.budget import Chooser
+from recdistill.bundle import open_bundle
 from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
 from recdistill.loops import distil
@@ -68,7 +69,7 @@ def under_budget(examples: list[Example], chooser: Chooser, salt: str) -> Iterat
 
 def answered_by(champion: Path, examples: list[Example]) -> list[Example]:
     """The examples with a student's scores of their candidates, as if it had answered."""
-    recommender = Recommender.open(champion)
+    recommender = Recommender(open_bundle(champion))
     column = {item: place for place, item in enumerate(recommender.ids)}
     out = []
     for start in range(0, len(examples), 256):
@@ -185,7 +186,9 @@ def main() -> None:
             for seed in range(args.seeds):
                 examples = stream_of(way, demo, budget, seed, Path(scratch))
                 bundle, took = distilled(demo, examples, Path(scratch) / "run", seed, soft=way != "none")
-                found.setdefault((way, budget), []).append(demo.ndcg_of(BundleContender(bundle, "student")))
+                found.setdefault((way, budget), []).append(
+                    demo.ndcg_of(BundleContender(open_bundle(bundle), "student"))
+                )
                 marks = [mark for example in examples for mark in example.ranking.scored]
                 shares.append(0.0 if way == "none" else sum(marks) / len(marks))
                 seconds.append(took)

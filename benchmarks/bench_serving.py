@@ -49,11 +49,12 @@ def make_bundle(items: int, history: int, place: Path) -> list[bytes]:
 
 def endpoint_app(place: Path) -> Any:
     """Ours, as `recdistill serve` runs it."""
+    from recdistill.bundle import open_bundle
     from recdistill.serve import Ranker, Recommender
     from recdistill.serve.http import create_app
 
     ranker = Ranker()
-    ranker.swap(Recommender.open(place))
+    ranker.swap(Recommender(open_bundle(place)))
     return create_app(ranker)
 
 
@@ -61,10 +62,11 @@ def bare_app(place: Path) -> Any:
     """The least that can stand between a socket and the recommender."""
     import msgspec
 
+    from recdistill.bundle import open_bundle
     from recdistill.serve import Recommender
     from recdistill.serve.http import RecommendRequest
 
-    recommender = Recommender.open(place)
+    recommender = Recommender(open_bundle(place))
     decoder, encode = msgspec.json.Decoder(RecommendRequest), msgspec.json.Encoder().encode
 
     async def app(_scope: Any, receive: Any, send: Any) -> None:
@@ -82,6 +84,7 @@ def fastapi_app(place: Path) -> Any:
     import fastapi
     import pydantic
 
+    from recdistill.bundle import open_bundle
     from recdistill.records import Event
     from recdistill.serve import Filters, Recommender, Request
 
@@ -105,7 +108,7 @@ def fastapi_app(place: Path) -> Any:
         overlay: int
         unknown_history: int
 
-    recommender = Recommender.open(place)
+    recommender = Recommender(open_bundle(place))
     app = fastapi.FastAPI()
 
     async def recommend(body: Body) -> Found:

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.forms import Options
 from benchmarks.inputs import small_demo
-from recdistill.bundle.build import export
+from recdistill.bundle import build
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
 from recdistill.judge.contenders import TeacherContender
@@ -63,7 +63,7 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
     demo.train(trainer, passes, after_pass=look if best else None)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
-        export(
+        exported = build.export(
             trainer.weights(),
             demo.spec,
             trainer.vocabulary,
@@ -73,7 +73,7 @@ def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed:
             popular=[],
             base_position=0,
         )
-        bundle = BundleContender(folder, "student")
+        bundle = BundleContender(exported, "student")
         if not best:
             return Measured(bundle.size, passes, demo.ndcg_of(bundle))
         at = int(np.argmax([values.mean() for values in found]))

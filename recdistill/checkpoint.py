@@ -1,10 +1,11 @@
 """Resumable training state on disk: written whole or not at all, and read only when every byte is as it was written.
 
-A checkpoint is a folder `step-N/` of three files: `tensors.safetensors`, `state.json`, and `manifest.json` with the
-size and SHA-256 of the other two. It is written under a name that nothing reads (`.step-N.tmp`), each file flushed to
-the disk, the manifest last, and then renamed; then the parent's entry is flushed. So a process that is killed, or a
-machine that loses its power, at any moment leaves the older checkpoints as they were and at most a folder that the next
-`save` or `prune` sweeps away.
+A checkpoint is a folder `step-N/`: `tensors.safetensors`, `state.json`, and `manifest.json` with the size and SHA-256
+of each other file. More files may join, a shard for example; the manifest names them. The folder is written as
+`sealed` writes folders, so a process that is killed, or a machine that loses its power, leaves it whole or not at all.
+
+A step that is saved again is written beside the old one, as `step-N.new`. Then the old one is deleted, and the new one
+takes its name. So at each moment one of the two is there, and `latest` reads either.
 
 It knows nothing of torch or of what the state means. Who writes is alone: a folder has one distiller.
 
@@ -20,15 +21,12 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -37,13 +35,22 @@ import safetensors.numpy
 from msgspec import Struct
 
 from recdistill.errors import CheckpointError
+from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, remove, sweep
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-_NAME = re.compile(r"step-(0|[1-9][0-9]*)")
-_MAX_MANIFEST = 65_536  # bytes; ours has some four hundred
+TENSORS, STATE = "tensors.safetensors", "state.json"
+SEAL: Final = Seal(
+    "manifest.json",
+    most=1 << 20,
+    error=CheckpointError,
+    again="restore it from a copy, or go on from an older checkpoint",
+)
+_NEW: Final = ".new"
+_NAME = re.compile(r"step-(0|[1-9][0-9]*)(\.new)?")
+_OLD = re.compile(r"\.step-(0|[1-9][0-9]*)\.old")
+"""Where earlier versions put the old one while they saved a step again: after a kill it may be the only good one."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -53,20 +60,33 @@ class Checkpoint(Struct, frozen=True):
     step: int
     tensors: dict[str, np.ndarray]
     state: dict[str, Any]
+    files: dict[str, FileEntry] = {}
 
+    def read(self, name: str) -> bytes:
+        """A file that joined the two that each checkpoint has.
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True):
-    size: int
-    sha256: str
+        Raises:
+            CheckpointError: The manifest names no such file, or it has changed since.
+        """
+        if (entry := self.files.get(name)) is None:
+            raise CheckpointError(f"{self.path / SEAL.manifest}: names no file {name!r}")
+        return SEAL.read(self.path / name, entry)
 
 
 class _Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     step: int
-    files: dict[str, _File]
+    files: dict[FileName, FileEntry]
 
 
-def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+def save(
+    directory: Path,
+    step: int,
+    tensors: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    *,
+    others: Mapping[str, bytes] | None = None,
+) -> Path:
     """Writes `step-N/`; when it returns, the checkpoint survives a loss of power.
 
     A checkpoint of the same step is left as it is when it verifies and has the same content, as after a resume it has;
@@ -77,6 +97,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
         step: N, at least 0.
         tensors: Arrays by name, of any of numpy's fixed-width kinds.
         state: Anything JSON can say without loss: no NaN, no non-string keys.
+        others: More files by name.
 
     Raises:
         CheckpointError: The state is not JSON, or the disk does not take it.
@@ -88,29 +109,22 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{directory}: state of step {step} is not JSON ({e}); keep arrays in tensors") from e
     body = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in tensors.items()})
-    contents = {TENSORS: body, STATE: text}
-    files = {name: _File(len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
-    contents[MANIFEST] = msgspec.json.encode(_Manifest(FORMAT, step, files))  # the last, by insertion order
-
-    final, temporary = directory / f"step-{step}", directory / f".step-{step}.tmp"
-    if final.exists() and _verifies(final) and (final / MANIFEST).read_bytes() == contents[MANIFEST]:
-        return final
+    contents = {TENSORS: body, STATE: text, **(others or {})}
+    final = directory / f"step-{step}"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        temporary.mkdir()
-        for name, data in contents.items():
-            _write(temporary / name, data)
-        _flush_folder(temporary)
+        _settle(directory)
         if final.exists():
-            # A folder cannot be renamed over a full one. Between the two renames the older checkpoints still stand.
-            doomed = directory / f".step-{step}.old"
-            _remove(doomed)
-            os.rename(final, doomed)  # noqa: PTH104 -- the tests stand between these calls
-        os.rename(temporary, final)  # noqa: PTH104
-        _flush_folder(directory)
-        _flush_folder(directory.parent)
-        _remove(directory / f".step-{step}.old")
+            try:
+                if load(final).files == {name: entry_of(data) for name, data in contents.items()}:
+                    return final
+            except CheckpointError as e:
+                log.warning("step %d is written again: %s", step, e)
+        with SEAL.draft(final) as draft:
+            for name, data in contents.items():
+                draft.add(name, data)
+            manifest = msgspec.json.encode(_Manifest(FORMAT, step, dict(draft.files)))
+            draft.close(manifest, name=f"{final.name}{_NEW}" if final.exists() else None)
+        _settle(directory, trusted=final.name)
     except OSError as e:
         raise CheckpointError(
             f"{final}: cannot be written ({e.strerror or e}); free or mend the disk and start again"
@@ -124,33 +138,35 @@ def load(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: Something is missing, has another size or hash, or is not what a checkpoint holds.
     """
-    match = _NAME.fullmatch(path.name)
+    match = _NAME.fullmatch(path.name) or _OLD.fullmatch(path.name)
     if match is None:
         raise CheckpointError(f"{path}: is not named step-N")
-    manifest_path = path / MANIFEST
-    raw = _read(manifest_path, _MAX_MANIFEST)
+    manifest_path = path / SEAL.manifest
+    raw = SEAL.manifest_of(path)
     try:
         manifest = msgspec.json.decode(raw, type=_Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise CheckpointError(f"{manifest_path}: is not a checkpoint's manifest ({e})") from e
+        raise CheckpointError(f"{manifest_path}: is not a checkpoint's manifest ({e}); {SEAL.again}") from e
     if raw != msgspec.json.encode(manifest):
         # Nothing else guards the manifest's own bytes: it has to be exactly what `save` writes.
-        raise CheckpointError(f"{manifest_path}: was changed after it was written")
+        raise CheckpointError(f"{manifest_path}: was changed after it was written; {SEAL.again}")
     if manifest.format != FORMAT:
         raise CheckpointError(
             f"{manifest_path}: format {manifest.format} is not {FORMAT}; resume with the version that wrote it"
         )
-    if manifest.step != int(match[1]) or set(manifest.files) != {TENSORS, STATE}:
-        raise CheckpointError(f"{manifest_path}: speaks of another checkpoint than {path.name}")
-    data = {name: _verified(path / name, file) for name, file in manifest.files.items()}
+    if manifest.step != int(match[1]) or not {TENSORS, STATE} <= manifest.files.keys():
+        raise CheckpointError(f"{manifest_path}: speaks of another checkpoint than {path.name}; {SEAL.again}")
+    data = {name: SEAL.read(path / name, manifest.files[name]) for name in (TENSORS, STATE)}
+    for name in manifest.files.keys() - data.keys():
+        SEAL.opened(path / name, manifest.files[name]).close()
     try:
         state = json.loads(data[STATE])
         tensors = safetensors.numpy.load(data[TENSORS])
-    except (ValueError, safetensors.SafetensorError) as e:
+    except (ValueError, RecursionError, safetensors.SafetensorError) as e:
         raise CheckpointError(f"{path}: does not hold a checkpoint's content ({e})") from e
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE}: is not an object")
-    return Checkpoint(path=path, step=manifest.step, tensors=tensors, state=state)
+    return Checkpoint(path=path, step=manifest.step, tensors=tensors, state=state, files=manifest.files)
 
 
 def latest(directory: Path) -> Checkpoint | None:
@@ -162,11 +178,15 @@ def latest(directory: Path) -> Checkpoint | None:
         CheckpointError: There are checkpoints, and not one of them verifies: to start anew must be a person's choice.
     """
     found = _steps(directory)
-    for _, path in reversed(found):
+    for _, path in sorted(found + _left(directory), reverse=True):
         try:
-            return load(path)
+            checkpoint = load(path)
         except CheckpointError as e:
             log.warning("skipped a checkpoint: %s", e)
+            continue
+        if path.name.startswith("."):
+            log.warning("%s: is used; an earlier version was killed while it saved this step again", path)
+        return checkpoint
     if found:
         raise CheckpointError(
             f"{directory}: none of {len(found)} checkpoints verifies; restore one, or start in another folder"
@@ -174,29 +194,59 @@ def latest(directory: Path) -> Checkpoint | None:
     return None
 
 
-def prune(directory: Path, keep: int) -> list[Path]:
+def prune(directory: Path, keep: int, *, good: Path | None = None) -> list[Path]:
     """Deletes all but the newest `keep` checkpoints, and what killed writers left behind. Returns what it deleted.
 
     The newest one that verifies is never deleted, so broken newer ones cannot push out the last good one.
+
+    Args:
+        directory: Where the checkpoints are.
+        keep: How many.
+        good: One that the caller has just written, so that it need not be read again.
+
+    Raises:
+        CheckpointError: `keep` is below 1, or something cannot be deleted.
     """
     if keep < 1:
         raise CheckpointError(f"{directory}: keep is {keep}; at least one checkpoint has to stay")
-    found = _steps(directory)
-    older, kept = found[:-keep], found[-keep:]
-    if older and not any(_verifies(path) for _, path in reversed(kept)):
-        good = next((path for _, path in reversed(older) if _verifies(path)), None)
-        older = [(step, path) for step, path in older if path != good]
-    gone = [path for _, path in older]
-    leftovers = [path for suffix in ("tmp", "old") for path in sorted(directory.glob(f".step-*.{suffix}"))]
-    for path in gone + leftovers:
-        if path in gone:
-            # Out of sight first: a kill between the files must not leave a folder that looks like a broken checkpoint.
-            hidden = path.with_name(f".{path.name}.old")
-            _remove(hidden)
-            path.rename(hidden)
-            path = hidden
-        _remove(path)
-    return gone + leftovers
+    try:
+        _settle(directory)
+        found, left = _steps(directory), _left(directory)
+        older, kept = found[:-keep], found[-keep:]
+        if (older or left) and not any(path == good or _verifies(path) for _, path in reversed(kept)):
+            last = next((path for _, path in sorted(older + left, reverse=True) if _verifies(path)), None)
+            older, left = ([one for one in some if one[1] != last] for some in (older, left))
+        for _, path in older:
+            discard(path)
+        for _, path in left:
+            log.warning("%s: deleted; an earlier version was killed while it saved or deleted this step", path)
+            remove(path)
+        return [path for _, path in older + left] + sweep(directory, "step-0")
+    except OSError as e:
+        raise CheckpointError(f"{directory}: cannot be pruned ({e.strerror or e}); mend the disk") from e
+
+
+def _settle(directory: Path, *, trusted: str = "") -> None:
+    """Gives each `step-N.new` its name, `step-N`: what is under that name is older, and goes.
+
+    Args:
+        directory: Where the checkpoints are.
+        trusted: A step that has just been saved. What a killed process left is verified first.
+    """
+    for _, path in _steps(directory):
+        if path.suffix != _NEW:
+            continue
+        final = path.with_suffix("")
+        if final.name != trusted:
+            log.warning("%s: a process was killed while it saved this step again", path)
+        if final.exists() and final.name != trusted and not _verifies(path):
+            log.warning("%s: does not verify; %s stays", path, final.name)
+            discard(path)
+            continue
+        if final.exists():
+            discard(final)
+        path.rename(final)
+        flush(directory)
 
 
 def _verifies(path: Path) -> bool:
@@ -208,48 +258,17 @@ def _verifies(path: Path) -> bool:
 
 
 def _steps(directory: Path) -> list[tuple[int, Path]]:
-    """Checkpoint folders, oldest first, verified or not."""
+    """Checkpoint folders, oldest first, verified or not; of one step, `.new` comes last."""
+    return _named(directory, _NAME)
+
+
+def _left(directory: Path) -> list[tuple[int, Path]]:
+    """Hidden folders that a killed earlier version may have left, oldest first."""
+    return _named(directory, _OLD)
+
+
+def _named(directory: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
     if not directory.is_dir():
         return []
-    matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
+    matches = ((name.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
     return sorted((int(match[1]), path) for match, path in matches if match)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """The whole file; an error when it cannot be read or is longer than `limit` bytes."""
-    try:
-        if path.stat().st_size > limit:
-            raise CheckpointError(f"{path}: has {path.stat().st_size} bytes where at most {limit} are right")
-        return path.read_bytes()
-    except OSError as e:
-        raise CheckpointError(f"{path}: cannot be read ({e.strerror or e})") from e
-
-
-def _verified(path: Path, file: _File) -> bytes:
-    data = _read(path, file.size)
-    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise CheckpointError(f"{path}: is not the {file.size} bytes that the manifest names")
-    return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a new file and flushes it to the disk."""
-    with path.open("xb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    """Flushes a folder's entries: without it a file that is safe may have no name after a loss of power."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    """Deletes a folder if it is there."""
-    if path.exists():
-        shutil.rmtree(path)

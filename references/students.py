@@ -30,10 +30,10 @@ class Student(NamedTuple):
     weights: dict[str, np.ndarray]
 
     def export(self, out: Path, **options: Any) -> Bundle:
-        from recdistill.bundle.build import export
+        from recdistill.bundle import build
 
         options = {"provenance": {"step": 1}, "popular": [], "base_position": len(self.catalogue)} | options
-        return export(self.weights, self.spec, self.vocabulary, self.catalogue, out, **options)
+        return build.export(self.weights, self.spec, self.vocabulary, self.catalogue, out, **options)
 
 
 def rich_spec(length: int = 8) -> FeatureSpec:

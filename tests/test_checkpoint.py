@@ -3,6 +3,7 @@ answer."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.kills import Killed, die_at
 
 from recdistill import checkpoint
 from recdistill.errors import CheckpointError
+from recdistill.sealed.folder import Hashed
 
 FILES = ("tensors.safetensors", "state.json", "manifest.json")
-CALLS = ("_write", "_flush_folder", "_remove")
 
 
 def content(step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -120,124 +122,213 @@ def test_a_disk_that_does_not_take_it(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "file", 1, *content(1))
 
 
-class Stopped(BaseException):
-    """What no `except Exception` may swallow: the writer is gone."""
+def work(folder: Path, what: str) -> None:
+    """What a distiller does to its checkpoints: saves a new step, saves the same one again, deletes old ones."""
+    if what == "the first":
+        checkpoint.save(folder, 2, *content(2))
+    elif what == "a new step":
+        checkpoint.save(folder, 2, *content(2))
+        checkpoint.prune(folder, 1)
+    elif what == "the same step again":
+        checkpoint.save(folder, 1, content(1)[0], {"turn": "again"})
+        checkpoint.prune(folder, 1)
+    else:
+        checkpoint.prune(folder, 1)
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> Callable[[], int]:
-    """Stops the writer at its nth call to the disk, before or after it took effect; returns how to count the calls."""
-    calls = 0
-
-    def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
-        def double(*args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == nth and not after:
-                raise Stopped
-            result = real(*args)
-            if calls == nth:
-                raise Stopped
-            return result
-
-        return double
-
-    for name in CALLS:
-        monkeypatch.setattr(checkpoint, name, wrap(getattr(checkpoint, name)))
-    monkeypatch.setattr(checkpoint.os, "rename", wrap(os.rename))
-    return lambda: calls
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("replaces", [False, True])
-def test_a_writer_stopped_at_any_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool, after: bool
-) -> None:
-    stops = 0
-    for nth in range(1, 40):
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
+@pytest.mark.parametrize("what", ["the first", "a new step", "the same step again", "only old ones go"])
+def test_a_writer_killed_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, after: bool) -> None:
+    """`keep` is 1 throughout: nothing but the order of the calls stands between a kill and an empty folder."""
+    kills, nth = 0, 0
+    while True:
+        nth += 1
         folder = tmp_path / f"{nth}"
-        checkpoint.save(folder, 1, *content(1))
-        if replaces:
-            checkpoint.save(folder, 2, {}, {"turn": "other"})
+        if what != "the first":
+            checkpoint.save(folder, 1, *content(1))
+        if what == "only old ones go":
+            checkpoint.save(folder, 2, *content(2))
         with monkeypatch.context() as patch:
-            calls = interrupt(patch, nth, after=after)
+            calls = die_at(patch, nth, after=after)
             try:
-                checkpoint.save(folder, 2, *content(2))
-            except Stopped:
-                stops += 1
+                work(folder, what)
+            except Killed:
+                kills += 1
             else:
                 assert calls() < nth
                 break
         found = checkpoint.latest(folder)
-        assert found is not None
-        if found.step == 2 and found.state != {"turn": "other"}:
-            assert_is(found, 2)
-        elif found.step == 1:
-            assert_is(found, 1)
-        # And the next life is not disturbed by what the dead one left.
-        checkpoint.save(folder, 2, *content(2))
-        assert_is(checkpoint.latest(folder), 2)
-        checkpoint.prune(folder, 2)
-        assert listing(folder) == ["step-1", "step-2"]
-    else:
-        pytest.fail("never came to its end")
-    assert stops >= 8
+        if what == "the first":
+            if found is not None:
+                assert_is(found, 2)
+        elif what == "the same step again":
+            assert found is not None
+            assert (found.step, found.state["turn"]) in {(1, 1), (1, "again")}
+        else:
+            assert found is not None
+            assert_is(found, found.step)
+            assert found.step == 2 or what == "a new step"
+        # And the next life is not disturbed by what the dead one left: it does the same, and sweeps.
+        work(folder, what)
+        checkpoint.prune(folder, 1)
+        assert listing(folder) == ["step-1" if what == "the same step again" else "step-2"]
+        last = checkpoint.latest(folder)
+        assert last is not None
+        assert last.state["turn"] == ("again" if what == "the same step again" else 2)
+    assert kills >= 8, "so few calls cannot have written a checkpoint"
 
 
-def test_a_writer_stopped_inside_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
+def test_killed_twice_while_it_saves_the_same_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """A second kill, while the next life puts in order what the first one left."""
+
+    def killed(folder: Path, turn: str, nth: int) -> bool:
+        with monkeypatch.context() as patch:
+            die_at(patch, nth, after=after)
+            try:
+                checkpoint.save(folder, 1, content(1)[0], {"turn": turn})
+            except Killed:
+                return True
+        return False
+
+    saved = checkpoint.save(tmp_path / "saved", 1, *content(1)).parent
+    pairs = 0
+    for first in itertools.count(1):
+        if not killed(Path(shutil.copytree(saved, tmp_path / f"{first}")), "again", first):
+            break
+        for second in itertools.count(1):
+            folder = Path(shutil.copytree(tmp_path / f"{first}", tmp_path / f"{first}-{second}"))
+            again = killed(folder, "once more", second)
+            found = checkpoint.latest(folder)
+            assert found is not None
+            assert found.state["turn"] in ({1, "again", "once more"} if again else {"once more"})
+            shutil.rmtree(folder)
+            if not again:
+                break
+            pairs += 1
+    assert pairs > 100
+
+
+def test_a_writer_killed_inside_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path, 1, *content(1))
 
-    def half(path: Path, data: bytes) -> None:
-        path.write_bytes(data[: len(data) // 2])
-        raise Stopped
+    def half(self: Any, data: bytes) -> int:
+        self._raw.write(data[: len(data) // 2])
+        raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_write", half)
-        with pytest.raises(Stopped):
+        patch.setattr(Hashed, "write", half)
+        with pytest.raises(Killed):
             checkpoint.save(tmp_path, 2, *content(2))
     assert_is(checkpoint.latest(tmp_path), 1)
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
 import numpy as np
 from recdistill import checkpoint
 
-nth, calls = int(sys.argv[2]), 0
-
-def wrap(real):
-    def double(*args):
-        global calls
-        calls += 1
-        if calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args)
-    return double
-
-for name in ("_write", "_flush_folder", "_remove"):
-    setattr(checkpoint, name, wrap(getattr(checkpoint, name)))
-checkpoint.os.rename = wrap(os.rename)
-checkpoint.save(Path(sys.argv[1]), 2, {"w": np.ones(3, np.float32)}, {"turn": 2})
+folder, turn = Path(sys.argv[1]), 0
+print("ready", flush=True)
+while True:
+    turn += 1
+    for step in (turn // 3, turn // 3):  # each step more than once, with another content
+        checkpoint.save(folder, step, {"w": np.full(30_000, turn, np.float32)}, {"turn": turn})
+        checkpoint.prune(folder, 1)
 """
 
 
 @pytest.mark.slow
-def test_a_process_killed_at_any_call(tmp_path: Path) -> None:
-    for nth in range(1, 30):
-        folder = tmp_path / str(nth)
-        checkpoint.save(folder, 1, *content(1))
-        died = subprocess.run(
-            [sys.executable, "-c", KILLED, str(folder), str(nth)], capture_output=True, text=True, timeout=60
-        )
-        if died.returncode == 0:
-            break
-        assert died.returncode == -signal.SIGKILL, died.stderr
-        found = checkpoint.latest(folder)
+def test_a_process_killed_at_any_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Real SIGKILLs at random moments, always in the same folder, with `keep` 1."""
+    random = np.random.default_rng(0)
+    checkpoint.save(tmp_path, 0, {"w": np.zeros(30_000, np.float32)}, {"turn": 0})
+    for _ in range(12):
+        with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            # The moment of the kill is the test's own input, not a wait for anything.
+            time.sleep(random.uniform(0.0, 0.15))
+            process.kill()
+            assert process.wait(60) == -signal.SIGKILL
+        found = checkpoint.latest(tmp_path)
         assert found is not None
-        assert (found.step, found.state["turn"]) in {(1, 1), (2, 2)}
-    else:
-        pytest.fail("never came to its end")
-    assert nth > 8
+        assert (found.tensors["w"] == found.state["turn"]).all()
+    assert "skipped a checkpoint" not in caplog.text
+    checkpoint.save(tmp_path, 10**6, *content(7))
+    checkpoint.prune(tmp_path, 1)
+    assert listing(tmp_path) == [f"step-{10**6}"]
+
+
+def test_what_an_earlier_version_left_between_its_renames_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It renamed the old one to `.step-N.old`, then the new one to `step-N`: after a kill there was neither."""
+    checkpoint.save(tmp_path, 21, *content(21)).rename(tmp_path / ".step-21.old")
+    (tmp_path / ".step-21.tmp").mkdir()
+    (tmp_path / ".step-20.old").mkdir()  # half deleted
+    found = checkpoint.latest(tmp_path)
+    assert_is(found, 21)
+    assert ".step-21.old: is used" in caplog.text
+    assert [path.name for path in checkpoint.prune(tmp_path, 1)] == [".step-20.old", ".step-21.tmp"]
+    assert_is(checkpoint.latest(tmp_path), 21)
+    checkpoint.save(tmp_path, 22, *content(22))
+    checkpoint.prune(tmp_path, 1)
+    assert listing(tmp_path) == ["step-22"]
+    assert_is(checkpoint.latest(tmp_path), 22)
+
+
+def test_a_new_one_that_is_damaged_does_not_push_out_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = checkpoint.save(tmp_path / "other", 3, *content(4)).rename(tmp_path / "step-3.new")
+    checkpoint.save(tmp_path / "other", 3, *content(3)).rename(tmp_path / "step-3")
+    (new / "state.json").write_bytes(b"{}")
+    assert_is(checkpoint.latest(tmp_path), 3)
+    (tmp_path / "other").rmdir()
+    checkpoint.prune(tmp_path, 1)
+    assert "step-3.new: does not verify; step-3 stays" in caplog.text
+    assert listing(tmp_path) == ["step-3"]
+    assert_is(checkpoint.latest(tmp_path), 3)
+
+
+def test_a_file_may_join(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 3, *content(3), others={"shard-1.safetensors": b"rows"})
+    found = checkpoint.latest(tmp_path)
+    assert_is(found, 3)
+    assert found is not None
+    assert found.read("shard-1.safetensors") == b"rows"
+    with pytest.raises(CheckpointError, match="names no file 'shard-2.safetensors'"):
+        found.read("shard-2.safetensors")
+    before = path.stat().st_ino
+    checkpoint.save(tmp_path, 3, *content(3), others={"shard-1.safetensors": b"rows"})
+    assert path.stat().st_ino == before
+    (path / "shard-1.safetensors").write_bytes(b"rowz")
+    with pytest.raises(CheckpointError, match=r"shard-1.safetensors: is not the file that manifest.json describes"):
+        checkpoint.load(path)
+    (path / "shard-1.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"shard-1.safetensors: is missing"):
+        checkpoint.load(path)
+    for name in ("../../outside.bin", "/tmp/outside.bin", ".hidden", "a/b.bin", ""):
+        with pytest.raises(CheckpointError, match="cannot be the name of a file in it"):
+            checkpoint.save(tmp_path, 4, *content(4), others={name: b""})
+    assert listing(tmp_path) == ["step-3"]
+
+
+def test_links_and_pipes_are_refused(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 3, *content(3))
+    kept = (path / "state.json").rename(tmp_path / "state.json")
+    (path / "state.json").symlink_to(kept)
+    with pytest.raises(CheckpointError, match=r"state.json: cannot be read, or is a link"):
+        checkpoint.load(path)
+    (path / "state.json").unlink()
+    os.mkfifo(path / "state.json")
+    with pytest.raises(CheckpointError, match=r"state.json: is not a plain file"):
+        checkpoint.load(path)
 
 
 def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:

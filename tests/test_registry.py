@@ -10,8 +10,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +24,14 @@ from references.students import make_student
 pytestmark = pytest.mark.mlflow
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Stands for an opened bundle."""
+
+    path: Path
+    content_hash: str
+
+
 def open_folder(path):
     """Stands for `open_bundle`: the bundle format has tests of its own, here a folder is its bytes."""
     digest = hashlib.sha256()
@@ -32,7 +40,7 @@ def open_folder(path):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
     if not files or b"broken" in files[0].read_bytes():
         raise BundleError(f"{path}: does not verify")
-    return SimpleNamespace(content_hash=digest.hexdigest())
+    return Opened(path, digest.hexdigest())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +88,7 @@ def judged(bundle, *, passed=True, reasons=("retention .97 is at least .95",)):
 def _two(registry, tmp_path):
     """Two published versions that passed, and their numbers."""
     bundles = [make_bundle(tmp_path / name, name) for name in ("one", "two")]
-    return [registry.publish(b, judged(b)).number for b in bundles]
+    return [registry.publish(open_folder(b), judged(b)).number for b in bundles]
 
 
 def test_publish_promote_resolve_fetch(registry, tmp_path):
@@ -90,7 +98,7 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
     device.write_bytes(b"onnx")
     assert registry.find("champion") is None
     version = registry.publish(
-        bundle,
+        open_folder(bundle),
         judged(bundle),
         report=report,
         extra_files=[device],
@@ -109,7 +117,7 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
 
     ref = registry.resolve("champion")
     assert (ref, ref) == (registry.resolve("@champion"), registry.resolve("1"))
-    place = registry.fetch(ref, tmp_path / "cache")
+    place = registry.fetch(ref, tmp_path / "cache").path
     assert place == tmp_path / "cache" / ref.content_hash
     assert (place / "towers" / "user.onnx").read_bytes() == b"\x00\xfffirst"
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [ref.content_hash]
@@ -129,16 +137,16 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
 def test_a_real_bundle_comes_back_whole(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(core, "open_bundle", open_bundle)
     bundle = make_student(20).export(tmp_path / "bundle")
-    version = registry.publish(bundle.path, None)
+    version = registry.publish(bundle, None)
     assert version.content_hash == bundle.content_hash
-    place = registry.fetch(registry.resolve("candidate"), tmp_path / "cache")
+    place = registry.fetch(registry.resolve("candidate"), tmp_path / "cache").path
     assert {p.name: p.read_bytes() for p in place.iterdir()} == {p.name: p.read_bytes() for p in bundle.path.iterdir()}
 
 
 def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path):
     bundle = make_bundle(tmp_path / "weak", "weak")
     failed = judged(bundle, passed=False, reasons=["retention .80 is below .95", "parity 1e-2 is above 1e-4"])
-    number = registry.publish(bundle, failed).number
+    number = registry.publish(open_folder(bundle), failed).number
     with pytest.raises(Refused) as refusal:
         registry.promote(number, expect=None, who="ada", why="hope")
     assert refusal.value.reasons == ["retention .80 is below .95", "parity 1e-2 is above 1e-4"]
@@ -150,8 +158,8 @@ def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path)
 def test_evidence_is_bound_to_the_content(registry, tmp_path):
     bundle, other = make_bundle(tmp_path / "a", "a"), make_bundle(tmp_path / "b", "b")
     with pytest.raises(RegistryError, match=r"the evidence is about .* judge it"):
-        registry.publish(bundle, judged(other))
-    number = registry.publish(bundle, None).number
+        registry.publish(open_folder(bundle), judged(other))
+    number = registry.publish(open_folder(bundle), None).number
     with pytest.raises(Refused, match="has no evidence"):
         registry.promote(number, expect=None, who="ada", why="-")
     with pytest.raises(Refused, match="the evidence is about"):
@@ -161,13 +169,13 @@ def test_evidence_is_bound_to_the_content(registry, tmp_path):
 
 def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    first = registry.publish(bundle, judged(bundle, passed=False, reasons=["too few lists"]))
-    again = registry.publish(bundle, judged(bundle))
+    first = registry.publish(open_folder(bundle), judged(bundle, passed=False, reasons=["too few lists"]))
+    again = registry.publish(open_folder(bundle), judged(bundle))
     assert again.number == first.number
     assert again.passed is True
     registry.promote(again.number, expect=None, who="ada", why="-")
     # The champion does not become a candidate, nor lose the reason it was promoted for, by being judged again.
-    after = registry.publish(bundle, judged(bundle))
+    after = registry.publish(open_folder(bundle), judged(bundle))
     assert after.aliases == ["champion"]
     assert "promoted by ada" in after.reason
 
@@ -244,7 +252,7 @@ def test_an_alias_set_by_hand_is_respected(registry, two):
 @pytest.mark.slow
 def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
     bundles = [make_bundle(tmp_path / str(n), str(n)) for n in range(3)]
-    numbers = [registry.publish(b, judged(b)).number for b in bundles]
+    numbers = [registry.publish(open_folder(b), judged(b)).number for b in bundles]
     start = tmp_path / "start"
     code = textwrap.dedent("""
         import sys, time, pathlib
@@ -289,16 +297,16 @@ def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
 
 def test_a_broken_cache_is_fetched_again(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    ref = registry.resolve(registry.publish(bundle, None).number)
-    place = registry.fetch(ref, tmp_path / "cache")
+    ref = registry.resolve(registry.publish(open_folder(bundle), None).number)
+    place = registry.fetch(ref, tmp_path / "cache").path
     (place / "manifest.json").write_text("broken")
-    assert (registry.fetch(ref, tmp_path / "cache") / "manifest.json").read_text() == "a"
+    assert (registry.fetch(ref, tmp_path / "cache").path / "manifest.json").read_text() == "a"
     (place / "manifest.json").write_text("other content")
-    assert (registry.fetch(ref, tmp_path / "cache") / "manifest.json").read_text() == "a"
+    assert (registry.fetch(ref, tmp_path / "cache").path / "manifest.json").read_text() == "a"
 
 
 def test_files_that_are_not_what_the_registry_says_are_refused(registry, tmp_path):
-    number = registry.publish(make_bundle(tmp_path / "a", "a"), None).number
+    number = registry.publish(open_folder(make_bundle(tmp_path / "a", "a")), None).number
     registry._client.set_model_version_tag(registry.name, number, "content_hash", "0" * 64)
     with pytest.raises(BundleError, match="the registry says 000000000000, the files are"):
         registry.fetch(registry.resolve(number), tmp_path / "cache")
@@ -320,16 +328,13 @@ def test_what_is_missing_is_said(registry, tmp_path):
     with pytest.raises(RegistryError, match="neither a version number nor an alias"):
         registry.resolve("../x")
     with pytest.raises(RegistryError, match="no such file to publish"):
-        registry.publish(make_bundle(tmp_path / "a", "a"), None, report=tmp_path / "none.html")
-    broken = make_bundle(tmp_path / "b", "broken")
-    with pytest.raises(BundleError, match="does not verify"):
-        registry.publish(broken, None)
+        registry.publish(open_folder(make_bundle(tmp_path / "a", "a")), None, report=tmp_path / "none.html")
     assert registry.versions() == []
 
 
 def test_hostile_tags_are_clear_errors(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    number = registry.publish(bundle, judged(bundle)).number
+    number = registry.publish(open_folder(bundle), judged(bundle)).number
     registry._client.set_model_version_tag(registry.name, number, "evidence", json.dumps({"passed": "yes"}))
     with pytest.raises(RegistryError, match="its evidence cannot be read"):
         registry.promote(number, expect=None, who="ada", why="-")

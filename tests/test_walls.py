@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _TRAINING = ("torch", "torchrec", "fbgemm_gpu", "tensordict")
 _SERVING = ("faiss", "uvicorn")
 _WITHOUT_TORCH = (
-    *("errors", "config", "records", "features", "metrics", "linear", "model", "bundle", "device", "data", "stream"),
+    *("errors", "config", "sealed", "records", "features", "metrics", "linear", "model", "bundle", "device", "data"),
+    *("stream",),
     *("serve", "judge", "registry", "loops"),
 )
 _BY_ROLE = (*_TRAINING, *_SERVING, "onnx", "onnxruntime", "kafka", "mlflow", "pyarrow", "prometheus_client")
@@ -85,6 +86,7 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
     [
         "errors",
         "config",
+        "sealed",
         "records",
         "features",
         "metrics",
@@ -132,7 +134,7 @@ def test_training_without_the_serving_island() -> None:
 
 
 def test_the_base_install_imports_the_shared_rooms() -> None:
-    modules = _modules("errors", "config", "records", "features", "metrics", "linear")
+    modules = _modules("errors", "config", "sealed", "checkpoint", "records", "features", "metrics", "linear")
     _import_without([*modules, "recdistill.stream", "recdistill.stream.embedded"], _BY_ROLE)
 
 

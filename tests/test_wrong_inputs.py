@@ -424,8 +424,8 @@ def test_device_files(damage: Any, fragment: str, device: Path, capsys: pytest.C
 
 
 CHECKPOINTS: list[tuple[Any, str]] = [
-    (lambda c: (c / "state.json").unlink(), "state.json: cannot be read"),
-    (lambda c: (c / "manifest.json").unlink(), "manifest.json: cannot be read"),
+    (lambda c: (c / "state.json").unlink(), "state.json: is missing"),
+    (lambda c: (c / "manifest.json").unlink(), "manifest.json: is missing"),
     (lambda c: _flip(c / "tensors.safetensors"), "tensors.safetensors: is not the"),
     (lambda c: _flip(c / "state.json", 3), "state.json: is not the"),
     (lambda c: (c / "manifest.json").write_text("[]"), "manifest.json: is not a checkpoint's manifest"),
@@ -457,7 +457,7 @@ def _described(**changes: Any) -> Any:
 
 
 TEACHERS: list[tuple[Any, str]] = [
-    (lambda t: (t / "weights.safetensors").unlink(), "weights.safetensors: cannot be read (No such file or directory)"),
+    (lambda t: (t / "weights.safetensors").unlink(), "weights.safetensors: is missing; `recdistill teach`"),
     (lambda t: (t / "weights.safetensors").write_bytes(b""), "weights.safetensors: is not the file that teacher.json"),
     (_edit("weights.safetensors"), "weights.safetensors: is not the file that teacher.json describes"),
     (lambda t: (t / "teacher.json").write_bytes(b"\xff"), "teacher.json: does not describe a teacher"),

@@ -11,10 +11,13 @@
 | `index.faiss` | nearest items, for large catalogues only |
 | `popular.json`, `golden.json` | popular items with their weights; requests with the answers they must get |
 
-Opening verifies everything; a bundle in which any byte was changed, any file added, missing or replaced by a link, is
-refused.
+Opening verifies everything. A bundle in which any byte was changed, or a file is missing or replaced by a link, is
+refused. So is a file that the manifest does not name. A manifest may name more files than these.
 
-It does not know weights, torch or logs.
+`build` (weights to bundle; it needs onnx, so it is not imported here) and `golden` are modules of this room for others:
+`from recdistill.bundle import build`.
+
+It knows nothing of torch or of logs.
 
 Example:
     >>> from pathlib import Path
@@ -24,18 +27,20 @@ Example:
 """
 
 from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, write_bundle
-from recdistill.bundle.index import build_index
-from recdistill.bundle.manifest import Content, FileEntry, IndexInfo, Manifest
+from recdistill.bundle.index import build_index, read_index, search_index, with_one
+from recdistill.bundle.manifest import Content, IndexInfo, Manifest
 
 __all__ = [
     "Bundle",
     "Content",
-    "FileEntry",
     "Golden",
     "IndexInfo",
     "Manifest",
     "build_index",
     "diff",
     "open_bundle",
+    "read_index",
+    "search_index",
+    "with_one",
     "write_bundle",
 ]

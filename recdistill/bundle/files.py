@@ -1,7 +1,8 @@
 """Writes, opens, verifies and compares bundles. The layout is in the header of the package.
 
 What is read is read once: the bytes that were hashed are the bytes that are parsed, and an array is mapped through the
-same open file. It does not run towers or indexes.
+same open file. What is written is checked before it is written, so it need not be read again. It does not run towers or
+indexes.
 
 Example:
     >>> open_bundle(Path("no/such/folder"))
@@ -11,16 +12,11 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import stat
-import tempfile
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -32,9 +28,14 @@ from recdistill.errors import BundleError, RecdistillError
 from recdistill.features import FeatureSpec, Vocabulary
 from recdistill.model import layout, quantise
 from recdistill.records import Event, Item, Value, decode, encode
+from recdistill.sealed import canonical
 
-MANIFEST: Final = "manifest.json"
-_PIECE: Final = 1 << 20
+MANIFEST: Final = m.SEAL.manifest
+_ARRAYS: Final[dict[str, np.dtype[Any]]] = {
+    "vectors.npy": np.dtype(np.float32),
+    "vectors_int8.npy": np.dtype(np.int8),
+    "scales.npy": np.dtype(np.float16),
+}
 
 Floats = npt.NDArray[np.float32]
 
@@ -91,7 +92,17 @@ class Bundle:
     @property
     def size(self) -> int:
         """Bytes of its files, the manifest left out."""
-        return sum(entry.size for entry in self.manifest.content.files.values())
+        return sum(entry.size for entry in self.manifest.files.values())
+
+    def read(self, name: str) -> bytes:
+        """A file that the manifest names, verified: for what has no field here, a signature for example.
+
+        Raises:
+            BundleError: The manifest names no such file, or it has changed since.
+        """
+        if (entry := self.manifest.files.get(name)) is None:
+            raise BundleError(f"{self.path / MANIFEST}: names no file {name!r}")
+        return m.SEAL.read(self.path / name, entry)
 
 
 def write_bundle(
@@ -134,20 +145,22 @@ def write_bundle(
     """
     quantised_ND, scales_N = quantise(vectors_NW[:, layout.VECTOR])
     restored_ND = quantised_ND * scales_N.astype(np.float32)[:, None]
-    files = {
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "vectors.npy": np.ascontiguousarray(vectors_NW, np.float32),
+        "vectors_int8.npy": quantised_ND,
+        "scales.npy": scales_N,
+    }
+    data = {
         "features.json": spec.to_json(),
-        "vocabulary.json": m.canonical(vocabulary.snapshot()),
+        "vocabulary.json": _json_of(vocabulary.snapshot()),
         "items.bin": b"".join(len(record).to_bytes(4, "little") + record for record in map(encode, items)),
-        "vectors.npy": _npy(vectors_NW.astype(np.float32)),
-        "vectors_int8.npy": _npy(quantised_ND),
-        "scales.npy": _npy(scales_N),
         "user_tower.onnx": user_tower,
         "item_tower.onnx": item_tower,
-        "popular.json": m.canonical([[item, float(weight)] for item, weight in popular]),
-        "golden.json": m.canonical(list(golden)),
+        "popular.json": _json_of([[item, float(weight)] for item, weight in popular]),
+        "golden.json": _json_of(list(golden)),
     }
     if index is not None:
-        files[m.INDEX] = index
+        data[m.INDEX] = index
     content = m.Content(
         format=m.FORMAT,
         items=len(items),
@@ -160,31 +173,37 @@ def write_bundle(
         popular=len(popular),
         golden=len(golden),
         opsets=dict(opsets),
-        files={name: m.FileEntry(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()},
+        files={},
     )
-    files[MANIFEST] = m.write_manifest(m.make_manifest(content, dict(provenance)))
     out = Path(out)
+    try:  # what could not be opened is not written
+        bundle = _bundle(out, m.make_manifest(content, dict(provenance)), data, arrays)
+    except BundleError:
+        raise
+    except RecdistillError as e:
+        raise BundleError(f"{out}: {e}") from e
     if out.exists():
         raise BundleError(f"{out}: is there already; a bundle is never written over")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        work.chmod(0o755)
-        for name, data in files.items():
-            with (work / name).open("xb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-        bundle = open_bundle(work)  # what cannot be opened is not left behind
-        _sync(work)
-        work.rename(out)
-        _sync(out.parent)
-    except OSError as e:
-        raise BundleError(f"{out}: cannot be written ({e.strerror})") from e
-    finally:
-        if work.exists():
-            shutil.rmtree(work)
-    return replace(bundle, path=out)  # its arrays are mapped already, whatever the folder is called
+    with m.SEAL.draft(out) as draft:
+        for name, file in data.items():
+            draft.add(name, file)
+        mapped = {}
+        for name, array in arrays.items():
+            with draft.file(name) as f:
+                np.lib.format.write_array(f, array, version=(1, 0), allow_pickle=False)
+            with (draft.path / name).open("rb") as written:
+                mapped[name] = m.SEAL.mapped(written, draft.path / name, array.shape, array.dtype)
+        content = msgspec.structs.replace(content, files=dict(draft.files))
+        manifest = m.make_manifest(content, dict(provenance))
+        draft.close(m.write_manifest(manifest))
+    # The mapped arrays take no memory, and they stay mapped whatever the folder is called.
+    return dataclasses.replace(
+        bundle,
+        manifest=manifest,
+        vectors_NW=mapped["vectors.npy"],
+        quantised_ND=mapped["vectors_int8.npy"],
+        scales_N=mapped["scales.npy"],
+    )
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -207,17 +226,39 @@ def open_bundle(path: Path) -> Bundle:
 def _open(path: Path) -> Bundle:
     if not (path / MANIFEST).is_file():
         raise BundleError(f"{path}: there is no bundle here; give the folder that holds {MANIFEST}")
-    with _regular(path / MANIFEST) as f:
-        manifest = m.read_manifest(f.read(m.MAX_BYTES + 1), source=str(path / MANIFEST))
-    content = manifest.content
-    names = set(m.FILES) | ({m.INDEX} if content.index.kind != "exact" else set())
-    if set(content.files) != names:
-        raise BundleError(f"{path}: the manifest must list {', '.join(sorted(names))}")
-    if extra := {entry.name for entry in path.iterdir()} - names - {MANIFEST}:
-        raise BundleError(f"{path / min(extra)}: does not belong to the bundle; a bundle holds what its manifest lists")
-    arrays = {"vectors.npy": np.float32, "vectors_int8.npy": np.int8, "scales.npy": np.float16}
-    data = {name: _read(path / name, content.files[name]) for name in sorted(names - set(arrays))}
+    manifest = m.read_manifest(m.SEAL.manifest_of(path), source=str(path / MANIFEST))
+    content, files = manifest.content, manifest.files
+    indexed = content.index.kind != "exact"
+    if (lacking := m.missing(content.files, index=indexed)) or content.files.keys() & manifest.beside.keys():
+        raise BundleError(f"{path / MANIFEST}: must name {', '.join(lacking) or 'each file once'}; {m.SEAL.again}")
+    if not indexed and m.INDEX in files:
+        raise BundleError(f"{path / MANIFEST}: names {m.INDEX}, though every item is scored; {m.SEAL.again}")
+    m.SEAL.refuse_others(path, files)
+    count, dim = content.items, content.dim
+    shapes = {"vectors.npy": (count, dim + 2), "vectors_int8.npy": (count, dim), "scales.npy": (count,)}
+    data: dict[str, bytes] = {}
+    for name, entry in sorted(files.items()):
+        if name in m.FILES or name == m.INDEX:
+            if name not in _ARRAYS:
+                data[name] = m.SEAL.read(path / name, entry)
+        else:  # it means nothing here, but what the manifest names is verified
+            m.SEAL.opened(path / name, entry).close()
+    mapped = {name: m.SEAL.array(path / name, files[name], shapes[name], kind) for name, kind in _ARRAYS.items()}
+    return _bundle(path, manifest, data, mapped)
 
+
+def _bundle(
+    path: Path, manifest: m.Manifest, data: Mapping[str, bytes], arrays: Mapping[str, npt.NDArray[Any]]
+) -> Bundle:
+    """The bundle that these files make, if they fit the manifest and each other.
+
+    Args:
+        path: Its folder.
+        manifest: What must be true of it.
+        data: Bytes by file name.
+        arrays: Arrays by file name, of the kinds that belong there.
+    """
+    content = manifest.content
     spec = FeatureSpec.from_json(data["features.json"])
     if spec.hash != content.features_hash:
         raise BundleError(f"{path / 'features.json'}: is not the specification that the manifest names")
@@ -234,26 +275,24 @@ def _open(path: Path) -> Bundle:
     named = {item for item, _ in popular} | {item for g in golden for item in g.items}
     if (len(popular), len(golden)) != (content.popular, content.golden) or not named <= known:
         raise BundleError(f"{path}: the popular list or the golden answers do not fit the items")
-
-    count, dim = content.items, content.dim
-    shapes = {"vectors.npy": (count, layout.width(dim)), "vectors_int8.npy": (count, dim), "scales.npy": (count,)}
-    mapped = {n: _array(path / n, content.files[n], shapes[n], np.dtype(t)) for n, t in arrays.items()}
-    if not np.isfinite(mapped["vectors.npy"]).all() or not np.isfinite(mapped["scales.npy"]).all():
+    if {len(array) for array in arrays.values()} != {content.items}:
+        raise BundleError(f"{path}: must hold {content.items} vectors, as many as items")
+    if not np.isfinite(arrays["vectors.npy"]).all() or not np.isfinite(arrays["scales.npy"]).all():
         raise BundleError(f"{path}: a vector or a scale is not finite")
     return Bundle(
-        path,
-        manifest,
-        spec,
-        vocabulary,
-        items,
-        mapped["vectors.npy"],
-        mapped["vectors_int8.npy"],
-        mapped["scales.npy"],
-        data["user_tower.onnx"],
-        data["item_tower.onnx"],
-        data.get(m.INDEX),
-        popular,
-        golden,
+        path=path,
+        manifest=manifest,
+        spec=spec,
+        vocabulary=vocabulary,
+        items=items,
+        vectors_NW=arrays["vectors.npy"],
+        quantised_ND=arrays["vectors_int8.npy"],
+        scales_N=arrays["scales.npy"],
+        user_tower=data["user_tower.onnx"],
+        item_tower=data["item_tower.onnx"],
+        index=data.get(m.INDEX),
+        popular=popular,
+        golden=golden,
     )
 
 
@@ -284,55 +323,6 @@ def diff(old: Bundle, new: Bundle) -> dict[str, Any]:
     }
 
 
-def _regular(path: Path) -> BinaryIO:
-    """Opens a plain file, never through a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except FileNotFoundError as e:
-        raise BundleError(f"{path}: is missing; fetch or export the bundle again") from e
-    except OSError as e:
-        raise BundleError(f"{path}: cannot be read, or is a link ({e.strerror})") from e
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BundleError(f"{path}: is not a plain file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _check(path: Path, entry: m.FileEntry, size: int, sha256: str) -> None:
-    if size != entry.size:
-        raise BundleError(f"{path}: has {size} bytes, the manifest says {entry.size}; fetch or export the bundle again")
-    if sha256 != entry.sha256:
-        raise BundleError(f"{path}: was changed after the export; fetch or export the bundle again")
-
-
-def _read(path: Path, entry: m.FileEntry) -> bytes:
-    with _regular(path) as f:
-        size = os.fstat(f.fileno()).st_size
-        data = f.read() if size == entry.size else b""
-    _check(path, entry, size, hashlib.sha256(data).hexdigest())
-    return data
-
-
-def _array(path: Path, entry: m.FileEntry, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """A verified .npy file, mapped."""
-    with _regular(path) as f:
-        digest = hashlib.sha256()
-        while piece := f.read(_PIECE):
-            digest.update(piece)
-        _check(path, entry, f.tell(), digest.hexdigest())
-        f.seek(0)
-        try:
-            if np.lib.format.read_magic(f) != (1, 0):
-                raise ValueError("version")
-            found = np.lib.format.read_array_header_1_0(f, max_header_size=1000)
-        except (ValueError, SyntaxError, OverflowError, RecursionError) as e:
-            raise BundleError(f"{path}: is not an array file of version 1.0; export the bundle again") from e
-        start = f.tell()
-        if found != (shape, False, dtype) or start + int(np.prod(shape)) * dtype.itemsize != entry.size:
-            raise BundleError(f"{path}: holds {found[2]} {found[0]}, expected {dtype} {shape}")
-        return np.memmap(f, dtype=dtype, mode="r", offset=start, shape=shape).view(np.ndarray)  # quicker to index
-
-
 def _items(data: bytes, path: Path) -> Iterator[Item]:
     at = 0
     while at < len(data):
@@ -351,15 +341,5 @@ def _json(data: bytes, kind: Any, path: Path) -> Any:
         raise BundleError(f"{path}: is not what this version writes: {e}") from e
 
 
-def _npy(array: npt.NDArray[Any]) -> bytes:
-    buffer = BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _json_of(value: Any) -> bytes:
+    return canonical(value, error=BundleError)

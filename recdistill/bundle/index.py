@@ -66,7 +66,7 @@ def build_index(
         true = [np.argpartition(-(keys_NK @ query), RECALL_AT)[:RECALL_AT] for query in with_one(queries_QD)]
         probes = 1
         while True:
-            found = search(index, keys_NK, with_one(queries_QD), RECALL_AT, probes)
+            found = search_index(index, keys_NK, with_one(queries_QD), RECALL_AT, probes)
             measured = float(np.mean([len(np.intersect1d(f, t)) / RECALL_AT for f, t in zip(found, true, strict=True)]))
             if measured >= recall or probes >= lists:
                 break
@@ -94,7 +94,7 @@ def read_index(data: bytes, *, count: int, width: int, source: str) -> Any:
     return index
 
 
-def search(
+def search_index(
     index: Any, keys_NK: Floats, queries_QK: Floats, k: int, probes: int, selector: Any = None
 ) -> list[npt.NDArray[np.int64]]:
     """Slots of the best k keys for each query, best first; what the index finds is scored again in float.

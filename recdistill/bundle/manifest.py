@@ -1,32 +1,32 @@
 """The manifest of a bundle: what it is made of (`content`, under a hash) and where it comes from (`provenance`).
 
-The file is the canonical JSON of the manifest, indented: any other spelling of the same values is refused, so no byte
+The file is the canonical JSON of the manifest, indented. Any other spelling of the same values is refused, so no byte
 of it can change unseen. The content hash covers `content` only, which holds no clock, host or run id: the same content
-has the same hash on every build. `provenance_hash` is there for the bytes, not for identity.
+has the same hash on every build. `provenance_hash` only guards the provenance against damage.
+
+The list of files is open. `content.files` must name the files that every bundle has, and may name more. `beside` names
+files that travel with the bundle and do not change its identity: a signature over the content hash, for example.
 
 It knows nothing of what is inside the files.
 
 Example:
-    >>> canonical({"b": 1, "a": [0.5]})
-    b'{"a":[0.5],"b":1}'
+    >>> missing({"items.bin": FileEntry(0, "")}, index=False)[:2]
+    ['features.json', 'golden.json']
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.errors import BundleError
+from recdistill.sealed import Count, FileEntry, FileName, Seal, Sha256, canonical, digest
 
 FORMAT: Final = 1
-MAX_BYTES: Final = 4 << 20
-
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, hexadecimal.")]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-FileName = Annotated[str, Meta(pattern="^[a-z0-9_]{1,60}[.](json|bin|npy|onnx|faiss)$")]
+SEAL: Final = Seal("manifest.json", most=4 << 20, error=BundleError, again="fetch or export the bundle again")
 FILES: Final = (
     "features.json",
     "golden.json",
@@ -40,13 +40,6 @@ FILES: Final = (
     "vocabulary.json",
 )
 INDEX: Final = "index.faiss"  # there unless the search is exact
-
-
-class FileEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """Size in bytes and digest of one file."""
-
-    size: Count
-    sha256: Sha256
 
 
 class IndexInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,30 +75,27 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[FileName, FileEntry]
 
 
-class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`manifest.json`."""
 
     content: Content
     content_hash: Sha256
     provenance: dict[str, Any]
     provenance_hash: Sha256
+    beside: Annotated[
+        dict[FileName, FileEntry],
+        Meta(description="Files that travel with the bundle and are no part of its identity."),
+    ] = {}
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """Every file of the bundle but the manifest."""
+        return self.content.files | self.beside
 
 
-def canonical(value: Any) -> bytes:
-    """Canonical JSON: keys in order, no spaces, UTF-8.
-
-    Raises:
-        BundleError: The value has no JSON form.
-    """
-    try:
-        return msgspec.json.encode(value, order="sorted")
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as e:
-        raise BundleError(f"cannot be written as JSON: {e}") from e
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+def missing(files: Mapping[str, FileEntry], *, index: bool) -> list[str]:
+    """Names of the files that every bundle has, and these have not; `index`: whether it has a search index."""
+    return sorted({*FILES, *([INDEX] if index else [])} - files.keys())
 
 
 def make_manifest(content: Content, provenance: dict[str, Any]) -> Manifest:
@@ -114,7 +104,7 @@ def make_manifest(content: Content, provenance: dict[str, Any]) -> Manifest:
     Raises:
         BundleError: The provenance has no JSON form.
     """
-    plain: dict[str, Any] = msgspec.json.decode(canonical(provenance))
+    plain: dict[str, Any] = msgspec.json.decode(canonical(provenance, error=BundleError))
     return Manifest(content, digest(content), plain, digest(plain))
 
 
@@ -129,17 +119,15 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     Raises:
         BundleError: Anything does not fit.
     """
-    if len(data) > MAX_BYTES:
-        raise BundleError(f"{source}: {len(data)} bytes, more than the {MAX_BYTES} that a manifest may have")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
         spelling = write_manifest(manifest)
     except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as e:
-        raise BundleError(f"{source}: is not a manifest of format {FORMAT}: {e}; export the bundle again") from e
+        raise BundleError(f"{source}: is not a manifest of format {FORMAT}: {e}; {SEAL.again}") from e
     if digest(manifest.content) != manifest.content_hash:
-        raise BundleError(f"{source}: the content does not have the hash it states; it was changed after the export")
+        raise BundleError(f"{source}: the content does not have the hash it states; {SEAL.again}")
     if digest(manifest.provenance) != manifest.provenance_hash or spelling != data:
-        raise BundleError(f"{source}: was changed after the export; fetch or export the bundle again")
+        raise BundleError(f"{source}: was changed after the export; {SEAL.again}")
     return manifest
 
 

@@ -9,11 +9,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
 from recdistill.text import cut, printable
+
+if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
 
 TIMEOUT_S = 10.0
 """Longest wait for an endpoint."""
@@ -76,9 +79,10 @@ def _recommend(args: argparse.Namespace) -> int:
     request = read.requests[0]
     if args.device is not None:
         return _tell(args, _ask_device(args.device, request), {})
+    from recdistill.bundle import open_bundle
     from recdistill.serve import Recommender
 
-    recommender = Recommender.open(args.bundle or _champion(args))
+    recommender = Recommender(open_bundle(args.bundle) if args.bundle else _champion(args))
     found = recommender.recommend([request], request.k, request.filters())[0]
     titles = {item.id: _title(item.attributes) for item in recommender.bundle.items}
     answer = {
@@ -133,7 +137,7 @@ def _value(text: str) -> str | float | bool:
     return number if abs(number) < float("inf") else text
 
 
-def _champion(args: argparse.Namespace) -> Path:
+def _champion(args: argparse.Namespace) -> Bundle:
     from recdistill.registry import CHAMPION, Registry
 
     settings = settings_of(args)

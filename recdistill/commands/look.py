@@ -169,7 +169,7 @@ def _bundle(path: Path) -> dict[str, Any]:
         "golden": content.golden,
         "popular": [item for item, _ in bundle.popular[:10]],
         "features": _features(bundle.spec),
-        "files": {name: entry.size for name, entry in content.files.items()},
+        "files": {name: entry.size for name, entry in bundle.manifest.files.items()},
         "provenance": bundle.manifest.provenance,
     }
 

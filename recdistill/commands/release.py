@@ -17,6 +17,7 @@ from recdistill.errors import DataError, Refused, UsageError
 from recdistill.text import printable
 
 if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
     from recdistill.config import Settings
     from recdistill.judge import Judgement
     from recdistill.registry import Evidence, Registry
@@ -28,8 +29,10 @@ def _bundle_option(parser: Parser) -> None:
     )
 
 
-def _bundle(args: argparse.Namespace, settings: Settings) -> Path:
-    return args.bundle or newest_bundle(settings.distil.directory)
+def _bundle(args: argparse.Namespace, settings: Settings) -> Bundle:
+    from recdistill.bundle import open_bundle
+
+    return open_bundle(args.bundle or newest_bundle(settings.distil.directory))
 
 
 # evaluate
@@ -62,15 +65,16 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _judge(
-    args: argparse.Namespace, settings: Settings, bundle: Path, *, beside: list[Path] | None = None, seed: int = 0
+    args: argparse.Namespace, settings: Settings, bundle: Bundle, *, beside: list[Path] | None = None, seed: int = 0
 ) -> Judgement:
     from recdistill import release
+    from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT, open_teacher
 
-    rivals = [BundleContender(path, f"beside {path.name}") for path in beside or ()]
+    rivals = [BundleContender(open_bundle(path), f"beside {path.name}") for path in beside or ()]
     taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
@@ -113,11 +117,10 @@ def _export_options(parser: Parser) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from recdistill.bundle import open_bundle
     from recdistill.device import export_device
 
     settings = settings_of(args)
-    figures = export_device(open_bundle(_bundle(args, settings)), args.out)
+    figures = export_device(_bundle(args, settings), args.out)
     text = f"{args.out}: {figures['size']:,} bytes, {figures['items']:,} items, bundle {figures['content_hash'][:12]}"
     show(args, {**figures, "path": str(args.out)}, text)
     return 0
@@ -147,8 +150,9 @@ def _publish(args: argparse.Namespace) -> int:
     from recdistill.judge import gate
 
     settings = settings_of(args)
+    judgement = _read_judgement(args.judgement) if args.judgement else None
     bundle = _bundle(args, settings)
-    judgement = _read_judgement(args.judgement) if args.judgement else _judge(args, settings, bundle)
+    judgement = _judge(args, settings, bundle) if judgement is None else judgement
     evidence = gate(judgement, settings.gate)
     version = release.publish(_registry(settings), bundle, judgement, evidence)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)

@@ -163,8 +163,8 @@ def _story(
             drain=True,
             progress=chapter,
         )
-        bundle = _newest(Path(settings.distil.directory) / "bundles")
-        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.name}: {size_text(folder_bytes(bundle))}")
+        bundle = open_bundle(_newest(Path(settings.distil.directory) / "bundles"))
+        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.path.name}: {size_text(folder_bytes(bundle.path))}")
         control.wait()
     with story.chapter(
         "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
@@ -174,7 +174,7 @@ def _story(
         joined = _join(log, settings, chapter, flush=True)
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
     with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
-        rivals = [BundleContender(_newest(control_bundles), "student_no_kd")]
+        rivals = [BundleContender(open_bundle(_newest(control_bundles)), "student_no_kd")]
         judgement = release.judge(
             log,
             bundle,
@@ -199,7 +199,7 @@ def _story(
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))
-    asked = [example.ranking.impression for example in release.held_out(log, open_bundle(bundle), ASKED)]
+    asked = [example.ranking.impression for example in release.held_out(log, bundle, ASKED)]
     server: Server | None = None
     latency: dict[str, float] = {}
     answers = BundleContender(bundle, "student").top(asked, 10)
@@ -225,7 +225,7 @@ def _story(
         overlap,
         log,
         version,
-        (teacher_dir, bundle, device_bytes),
+        (teacher_dir, bundle.path, device_bytes),
     )
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     tell(summary, judgement, evidence.passed, out)

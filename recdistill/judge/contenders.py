@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from recdistill.bundle import Bundle
 from recdistill.device import Device
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
@@ -31,17 +32,16 @@ class BundleContender:
     """A bundle as a contender: the student itself, or another one to compare it with.
 
     Args:
-        path: Folder of the bundle.
+        bundle: The opened bundle.
         name: What the report calls it.
 
     Raises:
-        BundleError: The bundle does not verify.
+        BundleError: A tower or the index cannot be loaded.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, bundle: Bundle, name: str) -> None:
         self.name = name
-        self.recommender = Recommender.open(path)
-        bundle = self.recommender.bundle
+        self.recommender = Recommender(bundle)
         files = bundle.manifest.content.files
         # What the answers that are judged take: the user tower and float vectors.
         self.size = files["user_tower.onnx"].size + files["vectors.npy"].size

@@ -18,7 +18,6 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +72,7 @@ class _Held:
 
 
 def evaluate(
-    bundle: Path,
+    bundle: Bundle,
     held_out: Sequence[Example],
     *,
     teacher: Teacher | None,
@@ -87,7 +86,7 @@ def evaluate(
     """Judges a bundle.
 
     Args:
-        bundle: Folder of the bundle.
+        bundle: The opened bundle.
         held_out: Examples that neither the student nor a rival has learnt from.
         teacher: Scores the whole catalogue; None when it cannot, then the scores in the examples stand for it.
         rivals: Who else answers the same requests: baselines, the student without distillation.
@@ -98,15 +97,14 @@ def evaluate(
         progress: Called as `progress(what, done, total)` after each contender.
 
     Raises:
-        BundleError: The bundle does not verify.
+        BundleError: A tower or the index of the bundle cannot be loaded.
         DataError: No held-out example can be judged.
     """
     started = time.perf_counter()
     seconds: dict[str, float] = {}
     student = BundleContender(bundle, STUDENT)
-    opened = student.recommender.bundle
-    catalogue = [item.id for item in opened.items]
-    held = _hold(held_out, opened)
+    catalogue = [item.id for item in bundle.items]
+    held = _hold(held_out, bundle)
     counts_N = _count(train_examples, held.number)
     live_N = np.zeros(len(counts_N), bool)
     live_N[: len(catalogue)] = True
@@ -140,7 +138,7 @@ def evaluate(
     if any(isinstance(c, TeacherContender) and c.failed for c in contenders):
         skipped["teacher failed"] = sum(c.failed for c in contenders if isinstance(c, TeacherContender))
     judged = Judgement(
-        content_hash=opened.content_hash,
+        content_hash=bundle.content_hash,
         made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed,
         lists=len(held.requests),
@@ -155,9 +153,9 @@ def evaluate(
         parity=_parity(student.recommender),
         latency=_latency(student.recommender, held.requests),
         sizes={**_sizes(student, rivals), **(sizes or {})},
-        disagreements=_disagreements(held, tops, opened.items),
+        disagreements=_disagreements(held, tops, bundle.items),
         skipped=skipped,
-        provenance=dict(opened.manifest.provenance),
+        provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
     )
     seconds["in all"] = time.perf_counter() - started

@@ -29,12 +29,13 @@ import msgspec
 import numpy as np
 
 from recdistill import __version__
-from recdistill.bundle import Bundle, golden
+from recdistill.bundle import Bundle, golden, open_bundle
 from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
-from recdistill.errors import CheckpointError, DataError, DecodeError, OutOfRange
+from recdistill.errors import BundleError, CheckpointError, DataError, DecodeError, OutOfRange
 from recdistill.features import FeatureSpec, Lists
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
+from recdistill.sealed import discard
 from recdistill.stream import (
     LanePosition,
     Lanes,
@@ -151,6 +152,7 @@ class Distiller:
         self._pending: list[Example] = []
         self._kept: dict[tuple[int, ...], _Kept] = {}
         self._kept_bytes = 0
+        self._exported = -1  # the step whose bundle is known to be whole
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
         recipe = {
@@ -295,20 +297,20 @@ class Distiller:
         tensors, state = self.trainer.state()
         stream = msgspec.to_builtins(self.saved)
         path = checkpoint.save(self.directory / "checkpoints", self.step, tensors, {"trainer": state, "stream": stream})
-        checkpoint.prune(self.directory / "checkpoints", self.settings.keep)
+        checkpoint.prune(self.directory / "checkpoints", self.settings.keep, good=path)
         self.counts["checkpoints"] += 1
         return path
 
     def export(self) -> Bundle | None:
-        """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item."""
-        from recdistill.bundle.build import export
+        """Writes a bundle of the student as it is; None while it knows no item, or where this step's is there."""
+        from recdistill.bundle import build
 
         out = self.directory / "bundles" / f"step-{self.step:010d}"
-        if out.exists() or not self.trainer.catalogue.live_N.any():
+        if not self.trainer.catalogue.live_N.any() or self._exported == self.step or self._stands(out):
             return None
         popular = sorted(self.saved.popular.items(), key=lambda pair: (-pair[1], pair[0]))[: self.settings.popular]
         top = popular[0][1] if popular else 1.0
-        bundle = export(
+        bundle = build.export(
             self.trainer.weights(),
             self.spec,
             self.trainer.vocabulary,
@@ -335,10 +337,23 @@ class Distiller:
                 "run": uuid.uuid4().hex,
             },
         )
-        self.saved.parent = bundle.content_hash
+        self.saved.parent, self._exported = bundle.content_hash, self.step
         self.counts["bundles"] += 1
         log_.info("exported %s, content %s", out, bundle.content_hash[:12])
         return bundle
+
+    def _stands(self, out: Path) -> bool:
+        """Whether this step's bundle is there and whole. A damaged one is deleted, so that it is made again."""
+        if not out.exists():
+            return False
+        try:
+            # A kill between an export and the save after it left a checkpoint that does not name this bundle yet.
+            self.saved.parent, self._exported = open_bundle(out).content_hash, self.step
+        except BundleError as e:
+            log_.warning("the bundle of step %d is made again: %s", self.step, e)
+            discard(out)
+            return False
+        return True
 
     def close(self) -> None:
         """Gives back what was opened; nothing is saved."""

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from recdistill.budget import unit
+from recdistill.bundle import open_bundle
 from recdistill.config import ProbeSettings, RegistrySettings
 from recdistill.errors import BundleError, DecodeError, OutOfRange, RegistryError, RequestError, StreamError
 from recdistill.loops import ends_of, reached
@@ -180,7 +181,7 @@ class _Champion:
         self._settings, self._registry_settings, self._counts = settings, registry, counts
         self._fixed = bundle is not None
         self._registry: Registry | None = None
-        self._recommender = None if bundle is None else Recommender.open(bundle)
+        self._recommender = None if bundle is None else Recommender(open_bundle(bundle))
         self._next_s = 0.0
         self._items: Source = log.source([ITEMS])
 
@@ -209,8 +210,7 @@ class _Champion:
         ref = self._registry.find(ALIAS)
         if ref is None or (self._recommender and self._recommender.content_hash == ref.content_hash):
             return
-        path = self._registry.fetch(ref, Path(self._registry_settings.cache))
-        self._recommender = Recommender.open(path)
+        self._recommender = Recommender(self._registry.fetch(ref, Path(self._registry_settings.cache)))
         self._counts["swaps"] += 1
 
     def _catch_up(self, recommender: Recommender) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from recdistill.bundle import open_bundle
+from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, Refused, TeacherError
 from recdistill.judge import gate
@@ -67,16 +67,18 @@ def run(
     """
     counts = Counter() if counts is None else counts
     seen: set[str] = {version.content_hash for version in registry.versions()}
+    opened: Bundle | None = None  # verified once, however often it is looked at while it waits
     while not stop.is_set():
         worked = False
         # Only the newest one matters: by the time it can be judged, an older bundle is stale.
         for path in sorted(bundles.glob("step-*"), reverse=True)[:1]:
             try:
-                bundle = open_bundle(path)
+                bundle = opened if opened is not None and opened.path == path else open_bundle(path)
             except BundleError as e:
                 log_.warning("%s", e)
                 counts["broken"] += 1
                 continue
+            opened = bundle
             if bundle.content_hash in seen:
                 continue
             lists = len(held_out(log, bundle, gate_settings.min_lists))
@@ -87,7 +89,7 @@ def run(
             try:
                 judgement = judge(
                     log,
-                    path,
+                    bundle,
                     settings,
                     teacher=teacher,
                     teacher_bytes=teacher_bytes,
@@ -102,7 +104,7 @@ def run(
                 counts["waiting"] += 1
                 continue
             evidence = gate(judgement, gate_settings)
-            version = publish(registry, path, judgement, evidence)
+            version = publish(registry, bundle, judgement, evidence)
             seen.add(bundle.content_hash)
             counts["judged"] += 1
             counts["registered"] += 1

@@ -35,6 +35,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
 from recdistill.errors import DataError, DecodeError, OutOfRange, RecdistillError, RegistryError, StreamError
 from recdistill.records import Impression, Item, decode, encode, key_of
@@ -88,7 +89,7 @@ def run(
         if bundle is not None:
             items = _Items(settings.log, ranker, done)
             stack.callback(items.close)
-            ranker.swap(load(bundle, settings.rank, items, ranker))
+            ranker.swap(load(open_bundle(bundle), settings.rank, items, ranker))
         listener = bind(settings.rank.host, settings.rank.port)
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
@@ -117,22 +118,22 @@ def run(
     return ranker.counts
 
 
-def load(path: Path, settings: RankSettings, items: _Items, ranker: Ranker) -> Recommender:
-    """Opens a bundle, verified, up to date, warm, and seen to answer as it should.
+def load(bundle: Bundle, settings: RankSettings, items: _Items, ranker: Ranker) -> Recommender:
+    """Loads an opened bundle: up to date, warm, and seen to answer as it should.
 
     Raises:
-        BundleError: It does not verify, or answers otherwise than at its export.
+        BundleError: It answers otherwise than at its export, or a tower or the index cannot be loaded.
         StreamError: The log is away, and something serves whose catalogue is newer.
     """
-    recommender = Recommender.open(path, threads=settings.threads)
+    recommender = Recommender(bundle, threads=settings.threads)
     try:
         items.catch_up(recommender)
     except StreamError as e:
         if ranker.champion is not None:
             raise
-        log_.warning("%s serves its own catalogue until the log is back: %s", path.name, e)
+        log_.warning("%s serves its own catalogue until the log is back: %s", bundle.path.name, e)
         ranker.counts["log_failures"] += 1
-    for golden in recommender.bundle.golden[:WARM]:
+    for golden in bundle.golden[:WARM]:
         recommender.recommend([Request(tuple(golden.history), golden.context, (), golden.time_us)], 10)
     recommender.check_golden()
     # What a bundle brings stays as long as it serves. Walking it took the collector a fifth of the time of an answer.

@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import re
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from recdistill.bundle import open_bundle
+from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.registry.client import Connection, if_there, metric_key, put
 from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS, Ledger
@@ -59,7 +60,7 @@ class Registry:
 
     def publish(
         self,
-        bundle: Path,
+        bundle: Bundle,
         evidence: Evidence | None,
         *,
         report: Path | None = None,
@@ -69,11 +70,11 @@ class Registry:
     ) -> Version:
         """Registers a bundle as a version and makes it the candidate.
 
-        The bundle is verified first. Content that is registered already keeps its version, which then gets the newer
+        Content that is registered already keeps its version, which then gets the newer
         evidence, report and metrics.
 
         Args:
-            bundle: Folder of the bundle.
+            bundle: The opened bundle.
             evidence: The judge's findings about this very content, or None when nobody has judged it.
             report: A file to show beside it, kept as `report.html`.
             extra_files: More files of this version, for example the device file; kept under `files/`.
@@ -81,13 +82,14 @@ class Registry:
             metrics: Figures to log with the run.
 
         Raises:
-            BundleError: The bundle does not verify.
             RegistryError: The registry does not answer, a file is missing, or the evidence is about other content.
         """
-        content_hash = open_bundle(bundle).content_hash
+        content_hash = bundle.content_hash
         if evidence is not None and evidence.content_hash != content_hash:
             about = evidence.content_hash[:12]
-            raise RegistryError(f"{bundle}: the evidence is about {about}, the bundle is {content_hash[:12]}; judge it")
+            raise RegistryError(
+                f"{bundle.path}: the evidence is about {about}, the bundle is {content_hash[:12]}; judge it"
+            )
         for path in [*extra_files, *([report] if report else [])]:
             if not path.is_file():
                 raise RegistryError(f"{path}: no such file to publish with the bundle")
@@ -98,7 +100,7 @@ class Registry:
             known = next((v for v in self._search() if v.tags.get("content_hash") == content_hash), None)
             run_id = str(known.run_id) if known else self._new_run(content_hash)
             if known is None:
-                self._client.log_artifacts(run_id, str(bundle), "bundle")
+                self._client.log_artifacts(run_id, str(bundle.path), "bundle")
             self._log_figures(run_id, parameters or {}, {**(evidence.metrics if evidence else {}), **(metrics or {})})
             self._log_files(run_id, evidence, report, extra_files)
             self._client.set_terminated(run_id)
@@ -193,8 +195,8 @@ class Registry:
             raise RegistryError(self._missing(alias_or_number))
         return found
 
-    def fetch(self, ref: BundleRef, into: Path) -> Path:
-        """The bundle's folder, `into/CONTENT_HASH`: downloaded and verified, or the verified copy that is there.
+    def fetch(self, ref: BundleRef, into: Path) -> Bundle:
+        """The bundle, opened, in `into/CONTENT_HASH`: downloaded, or the copy that is there. It is verified once.
 
         Raises:
             BundleError: What the registry holds does not verify, or is other content than it says.
@@ -206,8 +208,9 @@ class Registry:
         place = into / ref.content_hash
         if place.exists():
             try:
-                if open_bundle(place).content_hash == ref.content_hash:
-                    return place
+                bundle = open_bundle(place)
+                if bundle.content_hash == ref.content_hash:
+                    return bundle
             except BundleError as e:
                 _log.warning("cached bundle %s does not verify (%s): fetching it again", ref.content_hash[:12], e)
             shutil.rmtree(place, ignore_errors=True)
@@ -216,8 +219,8 @@ class Registry:
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
                 run_id, _, folder = ref.uri.removeprefix("runs:/").partition("/")
                 got = Path(self._client.download_artifacts(run_id, folder, scratch))
-                found = open_bundle(got).content_hash
-                if found != ref.content_hash:
+                bundle = open_bundle(got)
+                if (found := bundle.content_hash) != ref.content_hash:
                     raise BundleError(
                         f"version {ref.number} of {self.name}: the registry says {ref.content_hash[:12]}, "
                         f"the files are {found[:12]}; publish the bundle again"
@@ -227,7 +230,7 @@ class Registry:
                     got.rename(place)
         if not place.is_dir():
             raise RegistryError(f"{place}: the fetched bundle cannot be put there; is the folder writable?")
-        return place
+        return dataclasses.replace(bundle, path=place)  # its arrays are mapped already
 
     def versions(self) -> list[Version]:
         """All versions, newest first.

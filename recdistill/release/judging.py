@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from recdistill.bundle import Bundle, open_bundle
+from recdistill.bundle import Bundle
 from recdistill.config import PromoteSettings
 from recdistill.errors import DataError
 from recdistill.judge import Contender, Judgement, evaluate, write_report
@@ -60,7 +60,7 @@ def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
 
 def judge(
     log: Log,
-    path: Path,
+    bundle: Bundle,
     settings: PromoteSettings,
     *,
     teacher: Teacher | None,
@@ -74,7 +74,7 @@ def judge(
 
     Args:
         log: Where the examples lie.
-        path: The bundle's folder.
+        bundle: The opened bundle.
         settings: How many lists at most.
         teacher: The teacher to hold it against; None leaves that part out.
         teacher_bytes: Its size, 0 when nobody knows it.
@@ -86,17 +86,18 @@ def judge(
     Raises:
         DataError: There is no labelled example behind the bundle's positions.
     """
-    bundle = open_bundle(path)
     lists = held_out(log, bundle, settings.held_out)
     if not lists:
-        raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
+        raise DataError(
+            f"{bundle.path}: no labelled example lies behind what this bundle learnt from; wait for newer ones"
+        )
     if teacher is not None:
         teacher.apply_items(bundle.items)
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle)))
     cheaper = baselines(known, live=[item.id for item in bundle.items])
     judgement = evaluate(
-        path,
+        bundle,
         lists,
         teacher=teacher,
         rivals=[*rivals, *cheaper],
@@ -147,7 +148,7 @@ class _Asked:
 
 def publish(
     registry: Registry,
-    path: Path,
+    bundle: Bundle,
     judgement: Judgement,
     evidence: Evidence,
     *,
@@ -158,7 +159,7 @@ def publish(
 
     Args:
         registry: Where to.
-        path: The bundle's folder.
+        bundle: The opened bundle.
         judgement: What the judge found.
         evidence: The gate's verdict on it.
         report: The report's file; written to a temporary one when None.
@@ -166,7 +167,6 @@ def publish(
     """
     from recdistill.device import export_device
 
-    bundle = open_bundle(path)
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
@@ -174,7 +174,7 @@ def publish(
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
         return registry.publish(
-            path,
+            bundle,
             evidence,
             report=report,
             extra_files=[device],

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.bundle import index as bundle_index
+from recdistill.bundle import search_index, with_one
 from recdistill.model import layout
 
 WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
@@ -79,7 +79,7 @@ class Shelf:
 
     def scores(self, users_BD: Floats) -> Floats:
         """Scores of all slots, `[B, T]`, whether they are live or not."""
-        queries_BK = bundle_index.with_one(users_BD)
+        queries_BK = with_one(users_BD)
         both = (self.base.vectors_NW, self.overlay_MW)
         parts = [queries_BK @ part_SW[:, layout.KEY].T for part_SW in both if len(part_SW)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
@@ -96,7 +96,7 @@ class Shelf:
 
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
-        query_K = bundle_index.with_one(user_D[None])[0]
+        query_K = with_one(user_D[None])[0]
         if self.base.index is None:
             return _best(query_K @ self.base.vectors_NW[:, layout.KEY].T, self._beside(query_K), k, allowed_T)
         count = len(self.base.vectors_NW)
@@ -123,7 +123,7 @@ class Shelf:
                 selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             keys_NK = self.base.vectors_NW[:, layout.KEY]
             for probes in (self.base.probes, WIDER * self.base.probes):
-                found = bundle_index.search(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
+                found = search_index(self.base.index, keys_NK, query_K[None], k, probes, selector)[0]
                 if len(found) >= min(k, room):
                     return found
         return np.flatnonzero(allowed_N)

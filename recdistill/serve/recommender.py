@@ -10,7 +10,9 @@ replaces the reference, so any number of threads may ask while one applies.
 It does not know HTTP, logs or registries.
 
 Example:
-    >>> Recommender.open(Path("no/such/folder"))
+    >>> from pathlib import Path
+    >>> from recdistill.bundle import open_bundle
+    >>> Recommender(open_bundle(Path("no/such/folder")))
     Traceback (most recent call last):
     recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
 """
@@ -19,12 +21,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from recdistill.bundle import Bundle, open_bundle
-from recdistill.bundle import index as bundle_index
+from recdistill.bundle import Bundle, read_index
 from recdistill.errors import RequestError
 from recdistill.features import Asker
 from recdistill.model import layout, run
@@ -58,7 +58,7 @@ class Recommender:
         if bundle.index is not None:
             count, width = bundle.vectors_NW.shape
             source = str(bundle.path / "index.faiss")
-            index = bundle_index.read_index(bundle.index, count=count, width=width - 1, source=source)
+            index = read_index(bundle.index, count=count, width=width - 1, source=source)
         self._first = self._state = State.first(
             [item.id for item in bundle.items],
             Base(bundle.vectors_NW, index, content.index.probes),
@@ -69,15 +69,6 @@ class Recommender:
         self._sieve = Sieve(bundle.items)
         self._writer = threading.Lock()  # only its holder uses `_changes`
         self._changes = Changes(bundle.items, bundle.spec, bundle.vocabulary, items)
-
-    @classmethod
-    def open(cls, path: Path, *, threads: int = 1) -> Recommender:
-        """Opens a bundle, verified, and loads it.
-
-        Raises:
-            BundleError: Something in it is not what it should be.
-        """
-        return cls(open_bundle(path), threads=threads)
 
     @property
     def content_hash(self) -> str:

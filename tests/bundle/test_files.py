@@ -19,6 +19,7 @@ from recdistill.bundle import Bundle, diff, open_bundle, write_bundle
 from recdistill.bundle.manifest import FILES, Content, make_manifest, read_manifest, write_manifest
 from recdistill.errors import BundleError
 from recdistill.records import Item, decode, encode
+from recdistill.sealed import Seal, entry_of
 from references.students import Student, make_requests, make_student
 
 
@@ -142,10 +143,10 @@ def test_links_pipes_folders_and_strangers_are_refused(bundle: Bundle, copy: Pat
             open_bundle(copy)
 
     (copy / "notes.txt").write_text("hello")
-    refused(r"notes.txt: does not belong to the bundle")
+    refused(r"notes.txt: is not named by manifest.json; remove it")
     (copy / "notes.txt").unlink()
     (copy / "index.faiss").write_bytes(b"")
-    refused(r"index.faiss: does not belong")
+    refused(r"index.faiss: is not named by manifest.json")
     (copy / "index.faiss").unlink()
     (copy / "scales.npy").unlink()
     (copy / "scales.npy").symlink_to(bundle.path / "scales.npy")
@@ -270,3 +271,78 @@ def test_diff_names_what_changed(bundle: Bundle, tmp_path: Path) -> None:
         ),
     )
     assert diff(bundle, narrow)["moved"] is None
+
+
+@pytest.mark.parametrize("where", ["content", "beside"])
+def test_a_file_that_the_manifest_names_may_join(bundle: Bundle, copy: Path, where: str) -> None:
+    (copy / "signature.ed25519").write_bytes(b"signed")
+    with pytest.raises(BundleError, match=r"signature.ed25519: is not named by manifest.json"):
+        open_bundle(copy)
+    entry = entry_of(b"signed")
+    content = bundle.manifest.content
+    if where == "content":
+        content = msgspec.structs.replace(content, files={**content.files, "signature.ed25519": entry})
+    manifest = make_manifest(content, bundle.manifest.provenance)
+    if where == "beside":
+        manifest = msgspec.structs.replace(manifest, beside={"signature.ed25519": entry})
+    (copy / "manifest.json").write_bytes(write_manifest(manifest))
+    opened = open_bundle(copy)
+    assert opened.read("signature.ed25519") == b"signed"
+    assert (opened.content_hash == bundle.content_hash) == (where == "beside")
+    assert opened.size == bundle.size + 6
+    with pytest.raises(BundleError, match="names no file 'delta.bin'"):
+        opened.read("delta.bin")
+    for damage in (b"forged", b"longer than it was"):
+        (copy / "signature.ed25519").write_bytes(damage)
+        with pytest.raises(BundleError, match=r"signature.ed25519: (is not the file|has 18 bytes)"):
+            open_bundle(copy)
+    (copy / "signature.ed25519").unlink()
+    with pytest.raises(BundleError, match=r"signature.ed25519: is missing"):
+        open_bundle(copy)
+    (copy / "signature.ed25519").symlink_to(bundle.path / "scales.npy")
+    with pytest.raises(BundleError, match="is a link"):
+        open_bundle(copy)
+
+
+def test_a_file_is_named_once(bundle: Bundle, copy: Path) -> None:
+    manifest = msgspec.structs.replace(bundle.manifest, beside={"items.bin": bundle.manifest.files["items.bin"]})
+    (copy / "manifest.json").write_bytes(write_manifest(manifest))
+    with pytest.raises(BundleError, match=r"manifest.json: must name each file once"):
+        open_bundle(copy)
+
+
+def test_what_is_written_need_not_be_read_again(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle that `write_bundle` hands out is the one that a reader would open; it reads no file for it."""
+
+    def read(*_: Any) -> Any:
+        raise AssertionError("a file was verified")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Seal, "_check", read)
+        made = write_bundle(tmp_path / "made", **parts(bundle))
+    opened = open_bundle(tmp_path / "made")
+    for field in dataclasses.fields(Bundle):
+        mine, theirs = getattr(made, field.name), getattr(opened, field.name)
+        if isinstance(mine, np.ndarray):
+            assert np.array_equal(mine, theirs)
+            assert (mine.dtype, mine.flags.writeable) == (theirs.dtype, False)
+        elif field.name == "vocabulary":
+            assert mine.snapshot() == theirs.snapshot()
+            assert mine is not bundle.vocabulary  # a trainer's goes on growing
+        else:
+            assert mine == theirs, field.name
+
+
+def test_the_leftovers_of_killed_exports_are_swept(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (".step-0000000001-ab_c12x9", ".step-0000000001.0a1b2c3d.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vectors.npy").write_bytes(b"half")
+    mine = tmp_path / ".step-by-step"
+    mine.mkdir()
+    write_bundle(tmp_path / "step-0000000002", **parts(bundle))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".step-by-step", "step-0000000002"]
+    assert ".step-0000000001-ab_c12x9: swept" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recdistill.bundle.index import build_index, one_thread, read_index, search, with_one
+from recdistill.bundle.index import build_index, one_thread, read_index, search_index, with_one
 from recdistill.errors import BundleError
 
 
@@ -26,7 +26,7 @@ def test_same_vectors_same_bytes_and_true_recall() -> None:
     index = read_index(data, count=6_000, width=17, source="i")
     keys = vectors[:, :-1]
     shares = []
-    for user, found in zip(users, search(index, keys, with_one(users), 100, info.probes), strict=True):
+    for user, found in zip(users, search_index(index, keys, with_one(users), 100, info.probes), strict=True):
         scores = vectors[:, :16] @ user + vectors[:, 16]
         best = np.argsort(-scores)[:100]
         assert (np.diff(scores[found]) <= 1e-6).all()

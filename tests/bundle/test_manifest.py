@@ -36,9 +36,7 @@ def tree() -> dict[str, Any]:
 
 
 def test_the_schema_in_the_tree_is_current() -> None:
-    assert json.loads(SCHEMA.read_text()) == schema(), (
-        "write it again: python -m recdistill.bundle.manifest > schemas/…"
-    )
+    assert json.loads(SCHEMA.read_text()) == schema(), f"write {SCHEMA} again: json.dumps(manifest.schema(), indent=2)"
     jsonschema.Draft202012Validator.check_schema(schema())
 
 

@@ -78,7 +78,7 @@ def _world(tmp_path_factory):
     student, other = make_student(seed=0), make_student(seed=5)
     golden = make_requests(student, 7, seed=3)
     bundle = student.export(folder / "bundle", golden_requests=golden, popular=[("item-1", 3.0), ("item-2", 2.0)])
-    other.export(folder / "other")
+    beside = other.export(folder / "other")
     from recdistill.device import export_device
 
     export_device(bundle, folder / "device.onnx")
@@ -86,13 +86,13 @@ def _world(tmp_path_factory):
     train = make_examples(make_requests(student, 60, seed=1), items[:40], seed=1)
     held = make_examples(make_requests(student, 90, seed=2), items, seed=2)
     rivals = [
-        BundleContender(folder / "other", "student_no_kd"),
+        BundleContender(beside, "student_no_kd"),
         DeviceContender(folder / "device.onnx"),
         *baselines(train, live=set(items)),
     ]
     seen = []
     found = evaluate(
-        bundle.path,
+        bundle,
         held,
         teacher=ShuffleTeacher(),
         rivals=rivals,
@@ -132,7 +132,7 @@ def brute(ranked, liked):
 def full_rankings(world):
     """Each contender's whole ranking for each usable list, made the slow way."""
     bundle, items, _, held, rivals, _, _ = world
-    student = Recommender.open(bundle.path)
+    student = Recommender(bundle)
     lists = usable(held)
     rankings = {"student": [], "teacher": []}
     for impression, barred, _ in lists:
@@ -224,7 +224,7 @@ def test_agreement_on_logged_lists_is_that_of_the_given_scores(world):
     from scipy.stats import kendalltau
 
     bundle, _, _, held, _, found, _ = world
-    student = Recommender.open(bundle.path)
+    student = Recommender(bundle)
     taus = []
     for example in held:
         impression = example.ranking.impression
@@ -259,7 +259,7 @@ def test_the_rest_is_there_and_makes_sense(world):
 def test_the_same_seed_gives_the_same_judgement_and_json_holds_all_of_it(world):
     bundle, _, train, held, rivals, found, _ = world
     again = evaluate(
-        bundle.path,
+        bundle,
         held,
         teacher=ShuffleTeacher(),
         rivals=rivals,
@@ -276,31 +276,31 @@ def test_the_same_seed_gives_the_same_judgement_and_json_holds_all_of_it(world):
 
 def test_without_a_teacher_that_scores_the_logged_lists_stand_for_it(world):
     bundle, _, train, held, _, _, _ = world
-    found = evaluate(bundle.path, held, teacher=None, rivals=[], train_examples=train, draws=100)
+    found = evaluate(bundle, held, teacher=None, rivals=[], train_examples=train, draws=100)
     assert found.retention_on == "logged lists"
     on_lists = found.agreement.on_lists
     assert found.retention.mean == pytest.approx(on_lists["student"].mean / on_lists["teacher"].mean)
     assert found.agreement.overlap is None
     assert found.disagreements == []
     bare = [msgspec.structs.replace(e, ranking=msgspec.structs.replace(e.ranking, scored=(False,) * 12)) for e in held]
-    assert evaluate(bundle.path, bare, teacher=None, rivals=[], train_examples=train, draws=100).retention is None
+    assert evaluate(bundle, bare, teacher=None, rivals=[], train_examples=train, draws=100).retention is None
 
 
 def test_what_cannot_be_judged_is_a_clear_error(world):
     bundle, _, train, held, rivals, _, _ = world
     unlabelled = [msgspec.structs.replace(e, labels=(0.0,) * 12) for e in held]
     with pytest.raises(DataError, match="none of the 90 held-out examples has a label"):
-        evaluate(bundle.path, unlabelled, teacher=None, rivals=[], train_examples=train)
+        evaluate(bundle, unlabelled, teacher=None, rivals=[], train_examples=train)
     with pytest.raises(DataError, match="two contenders have one name"):
-        evaluate(bundle.path, held, teacher=None, rivals=[rivals[-1], rivals[-1]], train_examples=train)
+        evaluate(bundle, held, teacher=None, rivals=[rivals[-1], rivals[-1]], train_examples=train)
 
 
 def test_a_request_that_the_endpoint_would_refuse_does_not_take_the_others_with_it(world):
     bundle, _, train, held, _, found, _ = world
     broken = msgspec.structs.replace(held[0].ranking.impression, context={"hour": "noon"})
     spoilt = msgspec.structs.replace(held[0], ranking=msgspec.structs.replace(held[0].ranking, impression=broken))
-    again = evaluate(bundle.path, [spoilt, *held], teacher=None, rivals=[], train_examples=train, draws=100)
+    again = evaluate(bundle, [spoilt, *held], teacher=None, rivals=[], train_examples=train, draws=100)
     assert again.skipped["context does not fit"] == 1
     assert again.lists == found.lists
     with pytest.raises(DataError, match="1 context does not fit"):
-        evaluate(bundle.path, [spoilt], teacher=None, rivals=[], train_examples=train)
+        evaluate(bundle, [spoilt], teacher=None, rivals=[], train_examples=train)

@@ -116,6 +116,35 @@ def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: 
     assert run(log, settings(tmp_path / "s"))["examples"] == 0  # nothing is learnt twice
 
 
+def test_a_damaged_bundle_of_this_step_is_made_again(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(log, settings(tmp_path / "s"))
+    [path] = (tmp_path / "s" / "bundles").iterdir()
+    whole = open_bundle(path).content_hash
+    (path.parent / ".step-0000000005-ab12cd_9").mkdir()  # what a killed export of an earlier version left
+    (path / "vectors.npy").write_bytes((path / "vectors.npy").read_bytes()[:-1])
+    assert run(log, settings(tmp_path / "s"))["bundles"] == 1
+    assert "the bundle of step 19 is made again" in caplog.text
+    assert "vectors.npy: has" in caplog.text
+    assert open_bundle(path).content_hash == whole
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_kill_between_an_export_and_its_checkpoint_keeps_the_line_of_parents(log: Log, tmp_path: Path) -> None:
+    hashes = []
+    for life in range(2):
+        distiller = distil.Distiller(log, SPEC, STUDENT, LossSettings(), settings(tmp_path / "s"), drain=True)
+        while distiller.step < 5:
+            distiller.advance(1.0)
+        made = distiller.export()
+        assert (made is None) == (life == 1)  # the second life finds it
+        hashes.append(distiller.saved.parent)
+        distiller.close()  # without a save
+    [path] = (tmp_path / "s" / "bundles").iterdir()
+    assert hashes == [open_bundle(path).content_hash] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("passes", "loss"),

@@ -72,7 +72,7 @@ def test_a_share_is_probed_with_what_the_student_would_show(log: Log, bundles: l
     assert set(probes) == {f"{one.id}.probe" for one in lists if unit("probe", one.id) < 0.5}
     assert counts["probes"] == len(probes)
     assert 70 < len(probes) < 130
-    recommender = Recommender.open(bundles[0].path)
+    recommender = Recommender(bundles[0])
     for one in lists[:40]:
         if f"{one.id}.probe" not in probes:
             continue
@@ -168,9 +168,9 @@ class Releases:
             {"name": "s", "number": "1", "content_hash": Releases.champion.content_hash, "uri": ""}, BundleRef
         )
 
-    def fetch(self, ref: BundleRef, cache: Path) -> Path:
+    def fetch(self, ref: BundleRef, cache: Path) -> Bundle:
         assert Releases.champion is not None
-        return Releases.champion.path
+        return Releases.champion
 
 
 def test_the_champion_is_followed(log: Log, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
     lanes.close()
     feed(log, [example(n, budget=budget) for n in range(80, 120)])
     bundle = make_student().export(tmp_path / "bundle", provenance={"positions": {"lanes": until}}, base_position=0)
-    found = release.judge(log, bundle.path, PromoteSettings(), teacher=None, cost_per_1000=50.0)
+    found = release.judge(log, bundle, PromoteSettings(), teacher=None, cost_per_1000=50.0)
     log.close()
     if not budget:
         assert found.spending is None

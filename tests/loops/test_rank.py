@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from recdistill.bundle import Bundle
+from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
 from recdistill.loops import rank
@@ -180,12 +180,12 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle], m
     with monkeypatch.context() as patch:
         patch.setattr(rank, "open_log", away)
         items = rank._Items(settings.log, ranker, threading.Event())
-        ranker.swap(rank.load(bundles[0].path, settings.rank, items, ranker))  # better its own catalogue than none
+        ranker.swap(rank.load(bundles[0], settings.rank, items, ranker))  # better its own catalogue than none
         assert ranker.counts["log_failures"] == 1
         with pytest.raises(StreamError):  # but never one that may be older than what serves
-            rank.load(bundles[1].path, settings.rank, items, ranker)
+            rank.load(bundles[1], settings.rank, items, ranker)
     write(log, Item("new", version=1))
-    assert rank.load(bundles[1].path, settings.rank, items, ranker).position == 2
+    assert rank.load(bundles[1], settings.rank, items, ranker).position == 2
     items.close()
 
 
@@ -210,9 +210,9 @@ class Shop:
             raise RegistryError("the server does not answer")
         return self.champion
 
-    def fetch(self, ref: BundleRef, into: Path) -> Path:
+    def fetch(self, ref: BundleRef, into: Path) -> Bundle:
         self.fetched.append(ref.content_hash)
-        return self.folders[ref.content_hash]
+        return open_bundle(self.folders[ref.content_hash])
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_an_error_nobody_thought_of_does_not_end_the_following(
     monkeypatch.setattr(rank, "LATER_S", (0.1, 0.1))
     fetch, broken = shop.fetch, [True]
 
-    def breaking(ref: BundleRef, into: Path) -> Path:
+    def breaking(ref: BundleRef, into: Path) -> Bundle:
         if broken:
             broken.pop()
             raise OSError("no space left on device")
@@ -379,7 +379,7 @@ def test_the_process_follows_a_real_registry_without_torch(
         evidence = Evidence(
             content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
         )
-        numbers.append(registry.publish(bundle.path, evidence).number)
+        numbers.append(registry.publish(bundle, evidence).number)
     registry.promote(numbers[0], expect=None, who="test", why="first")
     (port,) = processes.free_ports(1)
     file = tmp_path / "settings.toml"

@@ -343,8 +343,9 @@ def test_filters_and_overlay_on_a_large_catalogue(large: tuple[Student, Bundle])
 def test_serving_needs_no_torch(bundle: Bundle) -> None:
     code = (
         "import sys; from pathlib import Path\n"
+        "from recdistill.bundle import open_bundle\n"
         "from recdistill.serve import Recommender, Request\n"
-        "r = Recommender.open(Path(sys.argv[1])); r.check_golden()\n"
+        "r = Recommender(open_bundle(Path(sys.argv[1]))); r.check_golden()\n"
         "assert r.recommend([Request()], 3)[0].items\n"
         "bad = {'torch', 'torchrec', 'onnx', 'mlflow', 'recdistill.train', 'recdistill.teachers'} & set(sys.modules)\n"
         "assert not bad, bad\n"

@@ -1,6 +1,6 @@
-"""The two files of a built-in teacher: written at once, read with every byte verified.
+"""The two files of a built-in teacher: written whole or not at all, read with every byte verified.
 
-They hold data only. It knows no torch and no model.
+They hold data only. It knows nothing of torch.
 
 Example:
     >>> import tempfile
@@ -14,11 +14,9 @@ Example:
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -29,11 +27,12 @@ from safetensors.numpy import load, save
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.features import FeatureSpec
 from recdistill.model import layout
+from recdistill.sealed import FileEntry, Seal
 
 FORMAT = 1
 DESCRIPTION = "teacher.json"
 WEIGHTS = "weights.safetensors"
-_MOST_DESCRIPTION = 1 << 30  # bytes
+SEAL: Final = Seal(DESCRIPTION, most=1 << 30, error=TeacherError, again="`recdistill teach` trains a teacher")
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,30 +85,20 @@ def write(out: Path, saved: Saved, arrays: Mapping[str, npt.NDArray[Any]]) -> st
         TeacherError: The folder cannot be written.
     """
     data = save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
-    weights_sha256 = hashlib.sha256(data).hexdigest()
-    version = _version(weights_sha256, saved)
-    text = msgspec.json.encode(
-        {
-            "format": FORMAT,
-            "version": version,
-            "weights_sha256": weights_sha256,
-            "spec": saved.spec,
-            "vocabulary": saved.vocabulary,
-            "towers": saved.towers,
-        }
-    )
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
-        for name, content in ((WEIGHTS, data), (DESCRIPTION, text)):
-            with (part / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        part.rename(out)
-    except OSError as e:
-        shutil.rmtree(part, ignore_errors=True)
-        raise TeacherError(f"{out}: the teacher cannot be written: {e.strerror or e}") from e
+    with SEAL.draft(out) as draft:
+        weights_sha256 = draft.add(WEIGHTS, data).sha256
+        version = _version(weights_sha256, saved)
+        text = msgspec.json.encode(
+            {
+                "format": FORMAT,
+                "version": version,
+                "weights_sha256": weights_sha256,
+                "spec": saved.spec,
+                "vocabulary": saved.vocabulary,
+                "towers": saved.towers,
+            }
+        )
+        draft.close(text)
     return version
 
 
@@ -122,7 +111,7 @@ def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
     Raises:
         TeacherError: A file is missing, changed, or not of this format.
     """
-    text, data = _bytes(path, DESCRIPTION), _bytes(path, WEIGHTS)
+    text = SEAL.manifest_of(path)
     try:
         found = msgspec.json.decode(text, type=_Description)
         saved = Saved(FeatureSpec.from_dict(found.spec), found.vocabulary, found.towers)
@@ -130,10 +119,10 @@ def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
         raise TeacherError(f"{path / DESCRIPTION}: does not describe a teacher: {e}") from e
     if found.format != FORMAT:
         raise TeacherError(f"{path / DESCRIPTION}: format {found.format} is not known, this version reads {FORMAT}")
-    if hashlib.sha256(data).hexdigest() != found.weights_sha256:
-        raise TeacherError(f"{path / WEIGHTS}: is not the file that {DESCRIPTION} describes; train the teacher again")
+    # This format notes no size: whatever the file has is right, if its digest is.
+    data = SEAL.read(path / WEIGHTS, FileEntry(SEAL.size(path / WEIGHTS), found.weights_sha256))
     if _version(found.weights_sha256, saved) != found.version:
-        raise TeacherError(f"{path / DESCRIPTION}: has been changed; train the teacher again")
+        raise TeacherError(f"{path / DESCRIPTION}: has been changed; {SEAL.again}")
     _check_shapes(path, saved, len(data) // 4)
     try:
         arrays = load(data)
@@ -161,12 +150,3 @@ def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
 def _version(weights_sha256: str, saved: Saved) -> str:
     content = [FORMAT, weights_sha256, saved.spec.hash, saved.vocabulary, saved.towers]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
-
-
-def _bytes(path: Path, name: str) -> bytes:
-    try:
-        if name == DESCRIPTION and (path / name).stat().st_size > _MOST_DESCRIPTION:
-            raise TeacherError(f"{path / name}: is too large for a description")
-        return (path / name).read_bytes()
-    except OSError as e:
-        raise TeacherError(f"{path / name}: cannot be read ({e.strerror}); `recdistill teach` trains a teacher") from e

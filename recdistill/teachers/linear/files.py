@@ -1,4 +1,4 @@
-"""The files of a linear teacher: written at once, read with every byte verified. They hold data only, no code.
+"""The files of a linear teacher: written whole or not at all, read with every byte verified. Data only, no code.
 
 | file | holds |
 | --- | --- |
@@ -21,11 +21,9 @@ Example:
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -33,10 +31,11 @@ import numpy.typing as npt
 
 from recdistill.config import LinearTeacherSettings
 from recdistill.errors import TeacherError
+from recdistill.sealed import FileEntry, Seal
 
 FORMAT = 1
 DESCRIPTION = "teacher.json"
-_MOST_DESCRIPTION = 1 << 30  # bytes
+SEAL: Final = Seal(DESCRIPTION, most=1 << 30, error=TeacherError, again="`recdistill teach` makes a teacher")
 _KINDS: dict[str, np.dtype[Any]] = {
     "indptr": np.dtype(np.int64),
     "indices": np.dtype(np.int32),
@@ -82,26 +81,17 @@ def write(
     Raises:
         TeacherError: The folder cannot be written.
     """
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
+    with SEAL.draft(out) as draft:
         told = {}
         for name, array in arrays.items():
-            with (part / f"{name}.npy").open("wb") as file:
-                np.save(file, np.ascontiguousarray(array, _KINDS[name]), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            told[name] = _Array(list(array.shape), _hash(part / f"{name}.npy"))
+            with draft.file(f"{name}.npy") as file:
+                np.lib.format.write_array(
+                    file, np.ascontiguousarray(array, _KINDS[name]), version=(1, 0), allow_pickle=False
+                )
+            told[name] = _Array(list(array.shape), draft.files[f"{name}.npy"].sha256)
         described = _Description(FORMAT, "linear", settings, list(ids), told)
         described = msgspec.structs.replace(described, version=described.digest())
-        with (part / DESCRIPTION).open("wb") as file:
-            file.write(msgspec.json.encode(described))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(out)
-    except OSError as e:
-        shutil.rmtree(part, ignore_errors=True)
-        raise TeacherError(f"{out}: cannot be written ({e.strerror})") from e
+        draft.close(msgspec.json.encode(described))
     return described.version
 
 
@@ -112,12 +102,7 @@ def read(path: Path) -> tuple[str, LinearTeacherSettings, list[str], dict[str, n
         TeacherError: A file is missing, changed, or not of this format.
     """
     where = path / DESCRIPTION
-    try:
-        if where.stat().st_size > _MOST_DESCRIPTION:
-            raise TeacherError(f"{where}: is too large for a description")
-        text = where.read_bytes()
-    except OSError as e:
-        raise TeacherError(f"{where}: cannot be read ({e.strerror}); `recdistill teach` makes a teacher") from e
+    text = SEAL.manifest_of(path)
     try:
         found = msgspec.json.decode(text, type=_Description)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
@@ -127,10 +112,10 @@ def read(path: Path) -> tuple[str, LinearTeacherSettings, list[str], dict[str, n
             f"{where}: format {found.format} of {found.kind!r} is not known, this version reads {FORMAT}"
         )
     if found.digest() != found.version:
-        raise TeacherError(f"{where}: has been changed; teach the teacher again")
+        raise TeacherError(f"{where}: has been changed; {SEAL.again}")
     arrays = {name: _array(path, name, told) for name, told in found.arrays.items()}
     if not _fits(arrays, found.items):
-        raise TeacherError(f"{where}: the arrays do not fit each other; teach the teacher again")
+        raise TeacherError(f"{where}: the arrays do not fit each other; {SEAL.again}")
     return found.version, found.settings, found.items, arrays
 
 
@@ -138,15 +123,8 @@ def _array(path: Path, name: str, told: _Array) -> npt.NDArray[Any]:
     if name not in _KINDS:
         raise TeacherError(f"{path / DESCRIPTION}: a linear teacher has no array {name!r}")
     file = path / f"{name}.npy"
-    try:
-        if _hash(file) != told.sha256:
-            raise TeacherError(f"{file}: is not the file that {DESCRIPTION} describes; teach the teacher again")
-        array = np.load(file, mmap_mode="r", allow_pickle=False)  # a mapping is never larger than its file
-    except (OSError, ValueError, EOFError) as e:
-        raise TeacherError(f"{file}: cannot be read: {e}") from e
-    if array.dtype != _KINDS[name] or list(array.shape) != told.shape:
-        raise TeacherError(f"{file}: is {array.dtype} {array.shape}, where {_KINDS[name]} {told.shape} was announced")
-    return np.asarray(array)
+    # This format notes no size: whatever the file has is right, if its digest is.
+    return SEAL.array(file, FileEntry(SEAL.size(file), told.sha256), told.shape, _KINDS[name])
 
 
 def _fits(arrays: Mapping[str, npt.NDArray[Any]], items: Sequence[str]) -> bool:
@@ -166,8 +144,3 @@ def _fits(arrays: Mapping[str, npt.NDArray[Any]], items: Sequence[str]) -> bool:
         for name, shape in shapes.items()
         if name in arrays
     )
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

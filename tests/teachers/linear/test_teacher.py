@@ -15,6 +15,7 @@ from recdistill import linear
 from recdistill.config import LinearTeacherSettings, TeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
+from recdistill.sealed import entry_of
 from recdistill.teachers import Scores, open_teacher
 from recdistill.teachers.linear.teacher import LinearTeacher, train_linear_teacher
 
@@ -151,13 +152,15 @@ def _signed(change: Any) -> Any:
     """A forger who brings the hashes up to date."""
 
     def forge(folder: Path) -> None:
-        from recdistill.teachers.linear.files import _Array, _Description, _hash
+        from recdistill.teachers.linear.files import _Array, _Description
 
         change(folder)
         file = folder / "teacher.json"
         found = msgspec.json.decode(file.read_bytes(), type=_Description)
         arrays = {
-            name: _Array(list(np.load(folder / f"{name}.npy").shape), _hash(folder / f"{name}.npy"))
+            name: _Array(
+                list(np.load(folder / f"{name}.npy").shape), entry_of((folder / f"{name}.npy").read_bytes()).sha256
+            )
             for name in found.arrays
         }
         found = msgspec.structs.replace(found, arrays=arrays)
@@ -178,16 +181,16 @@ def _poison(array: NDArray[Any]) -> NDArray[Any]:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: (folder / "teacher.json").unlink(), "cannot be read"),
+        (lambda folder: (folder / "teacher.json").unlink(), "teacher.json: is missing"),
         (lambda folder: (folder / "teacher.json").write_text("[" * 5000), "does not describe a linear teacher"),
-        (lambda folder: (folder / "weights.npy").unlink(), "weights.npy: cannot be read"),
+        (lambda folder: (folder / "weights.npy").unlink(), "weights.npy: is missing"),
         (_change("items", ["a"]), "has been changed"),
         (_change("format", 9), "format 9 of 'linear' is not known"),
         (_change("kind", "builtin"), "of 'builtin' is not known"),
         (_array("weights", lambda a: 2 * a), "is not the file that teacher.json describes"),
         (_signed(_array("weights", _poison)), "do not fit each other"),
         (_signed(_array("weights", lambda a: a[:-1])), "do not fit each other"),
-        (_signed(_array("weights", lambda a: a.astype(np.float64))), "weights.npy: is float64"),
+        (_signed(_array("weights", lambda a: a.astype(np.float64))), "weights.npy: holds float64"),
         (_signed(_array("indices", lambda a: a + 1)), "do not fit each other"),
         (_signed(_array("indptr", lambda a: a[::-1].copy())), "do not fit each other"),
     ],
@@ -207,11 +210,11 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 
     pickled(tmp_path / "teacher")
     text = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
-    from recdistill.teachers.linear.files import _Description, _hash
+    from recdistill.teachers.linear.files import _Description
 
-    text["arrays"]["weights"]["sha256"] = _hash(tmp_path / "teacher" / "weights.npy")
+    text["arrays"]["weights"]["sha256"] = entry_of((tmp_path / "teacher" / "weights.npy").read_bytes()).sha256
     found = msgspec.convert(text, _Description)
     found = msgspec.structs.replace(found, version=found.digest())
     (tmp_path / "teacher" / "teacher.json").write_bytes(msgspec.json.encode(found))
-    with pytest.raises(TeacherError, match=r"weights.npy: cannot be read"):
+    with pytest.raises(TeacherError, match=r"weights.npy: holds object"):
         LinearTeacher.load(tmp_path / "teacher")

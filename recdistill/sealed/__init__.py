@@ -1,0 +1,46 @@
+"""A folder of files that is written whole or not at all, and verified when it is read.
+
+One of its files is the manifest. It names every other file with its size and its SHA-256, so it is written last. The
+list is open: a folder may hold more files than a room asks for, if its manifest names them. So a signature, a shard
+or a delta can join later.
+
+| file | holds |
+| --- | --- |
+| `entry.py` | what a manifest says of one file; canonical JSON and its digest |
+| `folder.py` | `Seal`: one kind of folder, how it is written and read |
+| `hidden.py` | names that nothing reads, and how leftovers of killed writers are swept |
+
+It knows nothing of bundles, checkpoints, teachers or torch.
+
+Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from recdistill.errors import DataError
+    >>> seal = Seal("manifest.json", most=1000, error=DataError, again="copy it again")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with seal.draft(Path(folder) / "note") as draft:
+    ...         entry = draft.add("text.txt", b"hello")
+    ...         _ = draft.close(canonical({"text.txt": entry}))
+    ...     seal.read(Path(folder) / "note" / "text.txt", entry)
+    b'hello'
+"""
+
+from recdistill.sealed.entry import Count, FileEntry, FileName, Sha256, canonical, digest, entry_of
+from recdistill.sealed.folder import Draft, Seal
+from recdistill.sealed.hidden import discard, flush, remove, sweep
+
+__all__ = [
+    "Count",
+    "Draft",
+    "FileEntry",
+    "FileName",
+    "Seal",
+    "Sha256",
+    "canonical",
+    "digest",
+    "discard",
+    "entry_of",
+    "flush",
+    "remove",
+    "sweep",
+]
