@@ -26,7 +26,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,14 @@ class _Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, _File]
 
 
-def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+def save(
+    directory: Path,
+    step: int,
+    tensors: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Path:
     """Writes `step-N/`; when it returns, the checkpoint survives a loss of power.
 
     A checkpoint of the same step is left as it is when it verifies and has the same content, as after a resume it has;
@@ -77,6 +84,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
         step: N, at least 0.
         tensors: Arrays by name, of any of numpy's fixed-width kinds.
         state: Anything JSON can say without loss: no NaN, no non-string keys.
+        check: Called before the folder gets its name; it raises when this process may not.
 
     Raises:
         CheckpointError: The state is not JSON, or the disk does not take it.
@@ -102,6 +110,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, np.ndarray], state: M
         for name, data in contents.items():
             _write(temporary / name, data)
         _flush_folder(temporary)
+        check()
         if final.exists():
             # A folder cannot be renamed over a full one. Between the two renames the older checkpoints still stand.
             doomed = directory / f".step-{step}.old"
@@ -174,10 +183,11 @@ def latest(directory: Path) -> Checkpoint | None:
     return None
 
 
-def prune(directory: Path, keep: int) -> list[Path]:
+def prune(directory: Path, keep: int, *, check: Callable[[], None] = lambda: None) -> list[Path]:
     """Deletes all but the newest `keep` checkpoints, and what killed writers left behind. Returns what it deleted.
 
-    The newest one that verifies is never deleted, so broken newer ones cannot push out the last good one.
+    The newest one that verifies is never deleted, so broken newer ones cannot push out the last good one. `check` is
+    called before each is deleted; it raises when this process may not.
     """
     if keep < 1:
         raise CheckpointError(f"{directory}: keep is {keep}; at least one checkpoint has to stay")
@@ -189,6 +199,7 @@ def prune(directory: Path, keep: int) -> list[Path]:
     gone = [path for _, path in older]
     leftovers = [path for suffix in ("tmp", "old") for path in sorted(directory.glob(f".step-*.{suffix}"))]
     for path in gone + leftovers:
+        check()
         if path in gone:
             # Out of sight first: a kill between the files must not leave a folder that looks like a broken checkpoint.
             hidden = path.with_name(f".{path.name}.old")

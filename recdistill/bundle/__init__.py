@@ -25,6 +25,7 @@ Example:
 
 from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, quantise, write_bundle
 from recdistill.bundle.index import build_index
+from recdistill.bundle.made import Hold, made, path_of, prune, reading
 from recdistill.bundle.manifest import Content, FileEntry, IndexInfo, Manifest
 
 __all__ = [
@@ -32,11 +33,16 @@ __all__ = [
     "Content",
     "FileEntry",
     "Golden",
+    "Hold",
     "IndexInfo",
     "Manifest",
     "build_index",
     "diff",
+    "made",
     "open_bundle",
+    "path_of",
+    "prune",
     "quantise",
+    "reading",
     "write_bundle",
 ]

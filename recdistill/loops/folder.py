@@ -1,0 +1,111 @@
+"""The folder of one student: its checkpoints and its bundles, written by one distiller at a time.
+
+Nothing is renamed or deleted there before the process has made sure that the folder is still its own. Old checkpoints
+and bundles go as new ones come; a bundle that somebody reads stays until nobody does.
+
+It knows nothing of logs or of how a student learns.
+
+Example:
+    >>> import tempfile
+    >>> place = tempfile.TemporaryDirectory()
+    >>> folder = StudentFolder(Path(place.name), keep=2)
+    >>> for step in (1, 2, 3):
+    ...     _ = folder.save(step, {}, {"step": step})
+    >>> found = folder.latest()
+    >>> found.step, sorted(path.name for path in (Path(place.name) / "checkpoints").iterdir())
+    (3, ['step-2', 'step-3'])
+    >>> folder.close(); place.cleanup()
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recdistill import checkpoint
+from recdistill.bundle import Bundle, made, open_bundle, path_of, prune
+from recdistill.errors import BundleError, CheckpointError
+from recdistill.loops.owner import Owner
+
+log_ = logging.getLogger(__name__)
+
+
+class StudentFolder:
+    """A folder that this process owns.
+
+    Args:
+        directory: The folder; made when absent.
+        keep: Checkpoints and bundles kept.
+
+    Raises:
+        CheckpointError: Another process owns it, or it cannot be written.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self.checkpoints, self.bundles, self._keep = directory / "checkpoints", directory / "bundles", keep
+        self._owner = Owner(directory)
+
+    @property
+    def student(self) -> str:
+        """Name of the student, the same for all who ever own the folder."""
+        return self._owner.student
+
+    def latest(self) -> checkpoint.Checkpoint | None:
+        """The newest checkpoint that verifies; see `checkpoint.latest`."""
+        return checkpoint.latest(self.checkpoints)
+
+    def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+        """Writes a checkpoint, and deletes the old ones.
+
+        Raises:
+            Fenced: Another process has taken the folder over.
+            CheckpointError: It cannot be written.
+        """
+        self._owner.check()
+        try:
+            path = checkpoint.save(self.checkpoints, step, tensors, state, check=self._owner.check)
+            checkpoint.prune(self.checkpoints, self._keep, check=self._owner.check)
+        except (CheckpointError, OSError):
+            self._owner.check()  # it may be the other process that was in the way
+            raise
+        return path
+
+    def export(self, step: int, write: Callable[[Path], Bundle]) -> Bundle | None:
+        """Has a bundle written, and deletes the old ones; None when this step's is there already.
+
+        Args:
+            step: Whose bundle it is.
+            write: Writes it into a folder that does not exist yet.
+
+        Raises:
+            Fenced: Another process has taken the folder over.
+            BundleError: It cannot be written.
+        """
+        self._owner.check()
+        out = path_of(self.bundles, step)
+        try:
+            bundle = None if out.exists() else write(out)
+            prune(self.bundles, self._keep, check=self._owner.check)
+        except (BundleError, OSError):
+            self._owner.check()
+            raise
+        if bundle is not None:
+            log_.info("exported %s, content %s", out, bundle.content_hash[:12])
+        return bundle
+
+    def newest(self) -> str:
+        """Content hash of the newest bundle; empty when there is none that opens."""
+        for path in reversed(made(self.bundles)):
+            try:
+                return open_bundle(path).content_hash
+            except BundleError as e:
+                log_.warning("%s", e)
+        return ""
+
+    def close(self) -> None:
+        """Gives the folder back."""
+        self._owner.close()
