@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recdistill.recipes import TableStudent as TableForm
-from recdistill.train.student import UNIT_WEIGHT
+from recdistill.train import UNIT_WEIGHT
 
 
 class TableStudent(nn.Module):

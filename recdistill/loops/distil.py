@@ -21,7 +21,6 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ from recdistill.records import DEAD_LETTERS, Example, Item, decode
 from recdistill.stream import Lanes, Log, Message, dead_letter
 
 if TYPE_CHECKING:
-    from recdistill.train import Trainer
+    from recdistill.train import Batch, Trainer
 
 log_ = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Distiller:
         if self.saved.range is not None and not self._pending:
             kept = self._kept.find(self.saved.lanes, self.saved.items_next)
         if kept is not None:
-            figures = self._learn(kept)
+            figures = self._learn(kept.batch)
             self.saved.seen.golden, self.saved.lanes = kept.golden, kept.after
             self._behind = True
             return figures
@@ -126,13 +125,12 @@ class Distiller:
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
-        r = self.saved.range
-        step = Step(batch, self._items.next, self.saved.seen.golden, self._here())
-        figures = self._learn(step)
+        figures = self._learn(batch)
+        r, before, after = self.saved.range, self.saved.lanes, self._here()
         self.saved.seen.take(self._pending, again=r is not None and r.again)
         if r is not None and r.another:
-            self._kept.keep(self.saved.lanes, step._replace(golden=self.saved.seen.golden))
-        self.saved.lanes = step.after
+            self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
+        self.saved.lanes = after
         self._pending = []
         return figures
 
@@ -146,12 +144,12 @@ class Distiller:
             self._next_pass()
         return len(self._pending) == wanted or (ended and bool(self._pending))
 
-    def _learn(self, step: Step) -> dict[str, float]:
+    def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
         r = self.saved.range
-        figures = self.trainer.learn(step.batch.once_more() if r is not None and r.again else step.batch)
+        figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
-        self.counts["examples"] += len(step.batch)
+        self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
@@ -202,11 +200,6 @@ class Distiller:
         with self._stage.transaction() as transaction:
             transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
         self.counts["dead_letters"] += 1
-
-    @property
-    def in_range(self) -> bool:
-        """Whether a fixed part of the log is still being gone over."""
-        return self.saved.range is not None
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
@@ -357,12 +350,12 @@ def run(
             while not stop.is_set():
                 figures = distiller.advance(wait_s)
                 if figures is None:
-                    if drain and not distiller.in_range:
+                    if drain and distiller.saved.range is None:
                         break
                     continue
                 if progress:
                     progress(distiller.done(), total)
-                if export_every and distiller.step % export_every == 0 and not distiller.in_range:
+                if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
                     export(distiller, popular)
                 if distiller.step % checkpoint_every == 0:
                     distiller.save()

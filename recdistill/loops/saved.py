@@ -105,7 +105,8 @@ class Saved(msgspec.Struct):
     def plain(self) -> dict[str, Any]:
         """As JSON says it; what was seen lies flat beside the positions."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain | plain.pop("seen")
+        seen: dict[str, Any] = plain.pop("seen")
+        return plain | seen
 
     @classmethod
     def restored(cls, plain: dict[str, Any], path: Path) -> Saved:

@@ -24,8 +24,9 @@ from recdistill.config import (
 )
 from recdistill.errors import CheckpointError, WrongLog
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.loops import distil, join, score
+from recdistill.loops import join, score
 from recdistill.loops.feed import feed
+from recdistill.loops.wire import distil_from
 from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -82,7 +83,7 @@ def settings(directory: Path, **changed: object) -> DistilSettings:
 
 def run(log: Log, chosen: DistilSettings, loss: LossSettings | None = None, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil.run(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
+    return distil_from(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
 
 
 def final(directory: Path) -> checkpoint.Checkpoint:
@@ -299,7 +300,7 @@ FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0
 
 def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil.run(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
+    return distil_from(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -399,7 +400,7 @@ def test_a_loss_that_cannot_keep_its_promise_says_so(
     _with_part_of_the_candidates(log)
     watch = WatchSettings(comparable=comparable)  # type: ignore[arg-type]
     chosen = settings(tmp_path / "s")
-    distil.run(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
+    distil_from(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
     log.close()
     warned = [record.getMessage() for record in caplog.records if "takes those" in record.getMessage()]
     warned += [record.getMessage() for record in caplog.records if "margin_mse fits" in record.getMessage()]
