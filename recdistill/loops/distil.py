@@ -21,6 +21,7 @@ import logging
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from recdistill import __version__
 from recdistill.bundle import Bundle, golden
 from recdistill.errors import DataError, DecodeError
 from recdistill.loops.folder import StudentFolder
-from recdistill.loops.passes import KeptSteps, LanePosition, Range, Step
+from recdistill.loops.passes import KeptSteps, LanePosition, Range, Step, passed
 from recdistill.loops.saved import Recipe, Saved
 from recdistill.loops.stamped import ITEMS, StampedItems
 from recdistill.progress import Progress
@@ -208,8 +209,8 @@ class Distiller:
 
     def done(self) -> int:
         """Positions passed, of `total`."""
-        r, here = self.saved.range, self.saved.lanes.passed
-        return here if r is None else r.done * r.length() + here - r.start.passed
+        r, here = self.saved.range, passed(self.saved.lanes)
+        return here if r is None else r.done * r.length() + here - passed(r.start)
 
     def save(self) -> None:
         """Writes a checkpoint of the last whole batch.
@@ -313,6 +314,7 @@ def run(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
+    publish: Callable[[Bundle], None] | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
@@ -331,6 +333,7 @@ def run(
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
+        publish: Given each bundle that was made; None: it stays in its folder.
 
     Returns:
         Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
@@ -344,6 +347,12 @@ def run(
         distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
         if counts is not None:
             distiller.counts = counts
+
+        def ship() -> None:
+            bundle = export(distiller, popular)
+            if bundle is not None and publish is not None:
+                publish(bundle)
+
         try:
             total = distiller.total()
             last_saved = distiller.step
@@ -356,14 +365,14 @@ def run(
                 if progress:
                     progress(distiller.done(), total)
                 if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
-                    export(distiller, popular)
+                    ship()
                 if distiller.step % checkpoint_every == 0:
                     distiller.save()
                     last_saved = distiller.step
             if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
             if not stop.is_set():
-                export(distiller, popular)
+                ship()
         finally:
             distiller.close()
         return distiller.counts

@@ -39,15 +39,10 @@ class LanePosition(Struct, frozen=True):
     offsets: list[int]
     turn: int
 
-    @property
-    def passed(self) -> int:
-        """The offsets added up: how far it is, for a bar."""
-        return sum(self.offsets)
 
-    @property
-    def key(self) -> tuple[int, ...]:
-        """The position in one log, as a key."""
-        return (*self.offsets, self.turn)
+def passed(position: LanePosition) -> int:
+    """The offsets added up: how far it is, for a bar."""
+    return sum(position.offsets)
 
 
 class Range(Struct):
@@ -67,7 +62,7 @@ class Range(Struct):
 
     def length(self) -> int:
         """Positions of one pass."""
-        return self.until.passed - self.start.passed
+        return passed(self.until) - passed(self.start)
 
     @property
     def again(self) -> bool:
@@ -106,14 +101,19 @@ class KeptSteps:
         """Keeps a step, unless the memory is used up."""
         self._bytes += step.batch.nbytes
         if self._bytes <= self._limit_bytes:
-            self._steps[before.key] = step
+            self._steps[_key(before)] = step
 
     def find(self, before: LanePosition, items_next: int) -> Step | None:
         """The step that began here; None when it was not kept, or when the catalogue has moved since."""
-        step = self._steps.get(before.key)
+        step = self._steps.get(_key(before))
         return step if step is not None and step.items_next == items_next else None
 
     def clear(self) -> None:
         """Gives the memory back."""
         self._steps.clear()
         self._bytes = 0
+
+
+def _key(position: LanePosition) -> tuple[int, ...]:
+    """A position in the one log, as a key."""
+    return (*position.offsets, position.turn)

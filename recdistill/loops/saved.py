@@ -91,6 +91,7 @@ class Saved(msgspec.Struct):
         items_next: Next offset of `items` that the catalogue has not seen.
         range: The part of the log that is being gone over, if any.
         parent: Content hash of the bundle that was made last.
+        witness: By partition, what stood in the log before the positions; None where none was taken.
         seen: What bundles tell of the stream.
     """
 
@@ -100,12 +101,15 @@ class Saved(msgspec.Struct):
     items_next: int
     range: Range | None = None
     parent: str = ""
+    witness: dict[str, str] | None = None
     seen: Seen = msgspec.field(default_factory=Seen)
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it; what was seen lies flat beside the positions."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         seen: dict[str, Any] = plain.pop("seen")
+        if self.witness is None:
+            del plain["witness"]
         return plain | seen
 
     @classmethod
