@@ -25,7 +25,7 @@ Example:
 
 from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, quantise, write_bundle
 from recdistill.bundle.index import build_index
-from recdistill.bundle.made import Hold, made, path_of, prune, reading
+from recdistill.bundle.kept import Hold, made, path_of, prune, reading
 from recdistill.bundle.manifest import Content, FileEntry, IndexInfo, Manifest
 
 __all__ = [

@@ -197,6 +197,7 @@ class Distiller:
         if message.tp != ITEMS and self.saved.range is not None and self.saved.range.again:
             return
         log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
+        self.folder.check()
         value, headers = dead_letter(message, error, "distil")
         with self._stage.transaction() as transaction:
             transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
@@ -224,11 +225,12 @@ class Distiller:
         self.counts["checkpoints"] += 1
 
     def claim(self) -> None:
-        """Makes sure, in the log, that no newer distiller works on this student.
+        """Makes sure, in the folder and in the log, that no newer distiller works on this student.
 
         Raises:
             Fenced: There is one.
         """
+        self.folder.check()
         with self._stage.transaction() as transaction:
             transaction.commit_inputs({ITEMS: self.saved.items_next})
 

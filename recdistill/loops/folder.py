@@ -54,6 +54,14 @@ class StudentFolder:
         """Name of the student, the same for all who ever own the folder."""
         return self._owner.student
 
+    def check(self) -> None:
+        """Makes sure that the folder is still ours.
+
+        Raises:
+            Fenced: Another process has taken it over.
+        """
+        self._owner.check()
+
     def latest(self) -> checkpoint.Checkpoint | None:
         """The newest checkpoint that verifies; see `checkpoint.latest`."""
         return checkpoint.latest(self.checkpoints)
@@ -65,12 +73,12 @@ class StudentFolder:
             Fenced: Another process has taken the folder over.
             CheckpointError: It cannot be written.
         """
-        self._owner.check()
+        self.check()
         try:
-            path = checkpoint.save(self.checkpoints, step, tensors, state, check=self._owner.check)
-            checkpoint.prune(self.checkpoints, self._keep, check=self._owner.check)
+            path = checkpoint.save(self.checkpoints, step, tensors, state, check=self.check)
+            checkpoint.prune(self.checkpoints, self._keep, check=self.check)
         except (CheckpointError, OSError):
-            self._owner.check()  # it may be the other process that was in the way
+            self.check()  # it may be the other process that was in the way
             raise
         return path
 
@@ -85,13 +93,13 @@ class StudentFolder:
             Fenced: Another process has taken the folder over.
             BundleError: It cannot be written.
         """
-        self._owner.check()
+        self.check()
         out = path_of(self.bundles, step)
         try:
             bundle = None if out.exists() else write(out)
-            prune(self.bundles, self._keep, check=self._owner.check)
+            prune(self.bundles, self._keep, check=self.check)
         except (BundleError, OSError):
-            self._owner.check()
+            self.check()
             raise
         if bundle is not None:
             log_.info("exported %s, content %s", out, bundle.content_hash[:12])

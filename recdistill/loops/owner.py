@@ -136,6 +136,7 @@ class Owner:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         note = Note(student, inode, uuid.uuid4().hex, os.getpid(), socket.gethostname(), since)
         os.pwrite(self._file, msgspec.json.encode(note).ljust(_SIZE - 1) + b"\n", 0)
+        os.ftruncate(self._file, _SIZE)  # what a stranger left behind it
         os.fsync(self._file)
         return note
 
