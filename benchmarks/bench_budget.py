@@ -36,7 +36,7 @@ from recdistill.budget import Chooser
 from recdistill.bundle import open_bundle
 from recdistill.config import LogSettings
 from recdistill.judge import BundleContender
-from recdistill.loops import distil
+from recdistill.loops.wire import distil_from
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Item, Record, encode, key_of
 from recdistill.serve import Recommender
@@ -117,7 +117,7 @@ def distilled(
     chosen = msgspec.structs.replace(settings.distil, directory=str(folder / "student"), seed=seed)
     began = time.process_time()
     stop = threading.Event()
-    distil.run(log, demo.spec, settings.student, loss, chosen, settings.watch, stop=stop, drain=True)
+    distil_from(log, demo.spec, settings.student, loss, chosen, settings.watch, stop=stop, drain=True)
     seconds = time.process_time() - began
     log.close()
     (folder / "log.sqlite").unlink()

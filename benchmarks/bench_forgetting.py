@@ -14,11 +14,10 @@ import numpy as np
 from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+from recdistill.loops.wire import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Ranking
-from recdistill.train import use_threads
-from recdistill.train.step import Trainer
-from recdistill.watch import comparable_scores
+from recdistill.train import Batch, Trainer, use_threads
 
 BATCH, HELD = 128, 700
 
@@ -58,15 +57,15 @@ class Shift:
     def run(self, loss: LossSettings) -> list[list[float]]:
         """NDCG@10 on both halves, after each half."""
         student = StudentSettings(dim=16, hidden=32, context_dim=4)
-        trainer = Trainer(self.spec, student, loss, seed=0, watch=WatchSettings())
+        trainer = make_trainer(self.spec, student, loss, seed=0, watch=WatchSettings())
         trainer.apply_items(self.items)
         found = []
         for part in self.learnt:
             for start in range(0, len(part), BATCH):
                 batch = part[start : start + BATCH]
-                lists, _ = trainer.encode(batch)
+                lists = trainer.encode(batch).lists
                 names = ["t@1"] * len(batch)
-                trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * len(batch), names, "standard"), names)
+                trainer.learn(Batch.of(lists, ["logit"] * len(batch), names, "standard"))
             found.append([self.ndcg(trainer, held) for held in self.held])
         return found
 

@@ -33,11 +33,11 @@ from recdistill.bundle import build
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
 from recdistill.judge.contenders import TeacherContender
+from recdistill.loops.wire import make_trainer
 from recdistill.metrics import paired_interval
 from recdistill.progress import folder_bytes
 from recdistill.teachers import open_teacher
 from recdistill.train import use_threads
-from recdistill.train.step import Trainer
 from references.finished_demo import FinishedDemo
 
 TEACHER, DISTILLED, ALONE = "teacher", "distilled", "labels alone"
@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed: int, *, best: bool) -> Measured:
     """Learns one; `best`: as many passes as suit it, up to `passes`."""
     settings = msgspec.structs.replace(demo.settings.student, dim=dim)
-    trainer = Trainer(demo.spec, settings, loss, seed=seed, watch=demo.settings.watch)
+    trainer = make_trainer(demo.spec, settings, loss, seed=seed, watch=demo.settings.watch)
     found: list[np.ndarray] = []
 
     def look(_: int) -> None:

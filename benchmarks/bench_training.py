@@ -24,9 +24,8 @@ import torch
 from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
+from recdistill.loops.wire import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.step import Trainer
-from recdistill.watch import teacher_logits
 from references.plain_training import PlainLoop
 
 # (items in the catalogue, rows of the id table)
@@ -82,26 +81,25 @@ def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, flo
     )
     settings = StudentSettings(dim=options.dim, id_dropout=0.0, dropout=0.0)
     loss = LossSettings(soft=0.7, label=0.3, temperature=2.0)
-    trainer = Trainer(spec, settings, loss, seed=0)
+    trainer = make_trainer(spec, settings, loss, seed=0)
     genres = random.integers(0, 20, (items, 2))
     trainer.apply_items([Item(str(i), attributes={"genre": [f"g{g}" for g in genres[i]]}) for i in range(items)])
     records = [examples(options.batch, items, options.history, options.candidates, random) for _ in range(4)]
-    batches = [trainer.encode(batch)[0] for batch in records]
-    logits = [teacher_logits(lists, ["logit"] * options.batch) for lists in batches]
+    batches = [trainer.encode(batch) for batch in records]
     whole, live_N = items <= loss.full_softmax_items, trainer.catalogue.live_N
     heights = {key: spec.rows(key) for key in trainer.student.tables}
     plain = PlainLoop(trainer.weights(), heights, settings, loss)
 
     def plain_step(step: int) -> None:
-        lists = batches[step % 4]
+        lists, logits_BL = batches[step % 4].lists, batches[step % 4].units_BL
         if whole:
-            plain.learn(trainer.catalogue.encoded(), lists, logits[step % 4], live_N, whole=True)
+            plain.learn(trainer.catalogue.encoded(), lists, logits_BL, live_N, whole=True)
         else:
             slots, lists = only_named(lists)
-            plain.learn(trainer.catalogue.encoded(slots), lists, logits[step % 4], live_N[slots], whole=False)
+            plain.learn(trainer.catalogue.encoded(slots), lists, logits_BL, live_N[slots], whole=False)
 
     def our_step(step: int) -> None:
-        trainer.learn_lists(batches[step % 4], logits[step % 4])
+        trainer.learn(batches[step % 4])
 
     plain_step(0)
     our_step(0)

@@ -38,10 +38,11 @@ from benchmarks.inputs import data_set
 from recdistill.config import LanguageTeacherSettings, LossSettings, StudentSettings, TeacherSettings
 from recdistill.data import Dataset, movielens
 from recdistill.linear import standardise
+from recdistill.loops.wire import make_trainer
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.teachers import Scores, Teacher, open_teacher
-from recdistill.train.step import Trainer
+from recdistill.train import Trainer
 
 TEXT = "{title} ({year}). Genres: {genres}"
 LISTS, LENGTH, BATCH = 20_000, 60, 256
@@ -112,13 +113,13 @@ def learn(
     data: Dataset, items: list[Item], examples: list[Example], loss: LossSettings, seed: int, passes: int
 ) -> Trainer:
     """A student of the product, of the default size."""
-    trainer = Trainer(data.spec, StudentSettings(), loss, seed=seed)
+    trainer = make_trainer(data.spec, StudentSettings(), loss, seed=seed)
     trainer.apply_items(items)
     random = np.random.default_rng(seed)
     for _ in range(passes):
         order = random.permutation(len(examples))
         for start in range(0, len(order), BATCH):
-            trainer.learn([examples[n] for n in order[start : start + BATCH]])
+            trainer.learn(trainer.encode([examples[n] for n in order[start : start + BATCH]]))
     return trainer
 
 

@@ -23,8 +23,8 @@ from benchmarks.forms import Options
 from benchmarks.inputs import demo_or
 from recdistill.config import WatchSettings
 from recdistill.features import Lists
-from recdistill.train import use_threads
-from recdistill.train.step import Trainer
+from recdistill.loops.wire import make_trainer
+from recdistill.train import Trainer, use_threads
 from references.finished_demo import FinishedDemo
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -34,7 +34,7 @@ def train(
     demo: FinishedDemo, watch: WatchSettings, change: Change | None, *, version: bool, seed: int, passes: int | None
 ) -> Trainer:
     """A student; `change` alters the scores of a list in the second half of the stream, `version` names it anew."""
-    trainer = Trainer(demo.spec, demo.settings.student, demo.settings.loss, seed=seed, watch=watch)
+    trainer = make_trainer(demo.spec, demo.settings.student, demo.settings.loss, seed=seed, watch=watch)
     half, random = len(demo.learnt) // 2, np.random.default_rng(seed)
 
     def alter(start: int, lists: Lists) -> list[str]:

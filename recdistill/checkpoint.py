@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +86,7 @@ def save(
     state: Mapping[str, Any],
     *,
     others: Mapping[str, bytes] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Path:
     """Writes `step-N/`; when it returns, the checkpoint survives a loss of power.
 
@@ -98,6 +99,7 @@ def save(
         tensors: Arrays by name, of any of numpy's fixed-width kinds.
         state: Anything JSON can say without loss: no NaN, no non-string keys.
         others: More files by name.
+        check: Called before the folder gets its name; it raises when this process may not.
 
     Raises:
         CheckpointError: The state is not JSON, or the disk does not take it.
@@ -123,6 +125,7 @@ def save(
             for name, data in contents.items():
                 draft.add(name, data)
             manifest = msgspec.json.encode(_Manifest(FORMAT, step, dict(draft.files)))
+            check()
             draft.close(manifest, name=f"{final.name}{_NEW}" if final.exists() else None)
         _settle(directory, trusted=final.name)
     except OSError as e:
@@ -194,7 +197,9 @@ def latest(directory: Path) -> Checkpoint | None:
     return None
 
 
-def prune(directory: Path, keep: int, *, good: Path | None = None) -> list[Path]:
+def prune(
+    directory: Path, keep: int, *, good: Path | None = None, check: Callable[[], None] = lambda: None
+) -> list[Path]:
     """Deletes all but the newest `keep` checkpoints, and what killed writers left behind. Returns what it deleted.
 
     The newest one that verifies is never deleted, so broken newer ones cannot push out the last good one.
@@ -203,6 +208,7 @@ def prune(directory: Path, keep: int, *, good: Path | None = None) -> list[Path]
         directory: Where the checkpoints are.
         keep: How many.
         good: One that the caller has just written, so that it need not be read again.
+        check: Called before each is deleted; it raises when this process may not.
 
     Raises:
         CheckpointError: `keep` is below 1, or something cannot be deleted.
@@ -217,8 +223,10 @@ def prune(directory: Path, keep: int, *, good: Path | None = None) -> list[Path]
             last = next((path for _, path in sorted(older + left, reverse=True) if _verifies(path)), None)
             older, left = ([one for one in some if one[1] != last] for some in (older, left))
         for _, path in older:
+            check()
             discard(path)
         for _, path in left:
+            check()
             log.warning("%s: deleted; an earlier version was killed while it saved or deleted this step", path)
             remove(path)
         return [path for _, path in older + left] + sweep(directory, "step-0")

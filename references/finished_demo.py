@@ -21,9 +21,7 @@ from recdistill.judge.contenders import barred
 from recdistill.metrics import top_k
 from recdistill.records import Example, Impression, Item, decode
 from recdistill.stream import open_log
-from recdistill.train import use_threads
-from recdistill.train.step import Trainer
-from recdistill.watch import comparable_scores
+from recdistill.train import Batch, Trainer, use_threads
 
 Alter = Callable[[int, Lists], list[str]]
 """First list's number and a batch, whose scores it may change in place; gives the teacher's name of each list."""
@@ -79,12 +77,12 @@ class FinishedDemo(NamedTuple):
                     new = [item for offset, item in self.items[at:] if offset < as_of]
                     at += len(new)
                     trainer.apply_items(new)
-                    lists, _ = trainer.encode(batch)
+                    lists = trainer.encode(batch).lists
                     names = ["teacher@1"] * len(batch) if alter is None else alter(start, lists)
                     scales = [example.ranking.scale for example in batch]
-                    batches.append((lists, comparable_scores(lists, scales, names, watch.comparable), names))
-                lists, units_BL, names = batches[place]
-                trainer.learn_lists(lists, units_BL, names, again=number > 0)
+                    batches.append(Batch.of(lists, scales, names, trainer.comparable))
+                one = batches[place]
+                trainer.learn(one.once_more() if number > 0 else one)
             if after_pass is not None:
                 after_pass(number + 1)
 

@@ -28,18 +28,24 @@ Example:
 
 from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, write_bundle
 from recdistill.bundle.index import build_index, read_index, search_index, with_one
+from recdistill.bundle.kept import Hold, made, path_of, prune, reading
 from recdistill.bundle.manifest import Content, IndexInfo, Manifest
 
 __all__ = [
     "Bundle",
     "Content",
     "Golden",
+    "Hold",
     "IndexInfo",
     "Manifest",
     "build_index",
     "diff",
+    "made",
     "open_bundle",
+    "path_of",
+    "prune",
     "read_index",
+    "reading",
     "search_index",
     "with_one",
     "write_bundle",

@@ -30,6 +30,7 @@ from recdistill.errors import UsageError
 from recdistill.text import did_you_mean, near
 
 if TYPE_CHECKING:
+    from recdistill.bundle import Hold
     from recdistill.config import Settings
 
 EXIT_INTERRUPTED = 130
@@ -265,16 +266,22 @@ def counted(counts: Mapping[str, int], nothing: str) -> str:
     return ", ".join(f"{value:,} {name}" for name, value in counts.items() if value) or nothing
 
 
+_HELD: list[Hold] = []
+"""Bundles in use until this process ends: a running distiller must not prune them."""
+
+
 def newest_bundle(directory: str) -> Path:
     """The distiller's newest bundle.
 
     Raises:
         BundleError: There is none yet.
     """
+    from recdistill.bundle import Hold, made
     from recdistill.errors import BundleError
 
     bundles = Path(directory) / "bundles"
-    found = sorted(bundles.glob("step-*"))
+    found = made(bundles)
     if not found:
         raise BundleError(f"{bundles}: holds no bundle yet; `recdistill distil --drain` makes one, or name a folder")
+    _HELD.append(Hold(found[-1]))
     return found[-1]

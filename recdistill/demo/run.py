@@ -109,7 +109,7 @@ def _story(
     from recdistill import release
     from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, gate, write_report
-    from recdistill.loops import distil, feed, teach
+    from recdistill.loops import feed, teach, wire
     from recdistill.registry import Registry
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
@@ -120,7 +120,7 @@ def _story(
     control_config, control_bundles = _without_teacher(options, settings, out)
     scorer = Beside("score", config, "--drain", "--set", "score.worker=1", needs="recdistill.teachers.builtin.teacher")
     ending.callback(scorer.end)
-    control = Beside("distil", control_config, "--drain", needs="recdistill.train.step")
+    control = Beside("distil", control_config, "--drain", needs="recdistill.train")
     ending.callback(control.end)
     joiner = Beside("join", config, needs="recdistill.loops.join")
     ending.callback(joiner.end)
@@ -152,7 +152,7 @@ def _story(
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
         control.begin()
-        counts = distil.run(
+        counts = wire.distil_from(
             log,
             dataset.spec,
             settings.student,

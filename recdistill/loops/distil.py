@@ -9,188 +9,99 @@ as one that was not.
 At its first start a distiller may go over what the log holds several times (`passes`); the end of that range is fixed
 in a first checkpoint, so later records do not move it. Afterwards each example is learnt once, as it comes.
 
+One distiller at a time works on a student. It owns the student's folder, and it is the newest of its name in the log;
+before it writes a checkpoint or a bundle it asks both. One that was paused while another took over stops there.
+
 It knows nothing of the losses, of torch, or of what becomes of a bundle.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
-import numpy as np
+from typing import TYPE_CHECKING
 
 from recdistill import __version__
-from recdistill.bundle import Bundle, golden, open_bundle
-from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
-from recdistill.errors import BundleError, CheckpointError, DataError, DecodeError, OutOfRange
-from recdistill.features import FeatureSpec, Lists
+from recdistill.bundle import Bundle, golden
+from recdistill.errors import DataError, DecodeError
+from recdistill.loops.folder import StudentFolder
+from recdistill.loops.passes import KeptSteps, Range, Step, passed
+from recdistill.loops.saved import Recipe, Saved
+from recdistill.loops.stamped import ITEMS, StampedItems
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Example, Impression, Item, decode
-from recdistill.sealed import discard
-from recdistill.stream import (
-    LanePosition,
-    Lanes,
-    Log,
-    LogIdentity,
-    Message,
-    Position,
-    TopicPartition,
-    check_identity,
-    dead_letter,
-)
+from recdistill.records import DEAD_LETTERS, Example, Item, decode
+from recdistill.stream import LanePosition, Lanes, Log, Message, dead_letter
 
 if TYPE_CHECKING:
-    from recdistill.train.step import Trainer
+    from recdistill.train import Batch, Trainer
 
 log_ = logging.getLogger(__name__)
 
-ITEMS = TopicPartition("items", 0)
-
-HALF_LIFE = 20_000
-"""Examples after which a positive counts half as much for the popular list."""
-
-UNSAID = ("loss.full_softmax_items", "loss.sampled_items")
-"""Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
-
-
-class Range(msgspec.Struct):
-    """A part of the lanes that is gone over `passes` times before the stream goes on."""
-
-    passes: int
-    start: LanePosition
-    until: LanePosition
-    done: int = 0
-
-
-class Saved(msgspec.Struct):
-    """What a checkpoint says beside the trainer's own state."""
-
-    recipe: dict[str, Any]
-    lanes: LanePosition
-    items_identity: LogIdentity
-    items_next: int
-    range: Range | None = None
-    examples: int = 0
-    teachers: dict[str, int] = {}
-    popular: dict[str, float] = {}
-    popular_unit: float = 1.0
-    golden: list[dict[str, Any]] = []
-    parent: str = ""
-    witness: dict[str, str] | None = None  # of what stands before the positions; older versions saved none
-
-    def positions(self) -> Position:
-        """How far of the log this rests on: to the end of the range, while there is one."""
-        return {**(self.range.until if self.range else self.lanes).by_partition(), ITEMS: self.items_next}
-
-
-class _Kept(NamedTuple):
-    """A batch as it was encoded, for the next pass over it."""
-
-    lists: Lists
-    teacher_BL: np.ndarray
-    teachers: list[str]
-    items_next: int
-    golden: list[dict[str, Any]]
-    examples: int
-    after: LanePosition
-
 
 class Distiller:
-    """A student in the making and its place in the log.
+    """A student in the making and its place in the log: the one order, and the positions.
 
     Args:
         log: Where `examples` and `items` are read.
-        spec: What a model sees.
-        student: Shape and learning rates.
-        loss: What it learns from a list.
-        settings: Batch, passes, checkpoints.
-        watch: How teachers' scores are made comparable and watched.
+        trainer: The student, fresh; the checkpoint's state goes into it.
+        folder: Its folder.
+        recipe: What it is made with.
+        memory_mb: Megabytes of batches kept for the next pass.
         drain: Stop at what the log holds now.
 
     Raises:
-        CheckpointError: The directory's checkpoint was made with other settings or another specification.
+        CheckpointError: The folder's checkpoint was made with other settings or another specification.
         WrongLog, OutOfRange: The checkpoint's positions do not fit the log.
     """
 
     def __init__(
-        self,
-        log: Log,
-        spec: FeatureSpec,
-        student: StudentSettings,
-        loss: LossSettings,
-        settings: DistilSettings,
-        watch: WatchSettings | None = None,
-        *,
-        drain: bool = False,
+        self, log: Log, trainer: Trainer, folder: StudentFolder, recipe: Recipe, *, memory_mb: int, drain: bool = False
     ) -> None:
-        from recdistill import checkpoint
-        from recdistill.train import use_threads
-        from recdistill.train.step import Trainer
-
-        use_threads(settings.threads)
-        self.spec, self.settings = spec, settings
+        self.trainer, self.folder = trainer, folder
         self.counts: Counter[str] = Counter()
-        self.directory = Path(settings.directory)
-        watch = WatchSettings() if watch is None else watch
-        self.comparable = watch.comparable
-        self.trainer: Trainer = Trainer(spec, student, loss, seed=settings.seed, watch=watch)
-        if warning := self.trainer.terms.warning_of_units(watch.comparable):
-            log_.warning("%s", warning)
-        self._whole_lists = True  # until a list comes whose candidates were scored in part
+        self.step = 0
         self._log = log
-        self._stage = log.stage("distil")
-        self._items = log.source([ITEMS])
-        self._pending: list[Example] = []
-        self._kept: dict[tuple[int, ...], _Kept] = {}
-        self._kept_bytes = 0
-        self._exported = -1  # the step whose bundle is known to be whole
-        self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
+        self._stage = log.stage(f"distil-{folder.student}", [ITEMS])
+        self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
-        recipe = {
-            "student": msgspec.to_builtins(student),
-            "loss": self.trainer.terms.resolved()
-            | {"full_softmax_items": loss.full_softmax_items, "sampled_items": loss.sampled_items}
-            | ({"previous": loss.previous, "previous_every": loss.previous_every} if loss.previous else {}),
-            "batch": settings.batch,
-            "passes": settings.passes,
-            "seed": settings.seed,
-            "threads": settings.threads,
-            "features": spec.hash,
-            # What is done about a teacher may change: whoever has looked into it decides.
-            "watch": {"comparable": watch.comparable, "spread": watch.spread},
-        }
-        found = checkpoint.latest(self.directory / "checkpoints")
+        self._pending: list[Example] = []
+        self._kept = KeptSteps(memory_mb * 1_000_000)
+        self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
+        self._whole_lists = True  # until a list comes whose candidates were scored in part
+        try:
+            self._start(recipe, drain=drain)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, recipe: Recipe, *, drain: bool) -> None:
+        """Takes the newest checkpoint up, or begins a student."""
+        _warn(self.trainer.terms.warning_of_units(self.trainer.comparable))
+        found = self.folder.latest()
         if found is None:
-            self.step = 0
-            self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.position()[ITEMS])
-            if drain or settings.passes > 1:
-                self.saved.range = Range(settings.passes, self._lanes.state(), self._lanes.end_state())
-                self.save()
+            self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.next)
+            passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
-            self.saved = msgspec.convert(found.state["stream"], Saved)
-            _same_recipe(self.saved.recipe, recipe, found.path)
+            self.saved = Saved.restored(found.state["stream"], found.path)
+            self.saved.recipe.check(recipe, found.path)
             self.saved.recipe = recipe  # from here on it says what an older version did not
             self.trainer.restore(found.tensors, found.state["trainer"])
-            self._lanes.seek(self.saved.lanes)
-            check_identity(self.saved.items_identity, self._items.identity())
-            self._items.seek({ITEMS: self.saved.items_next})
-            log.check_witness(self.saved.positions(), self.saved.witness)
+            self._seek(self.saved.lanes)
+            self._items.seek(self.saved.items_identity, self.saved.items_next)
+            self._log.check_witness(self.saved.positions(), self.saved.witness)
             log_.info("resumed at step %d from %s", self.step, found.path)
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
-                log_.warning("%s", sentence)
-            if drain and self.saved.range is None:
-                self.saved.range = Range(1, self._lanes.state(), self._lanes.end_state())
-                self.save()
+                _warn(sentence)
+            passes = 1 if drain and self.saved.range is None else 0
+        if passes:
+            self.saved.range = Range(passes, self._lanes.state(), self._lanes.end_state())
+            self.save()
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
         """Learns the next batch if the lanes have it within the timeout.
@@ -198,338 +109,281 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
-        kept = None if self._pending else self._kept.get(_place(self.saved.lanes))
-        if kept is not None and self.in_range and kept.items_next == self.saved.items_next:
-            return self._again(kept)
+        kept = None
+        if self.saved.range is not None and not self._pending:
+            kept = self._kept.find(self.saved.lanes, self.saved.items_next)
+        if kept is not None:
+            figures = self._learn(kept.batch)
+            self.saved.seen.golden, self.saved.lanes = kept.golden, kept.after
+            self._behind = True
+            return figures
         if self._behind:
-            self._lanes.seek(self.saved.lanes)
-            self._behind = False
-        until = self.saved.range.until if self.saved.range else None
-        self._pending += self._lanes.next(self.settings.batch - len(self._pending), timeout_s, until=until)
-        ended = until is not None and self._lanes.reached(until)
-        if not self._pending or (len(self._pending) < self.settings.batch and not ended):
-            if ended:
-                self._next_pass()
+            self._seek(self.saved.lanes)
+        if not self._whole_batch(timeout_s):
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        from recdistill.watch import comparable_scores
-
-        lists, _ = self.trainer.encode(self._pending)
-        if lists.offsets_BL is not None and self._whole_lists:
+        batch = self.trainer.encode(self._pending)
+        if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
-            if warning := self.trainer.terms.warning_of_parts():
-                log_.warning("%s", warning)
-        scales, teachers = [each.ranking.scale for each in self._pending], [_teacher(each) for each in self._pending]
-        teacher_BL = comparable_scores(lists, scales, teachers, self.comparable)
-        figures = self.trainer.learn_lists(lists, teacher_BL, teachers, again=self._again_now)
-        self._tell()
-        self.step += 1
-        self._remember(self._pending)
-        before, self.saved.lanes = self.saved.lanes, self._lanes.state()
-        self._keep(before, lists, teacher_BL, teachers)
+            _warn(self.trainer.terms.warning_of_parts())
+        figures = self._learn(batch)
+        r, before, after = self.saved.range, self.saved.lanes, self._lanes.state()
+        self.saved.seen.take(self._pending, again=r is not None and r.again)
+        if r is not None and r.another:
+            self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
+        self.saved.lanes = after
         self._pending = []
         return figures
 
-    def _keep(self, before: LanePosition, lists: Lists, teacher_BL: np.ndarray, teachers: list[str]) -> None:
-        """Keeps an encoded batch when there will be another pass over it, as far as the memory allowed for it goes.
+    def _whole_batch(self, timeout_s: float) -> bool:
+        """Reads until a batch is whole, or the range ends with a part of one; then that is the batch."""
+        until = None if self.saved.range is None else self.saved.range.until
+        wanted = self.saved.recipe.batch
+        self._pending += self._lanes.next(wanted - len(self._pending), timeout_s, until=until)
+        ended = until is not None and self._lanes.reached(until)
+        if ended and not self._pending:
+            self._next_pass()
+        return len(self._pending) == wanted or (ended and bool(self._pending))
 
-        Its arrays are what reading and encoding it again would give, as long as the catalogue has not moved since.
-        """
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        """Makes a step, and says once each what the watch has found."""
         r = self.saved.range
-        if r is None or r.done + 1 >= r.passes:
-            return
-        requests = lists.requests
-        arrays = [teacher_BL, lists.candidate_slots_BL, lists.where_BL, lists.teacher_scores_BL, lists.scored_BL]
-        arrays += [lists.labels_BL, requests.history_slots_BH, requests.history_actions_BH, requests.history_ages_BH]
-        arrays += requests.context.values()
-        arrays += [lists.weights_B, *([] if lists.offsets_BL is None else [lists.offsets_BL])]
-        self._kept_bytes += sum(array.nbytes for array in arrays)
-        if self._kept_bytes <= self.settings.memory_mb * 1_000_000:
-            count = len(self._pending)
-            self._kept[_place(before)] = _Kept(
-                lists, teacher_BL, teachers, self.saved.items_next, self.saved.golden, count, self.saved.lanes
-            )
-
-    def _again(self, kept: _Kept) -> dict[str, float]:
-        figures = self.trainer.learn_lists(kept.lists, kept.teacher_BL, kept.teachers, again=self._again_now)
-        self._tell()
+        figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
-        self.counts["examples"] += kept.examples
+        self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
-        self.saved.golden, self.saved.lanes = kept.golden, kept.after
-        self._behind = True
-        return figures
-
-    @property
-    def _again_now(self) -> bool:
-        """Whether a later pass is being made, over lists that the watch has judged."""
-        return self.saved.range is not None and self.saved.range.done > 0
-
-    def _tell(self) -> None:
-        """Counts what the watch has found, and says each change once."""
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
-                log_.warning("%s", sentence)
+                _warn(sentence)
             watch.counts.clear()
             watch.news.clear()
-
-    @property
-    def in_range(self) -> bool:
-        """Whether a fixed part of the log is still being gone over."""
-        return self.saved.range is not None
-
-    def total(self) -> int | None:
-        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
-        r = self.saved.range
-        return None if r is None else r.passes * _length(r)
-
-    def done(self) -> int:
-        """Positions passed, of `total`."""
-        r, here = self.saved.range, _passed(self.saved.lanes)
-        return here if r is None else r.done * _length(r) + here - _passed(r.start)
-
-    def save(self) -> Path:
-        """Writes a checkpoint of the last whole batch."""
-        from recdistill import checkpoint
-
-        self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
-        tensors, state = self.trainer.state()
-        stream = msgspec.to_builtins(self.saved)
-        path = checkpoint.save(self.directory / "checkpoints", self.step, tensors, {"trainer": state, "stream": stream})
-        checkpoint.prune(self.directory / "checkpoints", self.settings.keep, good=path)
-        self.counts["checkpoints"] += 1
-        return path
-
-    def export(self) -> Bundle | None:
-        """Writes a bundle of the student as it is; None while it knows no item, or where this step's is there."""
-        from recdistill.bundle import build
-
-        out = self.directory / "bundles" / f"step-{self.step:010d}"
-        if not self.trainer.catalogue.live_N.any() or self._exported == self.step or self._stands(out):
-            return None
-        popular = sorted(self.saved.popular.items(), key=lambda pair: (-pair[1], pair[0]))[: self.settings.popular]
-        top = popular[0][1] if popular else 1.0
-        bundle = build.export(
-            self.trainer.weights(),
-            self.spec,
-            self.trainer.vocabulary,
-            self.trainer.catalogue,
-            out,
-            popular=[(item, weight / top) for item, weight in popular],
-            base_position=self.saved.items_next,
-            golden_requests=golden.anonymous(
-                msgspec.convert(self.saved.golden, list[Impression]), popular, seed=self.step
-            ),
-            provenance={
-                "step": self.step,
-                "examples": self.saved.examples,
-                "positions": {
-                    "lanes": msgspec.to_builtins(self.saved.lanes),
-                    "items": self.saved.items_next,
-                    "witness": self._log.witness({**self.saved.lanes.by_partition(), ITEMS: self.saved.items_next}),
-                },
-                "teachers": self.saved.teachers,
-                "recipe": self.saved.recipe,
-                "code": __version__,
-                "parent": self.saved.parent,
-                "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "run": uuid.uuid4().hex,
-            },
-        )
-        self.saved.parent, self._exported = bundle.content_hash, self.step
-        self.counts["bundles"] += 1
-        log_.info("exported %s, content %s", out, bundle.content_hash[:12])
-        return bundle
-
-    def _stands(self, out: Path) -> bool:
-        """Whether this step's bundle is there and whole. A damaged one is deleted, so that it is made again."""
-        if not out.exists():
-            return False
-        try:
-            # A kill between an export and the save after it left a checkpoint that does not name this bundle yet.
-            self.saved.parent, self._exported = open_bundle(out).content_hash, self.step
-        except BundleError as e:
-            log_.warning("the bundle of step %d is made again: %s", self.step, e)
-            discard(out)
-            return False
-        return True
-
-    def close(self) -> None:
-        """Gives back what was opened; nothing is saved."""
-        self._lanes.close()
-        self._items.close()
-        self._stage.close()
+        return figures
 
     def _next_pass(self) -> None:
-        if (r := self.saved.range) is not None:
-            r.done += 1
-            if r.done < r.passes:
-                self._lanes.seek(r.start)
-                if self.trainer.watch:
-                    self.trainer.watch.rewind()
-            else:
-                self.saved.range = None
-                self._kept.clear()
-                if self.trainer.watch:
-                    self.trainer.watch.forget_passes()
+        if (r := self.saved.range) is None:
+            return
+        watch = self.trainer.watch
+        if r.another:
+            self._seek(r.start)
+            if watch:
+                watch.rewind()
+        else:
+            self.saved.range = None
+            self._kept.clear()
+            if watch:
+                watch.forget_passes()
+        r.done += 1
         self.saved.lanes = self._lanes.state()
 
-    def _apply_items(self, as_of: int) -> None:
+    def _apply_items(self, stamp: int) -> None:
         """Applies `items` exactly up to the position that the scorer had stamped on its rankings."""
-        while self.saved.items_next < as_of:
-            if as_of > (end := self._items.bounds(ITEMS)[1]):
-                raise OutOfRange(
-                    f"an example was scored with the catalogue as of {as_of}, but items ends at {end}; "
-                    "the topic was made again or truncated, so go back to the log the rankings came from"
-                )
-            # One message at a time at the end only: a fetch may not run past the stamp.
-            messages = self._items.read(min(1000, as_of - self.saved.items_next), 1.0)
-            for message in messages:
-                refused: Sequence[DataError]
+        for messages in self._items.until(stamp):
+            refused: dict[int, DataError] = {}
+            places, records = [], []
+            for place, message in enumerate(messages):
                 try:
-                    refused = self.trainer.apply_items([decode(Item, message.value)])
+                    records.append(decode(Item, message.value))
+                    places.append(place)
                 except DecodeError as e:
-                    refused = [e]
-                for error in refused:
-                    self._dead_letter(message, error)
-                self.counts["items"] += not refused
-            self.saved.items_next = min(as_of, self._items.position()[ITEMS])
-
-    def _remember(self, examples: list[Example]) -> None:
-        """Keeps what a bundle says of the stream: popularity (the recent counts more), teachers, golden requests."""
-        first_pass = self.saved.range is None or self.saved.range.done == 0
-        self.counts["examples"] += len(examples)
-        self.counts["steps"] += 1
-        self.saved.golden = [
-            msgspec.to_builtins(
-                msgspec.structs.replace(example.ranking.impression, candidates=(), exclude=(), user=None)
-            )
-            for example in examples[-golden.COUNT :]
-        ]
-        if not first_pass:
-            return
-        self.saved.examples += len(examples)
-        # Older positives count for less: instead of shrinking every item's count, what is added grows.
-        self.saved.popular_unit *= 2.0 ** (len(examples) / HALF_LIFE)
-        if self.saved.popular_unit > 1e100:
-            self.saved.popular = {item: weight / 1e100 for item, weight in self.saved.popular.items() if weight > 1e80}
-            self.saved.popular_unit /= 1e100
-        for example in examples:
-            ranking, teacher = example.ranking, _teacher(example)
-            self.saved.teachers[teacher] = self.saved.teachers.get(teacher, 0) + 1
-            for candidate in compress(ranking.impression.candidates, example.labels):  # those whose label is not 0
-                self.saved.popular[candidate.item] = (
-                    self.saved.popular.get(candidate.item, 0.0) + self.saved.popular_unit
-                )
+                    refused[place] = e
+            refused |= {places[at]: error for at, error in self.trainer.apply_items(records)}
+            for place, error in sorted(refused.items()):
+                self._dead_letter(messages[place], error)
+            self.counts["items"] += len(messages) - len(refused)
+        self.saved.items_next = self._items.next
 
     def _dead_letter(self, message: Message, error: Exception) -> None:
-        if message.tp.topic == "examples" and self.saved.range is not None and self.saved.range.done > 0:
+        if message.tp != ITEMS and self.saved.range is not None and self.saved.range.again:
             return
         log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
+        self.folder.check()
         value, headers = dead_letter(message, error, "distil")
         with self._stage.transaction() as transaction:
             transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
         self.counts["dead_letters"] += 1
 
+    def total(self) -> int | None:
+        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
+        r = self.saved.range
+        return None if r is None else r.passes * r.length()
+
+    def done(self) -> int:
+        """Positions passed, of `total`."""
+        r, here = self.saved.range, passed(self.saved.lanes)
+        return here if r is None else r.done * r.length() + here - passed(r.start)
+
+    def save(self) -> None:
+        """Writes a checkpoint of the last whole batch.
+
+        Raises:
+            Fenced: A newer distiller works on this student.
+        """
+        self.claim()
+        self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
+        tensors, state = self.trainer.state()
+        self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
+        self.counts["checkpoints"] += 1
+
+    def claim(self) -> None:
+        """Makes sure, in the folder and in the log, that no newer distiller works on this student.
+
+        Raises:
+            Fenced: There is one.
+        """
+        self.folder.check()
+        with self._stage.transaction() as transaction:
+            transaction.commit_inputs({ITEMS: self.saved.items_next})
+
+    def witness(self) -> dict[str, str]:
+        """What stands in the log before the last batch learnt."""
+        return self._log.witness({**self.saved.lanes.by_partition(), ITEMS: self.saved.items_next})
+
+    def close(self) -> None:
+        """Gives back what was opened of the log; nothing is saved."""
+        self._lanes.close()
+        self._items.close()
+        self._stage.close()
+
+    def _seek(self, position: LanePosition) -> None:
+        self._lanes.seek(position)
+        self._behind = False
+
+
+def export(distiller: Distiller, popular: int) -> Bundle | None:
+    """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item.
+
+    Args:
+        distiller: Whose student.
+        popular: Length of the bundle's popular list.
+
+    Raises:
+        Fenced: A newer distiller works on this student.
+    """
+    from recdistill.bundle import build
+
+    trainer, saved, folder, step = distiller.trainer, distiller.saved, distiller.folder, distiller.step
+    if not trainer.catalogue.live_N.any():
+        return None
+    distiller.claim()
+    most = saved.seen.most_popular(popular)
+    top = most[0][1] if most else 1.0
+    plain = saved.plain()
+    provenance = {
+        "step": step,
+        "examples": saved.seen.examples,
+        "positions": {"lanes": plain["lanes"], "items": saved.items_next, "witness": distiller.witness()},
+        "teachers": saved.seen.teachers,
+        "recipe": plain["recipe"],
+        "code": __version__,
+        # The folder knows it better than the state: a kill may have come between an export and the next checkpoint.
+        "parent": folder.newest() or saved.parent,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": uuid.uuid4().hex,
+    }
+
+    def write(out: Path) -> Bundle:
+        return build.export(
+            trainer.weights(),
+            trainer.spec,
+            trainer.vocabulary,
+            trainer.catalogue,
+            out,
+            popular=[(item, weight / top) for item, weight in most],
+            base_position=saved.items_next,
+            golden_requests=golden.anonymous(saved.seen.golden, most, seed=step),
+            provenance=provenance,
+        )
+
+    bundle = folder.export(step, write)
+    if bundle is not None:
+        saved.parent = bundle.content_hash
+        distiller.counts["bundles"] += 1
+    return bundle
+
 
 def run(
     log: Log,
-    spec: FeatureSpec,
-    student: StudentSettings,
-    loss: LossSettings,
-    settings: DistilSettings,
-    watch: WatchSettings | None = None,
+    trainer: Trainer,
+    directory: Path,
+    recipe: Recipe,
     *,
+    checkpoint_every: int,
+    export_every: int,
+    keep: int,
+    popular: int,
+    memory_mb: int,
+    wait_s: float,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
+    publish: Callable[[Bundle], None] | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
     Args:
         log: Where `examples` and `items` are read.
-        spec: What a model sees.
-        student: Shape and learning rates.
-        loss: What it learns from a list.
-        settings: Batch, passes, checkpoints, exports.
-        watch: How teachers' scores are made comparable and watched; the default settings when None.
+        trainer: The student, fresh.
+        directory: Its folder.
+        recipe: What it is made with.
+        checkpoint_every: Steps between two checkpoints.
+        export_every: Steps between two bundles; 0: only at the end of a run.
+        keep: Checkpoints and bundles kept.
+        popular: Length of a bundle's popular list.
+        memory_mb: Megabytes of batches kept for the next pass.
+        wait_s: Longest wait for examples before the stop signal is looked at.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
+        publish: Given each bundle that was made; None: it stays in its folder.
 
     Returns:
         Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
+
+    Raises:
+        CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
+        Fenced: A newer distiller has taken over.
     """
-    distiller = Distiller(log, spec, student, loss, settings, watch, drain=drain)
-    if counts is not None:
-        distiller.counts = counts
+    folder = StudentFolder(directory, keep=keep)
     try:
-        total = distiller.total()
-        last_saved = distiller.step
-        while not stop.is_set():
-            figures = distiller.advance(settings.wait_s)
-            if figures is None:
-                if drain and not distiller.in_range:
-                    break
-                continue
-            if progress:
-                progress(distiller.done(), total)
-            if settings.export_every and distiller.step % settings.export_every == 0 and not distiller.in_range:
-                distiller.export()
-            if distiller.step % settings.checkpoint_every == 0:
+        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
+        if counts is not None:
+            distiller.counts = counts
+
+        def ship() -> None:
+            bundle = export(distiller, popular)
+            if bundle is not None and publish is not None:
+                publish(bundle)
+
+        try:
+            total = distiller.total()
+            last_saved = distiller.step
+            while not stop.is_set():
+                figures = distiller.advance(wait_s)
+                if figures is None:
+                    if drain and distiller.saved.range is None:
+                        break
+                    continue
+                if progress:
+                    progress(distiller.done(), total)
+                if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
+                    ship()
+                if distiller.step % checkpoint_every == 0:
+                    distiller.save()
+                    last_saved = distiller.step
+            if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
-                last_saved = distiller.step
-        if not stop.is_set() or distiller.step != last_saved:
-            distiller.save()
-        if not stop.is_set():
-            distiller.export()
-            distiller.save()
-        _prune_bundles(distiller.directory / "bundles", settings.keep)
+            if not stop.is_set():
+                ship()
+        finally:
+            distiller.close()
+        return distiller.counts
     finally:
-        distiller.close()
-    return distiller.counts
+        folder.close()
 
 
-def _teacher(example: Example) -> str:
-    """Whose scores an example has."""
-    return f"{example.ranking.teacher_id}@{example.ranking.teacher_version}"
-
-
-def _place(lanes: LanePosition) -> tuple[int, ...]:
-    """A position in the lanes, as a key."""
-    return (*lanes.offsets, lanes.turn)
-
-
-def _passed(lanes: LanePosition) -> int:
-    """The lanes' offsets added up."""
-    return sum(lanes.offsets)
-
-
-def _length(r: Range) -> int:
-    return _passed(r.until) - _passed(r.start)
-
-
-def _prune_bundles(directory: Path, keep: int) -> None:
-    for old in sorted(directory.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
-
-
-def _same_recipe(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    """A student goes on only with the settings it began with: others would make a run that nobody can repeat."""
-    for key, value in _flat(wanted).items():
-        before = _flat(saved).get(key)
-        if before != value and not (before is None and key in UNSAID):
-            raise CheckpointError(
-                f"{path}: was made with {key} = {before!r}, the settings now say {value!r}; "
-                "set it back, or start a new student in another distil.directory"
-            )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def _warn(sentence: str | None) -> None:
+    if sentence:
+        log_.warning("%s", sentence)

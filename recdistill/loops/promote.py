@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recdistill.bundle import Bundle, open_bundle
+from recdistill.bundle import Bundle, made, open_bundle, reading
 from recdistill.config import GateSettings, PromoteSettings
 from recdistill.errors import BundleError, Refused, TeacherError
 from recdistill.judge import gate
@@ -71,7 +72,7 @@ def run(
     while not stop.is_set():
         worked = False
         # Only the newest one matters: by the time it can be judged, an older bundle is stale.
-        for path in sorted(bundles.glob("step-*"), reverse=True)[:1]:
+        for path in _held(made(bundles)[-1:]):
             try:
                 bundle = opened if opened is not None and opened.path == path else open_bundle(path)
             except BundleError as e:
@@ -116,6 +117,16 @@ def run(
                 break
             stop.wait(settings.wait_s)
     return counts
+
+
+def _held(paths: Sequence[Path]) -> Iterator[Path]:
+    """The bundles, each kept from being pruned while it is in work."""
+    for path in paths:
+        try:
+            with reading(path):
+                yield path
+        except BundleError as e:
+            log_.info("%s", e)
 
 
 def _promote(

@@ -11,12 +11,18 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recdistill.config import Settings
+import msgspec
+
+from recdistill.config import DistilSettings, LossSettings, Settings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import open_log
+from recdistill.stream import Log, open_log
 from recdistill.teachers import TAUGHT, Teacher, open_teacher
+
+if TYPE_CHECKING:
+    from recdistill.train import Trainer
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
@@ -46,11 +52,9 @@ def distil(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification."""
-    from recdistill.loops import distil as loop
-
     spec = FeatureSpec.load(Path(settings.features.file))
     with closing(open_log(settings.log)) as log:
-        return loop.run(
+        return distil_from(
             log,
             spec,
             settings.student,
@@ -62,6 +66,97 @@ def distil(
             counts=counts,
             progress=progress,
         )
+
+
+def distil_from(
+    log: Log,
+    spec: FeatureSpec,
+    student: StudentSettings,
+    loss: LossSettings,
+    settings: DistilSettings,
+    watch: WatchSettings | None = None,
+    *,
+    stop: threading.Event,
+    drain: bool = False,
+    counts: Counter[str] | None = None,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
+    from recdistill.loops import distil as loop
+    from recdistill.loops.saved import Recipe
+    from recdistill.train import use_threads
+
+    use_threads(settings.threads)
+    watch = WatchSettings() if watch is None else watch
+    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch)
+    said = trainer.terms.resolved() | {
+        "full_softmax_items": loss.full_softmax_items,
+        "sampled_items": loss.sampled_items,
+    }
+    if loss.previous:
+        said |= {"previous": loss.previous, "previous_every": loss.previous_every}
+    recipe = Recipe(
+        student=msgspec.to_builtins(student),
+        loss=said,
+        batch=settings.batch,
+        passes=settings.passes,
+        seed=settings.seed,
+        threads=settings.threads,
+        features=spec.hash,
+        watch={"comparable": watch.comparable, "spread": watch.spread},
+    )
+    return loop.run(
+        log,
+        trainer,
+        Path(settings.directory),
+        recipe,
+        checkpoint_every=settings.checkpoint_every,
+        export_every=settings.export_every,
+        keep=settings.keep,
+        popular=settings.popular,
+        memory_mb=settings.memory_mb,
+        wait_s=settings.wait_s,
+        stop=stop,
+        drain=drain,
+        counts=counts,
+        progress=progress,
+    )
+
+
+def make_trainer(
+    spec: FeatureSpec, student: StudentSettings, loss: LossSettings, *, seed: int, watch: WatchSettings | None = None
+) -> Trainer:
+    """A fresh student of some settings.
+
+    Args:
+        spec: What a model sees.
+        student: Shape and learning rates.
+        loss: What it learns from a list.
+        seed: Of every initial value.
+        watch: How teachers' scores are made comparable and watched. None: as their scale says, and whoever is learnt
+            from is believed.
+    """
+    from recdistill.train import Rates, Shape, SoftTerms, Trainer
+    from recdistill.watch import Watch
+
+    return Trainer(
+        spec,
+        Shape(dim=student.dim, hidden=student.hidden, context_dim=student.context_dim, init=student.init),
+        Rates(
+            dense=student.learning_rate,
+            rows=student.embedding_learning_rate,
+            id_dropout=student.id_dropout,
+            dropout=student.dropout,
+        ),
+        SoftTerms(loss.recipe, soft=loss.soft, label=loss.label, temperature=loss.temperature),
+        seed=seed,
+        softmax_items=loss.full_softmax_items,
+        sampled_items=loss.sampled_items,
+        previous=loss.previous,
+        previous_every=loss.previous_every,
+        comparable="scale" if watch is None else watch.comparable,
+        watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
+    )
 
 
 def probe(

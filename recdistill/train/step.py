@@ -8,17 +8,21 @@ and restored ends with the same bytes as one that was not, given the same number
 
 With a soft weight of 0 this is the student without distillation; the rest is the same code.
 
+`Trainer.learn` is the one door: the loop, the tests, the references and the benchmarks all go through it.
+
 It knows nothing of topics, files or schedules: the distiller's loop reads, saves and exports.
 
 Example:
     >>> from recdistill.records import Example, Candidate, Impression, Item, Ranking
-    >>> trainer = Trainer(FeatureSpec(), StudentSettings(dim=4), LossSettings(), seed=0)
+    >>> shape = Shape(dim=4, hidden=128, context_dim=8, init=0.05)
+    >>> rates = Rates(dense=3e-3, rows=0.07, id_dropout=0.1, dropout=0.1)
+    >>> trainer = Trainer(FeatureSpec(), shape, rates, SoftTerms(), seed=0)
     >>> trainer.apply_items([Item(id="a"), Item(id="b")])
     []
     >>> asked = Impression("1", 0, candidates=(Candidate("a"), Candidate("b")))
     >>> ranking = Ranking(asked, "t", "1", "logit", scores=(2.0, 0.0), scored=(True, True))
     >>> for _ in range(200):
-    ...     figures = trainer.learn([Example(ranking, labels=(0.0, 0.0))])
+    ...     figures = trainer.learn(trainer.encode([Example(ranking, labels=(0.0, 0.0))]))
     >>> a, b = trainer.score([asked])[0]
     >>> trainer.step, bool(1.5 < a - b < 2.5)  # the teacher's gap of 2 is learnt
     (200, True)
@@ -32,11 +36,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from msgspec import structs
 from torch import Tensor
 
 from recdistill import losses
-from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError, DataError, UsageError
 from recdistill.features import (
     Asker,
@@ -50,18 +52,13 @@ from recdistill.features import (
     encode_requests,
 )
 from recdistill.records import Example, Item
+from recdistill.train.batch import Batch
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
+from recdistill.train.shape import Rates, Shape
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.watch import (
-    Observation,
-    Watch,
-    believed_share,
-    candidate_offsets,
-    list_weights,
-    teacher_logits,
-)
+from recdistill.watch import Observation, Watch, believed_share, candidate_offsets, list_weights
 
 log = logging.getLogger(__name__)
 
@@ -76,32 +73,46 @@ class Trainer:
 
     Args:
         spec: The feature specification.
-        settings: The student's sizes and rates.
-        loss: The recipe, and what differs from it.
-        seed: Of every initial value and of id dropout.
-        watch: How teachers are watched; None: whoever is learnt from is believed.
+        shape: The student's widths.
+        rates: How fast it learns.
+        terms: What it learns from the teacher's scores.
+        seed: Of every initial value and of what steps drop and draw.
+        softmax_items: Up to so many live items the label loss is a softmax over all of them, above over a sample.
+        sampled_items: Live items of that sample.
+        previous: Weight of staying near the student of some steps ago; 0: none is kept.
+        previous_every: Steps after which that student is taken anew.
+        comparable: How `encode` makes the scores of teachers comparable, see `watch.units`.
+        watch: Who watches the teachers; None: whoever is learnt from is believed.
     """
 
     def __init__(
         self,
         spec: FeatureSpec,
-        settings: StudentSettings,
-        loss: LossSettings,
+        shape: Shape,
+        rates: Rates,
+        terms: SoftTerms,
         *,
         seed: int,
-        watch: WatchSettings | None = None,
+        softmax_items: int = 100_000,
+        sampled_items: int = 2048,
+        previous: float = 0.0,
+        previous_every: int = 500,
+        comparable: str = "scale",
+        watch: Watch | None = None,
     ) -> None:
-        self.terms = SoftTerms(loss)
+        self.terms = terms
         if self.terms.total == 0 and self.terms.label == 0:
             raise UsageError("loss.soft and loss.label are both 0: there is nothing to learn from; raise one of them")
-        self.spec, self.settings, self.loss, self.seed = spec, settings, loss, seed
+        self.spec, self.shape, self.rates, self.seed = spec, shape, rates, seed
+        self.softmax_items, self.sampled_items = softmax_items, sampled_items
+        self.previous_weight, self.comparable = previous, comparable
         self.vocabulary = Vocabulary(spec)
         self.catalogue = Catalogue(spec, self.vocabulary)
-        self.student = Student(spec, settings, seed=seed)
+        self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
-        self.watch = None if watch is None else Watch(**structs.asdict(watch))
-        self.previous = Previous(loss.previous_every) if loss.previous > 0 else None
-        self._adam = torch.optim.Adam(self.student.dense.values(), lr=settings.learning_rate, fused=True)
+        self.watch = watch
+        self.previous = Previous(previous_every) if previous > 0 else None
+        self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
         # By slot, the row of `id` that the item would have without one of its own.
         self._bare_rows_N = np.zeros(0, np.int32)
         self._bare_mark: Mark | None = None
@@ -111,64 +122,60 @@ class Trainer:
 
     # What the stream brings
 
-    def apply_items(self, items: Sequence[Item]) -> list[FeatureError]:
+    def apply_items(self, items: Sequence[Item]) -> list[tuple[int, FeatureError]]:
         """Takes catalogue records in, in the order of the log; new ids and categories are admitted in that order.
 
         Returns:
-            One error for each record whose attributes do not fit the specification; it has been left out.
+            Place in `items` and error of each record whose attributes do not fit the specification, in order; such a
+            record has been left out.
         """
         refused = []
-        for item in items:
+        for place, item in enumerate(items):
             try:
                 self.catalogue.apply(item, admit=True)
             except FeatureError as e:
-                refused.append(e)
+                refused.append((place, e))
         self._start_fresh_rows()
         return refused
 
-    def learn(self, examples: Sequence[Example]) -> dict[str, float]:
-        """One step on whole examples.
+    def encode(self, examples: Sequence[Example]) -> Batch:
+        """Whole examples as a batch; admits new context values.
+
+        Raises:
+            UsageError: There is no example.
+        """
+        if not examples:
+            raise UsageError("encode: no examples; a step needs at least one")
+        errors: list[FeatureError] = []
+        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+        self._start_fresh_rows()
+        rankings = [example.ranking for example in examples]
+        asked = sum(len(ranking.scores) for ranking in rankings)
+        return Batch.of(
+            lists,
+            [ranking.scale for ranking in rankings],
+            [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+            self.comparable,
+            unknown=int(lists.requests.unknown_B.sum()) + asked - int(lists.where_BL.sum()),
+            unfit=len(errors),
+        )
+
+    def learn(self, batch: Batch) -> dict[str, float]:
+        """One step: the only one there is.
 
         Returns:
             `loss`, and its parts before their weights, `soft` and `label` (nats a list); counts: `lists`, `scored`
             candidates, `positives`, `unknown` (candidates and history items that the catalogue does not hold), `unfit`
             (context values of the wrong kind, taken as absent).
         """
-        if not examples:
-            raise UsageError("learn: no examples; a step needs at least one")
-        lists, unfit = self.encode(examples)
-        figures = self.learn_lists(lists, teacher_logits(lists, [example.ranking.scale for example in examples]))
-        asked = sum(len(example.ranking.scores) for example in examples)
-        figures["unknown"] = float(lists.requests.unknown_B.sum() + asked - lists.where_BL.sum())
-        figures["unfit"] = float(unfit)
-        return figures
-
-    def encode(self, examples: Sequence[Example]) -> tuple[Lists, int]:
-        """Examples as arrays, and how many context values were of the wrong kind; admits new context values."""
-        errors: list[FeatureError] = []
-        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
-        self._start_fresh_rows()
-        return lists, len(errors)
-
-    def learn_lists(
-        self, lists: Lists, teacher_BL: np.ndarray, teachers: Sequence[str] = (), *, again: bool = False
-    ) -> dict[str, float]:
-        """The step itself, on encoded lists and the teacher's logits.
-
-        Args:
-            lists: The batch.
-            teacher_BL: Logits; with a watch, scores in common units, f32 `[B, L]`.
-            teachers: With a watch, whose each list is, `id@version`.
-            again: Whether this is a later pass over the batch.
-
-        Returns:
-            The figures of `learn` that it knows.
-        """
+        lists, teacher_BL, teachers, again = batch.lists, batch.units_BL, batch.teachers, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
             "lists": float(len(labelled_BL)),
             "scored": float(lists.scored_BL.sum()),
             "positives": float((labelled_BL & (lists.labels_BL > 0)).sum()),
+            "unknown": float(batch.unknown),
+            "unfit": float(batch.unfit),
         }
         self.step += 1
         if not lists.where_BL.any():  # the catalogue holds none of the candidates: nothing to learn from
@@ -178,8 +185,8 @@ class Trainer:
         rivals = Rivals(
             self.catalogue.live_N,
             self._state(2),
-            full=self.loss.full_softmax_items if self.terms.label > 0 else None,
-            sample=self.loss.sampled_items,
+            full=self.softmax_items if self.terms.label > 0 else None,
+            sample=self.sampled_items,
         )
         used_U, place_N = self._used(lists, rivals.slots)
         items = self._items(used_U, dropout=True)
@@ -205,7 +212,7 @@ class Trainer:
             before_BL, known_BL = self.previous.scores(self.spec, self.catalogue, lists)
             kept = losses.kl_distillation(scores_BL, torch.from_numpy(before_BL), where=torch.from_numpy(known_BL))
             figures["previous"] = kept.item()
-            loss = loss + self.loss.previous * kept
+            loss = loss + self.previous_weight * kept
         self._adam.zero_grad()
         loss.backward()  # the rows are updated in here
         self._adam.step()
@@ -251,9 +258,9 @@ class Trainer:
         """The item tower for some slots."""
         encoded = self.catalogue.encoded(None if len(slots_U) == len(self.catalogue) else slots_U)
         rows_U = encoded.id_rows_N
-        if dropout and self.settings.id_dropout > 0:
+        if dropout and self.rates.id_dropout > 0:
             draws_U = uniform(self._state(0), slots_U.astype(np.uint64))
-            rows_U = np.where(draws_U < self.settings.id_dropout, self._bare_rows(slots_U), rows_U)
+            rows_U = np.where(draws_U < self.rates.id_dropout, self._bare_rows(slots_U), rows_U)
         return self.student.items(encoded, rows_U)
 
     def _state(self, use: int) -> np.ndarray:
@@ -334,7 +341,7 @@ class Trainer:
             "seed": self.seed,
             "spec": self.spec.hash,
             "threads": torch.get_num_threads(),
-            "sizes": self._sizes(),
+            "sizes": self.shape.sizes(),
             "vocabulary": self.vocabulary.snapshot(),
         }
 
@@ -350,7 +357,7 @@ class Trainer:
             for name, mine in (
                 ("format", FORMAT_WITH_HOLES if state["format"] == FORMAT_WITH_HOLES else FORMAT),
                 ("spec", self.spec.hash),
-                ("sizes", self._sizes()),
+                ("sizes", self.shape.sizes()),
                 ("seed", self.seed),
             ):
                 if state[name] != mine:
@@ -407,10 +414,6 @@ class Trainer:
                 self._adam.state[parameter] = held
         if tensors:
             raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
-
-    def _sizes(self) -> dict[str, int]:
-        settings = self.settings
-        return {"dim": settings.dim, "hidden": settings.hidden, "context_dim": settings.context_dim}
 
     def _heights(self) -> dict[str, int]:
         """How many rows of each table can be in use: of hashed text all, else what the vocabulary has given so far."""

@@ -13,9 +13,8 @@ arrays from which the ONNX graphs are written. It knows nothing of losses,
 records, time or the vocabulary: rows come in, scores go out.
 
 Example:
-    >>> from recdistill.config import StudentSettings
     >>> from recdistill.features import FeatureSpec
-    >>> student = Student(FeatureSpec(), StudentSettings(dim=4), seed=0)
+    >>> student = Student(FeatureSpec(), Shape(dim=4, hidden=8, context_dim=2, init=0.05), seed=0)
     >>> [student.tables["id"].shape[1], student.weights({"id": 3})["id"].shape]  # rows are padded to a multiple of four
     [8, (3, 6)]
 """
@@ -33,9 +32,9 @@ from torch.nn import functional as F
 from torchrec import EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
 from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
-from recdistill.config import StudentSettings
 from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
 from recdistill.model import layout
+from recdistill.train.shape import Shape
 
 BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; the others multiply a dense one
 
@@ -56,21 +55,26 @@ class Student:
 
     Args:
         spec: The feature specification; it names and sizes the tables.
-        settings: Widths, learning rates, optimizer of the rows.
+        shape: Its widths, and the spread of its first values.
         seed: Of every initial value. Each comes from a hash of (seed, table, row or id), so that a row that is admitted
             later starts from the same bytes whatever came before it.
+        rows_rate: Learning rate of the rows.
+        dropout: Share of the user tower's inputs that a training step leaves out.
     """
 
-    def __init__(self, spec: FeatureSpec, settings: StudentSettings, *, seed: int) -> None:
-        self.spec, self.settings, self.seed = spec, settings, seed
-        self.dim, self.width = settings.dim, layout.width(settings.dim)
+    def __init__(
+        self, spec: FeatureSpec, shape: Shape, *, seed: int, rows_rate: float = 0.0, dropout: float = 0.0
+    ) -> None:
+        self.spec, self.shape, self.seed = spec, shape, seed
+        self.rows_rate, self.dropout = rows_rate, dropout
+        self.dim, self.width = shape.dim, layout.width(shape.dim)
         item_bags = {"id": spec.rows("id")} | _bags(spec, "item", spec.item)
         context_bags = _bags(spec, "context", spec.context)
         self._item_keys, self._context_keys = list(item_bags), list(context_bags)
         self._item_bags = self._collection(item_bags, self.width)
-        self._context_bags = self._collection(context_bags, settings.context_dim) if context_bags else None
+        self._context_bags = self._collection(context_bags, shape.context_dim) if context_bags else None
         self.dense: dict[str, nn.Parameter] = {}
-        for side, fields, width in (("item", spec.item, self.width), ("context", spec.context, settings.context_dim)):
+        for side, fields, width in (("item", spec.item, self.width), ("context", spec.context, shape.context_dim)):
             for name, field in fields.items():
                 if field.kind not in BAGS:
                     rows = field.size if field.kind == "vector" else 2
@@ -93,7 +97,7 @@ class Student:
                 for key, rows in bags.items()
             ],
             optimizer_type=adagrad,
-            optimizer_kwargs={"lr": self.settings.embedding_learning_rate, "eps": 1e-8},
+            optimizer_kwargs={"lr": self.rows_rate, "eps": 1e-8},
         )
         for weight in _named_tables(collection).values():
             weight.zero_()
@@ -101,8 +105,8 @@ class Student:
 
     def _user_tower(self) -> None:
         """Creates the dense parameters of the user tower under their contract names."""
-        dim, hidden, actions = self.dim, self.settings.hidden, 1 + len(self.spec.history.actions)
-        wide = 2 * dim + self.settings.context_dim * len(self.spec.context)
+        dim, hidden, actions = self.dim, self.shape.hidden, 1 + len(self.spec.history.actions)
+        wide = 2 * dim + self.shape.context_dim * len(self.spec.context)
         zeros = {
             "user.age": (AGE_BUCKETS,),
             "user.action_logit": (actions,),
@@ -125,7 +129,7 @@ class Student:
         Bias and history weight of an item start at 0. Only integer arithmetic and one scaling are used, so that every
         machine gives the same bytes.
         """
-        std = self.settings.init if std is None else std
+        std = self.shape.init if std is None else std
         head = blake2b(f"{self.seed}\0{table}\0".encode(), digest_size=8)
         states = np.empty(len(keys), np.uint64)
         for i, key in enumerate(keys):
@@ -160,7 +164,7 @@ class Student:
     def set_rows(self, key: str, rows: Sequence[int], keys: Sequence[str]) -> None:
         """Gives rows of a table their first values, by the keys that they stand for."""
         if len(rows):
-            width = self.width if not key.startswith("context.") else self.settings.context_dim
+            width = self.width if not key.startswith("context.") else self.shape.context_dim
             self.tables[key][list(rows), :width] = self.fresh(key, list(keys), width)
 
     @torch.no_grad()
@@ -213,9 +217,9 @@ class Student:
         attention_BH = logits_BH.masked_fill(~mask_BH, torch.finfo(logits_BH.dtype).min).softmax(1) * mask_BH
         pools_B2D = torch.stack([weights_BH / count_B1.sqrt(), attention_BH], 1) @ vectors_BHD
         features = torch.cat([pools_B2D.flatten(1), *self._context(requests, len(history_BH))], 1)
-        if draws is not None and self.settings.dropout > 0:
-            kept = draws(features.numel()).reshape(features.shape) >= self.settings.dropout
-            features = features * torch.from_numpy(kept.astype(np.float32) / (1 - self.settings.dropout))
+        if draws is not None and self.dropout > 0:
+            kept = draws(features.numel()).reshape(features.shape) >= self.dropout
+            features = features * torch.from_numpy(kept.astype(np.float32) / (1 - self.dropout))
         hidden = torch.relu(torch.addmm(at["user.b1"], features, at["user.w1"]))
         skip_BD = (pools_B2D * at["user.skip"][:, None]).sum(1)
         users_BD: Tensor = torch.addmm(at["user.b2"], hidden, at["user.w2"]) + skip_BD
@@ -227,7 +231,7 @@ class Student:
         if self._context_bags is not None:
             bags = {key: requests.context[key.removeprefix("context.")] for key in self._context_keys}
             pooled = self._context_bags(_jagged(bags)).values().view(batch, len(bags), -1)
-            found = {key: pooled[:, i, : self.settings.context_dim] for i, key in enumerate(bags)}
+            found = {key: pooled[:, i, : self.shape.context_dim] for i, key in enumerate(bags)}
         for name, field in self.spec.context.items():
             if field.kind not in BAGS:
                 key = f"context.{name}"
@@ -242,7 +246,7 @@ class Student:
         """
         arrays = {}
         for key, table in self.tables.items():
-            width = self.settings.context_dim if key.startswith("context.") else self.width
+            width = self.shape.context_dim if key.startswith("context.") else self.width
             arrays[key] = table[: used.get(key, len(table)), :width].numpy().copy()
         return arrays | {key: value.detach().numpy().copy() for key, value in self.dense.items()}
 

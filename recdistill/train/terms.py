@@ -7,7 +7,7 @@ candidates as they are.
 It knows nothing of students, records or recipes' files.
 
 Example:
-    >>> terms = SoftTerms(LossSettings(temperature=1.0))
+    >>> terms = SoftTerms(temperature=1.0)
     >>> terms.total, terms.label
     (0.7, 0.3)
     >>> one = torch.tensor([[1.0, 0.0]])
@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from recdistill import losses
-from recdistill.config import LossSettings
 from recdistill.errors import ConfigError
 from recdistill.recipes import stream_recipe
 
@@ -41,22 +40,32 @@ class _Term(NamedTuple):
 
 
 class SoftTerms:
-    """What the settings and their recipe say, resolved.
+    """A recipe's terms, resolved.
 
     Args:
-        settings: A weight or temperature that is None is the recipe's.
+        recipe: Name of a recipe, or the path of a file.
+        soft: Total weight of the soft terms; the recipe's when None.
+        label: Weight of the labels; the recipe's when None.
+        temperature: Of the terms that have one; the recipe's when None.
 
     Raises:
         ConfigError: The recipe is not known or not for streams, or a loss of it is not.
     """
 
-    def __init__(self, settings: LossSettings) -> None:
-        recipe = stream_recipe(settings.recipe)
-        weights = sum(term.weight for term in recipe.soft)
-        self.total = weights if settings.soft is None else settings.soft
-        self.label = recipe.label if settings.label is None else settings.label
+    def __init__(
+        self,
+        recipe: str = "default",
+        *,
+        soft: float | None = None,
+        label: float | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        found = stream_recipe(recipe)
+        weights = sum(term.weight for term in found.soft)
+        self.total = weights if soft is None else soft
+        self.label = found.label if label is None else label
         self._terms: list[_Term] = []
-        for term in recipe.soft:
+        for term in found.soft:
             loss = losses.by_name(term.loss)
             parameters = inspect.signature(loss).parameters
             missing = [
@@ -66,15 +75,15 @@ class SoftTerms:
             ]
             if missing or "teacher_scores" not in parameters:
                 raise ConfigError(
-                    f"recipe {settings.recipe!r}: {term.loss} needs {', '.join(missing) or 'no teacher'}, so it is not "
+                    f"recipe {recipe!r}: {term.loss} needs {', '.join(missing) or 'no teacher'}, so it is not "
                     "for lists that come with impressions"
                 )
             unknown = sorted(set(term.options) - set(parameters))
             if unknown:
-                raise ConfigError(f"recipe {settings.recipe!r}: {term.loss} has no option {unknown[0]!r}")
+                raise ConfigError(f"recipe {recipe!r}: {term.loss} has no option {unknown[0]!r}")
             options = dict(term.options)
-            if settings.temperature is not None and "temperature" in parameters:
-                options["temperature"] = settings.temperature
+            if temperature is not None and "temperature" in parameters:
+                options["temperature"] = temperature
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
     def warning_of_units(self, comparable: str) -> str | None:

@@ -14,9 +14,10 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.device import Device, export_device
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Catalogue, FeatureSpec
+from recdistill.loops.wire import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.serve import Recommender, Request
-from recdistill.train.step import Trainer
+from recdistill.train import Trainer
 from references.students import make_item, make_requests, make_student, rich_spec
 
 
@@ -25,7 +26,7 @@ def trainer() -> Trainer:
     """A student that has learnt a little from random lists, so that no weight is at its first value."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    trainer = Trainer(rich_spec(), StudentSettings(dim=8, hidden=16), LossSettings(), seed=3)
+    trainer = make_trainer(rich_spec(), StudentSettings(dim=8, hidden=16), LossSettings(), seed=3)
     trainer.apply_items([make_item(i, rng) for i in range(60)])
     ids = [f"item-{i}" for i in range(60)]
     for step in range(30):
@@ -39,7 +40,7 @@ def trainer() -> Trainer:
             scores = tuple(float(s) for s in rng.normal(size=5) + chosen / 20)
             ranking = Ranking(asked, "t", "1", "logit", scores, (True,) * 5)
             examples.append(Example(ranking, (1.0, 0.0, 0.0, 0.0, 0.0), "closed"))
-        trainer.learn(examples)
+        trainer.learn(trainer.encode(examples))
     return trainer
 
 

@@ -36,8 +36,9 @@ from recdistill.config import (
     to_toml,
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.loops import distil, join, score
+from recdistill.loops import join, score
 from recdistill.loops.feed import feed
+from recdistill.loops.wire import distil_from
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, open_log, partition_for, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -117,7 +118,7 @@ def calm_run(chosen: Settings, records: Sequence[Any], folder: Path) -> checkpoi
     score.run(log, teacher, chosen.score, stop=stop, drain=True)
     join.run(log, chosen.join, stop=stop, drain=True)
     quiet = msgspec.structs.replace(chosen.distil, directory=str(folder))
-    distil.run(log, SPEC, chosen.student, chosen.loss, quiet, stop=stop, drain=True)
+    distil_from(log, SPEC, chosen.student, chosen.loss, quiet, stop=stop, drain=True)
     log.close()
     found = checkpoint.latest(folder / "checkpoints")
     assert found is not None

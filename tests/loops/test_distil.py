@@ -4,6 +4,7 @@ import random
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from support import world
 
 from recdistill import checkpoint
-from recdistill.bundle import open_bundle
+from recdistill.bundle import made, open_bundle, reading
 from recdistill.config import (
     DistilSettings,
     JoinSettings,
@@ -22,12 +23,14 @@ from recdistill.config import (
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import CheckpointError, WrongLog
+from recdistill.errors import CheckpointError, Fenced, WrongLog
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.loops import distil, join, score
+from recdistill.loops import join, score
 from recdistill.loops.feed import feed
-from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item
-from recdistill.stream import Log, open_log, standard_topics
+from recdistill.loops.owner import NAME
+from recdistill.loops.wire import distil_from
+from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item, encode
+from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 
 SPEC = FeatureSpec(
@@ -82,7 +85,7 @@ def settings(directory: Path, **changed: object) -> DistilSettings:
 
 def run(log: Log, chosen: DistilSettings, loss: LossSettings | None = None, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil.run(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
+    return distil_from(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
 
 
 def final(directory: Path) -> checkpoint.Checkpoint:
@@ -129,20 +132,6 @@ def test_a_damaged_bundle_of_this_step_is_made_again(
     assert "vectors.npy: has" in caplog.text
     assert open_bundle(path).content_hash == whole
     assert [one.name for one in path.parent.iterdir()] == [path.name]
-
-
-def test_a_kill_between_an_export_and_its_checkpoint_keeps_the_line_of_parents(log: Log, tmp_path: Path) -> None:
-    hashes = []
-    for life in range(2):
-        distiller = distil.Distiller(log, SPEC, STUDENT, LossSettings(), settings(tmp_path / "s"), drain=True)
-        while distiller.step < 5:
-            distiller.advance(1.0)
-        made = distiller.export()
-        assert (made is None) == (life == 1)  # the second life finds it
-        hashes.append(distiller.saved.parent)
-        distiller.close()  # without a save
-    [path] = (tmp_path / "s" / "bundles").iterdir()
-    assert hashes == [open_bundle(path).content_hash] * 2
 
 
 @pytest.mark.slow
@@ -269,6 +258,116 @@ def test_records_that_do_not_decode_take_no_part_and_are_kept(log: Log, tmp_path
     assert sorted(letter.value or b"" for letter in letters) == [b"\x00nothing", b"{}"]
 
 
+def test_a_running_distiller_keeps_as_many_bundles_as_it_says_and_those_that_are_read(log: Log, tmp_path: Path) -> None:
+    place, most, held = tmp_path / "s" / "bundles", [], ExitStack()
+    run(log, settings(tmp_path / "s"))  # the range is behind it: from here on it exports as it goes
+    lists = [msgspec.structs.replace(one, id=f"more-{one.id}") for one in world.impressions(160, seed=9)]
+    feed(log, lists)
+    scored(log)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    stop = threading.Event()
+
+    def look(done: int, total: int | None) -> None:
+        found = made(place)
+        most.append(len(found))
+        if len(most) == 5:
+            held.enter_context(reading(found[0]))
+            most.append(-int(found[0].name.removeprefix("step-")))
+        if len(most) == 20:
+            stop.set()
+
+    with held:
+        run(log, settings(tmp_path / "s", export_every=2, keep=2), drain=False, stop=stop, progress=look)
+        assert max(most[:5]) == 2
+        assert max(most[5:]) == 3  # with the one that is read
+        assert f"step-{-min(most):010d}" in [path.name for path in place.iterdir()]
+    run(log, settings(tmp_path / "s", keep=2))
+    assert len(made(place)) == 2
+
+
+def test_a_stop_writes_one_checkpoint(log: Log, tmp_path: Path) -> None:
+    counts = run(log, settings(tmp_path / "s"))
+    assert counts["checkpoints"] == 5  # the range's, those of steps 5, 10 and 15, and the last
+    assert counts["bundles"] == 1
+
+
+def test_a_bundle_names_its_parent_also_after_a_kill_between_the_two(log: Log, tmp_path: Path) -> None:
+    run(log, settings(tmp_path / "s"))
+    [first] = made(tmp_path / "s" / "bundles")
+    shutil.rmtree(final(tmp_path / "s").path)  # as if the kill had come before the last checkpoint
+    feed(log, [msgspec.structs.replace(one, id=f"more-{one.id}") for one in world.impressions(16, seed=9)])
+    scored(log)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    run(log, settings(tmp_path / "s"))  # to the end of the range
+    run(log, settings(tmp_path / "s"))  # and what came later
+    second = made(tmp_path / "s" / "bundles")[-1]
+    assert second != first
+    assert open_bundle(second).manifest.provenance["parent"] == open_bundle(first).content_hash
+
+
+def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> None:
+    with log.stage("hostile").transaction() as transaction:
+        transaction.send("examples", b"\x00nothing", partition=0)
+    run(log, settings(tmp_path / "s"), stop=(stop := threading.Event()), progress=lambda done, total: stop.set())
+    student = msgspec.json.decode((tmp_path / "s" / NAME).read_bytes())["student"]
+    before = final(tmp_path / "s").step
+
+    def take_over(done: int, total: int | None) -> None:
+        log.stage(f"distil-{student}", [TopicPartition("items", 0)]).close()
+
+    with pytest.raises(Fenced, match="newer process"):
+        run(log, settings(tmp_path / "s", checkpoint_every=1), progress=take_over)
+    assert final(tmp_path / "s").step == before
+    assert not (tmp_path / "s" / "bundles").exists()
+    with pytest.raises(Fenced, match="newer process"):
+        run(log, settings(tmp_path / "s", checkpoint_every=1000), progress=take_over)
+    source = log.source([DEAD_LETTERS])
+    assert source.read(10, 0.0) == []
+    source.close()
+    assert run(log, settings(tmp_path / "s"))["dead_letters"] == 1
+
+
+def test_two_students_of_one_log_do_not_fence_each_other(log: Log, tmp_path: Path) -> None:
+    def other(done: int, total: int | None) -> None:
+        if done and not (tmp_path / "b" / "bundles").exists():
+            run(log, settings(tmp_path / "b"))
+
+    run(log, settings(tmp_path / "a", checkpoint_every=1), progress=other)
+    assert_same_state(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_second_one_on_the_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
+    def other(done: int, total: int | None) -> None:
+        with pytest.raises(CheckpointError, match="another distiller works in this folder"):
+            run(log, settings(tmp_path / "s"))
+
+    assert run(log, settings(tmp_path / "s"), progress=other)["examples"] == 150
+
+
+def test_items_that_are_refused_come_in_their_order_with_their_places(log: Log, tmp_path: Path) -> None:
+    with log.stage("hostile").transaction() as transaction:
+        transaction.send("items", b"\x00nothing")
+        transaction.send("items", encode(Item(id="odd", attributes={"title": 5.0})))
+        transaction.send("items", encode(Item(id="good")))
+        transaction.send("items", b"more of nothing")
+    feed(log, world.impressions(10, seed=4)[9:])
+    scored(log)
+    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    counts = run(log, settings(tmp_path / "s"))
+    assert counts["dead_letters"] == 3
+    assert counts["items"] == 22
+    source = log.source([DEAD_LETTERS])
+    letters = source.read(10, 0.0)
+    source.close()
+    assert [letter.value for letter in letters] == [
+        b"\x00nothing",
+        encode(Item(id="odd", attributes={"title": 5.0})),
+        b"more of nothing",
+    ]
+    places = [int(dict(letter.headers)["offset"]) for letter in letters]
+    assert [place - places[0] for place in places] == [0, 1, 3]
+
+
 def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     start = run(log, settings(tmp_path / "t", passes=3))
@@ -328,7 +427,7 @@ FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0
 
 def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil.run(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
+    return distil_from(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -428,7 +527,7 @@ def test_a_loss_that_cannot_keep_its_promise_says_so(
     _with_part_of_the_candidates(log)
     watch = WatchSettings(comparable=comparable)  # type: ignore[arg-type]
     chosen = settings(tmp_path / "s")
-    distil.run(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
+    distil_from(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
     log.close()
     warned = [record.getMessage() for record in caplog.records if "takes those" in record.getMessage()]
     warned += [record.getMessage() for record in caplog.records if "margin_mse fits" in record.getMessage()]

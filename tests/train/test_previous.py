@@ -13,11 +13,11 @@ from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops.wire import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.train import Batch, Trainer
 from recdistill.train.previous import PREFIX
-from recdistill.train.step import Trainer
-from recdistill.watch import comparable_scores
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=5, actions=("click",)),
@@ -55,7 +55,7 @@ def example(number: int, items: int = 40) -> Example:
 
 
 def trainer(items: int = 40, **loss: float) -> Trainer:
-    made = Trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
+    made = make_trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
     assert made.apply_items(ITEMS[:items]) == []
     return made
 
@@ -63,22 +63,22 @@ def trainer(items: int = 40, **loss: float) -> Trainer:
 def test_the_copy_scores_as_the_student_did() -> None:
     made = trainer(30, previous=0.5, previous_every=5)
     for step in range(5):
-        made.learn([example(step * 8 + i, 30) for i in range(8)])
+        made.learn(made.encode([example(step * 8 + i, 30) for i in range(8)]))
     then = [example(1000 + i, 30) for i in range(16)]
     expected = made.score([one.ranking.impression for one in then], np.arange(30))
     made.apply_items(ITEMS[30:])
     for step in range(4):  # the student moves on, the copy does not; new items and countries come
-        figures = made.learn([example(2000 + step * 8 + i) for i in range(8)])
+        figures = made.learn(made.encode([example(2000 + step * 8 + i) for i in range(8)]))
         assert figures["previous"] > 0
     assert made.previous is not None
-    lists, _ = made.encode(then)
+    lists = made.encode(then).lists
     scores, known = made.previous.scores(made.spec, made.catalogue, lists)
     for row, one in enumerate(then):
         slots = made.catalogue.slots([c.item for c in one.ranking.impression.candidates[:-1]])
         assert scores[row, :7] == pytest.approx(expected[row, slots], abs=1e-5)
     assert known[:, :7].all()
     assert not known[:, 7].any()
-    lists, _ = made.encode([example(3000 + i) for i in range(16)])
+    lists = made.encode([example(3000 + i) for i in range(16)]).lists
     _, known = made.previous.scores(made.spec, made.catalogue, lists)
     assert (known == (lists.where_BL & (lists.candidate_slots_BL < 30))).all()
     assert 0 < known.mean() < 0.875
@@ -88,8 +88,8 @@ def test_without_weight_nothing_is_kept_and_nothing_changes() -> None:
     plain, kept = trainer(), trainer(previous=1e-30, previous_every=2)
     for step in range(6):
         batch = [example(step * 8 + i) for i in range(8)]
-        plain.learn(batch)
-        kept.learn(batch)
+        plain.learn(plain.encode(batch))
+        kept.learn(kept.encode(batch))
     assert plain.previous is None
     for key, value in plain.weights().items():
         assert kept.weights()[key] == pytest.approx(value, abs=1e-6), key
@@ -104,12 +104,12 @@ def test_stopped_and_restored_ends_with_the_same_bytes(at: int) -> None:
     for step in range(10):
         if step == at:
             tensors, state = part.state()
-            part = Trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
+            part = make_trainer(SPEC, STUDENT, LossSettings(**loss), seed=1)  # type: ignore[arg-type]
             part.restore(tensors, json.loads(json.dumps(state)))
         for one in (whole, part):
             if step == 5:
                 one.apply_items(ITEMS[30:])
-            one.learn([example(step * 8 + i, 30 if step < 5 else 40) for i in range(8)])
+            one.learn(one.encode([example(step * 8 + i, 30 if step < 5 else 40) for i in range(8)]))
     ours, theirs = whole.state(), part.state()
     assert ours[1] == theirs[1]
     assert {key: value.tobytes() for key, value in ours[0].items()} == {
@@ -120,7 +120,7 @@ def test_stopped_and_restored_ends_with_the_same_bytes(at: int) -> None:
 def test_a_damaged_copy_is_refused() -> None:
     loss = {"previous": 1.0, "previous_every": 1}
     made = trainer(**loss)
-    made.learn([example(i) for i in range(8)])
+    made.learn(made.encode([example(i) for i in range(8)]))
     tensors, state = made.state()
     for name in [name for name in tensors if name.startswith(PREFIX)]:
         with pytest.raises(CheckpointError):
@@ -164,14 +164,14 @@ class Shift:
             random.shuffle(part)  # type: ignore[arg-type]
 
     def train(self, parts: list[tuple[list[Example], str]], loss: LossSettings) -> Trainer:
-        made = Trainer(self.spec, StudentSettings(dim=16, hidden=32), loss, seed=0, watch=WatchSettings())
+        made = make_trainer(self.spec, StudentSettings(dim=16, hidden=32), loss, seed=0, watch=WatchSettings())
         made.apply_items(self.items)
         for part, teacher in parts:
             for start in range(0, len(part), 128):
                 batch = part[start : start + 128]
-                lists, _ = made.encode(batch)
+                lists = made.encode(batch).lists
                 names = [teacher] * len(batch)
-                made.learn_lists(lists, comparable_scores(lists, ["logit"] * len(batch), names, "standard"), names)
+                made.learn(Batch.of(lists, ["logit"] * len(batch), names, "standard"))
         return made
 
     @staticmethod

@@ -19,9 +19,9 @@ from recdistill import checkpoint, losses
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
+from recdistill.loops.wire import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
-from recdistill.train import rivals
-from recdistill.train.step import Trainer
+from recdistill.train import Trainer, rivals
 from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
 from references.plain_training import PlainLoop
 
@@ -90,7 +90,7 @@ BATCHES = [[example(8 * step + i) for i in range(8)] for step in range(12)]
 
 
 def trainer(seed: int = 3, *, loss: LossSettings | None = None, items: int = N, **settings: Any) -> Trainer:
-    made = Trainer(SPEC, msgspec.structs.replace(SETTINGS, **settings), loss or LossSettings(), seed=seed)
+    made = make_trainer(SPEC, msgspec.structs.replace(SETTINGS, **settings), loss or LossSettings(), seed=seed)
     assert made.apply_items(ITEMS[:items]) == []
     return made
 
@@ -111,14 +111,14 @@ def test_learns_as_a_plain_torch_loop_does(way: str) -> None:
         ours.encode(batch)
     ours.apply_items([item(7, withdrawn=True, version=1)])
     heights = {key: SPEC.rows(key) for key in ours.student.tables}
-    plain = PlainLoop(ours.weights(), heights, ours.settings, loss)
+    plain = PlainLoop(ours.weights(), heights, msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0), loss)
     compared = 0
     for batch in BATCHES * 3:
-        lists, _ = ours.encode(batch)
+        lists = ours.encode(batch).lists
         teacher_BL = teacher_logits(lists, ["logit"] * len(batch))
         live_N = ours.catalogue.live_N
         expected = plain.learn(ours.catalogue.encoded(), lists, teacher_BL, live_N, whole=whole)
-        figures = ours.learn(batch)
+        figures = ours.learn(ours.encode(batch))
         assert figures["loss"] == pytest.approx(expected, rel=2e-4)
         compared += figures["positives"] > 0
     assert compared == 36
@@ -129,9 +129,9 @@ def test_learns_as_a_plain_torch_loop_does(way: str) -> None:
 
 def test_loss_falls() -> None:
     made = trainer()
-    first = np.mean([made.learn(batch)["label"] for batch in BATCHES])
+    first = np.mean([made.learn(made.encode(batch))["label"] for batch in BATCHES])
     for _ in range(20):
-        last = np.mean([made.learn(batch)["label"] for batch in BATCHES])
+        last = np.mean([made.learn(made.encode(batch))["label"] for batch in BATCHES])
     assert last < 0.8 * first
 
 
@@ -142,7 +142,7 @@ def test_a_sample_of_all_live_items_is_the_whole_catalogue() -> None:
     for made in (whole, sampled):
         made.apply_items(changes)
     for batch in BATCHES:
-        one, other = whole.learn(batch), sampled.learn(batch)
+        one, other = whole.learn(whole.encode(batch)), sampled.learn(sampled.encode(batch))
         assert one["positives"] > 0
         assert other["label"] == pytest.approx(one["label"], abs=1e-5)
         assert other["soft"] == pytest.approx(one["soft"], abs=1e-5)
@@ -153,8 +153,8 @@ def test_the_sampled_normaliser_is_right_on_average() -> None:
     one = next(e for b in BATCHES for e in b if np.count_nonzero(e.labels) == 1 and len(e.ranking.impression.history))
     whole = trainer(loss=LossSettings(), init=1.0, **STILL)
     sampled = trainer(loss=SAMPLED, init=1.0, **STILL)
-    found = np.exp([sampled.learn([one])["label"] for _ in range(1500)])
-    expected = np.exp(whole.learn([one])["label"])
+    found = np.exp([sampled.learn(sampled.encode([one]))["label"] for _ in range(1500)])
+    expected = np.exp(whole.learn(whole.encode([one]))["label"])
     error = found.std() / np.sqrt(len(found))
     assert 0 < error < 0.05 * expected
     assert abs(found.mean() - expected) < 4 * error
@@ -163,16 +163,16 @@ def test_the_sampled_normaliser_is_right_on_average() -> None:
 
 def test_learning_from_samples_lowers_the_loss_over_all() -> None:
     def over_all(made: Trainer) -> float:
-        judge = Trainer(SPEC, msgspec.structs.replace(SETTINGS, **STILL), LossSettings(), seed=3)
+        judge = make_trainer(SPEC, msgspec.structs.replace(SETTINGS, **STILL), LossSettings(), seed=3)
         judge.restore(*made.state())
-        return float(np.mean([judge.learn(batch)["label"] for batch in BATCHES]))
+        return float(np.mean([judge.learn(judge.encode(batch))["label"] for batch in BATCHES]))
 
     whole, sampled = trainer(), trainer(loss=SAMPLED)
     before = over_all(sampled)
     for _ in range(20):
         for batch in BATCHES:
-            whole.learn(batch)
-            sampled.learn(batch)
+            whole.learn(whole.encode(batch))
+            sampled.learn(sampled.encode(batch))
     assert over_all(whole) < 0.8 * before
     assert over_all(sampled) < 0.85 * before
 
@@ -181,7 +181,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def losses_of() -> list[float]:
         made = trainer(id_dropout=0.0, dropout=0.0)
         made.apply_items([item(7, withdrawn=True, version=1)])
-        return [made.learn(batch)["loss"] for batch in BATCHES]
+        return [made.learn(made.encode(batch))["loss"] for batch in BATCHES]
 
     at_once = losses_of()
     monkeypatch.setattr(rivals, "LARGE", 20)
@@ -204,14 +204,13 @@ import numpy as np, torch
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, IdSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
+from recdistill.loops.wire import make_trainer
 from recdistill.train import rivals
-from recdistill.watch.units import teacher_logits
-from recdistill.train.step import Trainer
 torch.set_num_threads(1)
 if sys.argv[1] == "at once":
     rivals.LARGE = 10**9
 count = 60_000
-trainer = Trainer(FeatureSpec(id=IdSpec(capacity=count)), StudentSettings(dim=4), LossSettings(), seed=0)
+trainer = make_trainer(FeatureSpec(id=IdSpec(capacity=count)), StudentSettings(dim=4), LossSettings(), seed=0)
 trainer.apply_items([Item(str(i), withdrawn=i % 10 == 0) for i in range(count)])
 def peak():
     with open("/proc/self/status") as status:
@@ -219,7 +218,7 @@ def peak():
 def step(lists):
     asked = [Impression(str(b), 1, candidates=(Candidate(str(b + 1)), Candidate(str(b + 2)))) for b in range(lists)]
     shown = [Example(Ranking(one, "t", "1", "logit", (1.0, 0.0), (True, True)), (1.0, 0.0), "closed") for one in asked]
-    trainer.learn(shown)
+    trainer.learn(trainer.encode(shown))
 step(2)
 before = peak()
 step(512)
@@ -264,7 +263,7 @@ def test_it_learns_the_teachers_order() -> None:
         return Example(Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * 10), (0.0,) * 10)
 
     for _ in range(400):
-        made.learn([learnt_from() for _ in range(32)])
+        made.learn(made.encode([learnt_from() for _ in range(32)]))
     agreement = []
     for number in range(50):
         impression, scores = asked(number)
@@ -277,11 +276,11 @@ def test_it_learns_the_teachers_order() -> None:
 def test_the_same_bytes_again() -> None:
     first, second = trainer(), trainer()
     for batch in BATCHES:
-        assert first.learn(batch) == second.learn(batch)
+        assert first.learn(first.encode(batch)) == second.learn(second.encode(batch))
     assert bytes_of(first) == bytes_of(second)
     other = trainer(seed=4)
     for batch in BATCHES:
-        other.learn(batch)
+        other.learn(other.encode(batch))
     assert bytes_of(other)["weights/id"] != bytes_of(first)["weights/id"]
 
 
@@ -295,13 +294,13 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int, 
             checkpoint.save(tmp_path, part.step, *part.state())
             found = checkpoint.latest(tmp_path)
             assert found is not None
-            part = Trainer(SPEC, SETTINGS, loss, seed=3)
+            part = make_trainer(SPEC, SETTINGS, loss, seed=3)
             part.restore(found.tensors, found.state)
             assert part.step == at
         for one in (whole, part):
             if step == 6:
                 one.apply_items([*ITEMS[20:], item(3, withdrawn=True, version=2)])
-            one.learn(batch)
+            one.learn(one.encode(batch))
     assert bytes_of(whole) == bytes_of(part)
 
 
@@ -310,7 +309,7 @@ def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
     large = [one for batch in BATCHES for one in batch] * 4
     first, second = trainer(), trainer()
     for _ in range(5):
-        assert first.learn(large) == second.learn(large)
+        assert first.learn(first.encode(large)) == second.learn(second.encode(large))
     assert bytes_of(first) == bytes_of(second)
     torch.set_num_threads(1)
     tensors, state = first.state()
@@ -326,7 +325,7 @@ def test_without_soft_the_teacher_has_no_say() -> None:
     def end(loss: LossSettings, change: Callable[[Example], Example]) -> dict[str, bytes]:
         made = trainer(loss=loss)
         for batch in BATCHES:
-            made.learn([change(one) for one in batch])
+            made.learn(made.encode([change(one) for one in batch]))
         return bytes_of(made)
 
     alone, distilled = LossSettings(soft=0.0, label=1.0), LossSettings()
@@ -341,14 +340,17 @@ def test_labels_of_an_open_window_say_nothing() -> None:
             batch = [example(step * 4 + i, closed=False) for i in range(4)]
             if not labels:
                 batch = [msgspec.structs.replace(one, labels=(0.0,) * len(one.labels)) for one in batch]
-            assert made.learn(batch)["label"] == 0
+            assert made.learn(made.encode(batch))["label"] == 0
         return bytes_of(made)
 
     assert end(labels=True) == end(labels=False)
 
 
 def test_a_fresh_row_depends_on_its_id_alone() -> None:
-    forward, backward = Trainer(SPEC, SETTINGS, LossSettings(), seed=3), Trainer(SPEC, SETTINGS, LossSettings(), seed=3)
+    forward, backward = (
+        make_trainer(SPEC, SETTINGS, LossSettings(), seed=3),
+        make_trainer(SPEC, SETTINGS, LossSettings(), seed=3),
+    )
     forward.apply_items(ITEMS)
     for one in reversed(ITEMS):  # one by one, the other way round, with steps between
         backward.apply_items([one])
@@ -364,7 +366,7 @@ def test_a_fresh_row_depends_on_its_id_alone() -> None:
 def test_a_late_row_starts_as_an_early_one() -> None:
     late = trainer(items=20)
     for batch in BATCHES:
-        late.learn(batch)
+        late.learn(late.encode(batch))
     late.apply_items(ITEMS[20:])
     early = trainer()
     rows = late.vocabulary.rows("id", [one.id for one in ITEMS[20:]])
@@ -378,8 +380,8 @@ def test_id_dropout_trains_the_shared_rows() -> None:
     shared = slice(1, 1 + SPEC.id.hashed)
     start = with_it.weights()["id"][shared]
     for batch in BATCHES:
-        without.learn(batch)
-        with_it.learn(batch)
+        without.learn(without.encode(batch))
+        with_it.learn(with_it.encode(batch))
     assert np.array_equal(without.weights()["id"][shared], start)
     assert (with_it.weights()["id"][shared] != start).any(1).all()
 
@@ -389,7 +391,9 @@ def test_an_item_without_a_row_is_placed_by_its_attributes() -> None:
     spec = FeatureSpec(
         item={"kind": Field("category", capacity=4, hashed=0, max_values=1)}, id=IdSpec(capacity=20, hashed=2)
     )
-    made = Trainer(spec, StudentSettings(dim=4, id_dropout=0.3), LossSettings(soft=1, label=0, temperature=1), seed=0)
+    made = make_trainer(
+        spec, StudentSettings(dim=4, id_dropout=0.3), LossSettings(soft=1, label=0, temperature=1), seed=0
+    )
     made.apply_items([Item(f"{kind}{i}", attributes={"kind": kind}) for kind in "ab" for i in range(10)])
     random = np.random.default_rng(0)
 
@@ -408,7 +412,7 @@ def test_an_item_without_a_row_is_placed_by_its_attributes() -> None:
         for kind in "ab" * 8:
             scores = (2.0, -2.0) if kind == "a" else (-2.0, 2.0)
             batch.append(Example(Ranking(asked(kind), "t", "1", "logit", scores, (True, True)), (0.0, 0.0)))
-        made.learn(batch)
+        made.learn(made.encode(batch))
     # The vocabulary is full, so these two have no rows of their own.
     made.apply_items([Item("new a", attributes={"kind": "a"}), Item("new b", attributes={"kind": "b"})])
     assert made.vocabulary.size("id") == spec.rows("id")
@@ -420,7 +424,7 @@ def test_an_item_without_a_row_is_placed_by_its_attributes() -> None:
 def test_items_that_do_not_fit_are_left_out() -> None:
     made = trainer()
     refused = made.apply_items([Item("bad", attributes={"image": [1.0]}), Item("good")])
-    assert [error.field for error in refused] == ["item.image"]
+    assert [(place, error.field) for place, error in refused] == [(0, "item.image")]
     assert made.catalogue.slot("bad") == -1
     assert made.catalogue.slot("good") == N
 
@@ -435,7 +439,7 @@ def test_figures() -> None:
         candidates=(Candidate("i1"), Candidate("i2"), Candidate("who"), Candidate("i3")),
     )
     ranking = Ranking(impression, "t", "1", "logit", (1.0, 0.0, 0.0, 2.0), (True, False, True, True))
-    figures = made.learn([Example(ranking, (1.0, 0.0, 1.0, 0.0), "closed")])
+    figures = made.learn(made.encode([Example(ranking, (1.0, 0.0, 1.0, 0.0), "closed")]))
     counts = {name: figures[name] for name in ("lists", "scored", "positives", "unknown", "unfit")}
     assert counts == {"lists": 1, "scored": 2, "positives": 1, "unknown": 2, "unfit": 1}
     # The default recipe: .7 of the teacher, .3 of the labels.
@@ -446,22 +450,22 @@ def test_nothing_known_is_a_step_that_changes_nothing() -> None:
     made = trainer()
     before = made.weights()
     ranking = Ranking(Impression("r", 0, candidates=(Candidate("who"),)), "t", "1", "logit", (1.0,), (True,))
-    assert made.learn([Example(ranking, (1.0,), "closed")])["loss"] == 0
+    assert made.learn(made.encode([Example(ranking, (1.0,), "closed")]))["loss"] == 0
     assert made.step == 1
     assert all(np.array_equal(before[name], value) for name, value in made.weights().items())
-    empty = Trainer(SPEC, SETTINGS, LossSettings(), seed=0)
-    assert empty.learn([Example(ranking, (1.0,), "closed")])["loss"] == 0
+    empty = make_trainer(SPEC, SETTINGS, LossSettings(), seed=0)
+    assert empty.learn(empty.encode([Example(ranking, (1.0,), "closed")]))["loss"] == 0
 
 
 def test_wrong_calls() -> None:
     with pytest.raises(UsageError, match="no examples"):
-        trainer().learn([])
+        trainer().learn(trainer().encode([]))
     with pytest.raises(UsageError, match="nothing to learn from"):
-        Trainer(SPEC, SETTINGS, LossSettings(soft=0, label=0), seed=0)
+        make_trainer(SPEC, SETTINGS, LossSettings(soft=0, label=0), seed=0)
 
 
 def other_spec() -> Trainer:
-    return Trainer(FeatureSpec(), SETTINGS, LossSettings(), seed=3)
+    return make_trainer(FeatureSpec(), SETTINGS, LossSettings(), seed=3)
 
 
 @pytest.mark.parametrize(
@@ -475,14 +479,14 @@ def other_spec() -> Trainer:
 )
 def test_the_state_of_another_student_is_refused(make: Callable[[], Trainer], named: str) -> None:
     made = trainer()
-    made.learn(BATCHES[0])
+    made.learn(made.encode(BATCHES[0]))
     with pytest.raises(CheckpointError, match=named):
         make().restore(*made.state())
 
 
 def test_a_damaged_state_is_refused() -> None:
     made = trainer()
-    made.learn(BATCHES[0])
+    made.learn(made.encode(BATCHES[0]))
     tensors, state = made.state()
     for name, value in tensors.items():
         with pytest.raises(CheckpointError):
@@ -538,9 +542,9 @@ def test_a_list_with_a_weight_counts_as_so_many_lists() -> None:
 def trained(batch: list[Example], loss: LossSettings) -> float:
     """The soft loss of the first step, in which nothing is dropped."""
     settings = msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0)
-    fresh = Trainer(SPEC, settings, loss, seed=3)
+    fresh = make_trainer(SPEC, settings, loss, seed=3)
     fresh.apply_items(ITEMS)
-    return fresh.learn(batch)["soft"]
+    return fresh.learn(fresh.encode(batch))["soft"]
 
 
 def test_weights_are_normalised_and_capped() -> None:

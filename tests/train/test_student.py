@@ -8,10 +8,11 @@ import torch
 
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, encode_requests
+from recdistill.loops.wire import make_trainer
 from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.step import Trainer
-from recdistill.train.student import Student, uniform
+from recdistill.train import Shape, Student, Trainer
+from recdistill.train.student import uniform
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=5, actions=("click",)),
@@ -40,7 +41,7 @@ def impression(number: int, events: int) -> Impression:
 
 
 def trained(steps: int) -> Trainer:
-    made = Trainer(SPEC, StudentSettings(dim=5, hidden=7, context_dim=3), LossSettings(), seed=1)
+    made = make_trainer(SPEC, StudentSettings(dim=5, hidden=7, context_dim=3), LossSettings(), seed=1)
     attributes = [
         {"genre": [f"g{i % 7}", "g1"], "price": float(i), "title": f"the word{i % 5}", "image": [i / 9, 1.0, 0.0, -1.0]}
         for i in range(20)
@@ -52,7 +53,7 @@ def trained(steps: int) -> Trainer:
         rankings = [
             Ranking(one, "t", "1", "logit", tuple(random.normal(size=6).tolist()), (True,) * 6) for one in asked
         ]
-        made.learn([Example(one, (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), "closed") for one in rankings])
+        made.learn(made.encode([Example(one, (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), "closed") for one in rankings]))
     return made
 
 
@@ -82,17 +83,19 @@ def test_history_counts_newest_first_and_to_its_length() -> None:
 
 
 def test_a_step_touches_only_the_rows_it_read() -> None:
-    made = Trainer(SPEC, StudentSettings(dim=5, id_dropout=0), LossSettings(label=0.0), seed=1)
+    made = make_trainer(SPEC, StudentSettings(dim=5, id_dropout=0), LossSettings(label=0.0), seed=1)
     made.apply_items([Item(f"i{i}") for i in range(20)])
     before = made.weights()["id"]
     asked = Impression("r", 9, None, (Event("i4", 1),), candidates=(Candidate("i7"), Candidate("i9")))
-    made.learn([Example(Ranking(asked, "t", "1", "logit", (1.0, 0.0), (True, True)), (1.0, 0.0), "closed")])
+    made.learn(
+        made.encode([Example(Ranking(asked, "t", "1", "logit", (1.0, 0.0), (True, True)), (1.0, 0.0), "closed")])
+    )
     changed = np.flatnonzero((made.weights()["id"] != before).any(1))
     assert sorted(changed) == sorted(made.vocabulary.rows("id", ["i4", "i7", "i9"]))
 
 
 def test_first_values() -> None:
-    student = Student(SPEC, StudentSettings(dim=6, init=0.5), seed=9)
+    student = Student(SPEC, Shape(dim=6, hidden=8, context_dim=4, init=0.5), seed=9)
     rows = student.fresh("id", [str(i) for i in range(5000)], 8)
     assert rows[:, 6:].abs().max() == 0  # bias and weight in a history
     assert float(rows[:, :6].std()) == pytest.approx(0.5, rel=0.02)
@@ -101,7 +104,9 @@ def test_first_values() -> None:
     assert np.abs(correlation).max() < 0.06
     assert torch.equal(rows[17:19], student.fresh("id", ["17", "18"], 8))
     assert not torch.equal(rows[:1], student.fresh("item.genre", ["0"], 8))
-    assert not torch.equal(rows[:1], Student(SPEC, StudentSettings(dim=6, init=0.5), seed=8).fresh("id", ["0"], 8))
+    assert not torch.equal(
+        rows[:1], Student(SPEC, Shape(dim=6, hidden=8, context_dim=4, init=0.5), seed=8).fresh("id", ["0"], 8)
+    )
 
 
 def test_uniform_numbers_are_uniform() -> None:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from recdistill import losses
-from recdistill.config import LossSettings
 from recdistill.errors import ConfigError
 from recdistill.train.terms import SoftTerms
 
@@ -38,12 +37,12 @@ def recipe(folder: Path, text: str) -> str:
 
 
 def test_the_default_is_the_softmax_with_temperature_two() -> None:
-    mine = SoftTerms(LossSettings())(STUDENT, TEACHER, where=WHERE)
+    mine = SoftTerms()(STUDENT, TEACHER, where=WHERE)
     assert torch.equal(mine, losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=2.0))
 
 
 def test_several_terms_are_shared_by_weight(tmp_path: Path) -> None:
-    terms = SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE)))
+    terms = SoftTerms(recipe(tmp_path, MINE))
     soft = losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=1.5)
     expected = 0.25 * losses.ranknet(STUDENT, TEACHER, where=WHERE) + 0.75 * soft
     assert float(terms(STUDENT, TEACHER, where=WHERE)) == pytest.approx(float(expected))
@@ -56,26 +55,25 @@ def test_a_loss_may_be_yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     (tmp_path / "our_losses.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    terms = SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:squares"'))))
+    terms = SoftTerms(recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:squares"')))
     soft = losses.softmax_distillation(STUDENT, TEACHER, where=WHERE, temperature=1.5)
     expected = 0.25 * (STUDENT * WHERE).square().sum() + 0.75 * soft
     assert float(terms(STUDENT, TEACHER, where=WHERE)) == pytest.approx(float(expected))
     with pytest.raises(ConfigError, match="^loss: 'builtins:dict' does not say what it takes"):
         losses.by_name("builtins:dict")
     with pytest.raises(ConfigError, match="^loss: 'our_losses:cubes' cannot be imported"):
-        SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:cubes"'))))
+        SoftTerms(recipe(tmp_path, MINE.replace('"ranknet"', '"our_losses:cubes"')))
 
 
 def test_settings_win_over_the_recipe(tmp_path: Path) -> None:
-    settings = LossSettings(recipe=recipe(tmp_path, MINE), soft=0.0, label=1.0, temperature=9.0)
-    terms = SoftTerms(settings)
+    terms = SoftTerms(recipe(tmp_path, MINE), soft=0.0, label=1.0, temperature=9.0)
     assert (terms.total, terms.label) == (0.0, 1.0)
     assert terms.resolved()["terms"][1]["options"] == {"temperature": 9.0}
 
 
 def test_offsets_shift_both_scores_of_a_softmax() -> None:
     offsets = torch.tensor([[0.0, 1.2, 0.4], [0.0, 0.0, 0.0]])
-    mine = SoftTerms(LossSettings(temperature=1.0))(STUDENT, TEACHER, where=WHERE, offsets=offsets)
+    mine = SoftTerms(temperature=1.0)(STUDENT, TEACHER, where=WHERE, offsets=offsets)
     # By hand: each candidate stands for e^offset of itself in both distributions.
     expected = 0.0
     for row, mass in enumerate(offsets.exp()):
@@ -96,10 +94,10 @@ WRONG = [
 @pytest.mark.parametrize(("old", "new", "says"), WRONG)
 def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        SoftTerms(LossSettings(recipe=recipe(tmp_path, MINE.replace(old, new))))
+        SoftTerms(recipe(tmp_path, MINE.replace(old, new)))
     assert says in str(caught.value)
 
 
 def test_a_recipe_for_tables_alone_is_refused() -> None:
     with pytest.raises(ConfigError, match="for tables alone; for the stream there are"):
-        SoftTerms(LossSettings(recipe="rrd"))
+        SoftTerms(recipe="rrd")

@@ -12,10 +12,10 @@ import torch
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec, Lists
+from recdistill.loops.wire import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
-from recdistill.train.step import Trainer
-from recdistill.watch import comparable_scores
+from recdistill.train import Batch, Trainer
 from recdistill.watch.detectors import Chance, Detectors
 from recdistill.watch.known import Known
 
@@ -66,21 +66,21 @@ class World:
     ) -> tuple[Trainer, list[str]]:
         """A student of the lists as some event has changed them, and what was said on the way."""
         settings = WatchSettings(**watch)  # type: ignore[arg-type]
-        trainer = Trainer(self.spec, STUDENT, LossSettings(), seed=seed, watch=settings)
+        trainer = make_trainer(self.spec, STUDENT, LossSettings(), seed=seed, watch=settings)
         assert trainer.apply_items(self.items) == []
         random, batches, news = np.random.default_rng(seed), [], []
         for start in range(0, len(self.learnt), BATCH):
             batch = self.learnt[start : start + BATCH]
-            lists, _ = trainer.encode(batch)
+            lists = trainer.encode(batch).lists
             if change is not None:
                 altered(lists, start, change, random)
             names = [name(start + i) if name else "t@1" for i in range(len(batch))]
-            batches.append((lists, comparable_scores(lists, ["logit"] * len(batch), names, settings.comparable), names))
+            batches.append(Batch.of(lists, ["logit"] * len(batch), names, settings.comparable))
         for number in range(passes):
             assert trainer.watch is not None
             trainer.watch.rewind()
-            for lists, units_BL, names in batches:
-                trainer.learn_lists(lists, units_BL, names, again=number > 0)
+            for one in batches:
+                trainer.learn(one.once_more() if number > 0 else one)
             news += trainer.watch.news
             trainer.watch.news.clear()
         return trainer, news
@@ -199,12 +199,12 @@ def test_a_list_with_one_score_teaches_as_one_with_none() -> None:
     here = world()
 
     def end(scored: int) -> dict[str, bytes]:
-        trainer = Trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
+        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
         trainer.apply_items(here.items)
-        lists, _ = trainer.encode(here.learnt[:64])
+        lists = trainer.encode(here.learnt[:64]).lists
         lists.scored_BL[::2, scored:] = False
         names = ["t@1"] * 64
-        trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * 64, names, "standard"), names)
+        trainer.learn(Batch.of(lists, ["logit"] * 64, names, "standard"))
         return {key: value.tobytes() for key, value in trainer.weights().items()}
 
     assert end(1) == end(0)
@@ -216,13 +216,13 @@ def test_lists_that_are_not_believed_make_the_others_weigh_no_more() -> None:
     here = world()
 
     def step(names: list[str]) -> tuple[float, float]:
-        trainer = Trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
+        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
         trainer.apply_items(here.items)
-        lists, _ = trainer.encode([here.learnt[0]] * 64)
+        lists = trainer.encode([here.learnt[0]] * 64).lists
         assert trainer.watch is not None
         trainer.watch.now.at = 5000
         trainer.watch.now.known["old@1"] = Known(0, detectors=Detectors(chance=Chance(proven=True)))
-        figures = trainer.learn_lists(lists, comparable_scores(lists, ["logit"] * 64, names, "standard"), names)
+        figures = trainer.learn(Batch.of(lists, ["logit"] * 64, names, "standard"))
         rest = trainer.terms.label * figures["label"]
         return (figures["loss"] - rest) / figures["soft"], figures["soft"]
 

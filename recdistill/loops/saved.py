@@ -1,0 +1,141 @@
+"""What a checkpoint says beside the trainer's own state: the settings it was made with, and the distiller's positions.
+
+The positions are nowhere else: a run that was killed goes on from its newest checkpoint. On disk it is one flat JSON
+object, `stream` in `state.json`, that a person can read.
+
+It knows nothing of files or of how a log is read.
+
+Example:
+    >>> lanes = LanePosition(LogIdentity("a", {"examples": 1}), (4,), 0)
+    >>> recipe = Recipe({"dim": 4}, {"soft": 0.7}, 8, 1, 0, 1, "c0ffee", {"spread": 2.0})
+    >>> saved = Saved(recipe, lanes, LogIdentity("a", {"items": 1}), items_next=7)
+    >>> saved.plain()["examples"], Saved.restored(saved.plain(), Path("step-3")) == saved
+    (0, True)
+    >>> recipe.check(msgspec.structs.replace(recipe, batch=16), Path("step-3"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    recdistill.errors.CheckpointError: step-3: was made with batch = 8, the settings now say 16; set it back, or ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from recdistill.errors import CheckpointError
+from recdistill.loops.passes import Range
+from recdistill.loops.seen import Seen
+from recdistill.loops.stamped import ITEMS
+from recdistill.stream import LanePosition, LogIdentity, Position
+
+UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")
+"""Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
+
+Number = bool | int | float | str | None
+
+
+class Term(msgspec.Struct, frozen=True):
+    """One soft term of the loss."""
+
+    loss: str
+    share: float
+    options: dict[str, Number]
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Everything that decides what a student becomes of a log. A student goes on only with the recipe it began with.
+
+    Attributes:
+        student: Widths and learning rates.
+        loss: Terms and weights.
+        batch: Examples of a step.
+        passes: Passes over what the log holds at the first start.
+        seed: Of the student.
+        threads: Of torch; 0: torch's own choice.
+        features: Hash of the feature specification.
+        watch: How the scores of teachers are made comparable. What is done about a teacher is not here: it may change.
+    """
+
+    student: dict[str, Number]
+    loss: dict[str, Number | list[Term]]
+    batch: int
+    passes: int
+    seed: int
+    threads: int
+    features: str
+    watch: dict[str, Number]
+
+    def check(self, wanted: Recipe, path: Path) -> None:
+        """Holds the settings of now against this recipe, which a checkpoint was made with.
+
+        Raises:
+            CheckpointError: They differ: the student would become one that nobody can make again.
+        """
+        saved = _flat(msgspec.to_builtins(self))
+        for key, value in _flat(msgspec.to_builtins(wanted)).items():
+            before = saved.get(key)
+            if before != value and not (before is None and key in UNSAID):
+                raise CheckpointError(
+                    f"{path}: was made with {key} = {before!r}, the settings now say {value!r}; "
+                    "set it back, or start a new student in another distil.directory"
+                )
+
+
+class Saved(msgspec.Struct):
+    """The distiller's own state.
+
+    Attributes:
+        recipe: What the student is made with.
+        lanes: Position behind the last batch learnt.
+        items_identity: Which log `items_next` belongs to.
+        items_next: Next offset of `items` that the catalogue has not seen.
+        range: The part of the log that is being gone over, if any.
+        parent: Content hash of the bundle that was made last.
+        witness: By partition, what stood in the log before the positions; None where none was taken.
+        seen: What bundles tell of the stream.
+    """
+
+    recipe: Recipe
+    lanes: LanePosition
+    items_identity: LogIdentity
+    items_next: int
+    range: Range | None = None
+    parent: str = ""
+    witness: dict[str, str] | None = None
+    seen: Seen = msgspec.field(default_factory=Seen)
+
+    def positions(self) -> Position:
+        """How far of the log this rests on: to the end of the range, while there is one."""
+        return {**(self.range.until if self.range else self.lanes).by_partition(), ITEMS: self.items_next}
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON says it; what was seen lies flat beside the positions."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        seen: dict[str, Any] = plain.pop("seen")
+        if self.witness is None:
+            del plain["witness"]
+        return plain | seen
+
+    @classmethod
+    def restored(cls, plain: dict[str, Any], path: Path) -> Saved:
+        """The state that `plain()` was taken of.
+
+        Args:
+            plain: What the checkpoint holds.
+            path: The checkpoint, for the error.
+
+        Raises:
+            CheckpointError: It is something else.
+        """
+        try:
+            return msgspec.convert(plain | {"seen": plain}, cls)
+        except msgspec.ValidationError as e:
+            raise CheckpointError(f"{path}: was written by another version: {e}; resume with that version") from e
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,92 @@
+"""What one step learns from: encoded lists, the scores of their teachers, and whose scores they are.
+
+A batch is made once and can be learnt from several times. Its numbers depend on its own examples alone, so a later pass
+over the same examples makes the same batch. It knows nothing of torch, students or logs.
+
+Example:
+    >>> from recdistill.features import Requests
+    >>> none, one = np.zeros((1, 0), np.int32), np.ones(1, np.float32)
+    >>> asked = Requests(none, none, none, {}, np.zeros(1, np.int32))
+    >>> scores, real = np.array([[40.0, 20.0]], np.float32), np.ones((1, 2), bool)
+    >>> lists = Lists(asked, np.array([[0, 1]], np.int32), real, scores, real, 0 * scores, real[:, 0], one, None)
+    >>> Batch.of(lists, ["unbounded"], ["t@1"], "scale").units_BL.tolist()
+    [[2.0, -2.0]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from recdistill.features import Lists
+from recdistill.watch import comparable_scores
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's lists.
+
+    Args:
+        lists: The lists, encoded.
+        units_BL: The teachers' scores in units that can be compared, f32; 0 where there is no score.
+        teachers: Whose scores each list has, `id@version`.
+        unknown: How many candidates and history items the catalogue does not hold.
+        unfit: How many context values were of the wrong kind; they count as absent.
+        again: Whether this is a later pass over these lists.
+    """
+
+    lists: Lists
+    units_BL: np.ndarray
+    teachers: Sequence[str]
+    unknown: int = 0
+    unfit: int = 0
+    again: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        lists: Lists,
+        scales: Sequence[str],
+        teachers: Sequence[str],
+        comparable: str,
+        *,
+        unknown: int = 0,
+        unfit: int = 0,
+    ) -> Batch:
+        """A batch of encoded lists.
+
+        Args:
+            lists: The lists.
+            scales: What the scores of each list mean.
+            teachers: Whose scores each list has.
+            comparable: How the scores are made comparable, see `watch.comparable_scores`.
+            unknown: See the class.
+            unfit: See the class.
+        """
+        return cls(lists, comparable_scores(lists, scales, teachers, comparable), teachers, unknown, unfit)
+
+    def __len__(self) -> int:
+        return len(self.units_BL)
+
+    def once_more(self) -> Batch:
+        """The same batch in a later pass."""
+        return replace(self, again=True)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays, whatever fields they are in."""
+        return sum(array.nbytes for array in _arrays(self))
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _arrays(one)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _arrays(getattr(value, field.name))
