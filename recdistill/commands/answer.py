@@ -9,10 +9,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
 
 TIMEOUT_S = 10.0
 """Longest wait for an endpoint."""
@@ -25,7 +28,7 @@ def _serve_options(parser: Parser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from recdistill.loops import rank
+    from recdistill.loops import wire
 
     settings = settings_of(args)
 
@@ -34,7 +37,7 @@ def _serve(args: argparse.Namespace) -> int:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
     with stopping() as stop:
-        counts = rank.run(settings, stop=stop, bundle=args.bundle, started=started)
+        counts = wire.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "nothing was asked"))
     return 0
 
@@ -79,7 +82,7 @@ def _recommend(args: argparse.Namespace) -> int:
         return _tell(args, _ask_device(args.device, request), {})
     from recdistill.serve.recommender import Recommender
 
-    recommender = Recommender.open(args.bundle or _champion(args))
+    recommender = Recommender.open(args.bundle) if args.bundle else Recommender(_champion(args))
     found = recommender.recommend([request], request.k, request.filters())[0]
     titles = {item.id: _title(item.attributes) for item in recommender.bundle.items}
     answer = {
@@ -134,7 +137,7 @@ def _value(text: str) -> str | float | bool:
     return number if abs(number) < float("inf") else text
 
 
-def _champion(args: argparse.Namespace) -> Path:
+def _champion(args: argparse.Namespace) -> Bundle:
     from recdistill.registry import CHAMPION, Registry
 
     settings = settings_of(args)

@@ -19,7 +19,7 @@ import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import compress
 from pathlib import Path
@@ -408,6 +408,7 @@ def run(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
+    publish: Callable[[Bundle], None] | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
@@ -422,6 +423,7 @@ def run(
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
+        publish: Given each bundle that was made; None: it stays in its folder.
 
     Returns:
         Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
@@ -441,15 +443,19 @@ def run(
             if progress:
                 progress(distiller.done(), total)
             if settings.export_every and distiller.step % settings.export_every == 0 and not distiller.in_range:
-                distiller.export()
+                bundle = distiller.export()
+                if bundle is not None and publish is not None:
+                    publish(bundle)
             if distiller.step % settings.checkpoint_every == 0:
                 distiller.save()
                 last_saved = distiller.step
         if not stop.is_set() or distiller.step != last_saved:
             distiller.save()
         if not stop.is_set():
-            distiller.export()
+            bundle = distiller.export()
             distiller.save()
+            if bundle is not None and publish is not None:
+                publish(bundle)
         _prune_bundles(distiller.directory / "bundles", settings.keep)
     finally:
         distiller.close()

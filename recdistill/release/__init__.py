@@ -4,9 +4,21 @@ It knows nothing of loops, of how a bundle was made, or of how a champion is ser
 
 Example:
     >>> sorted(__all__)
-    ['held_out', 'judge', 'learnt_from', 'publish']
+    ['count_held_out', 'give_back', 'held_out', 'judge', 'learnt_from', 'may_promote', 'promote', 'publish', 'to_drop']
 """
 
-from recdistill.release.judging import held_out, judge, learnt_from, publish
+from recdistill.release.judging import count_held_out, held_out, judge, learnt_from, publish
+from recdistill.release.policy import may_promote, to_drop
+from recdistill.release.promoting import give_back, promote
 
-__all__ = ["held_out", "judge", "learnt_from", "publish"]
+__all__ = [
+    "count_held_out",
+    "give_back",
+    "held_out",
+    "judge",
+    "learnt_from",
+    "may_promote",
+    "promote",
+    "publish",
+    "to_drop",
+]

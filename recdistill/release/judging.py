@@ -17,8 +17,7 @@ from typing import Any
 
 import msgspec
 
-from recdistill.bundle import Bundle, open_bundle
-from recdistill.config import PromoteSettings
+from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.judge import Contender, Judgement, evaluate, write_report
 from recdistill.judge.baselines import baselines
@@ -53,6 +52,27 @@ def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
     return examples[-most:]
 
 
+def count_held_out(log: Log, start: dict[str, Any], enough: int) -> tuple[int, dict[str, Any]]:
+    """How many labelled examples lie behind a position, and where the counting stopped.
+
+    Args:
+        log: Where `examples` lie.
+        start: A state of `Lanes`: what a bundle's student had learnt, or where an earlier count stopped.
+        enough: Stop soon after so many.
+    """
+    lanes = Lanes(log, state=start, dead_letters=_pass_over)
+    try:
+        until, found = lanes.end_state(), 0
+        while found < enough:
+            examples = lanes.next(READ, 0.2, until=until)
+            found += sum(any(label > 0 for label in example.labels) for example in examples)
+            if not examples and lanes.reached(until):
+                break
+        return found, lanes.state()
+    finally:
+        lanes.close()
+
+
 def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
     """The examples before a bundle's positions, in the order in which they were learnt."""
     return _examples(log, until=_positions(bundle))
@@ -60,8 +80,8 @@ def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
 
 def judge(
     log: Log,
-    path: Path,
-    settings: PromoteSettings,
+    bundle: Bundle,
+    most: int,
     *,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
@@ -74,8 +94,8 @@ def judge(
 
     Args:
         log: Where the examples lie.
-        path: The bundle's folder.
-        settings: How many lists at most.
+        bundle: The bundle.
+        most: Held-out lists at most.
         teacher: The teacher to hold it against; None leaves that part out.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -86,17 +106,18 @@ def judge(
     Raises:
         DataError: There is no labelled example behind the bundle's positions.
     """
-    bundle = open_bundle(path)
-    lists = held_out(log, bundle, settings.held_out)
+    lists = held_out(log, bundle, most)
     if not lists:
-        raise DataError(f"{path}: no labelled example lies behind what this bundle learnt from; wait for newer ones")
+        raise DataError(
+            f"{bundle.path}: no labelled example lies behind what this bundle learnt from; wait for newer ones"
+        )
     if teacher is not None:
         teacher.apply_items(bundle.items)
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle)))
     cheaper = baselines(known, live=[item.id for item in bundle.items])
     judgement = evaluate(
-        path,
+        bundle.path,
         lists,
         teacher=teacher,
         rivals=[*rivals, *cheaper],
@@ -147,7 +168,7 @@ class _Asked:
 
 def publish(
     registry: Registry,
-    path: Path,
+    bundle: Bundle,
     judgement: Judgement,
     evidence: Evidence,
     *,
@@ -158,7 +179,7 @@ def publish(
 
     Args:
         registry: Where to.
-        path: The bundle's folder.
+        bundle: The bundle.
         judgement: What the judge found.
         evidence: The gate's verdict on it.
         report: The report's file; written to a temporary one when None.
@@ -166,7 +187,6 @@ def publish(
     """
     from recdistill.device.export import export_device
 
-    bundle = open_bundle(path)
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
@@ -174,7 +194,7 @@ def publish(
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
         return registry.publish(
-            path,
+            bundle,
             evidence,
             report=report,
             extra_files=[device],

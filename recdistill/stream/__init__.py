@@ -26,6 +26,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
+    BUNDLES,
+    ITEMS,
     Log,
     LogIdentity,
     Message,
@@ -40,22 +42,28 @@ from recdistill.stream.contract import (
     standard_topics,
 )
 from recdistill.stream.lanes import Lanes
+from recdistill.stream.made import MadeBundle, announce, made_bundles
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
 
 __all__ = [
+    "BUNDLES",
+    "ITEMS",
     "Lanes",
     "Log",
     "LogIdentity",
+    "MadeBundle",
     "Message",
     "Position",
     "Source",
     "Stage",
     "TopicPartition",
     "Transaction",
+    "announce",
     "check_identity",
     "dead_letter",
+    "made_bundles",
     "open_log",
     "partition_for",
     "standard_topics",
