@@ -117,7 +117,7 @@ def run(
                 except TeacherError as e:
                     if drain:
                         raise
-                    # Its teacher may be back for the next try. A promoter that ends here would have to be started again.
+                    # Its teacher may be back for the next try. Were this the end, somebody would have to start again.
                     log_.warning("bundle %s is not judged yet, and is tried again: %s", made.content_hash[:12], e)
                     counts["waiting"] += 1
                     made = None

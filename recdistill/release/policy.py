@@ -56,9 +56,7 @@ def to_drop(held: Sequence[Held], keep: int) -> list[str]:
         held: All that the registry holds.
         keep: How many of each kind.
     """
-    free = [each for each in held if not each.aliases]
+    free = sorted((each for each in held if not each.aliases), key=lambda each: (each.made_at, each.content_hash))
+    others = [each for each in free if each.promoted is None]
     promoted = sorted((each for each in free if each.promoted is not None), key=lambda each: each.promoted or 0)
-    others = sorted(
-        (each for each in free if each.promoted is None), key=lambda each: (each.made_at, each.content_hash)
-    )
     return [each.content_hash for each in [*promoted[:-keep], *others[:-keep]]]
