@@ -62,7 +62,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "demo": ("train", "serve", "registry"),
     "scorer": (),
     "joiner": (),
-    "distiller": ("train",),
+    "distiller": ("train", "registry"),
     "promoter": ("train", "serve", "registry"),
     "ranker": ("serve", "registry"),
     "device": ("device",),

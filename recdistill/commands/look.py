@@ -25,7 +25,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="TOPIC|PATH",
-        help="items, impressions, rankings, feedback, examples or dead-letters; or the path of a bundle, a device "
+        help="items, impressions, rankings, feedback, examples, bundles or dead-letters; or the path of a bundle, a device "
         "file, a checkpoint or a trained teacher (write ./name for one in this folder)",
     )
     parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
@@ -35,9 +35,11 @@ def _options(parser: Parser) -> None:
 
 def _inspect(args: argparse.Namespace) -> int:
     from recdistill.records import DEAD_LETTERS, TOPICS
+    from recdistill.stream import BUNDLES
 
     path = Path(args.what)
-    if args.what in TOPICS or args.what == DEAD_LETTERS:
+    known = [*TOPICS, BUNDLES.topic, DEAD_LETTERS]
+    if args.what in known:
         return _topic(args)
     if path.exists():
         return _path(args, path)
@@ -45,7 +47,6 @@ def _inspect(args: argparse.Namespace) -> int:
         raise DataError(f"{path}: there is no such file or folder")
     from recdistill.stream.contract import suggest
 
-    known = [*TOPICS, DEAD_LETTERS]
     hint = suggest(args.what, known)
     raise UsageError(f"{args.what!r} is neither a topic{hint} nor a path; topics are {', '.join(known)}")
 
@@ -74,6 +75,8 @@ def _topic(args: argparse.Namespace) -> int:
 
 def _as_json(message: Message) -> dict[str, Any]:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, to_json
+    from recdistill.stream import BUNDLES
+    from recdistill.stream.made import read_made, write_made
 
     shown: dict[str, Any] = {
         "topic": message.tp.topic,
@@ -85,6 +88,8 @@ def _as_json(message: Message) -> dict[str, Any]:
         headers = _headers(message)
         return {**shown, **{f"from_{name}": headers.get(name) for name in _FROM}, "bytes": len(message.value or b"")}
     try:
+        if message.tp == BUNDLES:
+            return {**shown, "record": json.loads(write_made(read_made(message.value)))}
         return {**shown, "record": json.loads(to_json(decode(TOPICS[message.tp.topic], message.value)))}
     except DecodeError as e:
         return {**shown, "error": str(e)}
@@ -99,6 +104,8 @@ def _headers(message: Message) -> dict[str, str]:
 
 def _as_text(message: Message, now_us: int) -> str:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, render
+    from recdistill.stream import BUNDLES
+    from recdistill.stream.made import read_made
 
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
@@ -113,6 +120,10 @@ def _as_text(message: Message, now_us: int) -> str:
         # Headers may hold what a stranger sent: nothing in them may steer the terminal.
         return "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
     try:
+        if message.tp == BUNDLES:
+            made = read_made(message.value)
+            line = f"  bundle {made.content_hash[:12]} of step {made.step}: {made.size:,} bytes, made at {made.made_at}"
+            return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         return render(decode(TOPICS[message.tp.topic], message.value), now_us=now_us)
     except DecodeError as e:
         return f"  cannot be read: {e}"

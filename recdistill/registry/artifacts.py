@@ -18,8 +18,15 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mlflow.entities import FileInfo
+
+_ATTEMPTS: Final = 3
 
 
 class Artifacts:
@@ -37,12 +44,11 @@ class Artifacts:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Name and bytes of each file in a folder; empty when there is no such folder."""
-        found = self._repository.list_artifacts(folder)
-        return {PurePosixPath(f.path).name: int(f.file_size or 0) for f in found if not f.is_dir}
+        return {PurePosixPath(f.path).name: int(f.file_size or 0) for f in self._list(folder) if not f.is_dir}
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder."""
-        return [PurePosixPath(f.path).name for f in self._repository.list_artifacts(folder) if f.is_dir]
+        return [PurePosixPath(f.path).name for f in self._list(folder) if f.is_dir]
 
     def send(self, file: Path, folder: str, name: str | None = None) -> None:
         """Puts a local file into a folder, under another name if one is given. What is there is written over."""
@@ -63,5 +69,12 @@ class Artifacts:
     def delete(self, path: str) -> None:
         """Takes a file or a folder away; nothing if it is not there."""
         folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
-        if any(PurePosixPath(f.path).name == name for f in self._repository.list_artifacts(folder)):
+        if any(PurePosixPath(f.path).name == name for f in self._list(folder)):
             self._repository.delete_artifacts(path)
+
+    def _list(self, folder: str) -> list[FileInfo]:
+        for _ in range(_ATTEMPTS):
+            # MLflow lists a local folder and then asks for each size: a file that is deleted in between breaks it.
+            with contextlib.suppress(FileNotFoundError):
+                return list(self._repository.list_artifacts(folder))
+        return list(self._repository.list_artifacts(folder))

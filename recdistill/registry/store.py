@@ -50,6 +50,10 @@ ATTEMPTS: Final = 3  # how often a put sends what a sweep took away under its ha
 _PIECE: Final = 1 << 20
 
 
+class _Gone(RegistryError):
+    """The store does not have a file, or does not have it any more."""
+
+
 def blob_path(sha256: str) -> str:
     """Where the file with this digest lies."""
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
@@ -184,6 +188,8 @@ class Store:
                     manifest = _take_manifest(
                         self._artifacts, content_hash, f"{BUNDLES}/{name}", size, Path(scratch, MANIFEST)
                     )
+            except _Gone:  # between the list and this look
+                return None
             except BundleError as e:
                 log_.warning("%s", e)
                 return None
@@ -262,7 +268,7 @@ def _take(artifacts: Artifacts, content_hash: str, path: str, size: int | None, 
     """Fetches one file. That it is not there, or was deleted a moment ago, is one sentence."""
     from mlflow.exceptions import MlflowException
 
-    gone = RegistryError(
+    gone = _Gone(
         f"the registry does not hold the files of bundle {content_hash[:12]} (registry.keep says which bundles it "
         f"keeps): {path} is missing"
     )
@@ -274,7 +280,7 @@ def _take(artifacts: Artifacts, content_hash: str, path: str, size: int | None, 
         folder, _, name = path.rpartition("/")
         if name not in artifacts.sizes(folder):
             raise gone from None
-        raise
+        artifacts.take(path, into)  # it was put again in the meantime; or it fails again, and that is the error
 
 
 def made_at(manifest: Manifest) -> str:
