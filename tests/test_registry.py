@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
 import re
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 

@@ -97,7 +97,7 @@ def run(
             if made is not None and not registry.holds(made.content_hash):
                 log_.warning("bundle %s was announced, but the registry does not hold it", made.content_hash[:12])
                 counts["broken"] += 1
-                queue.done(made)
+                queue.forget(made)
                 continue
             if made is not None:
                 try:
@@ -146,6 +146,7 @@ class _Queue:
         check_topic(log.topics())
         self._log, self._judged, self._least, self._counts = log, judged, least, counts
         self._source = log.source([BUNDLES])
+        self._seen: set[str] = set()
         self._waiting: list[MadeBundle] = []
         self._counted: dict[str, tuple[int, dict[str, Any]]] = {}
 
@@ -155,9 +156,13 @@ class _Queue:
         for reason in unreadable:
             log_.warning("passed over: %s", reason)
             self._counts["broken"] += 1
-        known = self._judged | {each.content_hash for each in self._waiting}
-        fresh = [each for each in made if each.content_hash not in known]
-        self._waiting += fresh
+        fresh = [each for each in made if each.content_hash not in self._seen]
+        for each in fresh:
+            self._seen.add(each.content_hash)
+            if each.content_hash in self._judged:  # before this promoter started; what came before it is stale
+                self._waiting.clear()
+            else:
+                self._waiting.append(each)
         return bool(fresh)
 
     def newest_judgeable(self) -> MadeBundle | None:
@@ -171,7 +176,7 @@ class _Queue:
                 except (OutOfRange, WrongLog, CheckpointError) as e:
                     log_.warning("bundle %s cannot be judged on this log: %s", made.content_hash[:12], e)
                     self._counts["broken"] += 1
-                    self._waiting.remove(made)
+                    self.forget(made)
                     continue
                 found += more
                 self._counted[made.content_hash] = (found, where)
@@ -181,9 +186,13 @@ class _Queue:
             self._counts["waiting"] += 1
         return None
 
+    def forget(self, made: MadeBundle) -> None:
+        """Leaves out a bundle that cannot be judged."""
+        self._waiting.remove(made)
+        self._counted.pop(made.content_hash, None)
+
     def done(self, made: MadeBundle) -> None:
         """Forgets a bundle, and those announced before it: they are stale."""
-        self._judged.add(made.content_hash)
         del self._waiting[: self._waiting.index(made) + 1]
         left = {each.content_hash for each in self._waiting}
         self._counted = {name: count for name, count in self._counted.items() if name in left}

@@ -74,9 +74,7 @@ def test_nothing_is_sent_twice_and_the_manifest_goes_last(artifacts: Artifacts, 
     counting = Counting(artifacts)
     store = Store(lambda: counting)  # type: ignore[arg-type, return-value]
     one, two = bundles[:2]
-    assert store.put(one) == sum(
-        {entry.sha256: entry.size for entry in one.manifest.content.files.values()}.values()
-    )
+    assert store.put(one) == sum({entry.sha256: entry.size for entry in one.manifest.content.files.values()}.values())
     assert counting.sent == [*counting.sent[:-1], f"bundles/{one.content_hash}.json"]
     assert {path.rpartition("/")[2] for path in counting.sent[:-1]} == digests(one)
     counting.sent.clear()
@@ -88,7 +86,9 @@ def test_nothing_is_sent_twice_and_the_manifest_goes_last(artifacts: Artifacts, 
     assert len(digests(two) & digests(one)) >= 1
 
 
-def test_a_put_that_was_killed_is_finished_by_the_next(artifacts: Artifacts, bundles: list[Bundle], tmp_path: Path) -> None:
+def test_a_put_that_was_killed_is_finished_by_the_next(
+    artifacts: Artifacts, bundles: list[Bundle], tmp_path: Path
+) -> None:
     [bundle, *_] = bundles
     for alive in range(len(digests(bundle)) + 1):
 
@@ -99,7 +99,7 @@ def test_a_put_that_was_killed_is_finished_by_the_next(artifacts: Artifacts, bun
                 super().send(file, folder, name)
 
         with pytest.raises(KeyboardInterrupt):
-            Store(lambda: Dying(artifacts)).put(bundle)  # type: ignore[arg-type, return-value]  # noqa: B023
+            Store(lambda: Dying(artifacts)).put(bundle)  # type: ignore[arg-type, return-value]
         assert not Store(lambda: artifacts).has(bundle.content_hash)
         for sha256 in there(artifacts):
             artifacts.delete(blob_path(sha256))
@@ -138,9 +138,7 @@ def test_a_file_without_a_name_has_its_time_of_grace(artifacts: Artifacts, bundl
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_after_any_history_exactly_the_named_files_stay(
-    artifacts: Artifacts, bundles: list[Bundle], seed: int
-) -> None:
+def test_after_any_history_exactly_the_named_files_stay(artifacts: Artifacts, bundles: list[Bundle], seed: int) -> None:
     chance = random.Random(seed)
     store, model = Store(lambda: artifacts), dict[str, Bundle]()
     for _ in range(12):
