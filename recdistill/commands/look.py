@@ -25,8 +25,8 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="TOPIC|PATH",
-        help="items, impressions, rankings, feedback, examples, bundles or dead-letters; or the path of a bundle, a device "
-        "file, a checkpoint or a trained teacher (write ./name for one in this folder)",
+        help="items, impressions, rankings, feedback, examples, bundles or dead-letters; or the path of a bundle, a "
+        "device file, a checkpoint or a trained teacher (write ./name for one in this folder)",
     )
     parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
     parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")

@@ -11,20 +11,18 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
-from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import BundleError, Refused, RegistryError
+from recdistill.bundle import Bundle
+from recdistill.errors import Refused, RegistryError
 from recdistill.registry.artifacts import Artifacts
+from recdistill.registry.cache import cached
 from recdistill.registry.client import Connection, if_there, put
 from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS, Ledger
 from recdistill.registry.runs import BUNDLE, FILES, Runs, experiment
@@ -245,26 +243,8 @@ class Registry:
         # The hash becomes a folder's name, and it comes from a server.
         if not _HASH.fullmatch(content_hash):
             raise RegistryError(f"{content_hash!r}: not a content hash")
-        place = into / content_hash
-        if (found := _cached(place, content_hash)) is not None:
-            return found
         with self._connection.talk("fetch a bundle"):
-            into.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
-                got = Path(scratch, "bundle")
-                got.mkdir()
-                self._download(content_hash, uri, got)
-                bundle = open_bundle(got)
-                try:
-                    got.rename(place)
-                except OSError as e:
-                    # Another process may have been faster.
-                    if (found := _cached(place, content_hash)) is not None:
-                        return found
-                    raise RegistryError(
-                        f"{place}: the fetched bundle cannot be put there ({e.strerror}); is the folder writable?"
-                    ) from e
-        return replace(bundle, path=place)  # its arrays are mapped already, whatever the folder is called
+            return cached(into, content_hash, lambda folder: self._download(content_hash, uri, folder))
 
     def _download(self, content_hash: str, uri: str, into: Path) -> None:
         if not uri.startswith("runs:/"):
@@ -449,20 +429,6 @@ def _recorded(version: ModelVersion) -> Evidence | None:
         return msgspec.json.decode(str(text), type=Evidence)
     except msgspec.DecodeError as e:
         raise RegistryError(f"version {version.version} of {version.name}: its evidence cannot be read ({e})") from e
-
-
-def _cached(place: Path, content_hash: str) -> Bundle | None:
-    """The bundle in a folder of the cache; None when it is not there, and when it is not what it should be."""
-    if not place.exists():
-        return None
-    try:
-        found = open_bundle(place)
-        if found.content_hash == content_hash:
-            return found
-    except BundleError as e:
-        log_.warning("cached bundle %s does not verify (%s): fetching it again", content_hash[:12], e)
-    shutil.rmtree(place, ignore_errors=True)
-    return None
 
 
 def _created_at(version: ModelVersion) -> str:
