@@ -9,7 +9,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
 RUN --mount=type=cache,target=/var/cache/uv \
-    deploy/install.sh dependencies /opt/venv train,serve,kafka
+    deploy/install.sh dependencies /opt/venv train,serve,kafka,registry
 COPY README.md LICENSE ./
 COPY recdistill recdistill
 RUN --mount=type=cache,target=/var/cache/uv \

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from recdistill.bundle import open_bundle
+from recdistill.bundle import Bundle
 from recdistill.errors import BundleError, Refused, RegistryError
-from recdistill.registry import BundleRef, Evidence, Registry, core
+from recdistill.registry import BundleRef, Evidence, Registry
 from recdistill.registry.client import put
+from recdistill.registry.store import blob_path
+from recdistill.release import promote
 from references.students import make_student
 
 pytestmark = pytest.mark.mlflow
-
-
-@dataclass(frozen=True)
-class Opened:
-    """Stands for an opened bundle."""
-
-    path: Path
-    content_hash: str
-
-
-def open_folder(path):
-    """Stands for `open_bundle`: the bundle format has tests of its own, here a folder is its bytes."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
-    if not files or b"broken" in files[0].read_bytes():
-        raise BundleError(f"{path}: does not verify")
-    return Opened(path, digest.hexdigest())
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _mlflow():
     """Here, and not on top: it takes two seconds, which runs without these tests need not spend."""
     pytest.importorskip("mlflow", reason="mlflow is not installed (extra: registry)")
-
-
-@pytest.fixture(name="folders", autouse=True)
-def _folders(monkeypatch):
-    monkeypatch.setattr(core, "open_bundle", open_folder)
 
 
 @pytest.fixture(name="uri", params=["sqlite", "server"], scope="module")
@@ -66,16 +43,14 @@ def _registry(uri, request):
     return Registry(uri, f"r.{re.sub('[^a-z0-9]', '-', request.node.name.lower())}")
 
 
-def make_bundle(folder, text):
-    (folder / "towers").mkdir(parents=True)
-    (folder / "manifest.json").write_text(text)
-    (folder / "towers" / "user.onnx").write_bytes(b"\x00\xff" + text.encode())
-    return folder
+def make_bundle(folder: Path, text: str) -> Bundle:
+    """A bundle of its own for each text."""
+    return make_student(12, seed=zlib.crc32(text.encode())).export(folder)
 
 
 def judged(bundle, *, passed=True, reasons=("retention .97 is at least .95",)):
     return Evidence(
-        content_hash=open_folder(bundle).content_hash,
+        content_hash=bundle.content_hash,
         passed=passed,
         reasons=list(reasons),
         metrics={"ndcg@10": 0.25},
@@ -84,11 +59,16 @@ def judged(bundle, *, passed=True, reasons=("retention .97 is at least .95",)):
     )
 
 
+def artifacts(registry):
+    """The store's own files: what an intruder, or a bad disk, could change."""
+    return registry._store._artifacts
+
+
 @pytest.fixture(name="two")
 def _two(registry, tmp_path):
     """Two published versions that passed, and their numbers."""
     bundles = [make_bundle(tmp_path / name, name) for name in ("one", "two")]
-    return [registry.publish(open_folder(b), judged(b)).number for b in bundles]
+    return [registry.publish(b, judged(b)).number for b in bundles]
 
 
 def test_publish_promote_resolve_fetch(registry, tmp_path):
@@ -98,7 +78,7 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
     device.write_bytes(b"onnx")
     assert registry.find("champion") is None
     version = registry.publish(
-        open_folder(bundle),
+        bundle,
         judged(bundle),
         report=report,
         extra_files=[device],
@@ -117,9 +97,9 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
 
     ref = registry.resolve("champion")
     assert (ref, ref) == (registry.resolve("@champion"), registry.resolve("1"))
-    place = registry.fetch(ref, tmp_path / "cache").path
-    assert place == tmp_path / "cache" / ref.content_hash
-    assert (place / "towers" / "user.onnx").read_bytes() == b"\x00\xfffirst"
+    fetched = registry.fetch(ref, tmp_path / "cache")
+    assert fetched.path == tmp_path / "cache" / ref.content_hash
+    assert (fetched.content_hash, fetched.user_tower) == (bundle.content_hash, bundle.user_tower)
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [ref.content_hash]
 
     run = registry._client.get_run(only.run_id)
@@ -134,9 +114,8 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
     }
 
 
-def test_a_real_bundle_comes_back_whole(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(core, "open_bundle", open_bundle)
-    bundle = make_student(20).export(tmp_path / "bundle")
+def test_a_bundle_comes_back_whole(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", "whole")
     version = registry.publish(bundle, None)
     assert version.content_hash == bundle.content_hash
     place = registry.fetch(registry.resolve("candidate"), tmp_path / "cache").path
@@ -146,9 +125,9 @@ def test_a_real_bundle_comes_back_whole(registry, tmp_path, monkeypatch):
 def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path):
     bundle = make_bundle(tmp_path / "weak", "weak")
     failed = judged(bundle, passed=False, reasons=["retention .80 is below .95", "parity 1e-2 is above 1e-4"])
-    number = registry.publish(open_folder(bundle), failed).number
+    number = registry.publish(bundle, failed).number
     with pytest.raises(Refused) as refusal:
-        registry.promote(number, expect=None, who="ada", why="hope")
+        promote(registry, number, expect=None, who="ada", why="hope")
     assert refusal.value.reasons == ["retention .80 is below .95", "parity 1e-2 is above 1e-4"]
     assert registry.find("champion") is None
     assert registry.ledger() == []
@@ -158,24 +137,24 @@ def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path)
 def test_evidence_is_bound_to_the_content(registry, tmp_path):
     bundle, other = make_bundle(tmp_path / "a", "a"), make_bundle(tmp_path / "b", "b")
     with pytest.raises(RegistryError, match=r"the evidence is about .* judge it"):
-        registry.publish(open_folder(bundle), judged(other))
-    number = registry.publish(open_folder(bundle), None).number
+        registry.publish(bundle, judged(other))
+    number = registry.publish(bundle, None).number
     with pytest.raises(Refused, match="has no evidence"):
-        registry.promote(number, expect=None, who="ada", why="-")
+        promote(registry, number, expect=None, who="ada", why="-")
     with pytest.raises(Refused, match="the evidence is about"):
-        registry.promote(number, expect=None, who="ada", why="-", evidence=judged(other))
-    assert registry.promote(number, expect=None, who="ada", why="-", evidence=judged(bundle)).after == number
+        promote(registry, number, expect=None, who="ada", why="-", evidence=judged(other))
+    assert promote(registry, number, expect=None, who="ada", why="-", evidence=judged(bundle)).after == number
 
 
 def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    first = registry.publish(open_folder(bundle), judged(bundle, passed=False, reasons=["too few lists"]))
-    again = registry.publish(open_folder(bundle), judged(bundle))
+    first = registry.publish(bundle, judged(bundle, passed=False, reasons=["too few lists"]))
+    again = registry.publish(bundle, judged(bundle))
     assert again.number == first.number
     assert again.passed is True
     registry.promote(again.number, expect=None, who="ada", why="-")
     # The champion does not become a candidate, nor lose the reason it was promoted for, by being judged again.
-    after = registry.publish(open_folder(bundle), judged(bundle))
+    after = registry.publish(bundle, judged(bundle))
     assert after.aliases == ["champion"]
     assert "promoted by ada" in after.reason
 
@@ -228,7 +207,6 @@ def test_a_slow_promoter_does_not_leave_its_alias_over_a_later_one(registry, two
     def overtaken(entry):
         # While this one sleeps between its step and its aliases, another finishes the step and makes the next.
         monkeypatch.setattr(registry._ledger, "_follow", follow)
-        monkeypatch.setattr(core, "open_bundle", open_folder)
         fast = Registry(registry._connection.uri, registry.name)
         fast.promote(other, expect=one, who="bob", why="-")
         follow(entry)
@@ -252,7 +230,7 @@ def test_an_alias_set_by_hand_is_respected(registry, two):
 @pytest.mark.slow
 def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
     bundles = [make_bundle(tmp_path / str(n), str(n)) for n in range(3)]
-    numbers = [registry.publish(open_folder(b), judged(b)).number for b in bundles]
+    numbers = [registry.publish(b, judged(b)).number for b in bundles]
     start = tmp_path / "start"
     code = textwrap.dedent("""
         import sys, time, pathlib
@@ -297,25 +275,80 @@ def test_of_three_promoters_at_once_one_wins(uri, registry, tmp_path):
 
 def test_a_broken_cache_is_fetched_again(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    ref = registry.resolve(registry.publish(open_folder(bundle), None).number)
+    other = make_bundle(tmp_path / "b", "b")
+    ref = registry.resolve(registry.publish(bundle, None).number)
     place = registry.fetch(ref, tmp_path / "cache").path
-    (place / "manifest.json").write_text("broken")
-    assert (registry.fetch(ref, tmp_path / "cache").path / "manifest.json").read_text() == "a"
-    (place / "manifest.json").write_text("other content")
-    assert (registry.fetch(ref, tmp_path / "cache").path / "manifest.json").read_text() == "a"
+    for damage in (b"broken", (other.path / "popular.json").read_bytes() + b" "):
+        (place / "popular.json").write_bytes(damage)
+        assert registry.fetch(ref, tmp_path / "cache").content_hash == bundle.content_hash
+        assert (place / "popular.json").read_bytes() == (bundle.path / "popular.json").read_bytes()
 
 
-def test_files_that_are_not_what_the_registry_says_are_refused(registry, tmp_path):
-    number = registry.publish(open_folder(make_bundle(tmp_path / "a", "a")), None).number
-    registry._client.set_model_version_tag(registry.name, number, "content_hash", "0" * 64)
-    with pytest.raises(BundleError, match="the registry says 000000000000, the files are"):
-        registry.fetch(registry.resolve(number), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+def test_files_that_are_not_what_the_registry_says_are_refused_until_published_again(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "a", "a")
+    number = registry.publish(bundle, judged(bundle)).number
+    ref = registry.resolve(number)
+    files = bundle.manifest.content.files
+    changed, longer = (files[name].sha256 for name in ("vectors.npy", "user_tower.onnx"))
+    for sha256, damage, said in (
+        (changed, bytes(files["vectors.npy"].size), "vectors.npy was changed in the registry"),
+        (longer, bytes(10_000_000), "user_tower.onnx has 10000000 bytes in the registry, its manifest says"),
+    ):
+        (tmp_path / sha256).write_bytes(damage)
+        artifacts(registry).send(tmp_path / sha256, f"blobs/{sha256[:2]}")
+        with pytest.raises(BundleError, match=said):
+            registry.fetch(ref, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+        registry.publish(bundle, judged(bundle))
+        assert registry.fetch(ref, tmp_path / "cache").content_hash == bundle.content_hash
+        (tmp_path / "cache" / bundle.content_hash).rename(tmp_path / f"once-{sha256}")
+    artifacts(registry).delete(blob_path(changed))
+    with pytest.raises(RegistryError, match="does not hold the files of bundle"):
+        registry.fetch(ref, tmp_path / "cache")
+    with pytest.raises(Refused, match="is not in the registry any more"):
+        promote(registry, number, expect=None, who="ada", why="-")
+    other = make_bundle(tmp_path / "b", "b")
+    artifacts(registry).send(other.path / "manifest.json", "bundles", f"{bundle.content_hash}.json")
+    with pytest.raises(BundleError, match=f"says {bundle.content_hash[:12]}, the files are {other.content_hash[:12]}"):
+        registry.fetch(ref, tmp_path / "cache")
     registry._client.set_model_version_tag(registry.name, number, "content_hash", "../../etc")
     with pytest.raises(RegistryError, match="has no content hash"):
         registry.resolve(number)
     with pytest.raises(RegistryError, match="not a content hash"):
         registry.fetch(BundleRef(number="1", content_hash="../../etc", uri="runs:/x/bundle"), tmp_path)
+
+
+def published_as_before(registry, bundle):
+    """A version as recdistill made them before there was a store: the whole bundle among the files of its run."""
+    run_id = registry._runs.new(bundle.content_hash)
+    registry._client.log_artifacts(run_id, str(bundle.path), "bundle")
+    registry._connection.make_model(registry.name, {}, "")
+    tags = {"content_hash": bundle.content_hash}
+    source = f"runs:/{run_id}/bundle"
+    return registry._client.create_model_version(registry.name, source, run_id=run_id, tags=tags).version
+
+
+def test_versions_from_before_the_store_go_on_being_fetched_promoted_and_given_back(registry, tmp_path):
+    bundle, other = make_bundle(tmp_path / "old", "old"), make_bundle(tmp_path / "other", "other")
+    number, another = str(published_as_before(registry, bundle)), str(published_as_before(registry, other))
+    assert registry.fetch(registry.resolve(number), tmp_path / "cache").content_hash == bundle.content_hash
+    registry.promote(number, expect=None, who="ada", why="-")
+    run_id = next(v.run_id for v in registry.versions() if v.number == another)
+    (tmp_path / "stray").write_bytes(bytes(5_000_000))  # what no manifest lists is not downloaded
+    registry._client.log_artifact(run_id, str(tmp_path / "stray"), "bundle")
+    assert registry.fetch(registry.resolve(another), tmp_path / "cache").content_hash == other.content_hash
+    (tmp_path / "cache" / other.content_hash).rename(tmp_path / "taken")
+    held = {each.content_hash: each for each in registry.held()}
+    assert {h: (e.number, e.promoted) for h, e in held.items()} == {
+        bundle.content_hash: (number, 1),
+        other.content_hash: (another, None),
+    }
+    registry.give_back(held, grace_s=0)  # the champion is never dropped, whoever says so
+    assert [each.number for each in registry.held()] == [number]
+    with pytest.raises(RegistryError, match="does not hold the files"):
+        registry.fetch(registry.resolve(another), tmp_path / "cache")
+    assert registry.publish(other, None).number == another
+    assert registry.fetch(registry.resolve(another), tmp_path / "cache").content_hash == other.content_hash
 
 
 def test_what_is_missing_is_said(registry, tmp_path):
@@ -328,19 +361,19 @@ def test_what_is_missing_is_said(registry, tmp_path):
     with pytest.raises(RegistryError, match="neither a version number nor an alias"):
         registry.resolve("../x")
     with pytest.raises(RegistryError, match="no such file to publish"):
-        registry.publish(open_folder(make_bundle(tmp_path / "a", "a")), None, report=tmp_path / "none.html")
+        registry.publish(make_bundle(tmp_path / "a", "a"), None, report=tmp_path / "none.html")
     assert registry.versions() == []
 
 
 def test_hostile_tags_are_clear_errors(registry, tmp_path):
     bundle = make_bundle(tmp_path / "a", "a")
-    number = registry.publish(open_folder(bundle), judged(bundle)).number
+    number = registry.publish(bundle, judged(bundle)).number
     registry._client.set_model_version_tag(registry.name, number, "evidence", json.dumps({"passed": "yes"}))
     with pytest.raises(RegistryError, match="its evidence cannot be read"):
-        registry.promote(number, expect=None, who="ada", why="-")
+        promote(registry, number, expect=None, who="ada", why="-")
     registry._client.create_registered_model(f"{registry.name}.ledger.1", tags={"entry": "{}"})
     with pytest.raises(RegistryError, match="is not a ledger entry"):
-        registry.promote(number, expect=None, who="ada", why="-", evidence=judged(bundle))
+        registry.promote(number, expect=None, who="ada", why="-")
 
 
 @pytest.mark.parametrize(

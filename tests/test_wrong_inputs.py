@@ -527,7 +527,7 @@ LINES: list[tuple[str, int, str]] = [
     ("simulate --impressions 3", 2, "--impressions: must be a whole number of at least 10, not '3'"),
     ("simulate --items 5", 2, "--items: must be a whole number of at least 20, not '5'"),
     ("simulate --seed -1", 2, "--seed: must be a whole number from 0 to 2147483647, not '-1'"),
-    ("simulate", 4, "the log has no topic 'dead-letters'; make the topics with `recdistill topics create`"),
+    ("simulate", 4, "the log has no topic 'bundles'; make the topics with `recdistill topics create`"),
     ("import", 2, "the following arguments are required: PATH"),
     ("import nothing.csv --kind items", 3, "nothing.csv: does not exist"),
     ("import nothing.csv", 2, "nothing.csv: of which kind are its rows?"),

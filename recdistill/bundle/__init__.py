@@ -29,9 +29,10 @@ Example:
 from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, write_bundle
 from recdistill.bundle.index import build_index, read_index, search_index, with_one
 from recdistill.bundle.kept import Hold, made, path_of, prune, reading
-from recdistill.bundle.manifest import Content, IndexInfo, Manifest
+from recdistill.bundle.manifest import SEAL, Content, IndexInfo, Manifest, read_manifest
 
 __all__ = [
+    "SEAL",
     "Bundle",
     "Content",
     "Golden",
@@ -45,6 +46,7 @@ __all__ = [
     "path_of",
     "prune",
     "read_index",
+    "read_manifest",
     "reading",
     "search_index",
     "with_one",

@@ -29,7 +29,7 @@ def _serve_options(parser: Parser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from recdistill.loops import rank
+    from recdistill.loops import wire
 
     settings = settings_of(args)
 
@@ -38,7 +38,7 @@ def _serve(args: argparse.Namespace) -> int:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
     with stopping() as stop:
-        counts = rank.run(settings, stop=stop, bundle=args.bundle, started=started)
+        counts = wire.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "nothing was asked"))
     return 0
 

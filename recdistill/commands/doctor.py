@@ -64,7 +64,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "demo": ("train", "serve", "mlflow"),
     "scorer": (),
     "joiner": (),
-    "distiller": ("train",),
+    "distiller": ("train", "registry"),
     "promoter": ("train", "serve", "registry"),
     "ranker": ("serve", "registry"),
     "device": ("device",),

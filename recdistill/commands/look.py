@@ -26,8 +26,8 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="TOPIC|PATH",
-        help="items, impressions, rankings, feedback, examples or dead-letters; or the path of a bundle, a device "
-        "file, a checkpoint or a trained teacher (write ./name for one in this folder)",
+        help="items, impressions, rankings, feedback, examples, bundles or dead-letters; or the path of a bundle, a "
+        "device file, a checkpoint or a trained teacher (write ./name for one in this folder)",
     )
     parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
     parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")
@@ -36,9 +36,11 @@ def _options(parser: Parser) -> None:
 
 def _inspect(args: argparse.Namespace) -> int:
     from recdistill.records import DEAD_LETTERS, TOPICS
+    from recdistill.stream import BUNDLES
 
     path = Path(args.what)
-    if args.what in TOPICS or args.what == DEAD_LETTERS:
+    known = [*TOPICS, BUNDLES.topic, DEAD_LETTERS]
+    if args.what in known:
         return _topic(args)
     if path.exists():
         return _path(args, path)
@@ -46,7 +48,6 @@ def _inspect(args: argparse.Namespace) -> int:
         raise DataError(f"{path}: there is no such file or folder")
     from recdistill.stream.contract import suggest
 
-    known = [*TOPICS, DEAD_LETTERS]
     hint = suggest(args.what, known)
     raise UsageError(f"{args.what!r} is neither a topic{hint} nor a path; topics are {', '.join(known)}")
 
@@ -75,6 +76,8 @@ def _topic(args: argparse.Namespace) -> int:
 
 def _as_json(message: Message) -> dict[str, Any]:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, to_json
+    from recdistill.stream import BUNDLES
+    from recdistill.stream.made import read_made, write_made
 
     shown: dict[str, Any] = {
         "topic": message.tp.topic,
@@ -86,6 +89,8 @@ def _as_json(message: Message) -> dict[str, Any]:
         headers = _headers(message)
         return {**shown, **{f"from_{name}": headers.get(name) for name in _FROM}, "bytes": len(message.value or b"")}
     try:
+        if message.tp == BUNDLES:
+            return {**shown, "record": json.loads(write_made(read_made(message.value)))}
         return {**shown, "record": json.loads(to_json(decode(TOPICS[message.tp.topic], message.value)))}
     except DecodeError as e:
         return {**shown, "error": str(e)}
@@ -100,6 +105,8 @@ def _headers(message: Message) -> dict[str, str]:
 
 def _as_text(message: Message, now_us: int) -> str:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, render
+    from recdistill.stream import BUNDLES
+    from recdistill.stream.made import read_made
 
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
@@ -114,6 +121,10 @@ def _as_text(message: Message, now_us: int) -> str:
         # Headers may hold what a stranger sent: nothing in them may steer the terminal.
         return "\n".join(map(printable, lines))
     try:
+        if message.tp == BUNDLES:
+            made = read_made(message.value)
+            line = f"  bundle {made.content_hash[:12]} of step {made.step}: {made.size:,} bytes, made at {made.made_at}"
+            return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         return render(decode(TOPICS[message.tp.topic], message.value), now_us=now_us)
     except DecodeError as e:
         return f"  cannot be read: {e}"

@@ -81,7 +81,7 @@ def _judge(
         return release.judge(
             log,
             bundle,
-            settings.promote,
+            settings.promote.held_out,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
             rivals=rivals,
@@ -180,7 +180,7 @@ def _promote_options(parser: Parser) -> None:
     parser.add_argument("--why", metavar="TEXT", help="the reason, written on the version; needed with VERSION")
     parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
     parser.add_argument(
-        "--loop", action="store_true", help="the promoter: judge, register and promote new bundles as they come"
+        "--loop", action="store_true", help="the promoter: judge, register and promote announced bundles as they come"
     )
     parser.add_argument("--drain", action="store_true", help=f"with --loop: {DRAIN}")
 
@@ -196,10 +196,13 @@ def _promote(args: argparse.Namespace) -> int:
         raise UsageError("promote: name a VERSION (see `recdistill versions`), or --loop for the promoter")
     if not (args.why or "").strip():
         raise UsageError("promote: --why TEXT is needed; the reason is written on the version")
+    from recdistill import release
+
     settings = settings_of(args)
     registry = _registry(settings)
     number = registry.resolve(args.version).number
-    entry = registry.promote(number, expect=_champion(registry), who=args.by or settings.promote.by, why=args.why)
+    who = args.by or settings.promote.by
+    entry = release.promote(registry, number, expect=_champion(registry), who=who, why=args.why)
     show(
         args,
         {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
@@ -294,7 +297,7 @@ VERBS = (
         "promote",
         "Make a registered version the champion, if its evidence passed the gate; or run the promoter.",
         "Rankers follow the champion within seconds. The version needs evidence, and the ledger keeps who and why. "
-        "With --loop, new bundles are judged, registered and promoted by themselves.",
+        "With --loop, announced bundles are judged, registered and promoted by themselves.",
         ('promote candidate --why "better on new users"', "promote 7 --why drill", "promote --loop --drain"),
         _promote_options,
         _promote,

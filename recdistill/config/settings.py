@@ -298,6 +298,10 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, description="Steps between two exported bundles; 0: only at the end of a run.")
     ] = 2000
     keep: Annotated[int, Meta(ge=1, description="Checkpoints and bundles kept.")] = 3
+    publish: Annotated[
+        bool,
+        Meta(description="Put each bundle into the registry's store and announce it, so that the promoter judges it."),
+    ] = True
     wait_s: Annotated[
         float, Meta(gt=0, description="Longest wait for examples before the stop signal is looked at.")
     ] = 0.5
@@ -335,6 +339,14 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
         "recdistill-data/cache"
     )
     timeout_s: Annotated[float, Meta(gt=0, description="Longest wait for one answer of the server.")] = 20.0
+    keep: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Bundles kept beside those with an alias: so many that were promoted last, and so many of the "
+            "newest others.",
+        ),
+    ] = 5
 
 
 class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):

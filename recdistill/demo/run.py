@@ -17,7 +17,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -47,7 +47,7 @@ from recdistill.demo.summary import size_text, summarise, tell
 from recdistill.errors import RecdistillError, RegistryError, UsageError
 from recdistill.progress import folder_bytes
 from recdistill.records import Impression, Record
-from recdistill.stream import Log, open_log, standard_topics
+from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
 
 MARKER: Final = "recdistill-demo.json"
 """A folder that holds this file was made by a demo and may be made anew by the next one."""
@@ -110,7 +110,7 @@ def _story(
     from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, gate, write_report
     from recdistill.loops import feed, teach, wire
-    from recdistill.registry import Registry
+    from recdistill.loops.wire import announcer_of, open_registry
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
 
@@ -152,6 +152,8 @@ def _story(
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
         control.begin()
+        announcer = announcer_of(settings, log)
+        ending.callback(announcer.close)
         counts = wire.distil_from(
             log,
             dataset.spec,
@@ -162,9 +164,13 @@ def _story(
             stop=threading.Event(),
             drain=True,
             progress=chapter,
+            publish=announcer,
         )
-        bundle = open_bundle(_newest(Path(settings.distil.directory) / "bundles"))
-        chapter.say(f"{counts['steps']:,} steps; bundle {bundle.path.name}: {size_text(folder_bytes(bundle.path))}")
+        made = _announced(log)
+        registry = open_registry(settings)
+        bundle = registry.take(made.content_hash, Path(settings.registry.cache))
+        size = size_text(folder_bytes(bundle.path))
+        chapter.say(f"{counts['steps']:,} steps; bundle step-{made.step:010d}: {size}")
         control.wait()
     with story.chapter(
         "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
@@ -178,7 +184,7 @@ def _story(
         judgement = release.judge(
             log,
             bundle,
-            settings.promote,
+            settings.promote.held_out,
             teacher=teacher,
             teacher_bytes=folder_bytes(teacher_dir),
             rivals=rivals if best_possible is None else [*rivals, best_possible],
@@ -192,10 +198,9 @@ def _story(
     with story.chapter(
         "promote", "8  registry: the version is published, and promoted if the gate let it through"
     ) as chapter:
-        registry = Registry(settings.registry.uri, settings.registry.name)
         version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
         if evidence.passed:
-            registry.promote(version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
+            release.promote(registry, version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))
@@ -362,7 +367,7 @@ def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[P
     changed = msgspec.structs.replace(
         settings,
         loss=msgspec.structs.replace(settings.loss, soft=0.0, label=1.0),
-        distil=msgspec.structs.replace(settings.distil, directory=str(directory), passes=passes),
+        distil=msgspec.structs.replace(settings.distil, directory=str(directory), passes=passes, publish=False),
     )
     file = out / "settings_no_kd.toml"
     file.write_text(to_toml(msgspec.to_builtins(changed)) + "\n", encoding="utf-8")
@@ -387,6 +392,14 @@ def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Seque
         )
         shares.append(len(set(found) & set(answer)) / max(1, len(answer)))
     return float(np.mean(shares)), path.stat().st_size
+
+
+def _announced(log: Log) -> MadeBundle:
+    with closing(log.source([BUNDLES])) as source:
+        made, _ = made_bundles(source)
+    if not made:
+        raise RecdistillError("no bundle was announced; the distiller had nothing to learn from, or see its warnings")
+    return made[-1]
 
 
 def _newest(bundles: Path) -> Path:

@@ -25,28 +25,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from recdistill.budget import unit
-from recdistill.bundle import open_bundle
-from recdistill.config import ProbeSettings, RegistrySettings
-from recdistill.errors import BundleError, DecodeError, OutOfRange, RegistryError, RequestError, StreamError
+from recdistill.errors import BundleError, DecodeError, RegistryError, RequestError, StreamError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.follow import Champion, catch_up
 from recdistill.progress import Progress
-from recdistill.records import MAX_ID, Candidate, Impression, Item, decode, encode, key_of
+from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
 from recdistill.serve import Filters, Recommender, Request
-from recdistill.stream import Log, Message, Source, TopicPartition
-
-if TYPE_CHECKING:
-    from recdistill.registry import Registry
+from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition
 
 log_ = logging.getLogger(__name__)
 
-ALIAS: Final = "champion"
-ITEMS: Final = TopicPartition("items", 0)
 MARK: Final = ".probe"
 
 
@@ -75,12 +68,16 @@ def probe_of(impression: Impression, items: Sequence[str], scores: Sequence[floa
 
 def run(
     log: Log,
-    registry: RegistrySettings,
-    settings: ProbeSettings,
+    champion: Champion | Recommender,
     *,
+    share: float = 0.05,
+    k: int = 20,
+    per_s: float = 20.0,
+    batch: int = 200,
+    wait_s: float = 0.5,
+    follow_s: float = 5.0,
     stop: threading.Event,
     drain: bool = False,
-    bundle: Path | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
 ) -> Counter[str]:
@@ -88,11 +85,15 @@ def run(
 
     Args:
         log: Where `impressions` and `items` are read, and `impressions` written.
-        registry: Whose champion is asked.
-        settings: Share, length, rate.
+        champion: The registry's, which is followed; or one recommender, which alone is asked.
+        share: Share of the product's impressions that are probed.
+        k: Items of a probe.
+        per_s: Most probes written a second.
+        batch: Most impressions passed, and committed, at once.
+        wait_s: Longest wait for the first impression of a batch.
+        follow_s: How often the champion is looked at.
         stop: Set it and the batch in work is committed, then the function returns.
         drain: Return when everything that the log held at the start is passed.
-        bundle: Ask this one, and follow no registry.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
 
@@ -102,7 +103,6 @@ def run(
 
     Raises:
         RegistryError: Draining, and there is no champion.
-        BundleError: `bundle` cannot be opened.
         StreamError: The log cannot be read or written, or another prober took over.
     """
     counts = Counter() if counts is None else counts
@@ -112,22 +112,23 @@ def run(
     inputs = [TopicPartition("impressions", p) for p in range(partitions)]
     stage = log.stage("probe", inputs)
     source = log.source(inputs, stage.position())
-    champion = _Champion(log, registry, settings, counts, bundle)
+    asked = _Asked(log, champion, follow_s, counts)
     try:
         start, ends = source.position(), ends_of(source, inputs)
         total = sum(ends[tp] - start[tp] for tp in inputs) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
-            recommender = champion.look()
+            recommender = asked.look()
             if recommender is None:
                 if drain:
-                    raise RegistryError(f"{registry.name!r} has no champion to ask; promote one, or name a bundle")
-                stop.wait(settings.follow_s)
+                    name = "the registry" if isinstance(champion, Recommender) else repr(champion.name)
+                    raise RegistryError(f"{name} has no champion to ask; promote one first")
+                stop.wait(follow_s)
                 continue
             began = time.monotonic()
-            messages = source.read(settings.batch, settings.wait_s)
+            messages = source.read(batch, wait_s)
             if not messages:
                 continue
-            probes = _probes(messages, recommender, settings, counts)
+            probes = _probes(messages, recommender, share, k, counts)
             position = source.position()
             with stage.transaction() as transaction:
                 for probe in probes:
@@ -137,16 +138,16 @@ def run(
             counts["probes"] += len(probes)
             if progress:
                 progress(sum(position[tp] - start[tp] for tp in inputs), total)
-            stop.wait(max(0.0, len(probes) / settings.per_s - (time.monotonic() - began)))
+            stop.wait(max(0.0, len(probes) / per_s - (time.monotonic() - began)))
     finally:
-        champion.close()
+        asked.close()
         source.close()
         stage.close()
     return counts
 
 
 def _probes(
-    messages: Sequence[Message], recommender: Recommender, settings: ProbeSettings, counts: Counter[str]
+    messages: Sequence[Message], recommender: Recommender, share: float, k: int, counts: Counter[str]
 ) -> list[Impression]:
     probes = []
     for message in messages:
@@ -155,12 +156,12 @@ def _probes(
         except DecodeError:  # the scorer owns its dead letter
             counts["bad_records"] += 1
             continue
-        if impression.origin != "product" or unit("probe", impression.id) >= settings.share:
+        if impression.origin != "product" or unit("probe", impression.id) >= share:
             continue
         known = frozenset(event.item for event in impression.history)
         request = Request(impression.history, impression.context, impression.exclude, impression.time_us)
         try:
-            [answer] = recommender.recommend([request], settings.k, Filters(exclude=known))
+            [answer] = recommender.recommend([request], k, Filters(exclude=known))
         except RequestError as e:
             log_.debug("%s is not probed: %s", impression.id, e)
             counts["refused"] += 1
@@ -172,60 +173,42 @@ def _probes(
     return probes
 
 
-class _Champion:
+class _Asked:
     """Whom to ask: the registry's champion as it is now, with the catalogue as it is now."""
 
-    def __init__(
-        self, log: Log, registry: RegistrySettings, settings: ProbeSettings, counts: Counter[str], bundle: Path | None
-    ) -> None:
-        self._settings, self._registry_settings, self._counts = settings, registry, counts
-        self._fixed = bundle is not None
-        self._registry: Registry | None = None
-        self._recommender = None if bundle is None else Recommender(open_bundle(bundle))
+    def __init__(self, log: Log, champion: Champion | Recommender, follow_s: float, counts: Counter[str]) -> None:
+        self._follow_s, self._counts = follow_s, counts
+        self._champion = champion if isinstance(champion, Champion) else None
+        self._recommender = champion if isinstance(champion, Recommender) else None
         self._next_s = 0.0
         self._items: Source = log.source([ITEMS])
 
     def look(self) -> Recommender | None:
         """The recommender to ask; what fails leaves the one before."""
-        if not self._fixed and time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + self._settings.follow_s
+        if self._champion is not None and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self._follow_s
             try:
-                self._follow()
+                self._follow(self._champion)
             except (RegistryError, BundleError) as e:
                 self._counts["registry_failures"] += 1
-                log_.warning("the champion is not to be had, what was asked before is asked on: %s", e)
+                log_.warning("the champion cannot be had; the one before it is asked on: %s", e)
         if self._recommender is not None:
-            self._catch_up(self._recommender)
+            catch_up(
+                self._items,
+                self._recommender,
+                lambda message, error: log_.debug("item at %d is passed over: %s", message.offset, error),
+            )
         return self._recommender
 
     def close(self) -> None:
+        """Gives back what was opened."""
         self._items.close()
 
-    def _follow(self) -> None:
-        if self._registry is None:
-            from recdistill.registry import Registry
-
-            settings = self._registry_settings
-            self._registry = Registry(settings.uri, settings.name, timeout_s=settings.timeout_s)
-        ref = self._registry.find(ALIAS)
+    def _follow(self, champion: Champion) -> None:
+        ref = champion.look()
         if ref is None or (self._recommender and self._recommender.content_hash == ref.content_hash):
             return
-        self._recommender = Recommender(self._registry.fetch(ref, Path(self._registry_settings.cache)))
+        bundle = champion.fetch(ref)
+        self._recommender = Recommender(bundle)
+        champion.took(bundle)
         self._counts["swaps"] += 1
-
-    def _catch_up(self, recommender: Recommender) -> None:
-        if self._items.position()[ITEMS] != recommender.position:
-            try:
-                self._items.seek({ITEMS: recommender.position})
-            except OutOfRange:  # the topic keeps the newest record of every item
-                beginning = self._items.bounds(ITEMS)[0]
-                self._items.seek({ITEMS: beginning})
-                recommender.apply_items([], beginning)
-        while self._items.position()[ITEMS] < self._items.bounds(ITEMS)[1]:
-            records = []
-            for message in self._items.read(1000, 0.2):
-                try:
-                    records.append(decode(Item, message.value))
-                except DecodeError as e:
-                    log_.debug("item at %d is passed over: %s", message.offset, e)
-            recommender.apply_items(records, self._items.position()[ITEMS])

@@ -1,9 +1,12 @@
-"""Bundles -> judged, registered and promoted versions.
+"""Announced bundles -> judged, registered and promoted versions.
 
-A bundle is judged on examples that it did not learn from: those behind the positions it was cut at. When there are
-enough of them, the judge runs the exact artefact, the version is registered with its evidence, its report and its
-device file, and becomes the candidate; what passes the gate becomes the champion. A bundle whose content is
-registered already is left alone, so a promoter that was killed goes on where it stood.
+A bundle is judged on examples that it did not learn from: those behind the positions it was cut at. Of the bundles that
+were announced and not judged yet, the newest with enough such examples is fetched from the registry's store. The judge
+runs the exact artefact, the version is registered with its evidence, its report and its device file, and becomes the
+candidate; what passes the gate becomes the champion. A bundle whose content is registered already is left alone, so a
+promoter that was killed goes on where it stood.
+
+The promoter also gives back the space of bundles that are not kept any longer. It is the only one who does.
 
 It knows nothing of how a bundle was made or how the champion is served.
 """
@@ -11,31 +14,40 @@ It knows nothing of how a bundle was made or how the champion is served.
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from recdistill.bundle import Bundle, made, open_bundle, reading
-from recdistill.config import GateSettings, PromoteSettings
-from recdistill.errors import BundleError, Refused, TeacherError
-from recdistill.judge import gate
+from recdistill.errors import CheckpointError, OutOfRange, Refused, TeacherError, WrongLog
+from recdistill.judge import Judgement
 from recdistill.progress import Progress
-from recdistill.registry import Evidence, Registry, Version
-from recdistill.release import held_out, judge, publish
-from recdistill.stream import Log
+from recdistill.registry import CHAMPION, Evidence, Registry, Version
+from recdistill.release import GRACE_S, count_held_out, give_back, judge, promote, publish
+from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
+
+TIDY_S: Final = 60.0
+"""Space is given back at most so often."""
 
 
 def run(
     log: Log,
     registry: Registry,
-    settings: PromoteSettings,
-    gate_settings: GateSettings,
     *,
-    bundles: Path,
+    gate: Callable[[Judgement], Evidence],
+    min_lists: int,
+    held_out: int = 10_000,
+    by: str = "promoter",
+    automatic: bool = True,
+    keep: int = 5,
+    grace_s: float = GRACE_S,
+    wait_s: float = 5.0,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
@@ -47,11 +59,16 @@ def run(
     """Judges, registers and promotes bundles until stopped; when draining, those that are there and can be judged.
 
     Args:
-        log: Where the held-out examples lie.
-        registry: Where versions and aliases live.
-        settings: Waits, number of lists, who promotes.
-        gate_settings: What a candidate must show.
-        bundles: The folder in which the distiller leaves its bundles.
+        log: Where bundles are announced and the held-out examples lie.
+        registry: Where bundles, versions and aliases live.
+        gate: The verdict on a judgement.
+        min_lists: Held-out lists that a verdict needs; until there are so many a bundle waits.
+        held_out: Held-out lists that are judged at most.
+        by: Whom the ledger names.
+        automatic: Promote what passes the gate; otherwise only judge and register it.
+        keep: How many bundles are kept that serve nobody: see `release.to_drop`.
+        grace_s: How long the files of a bundle that is not kept still stay.
+        wait_s: How often new bundles and examples are looked for.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -61,80 +78,138 @@ def run(
         progress: Told how far the judging of a bundle is.
 
     Returns:
-        Counts: judged, registered, promoted, refused, waiting, broken.
+        Counts: judged, registered, promoted, refused, waiting, broken, freed_bytes.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
+        RegistryError: The registry does not answer.
+        StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
-    seen: set[str] = {version.content_hash for version in registry.versions()}
-    opened: Bundle | None = None  # verified once, however often it is looked at while it waits
-    while not stop.is_set():
-        worked = False
-        # Only the newest one matters: by the time it can be judged, an older bundle is stale.
-        for path in _held(made(bundles)[-1:]):
-            try:
-                bundle = opened if opened is not None and opened.path == path else open_bundle(path)
-            except BundleError as e:
-                log_.warning("%s", e)
+    queue = _Queue(log, {version.content_hash for version in registry.versions()}, min_lists, counts)
+    tidied = -TIDY_S
+    try:
+        while not stop.is_set():
+            news = queue.look()
+            made = queue.newest_judgeable()
+            if made is not None and not registry.holds(made.content_hash):
+                log_.warning("bundle %s was announced, but the registry does not hold it", made.content_hash[:12])
                 counts["broken"] += 1
+                queue.forget(made)
                 continue
-            opened = bundle
-            if bundle.content_hash in seen:
-                continue
-            lists = len(held_out(log, bundle, gate_settings.min_lists))
-            if lists < gate_settings.min_lists:
-                log_.info("%s waits: %d of %d held-out lists", path.name, lists, gate_settings.min_lists)
-                counts["waiting"] += 1
-                continue
-            try:
-                judgement = judge(
-                    log,
-                    bundle,
-                    settings,
-                    teacher=teacher,
-                    teacher_bytes=teacher_bytes,
-                    cost_per_1000=cost_per_1000,
-                    progress=progress,
-                )
-            except TeacherError as e:
+            if made is not None:
+                try:
+                    with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
+                        bundle = registry.take(made.content_hash, Path(scratch))
+                        judgement = judge(
+                            log,
+                            bundle,
+                            held_out,
+                            teacher=teacher,
+                            teacher_bytes=teacher_bytes,
+                            cost_per_1000=cost_per_1000,
+                            progress=progress,
+                        )
+                        evidence = gate(judgement)
+                        version = publish(registry, bundle, judgement, evidence)
+                except TeacherError as e:
+                    if drain:
+                        raise
+                    # Its teacher may be back for the next try. Were this the end, somebody would have to start again.
+                    log_.warning("bundle %s is not judged yet, and is tried again: %s", made.content_hash[:12], e)
+                    counts["waiting"] += 1
+                    made = None
+                else:
+                    queue.done(made)
+                    counts["judged"] += 1
+                    counts["registered"] += 1
+                    if automatic:
+                        _promote(registry, version, evidence, by, counts)
+            if (news or made is not None) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
+                counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
+                tidied = time.monotonic()
+            if made is None:
                 if drain:
-                    raise
-                # Its teacher may be back for the next try: a promoter that ends here would have to be started again.
-                log_.warning("%s is not judged yet, and is tried again: %s", path.name, e)
-                counts["waiting"] += 1
-                continue
-            evidence = gate(judgement, gate_settings)
-            version = publish(registry, bundle, judgement, evidence)
-            seen.add(bundle.content_hash)
-            counts["judged"] += 1
-            counts["registered"] += 1
-            worked = True
-            if settings.automatic:
-                _promote(registry, version, evidence, settings, counts)
-        if not worked:
-            if drain:
-                break
-            stop.wait(settings.wait_s)
+                    break
+                stop.wait(wait_s)
+    finally:
+        queue.close()
     return counts
 
 
-def _held(paths: Sequence[Path]) -> Iterator[Path]:
-    """The bundles, each kept from being pruned while it is in work."""
-    for path in paths:
-        try:
-            with reading(path):
-                yield path
-        except BundleError as e:
-            log_.info("%s", e)
+class _Queue:
+    """The announced bundles that are not judged yet, oldest first, each with a count of what it can be judged on."""
+
+    def __init__(self, log: Log, judged: set[str], least: int, counts: Counter[str]) -> None:
+        check_topic(log.topics())
+        self._log, self._judged, self._least, self._counts = log, judged, least, counts
+        self._source = log.source([BUNDLES])
+        self._seen: set[str] = set()
+        self._waiting: list[MadeBundle] = []
+        self._counted: dict[str, tuple[int, LanePosition]] = {}
+
+    def look(self) -> bool:
+        """Takes in what was announced since the last look; whether there was anything."""
+        made, unreadable = made_bundles(self._source)
+        for reason in unreadable:
+            log_.warning("passed over: %s", reason)
+            self._counts["broken"] += 1
+        fresh = [each for each in made if each.content_hash not in self._seen]
+        for each in fresh:
+            self._seen.add(each.content_hash)
+            if each.content_hash in self._judged:  # before this promoter started; what came before it is stale
+                self._waiting.clear()
+            else:
+                self._waiting.append(each)
+        return bool(fresh)
+
+    def newest_judgeable(self) -> MadeBundle | None:
+        """The newest with enough labelled examples behind it; None when every one of them has to wait."""
+        for made in reversed(list(self._waiting)):
+            # A count goes on where it stopped, so no example is decoded again at each look.
+            if made.lanes is None:
+                log_.warning("bundle %s does not say where it stopped learning", made.content_hash[:12])
+                self._counts["broken"] += 1
+                self.forget(made)
+                continue
+            found, where = self._counted.get(made.content_hash, (0, made.lanes))
+            if found < self._least:
+                try:
+                    more, where = count_held_out(self._log, where, self._least - found)
+                except (OutOfRange, WrongLog, CheckpointError) as e:
+                    log_.warning("bundle %s cannot be judged on this log: %s", made.content_hash[:12], e)
+                    self._counts["broken"] += 1
+                    self.forget(made)
+                    continue
+                found += more
+                self._counted[made.content_hash] = (found, where)
+            if found >= self._least:
+                return made
+            log_.info("bundle %s waits: %d of %d held-out lists", made.content_hash[:12], found, self._least)
+            self._counts["waiting"] += 1
+        return None
+
+    def forget(self, made: MadeBundle) -> None:
+        """Leaves out a bundle that cannot be judged."""
+        self._waiting.remove(made)
+        self._counted.pop(made.content_hash, None)
+
+    def done(self, made: MadeBundle) -> None:
+        """Forgets a bundle, and those announced before it: they are stale."""
+        del self._waiting[: self._waiting.index(made) + 1]
+        left = {each.content_hash for each in self._waiting}
+        self._counted = {name: count for name, count in self._counted.items() if name in left}
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self._source.close()
 
 
-def _promote(
-    registry: Registry, version: Version, evidence: Evidence, settings: PromoteSettings, counts: Counter[str]
-) -> None:
-    champion = next((v.number for v in registry.versions() if "champion" in v.aliases), None)
+def _promote(registry: Registry, version: Version, evidence: Evidence, by: str, counts: Counter[str]) -> None:
+    champion = registry.find(CHAMPION)
+    expect = None if champion is None else champion.number
     try:
-        registry.promote(version.number, expect=champion, who=settings.by, why="passed the gate", evidence=evidence)
+        promote(registry, version.number, expect=expect, who=by, why="passed the gate", evidence=evidence)
         counts["promoted"] += 1
         log_.info("version %s is the champion", version.number)
     except Refused as e:

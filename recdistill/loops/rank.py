@@ -12,12 +12,11 @@ Beside the server, which has the calling thread, three threads work:
 A log or a registry that is away stops nothing that already serves. Without a log there is no overlay; a first champion
 then serves its own catalogue, but one is never replaced by another whose catalogue would be older.
 
-It knows nothing of HTTP, nor of how a student answers.
+It knows nothing of what an HTTP request looks like, nor of how a student answers.
 
 Example:
-    >>> run(Settings(), stop=threading.Event(), bundle=Path("no/such/folder"))
-    Traceback (most recent call last):
-    recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
+    >>> LATER_S
+    (5.0, 300.0)
 """
 
 from __future__ import annotations
@@ -33,24 +32,18 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
-from recdistill.errors import DataError, DecodeError, OutOfRange, RecdistillError, RegistryError, StreamError
-from recdistill.records import Impression, Item, decode, encode, key_of
+from recdistill.errors import DataError, DecodeError, RecdistillError, RegistryError, StreamError
+from recdistill.loops.follow import Champion, catch_up
+from recdistill.records import Impression, encode, key_of
 from recdistill.serve import Ranker, Recommender, Request
-from recdistill.serve.http import Limits, bind, create_app, serve
-from recdistill.stream import Log, Source, Stage, TopicPartition, open_log
-
-if TYPE_CHECKING:
-    from recdistill.registry import Registry
+from recdistill.serve.http import App, Keep, serve
+from recdistill.stream import ITEMS, Log, Message, Source, Stage
 
 log_ = logging.getLogger(__name__)
 
-ALIAS: Final = "champion"
-ITEMS: Final = TopicPartition("items", 0)
-READ: Final = 1000  # catalogue records applied at a time
 QUEUE: Final = 2000  # answers that may wait for the writer
 WRITE: Final = 500  # answers in one transaction
 WARM: Final = 20  # golden requests asked before a bundle serves
@@ -59,20 +52,32 @@ END_S: Final = 10.0  # longest wait for a thread at the end
 
 
 def run(
-    settings: Settings,
+    champion: Champion | Path,
     *,
+    listen: Callable[[], socket.socket],
+    app: Callable[[Ranker, Keep | None], App],
+    read_log: Callable[[], Log | None],
+    write_log: Callable[[], Log] | None = None,
+    threads: int = 1,
+    follow_s: float = 2.0,
+    items_s: float = 0.5,
     stop: threading.Event,
     counts: Counter[str] | None = None,
-    bundle: Path | None = None,
     started: Callable[[str, int], None] | None = None,
 ) -> Counter[str]:
     """Serves until stopped; requests in flight are finished.
 
     Args:
-        settings: `rank`, `registry` and `log`.
+        champion: The registry's, which is followed; or the folder of a bundle, which alone serves.
+        listen: Opens the socket.
+        app: Makes the application: of what serves, and of what takes an answer to be written back, if anything does.
+        read_log: Opens the log that `items` is read from; None: there is none yet.
+        write_log: Opens the log that answers are written to; None: they are not.
+        threads: Threads of one inference.
+        follow_s: How often the champion is looked at.
+        items_s: How often new catalogue records are taken in.
         stop: The stop signal.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
-        bundle: Serve this folder and follow no registry.
         started: Told host and port once connections are accepted.
 
     Returns:
@@ -80,37 +85,37 @@ def run(
         impressions_dropped.
 
     Raises:
-        BundleError: `bundle` cannot be served.
+        BundleError: The folder's bundle cannot be served.
         ConfigError: The address cannot be had.
     """
     ranker = Ranker(counts)
     done = threading.Event()
     with ExitStack() as stack:
-        if bundle is not None:
-            items = _Items(settings.log, ranker, done)
+        if isinstance(champion, Path):
+            items = _Items(read_log, ranker, done)
             stack.callback(items.close)
-            ranker.swap(load(open_bundle(bundle), settings.rank, items, ranker))
-        listener = bind(settings.rank.host, settings.rank.port)
+            ranker.swap(load(open_bundle(champion), threads, items, ranker))
+        listener = listen()
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
-        threads = [("items", lambda: _follow_items(settings, ranker, done))]
-        if bundle is None:
-            threads.append(("champion", lambda: _follow_champion(settings, ranker, done)))
-        writer = _Writer(settings.log, f"rank-{socket.gethostname()}-{port}", ranker.counts)
-        if settings.rank.write_back:
-            threads.append(("writer", lambda: writer.run(done)))
-        running = [
-            threading.Thread(target=_guarded, args=(work, name), name=name, daemon=True) for name, work in threads
-        ]
+        jobs = [("items", lambda: _follow_items(_Items(read_log, ranker, done), items_s, ranker, done))]
+        if isinstance(champion, Champion):
+            follower = _Follower(champion, threads, ranker, _Items(read_log, ranker, done))
+            jobs.append(("champion", lambda: _follow_champion(follower, follow_s, done)))
+        keep: Keep | None = None
+        if write_log is not None:
+            writer = _Writer(write_log, f"rank-{socket.gethostname()}-{port}", ranker.counts)
+            jobs.append(("writer", lambda: writer.run(done)))
+            keep = writer.keep
+        running = [threading.Thread(target=_guarded, args=(work, name), name=name, daemon=True) for name, work in jobs]
         for thread in running:
             thread.start()
-        limits = Limits(settings.rank.max_k, settings.rank.max_batch, settings.rank.max_body)
-        app = create_app(ranker, limits, write_back=settings.rank.write_back, keep=writer.keep)
+        application = app(ranker, keep)
         log_.info("serving at http://%s:%d", host, port)
         if started is not None:
             started(host, port)
         try:
-            serve(app, ranker, listener, stop)
+            serve(application, ranker, listener, stop)
         finally:
             done.set()
             for thread in running:
@@ -118,14 +123,14 @@ def run(
     return ranker.counts
 
 
-def load(bundle: Bundle, settings: RankSettings, items: _Items, ranker: Ranker) -> Recommender:
-    """Loads an opened bundle: up to date, warm, and seen to answer as it should.
+def load(bundle: Bundle, threads: int, items: _Items, ranker: Ranker) -> Recommender:
+    """Makes a verified bundle ready to serve: up to date, warm, and seen to answer as it should.
 
     Raises:
-        BundleError: It answers otherwise than at its export, or a tower or the index cannot be loaded.
+        BundleError: It answers otherwise than at its export.
         StreamError: The log is away, and something serves whose catalogue is newer.
     """
-    recommender = Recommender(bundle, threads=settings.threads)
+    recommender = Recommender(bundle, threads=threads)
     try:
         items.catch_up(recommender)
     except StreamError as e:
@@ -133,7 +138,7 @@ def load(bundle: Bundle, settings: RankSettings, items: _Items, ranker: Ranker) 
             raise
         log_.warning("%s serves its own catalogue until the log is back: %s", bundle.path.name, e)
         ranker.counts["log_failures"] += 1
-    for golden in bundle.golden[:WARM]:
+    for golden in recommender.bundle.golden[:WARM]:
         recommender.recommend([Request(tuple(golden.history), golden.context, (), golden.time_us)], 10)
     recommender.check_golden()
     # What a bundle brings stays as long as it serves. Walking it took the collector a fifth of the time of an answer.
@@ -167,13 +172,13 @@ class _Items:
     """Brings a recommender's catalogue up to the end of `items`. For one thread.
 
     Args:
-        settings: Where the log is.
+        read_log: Opens the log; None: there is none yet.
         ranker: Whose counts are added to.
         done: Set when there is no more use for it.
     """
 
-    def __init__(self, settings: LogSettings, ranker: Ranker, done: threading.Event) -> None:
-        self._settings, self._ranker, self._done = settings, ranker, done
+    def __init__(self, read_log: Callable[[], Log | None], ranker: Ranker, done: threading.Event) -> None:
+        self._read_log, self._ranker, self._done = read_log, ranker, done
         self._log: Log | None = None
         self._source: Source | None = None
         self._say = _Once()
@@ -188,10 +193,7 @@ class _Items:
             source = self._source or self._open()
             if source is None:
                 return False
-            if source.position()[ITEMS] != recommender.position:
-                self._seek(source, recommender)
-            while source.position()[ITEMS] < source.bounds(ITEMS)[1] and not self._done.is_set():
-                self._apply(source, recommender)
+            catch_up(source, recommender, self._passed_over, applied=self._applied, stop=self._done)
         except StreamError:
             self.close()
             raise
@@ -205,11 +207,10 @@ class _Items:
         self._source = self._log = None
 
     def _open(self) -> Source | None:
-        settings = self._settings
-        if settings.kind == "embedded" and not Path(settings.path).exists():
-            self._say(f"there is no log at {settings.path}: the catalogue is the bundle's")
+        self._log = self._read_log()
+        if self._log is None:
+            self._say("there is no log yet: the catalogue is the bundle's")
             return None
-        self._log = open_log(settings)
         if ITEMS.topic not in self._log.topics():
             self._say("the log has no topic 'items': the catalogue is the bundle's")
             self.close()
@@ -218,33 +219,19 @@ class _Items:
         self._source = self._log.source([ITEMS])
         return self._source
 
-    def _seek(self, source: Source, recommender: Recommender) -> None:
-        try:
-            source.seek({ITEMS: recommender.position})
-        except OutOfRange as e:
-            # The topic keeps the newest record of every item, so all that it holds gives the same catalogue.
-            beginning = source.bounds(ITEMS)[0]
-            log_.warning("reading all of 'items' from %d: %s", beginning, e)
-            source.seek({ITEMS: beginning})
-            recommender.apply_items([], beginning)
+    def _passed_over(self, message: Message, error: DecodeError) -> None:
+        log_.warning("item at %d is passed over: %s", message.offset, error)
+        self._ranker.counts["bad_items"] += 1
 
-    def _apply(self, source: Source, recommender: Recommender) -> None:
-        records, counts = [], self._ranker.counts
-        for message in source.read(READ, 0.2):
-            try:
-                records.append(decode(Item, message.value))
-            except DecodeError as e:
-                log_.warning("item at %d is passed over: %s", message.offset, e)
-                counts["bad_items"] += 1
-        taken = recommender.apply_items(records, source.position()[ITEMS])
-        counts["items"] += len(records)
-        counts["bad_items"] += taken["refused"]
+    def _applied(self, records: int, taken: dict[str, int]) -> None:
+        self._ranker.counts["items"] += records
+        self._ranker.counts["bad_items"] += taken["refused"]
 
 
-def _follow_items(settings: Settings, ranker: Ranker, done: threading.Event) -> None:
-    items, say = _Items(settings.log, ranker, done), _Once()
+def _follow_items(items: _Items, items_s: float, ranker: Ranker, done: threading.Event) -> None:
+    say = _Once()
     try:
-        while not done.wait(settings.rank.items_s):
+        while not done.wait(items_s):
             champion = ranker.champion
             if champion is None:
                 continue
@@ -263,11 +250,10 @@ def _follow_items(settings: Settings, ranker: Ranker, done: threading.Event) -> 
 # The champion
 
 
-def _follow_champion(settings: Settings, ranker: Ranker, done: threading.Event) -> None:
-    follower = _Follower(settings.registry, settings.rank, ranker, _Items(settings.log, ranker, done))
+def _follow_champion(follower: _Follower, follow_s: float, done: threading.Event) -> None:
     while True:
         follower.look()
-        if done.wait(settings.rank.follow_s):
+        if done.wait(follow_s):
             break
     follower.close()
 
@@ -275,9 +261,8 @@ def _follow_champion(settings: Settings, ranker: Ranker, done: threading.Event) 
 class _Follower:
     """Makes the registry's champion the one that serves. For one thread."""
 
-    def __init__(self, registry: RegistrySettings, rank: RankSettings, ranker: Ranker, items: _Items) -> None:
-        self._settings, self._rank, self._ranker, self._items = registry, rank, ranker, items
-        self._registry: Registry | None = None
+    def __init__(self, champion: Champion, threads: int, ranker: Ranker, items: _Items) -> None:
+        self._champion, self._threads, self._ranker, self._items = champion, threads, ranker, items
         self._failed: dict[str, tuple[float, float]] = {}  # content hash -> when to try again, after how long
         self._say = _Once()
 
@@ -285,22 +270,23 @@ class _Follower:
         """Looks at the alias once, and does what follows from it."""
         counts, wanted = self._ranker.counts, ""
         try:
-            registry = self._registry or self._open()
-            ref = registry.find(ALIAS)
-            self._say("" if ref else f"{self._settings.name!r} has no champion yet")
+            ref = self._champion.look()
+            self._say("" if ref else f"{self._champion.name!r} has no champion yet")
             serving = self._ranker.champion
             if ref is None or (serving is not None and serving.recommender.content_hash == ref.content_hash):
                 return
             wanted = ref.content_hash
             if time.monotonic() < self._failed.get(wanted, (0.0, 0.0))[0]:
                 return
-            recommender = load(registry.fetch(ref, Path(self._settings.cache)), self._rank, self._items, self._ranker)
+            bundle = self._champion.fetch(ref)
+            recommender = load(bundle, self._threads, self._items, self._ranker)
             self._ranker.swap(recommender, ref.number)
             self._failed.clear()
             log_.info("version %s serves: %s, %d items", ref.number, wanted[:12], recommender.live)
+            self._champion.took(bundle)
         except RegistryError as e:
             counts["registry_failures"] += 1
-            self._say(f"the registry is not to be had; what serves goes on: {e}")
+            self._say(f"the registry cannot be reached; the current champion keeps serving: {e}")
         except StreamError as e:
             counts["log_failures"] += 1
             self._say(f"the champion {wanted[:12]} waits, for its catalogue would be older than what serves: {e}")
@@ -313,12 +299,6 @@ class _Follower:
     def close(self) -> None:
         """Gives back what was opened."""
         self._items.close()
-
-    def _open(self) -> Registry:
-        from recdistill.registry import Registry
-
-        self._registry = Registry(self._settings.uri, self._settings.name, timeout_s=self._settings.timeout_s)
-        return self._registry
 
     def _refuse(self, wanted: str, why: str) -> None:
         wait_s = min(LATER_S[1], 2 * self._failed[wanted][1]) if wanted in self._failed else LATER_S[0]
@@ -334,13 +314,13 @@ class _Writer:
     """Writes answers to `impressions`, in a thread of its own.
 
     Args:
-        settings: Where the log is.
+        open_log: Opens the log.
         name: Of the stage: no other process may have it.
         counts: Counts to add to.
     """
 
-    def __init__(self, settings: LogSettings, name: str, counts: Counter[str]) -> None:
-        self._settings, self._name, self._counts = settings, name, counts
+    def __init__(self, open_log: Callable[[], Log], name: str, counts: Counter[str]) -> None:
+        self._open_log, self._name, self._counts = open_log, name, counts
         self._queue: queue.Queue[Impression] = queue.Queue(QUEUE)
         self._say = _Once()
 
@@ -381,7 +361,7 @@ class _Writer:
         return some
 
     def _open(self, stack: ExitStack) -> Stage:
-        log = open_log(self._settings)
+        log = self._open_log()
         stack.callback(log.close)
         stage = log.stage(self._name)
         stack.callback(stage.close)

@@ -34,16 +34,15 @@ from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.follow import new_items
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Impression, Item, Ranking, decode, encode_around, key_of
-from recdistill.stream import Log, Message, Source, TopicPartition, dead_letter
+from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode, encode_around, key_of
+from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, dead_letter
 from recdistill.teachers import Scores, Teacher
 from recdistill.teachers.cached import CachedTeacher
 
 log_ = logging.getLogger(__name__)
-
-ITEMS = TopicPartition("items", 0)
 
 
 def partitions_of(count: int, *, worker: int, workers: int) -> list[int]:
@@ -271,15 +270,12 @@ def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
 
 def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
     """Brings the teacher's catalogue up to the end of `items`; returns the position it now stands at."""
-    while items.position()[ITEMS] < items.bounds(ITEMS)[1]:
-        records = []
-        for message in items.read(1000, 0.1):
-            try:
-                records.append(decode(Item, message.value))
-            except DecodeError as e:
-                # The distiller owns this record's dead letter; here it only must not stop the scoring.
-                log_.warning("item at %d does not decode and is passed over: %s", message.offset, e)
-                counts["bad_items"] += 1
+
+    def passed_over(message: Message, error: DecodeError) -> None:
+        log_.warning("item at %d does not decode and is passed over: %s", message.offset, error)
+        counts["bad_items"] += 1
+
+    for records in new_items(items, passed_over):
         teacher.apply_items(records)
         counts["items"] += len(records)
     return items.position()[ITEMS]

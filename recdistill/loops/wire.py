@@ -9,19 +9,26 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from recdistill.config import DistilSettings, LossSettings, Settings, StudentSettings, WatchSettings
+from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
+from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import Log, open_log
 from recdistill.teachers import TAUGHT, Teacher, open_teacher
 
 if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
+    from recdistill.loops.announce import Announcer
+    from recdistill.registry import Registry
     from recdistill.train import Trainer
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -51,10 +58,11 @@ def join(
 def distil(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
-    """Runs the distiller with the settings' feature specification."""
+    """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
     spec = FeatureSpec.load(Path(settings.features.file))
-    with closing(open_log(settings.log)) as log:
-        return distil_from(
+    with closing(open_log(settings.log)) as log, ExitStack() as stack:
+        run = partial(
+            distil_from,
             log,
             spec,
             settings.student,
@@ -66,6 +74,36 @@ def distil(
             counts=counts,
             progress=progress,
         )
+        if not settings.distil.publish:
+            return run()
+        announcer = announcer_of(settings, log, counts)
+        stack.callback(announcer.close)
+        announcer.resume(Path(settings.distil.directory) / "bundles")
+        return run(publish=announcer)
+
+
+def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = None) -> Announcer:
+    """What sends a distiller's bundles to the settings' registry. The registry is opened for the first bundle.
+
+    Raises:
+        RegistryError: mlflow is not installed.
+        StreamError: The log has no topic `bundles`.
+    """
+    from recdistill.loops.announce import Announcer
+
+    if find_spec("mlflow") is None:  # better now than after hours of training
+        raise RegistryError(
+            "bundles go to the registry, and mlflow is not installed; type: pip install 'recdistill[registry]', "
+            "or leave them in their folder: distil.publish = false"
+        )
+    opened: list[Registry] = []
+
+    def put(bundle: Bundle) -> int:
+        if not opened:
+            opened.append(open_registry(settings))
+        return opened[0].put(bundle)
+
+    return Announcer(log, put, counts)
 
 
 def distil_from(
@@ -80,6 +118,7 @@ def distil_from(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
+    publish: Callable[[Bundle], None] | None = None,
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
@@ -120,6 +159,7 @@ def distil_from(
         drain=drain,
         counts=counts,
         progress=progress,
+        publish=publish,
     )
 
 
@@ -165,31 +205,47 @@ def probe(
     """Runs the prober with the registry's champion."""
     from recdistill.loops import probe as loop
 
+    chosen = settings.probe
     with closing(open_log(settings.log)) as log:
         return loop.run(
-            log, settings.registry, settings.probe, stop=stop, drain=drain, counts=counts, progress=progress
+            log,
+            champion_of(settings),
+            share=chosen.share,
+            k=chosen.k,
+            per_s=chosen.per_s,
+            batch=chosen.batch,
+            wait_s=chosen.wait_s,
+            follow_s=chosen.follow_s,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
         )
 
 
 def promote(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
-    """Runs the promoter over the distiller's bundles.
+    """Runs the promoter over the bundles that distillers announce.
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
+    from recdistill.judge import gate
     from recdistill.loops import promote as loop
-    from recdistill.registry import Registry
 
-    registry = Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
+    registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log:
         return loop.run(
             log,
             registry,
-            settings.promote,
-            settings.gate,
-            bundles=Path(settings.distil.directory) / "bundles",
+            gate=lambda judgement: gate(judgement, settings.gate),
+            min_lists=settings.gate.min_lists,
+            held_out=settings.promote.held_out,
+            by=settings.promote.by,
+            automatic=settings.promote.automatic,
+            keep=settings.registry.keep,
+            wait_s=settings.promote.wait_s,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
@@ -204,9 +260,65 @@ def rank(
     settings: Settings, stop: threading.Event, _drain: bool, counts: Counter[str], _progress: Progress | None
 ) -> Counter[str]:
     """Runs the ranker; it serves until it is stopped, so there is nothing to drain."""
-    from recdistill.loops import rank as loop
+    return serve(settings, stop, counts)
 
-    return loop.run(settings, stop=stop, counts=counts)
+
+def serve(
+    settings: Settings,
+    stop: threading.Event,
+    counts: Counter[str] | None = None,
+    *,
+    bundle: Path | None = None,
+    started: Callable[[str, int], None] | None = None,
+) -> Counter[str]:
+    """Runs the ranker.
+
+    Args:
+        settings: Everything.
+        stop: The stop signal.
+        counts: Counts to add to; new ones when None.
+        bundle: Serve this folder and follow no registry.
+        started: Told host and port once connections are accepted.
+    """
+    from recdistill.loops import rank as loop
+    from recdistill.serve.http import Limits, bind, create_app
+
+    chosen, log = settings.rank, settings.log
+    limits = Limits(chosen.max_k, chosen.max_batch, chosen.max_body)
+
+    def log_if_there() -> Log | None:
+        # An embedded log that is not there would be made by opening it.
+        return None if log.kind == "embedded" and not Path(log.path).exists() else open_log(log)
+
+    return loop.run(
+        champion_of(settings) if bundle is None else bundle,
+        listen=lambda: bind(chosen.host, chosen.port),
+        app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep),
+        read_log=log_if_there,
+        write_log=(lambda: open_log(log)) if chosen.write_back else None,
+        threads=chosen.threads,
+        follow_s=chosen.follow_s,
+        items_s=chosen.items_s,
+        stop=stop,
+        counts=counts,
+        started=started,
+    )
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The settings' registry.
+
+    Raises:
+        RegistryError: It cannot be opened.
+    """
+    from recdistill.registry import Registry
+
+    return Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
+
+
+def champion_of(settings: Settings) -> Champion:
+    """The champion of the settings' registry, to be followed."""
+    return Champion(settings.registry.name, lambda: open_registry(settings), Path(settings.registry.cache))
 
 
 JOBS: dict[str, Job] = {

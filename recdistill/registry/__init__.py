@@ -1,11 +1,13 @@
-"""Released models in MLflow: publish a bundle, promote it through evidence, resolve an alias, fetch by content hash.
+"""Bundles and released models in MLflow: put a bundle, publish it as a version, promote, resolve, fetch, give back.
 
-A version is one bundle, stored as plain files of a run (nothing is pickled), tagged with its content hash. The aliases
-`candidate`, `champion` and `previous` say what is new, what serves and what served before. Who promoted what, when and
-why is the ledger (ledger.py), which is also what lets only one of several promoters through.
+Bundles lie in the store (store.py): plain files by their digest, so nothing is sent or kept twice, and nothing is
+pickled. A version is one bundle that was judged, tagged with its content hash, and has a run (runs.py) with what
+MLflow's pages show. The aliases `candidate`, `champion` and `previous` say what is new, what serves and what served
+before. Who promoted what, when and why is the ledger (ledger.py). It is also what lets only one of several promoters
+through.
 
-It knows nothing of how evidence is made, and never loads a model. mlflow is imported when a registry is opened, since
-that takes seconds.
+It knows nothing of how evidence is made or what may be promoted, and never loads a model. mlflow is imported when a
+registry is opened, since that takes seconds.
 
 Example:
     >>> Registry("ftp://models", "shop")
@@ -13,8 +15,21 @@ Example:
     recdistill.errors.RegistryError: ftp://models: not a registry URI; write sqlite:///FILE or an http(s):// address
 """
 
+from recdistill.registry.cache import prune_cache, touch
 from recdistill.registry.core import Registry
 from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS
-from recdistill.registry.structs import BundleRef, Evidence, LedgerEntry, Version
+from recdistill.registry.structs import BundleRef, Evidence, Held, LedgerEntry, Version
 
-__all__ = ["CANDIDATE", "CHAMPION", "PREVIOUS", "BundleRef", "Evidence", "LedgerEntry", "Registry", "Version"]
+__all__ = [
+    "CANDIDATE",
+    "CHAMPION",
+    "PREVIOUS",
+    "BundleRef",
+    "Evidence",
+    "Held",
+    "LedgerEntry",
+    "Registry",
+    "Version",
+    "prune_cache",
+    "touch",
+]

@@ -8,31 +8,36 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import datetime as dt
 import logging
 import re
-import shutil
-import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
-from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import BundleError, Refused, RegistryError
-from recdistill.registry.client import Connection, if_there, metric_key, put
+from recdistill.bundle import Bundle
+from recdistill.errors import Refused, RegistryError
+from recdistill.registry.artifacts import Artifacts
+from recdistill.registry.cache import cached
+from recdistill.registry.client import Connection, if_there, put
 from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS, Ledger
-from recdistill.registry.structs import BundleRef, Evidence, LedgerEntry, Version
+from recdistill.registry.runs import BUNDLE, FILES, Runs, experiment
+from recdistill.registry.store import MANIFEST, Store, download, made_at
+from recdistill.registry.structs import BundleRef, Evidence, Held, LedgerEntry, Version
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-_log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
+# Tag of a version that says where its bundle is. One without it has it in its run: older versions did that.
+_WHERE: Final = "bundle"
+_STORE: Final = "store"
+_GONE: Final = "gone"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
@@ -57,6 +62,17 @@ class Registry:
         self._connection = Connection(uri, timeout_s)
         self._client = self._connection.client
         self._ledger = Ledger(self._connection, name)
+        self._runs = Runs(self._connection, name)
+        self._store = Store(self._open_store)
+
+    def put(self, bundle: Bundle) -> int:
+        """Sends what the store does not have of a bundle; makes no version. Returns the bytes that were sent.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        with self._connection.talk("put a bundle into the store"):
+            return self._store.put(bundle)
 
     def publish(
         self,
@@ -70,11 +86,11 @@ class Registry:
     ) -> Version:
         """Registers a bundle as a version and makes it the candidate.
 
-        Content that is registered already keeps its version, which then gets the newer
-        evidence, report and metrics.
+        Content that is registered already keeps its version, which then gets the newer evidence, report and metrics;
+        its files are sent again, whatever has become of those in the store.
 
         Args:
-            bundle: The opened bundle.
+            bundle: The bundle.
             evidence: The judge's findings about this very content, or None when nobody has judged it.
             report: A file to show beside it, kept as `report.html`.
             extra_files: More files of this version, for example the device file; kept under `files/`.
@@ -93,20 +109,21 @@ class Registry:
         for path in [*extra_files, *([report] if report else [])]:
             if not path.is_file():
                 raise RegistryError(f"{path}: no such file to publish with the bundle")
-        tags = {"content_hash": content_hash}
+        tags = {"content_hash": content_hash, _WHERE: _STORE}
         if evidence is not None:
             tags |= {"evidence": msgspec.json.encode(evidence).decode(), "passed": str(evidence.passed).lower()}
         with self._connection.talk("publish"):
-            known = next((v for v in self._search() if v.tags.get("content_hash") == content_hash), None)
-            run_id = str(known.run_id) if known else self._new_run(content_hash)
-            if known is None:
-                self._client.log_artifacts(run_id, str(bundle.path), "bundle")
-            self._log_figures(run_id, parameters or {}, {**(evidence.metrics if evidence else {}), **(metrics or {})})
-            self._log_files(run_id, evidence, report, extra_files)
-            self._client.set_terminated(run_id)
+            known = self._of(content_hash)
+            self._store.put(bundle, again=known is not None)
+            run_id = str(known.run_id) if known else self._runs.new(content_hash)
+            figures = {**(evidence.metrics if evidence else {}), **(metrics or {})}
+            self._runs.log_figures(run_id, parameters or {}, figures)
+            self._runs.log_files(run_id, bundle.path / MANIFEST, evidence, report, extra_files)
+            self._runs.end(run_id)
             if known is None:
                 self._connection.make_model(self.name, {}, "Students distilled by recdistill.")
-                source = f"runs:/{run_id}/bundle"
+                # MLflow wants a source within the run.
+                source = f"runs:/{run_id}/{BUNDLE}"
                 made = self._client.create_model_version(
                     self.name, source, run_id=run_id, tags=tags, await_creation_for=0
                 )
@@ -123,12 +140,10 @@ class Registry:
                 put(self._client.set_registered_model_alias, self.name, CANDIDATE, number)
             return _as_version(self._get(number), self._ledger.aliases())
 
-    def promote(
-        self, number: str, *, expect: str | None, who: str, why: str, evidence: Evidence | None = None
-    ) -> LedgerEntry:
-        """Makes a version the champion, when its evidence passes and the champion is still the expected one.
+    def promote(self, number: str, *, expect: str | None, who: str, why: str) -> LedgerEntry:
+        """Makes a version the champion, when the champion is still the expected one. Whether it may is not asked here.
 
-        1. The evidence must have passed and be about the version's content hash.
+        1. The version's bundle must be there.
         2. A step that an earlier promoter left unfinished is finished.
         3. The champion must be `expect`.
         4. The next step of the ledger is made; only one caller can.
@@ -139,23 +154,33 @@ class Registry:
             expect: Number of the champion that the decision was made against; None when there was none.
             who: Whom the ledger names.
             why: The reason, for the ledger and the version.
-            evidence: Findings to rely on; those that were published with the version when None.
 
         Raises:
-            Refused: The gate or the fence did not let it through; `reasons` says why.
+            Refused: The bundle is not there, or the fence did not let it through; `reasons` says why.
             RegistryError: The registry does not answer, or there is no such version.
         """
         with self._connection.talk("promote"):
             version = self._get(number)
             content_hash = _content_hash(version)
-            if reasons := _objections(evidence or _recorded(version), content_hash, number):
-                raise Refused(reasons)
+            where = version.tags.get(_WHERE)
+            if where == _GONE or (where == _STORE and not self._store.has(content_hash)):
+                gone = f"the bundle of version {number} is not in the registry any more (registry.keep)"
+                raise Refused([f"{gone}; publish it again"])
             return self._change("promote", number, content_hash, expect, who, why)
+
+    def evidence(self, number: str) -> Evidence | None:
+        """What was published about a version; None when nobody has judged it.
+
+        Raises:
+            RegistryError: The registry does not answer, there is no such version, or its evidence cannot be read.
+        """
+        with self._connection.talk("read the evidence"):
+            return _recorded(self._get(number))
 
     def rollback(self, *, expect: str | None, who: str, why: str) -> LedgerEntry:
         """Makes the previous champion the champion again, fenced as in `promote`.
 
-        It asks for no evidence: that version has served, and the fewer conditions stand in the way the better.
+        It asks for no evidence: that version has served, and in trouble a rollback must not be stopped by a condition.
 
         Raises:
             Refused: There is no previous champion, or the fence did not let it through.
@@ -182,7 +207,8 @@ class Registry:
             version = None if number is None else self._get_or_none(number)
         if version is None:
             return None
-        uri = f"runs:/{version.run_id}/bundle"
+        stored = version.tags.get(_WHERE) in (_STORE, _GONE)
+        uri = f"store:/{self.name}" if stored else f"runs:/{version.run_id}/{BUNDLE}"
         return BundleRef(number=str(version.version), content_hash=_content_hash(version), uri=uri)
 
     def resolve(self, alias_or_number: str) -> BundleRef:
@@ -196,41 +222,103 @@ class Registry:
         return found
 
     def fetch(self, ref: BundleRef, into: Path) -> Bundle:
-        """The bundle, opened, in `into/CONTENT_HASH`: downloaded, or the copy that is there. It is verified once.
+        """A version's bundle, in `into/CONTENT_HASH`: downloaded and verified, or the verified copy that is there.
 
         Raises:
             BundleError: What the registry holds does not verify, or is other content than it says.
-            RegistryError: The registry does not answer, or `into` cannot be written.
+            RegistryError: The registry does not answer or does not hold it any more, or `into` cannot be written.
         """
+        return self._fetch(ref.content_hash, ref.uri, into)
+
+    def take(self, content_hash: str, into: Path) -> Bundle:
+        """As `fetch`, for a bundle in the store that need not be a version.
+
+        Raises:
+            BundleError: What the registry holds does not verify, or is other content than it says.
+            RegistryError: The registry does not answer or does not hold it any more, or `into` cannot be written.
+        """
+        return self._fetch(content_hash, f"store:/{self.name}", into)
+
+    def _fetch(self, content_hash: str, uri: str, into: Path) -> Bundle:
         # The hash becomes a folder's name, and it comes from a server.
-        if not _HASH.fullmatch(ref.content_hash):
-            raise RegistryError(f"{ref.content_hash!r}: not a content hash")
-        place = into / ref.content_hash
-        if place.exists():
-            try:
-                bundle = open_bundle(place)
-                if bundle.content_hash == ref.content_hash:
-                    return bundle
-            except BundleError as e:
-                _log.warning("cached bundle %s does not verify (%s): fetching it again", ref.content_hash[:12], e)
-            shutil.rmtree(place, ignore_errors=True)
+        if not _HASH.fullmatch(content_hash):
+            raise RegistryError(f"{content_hash!r}: not a content hash")
         with self._connection.talk("fetch a bundle"):
-            into.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
-                run_id, _, folder = ref.uri.removeprefix("runs:/").partition("/")
-                got = Path(self._client.download_artifacts(run_id, folder, scratch))
-                bundle = open_bundle(got)
-                if (found := bundle.content_hash) != ref.content_hash:
-                    raise BundleError(
-                        f"version {ref.number} of {self.name}: the registry says {ref.content_hash[:12]}, "
-                        f"the files are {found[:12]}; publish the bundle again"
+            return cached(into, content_hash, lambda folder: self._download(content_hash, uri, folder))
+
+    def _download(self, content_hash: str, uri: str, into: Path) -> None:
+        if not uri.startswith("runs:/"):
+            self._store.fetch(content_hash, into)
+            return
+        run_id, _, folder = uri.removeprefix("runs:/").partition("/")
+        artifacts = Artifacts(self._runs.place(run_id), self._connection.uri)
+        download(artifacts, content_hash, f"{folder}/{MANIFEST}", lambda name, _: f"{folder}/{name}", into)
+
+    def holds(self, content_hash: str) -> bool:
+        """Whether the store has a bundle, whole.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        with self._connection.talk("look for a bundle"):
+            return self._store.has(content_hash)
+
+    def held(self) -> list[Held]:
+        """Every bundle that the registry holds, in no order: what a rule of keeping decides about.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        with self._connection.talk("list bundles"):
+            aliases = self._ledger.aliases()
+            promoted = {entry.after: entry.step for entry in self._ledger.entries()}
+            versions = {str(v.tags.get("content_hash")): v for v in self._search()}
+            made = {content_hash: made_at(manifest) for content_hash, manifest in self._store.bundles().items()}
+            # Versions of older kinds have their bundle in their run.
+            plain = {h: _created_at(v) for h, v in versions.items() if _HASH.fullmatch(h) and _WHERE not in v.tags}
+            found = []
+            for content_hash, when in (plain | made).items():
+                version = versions.get(content_hash)
+                number = None if version is None else str(version.version)
+                found.append(
+                    Held(
+                        content_hash=content_hash,
+                        made_at=when or ("" if version is None else _created_at(version)),
+                        number=number,
+                        aliases=sorted(a for a, n in aliases.items() if n == number),
+                        promoted=promoted.get(number or ""),
                     )
-                # Another process may have been faster: its copy is the same content.
-                with contextlib.suppress(FileExistsError, OSError):
-                    got.rename(place)
-        if not place.is_dir():
-            raise RegistryError(f"{place}: the fetched bundle cannot be put there; is the folder writable?")
-        return dataclasses.replace(bundle, path=place)  # its arrays are mapped already
+                )
+            return found
+
+    def give_back(self, content_hashes: Iterable[str], *, grace_s: float) -> int:
+        """Drops bundles, and deletes the files that no bundle has named for a while. For one process at a time.
+
+        A dropped version stays, with its number, evidence and report; its bundle and its other files go. A version that
+        has got an alias in the meantime is left alone.
+
+        Args:
+            content_hashes: The bundles to drop.
+            grace_s: Seconds that a file without a name is kept, for those who are fetching or sending it.
+
+        Returns:
+            Bytes of the store that were given back now.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        with self._connection.talk("give space back"):
+            for content_hash in content_hashes:
+                version = self._of(content_hash)
+                if version is not None and str(version.version) in self._ledger.aliases().values():
+                    continue
+                self._store.drop(content_hash)
+                if version is not None:
+                    files = Artifacts(self._runs.place(str(version.run_id)), self._connection.uri)
+                    for folder in (FILES,) if _WHERE in version.tags else (FILES, BUNDLE):
+                        files.delete(folder)
+                    self._client.set_model_version_tag(self.name, str(version.version), _WHERE, _GONE)
+            return self._store.sweep(grace_s)
 
     def versions(self) -> list[Version]:
         """All versions, newest first.
@@ -284,46 +372,16 @@ class Registry:
         self._say(number, f"{done} by {who} at {entry.at}: {why}")
         return entry
 
-    def _new_run(self, content_hash: str) -> str:
-        from mlflow.exceptions import MlflowException
+    def _open_store(self) -> Artifacts:
+        # A slash cannot stand in a model's name, so no model's own experiment has this name.
+        name, location = f"{self.name}/bundles", self._connection.artifacts
+        here = None if location is None else f"{location}/bundles/{quote(self.name)}"
+        place = self._client.get_experiment(experiment(self._connection, name, here)).artifact_location
+        return Artifacts(place, self._connection.uri)
 
-        experiment = self._client.get_experiment_by_name(self.name)
-        if experiment is None:
-            try:
-                self._client.create_experiment(self.name, artifact_location=self._connection.artifacts)
-            except MlflowException as e:
-                # Another process that publishes for the first time may have made it in between.
-                if e.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            experiment = self._client.get_experiment_by_name(self.name)
-        if experiment is None:
-            raise RegistryError(f"{self._connection.shown}: experiment {self.name!r} was made but cannot be found")
-        tags = {"content_hash": content_hash}
-        run = self._client.create_run(experiment.experiment_id, run_name=content_hash[:12], tags=tags)
-        return str(run.info.run_id)
-
-    def _log_figures(self, run_id: str, parameters: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric, Param
-
-        # A logged parameter cannot change. One that is too long is cut: the bundle itself holds what made it.
-        logged = self._client.get_run(run_id).data.params
-        params = [Param(metric_key(k), str(v)[:5000]) for k, v in parameters.items() if metric_key(k) not in logged]
-        now = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
-        figures = [Metric(metric_key(k), float(v), now, 0) for k, v in metrics.items()]
-        for start in range(0, max(len(params), len(figures)), 100):
-            part = slice(start, start + 100)
-            self._client.log_batch(run_id, metrics=figures[part], params=params[part])
-
-    def _log_files(self, run_id: str, evidence: Evidence | None, report: Path | None, extra: Sequence[Path]) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            if report is not None:
-                shutil.copyfile(report, Path(scratch, "report.html"))
-            if evidence is not None:
-                Path(scratch, "evidence.json").write_bytes(msgspec.json.encode(evidence))
-            if report is not None or evidence is not None:
-                self._client.log_artifacts(run_id, scratch)
-        for path in extra:
-            self._client.log_artifact(run_id, str(path), "files")
+    def _of(self, content_hash: str) -> ModelVersion | None:
+        """The version of this content."""
+        return next((v for v in self._search() if v.tags.get("content_hash") == content_hash), None)
 
     def _say(self, number: str, text: str) -> None:
         self._client.update_model_version(self.name, number, description=text[:5000])
@@ -373,26 +431,18 @@ def _recorded(version: ModelVersion) -> Evidence | None:
         raise RegistryError(f"version {version.version} of {version.name}: its evidence cannot be read ({e})") from e
 
 
-def _objections(evidence: Evidence | None, content_hash: str, number: str) -> list[str]:
-    """Why evidence does not let a version through; empty when it does."""
-    if evidence is None:
-        return [f"version {number} has no evidence; judge it first (`recdistill evaluate`)"]
-    reasons = []
-    if evidence.content_hash != content_hash:
-        reasons.append(f"the evidence is about {evidence.content_hash[:12]}, version {number} is {content_hash[:12]}")
-    if not evidence.passed:
-        reasons += evidence.reasons or ["the gate did not pass"]
-    return reasons
+def _created_at(version: ModelVersion) -> str:
+    made = dt.datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, dt.UTC)
+    return made.isoformat(timespec="seconds")
 
 
 def _as_version(version: ModelVersion, aliases: Mapping[str, str]) -> Version:
-    made = dt.datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, dt.UTC)
     return Version(
         number=str(version.version),
         content_hash=str(version.tags.get("content_hash", "")),
         aliases=sorted(a for a, n in aliases.items() if n == str(version.version)),
         reason=version.description or "",
-        created_at=made.isoformat(timespec="seconds"),
+        created_at=_created_at(version),
         run_id=version.run_id or "",
         passed={"true": True, "false": False}.get(str(version.tags.get("passed"))),
     )

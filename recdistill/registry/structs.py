@@ -45,6 +45,16 @@ class BundleRef(Struct, frozen=True, kw_only=True):
     uri: str
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """A bundle that the registry holds. `number` is None until it is judged; `promoted` is its last step."""
+
+    content_hash: str
+    made_at: str
+    number: str | None = None
+    aliases: list[str] = []
+    promoted: int | None = None
+
+
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """One change of champion: from `before` (None: there was none) to `after`, both version numbers."""
 

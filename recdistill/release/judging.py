@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from recdistill.bundle import Bundle
-from recdistill.config import PromoteSettings
 from recdistill.errors import DataError
 from recdistill.judge import Contender, Judgement, evaluate, write_report
 from recdistill.judge.baselines import baselines
@@ -53,6 +52,27 @@ def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
     return examples[-most:]
 
 
+def count_held_out(log: Log, start: LanePosition, enough: int) -> tuple[int, LanePosition]:
+    """How many labelled examples lie behind a position, and where the counting stopped.
+
+    Args:
+        log: Where `examples` lie.
+        start: Where a bundle's student stopped learning, or where an earlier count stopped.
+        enough: Stop soon after so many.
+    """
+    lanes = Lanes(log, state=start, dead_letters=_pass_over)
+    try:
+        until, found = lanes.end_state(), 0
+        while found < enough:
+            examples = lanes.next(READ, 0.2, until=until)
+            found += sum(any(label > 0 for label in example.labels) for example in examples)
+            if not examples and lanes.reached(until):
+                break
+        return found, lanes.state()
+    finally:
+        lanes.close()
+
+
 def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
     """The examples before a bundle's positions, in the order in which they were learnt."""
     return _examples(log, until=_stopped_at(log, bundle))
@@ -61,7 +81,7 @@ def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
 def judge(
     log: Log,
     bundle: Bundle,
-    settings: PromoteSettings,
+    most: int,
     *,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
@@ -74,8 +94,8 @@ def judge(
 
     Args:
         log: Where the examples lie.
-        bundle: The opened bundle.
-        settings: How many lists at most.
+        bundle: The bundle.
+        most: Held-out lists at most.
         teacher: The teacher to hold it against; None leaves that part out.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -86,7 +106,7 @@ def judge(
     Raises:
         DataError: There is no labelled example behind the bundle's positions.
     """
-    lists = held_out(log, bundle, settings.held_out)
+    lists = held_out(log, bundle, most)
     if not lists:
         raise DataError(
             f"{bundle.path}: no labelled example lies behind what this bundle learnt from; wait for newer ones"
@@ -159,13 +179,13 @@ def publish(
 
     Args:
         registry: Where to.
-        bundle: The opened bundle.
+        bundle: The bundle.
         judgement: What the judge found.
         evidence: The gate's verdict on it.
         report: The report's file; written to a temporary one when None.
         device: Where the device file goes; a temporary place when None.
     """
-    from recdistill.device import export_device
+    from recdistill.device.export import export_device
 
     with tempfile.TemporaryDirectory() as folder:
         if report is None:

@@ -26,6 +26,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
+    BUNDLES,
+    ITEMS,
     STANDARD_CONFIGS,
     Log,
     LogIdentity,
@@ -40,25 +42,32 @@ from recdistill.stream.contract import (
     standard_topics,
 )
 from recdistill.stream.lanes import LanePosition, Lanes
+from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles
 from recdistill.stream.partitioner import partition_for
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
 
 __all__ = [
+    "BUNDLES",
+    "ITEMS",
     "STANDARD_CONFIGS",
     "LanePosition",
     "Lanes",
     "Log",
     "LogIdentity",
+    "MadeBundle",
     "Message",
     "Position",
     "Source",
     "Stage",
     "TopicPartition",
     "Transaction",
+    "announce",
     "check_identity",
+    "check_topic",
     "dead_letter",
+    "made_bundles",
     "open_log",
     "partition_for",
     "standard_topics",

@@ -56,6 +56,13 @@ Position = Mapping[TopicPartition, int]
 Headers = Sequence[tuple[str, bytes]]
 
 
+ITEMS = TopicPartition("items", 0)
+"""The catalogue: one partition, so that its records have one order."""
+
+BUNDLES = TopicPartition("bundles", 0)
+"""What distillers announce: one partition, so that one bundle is the newest."""
+
+
 class Message(NamedTuple):
     """One committed message, as bytes."""
 
@@ -390,7 +397,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "dead-letters": 1}
+    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

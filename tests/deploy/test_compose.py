@@ -79,7 +79,7 @@ def test_every_process_is_there_confined_and_waits_for_its_topics(model: dict[st
         assert service["environment"]["RECDISTILL_CONFIG"] == "/etc/recdistill/settings.toml"
         assert service["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
         assert "entrypoint" not in service, "the image's own, which is what the tests start"
-    for name in ("promoter", "ranker"):
+    for name in ("distiller", "promoter", "ranker"):
         assert model["services"][name]["depends_on"]["mlflow"] == {"condition": "service_healthy"}
     assert model["services"]["topics"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
 
@@ -143,8 +143,9 @@ def test_settings_lead_where_the_volumes_are(model: dict[str, Any]) -> None:
     assert settings.log.brokers == "kafka:9092"
     assert settings.registry.uri == "http://mlflow:5000"
     assert "mlflow:5000" in model["services"]["mlflow"]["command"][1]
-    for name in ("distiller", "promoter", "recdistill"):
+    for name in ("distiller", "recdistill"):
         assert mounts[name][settings.distil.directory] == "student"
+    assert "student" not in mounts["promoter"].values(), "bundles travel by the registry"
     for name in ("scorer", "promoter", "recdistill"):
         assert mounts[name][str(Path(settings.teacher.path).parent)] == "teacher"
     assert mounts["ranker"][settings.registry.cache] == "cache"

@@ -84,11 +84,10 @@ def test_the_schemas_would_see_a_mistake() -> None:
 
 def test_each_service_has_one_manifest() -> None:
     files = {file.stem for file in (ROOT / "k8s/base").glob("*.yaml")}
-    assert {"scorer", "joiner", "distiller", "promoter", "ranker"} <= files
-    assert {c["name"] for _, c in containers("k8s/base")} == {
-        *("scorer", "joiner", "distiller", "promoter", "ranker"),
-        *("topics", "teach"),
-    }
+    services = {place.parent.name for place in (ROOT / "services").glob("*/__main__.py")}
+    assert services <= files
+    assert {c["name"] for _, c in containers("k8s/base")} == services | {"topics", "teach"}
+    assert all(len(pod["containers"]) == 1 for _, pod in pods("k8s/base")), "no process needs another's pod"
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -109,6 +108,8 @@ def test_every_container_is_confined_and_bounded(place: str) -> None:
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
+        for volume in volumes.values():
+            assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"], "a volume without a limit fills a node"
         assert mounts["/etc/recdistill"]["readOnly"] is True
         assert volumes[mounts["/etc/recdistill"]["name"]]["configMap"]["name"] in {
             m["metadata"]["name"] for m in build(place) if m["kind"] == "ConfigMap"
@@ -122,9 +123,12 @@ def test_probes_ask_the_port_that_the_process_answers_on(place: str) -> None:
         if name in {"topics", "teach"}:
             assert "livenessProbe" not in container, "it ends by itself"
             continue
-        assert "command" not in container, "the image's own, which is what the tests start"
+        # The image's own, or for the prober the one in the ranker's image: those are what the tests start.
+        assert container.get("command") == (["python", "-m", "services.prober"] if name == "prober" else None)
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        final = dockerfiles.parse((ROOT / f"deploy/{name}.Dockerfile").read_text(encoding="utf-8"))[-1]
+        image = {"prober": "ranker"}.get(name, name)
+        assert container["image"].partition(":")[0].endswith(f"recdistill-{image}")
+        final = dockerfiles.parse((ROOT / f"deploy/{image}.Dockerfile").read_text(encoding="utf-8"))[-1]
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
         answers = int(env.get("RECDISTILL_HEALTH_PORT") or final.value("EXPOSE"))
         for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
@@ -152,11 +156,12 @@ def test_settings_and_folders_fit(place: str) -> None:
     }
     teacher = str(Path(settings.teacher.path).parent)
     assert mounted["distiller"][settings.distil.directory] is False
-    assert mounted["promoter"][settings.distil.directory] is True
+    assert settings.distil.directory not in mounted["promoter"], "bundles travel by the registry"
     assert mounted["scorer"][teacher] is True
     assert mounted["promoter"][teacher] is True
     assert mounted["teach"][teacher] is False
     assert mounted["ranker"][settings.registry.cache] is False
+    assert mounted["prober"][settings.registry.cache] is False
     assert settings.features.file == "/etc/recdistill/features.toml"
 
 
@@ -170,13 +175,20 @@ def test_scorers_know_how_many_they_are(place: str) -> None:
     assert replicas <= parse_settings(config(place)["settings.toml"], env={}).topics.partitions
 
 
-def test_one_joiner_and_one_distiller() -> None:
-    joiner = one("k8s/base", "Deployment", "joiner")
-    assert (joiner["spec"]["replicas"], joiner["spec"]["strategy"]["type"]) == (1, "Recreate")
+def test_one_joiner_one_promoter_one_distiller_and_no_prober_until_it_is_asked_for() -> None:
+    for name, replicas in (("joiner", 1), ("promoter", 1), ("prober", 0)):
+        deployment = one("k8s/base", "Deployment", name)
+        assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]) == (replicas, "Recreate")
     distiller = one("k8s/base", "StatefulSet", "distiller")
     assert distiller["spec"]["replicas"] == 1
     assert [c["metadata"]["name"] for c in distiller["spec"]["volumeClaimTemplates"]] == ["student"]
-    assert {c["name"] for c in distiller["spec"]["template"]["spec"]["containers"]} == {"distiller", "promoter"}
+    shared = {
+        (name, volume["persistentVolumeClaim"]["claimName"])
+        for name, pod in pods("k8s/base")
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert shared == {("scorer", "teacher"), ("promoter", "teacher"), ("teach", "teacher")}
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -7,17 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-import recdistill.registry
 from recdistill.budget.chances import unit
 from recdistill.bundle import Bundle
-from recdistill.config import JoinSettings, LogSettings, ProbeSettings, RegistrySettings, ScoreSettings
+from recdistill.config import JoinSettings, LogSettings, ScoreSettings
 from recdistill.errors import RegistryError
 from recdistill.loops import join, probe, score
 from recdistill.loops.feed import feed
+from recdistill.loops.follow import Champion
 from recdistill.records import MAX_ID, Candidate, Event, Example, Feedback, Impression, Item, decode
 from recdistill.registry import BundleRef
 from recdistill.serve import Filters, Recommender, Request
@@ -58,9 +59,9 @@ def impressions(log: Log, topic: str = "impressions") -> list[Impression]:
 
 
 def run(log: Log, bundle: Bundle | None, *, stop: threading.Event | None = None, **settings: float) -> Counter[str]:
-    chosen = msgspec.convert({"share": 0.5, "k": 8, "per_s": 1e6, "wait_s": 0.05, **settings}, ProbeSettings)
-    path = None if bundle is None else bundle.path
-    return probe.run(log, RegistrySettings(), chosen, stop=stop or threading.Event(), drain=True, bundle=path)
+    chosen: Any = {"share": 0.5, "k": 8, "per_s": 1e6, "wait_s": 0.05, **settings}
+    asked = Champion("shop", Releases, Path("unused")) if bundle is None else Recommender(bundle)  # type: ignore[arg-type]
+    return probe.run(log, asked, **chosen, stop=stop or threading.Event(), drain=True)
 
 
 def test_a_share_is_probed_with_what_the_student_would_show(log: Log, bundles: list[Bundle]) -> None:
@@ -156,9 +157,6 @@ class Releases:
     champion: Bundle | None = None
     away = False
 
-    def __init__(self, uri: str, name: str, *, timeout_s: float) -> None:
-        pass
-
     def find(self, alias: str) -> BundleRef | None:
         if Releases.away:
             raise RegistryError("away")
@@ -174,10 +172,9 @@ class Releases:
 
 
 def test_the_champion_is_followed(log: Log, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recdistill.registry, "Registry", Releases)
     monkeypatch.setattr(Releases, "champion", None)
     feed(log, [Item("fresh", 1, attributes={"genres": ["g1"]}), *[asked(n) for n in range(5)]])
-    with pytest.raises(RegistryError, match="has no champion to ask"):
+    with pytest.raises(RegistryError, match="'shop' has no champion to ask"):
         run(log, None, share=1.0)
     for bundle in bundles:
         monkeypatch.setattr(Releases, "champion", bundle)

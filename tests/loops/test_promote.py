@@ -6,20 +6,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from recdistill import release
-from recdistill.config import GateSettings, LogSettings, PromoteSettings
+from recdistill.bundle import Bundle
+from recdistill.config import GateSettings, LogSettings
 from recdistill.errors import TeacherError
+from recdistill.judge import gate
 from recdistill.loops import promote
+from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.registry import Registry
-from recdistill.stream import Lanes, open_log, standard_topics
+from recdistill.stream import Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
 
@@ -45,7 +50,7 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
     lanes.close()
     feed(log, [example(n, budget=budget) for n in range(80, 120)])
     bundle = make_student().export(tmp_path / "bundle", provenance={"positions": {"lanes": until}}, base_position=0)
-    found = release.judge(log, bundle, PromoteSettings(), teacher=None, cost_per_1000=50.0)
+    found = release.judge(log, bundle, 10_000, teacher=None, cost_per_1000=50.0)
     log.close()
     if not budget:
         assert found.spending is None
@@ -55,6 +60,65 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
         "lists": 80, "lists_scored": 20, "candidates": 640, "scored": 160, "seconds": None, "cost": 480 * 50 / 1000,
     }  # fmt: skip
     assert found.spending.share == 0.25
+
+
+def made(log: Log, registry: Registry, *bundles: Bundle) -> None:
+    """Sends and announces, as a distiller does."""
+    announcer = Announcer(log, registry.put)
+    for bundle in bundles:
+        announcer(bundle)
+    announcer.close()
+
+
+def end_of(log: Log) -> dict[str, Any]:
+    lanes = Lanes(log, dead_letters=lambda *_: None)
+    until = lanes.end_state()
+    lanes.close()
+    return until
+
+
+def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path) -> None:
+    """Three students of one stream: the newest has too little behind it, so the middle one is judged, and no other."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    bundles = []
+    for n in range(3):
+        feed(log, [example(40 * n + k, budget=False) for k in range(40)])
+        where = {"step": n, "positions": {"lanes": end_of(log)}, "made_at": f"2026-01-02T03:04:0{n}+00:00"}
+        bundles.append(make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0))
+    made(log, registry, *bundles, bundles[0])
+    forgotten = make_student(seed=9).export(tmp_path / "9", provenance=where, base_position=0)
+    Announcer(log, lambda bundle: None)(forgotten)  # announced, and not in the store
+    assert registry.versions() == []  # a version is what was judged
+
+    def drained(**more: Any) -> Counter[str]:
+        evidence = partial(gate, settings=GateSettings(min_lists=20, retention=0.0, beats_popularity=False))
+        chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
+        return promote.run(log, registry, **chosen, stop=threading.Event())
+
+    counts = drained()
+    assert (counts["judged"], counts["promoted"], counts["broken"]) == (1, 1, 0)
+    [version] = registry.versions()
+    assert (version.content_hash, version.aliases) == (bundles[1].content_hash, ["champion"])
+    feed(log, [example(200 + k, budget=False) for k in range(15)])
+    assert drained()["judged"] == 0
+    feed(log, [example(300 + k, budget=False) for k in range(15)])
+    counts = drained(automatic=False)
+    # Of the two whose positions are the newest, the one that nobody can fetch is passed over with a warning.
+    assert (counts["broken"], counts["judged"], counts["promoted"]) == (1, 1, 0)
+    assert registry.resolve("candidate").content_hash == bundles[2].content_hash
+    # One of those that serve nobody is kept; the champion and the candidate have aliases.
+    assert len(registry.held()) == 3
+    more = [make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0) for n in (20, 21)]
+    made(log, registry, *more)
+    assert drained(keep=1, grace_s=0.0)["judged"] == 1
+    held = {each.content_hash for each in registry.held()}
+    assert held == {v.content_hash for v in registry.versions() if v.aliases} | {
+        to_keep for to_keep in (more[0].content_hash, bundles[2].content_hash) if to_keep in held
+    }
+    assert bundles[0].content_hash not in held
+    log.close()
 
 
 class _Down:
@@ -85,8 +149,8 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
     where = {"positions": {"lanes": lanes.end_state()}}
     lanes.close()
     feed(log, [example(n, budget=False) for n in range(80, 120)])
-    make_student().export(tmp_path / "bundles" / "step-1", provenance=where, base_position=0)
     registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
     stop = threading.Event()
     counts: Counter[str] = Counter()
 
@@ -94,9 +158,9 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
         promote.run(
             log,
             registry,
-            PromoteSettings(wait_s=0.1),
-            GateSettings(min_lists=20),
-            bundles=tmp_path / "bundles",
+            gate=partial(gate, settings=GateSettings(min_lists=20)),
+            min_lists=20,
+            wait_s=0.1,
             teacher=_Down(2),
             stop=stop,
             drain=drain,

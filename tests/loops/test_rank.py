@@ -16,17 +16,17 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from support import processes
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
-from recdistill.loops import rank
+from recdistill.loops import rank, wire
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
-from recdistill.serve import Ranker
-from recdistill.stream import Log, open_log, standard_topics
+from recdistill.serve.http.app import Ranker
+from recdistill.stream import ITEMS, Log, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
-from tools import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,7 +91,7 @@ def running(settings: Settings, **more: Any) -> Iterator[tuple[httpx.Client, Cou
 
     def work() -> None:
         try:
-            rank.run(settings, stop=stop, counts=counts, started=started, **more)
+            wire.serve(settings, stop, counts, started=started, **more)
         except Exception as e:  # noqa: BLE001 - raised again in the test
             failed.append(e)
             found.set()
@@ -144,7 +144,7 @@ def test_items_are_taken_in_live(settings: Settings, log: Log, bundles: list[Bun
         write(log, Item("odd", version=1, attributes={"year": "not a number"}))
         wait_for(lambda: counts["bad_items"] == 3)
         model = client.get("/v1/model").json()
-        assert model["overlay"] == log.source(["items"]).bounds(rank.ITEMS)[1]
+        assert model["overlay"] == log.source(["items"]).bounds(ITEMS)[1]
         assert 0 <= model["items_age_s"] < 5
         assert counts["items"] == 5
         assert "recdistill_bad_items_total 3.0" in client.get("/metrics").text
@@ -172,20 +172,23 @@ def test_a_log_that_comes_later(settings: Settings, bundles: list[Bundle]) -> No
         log.close()
 
 
-def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: Any) -> Log:
-        raise StreamError("no broker answers")
+def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -> None:
+    away = [True]
+
+    def read_log() -> Log:
+        if away:
+            raise StreamError("no broker answers")
+        return open_log(settings.log)
 
     ranker = Ranker()
-    with monkeypatch.context() as patch:
-        patch.setattr(rank, "open_log", away)
-        items = rank._Items(settings.log, ranker, threading.Event())
-        ranker.swap(rank.load(bundles[0], settings.rank, items, ranker))  # better its own catalogue than none
-        assert ranker.counts["log_failures"] == 1
-        with pytest.raises(StreamError):  # but never one that may be older than what serves
-            rank.load(bundles[1], settings.rank, items, ranker)
+    items = rank._Items(read_log, ranker, threading.Event())
+    ranker.swap(rank.load(bundles[0], 1, items, ranker))  # better its own catalogue than none
+    assert ranker.counts["log_failures"] == 1
+    with pytest.raises(StreamError):  # but never one that may be older than what serves
+        rank.load(bundles[1], 1, items, ranker)
+    away.clear()
     write(log, Item("new", version=1))
-    assert rank.load(bundles[1], settings.rank, items, ranker).position == 2
+    assert rank.load(bundles[1], 1, items, ranker).position == 2
     items.close()
 
 
@@ -341,20 +344,17 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
     )
 
 
-def test_what_cannot_be_written_is_dropped_and_counted(
-    settings: Settings, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_written_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = Counter[str]()
-    writer = rank._Writer(settings.log, "rank-test", counts)
-    monkeypatch.setattr(rank, "QUEUE", 3)
-    small = rank._Writer(settings.log, "rank-test", counts)
-    assert [small.keep(Impression(str(n), 1)) for n in range(5)] == [True, True, True, False, False]
-    assert counts["impressions_dropped"] == 2
 
-    def away(_: Any) -> Log:
+    def away() -> Log:
         raise StreamError("no broker answers")
 
-    monkeypatch.setattr(rank, "open_log", away)
+    writer = rank._Writer(away, "rank-test", counts)
+    monkeypatch.setattr(rank, "QUEUE", 3)
+    small = rank._Writer(away, "rank-test", counts)
+    assert [small.keep(Impression(str(n), 1)) for n in range(5)] == [True, True, True, False, False]
+    assert counts["impressions_dropped"] == 2
     for n in range(4):
         writer.keep(Impression(str(n), 1))
     done = threading.Event()

@@ -66,6 +66,7 @@ def test_standard_topics_are_what_the_loop_needs() -> None:
         "rankings": 3,
         "feedback": 3,
         "examples": 2,
+        "bundles": 1,
         "dead-letters": 1,
     }
     for counts in ((0, 1), (1, 0), (-1, 1)):

@@ -1,0 +1,104 @@
+"""Made bundles -> the registry's store, and an announcement of each on the topic `bundles`.
+
+A bundle is sent first and announced then, so whoever reads the announcement can fetch it. A store that does not answer
+stops no training: the bundle stays in its folder, and the next one is sent in its place. A distiller that was killed
+does not know whether its newest bundle was announced; `resume` looks, and does it again where in doubt.
+
+It knows nothing of how a bundle is made, and nothing of MLflow: it is handed the one call that sends.
+
+Example:
+    >>> import tempfile
+    >>> from recdistill.config import LogSettings
+    >>> from recdistill.stream import open_log, standard_topics
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = open_log(LogSettings(path=f"{folder.name}/log.sqlite"))
+    >>> _ = log.create_topics(standard_topics())
+    >>> announcer = Announcer(log, lambda bundle: 0)
+    >>> announcer.resume(Path(folder.name, "bundles"))  # there is none yet
+    >>> announcer.close(); log.close(); folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from recdistill.bundle import Bundle, open_bundle
+from recdistill.errors import BundleError, RegistryError
+from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, announce, check_topic, made_bundles
+
+log_ = logging.getLogger(__name__)
+
+STAGE: Final = "distil-bundles"
+"""Of the announcements: a second distiller on the same log fences the first."""
+
+
+class Announcer:
+    """Sends and announces bundles. For one thread.
+
+    Args:
+        log: Where `bundles` is written.
+        put: Sends what the store does not have of a bundle.
+        counts: Counts to add to: `unsent_bundles`.
+
+    Raises:
+        StreamError: The log has no topic `bundles`, or cannot be written.
+    """
+
+    def __init__(self, log: Log, put: Callable[[Bundle], object], counts: Counter[str] | None = None) -> None:
+        check_topic(log.topics())
+        self._log, self._put = log, put
+        self._counts: Counter[str] = Counter() if counts is None else counts
+        self._stage = log.stage(STAGE)
+
+    def __call__(self, bundle: Bundle) -> None:
+        """Sends a bundle and announces it; where the store does not answer, warns and counts.
+
+        Raises:
+            Fenced: Another distiller has taken over.
+            StreamError: The log cannot be written.
+        """
+        try:
+            self._put(bundle)
+        except RegistryError as e:
+            self._counts["unsent_bundles"] += 1
+            log_.warning("bundle %s stays in %s, unannounced: %s", bundle.content_hash[:12], bundle.path, e)
+            return
+        announce(self._stage, made(bundle))
+        log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])
+
+    def resume(self, bundles: Path) -> None:
+        """Sends and announces the newest bundle of a folder, unless it is announced already."""
+        newest = max(bundles.glob("step-*"), default=None)
+        if newest is None:
+            return
+        try:
+            bundle = open_bundle(newest)
+        except BundleError as e:
+            log_.warning("%s", e)
+            return
+        with closing(self._log.source([BUNDLES])) as source:
+            announced, _ = made_bundles(source)
+        if bundle.content_hash not in {each.content_hash for each in announced}:
+            self(bundle)
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self._stage.close()
+
+
+def made(bundle: Bundle) -> MadeBundle:
+    """What is announced of a bundle."""
+    provenance = bundle.manifest.provenance
+    return MadeBundle(
+        content_hash=bundle.content_hash,
+        step=int(provenance.get("step", 0)),
+        lanes=LanePosition.read(lanes) if (lanes := provenance.get("positions", {}).get("lanes")) else None,
+        items=bundle.manifest.content.base_position,
+        made_at=str(provenance.get("made_at", "")),
+        size=bundle.size,
+    )

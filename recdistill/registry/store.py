@@ -1,0 +1,301 @@
+"""Bundles in the registry's artefact store: each file once, under its digest, and one manifest for each bundle.
+
+| path | holds |
+| --- | --- |
+| `blobs/HH/SHA256` | a file of one or more bundles; HH, the first two digits, keeps each folder small |
+| `bundles/CONTENT_HASH.json` | the manifest of a bundle, which names its files by size and digest |
+| `condemned.json` | digests that no manifest names, and since when |
+
+A bundle is sent file by file, and a file that is there already is not sent again. The manifest goes last: whoever sees
+it can fetch all that it names. Nothing that is fetched is trusted: a file must have the size and the digest that the
+manifest names, and the manifest must have the content hash that was asked for.
+
+Space is given back in two steps. `drop` takes manifests away. `sweep` finds the files that no manifest names, notes
+them, and deletes those that it noted at least `grace_s` seconds ago. So a file that was sent a moment ago, for a bundle
+whose manifest is still on its way, is safe. Only one process may drop and sweep; any number may put and fetch.
+
+It knows nothing of versions, nor of which bundles are worth keeping.
+
+Example:
+    >>> blob_path("ab" * 32)[:12]
+    'blobs/ab/aba'
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from recdistill.bundle import SEAL, Bundle, Manifest, read_manifest
+from recdistill.errors import BundleError, RegistryError
+from recdistill.registry.artifacts import Artifacts
+from recdistill.sealed import FileEntry
+
+log_ = logging.getLogger(__name__)
+
+MANIFEST: Final = SEAL.manifest
+BUNDLES: Final = "bundles"
+BLOBS: Final = "blobs"
+CONDEMNED: Final = "condemned.json"
+ATTEMPTS: Final = 3  # how often a put sends what a sweep took away under its hands
+_PIECE: Final = 1 << 20
+
+
+class _Gone(RegistryError):
+    """The store does not have a file, or does not have it any more."""
+
+
+def blob_path(sha256: str) -> str:
+    """Where the file with this digest lies."""
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+class Store:
+    """The bundles of one registered model. Methods raise what MLflow raises: callers stand inside `Connection.talk`.
+
+    Args:
+        artifacts: Opens the place where they lie. It is opened at the first use.
+    """
+
+    def __init__(self, artifacts: Callable[[], Artifacts]) -> None:
+        self._open = artifacts
+        self._opened: Artifacts | None = None
+        self._read: dict[str, Manifest] = {}  # manifests never change
+
+    @property
+    def _artifacts(self) -> Artifacts:
+        self._opened = self._opened or self._open()
+        return self._opened
+
+    def put(self, bundle: Bundle, *, again: bool = False) -> int:
+        """Sends what the store does not have of a bundle, the manifest last.
+
+        Args:
+            bundle: What to send.
+            again: Send every file, also those that are there: for a store whose files are damaged.
+
+        Returns:
+            Bytes that were sent.
+
+        Raises:
+            RegistryError: Files vanish while they are sent.
+        """
+        files = {entry.sha256: (bundle.path / name, entry) for name, entry in bundle.manifest.files.items()}
+        content_hash, sent = bundle.content_hash, 0
+        for _ in range(ATTEMPTS):
+            for sha256 in files if again else self._missing(entry for _, entry in files.values()):
+                path, entry = files[sha256]
+                self._artifacts.send(path, f"{BLOBS}/{sha256[:2]}", sha256)
+                sent += entry.size
+            if again or content_hash not in self.bundles():
+                self._artifacts.send(bundle.path / MANIFEST, BUNDLES, f"{content_hash}.json")
+                self._read.pop(content_hash, None)
+            again = False
+            # A sweep may have taken a file that no manifest named before this one. From here on one does.
+            if not self._missing(entry for _, entry in files.values()):
+                return sent
+        raise RegistryError(f"bundle {content_hash[:12]}: its files vanish from the store while they are sent")
+
+    def has(self, content_hash: str) -> bool:
+        """Whether a bundle is there, all of its files with the sizes that they should have."""
+        manifest = self.bundles().get(content_hash)
+        return manifest is not None and not self._missing(manifest.files.values())
+
+    def fetch(self, content_hash: str, into: Path) -> None:
+        """Writes a bundle's files into an empty folder, each checked.
+
+        Raises:
+            RegistryError: The store does not have the bundle, or lost it on the way.
+            BundleError: A file is not what the manifest says.
+        """
+        where = f"{BUNDLES}/{content_hash}.json"
+        download(self._artifacts, content_hash, where, lambda _, entry: blob_path(entry.sha256), into)
+
+    def bundles(self) -> dict[str, Manifest]:
+        """The manifests that are there, by content hash. One that cannot be read is left out, with a warning."""
+        sizes = self._artifacts.sizes(BUNDLES)
+        found = {name.removesuffix(".json"): self._manifest(name, size) for name, size in sizes.items()}
+        self._read = {content_hash: manifest for content_hash, manifest in found.items() if manifest is not None}
+        return dict(self._read)
+
+    def drop(self, content_hash: str) -> None:
+        """Takes a bundle's manifest away. Its files stay until a sweep."""
+        self._artifacts.delete(f"{BUNDLES}/{content_hash}.json")
+        self._read.pop(content_hash, None)
+
+    def sweep(self, grace_s: float, clock: Callable[[], float] = time.time) -> int:
+        """Deletes files that no manifest has named for a while.
+
+        Args:
+            grace_s: A file is deleted when a sweep that long ago found it without a name, and this one does too.
+            clock: Seconds since the epoch.
+
+        Returns:
+            Bytes that were given back.
+        """
+        sizes = {
+            f"{BLOBS}/{shard}/{name}": size
+            for shard in self._artifacts.folders(BLOBS)
+            for name, size in self._artifacts.sizes(f"{BLOBS}/{shard}").items()
+        }
+        now, since = clock(), self._condemned()
+        nameless = set(sizes) - self._named()
+        noted = {path: min(now, since.get(path, now)) for path in nameless}
+        ripe: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(path for path, first in noted.items() if now - first >= grace_s):
+            ripe[path.rpartition("/")[0]].append(path)
+        freed = 0
+        for paths in ripe.values():
+            # Asked again before each folder: a bundle may have come since, and it may name what was nameless.
+            named = self._named()
+            for path in paths:
+                if path not in named:
+                    self._artifacts.delete(path)
+                    freed += sizes[path]
+                del noted[path]
+        if noted != since:
+            self._note(noted)
+        return freed
+
+    def _named(self) -> set[str]:
+        return {blob_path(e.sha256) for m in self.bundles().values() for e in m.files.values()}
+
+    def _missing(self, entries: Iterable[FileEntry]) -> list[str]:
+        """Digests of the files that are not there, or not there whole."""
+        shards: dict[str, list[FileEntry]] = defaultdict(list)
+        for entry in entries:
+            shards[entry.sha256[:2]].append(entry)
+        missing = []
+        for shard, there in shards.items():
+            sizes = self._artifacts.sizes(f"{BLOBS}/{shard}")
+            missing += [entry.sha256 for entry in there if sizes.get(entry.sha256) != entry.size]
+        return missing
+
+    def _manifest(self, name: str, size: int) -> Manifest | None:
+        content_hash = name.removesuffix(".json")
+        if content_hash not in self._read:
+            try:
+                with tempfile.TemporaryDirectory() as scratch:
+                    manifest = _take_manifest(
+                        self._artifacts, content_hash, f"{BUNDLES}/{name}", size, Path(scratch, MANIFEST)
+                    )
+            except _Gone:  # between the list and this look
+                return None
+            except BundleError as e:
+                log_.warning("%s", e)
+                return None
+            self._read[content_hash] = manifest
+        return self._read[content_hash]
+
+    def _condemned(self) -> dict[str, float]:
+        """What earlier sweeps noted. Notes that cannot be read are forgotten, so the grace begins anew."""
+        if CONDEMNED not in self._artifacts.sizes(""):
+            return {}
+        with tempfile.TemporaryDirectory() as scratch:
+            self._artifacts.take(CONDEMNED, Path(scratch, CONDEMNED))
+            try:
+                return msgspec.json.decode(Path(scratch, CONDEMNED).read_bytes(), type=dict[str, float])
+            except msgspec.MsgspecError as e:
+                log_.warning("%s cannot be read, so it is written anew: %s", CONDEMNED, e)
+                return {}
+
+    def _note(self, noted: Mapping[str, float]) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            Path(scratch, CONDEMNED).write_bytes(msgspec.json.encode(dict(noted)))
+            self._artifacts.send(Path(scratch, CONDEMNED), "")
+
+
+def download(
+    artifacts: Artifacts,
+    content_hash: str,
+    manifest_path: str,
+    path_of: Callable[[str, FileEntry], str],
+    into: Path,
+) -> None:
+    """Writes a bundle's files into an empty folder: first the manifest, then what it lists, in the sizes that it lists.
+
+    Args:
+        artifacts: Where they lie.
+        content_hash: Which bundle it must be.
+        manifest_path: Where its manifest lies.
+        path_of: Where a file lies, from its name and its entry in the manifest.
+        into: The folder.
+
+    Raises:
+        RegistryError: A file is missing.
+        BundleError: A file is not what the manifest says.
+    """
+    folder, _, name = manifest_path.rpartition("/")
+    size = artifacts.sizes(folder).get(name)
+    manifest = _take_manifest(artifacts, content_hash, manifest_path, size, into / MANIFEST)
+    for file, entry in sorted(manifest.files.items()):
+        path = path_of(file, entry)
+        folder, _, name = path.rpartition("/")
+        size = artifacts.sizes(folder).get(name)
+        if size is not None and size != entry.size:
+            raise BundleError(
+                f"bundle {content_hash[:12]}: {file} has {size} bytes in the registry, its manifest says "
+                f"{entry.size}; publish the bundle again"
+            )
+        _take(artifacts, content_hash, path, size, into / file)
+        if digest_of(into / file) != entry.sha256:
+            raise BundleError(f"bundle {content_hash[:12]}: {file} was changed in the registry; publish it again")
+
+
+def _take_manifest(artifacts: Artifacts, content_hash: str, path: str, size: int | None, into: Path) -> Manifest:
+    if size is not None and size > SEAL.most:
+        raise BundleError(f"{path}: {size} bytes, more than the {SEAL.most} that a manifest may have")
+    _take(artifacts, content_hash, path, size, into)
+    manifest = read_manifest(into.read_bytes(), source=path)
+    if manifest.content_hash != content_hash:
+        raise BundleError(
+            f"{path}: the registry says {content_hash[:12]}, the files are {manifest.content_hash[:12]}; "
+            "publish the bundle again"
+        )
+    return manifest
+
+
+def _take(artifacts: Artifacts, content_hash: str, path: str, size: int | None, into: Path) -> None:
+    """Fetches one file. That it is not there, or was deleted a moment ago, is one sentence."""
+    from mlflow.exceptions import MlflowException
+
+    gone = _Gone(
+        f"the registry does not hold the files of bundle {content_hash[:12]} (registry.keep says which bundles it "
+        f"keeps): {path} is missing"
+    )
+    if size is None:
+        raise gone
+    try:
+        artifacts.take(path, into)
+    except MlflowException:
+        folder, _, name = path.rpartition("/")
+        if name not in artifacts.sizes(folder):
+            raise gone from None
+        artifacts.take(path, into)  # it was put again in the meantime; or it fails again, and that is the error
+
+
+def made_at(manifest: Manifest) -> str:
+    """When a bundle was made, as text that sorts by time; empty when its manifest does not say."""
+    said = manifest.provenance.get("made_at")
+    try:
+        return dt.datetime.fromisoformat(said).astimezone(dt.UTC).isoformat() if isinstance(said, str) else ""
+    except ValueError:
+        return ""
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()

@@ -1,0 +1,62 @@
+"""What decides: may this version be promoted, and which bundles are kept. Pure functions of what is known.
+
+They know nothing of registries, logs or files: who calls them fetches the facts and carries out the verdict.
+
+Example:
+    >>> may_promote(None, "ab" * 32, "7").reasons
+    ['version 7 has no evidence; judge it first (`recdistill evaluate`)']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from recdistill.registry import Evidence, Held
+
+
+class Verdict(Struct, frozen=True):
+    """A decision with its reasons."""
+
+    allowed: bool
+    reasons: list[str]
+
+
+def may_promote(evidence: Evidence | None, content_hash: str, number: str) -> Verdict:
+    """Whether evidence lets a version through.
+
+    It must be there, be about this very content, and have passed the gate.
+
+    Args:
+        evidence: What a judge found; None when nobody has judged it.
+        content_hash: Of the version's bundle.
+        number: The version's, for the reasons.
+    """
+    if evidence is None:
+        return Verdict(False, [f"version {number} has no evidence; judge it first (`recdistill evaluate`)"])
+    reasons = []
+    if evidence.content_hash != content_hash:
+        reasons.append(f"the evidence is about {evidence.content_hash[:12]}, version {number} is {content_hash[:12]}")
+    if not evidence.passed:
+        reasons += evidence.reasons or ["the gate did not pass"]
+    return Verdict(False, reasons) if reasons else Verdict(True, list(evidence.reasons))
+
+
+def to_drop(held: Sequence[Held], keep: int) -> list[str]:
+    """Content hashes of the bundles that are not kept, oldest first.
+
+    Kept are:
+
+    - every version that has an alias: champion, previous, candidate, and any that a person has set;
+    - the `keep` versions that were promoted last;
+    - the `keep` newest bundles of all others: not judged yet, refused, or passed and not promoted.
+
+    Args:
+        held: All that the registry holds.
+        keep: How many of each kind.
+    """
+    free = sorted((each for each in held if not each.aliases), key=lambda each: (each.made_at, each.content_hash))
+    others = [each for each in free if each.promoted is None]
+    promoted = sorted((each for each in free if each.promoted is not None), key=lambda each: each.promoted or 0)
+    return [each.content_hash for each in [*promoted[:-keep], *others[:-keep]]]

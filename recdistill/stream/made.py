@@ -1,0 +1,111 @@
+"""The topic `bundles`: what a distiller says of a bundle that it has put into the registry's store.
+
+An announcement is one JSON object. A bundle may be announced more than once, by a distiller that was killed and is not
+sure; readers go by the content hash, and the first announcement counts.
+
+It knows nothing of what is in a bundle.
+
+Example:
+    >>> made = MadeBundle("ab" * 32, step=8, lanes=None, items=3, made_at="2026-01-02T03:04:05+00:00", size=900)
+    >>> read_made(write_made(made)) == made
+    True
+    >>> read_made(b"{}")
+    Traceback (most recent call last):
+    recdistill.errors.DecodeError: not an announced bundle: Object missing required field `content_hash`
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from recdistill.errors import DecodeError, StreamError
+from recdistill.stream.contract import BUNDLES, Source, Stage
+from recdistill.stream.lanes import LanePosition
+
+READ = 500
+"""Announcements read at a time."""
+
+
+class MadeBundle(Struct, frozen=True):
+    """A bundle that lies in the store.
+
+    Attributes:
+        content_hash: Which one.
+        step: Of the student when it was cut.
+        lanes: Where in `examples` its student stopped learning; None where nobody knows.
+        items: Next offset of `items` that its catalogue has not seen.
+        made_at: When, in ISO 8601.
+        size: Bytes of its files.
+    """
+
+    content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    step: Annotated[int, Meta(ge=0)]
+    lanes: LanePosition | None
+    items: Annotated[int, Meta(ge=0)]
+    made_at: str
+    size: Annotated[int, Meta(ge=0)]
+
+
+def write_made(made: MadeBundle) -> bytes:
+    """The value of an announcement."""
+    return msgspec.json.encode(made)
+
+
+def read_made(value: bytes | None) -> MadeBundle:
+    """Reads an announcement.
+
+    Raises:
+        DecodeError: It is none.
+    """
+    try:
+        return msgspec.json.decode(value or b"", type=MadeBundle)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as e:
+        raise DecodeError(f"not an announced bundle: {e}") from e
+
+
+def announce(stage: Stage, made: MadeBundle) -> None:
+    """Writes an announcement.
+
+    Raises:
+        Fenced: A newer writer of this stage exists.
+        StreamError: The log cannot be written.
+    """
+    with stage.transaction() as transaction:
+        transaction.send(BUNDLES.topic, write_made(made), key=made.content_hash.encode())
+
+
+def made_bundles(source: Source) -> tuple[list[MadeBundle], list[str]]:
+    """What was announced from a source's position to the end: each content once, oldest first; and what was unreadable.
+
+    Args:
+        source: Of `bundles`; stands at the end afterwards.
+
+    Raises:
+        StreamError: The log cannot be read.
+    """
+    found: dict[str, MadeBundle] = {}
+    unreadable = []
+    while source.position()[BUNDLES] < source.bounds(BUNDLES)[1]:
+        for message in source.read(READ, 0.2):
+            try:
+                made = read_made(message.value)
+            except DecodeError as e:
+                unreadable.append(f"{message.tp} offset {message.offset}: {e}")
+            else:
+                found.setdefault(made.content_hash, made)
+    return list(found.values()), unreadable
+
+
+def check_topic(topics: dict[str, int]) -> None:
+    """Raises where a log has no topic for announcements.
+
+    Raises:
+        StreamError: It was made by an older version.
+    """
+    if BUNDLES.topic not in topics:
+        raise StreamError(
+            f"there is no topic {BUNDLES.topic!r}; make the topics that are missing with `recdistill topics create`"
+        )

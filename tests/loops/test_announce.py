@@ -1,0 +1,110 @@
+"""Bundles are sent, then announced; a store that is away stops nothing; a killed distiller announces again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recdistill.bundle import Bundle
+from recdistill.config import LogSettings
+from recdistill.errors import Fenced, RegistryError, StreamError
+from recdistill.loops.announce import Announcer
+from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
+from references.students import make_student
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    yield log
+    log.close()
+
+
+def exported(folder: Path, step: int) -> Bundle:
+    provenance = {"step": step, "positions": {"lanes": {"turn": 0}, "items": 5}, "made_at": "2026-01-02T03:04:05+00:00"}
+    return make_student(12, seed=step).export(folder / f"step-{step:010d}", provenance=provenance, base_position=5)
+
+
+def announced(log: Log) -> list[MadeBundle]:
+    source = log.source([BUNDLES])
+    found, unreadable = made_bundles(source)
+    source.close()
+    assert unreadable == []
+    return found
+
+
+def test_a_bundle_is_sent_before_it_is_announced(log: Log, tmp_path: Path) -> None:
+    bundle = exported(tmp_path, 8)
+    sent = []
+    announcer = Announcer(log, lambda one: sent.append((one.content_hash, announced(log))))
+    announcer(bundle)
+    assert sent == [(bundle.content_hash, [])]
+    assert announced(log) == [
+        MadeBundle(
+            bundle.content_hash,
+            step=8,
+            lanes={"turn": 0},
+            items=5,
+            made_at="2026-01-02T03:04:05+00:00",
+            size=bundle.size,
+        )
+    ]
+    announcer.close()
+
+
+def test_a_store_that_is_away_stops_nothing(log: Log, tmp_path: Path) -> None:
+    away, counts = [True], Counter[str]()
+
+    def put(_: Bundle) -> None:
+        if away:
+            raise RegistryError("the server does not answer")
+
+    announcer = Announcer(log, put, counts)
+    announcer(exported(tmp_path, 8))
+    assert (counts["unsent_bundles"], announced(log)) == (1, [])
+    away.clear()
+    announcer(exported(tmp_path, 16))
+    assert [made.step for made in announced(log)] == [16]
+    announcer.close()
+
+
+def test_a_distiller_that_was_killed_announces_what_it_is_not_sure_of(log: Log, tmp_path: Path) -> None:
+    sent: list[str] = []
+    folder = tmp_path / "bundles"
+    announcer = Announcer(log, lambda bundle: sent.append(bundle.content_hash))
+    announcer.resume(folder)  # its first start
+    old, new = exported(folder, 8), exported(folder, 16)
+    announcer.resume(folder)
+    announcer.resume(folder)
+    assert sent == [new.content_hash]
+    assert [made.step for made in announced(log)] == [16]
+    (new.path / "popular.json").write_text("damaged")
+    announcer.resume(folder)
+    announcer(old)
+    announcer(old)
+    assert [made.step for made in announced(log)] == [16, 8]
+    announcer.close()
+
+
+def test_a_second_distiller_fences_the_first(log: Log, tmp_path: Path) -> None:
+    bundle = exported(tmp_path, 8)
+    first = Announcer(log, lambda bundle: None)
+    second = Announcer(log, lambda bundle: None)
+    with pytest.raises(Fenced):
+        first(bundle)
+    second(bundle)
+    assert len(announced(log)) == 1
+    first.close()
+    second.close()
+
+
+def test_a_log_of_an_older_version_is_refused_before_any_training(tmp_path: Path) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "old.sqlite")))
+    log.create_topics({"examples": 1})
+    with pytest.raises(StreamError, match="topics create"):
+        Announcer(log, lambda bundle: None)
+    log.close()
