@@ -156,12 +156,13 @@ def test_an_item_in_a_slot_that_was_given_back_learns_as_one_at_the_end() -> Non
 
 
 def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None:
+    more: dict[str, Any] = {"loss": LossSettings(previous=0.5, previous_every=3), "id_dropout": 0.5}
+
     def life(made: Trainer, stop: int) -> Trainer:
-        loss = {"loss": LossSettings(previous=0.5, previous_every=3)}
         names = list(NAMES)
         for step in range(12):
             if step == stop:
-                made = again(made, **loss)
+                made = again(made, **more)
             if step in (4, 5, 9):
                 made.catalogue.release(names.pop(step % 3))
             if step == 5:
@@ -173,11 +174,10 @@ def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None
             made.learn(batch(step, names))
         return made
 
-    loss = LossSettings(previous=0.5, previous_every=3)
-    whole = bytes_of(life(trainer(loss=loss), 99))
+    whole = bytes_of(life(trainer(**more), 99))
     assert b'"format": 2' in whole["state"]
     for stop in (4, 5, 6, 7, 10, 11):
-        assert bytes_of(life(trainer(loss=loss), stop)) == whole, stop
+        assert bytes_of(life(trainer(**more), stop)) == whole, stop
 
 
 def test_the_copy_of_the_earlier_student_forgets_what_was_given_back() -> None:
