@@ -14,7 +14,7 @@ import pytest
 
 from recdistill import release
 from recdistill.config import GateSettings, LogSettings, PromoteSettings
-from recdistill.errors import TeacherError
+from recdistill.errors import CheckpointError, TeacherError, WrongLog
 from recdistill.loops import promote
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -55,6 +55,33 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
         "lists": 80, "lists_scored": 20, "candidates": 640, "scored": 160, "seconds": None, "cost": 480 * 50 / 1000,
     }  # fmt: skip
     assert found.spending.share == 0.25
+
+
+def test_what_a_bundle_learnt_from_is_held_against_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a log that was cut back and has grown again, other lists stand behind the bundle's position."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    feed(log, [example(n, budget=False) for n in range(40)])
+    lanes = Lanes(log, dead_letters=lambda *_: None)
+    until = lanes.end_state()
+    lanes.close()
+    right = log.witness(until.by_partition())
+    feed(log, [example(n, budget=False) for n in range(40, 60)])
+    other = {"examples/0": right["examples/0"][:-1] + "x"}
+    for number, witness in enumerate([right, None, other, {"examples/0": "?"}]):
+        where = {"positions": {"lanes": msgspec.to_builtins(until), **({"witness": witness} if witness else {})}}
+        bundle = make_student().export(tmp_path / f"bundle-{number}", provenance=where, base_position=0)
+        if witness is right or witness is None:
+            assert [each.ranking.impression.id for each in release.held_out(log, bundle, 5)] == [
+                f"r{n}" for n in range(55, 60)
+            ]
+            assert ("has no witness" in caplog.text) == (witness is None)
+        else:
+            with pytest.raises((WrongLog, CheckpointError), match="was cut back|is not one"):
+                release.held_out(log, bundle, 5)
+    log.close()
 
 
 class _Down:
