@@ -57,9 +57,7 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
     assert found.spending.share == 0.25
 
 
-def test_what_a_bundle_learnt_from_is_held_against_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_bundle_learnt_from_is_held_against_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """In a log that was cut back and has grown again, other lists stand behind the bundle's position."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
