@@ -66,7 +66,6 @@ COMPACT_SOON: Mapping[str, str] = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.001",
     "segment.ms": "1",
-    "delete.retention.ms": "0",
 }
 """Settings of a topic that a Kafka broker is to compact at once. What the last transaction wrote stays as it is."""
 

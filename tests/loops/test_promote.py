@@ -17,14 +17,14 @@ import pytest
 from recdistill import release
 from recdistill.bundle import Bundle
 from recdistill.config import GateSettings, LogSettings
-from recdistill.errors import TeacherError
+from recdistill.errors import CheckpointError, TeacherError, WrongLog
 from recdistill.judge import gate
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.registry import Registry
-from recdistill.stream import Lanes, Log, open_log, standard_topics
+from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
 
@@ -70,7 +70,7 @@ def made(log: Log, registry: Registry, *bundles: Bundle) -> None:
     announcer.close()
 
 
-def end_of(log: Log) -> dict[str, Any]:
+def end_of(log: Log) -> LanePosition:
     lanes = Lanes(log, dead_letters=lambda *_: None)
     until = lanes.end_state()
     lanes.close()
@@ -85,7 +85,11 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     bundles = []
     for n in range(3):
         feed(log, [example(40 * n + k, budget=False) for k in range(40)])
-        where = {"step": n, "positions": {"lanes": end_of(log)}, "made_at": f"2026-01-02T03:04:0{n}+00:00"}
+        where = {
+            "step": n,
+            "positions": {"lanes": msgspec.to_builtins(end_of(log))},
+            "made_at": f"2026-01-02T03:04:0{n}+00:00",
+        }
         bundles.append(make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0))
     made(log, registry, *bundles, bundles[0])
     forgotten = make_student(seed=9).export(tmp_path / "9", provenance=where, base_position=0)
@@ -118,6 +122,31 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
         to_keep for to_keep in (more[0].content_hash, bundles[2].content_hash) if to_keep in held
     }
     assert bundles[0].content_hash not in held
+    log.close()
+
+
+def test_what_a_bundle_learnt_from_is_held_against_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a log that was cut back and has grown again, other lists stand behind the bundle's position."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    feed(log, [example(n, budget=False) for n in range(40)])
+    lanes = Lanes(log, dead_letters=lambda *_: None)
+    until = lanes.end_state()
+    lanes.close()
+    right = log.witness(until.by_partition())
+    feed(log, [example(n, budget=False) for n in range(40, 60)])
+    other = {"examples/0": right["examples/0"][:-1] + "x"}
+    for number, witness in enumerate([right, None, other, {"examples/0": "?"}]):
+        where = {"positions": {"lanes": msgspec.to_builtins(until), **({"witness": witness} if witness else {})}}
+        bundle = make_student().export(tmp_path / f"bundle-{number}", provenance=where, base_position=0)
+        if witness is right or witness is None:
+            assert [each.ranking.impression.id for each in release.held_out(log, bundle, 5)] == [
+                f"r{n}" for n in range(55, 60)
+            ]
+            assert ("has no witness" in caplog.text) == (witness is None)
+        else:
+            with pytest.raises((WrongLog, CheckpointError), match="was cut back|is not one"):
+                release.held_out(log, bundle, 5)
     log.close()
 
 

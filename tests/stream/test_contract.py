@@ -6,10 +6,12 @@ Where it says what must be visible, it keeps its own list of what was committed 
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +20,7 @@ import pytest
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
 from recdistill.stream import Log, Message, Source, TopicPartition, open_log, partition_for
+from recdistill.stream.testing import COMPACT_SOON, compacted
 from recdistill.stream.transaction import MAX_MESSAGE_BYTES, MAX_NOTE_BYTES
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
@@ -331,6 +334,42 @@ def test_wrong_calls_are_one_sentence_each(log: Log, closing: Callable) -> None:
     with pytest.raises(StreamError, match="is not a partition of this source"):
         closing(log.source([A0])).read_from(A1)
     assert len(read_all(closing(log.source(["b"])))) == 1
+
+
+def test_a_compacted_topic_is_read_over_its_holes(log: Log, closing: Callable) -> None:
+    """Against a plain dict of the newest value of each key, in the order of writing. A broker may start at any time."""
+    log.create_topics({"items": 1}, configs={"items": COMPACT_SOON})
+    stage = closing(log.stage("writer"))
+    chance = random.Random(2)
+    newest: dict[bytes, bytes | None] = {}
+
+    def write(values: dict[bytes, bytes | None]) -> None:
+        with stage.transaction() as transaction:
+            for key, value in values.items():
+                transaction.send("items", value, key=key)
+            if chance.random() < 0.2:
+                raise ZeroDivisionError
+        for key, value in values.items():
+            newest.pop(key, None)
+            newest[key] = value
+
+    for n in range(60):
+        with suppress(ZeroDivisionError):
+            write({b"item-%d" % key: b"%d" % n for key in chance.sample(range(9), chance.randrange(1, 4))})
+    chance.seed(2)
+    write({b"item-3": None})  # a tombstone that is the newest of its key
+    compacted(log, "items")
+    source = closing(log.source(["items"]))
+    left = read_all(source)
+    assert [(message.key, message.value) for message in left] == list(newest.items())
+    tp = TopicPartition("items", 0)
+    beginning, end = source.bounds(tp)
+    assert beginning == 0, "nothing moves but what is gone"
+    assert source.position() == {tp: end}
+    assert left[0].offset > 50
+    for offset in chance.sample(range(end), 25):
+        source.seek({tp: offset})
+        assert read_all(source) == [message for message in left if message.offset >= offset], offset
 
 
 def test_a_waiting_reader_wakes_up_soon_after_a_commit(log: Log, closing: Callable) -> None:

@@ -159,6 +159,43 @@ def test_trim_is_retention(tmp_path: Path) -> None:
     log.close()
 
 
+def test_compaction_keeps_the_newest_of_each_key_and_what_has_none(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log.sqlite")
+    log.create_topics({"out": 2})
+    stage = log.stage("writer")
+    for n, key in enumerate([b"a", None, b"b", b"a", None, b"b"]):
+        with stage.transaction() as transaction:
+            transaction.send("out", b"%d" % n, key=key, partition=0)
+            transaction.send("out", b"%d" % n, key=key, partition=1)
+    with stage.transaction() as transaction:
+        transaction.send("out", None, key=b"b", partition=1)
+    assert log.compact("out") == 5
+    left = {0: [b"1", b"3", b"4", b"5"], 1: [b"1", b"3", b"4", None]}
+    for partition, values in left.items():
+        source = log.source([TopicPartition("out", partition)])
+        assert [message.value for message in source.read()] == values
+        source.close()
+    assert log.compact("out") == 0
+    stage.close()
+    log.close()
+
+
+def test_single_messages_are_removed(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log.sqlite")
+    log.create_topics({"out": 1})
+    stage = log.stage("writer")
+    with stage.transaction() as transaction:
+        for n in range(6):
+            transaction.send("out", b"%d" % n)
+    source = log.source(["out"])
+    assert log.remove(OUT, [1, 4, 5, 99]) == 3
+    assert [message.offset for message in source.read()] == [0, 2, 3]
+    assert source.position() == {OUT: 7}
+    assert source.bounds(OUT) == (0, 7)
+    for thing in (source, stage, log):
+        thing.close()
+
+
 def test_an_abort_leaves_a_gap(tmp_path: Path) -> None:
     log = EmbeddedLog(tmp_path / "log.sqlite")
     log.create_topics({"out": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
 import signal
@@ -155,12 +156,21 @@ def test_a_topic_that_was_made_again_is_not_taken_for_the_old_one(log: KafkaLog,
         check_identity(saved, source.identity())
 
 
-def test_the_topics_settings_reach_the_broker(log: KafkaLog, kafka_brokers: str) -> None:
-    log.create_topics({"items": 1}, configs={"items": {"cleanup.policy": "compact"}})
-    admin = kafka.KafkaAdminClient(bootstrap_servers=kafka_brokers)
-    resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, f"{log.prefix}items")
-    assert "'compact'" in str(admin.describe_configs([resource]))
-    admin.close()
+def test_the_topics_settings_reach_the_broker(kafka_brokers: str, tmp_path: Path) -> None:
+    prefix = f"t{uuid.uuid4().hex[:8]}."
+    chosen = {"log.kind": "kafka", "log.brokers": kafka_brokers, "log.prefix": prefix}
+    settings = [part for name, value in chosen.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    command = [sys.executable, "-m", "recdistill", "topics", "create", *settings]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    resources = [
+        kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, f"{prefix}{topic}")
+        for topic in ("items", "examples")
+    ]
+    with closing(kafka.KafkaAdminClient(bootstrap_servers=kafka_brokers)) as admin:
+        items, examples = (str(admin.describe_configs([resource])) for resource in resources)
+    assert "'compact'" in items
+    assert "'604800000'" in items.partition("min.compaction.lag.ms")[2][:200], "seven days"
+    assert "'compact'" not in examples
 
 
 def test_positions_are_a_group_that_dashboards_can_see(log: KafkaLog, kafka_brokers: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
 import random
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.power import FILES, Platter
 
 from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
@@ -26,7 +26,6 @@ from recdistill.stream.embedded import EmbeddedLog, generations
 from recdistill.stream.testing import COMPACT_SOON, compacted, everything
 
 B = TopicPartition("b", 0)
-FILES = ("log.sqlite", "log.sqlite-wal")
 
 
 class EmbeddedDisk:
@@ -256,32 +255,6 @@ def test_a_record_of_another_time_is_noticed_where_the_epochs_agree(kafka_broker
         later = records[-1].replace(":0:", ":7:")  # an epoch that this broker has never seen
         with pytest.raises(WrongLog, match="at the latest"):
             log.check_witness(position, {"b/0": later})
-
-
-class Platter:
-    """What of an embedded log is on the disk for good: what was flushed. The rest a loss of power takes.
-
-    SQLite flushes the file when it is made and before and after it moves pages there, which so short a log never does.
-    Commits are only appended to the file beside it; what of them counts is what recdistill flushes itself.
-    """
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.flushed = folder, 0
-        flush = os.fsync
-
-        def fsync(handle: int) -> None:
-            flush(handle)
-            if Path(f"/proc/self/fd/{handle}").readlink() == folder / FILES[1]:
-                self.flushed = os.fstat(handle).st_size
-
-        monkeypatch.setattr(os, "fsync", fsync)
-
-    def after_a_power_cut(self, to: Path) -> Path:
-        to.mkdir()
-        for name in FILES:
-            shutil.copy(self.folder / name, to)
-        os.truncate(to / FILES[1], self.flushed)
-        return to / FILES[0]
 
 
 def test_what_a_witness_vouches_for_outlasts_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The SQLite file behind the embedded log: how it is opened, made, locked, and what its errors mean to a person.
 
-It knows nothing of messages or transactions of a log, beyond the tables that hold them.
+It knows nothing of stages or of what is inside a message.
 
 Example:
     >>> import tempfile

@@ -1,6 +1,6 @@
 """The embedded log as a whole: topics, readers and writers, what goes away on request, and what outlasts a power cut.
 
-It knows nothing of what is inside a value.
+It knows nothing of Kafka or what is inside a value.
 
 Example:
     >>> import tempfile

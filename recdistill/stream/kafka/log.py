@@ -1,6 +1,6 @@
 """A Kafka log as a whole: its topics, its identity, readers and writers.
 
-It knows nothing of how messages are read and written.
+It knows nothing of SQLite or what is inside a value.
 
 Example:
     >>> from recdistill.stream.contract import Log
