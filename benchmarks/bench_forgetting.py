@@ -81,7 +81,7 @@ class Shift:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, seeds=1, impressions=2_000, weights=[0.0, 1.0])
+    parser = Options(__doc__, seeds=1, impressions=4_000, weights=[0.0, 1.0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--impressions", type=int, default=10_000)
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.3, 1.0])
