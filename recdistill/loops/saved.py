@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.errors import CheckpointError
-from recdistill.loops.passes import LanePosition, Range
+from recdistill.loops.passes import LanePosition, Range, passed
 from recdistill.loops.seen import Seen
 from recdistill.stream import LogIdentity
 
@@ -103,6 +103,16 @@ class Saved(msgspec.Struct):
     parent: str = ""
     witness: dict[str, str] | None = None
     seen: Seen = msgspec.field(default_factory=Seen)
+
+    def total(self) -> int | None:
+        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
+        r = self.range
+        return None if r is None else r.passes * r.length()
+
+    def done(self) -> int:
+        """Positions passed, of `total`."""
+        r, here = self.range, passed(self.lanes)
+        return here if r is None else r.done * r.length() + here - passed(r.start)
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it; what was seen lies flat beside the positions."""
