@@ -30,7 +30,7 @@ from recdistill import __version__
 from recdistill.bundle import Bundle, golden
 from recdistill.errors import DataError, DecodeError
 from recdistill.loops.folder import StudentFolder
-from recdistill.loops.passes import KeptSteps, Range, Step, passed
+from recdistill.loops.passes import KeptSteps, Range, Step
 from recdistill.loops.saved import Recipe, Saved
 from recdistill.loops.stamped import ITEMS, StampedItems
 from recdistill.progress import Progress
@@ -203,16 +203,6 @@ class Distiller:
             transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
         self.counts["dead_letters"] += 1
 
-    def total(self) -> int | None:
-        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
-        r = self.saved.range
-        return None if r is None else r.passes * r.length()
-
-    def done(self) -> int:
-        """Positions passed, of `total`."""
-        r, here = self.saved.range, passed(self.saved.lanes)
-        return here if r is None else r.done * r.length() + here - passed(r.start)
-
     def save(self) -> None:
         """Writes a checkpoint of the last whole batch.
 
@@ -358,7 +348,7 @@ def run(
                 publish(bundle)
 
         try:
-            total = distiller.total()
+            total = distiller.saved.total()
             last_saved = distiller.step
             while not stop.is_set():
                 figures = distiller.advance(wait_s)
@@ -367,7 +357,7 @@ def run(
                         break
                     continue
                 if progress:
-                    progress(distiller.done(), total)
+                    progress(distiller.saved.done(), total)
                 if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
                     ship()
                 if distiller.step % checkpoint_every == 0:

@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.errors import CheckpointError
-from recdistill.loops.passes import Range
+from recdistill.loops.passes import Range, passed
 from recdistill.loops.seen import Seen
 from recdistill.loops.stamped import ITEMS
 from recdistill.stream import LanePosition, LogIdentity, Position
@@ -108,6 +108,16 @@ class Saved(msgspec.Struct):
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
         return {**(self.range.until if self.range else self.lanes).by_partition(), ITEMS: self.items_next}
+
+    def total(self) -> int | None:
+        """Positions of the range in all its passes, for a progress bar; None when there is no end."""
+        r = self.range
+        return None if r is None else r.passes * r.length()
+
+    def done(self) -> int:
+        """Positions passed, of `total`."""
+        r, here = self.range, passed(self.lanes)
+        return here if r is None else r.done * r.length() + here - passed(r.start)
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it; what was seen lies flat beside the positions."""

@@ -78,3 +78,10 @@ def test_settings_that_an_older_version_did_not_name_are_no_difference() -> None
         now.check(Recipe(**{**WRITTEN["recipe"], "loss": WRITTEN["recipe"]["loss"] | {"sampled_items": 8}}), PATH)
     with pytest.raises(CheckpointError, match=r"loss\.previous = None, the settings now say 1"):
         before.check(Recipe(**{**WRITTEN["recipe"], "loss": WRITTEN["recipe"]["loss"] | {"previous": 1.0}}), PATH)
+
+
+def test_how_far_it_is() -> None:
+    saved = Saved.restored(WRITTEN, PATH)
+    assert (saved.total(), saved.done()) == (None, 17)
+    saved.range = Range(3, LanePosition(LANES, [1, 2], 0), LanePosition(LANES, [21, 12], 0), done=1)
+    assert (saved.total(), saved.done()) == (90, 30 + 14)
