@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from recdistill.config import load_settings
 from recdistill.errors import RecdistillError
-from recdistill.loops.wire import JOBS
+from recdistill.loops import wire
 
 log_ = logging.getLogger("services")
 
@@ -58,7 +58,7 @@ def main(name: str) -> int:
         if name != "ranker":  # The ranker answers these paths on its own port.
             health = _health(name, counts)
         log_.info("%s starts", name)
-        JOBS[name](settings, stop, False, counts, None)
+        wire.JOBS[name](settings, stop, False, counts, None)
         log_.info("%s stops: %s", name, json.dumps(counts))
         return 0
     except RecdistillError as e:

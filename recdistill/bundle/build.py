@@ -28,8 +28,7 @@ import numpy.typing as npt
 from recdistill.bundle import Bundle, Golden, build_index, write_bundle
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Asker, Catalogue, FeatureError, FeatureSpec, Requests, Vocabulary, encode_requests
-from recdistill.model import forward, graphs, layout, quantise
-from recdistill.model.run import ItemTower, UserTower
+from recdistill.model import forward, graphs, layout, quantise, run
 from recdistill.records import Event, Item, Value
 
 GOLDEN_K: Final = 10
@@ -110,9 +109,9 @@ def export(
     users_BD = forward.users(weights, spec, vectors_NW, requests)
     scores_BN = forward.scores(users_BD, vectors_NW)
 
-    tower_vectors_NW = ItemTower(item_tower, source="item_tower.onnx")(encoded)
+    tower_vectors_NW = run.ItemTower(item_tower, source="item_tower.onnx")(encoded)
     history_BHW = tower_vectors_NW[np.maximum(requests.history_slots_BH, 0)]
-    tower_users_BD = UserTower(user_tower, source="user_tower.onnx")(requests, history_BHW)
+    tower_users_BD = run.UserTower(user_tower, source="user_tower.onnx")(requests, history_BHW)
     tower_scores_BN = forward.scores(tower_users_BD, tower_vectors_NW)
     parity = _largest(tower_scores_BN - scores_BN)
     if not parity <= PARITY * max(1.0, _largest(scores_BN)):

@@ -29,11 +29,11 @@ def run_job(name: str, title: str, args: argparse.Namespace) -> int:
         title: What the bar says.
         args: The call, with its `drain`.
     """
-    from recdistill.loops.wire import JOBS
+    from recdistill.loops import wire
 
     settings = settings_of(args)
     with stopping() as stop, Bar(title, args) as bar:
-        counts = JOBS[name](settings, stop, args.drain, Counter(), bar)
+        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
     show(
         args,

@@ -46,7 +46,7 @@ def _inspect(args: argparse.Namespace) -> int:
         return _path(args, path)
     if len(path.parts) > 1 or path.suffix:
         raise DataError(f"{path}: there is no such file or folder")
-    from recdistill.stream.contract import suggest
+    from recdistill.stream import suggest
 
     hint = suggest(args.what, known)
     raise UsageError(f"{args.what!r} is neither a topic{hint} nor a path; topics are {', '.join(known)}")
@@ -56,12 +56,12 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _topic(args: argparse.Namespace) -> int:
-    from recdistill.loops.inspect import look
+    from recdistill.loops import inspect
     from recdistill.stream import open_log
 
     settings = settings_of(args)
     with closing(open_log(settings.log)) as log:
-        messages = look(log, args.what, args.n, newest=args.from_end, partition=args.partition)
+        messages = inspect.look(log, args.what, args.n, newest=args.from_end, partition=args.partition)
     now_us = time.time_ns() // 1000
     for message in messages:
         if args.json:
@@ -76,8 +76,7 @@ def _topic(args: argparse.Namespace) -> int:
 
 def _as_json(message: Message) -> dict[str, Any]:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, to_json
-    from recdistill.stream import BUNDLES
-    from recdistill.stream.made import read_made, write_made
+    from recdistill.stream import BUNDLES, read_made, write_made
 
     shown: dict[str, Any] = {
         "topic": message.tp.topic,
@@ -105,8 +104,7 @@ def _headers(message: Message) -> dict[str, str]:
 
 def _as_text(message: Message, now_us: int) -> str:
     from recdistill.records import DEAD_LETTERS, TOPICS, decode, render
-    from recdistill.stream import BUNDLES
-    from recdistill.stream.made import read_made
+    from recdistill.stream import BUNDLES, read_made
 
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)

@@ -37,9 +37,9 @@ def _demo(args: argparse.Namespace) -> int:
     if args.impressions is not None and args.dataset != "simulated":
         raise UsageError(f"--impressions: goes with --dataset simulated; {args.dataset} has as many as it has")
     if args.data is None and args.dataset != "simulated":
-        from recdistill.data.movielens import HOW_TO_GET
+        from recdistill.data import movielens
 
-        raise UsageError(f"--dataset {args.dataset}: needs --data DIR; {HOW_TO_GET}")
+        raise UsageError(f"--dataset {args.dataset}: needs --data DIR; {movielens.HOW_TO_GET}")
     from recdistill.demo import Options, run
 
     run(

@@ -78,7 +78,7 @@ def _simulate_options(parser: Parser) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+    from recdistill.data.simulated import SimulatorSettings, simulate
 
     settings = settings_of(args)
     given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}
@@ -119,10 +119,10 @@ def _must_be_there(log: Log) -> None:
 def _write(
     args: argparse.Namespace, log: Log, records: Iterable[Record], total: int | None
 ) -> tuple[Counter[str], bool]:
-    from recdistill.loops.feed import feed
+    from recdistill.loops import feed
 
     with stopping() as stop, Bar("write", args) as bar:
-        return feed(log, records, stop=stop, total=total, progress=bar), stop.is_set()
+        return feed.feed(log, records, stop=stop, total=total, progress=bar), stop.is_set()
 
 
 def _write_spec(settings: Settings, dataset: Dataset) -> bool:
@@ -173,16 +173,15 @@ def _import(args: argparse.Namespace) -> int:
         from recdistill.data import movielens
 
         return _dataset(args, settings, lambda: movielens.load(args.path, seed=args.seed))
-    from recdistill.data.mapping import TableMapping
-    from recdistill.data.tables import import_interactions, import_table
+    from recdistill.data import mapping, tables
 
-    mapping = TableMapping.load(args.mapping) if args.mapping else None
-    if "interactions" in (args.kind, mapping.kind if mapping and not args.kind else None):
-        return _dataset(args, settings, lambda: import_interactions(args.path, mapping, seed=args.seed))
+    columns = mapping.TableMapping.load(args.mapping) if args.mapping else None
+    if "interactions" in (args.kind, columns.kind if columns and not args.kind else None):
+        return _dataset(args, settings, lambda: tables.import_interactions(args.path, columns, seed=args.seed))
     # All rows are checked before the first one is written: an import is whole, or nothing was written.
     with stopping() as stop, Bar("check", args) as bar:
         rows = 0
-        for rows, _ in enumerate(import_table(args.path, args.kind, mapping), 1):
+        for rows, _ in enumerate(tables.import_table(args.path, args.kind, columns), 1):
             if rows % 1000 == 0:
                 bar(rows, None)
             if stop.is_set():
@@ -197,7 +196,7 @@ def _import(args: argparse.Namespace) -> int:
 
     with closing(open_log(settings.log)) as log:
         _must_be_there(log)
-        counts, stopped = _write(args, log, import_table(args.path, args.kind, mapping), rows)
+        counts, stopped = _write(args, log, tables.import_table(args.path, args.kind, columns), rows)
     text = counted(counts, "the table is empty")
     show(args, {**counts, "stopped": stopped}, text + (" (stopped)" if stopped else ""))
     return 0

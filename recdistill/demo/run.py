@@ -110,7 +110,6 @@ def _story(
     from recdistill.bundle import open_bundle
     from recdistill.judge import BundleContender, gate, write_report
     from recdistill.loops import feed, teach, wire
-    from recdistill.loops.wire import announcer_of, open_registry
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
 
@@ -152,7 +151,7 @@ def _story(
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
         chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
         control.begin()
-        announcer = announcer_of(settings, log)
+        announcer = wire.announcer_of(settings, log)
         ending.callback(announcer.close)
         counts = wire.distil_from(
             log,
@@ -167,7 +166,7 @@ def _story(
             publish=announcer,
         )
         made = _announced(log)
-        registry = open_registry(settings)
+        registry = wire.open_registry(settings)
         bundle = registry.take(made.content_hash, Path(settings.registry.cache))
         size = size_text(folder_bytes(bundle.path))
         chapter.say(f"{counts['steps']:,} steps; bundle step-{made.step:010d}: {size}")
@@ -265,7 +264,7 @@ def _title(options: Options) -> str:
 def _dataset(options: Options) -> tuple[Dataset, Any]:
     """The data, and for a simulated world the ranker that knows the truth."""
     if options.dataset == "simulated":
-        from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+        from recdistill.data.simulated import SimulatorSettings, simulate
 
         chosen = (
             SimulatorSettings() if options.impressions is None else SimulatorSettings(impressions=options.impressions)

@@ -4,23 +4,26 @@ It runs `serve.recommender` on the bundle itself, and knows nothing of how a bun
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
+    ['baselines', 'checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
 """
 
-from recdistill.judge.baselines import Contender
+from recdistill.judge.baselines import Contender, baselines
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import Judgement, from_json, to_json
+from recdistill.judge.judgement import TEACHER, Judgement, Spending, from_json, to_json
 from recdistill.judge.report import write_report
 from recdistill.judge.suite import evaluate
 
 __all__ = [
+    "TEACHER",
     "BundleContender",
     "Check",
     "Contender",
     "DeviceContender",
     "Judgement",
+    "Spending",
     "TeacherContender",
+    "baselines",
     "checks",
     "evaluate",
     "from_json",

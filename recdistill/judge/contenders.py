@@ -1,6 +1,6 @@
 """Contenders that take more than training examples: bundles and teachers. Baselines are in baselines.py.
 
-They know nothing of metrics.
+They know nothing of figures or verdicts.
 
 Example:
     >>> from recdistill.records import Event

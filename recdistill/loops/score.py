@@ -39,8 +39,7 @@ from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode, encode_around, key_of
 from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, dead_letter
-from recdistill.teachers import Scores, Teacher
-from recdistill.teachers.cached import CachedTeacher
+from recdistill.teachers import CachedTeacher, Scores, Teacher
 
 log_ = logging.getLogger(__name__)
 

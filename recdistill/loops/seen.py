@@ -3,7 +3,7 @@
 Popularity is counted in the first pass alone. A recent positive counts more than an old one: after `HALF_LIFE`
 examples it counts half as much.
 
-It knows nothing of positions, students or bundles.
+It knows nothing of positions or students.
 
 Example:
     >>> from recdistill.records import Candidate, Ranking

@@ -74,13 +74,13 @@ def run(
     Raises:
         DataError: The log holds no impression with a label.
     """
-    from recdistill.teachers.builtin.teacher import train_teacher
+    from recdistill.teachers.builtin import teacher as builtin
 
     examples = [example for example in labelled(log, join) if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
-    figures: dict[str, Any] = train_teacher(examples, items, spec, training, out, progress=progress)
+    figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
     return figures
 
 
@@ -99,9 +99,9 @@ def run_linear(log: Log, join: JoinSettings, settings: LinearTeacherSettings, ou
     Raises:
         TeacherError: The log shows no interaction, or the folder cannot be written.
     """
-    from recdistill.teachers.linear.teacher import train_linear_teacher
+    from recdistill.teachers.linear import teacher as linear
 
-    return train_linear_teacher(labelled(log, join), settings, out)
+    return linear.train_linear_teacher(labelled(log, join), settings, out)
 
 
 def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:

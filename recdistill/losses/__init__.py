@@ -10,7 +10,7 @@ gradient.
 drawn in a way of their own, `catalogue` the softmax over all items, `hints` learns from a teacher's vectors; `places`
 scores lists of places from vectors, quickly.
 
-It knows nothing of models, optimizers, records or where a score comes from.
+It knows nothing of optimizers, records or where a score comes from.
 
 Example:
     >>> import torch
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from recdistill.config import load_function
 from recdistill.errors import ConfigError
-from recdistill.losses.catalogue import catalogue_distillation, catalogue_scores
+from recdistill.losses.catalogue import CHUNK, catalogue_distillation, catalogue_scores
 from recdistill.losses.hints import DE, FitNet, annealed, ftd, htd
 from recdistill.losses.labels import binary_labels, bpr, sampled_softmax, softmax_labels
 from recdistill.losses.places import scores_of_places
@@ -48,6 +48,7 @@ from recdistill.losses.soft import (
 from recdistill.text import did_you_mean
 
 __all__ = [
+    "CHUNK",
     "DE",
     "FitNet",
     "annealed",

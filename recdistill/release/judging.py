@@ -19,9 +19,7 @@ import msgspec
 
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
-from recdistill.judge import Contender, Judgement, evaluate, write_report
-from recdistill.judge.baselines import baselines
-from recdistill.judge.judgement import TEACHER, Spending
+from recdistill.judge import TEACHER, Contender, Judgement, Spending, baselines, evaluate, write_report
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
@@ -185,7 +183,7 @@ def publish(
         report: The report's file; written to a temporary one when None.
         device: Where the device file goes; a temporary place when None.
     """
-    from recdistill.device.export import export_device
+    from recdistill.device import export_device
 
     with tempfile.TemporaryDirectory() as folder:
         if report is None:

@@ -1,6 +1,6 @@
 """What decides: may this version be promoted, and which bundles are kept. Pure functions of what is known.
 
-They know nothing of registries, logs or files: who calls them fetches the facts and carries out the verdict.
+They know nothing of MLflow, logs or files: who calls them fetches the facts and carries out the verdict.
 
 Example:
     >>> may_promote(None, "ab" * 32, "7").reasons

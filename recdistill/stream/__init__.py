@@ -40,9 +40,10 @@ from recdistill.stream.contract import (
     check_identity,
     dead_letter,
     standard_topics,
+    suggest,
 )
 from recdistill.stream.lanes import LanePosition, Lanes
-from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles
+from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ __all__ = [
     "made_bundles",
     "open_log",
     "partition_for",
+    "read_made",
     "standard_topics",
+    "suggest",
+    "write_made",
 ]
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from recdistill.config import TeacherSettings
+from recdistill.teachers.cached import CachedTeacher
 from recdistill.teachers.contract import Scores, Teacher
 
-__all__ = ["TAUGHT", "Scores", "Teacher", "open_teacher"]
+__all__ = ["TAUGHT", "CachedTeacher", "Scores", "Teacher", "open_teacher"]
 
 TAUGHT = ("builtin", "linear")
 """The kinds that `recdistill teach` makes; `teacher.path` is their folder."""

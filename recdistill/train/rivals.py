@@ -30,11 +30,10 @@ from torch.nn import functional as F
 
 from recdistill import losses
 from recdistill.features import Lists
-from recdistill.losses.catalogue import CHUNK
 from recdistill.model import layout
 from recdistill.train.student import Items, uniform
 
-LARGE = 4 * CHUNK
+LARGE = 4 * losses.CHUNK
 """Items up to which their scores are formed all at once, which is quicker; more come in chunks: memory stays flat."""
 
 
@@ -88,7 +87,7 @@ class Rivals:
                 items.biases_U,
                 places_BL=places,
                 hidden=torch.from_numpy(hidden),
-                chunk=CHUNK if len(used_U) > LARGE else None,
+                chunk=losses.CHUNK if len(used_U) > LARGE else None,
             )
             where = torch.from_numpy(where_BL)
             return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)

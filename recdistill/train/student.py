@@ -10,7 +10,7 @@ The tables of categories and hashed texts are torchrec's: a `FusedEmbeddingBagCo
 
 The arithmetic is that of `model.forward`; a test holds both towers against it. `Student.weights` names and shapes the
 arrays from which the ONNX graphs are written. It knows nothing of losses,
-records, time or the vocabulary: rows come in, scores go out.
+records or time: rows come in, scores go out.
 
 Example:
     >>> from recdistill.features import FeatureSpec

@@ -120,7 +120,7 @@ def test_where_there_are_no_locks_nothing_goes_and_it_is_said(
     def no_locks(file: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("recdistill.bundle.kept.fcntl.flock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     Hold(path_of(bundles, 1)).close()
     assert prune(bundles, 4) == []
     assert "is not deleted (No locks available)" in caplog.text

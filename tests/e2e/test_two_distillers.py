@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support import processes, world
+from support import world
 from support.services import Services
 
 from recdistill import checkpoint
@@ -34,6 +34,7 @@ from recdistill.loops.wire import distil_from
 from recdistill.records import DEAD_LETTERS
 from recdistill.stream import Log, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
+from tools import processes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

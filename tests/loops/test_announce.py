@@ -6,14 +6,26 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, RegistryError, StreamError
 from recdistill.loops.announce import Announcer
-from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
+from recdistill.stream import (
+    BUNDLES,
+    LanePosition,
+    Log,
+    LogIdentity,
+    MadeBundle,
+    made_bundles,
+    open_log,
+    standard_topics,
+)
 from references.students import make_student
+
+LANES = LanePosition(LogIdentity("log", {"examples": 1}), (7,), 0)
 
 
 @pytest.fixture
@@ -25,7 +37,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def exported(folder: Path, step: int) -> Bundle:
-    provenance = {"step": step, "positions": {"lanes": {"turn": 0}, "items": 5}, "made_at": "2026-01-02T03:04:05+00:00"}
+    positions = {"lanes": msgspec.to_builtins(LANES), "items": 5}
+    provenance = {"step": step, "positions": positions, "made_at": "2026-01-02T03:04:05+00:00"}
     return make_student(12, seed=step).export(folder / f"step-{step:010d}", provenance=provenance, base_position=5)
 
 
@@ -47,7 +60,7 @@ def test_a_bundle_is_sent_before_it_is_announced(log: Log, tmp_path: Path) -> No
         MadeBundle(
             bundle.content_hash,
             step=8,
-            lanes={"turn": 0},
+            lanes=LANES,
             items=5,
             made_at="2026-01-02T03:04:05+00:00",
             size=bundle.size,

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from support import processes
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
@@ -27,6 +26,7 @@ from recdistill.registry import BundleRef
 from recdistill.serve.http.app import Ranker
 from recdistill.stream import ITEMS, Log, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
+from tools import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 

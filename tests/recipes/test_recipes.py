@@ -15,7 +15,7 @@ def test_each_recipe_says_what_it_is_and_can_be_taken(name: str) -> None:
     recipe = load_recipe(name)
     assert all((recipe.title, recipe.source, recipe.take, recipe.leave))
     assert recipe.stream.soft
-    SoftTerms(LossSettings(recipe=name))
+    SoftTerms(name)
 
 
 def test_the_default_comes_first() -> None:

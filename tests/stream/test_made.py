@@ -8,12 +8,22 @@ import pytest
 
 from recdistill.config import LogSettings
 from recdistill.errors import DecodeError, StreamError
-from recdistill.stream import BUNDLES, MadeBundle, announce, made_bundles, open_log, standard_topics
+from recdistill.stream import (
+    BUNDLES,
+    LanePosition,
+    LogIdentity,
+    MadeBundle,
+    announce,
+    made_bundles,
+    open_log,
+    standard_topics,
+)
 from recdistill.stream.made import check_topic, read_made
 
 
 def made(n: int) -> MadeBundle:
-    return MadeBundle(f"{n:064x}", step=n, lanes={"offsets": [n], "turn": 0}, items=n, made_at="2026-01-02", size=9)
+    lanes = LanePosition(LogIdentity("log", {"examples": 1}), (n,), 0)
+    return MadeBundle(f"{n:064x}", step=n, lanes=lanes, items=n, made_at="2026-01-02", size=9)
 
 
 def test_each_content_comes_once_in_the_order_of_its_first_announcement(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from recdistill.features import FeatureSpec, Field
 from recdistill.loops.wire import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Batch
-from recdistill.watch.units import units
+from recdistill.watch import comparable_scores
 
 SPEC = FeatureSpec(context={"country": Field("category", capacity=4), "hour": Field("number", mean=12.0, std=6.0)})
 
@@ -66,7 +66,7 @@ def test_the_trainer_makes_the_batch_that_its_settings_say(comparable: str) -> N
     batch = trainer.encode(examples(4))
     names = ["t@0", "t@1", "t@0", "t@1"]
     assert list(batch.teachers) == names
-    expected = units(batch.lists, ["unbounded"] * 4, names, comparable)
+    expected = comparable_scores(batch.lists, ["unbounded"] * 4, names, comparable)
     assert np.array_equal(batch.units_BL, expected)
     assert len(batch) == 4
     assert (batch.unknown, batch.unfit, batch.again) == (8, 0, False)  # a candidate and an event of each

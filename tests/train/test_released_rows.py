@@ -13,8 +13,9 @@ import torch
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops.wire import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train.step import Trainer
+from recdistill.train import Trainer
 
 N = 12
 SPEC = FeatureSpec(
@@ -57,7 +58,8 @@ def batch(number: int, among: list[str]) -> list[Example]:
 
 
 def trainer(items: int = N, *, loss: LossSettings | None = None, **settings: Any) -> Trainer:
-    made = Trainer(SPEC, StudentSettings(dim=5, hidden=6, context_dim=3, **settings), loss or LossSettings(), seed=4)
+    student = StudentSettings(dim=5, hidden=6, context_dim=3, **settings)
+    made = make_trainer(SPEC, student, loss or LossSettings(), seed=4)
     assert made.apply_items([item(number) for number in range(items)]) == []
     return made
 
@@ -85,7 +87,7 @@ def again(made: Trainer, **more: Any) -> Trainer:
 def test_a_row_that_is_taken_again_starts_as_a_row_that_nobody_had(followed: bool, resumed: bool) -> None:
     made, never = trainer(), trainer(0)
     for step in range(8):
-        made.learn(batch(step, NAMES))
+        made.learn(made.encode(batch(step, NAMES)))
     row = made.vocabulary.row("id", "i5")
     tensors, _ = made.state()
     assert tensors["adagrad/id"][row].any()
@@ -115,7 +117,7 @@ def test_other_rows_do_not_notice() -> None:
     made, same = trainer(), trainer()
     for one in (made, same):
         for step in range(5):
-            one.learn(batch(step, NAMES))
+            one.learn(one.encode(batch(step, NAMES)))
     made.catalogue.release("i5")
     for key, value in (("item.genre", "g3"), ("context.country", "c1")):
         made.vocabulary.release(key, value)
@@ -138,7 +140,7 @@ def test_an_item_in_a_slot_that_was_given_back_learns_as_one_at_the_end() -> Non
     ours, theirs = trainer(**still), trainer(**still)
     for step in range(6):
         for made in (ours, theirs):
-            made.learn(batch(step, NAMES))
+            made.learn(made.encode(batch(step, NAMES)))
     gone, new = ours.catalogue.slot("i5"), Item("new", attributes={"genre": "g2", "title": "word1 x"})
     ours.catalogue.release("i5")
     theirs.apply_items([item(5, withdrawn=True, version=1)])
@@ -147,7 +149,7 @@ def test_an_item_in_a_slot_that_was_given_back_learns_as_one_at_the_end() -> Non
     assert (ours.catalogue.slot("new"), theirs.catalogue.slot("new")) == (gone, N)
     names = [name for name in NAMES if name != "i5"] + ["new"]
     for step in range(6, 30):
-        figures = [made.learn(batch(step, names))["loss"] for made in (ours, theirs)]
+        figures = [made.learn(made.encode(batch(step, names)))["loss"] for made in (ours, theirs)]
         assert figures[0] == pytest.approx(figures[1], rel=1e-4)
     asked = [one.ranking.impression for one in batch(99, names)]
     scores = [made.score(asked, made.catalogue.slots(names)) for made in (ours, theirs)]
@@ -171,7 +173,7 @@ def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None
             if step in (6, 10):
                 made.apply_items([Item(f"new{step}", attributes={"genre": f"fresh{step}"})])
                 names.append(f"new{step}")
-            made.learn(batch(step, names))
+            made.learn(made.encode(batch(step, names)))
         return made
 
     whole = bytes_of(life(trainer(**more), 99))
@@ -183,9 +185,9 @@ def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None
 def test_the_copy_of_the_earlier_student_forgets_what_was_given_back() -> None:
     made = trainer(loss=LossSettings(previous=0.5, previous_every=4), id_dropout=0.0)
     for step in range(4):
-        made.learn(batch(step, NAMES))
+        made.learn(made.encode(batch(step, NAMES)))
     assert made.previous is not None
-    lists, _ = made.encode(batch(50, NAMES))
+    lists = made.encode(batch(50, NAMES)).lists
     _, known_BL = made.previous.scores(SPEC, made.catalogue, lists)
     assert known_BL.all()
     slot, row = made.catalogue.slot("i5"), made.vocabulary.row("id", "i5")
@@ -193,7 +195,7 @@ def test_the_copy_of_the_earlier_student_forgets_what_was_given_back() -> None:
     made.apply_items([Item("new", attributes={"genre": "g0", "title": "word2"})])
     assert (made.catalogue.slot("new"), made.vocabulary.row("id", "new")) == (slot, row)
     names = [name for name in NAMES if name != "i5"]
-    lists, _ = made.encode(batch(50, [*names, "new"]))
+    lists = made.encode(batch(50, [*names, "new"])).lists
     _, known_BL = made.previous.scores(SPEC, made.catalogue, lists)
     assert (lists.candidate_slots_BL == slot).any()
     assert np.array_equal(known_BL, lists.candidate_slots_BL != slot)

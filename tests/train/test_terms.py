@@ -98,6 +98,6 @@ def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, ne
     assert says in str(caught.value)
 
 
-def test_a_recipe_for_tables_alone_is_refused() -> None:
-    with pytest.raises(ConfigError, match="for tables alone; for the stream there are"):
+def test_a_recipe_of_tables_is_not_known_here() -> None:
+    with pytest.raises(ConfigError, match="'rrd': is not known; there are default"):
         SoftTerms(recipe="rrd")

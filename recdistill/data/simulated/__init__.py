@@ -1,1 +1,11 @@
-"""A simulated shop with a known truth."""
+"""A simulated shop with a known truth: `simulate` makes its records.
+
+Example:
+    >>> dataset, truth = simulate(SimulatorSettings(impressions=20), seed=0)
+    >>> len(dataset.impressions)
+    20
+"""
+
+from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+
+__all__ = ["SimulatorSettings", "simulate"]

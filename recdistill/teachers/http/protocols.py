@@ -30,9 +30,8 @@ from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Value
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
-from recdistill.teachers.language.templates import placeholders, render
-from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes
-from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row, put_scores
+from recdistill.teachers.language import placeholders, render
+from recdistill.teachers.tensors import Feeder, Misfit, Port, Row, natural_ports, needed_attributes, put_scores
 
 SECTION: Final = "teacher.http"
 _DTYPES: Final = {

@@ -33,7 +33,7 @@ from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.http.client import HttpClient, Refused, Unavailable, Unsure
 from recdistill.teachers.http.protocols import Ask, OpenInference, Rerank, joined, model_url, version_of
-from recdistill.teachers.tensors.feeds import Misfit
+from recdistill.teachers.tensors import Misfit
 
 log_ = logging.getLogger(__name__)
 

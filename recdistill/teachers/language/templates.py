@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from recdistill.records import Value
-from recdistill.teachers.tensors.feed_sources import text_of
+from recdistill.teachers.tensors import text_of
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 

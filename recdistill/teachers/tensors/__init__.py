@@ -1,1 +1,11 @@
-"""Teachers that take tensors: how impressions become arrays, and a model in an ONNX file."""
+"""Teachers that take tensors: how impressions become arrays, and a model in an ONNX file.
+
+Example:
+    >>> text_of(7.0), text_of(True)
+    ('7', 'true')
+"""
+
+from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes, text_of
+from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row, put_scores
+
+__all__ = ["Feeder", "Misfit", "Port", "Row", "natural_ports", "needed_attributes", "put_scores", "text_of"]

@@ -91,7 +91,7 @@ def test_it_serves_without_torch(bundle: Bundle) -> None:
 import sys, threading, urllib.request
 from pathlib import Path
 from recdistill.config import LogSettings, RankSettings, Settings
-from recdistill.loops.rank import run
+from recdistill.loops.wire import serve
 stop, answers = threading.Event(), []
 def started(host, port):
     def ask():
@@ -101,7 +101,7 @@ def started(host, port):
         stop.set()
     threading.Thread(target=ask).start()
 settings = Settings(rank=RankSettings(port=0), log=LogSettings(path="no/such/log.sqlite"))
-run(settings, stop=stop, bundle=Path({str(bundle.path)!r}), started=started)
+serve(settings, stop, bundle=Path({str(bundle.path)!r}), started=started)
 assert answers[0].count(b"item-") == 4, answers
 print(*[name for name in sys.modules if name.split(".")[0] in ("torch", "torchrec", "fbgemm_gpu", "onnx", "pandas")])
 """
