@@ -278,8 +278,7 @@ class Trainer:
         return self.student.items(encoded, rows_U)
 
     def _state(self, use: int) -> np.ndarray:
-        """State of a step's random numbers for one use, from (seed, step, use) alone, so nothing must be saved.
-        """
+        """State of a step's random numbers for one use, from (seed, step, use) alone, so nothing must be saved."""
         state = self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D + use * 0x9E6C63D0876A9A47
         return np.asarray(state % 2**64, np.uint64)
 
@@ -298,8 +297,7 @@ class Trainer:
         return rows_U
 
     def _start_fresh_rows(self) -> None:
-        """Clears the rows that the vocabulary took back since the last call, and starts those that it gave.
-        """
+        """Clears the rows that the vocabulary took back since the last call, and starts those that it gave."""
         for key, mark in self._marks.items():
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
             if self.vocabulary.released:  # else no row has had another key, and the optimizer has no sums for it

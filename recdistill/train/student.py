@@ -148,8 +148,7 @@ class Student:
 
     @property
     def tables(self) -> dict[str, Tensor]:
-        """The sparse tables by key, `[rows, width rounded up to four]`, as views: writing to one changes the table.
-        """
+        """The sparse tables by key, `[rows, width rounded up to four]`, as views: writing to one changes the table."""
         found = _named_tables(self._item_bags)
         return found if self._context_bags is None else found | _named_tables(self._context_bags)
 

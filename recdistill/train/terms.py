@@ -89,8 +89,7 @@ class SoftTerms:
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
     def warning_of_units(self, comparable: str) -> str | None:
-        """A warning when a loss cannot use scores after `watch.comparable`; None when all can.
-        """
+        """A warning when a loss cannot use scores after `watch.comparable`; None when all can."""
         if comparable == "scale" or all(term.name != "margin_mse" for term in self._terms):
             return None
         return (
