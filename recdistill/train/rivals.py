@@ -30,10 +30,11 @@ from torch.nn import functional as F
 
 from recdistill import losses
 from recdistill.features import Lists
+from recdistill.losses import CHUNK
 from recdistill.model import layout
 from recdistill.train.student import Items, uniform
 
-LARGE = 4 * losses.CHUNK
+LARGE = 4 * CHUNK
 """Up to this many items, all scores are computed at once, which is faster. More come in chunks, to limit memory.
 """
 
@@ -91,7 +92,7 @@ class Rivals:
                 items.biases_U,
                 places_BL=places,
                 hidden=torch.from_numpy(hidden),
-                chunk=losses.CHUNK if len(used_U) > LARGE else None,
+                chunk=CHUNK if len(used_U) > LARGE else None,
             )
             where = torch.from_numpy(where_BL)
             return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)

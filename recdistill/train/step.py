@@ -32,7 +32,6 @@ Example:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,16 +57,10 @@ from recdistill.train.batch import Batch
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.shape import Rates, Shape
+from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.watch import Observation, Watch, believed_share, candidate_offsets, list_weights
-
-log = logging.getLogger(__name__)
-
-FORMAT = 1
-FORMAT_WITH_HOLES = 2
-"""The format of a state in which a row or slot was given back. Versions that cannot free a row refuse it."""
-ADAM = ("exp_avg", "exp_avg_sq", "step")  # torch's names for what Adam remembers of one parameter
 
 
 class Trainer:
@@ -334,32 +327,28 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that the next step depends on: arrays by name, and plain data for JSON."""
-        tensors = {f"weights/{key}": value for key, value in self.weights().items()}
-        heights = self._heights()
-        for key, value in self.student.sparse_state.items():
-            tensors[f"adagrad/{key}"] = value[: heights[key]].numpy().copy()
-        for key, parameter in self.student.dense.items():
-            for name, value in self._adam.state.get(parameter, {}).items():
-                tensors[f"adam.{name}/{key}"] = value.numpy().copy()
+        self._start_fresh_rows()
+        tensors = tensors_of(self.student, self._adam, self._heights())
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
-        more: dict[str, Any] = {} if self.watch is None else {"watch": self.watch.state()}
-        if self.previous is not None:
-            tensors |= self.previous.tensors(self.catalogue)
-            more["previous"] = self.previous.items
-            if self.previous.unknown:
-                more["previous_unknown"] = self.previous.unknown
-        holes = self.vocabulary.holes or self.catalogue.holes or "previous_unknown" in more
-        return tensors, more | {
-            "format": FORMAT_WITH_HOLES if holes else FORMAT,
-            "step": self.step,
-            "seed": self.seed,
-            "spec": self.spec.hash,
-            "threads": torch.get_num_threads(),
-            "sizes": self.shape.sizes(),
-            "vocabulary": self.vocabulary.snapshot(),
-        }
+        copy = self.previous
+        if copy is not None:
+            tensors |= copy.tensors(self.catalogue)
+        holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
+        said = TrainerState(
+            format=FORMAT_WITH_HOLES if holes else FORMAT,
+            step=self.step,
+            seed=self.seed,
+            spec=self.spec.hash,
+            threads=torch.get_num_threads(),
+            sizes=self.shape.sizes(),
+            vocabulary=self.vocabulary.snapshot(),
+            watch=None if self.watch is None else self.watch.state(),
+            previous=None if copy is None else copy.items,
+            previous_unknown=[] if copy is None else copy.unknown,
+        )
+        return tensors, said.plain()
 
-    def restore(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> None:
         """Takes the state that `state()` saved.
 
         Learning rates and loss weights stay those of this trainer. Shapes and seed must be equal.
@@ -368,66 +357,27 @@ class Trainer:
             CheckpointError: It is the state of another student. Do not use the trainer after this.
         """
         try:
-            for name, mine in (
-                ("format", FORMAT_WITH_HOLES if state["format"] == FORMAT_WITH_HOLES else FORMAT),
-                ("spec", self.spec.hash),
-                ("sizes", self.shape.sizes()),
-                ("seed", self.seed),
-            ):
-                if state[name] != mine:
-                    raise CheckpointError(
-                        f"checkpoint: {name} is {state[name]!r}, these settings say {mine!r}; "
-                        "resume with the settings it was written with, or start in an empty folder"
-                    )
-            self.vocabulary = Vocabulary.restore(self.spec, state["vocabulary"])
+            said = TrainerState.read(plain)
+            said.check(spec=self.spec.hash, sizes=self.shape.sizes(), seed=self.seed)
+            self.vocabulary = Vocabulary.restore(self.spec, said.vocabulary)
             left = dict(tensors)
             saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
-            self.step = int(state["step"])
+            self.step = said.step
             if self.watch is not None:
-                self.watch.restore(state["watch"])
-            if state["threads"] != torch.get_num_threads():
-                log.warning(
-                    "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
-                    torch.get_num_threads(),
-                    state["threads"],
-                )
+                self.watch.restore(said.watch if said.watch is not None else plain["watch"])
             self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
             self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
-            self._fill(left)
+            fill(self.student, self._adam, self._heights(), left)
             if self.previous is not None:
-                unknown = state.get("previous_unknown", [])
-                self.previous.restore(copy, state["previous"], unknown, self.weights(), self.catalogue)
+                items = said.previous if said.previous is not None else plain["previous"]
+                self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
         except DataError as e:
             raise CheckpointError(f"checkpoint: {e}") from e
-
-    @torch.no_grad()
-    def _fill(self, tensors: dict[str, np.ndarray]) -> None:
-        """Copies a checkpoint's arrays into the parameters and the optimizers. Rows not in use become zero."""
-        tables, sums = self.student.tables, self.student.sparse_state
-        heights = self._heights()
-        for key in tables:
-            if (saved := len(tensors[f"weights/{key}"])) != heights[key]:
-                raise CheckpointError(f"checkpoint: table {key} has {saved} rows, its vocabulary {heights[key]}")
-            for name, target in ((f"weights/{key}", tables[key]), (f"adagrad/{key}", sums[key])):
-                target.zero_()
-                source = tensors.pop(name)
-                part = target[: len(source)] if target.ndim == 1 else target[: len(source), : source.shape[-1]]
-                _copy(name, source, part)
-        for key, parameter in self.student.dense.items():
-            _copy(f"weights/{key}", tensors.pop(f"weights/{key}"), parameter)
-            self._adam.state.pop(parameter, None)
-            if any(f"adam.{name}/{key}" in tensors for name in ADAM):  # there is none before the first step
-                held = {name: torch.empty(()) if name == "step" else torch.empty_like(parameter) for name in ADAM}
-                for name, target in held.items():
-                    _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
-                self._adam.state[parameter] = held
-        if tensors:
-            raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
 
     def _heights(self) -> dict[str, int]:
         """How many rows of each table can be in use.
@@ -436,11 +386,3 @@ class Trainer:
         """
         keys = self.vocabulary.keys
         return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
-
-
-def _copy(name: str, source: np.ndarray, target: Tensor) -> None:
-    if tuple(source.shape) != tuple(target.shape) or source.dtype != np.float32:
-        raise CheckpointError(
-            f"checkpoint: {name} is {source.dtype}{list(source.shape)}, this student has {list(target.shape)}"
-        )
-    target.copy_(torch.from_numpy(np.array(source)))  # a copy, because an array from a file may be read-only
