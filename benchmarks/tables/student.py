@@ -1,4 +1,4 @@
-"""Students of a table of users × items: a row for each user, or a user made of its items. It takes a matrix and gives scores.
+"""Students of a table of users × items: a row for each user, or a user made of its items.
 
 | form | user vector |
 | --- | --- |
