@@ -1,15 +1,17 @@
 """How good is a student of this size, by this recipe, from this teacher, on a table of users and items?
 
-Three files of user<TAB>item: what is learnt from, what decides (epochs, nothing else), what is asked. A row for each
-method, dimension and seed; the teacher, the student without distillation (BPR, and the recipe's own label loss),
-popularity, ItemKNN and EASE are always among them.
+It reads three files of user<TAB>item: students learn from the first, the second decides the number of epochs and
+nothing else, and the third is the test. It prints a row for each method, dimension and seed. These are always among
+them: the teacher, the student without distillation (BPR, and the recipe's own label loss), popularity, ItemKNN, EASE.
 
     python -m benchmarks.bench_distillation --recipe default --teacher ensemble --student-dim 20,64
     python -m benchmarks.bench_distillation --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
         --protocol loo499 --student-dim 20 --seeds 5 --json out.json
 
-Protocols: `full` ranks all items but those of train and valid; `loo499` ranks the test item among 499 unseen ones,
-drawn anew `--draws` times. What was run once is kept in `--cache`, so that a run that was cut off goes on.
+Protocols: `full` ranks all items except those of train and valid. `loo499` ranks the test item among 499 unseen ones,
+which are drawn anew `--draws` times. What was run once is kept in `--cache`, so a run that was stopped can go on.
+
+Recipes are files of `benchmarks/tables/recipes`, by name, or files of your own, by path.
 """
 
 from __future__ import annotations
