@@ -101,5 +101,5 @@ def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, ne
 
 
 def test_a_recipe_for_tables_alone_is_refused() -> None:
-    with pytest.raises(ConfigError, match="for tables alone; for the stream there are"):
+    with pytest.raises(ConfigError, match="'rrd': is not known; there are default"):
         SoftTerms(LossSettings(recipe="rrd"))
