@@ -37,7 +37,7 @@ from benchmarks.inputs import data_set
 from benchmarks.tables.fit import Validation, fit, rankings_for
 from benchmarks.tables.lists import Rankings, UserScores
 from benchmarks.tables.pairs import Pairs, read_pairs
-from benchmarks.tables.recipes import TableRecipe, table_recipe
+from benchmarks.tables.recipes import Fit, TableRecipe, table_recipe
 from benchmarks.tables.student import TableStudent
 from benchmarks.tables.teachers import Partly, make_teacher
 from benchmarks.tables.terms import check
@@ -260,11 +260,19 @@ def _validation(asker: Asker, name: str) -> Validation:
     return validation
 
 
-def _formed(recipe: TableRecipe, form: Any) -> TableRecipe:
-    """The recipe with another form of student."""
-    if form is None:
-        return recipe
-    return msgspec.structs.replace(recipe, student=msgspec.structs.replace(recipe.student, form=form))
+def _formed(recipe: TableRecipe, form: Any, epochs: int | None) -> TableRecipe:
+    """The recipe with another form of student, and at most so many epochs; None leaves either as it is."""
+
+    def cut(settings: Fit) -> Fit:
+        return msgspec.structs.replace(settings, epochs=min(settings.epochs, epochs or settings.epochs))
+
+    return msgspec.structs.replace(
+        recipe,
+        student=msgspec.structs.replace(recipe.student, form=form or recipe.student.form),
+        fit=cut(recipe.fit),
+        by_dim={dim: cut(settings) for dim, settings in recipe.by_dim.items()},
+        alone=recipe.alone and cut(recipe.alone),
+    )
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
@@ -314,7 +322,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         for dim in dims:
             plan: list[tuple[str, TableRecipe, bool]] = [("bpr", table_recipe("bpr"), False)]
             for name in names:
-                recipe = _formed(table_recipe(name), chosen.form)
+                recipe = _formed(table_recipe(name), chosen.form, chosen.epochs)
                 control = recipe.without_teacher()
                 if all(control != other for _, other, _ in plan):
                     plan.append((f"{name} without teacher", control, False))
@@ -326,7 +334,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
                 add(method, dim, seed, made, used, whose if taught else None)
             if chosen.budget < 1:
-                recipe = _formed(table_recipe(names[0]), chosen.form)
+                recipe = _formed(table_recipe(names[0]), chosen.form, chosen.epochs)
                 used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
                 for how, by_champion in (("chosen", True), ("at random", False)):
                     made = functools.partial(school.budget_row, recipe, dim, seed, chosen=by_champion)
@@ -429,7 +437,7 @@ def _citeulike(protocol: str, part: str) -> Path:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, teacher="linear", student_dim="8", only="teacher,default,popularity")
+    parser = Options(__doc__, teacher="linear", student_dim="8", epochs=10, only="teacher,default,popularity")
     for part in ("train", "valid", "test"):
         parser.add_argument(
             f"--{part}", type=Path, metavar="F", help="lines of user<TAB>item (default: CiteULike, where it is at hand)"
@@ -461,6 +469,7 @@ def options() -> Options:
     parser.add_argument(
         "--form", choices=["rows", "history", "tied"], help="of the students: a row for each user, or a history alone"
     )
+    parser.add_argument("--epochs", type=int, help="of the students: at most so many (default: as the recipe has it)")
     parser.add_argument("--only", help="methods to run, with commas; the others are left out")
     parser.add_argument(
         "--cache", type=Path, default=Path(".cache/distillation"), help="where teachers and finished rows are kept"
