@@ -122,7 +122,7 @@ def distil_from(
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
-    from recdistill.loops.saved import Recipe
+    from recdistill.loops.distil import Recipe
     from recdistill.train import use_threads
 
     use_threads(settings.threads)

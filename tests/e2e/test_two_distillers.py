@@ -28,8 +28,8 @@ from recdistill.config import (
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
+from recdistill.loops.distil.owner import NAME
 from recdistill.loops.feed import feed
-from recdistill.loops.owner import NAME
 from recdistill.loops.wire import distil_from
 from recdistill.records import DEAD_LETTERS
 from recdistill.stream import Log, open_log, standard_topics

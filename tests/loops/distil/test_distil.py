@@ -27,8 +27,8 @@ from recdistill.config import (
 from recdistill.errors import CheckpointError, Fenced, OutOfRange, WrongLog
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
+from recdistill.loops.distil.owner import NAME
 from recdistill.loops.feed import feed
-from recdistill.loops.owner import NAME
 from recdistill.loops.wire import distil_from
 from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item, encode
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics

@@ -27,9 +27,9 @@ from recdistill.config import (
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
 from recdistill.loops.distil import Distiller
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.saved import Recipe
 from recdistill.loops.feed import feed
-from recdistill.loops.folder import StudentFolder
-from recdistill.loops.saved import Recipe
 from recdistill.loops.wire import distil_from, make_trainer
 from recdistill.records import Example, Item, decode, encode
 from recdistill.stream import Log, Message, open_log, standard_topics
