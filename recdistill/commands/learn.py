@@ -98,12 +98,15 @@ def _teach(args: argparse.Namespace) -> int:
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    window_s, labels = settings.join.window_s, settings.join.labels
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
-                figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+                figures = teach.run(
+                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                )
             else:
-                figures = teach.run_linear(log, settings.join, settings.teacher.linear, out)
+                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)

@@ -19,9 +19,7 @@ from recdistill import checkpoint
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
-    JoinSettings,
     LogSettings,
-    ScoreSettings,
     Settings,
     StudentSettings,
     to_toml,
@@ -76,8 +74,8 @@ def more(log: Log, part: int) -> None:
     lists = LISTS[80 * part : 80 * (part + 1)]
     feed(log, lists)
     teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
-    score.run(log, teacher, ScoreSettings(wait_s=0.05), stop=threading.Event(), drain=True)
-    join.run(log, JoinSettings(window_s=0.001, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    score.run(log, teacher, wait_s=0.05, stop=threading.Event(), drain=True)
+    join.run(log, window_s=0.001, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
 
 
 def distiller(tmp_path: Path, name: str, chosen: Settings) -> Services:
