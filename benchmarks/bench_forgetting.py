@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Ranking
 from recdistill.train import Batch, Trainer, use_threads

@@ -24,7 +24,7 @@ from benchmarks.forms import Options
 from benchmarks.inputs import demo_or
 from recdistill.config import WatchSettings
 from recdistill.features import Lists
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.train import Trainer, use_threads
 from references.finished_demo import FinishedDemo
 

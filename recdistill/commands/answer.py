@@ -221,26 +221,31 @@ def _tell(args: argparse.Namespace, answer: dict[str, Any], titles: dict[str, st
 
 VERBS = (
     Verb(
-        "serve",
-        "Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
-        "It is ready (/readyz) once there is a champion, switches to a new one without a pause, and reads changes of "
-        "items live. With --bundle it needs no registry. Settings: [rank], [registry], [log]. It never loads torch.",
-        ("serve", "serve --set rank.port=9000", "serve --bundle recdistill-data/student/bundles/step-000002000"),
-        _serve_options,
-        _serve,
+        name="serve",
+        purpose="Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
+        when="It is ready (/readyz) once there is a champion, switches to a new one without a pause, and reads changes "
+        "of items live. With --bundle it needs no registry. Settings: [rank], [registry], [log]. It never loads torch.",
+        examples=(
+            "serve",
+            "serve --set rank.port=9000",
+            "serve --bundle recdistill-data/student/bundles/step-000002000",
+        ),
+        options=_serve_options,
+        run=_serve,
     ),
     Verb(
-        "recommend",
-        "Ask for recommendations from the terminal: of the champion, a bundle, a device file or a running ranker.",
-        "To see with your own eyes what a student answers. Items are ids; nothing given asks for somebody unknown, who "
-        "gets what is popular.",
-        (
+        name="recommend",
+        purpose="Ask for recommendations from the terminal: of the champion, a bundle, a device file or a "
+        "running ranker.",
+        when="To see with your own eyes what a student answers. Items are ids; nothing given asks for somebody "
+        "unknown, who gets what is popular.",
+        examples=(
             "recommend item-1 item-7 -k 5",
             "recommend --bundle bundles/step-2000 item-1 --context device=phone --where genre=drama",
             "recommend --device device.onnx item-1 --json",
             "recommend --url http://127.0.0.1:8080 --request request.json",
         ),
-        _recommend_options,
-        _recommend,
+        options=_recommend_options,
+        run=_recommend,
     ),
 )

@@ -271,12 +271,12 @@ def _disk(path: Path) -> Check:
 
 VERBS = (
     Verb(
-        "doctor",
-        "Check this machine and say for each thing that is missing the one line that gets it.",
-        "When something does not start, or before it is meant to. It looks at Python, packages, settings, log, "
+        name="doctor",
+        purpose="Check this machine and say for each thing that is missing the one line that gets it.",
+        when="When something does not start, or before it is meant to. It looks at Python, packages, settings, log, "
         "registry and disk for one role, and changes nothing. It exits with 1 when the role cannot run here.",
-        ("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
-        _options,
-        _doctor,
+        examples=("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
+        options=_options,
+        run=_doctor,
     ),
 )

@@ -98,12 +98,15 @@ def _teach(args: argparse.Namespace) -> int:
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    window_s, labels = settings.join.window_s, settings.join.labels
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
-                figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+                figures = teach.run(
+                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                )
             else:
-                figures = teach.run_linear(log, settings.join, settings.teacher.linear, out)
+                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -117,54 +120,54 @@ def _teach(args: argparse.Namespace) -> int:
 
 VERBS = (
     Verb(
-        "teach",
-        "Train a teacher, built-in or linear, on what the log holds.",
-        "For whoever has no ranker of their own yet. It reads items, impressions and feedback from the log's beginning "
-        "to its present end and writes the teacher's folder, teacher.path. The built-in teacher learns from labels "
-        "([teacher_training]); the linear one from histories and labels, in closed form ([teacher.linear]).",
-        ("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
-        _teach_options,
-        _teach,
+        name="teach",
+        purpose="Train a teacher, built-in or linear, on what the log holds.",
+        when="For whoever has no ranker of their own yet. It reads items, impressions and feedback from the log's "
+        "beginning to its present end and writes the teacher's folder, teacher.path. The built-in teacher learns from "
+        "labels ([teacher_training]); the linear one from histories and labels, in closed form ([teacher.linear]).",
+        examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
+        options=_teach_options,
+        run=_teach,
     ),
     Verb(
-        "score",
-        "Let the teacher score every candidate list: impressions -> rankings.",
-        "Run it beside your product's stream, or with --drain once. Each impression gets one ranking, also when "
+        name="score",
+        purpose="Let the teacher score every candidate list: impressions -> rankings.",
+        when="Run it beside your product's stream, or with --drain once. Each impression gets one ranking, also when "
         "it is killed and started again; one that cannot be scored goes to dead-letters. Settings: [score], [teacher].",
-        (
+        examples=(
             "score --drain",
             "score --teacher-budget 0.3",
             "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
         ),
-        _score_options,
-        _score,
+        options=_score_options,
+        run=_score,
     ),
     Verb(
-        "probe",
-        "Ask for the student's own top items to be scored: impressions -> more impressions.",
-        "Where a champion serves, or will: the teacher then judges what the student would show, not only what the "
+        name="probe",
+        purpose="Ask for the student's own top items to be scored: impressions -> more impressions.",
+        when="Where a champion serves, or will: the teacher then judges what the student would show, not only what the "
         "product did. A share of the impressions is probed, each once. Settings: [probe], [registry].",
-        ("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
-        _drain,
-        _probe,
+        examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
+        options=_drain,
+        run=_probe,
     ),
     Verb(
-        "join",
-        "Join feedback within its window to rankings: rankings + feedback -> examples.",
-        "An example leaves when the window of event time, join.window_s, has closed over it, so with --drain newest "
-        "rankings may stay open until later records come. Settings: [join].",
-        ("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
-        _drain,
-        _join,
+        name="join",
+        purpose="Join feedback within its window to rankings: rankings + feedback -> examples.",
+        when="An example leaves when the window of event time, join.window_s, has closed over it, so with --drain "
+        "newest rankings may stay open until later records come. Settings: [join].",
+        examples=("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
+        options=_drain,
+        run=_join,
     ),
     Verb(
-        "distil",
-        "Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
-        "It goes on from its newest checkpoint and ends with the same bytes as a run never stopped. Bundles are "
+        name="distil",
+        purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
+        when="It goes on from its newest checkpoint and ends with the same bytes as a run never stopped. Bundles are "
         "in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
-        ("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
-        _drain,
-        _distil,
+        examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
+        options=_drain,
+        run=_distil,
     ),
 )

@@ -236,18 +236,18 @@ def _features(spec: FeatureSpec) -> dict[str, Any]:
 
 VERBS = (
     Verb(
-        "inspect",
-        "Look at records of a topic as a person would want to see them; or at a file that the product made.",
-        "The first thing to do when figures surprise. Nothing is changed or committed. dead-letters shows where each "
-        "letter came from and why it was given up. Files are verified as they are opened. With --json, records are "
-        "one JSON object a line.",
-        (
+        name="inspect",
+        purpose="Look at records of a topic as a person would want to see them; or at a file that the product made.",
+        when="The first thing to do when figures surprise. Nothing is changed or committed. dead-letters shows where "
+        "each letter came from and why it was given up. Files are verified as they are opened. With --json, records "
+        "are one JSON object a line.",
+        examples=(
             "inspect rankings -n 3",
             "inspect dead-letters --from-end",
             "inspect examples --json -n 1000 | head",
             "inspect recdistill-data/student/bundles/step-000002000",
         ),
-        _options,
-        _inspect,
+        options=_options,
+        run=_inspect,
     ),
 )

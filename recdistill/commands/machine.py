@@ -57,13 +57,14 @@ def _demo(args: argparse.Namespace) -> int:
 
 VERBS = (
     Verb(
-        "demo",
-        "Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
-        "The first thing to run. It feeds an embedded log, trains a teacher, distils a student, judges, registers, "
-        "promotes and serves it, sends real requests, and asks the device file the same. Figures: OUTPUT/summary.json.",
-        ("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
-        _demo_options,
-        _demo,
+        name="demo",
+        purpose="Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
+        when="The first thing to run. It feeds an embedded log, trains a teacher, distils a student, judges, "
+        "registers, promotes and serves it, sends real requests, and asks the device file the same. Figures: "
+        "OUTPUT/summary.json.",
+        examples=("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
+        options=_demo_options,
+        run=_demo,
         settings=False,
         machine=False,
     ),

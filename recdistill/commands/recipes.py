@@ -37,13 +37,13 @@ def _recipes(args: argparse.Namespace) -> int:
 
 VERBS = (
     Verb(
-        "recipes",
-        "List the ways in which a student can be taught, and when to take which.",
-        "For whoever wants to know what a student learns from, or to write a recipe of their own: print one into a "
-        "file, change it, and name the file in loss.recipe.",
-        ("recipes", "recipes default > mine.toml"),
-        _options,
-        _recipes,
+        name="recipes",
+        purpose="List the ways in which a student can be taught, and when to take which.",
+        when="For whoever wants to know what a student learns from, or to write a recipe of their own: print one into "
+        "a file, change it, and name the file in loss.recipe.",
+        examples=("recipes", "recipes default > mine.toml"),
+        options=_options,
+        run=_recipes,
         settings=False,
     ),
 )

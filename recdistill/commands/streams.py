@@ -217,35 +217,36 @@ def _dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
 
 VERBS = (
     Verb(
-        "topics",
-        "Make the topics of a log, or list them.",
-        "Once before anything else is written. The number of partitions and lanes ([topics]) is fixed from then on. "
-        "Topics that exist are left alone; one with another number of partitions is an error.",
-        ("topics create", "topics create --set topics.lanes=4", "topics list --json"),
-        _topics_options,
-        _topics,
+        name="topics",
+        purpose="Make the topics of a log, or list them.",
+        when="Once before anything else is written. The number of partitions and lanes ([topics]) is fixed from then "
+        "on. Topics that exist are left alone; one with another number of partitions is an error.",
+        examples=("topics create", "topics create --set topics.lanes=4", "topics list --json"),
+        options=_topics_options,
+        run=_topics,
     ),
     Verb(
-        "simulate",
-        "Write the stream of a simulated product into the log: items, impressions and feedback with a known truth.",
-        "To try everything without data of your own. It also writes the feature specification, features.file, where "
-        "there is none. Equal options and seed give equal records.",
-        ("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
-        _simulate_options,
-        _simulate,
+        name="simulate",
+        purpose="Write the stream of a simulated product into the log: items, impressions and feedback with "
+        "a known truth.",
+        when="To try everything without data of your own. It also writes the feature specification, features.file, "
+        "where there is none. Equal options and seed give equal records.",
+        examples=("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
+        options=_simulate_options,
+        run=_simulate,
     ),
     Verb(
-        "import",
-        "Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
-        "Every row is checked before the first one is written; a wrong cell is named by line and column. Imported "
+        name="import",
+        purpose="Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
+        when="Every row is checked before the first one is written; a wrong cell is named by line and column. Imported "
         "twice, records are there twice (items take the newer version, feedback is joined once).",
-        (
+        examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",
             "import clicks.csv --kind interactions",
             "import ~/ml-100k",
         ),
-        _import_options,
-        _import,
+        options=_import_options,
+        run=_import,
     ),
 )

@@ -191,7 +191,13 @@ def encode_requests(
         )
         for name, field in spec.context.items()
     }
-    return Requests(history_slots_BH, history_actions_BH, history_ages_BH, context, unknown_B)
+    return Requests(
+        history_slots_BH=history_slots_BH,
+        history_actions_BH=history_actions_BH,
+        history_ages_BH=history_ages_BH,
+        context=context,
+        unknown_B=unknown_B,
+    )
 
 
 def _known_events(history: Sequence[Event], now: int, length: int, find: Any) -> tuple[list[Event], list[int], int]:
@@ -250,15 +256,15 @@ def encode_examples(
     weights_B = np.array([1.0 / example.ranking.sampled for example in examples], dtype=np.float32)
     offsets_BL = _offsets(examples, shape)
     return Lists(
-        requests,
-        candidate_slots_BL,
-        where_BL,
-        teacher_scores_BL,
-        scored_BL,
-        labels_BL,
-        label_known_B,
-        weights_B,
-        offsets_BL,
+        requests=requests,
+        candidate_slots_BL=candidate_slots_BL,
+        where_BL=where_BL,
+        teacher_scores_BL=teacher_scores_BL,
+        scored_BL=scored_BL,
+        labels_BL=labels_BL,
+        label_known_B=label_known_B,
+        weights_B=weights_B,
+        offsets_BL=offsets_BL,
     )
 
 

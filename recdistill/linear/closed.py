@@ -139,11 +139,11 @@ def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
         after_N = 1.0 / diagonal_N  # λ of P = (…) / λ cancels against the λ of P_jj
         own_N = 1.0 - after_N  # x_j · (−P_jj / P_jj) is −x_j, where a zero diagonal wants 0
         return ThroughUsers(
-            x.astype(np.float32),
-            np.ones(count, np.float32),
-            inverse_UU.astype(np.float32),
-            after_N.astype(np.float32),
-            own_N.astype(np.float32),
+            interactions=x.astype(np.float32),
+            before_N=np.ones(count, np.float32),
+            between=inverse_UU.astype(np.float32),
+            after_N=after_N.astype(np.float32),
+            own_N=own_N.astype(np.float32),
         )
     items_M = None
     if count > MOST_INVERTED:
@@ -171,7 +171,13 @@ def graph_filter(x: Any) -> ThroughUsers:
     x = _checked(x).astype(np.float32)
     of_user, of_item = (np.asarray(x.sum(axis=axis)).ravel() for axis in (1, 0))
     root_N = _reciprocal(np.sqrt(of_item))
-    return ThroughUsers(x, root_N, _reciprocal(of_user), root_N, np.zeros(x.shape[1], np.float32))
+    return ThroughUsers(
+        interactions=x,
+        before_N=root_N,
+        between=_reciprocal(of_user),
+        after_N=root_N,
+        own_N=np.zeros(x.shape[1], np.float32),
+    )
 
 
 def itemknn(x: Any, *, shrinkage: float = 5.0, neighbours: int = 200) -> ThroughItems:

@@ -80,4 +80,6 @@ def collect(examples: Iterable[Example]) -> Interactions:
     number = {item: n for n, item in enumerate(ids)}
     pairs = [(u, number[item], time) for u, mine in enumerate(liked.values()) for item, time in mine.items()]
     table = np.array(pairs, np.int64).reshape(-1, 3)
-    return Interactions(ids, table[:, 0], table[:, 1], table[:, 2], len(liked))
+    return Interactions(
+        ids=ids, pair_users=table[:, 0], pair_items=table[:, 1], pair_times=table[:, 2], users=len(liked)
+    )

@@ -256,7 +256,13 @@ def _write_item(item: Item) -> Any:
 
 def _read_item(message: Any) -> Item:
     attributes = _read_values(message.attributes, "attributes")
-    return Item(message.id, message.version, message.withdrawn, attributes, message.time_us)
+    return Item(
+        id=message.id,
+        version=message.version,
+        withdrawn=message.withdrawn,
+        attributes=attributes,
+        time_us=message.time_us,
+    )
 
 
 # What was read or written lately. Only short ones are kept, so the number bounds the memory too.
@@ -335,15 +341,15 @@ def _write_impression(impression: Impression, into: Any = None) -> Any:
 def _read_impression(message: Any) -> Impression:
     get_event, get_candidate = _events.get, _candidates.get
     return Impression(
-        message.id,
-        message.time_us,
-        message.user if message.HasField("user") else None,
-        tuple([get_event(value) or _new_event(value) for value in message.history]),
-        _read_values(message.context, "context") if message.context else {},
-        tuple([get_candidate(value) or _new_candidate(value) for value in message.candidates]),
-        tuple(message.exclude),
-        _enumerated(_ORIGINS, message.origin, "origin"),
-        message.served_by,
+        id=message.id,
+        time_us=message.time_us,
+        user=message.user if message.HasField("user") else None,
+        history=tuple([get_event(value) or _new_event(value) for value in message.history]),
+        context=_read_values(message.context, "context") if message.context else {},
+        candidates=tuple([get_candidate(value) or _new_candidate(value) for value in message.candidates]),
+        exclude=tuple(message.exclude),
+        origin=_enumerated(_ORIGINS, message.origin, "origin"),
+        served_by=message.served_by,
     )
 
 
@@ -371,16 +377,16 @@ def _write_scores(ranking: Ranking, message: Any) -> None:
 def _read_ranking(message: Any) -> Ranking:
     scores = tuple(message.scores)
     return Ranking(
-        _read_impression(message.impression),
-        message.teacher_id,
-        message.teacher_version,
-        _enumerated(_SCALES, message.scale, "scale"),
-        scores,
-        _unpack(message.scored, len(scores)),
-        message.scored_at_us,
-        message.catalogue_as_of,
-        message.sampled if message.HasField("sampled") else 1.0,
-        tuple(message.candidates_sampled),
+        impression=_read_impression(message.impression),
+        teacher_id=message.teacher_id,
+        teacher_version=message.teacher_version,
+        scale=_enumerated(_SCALES, message.scale, "scale"),
+        scores=scores,
+        scored=_unpack(message.scored, len(scores)),
+        scored_at_us=message.scored_at_us,
+        catalogue_as_of=message.catalogue_as_of,
+        sampled=message.sampled if message.HasField("sampled") else 1.0,
+        candidates_sampled=tuple(message.candidates_sampled),
     )
 
 
@@ -396,7 +402,14 @@ def _write_feedback(feedback: Feedback) -> Any:
 
 
 def _read_feedback(message: Any) -> Feedback:
-    return Feedback(message.id, message.impression_id, message.item, message.action, message.value, message.time_us)
+    return Feedback(
+        id=message.id,
+        impression_id=message.impression_id,
+        item=message.item,
+        action=message.action,
+        value=message.value,
+        time_us=message.time_us,
+    )
 
 
 def _write_example(example: Example) -> Any:

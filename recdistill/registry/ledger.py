@@ -46,6 +46,10 @@ class Ledger:
         model = if_there(self._client.get_registered_model, self._model)
         return {str(alias): str(number) for alias, number in model.aliases.items()} if model else {}
 
+    def nominate(self, number: str) -> None:
+        """Makes a version the candidate. That is no step: a candidate changes nothing of what serves."""
+        put(self._client.set_registered_model_alias, self._model, CANDIDATE, number)
+
     def entry(self, step: int) -> LedgerEntry | None:
         """One step, None when it has not been made.
 

@@ -80,7 +80,9 @@ class Collected:
         partition = check_message(topic, value, key, partition, self._partitions(topic), self._turn)
         if time_us is None:
             time_us = time.time_ns() // 1000
-        self.rows.append(Row(TopicPartition(topic, partition), key, value, tuple(headers), time_us))
+        self.rows.append(
+            Row(tp=TopicPartition(topic, partition), key=key, value=value, headers=tuple(headers), time_us=time_us)
+        )
 
     def commit_inputs(self, position: Position, note: str = "") -> None:
         """Saves input positions with this transaction; see the contract."""

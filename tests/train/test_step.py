@@ -19,7 +19,7 @@ from recdistill import checkpoint, losses
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Scale
 from recdistill.train import Trainer, rivals
 from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
@@ -206,7 +206,7 @@ import numpy as np, torch
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, IdSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.train import rivals
 torch.set_num_threads(1)
 if sys.argv[1] == "at once":

@@ -126,7 +126,14 @@ class EmbeddedSource:
                     (start, wanted),
                 ).fetchall()
                 messages.extend(
-                    Message(tp, offset, key, value, time_us, _headers_from_bytes(headers) if headers else ())
+                    Message(
+                        tp=tp,
+                        offset=offset,
+                        key=key,
+                        value=value,
+                        time_us=time_us,
+                        headers=_headers_from_bytes(headers) if headers else (),
+                    )
                     for offset, key, value, time_us, headers in rows
                 )
                 # What follows the last message may be only the end of its transaction: pass that too.

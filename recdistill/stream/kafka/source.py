@@ -173,4 +173,11 @@ class KafkaSource:
 
 def _message(tp: TopicPartition, record: Any) -> Message:
     headers = tuple((name, data or b"") for name, data in record.headers)
-    return Message(tp, record.offset, record.key, record.value, record.timestamp * 1000, headers)
+    return Message(
+        tp=tp,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        time_us=record.timestamp * 1000,
+        headers=headers,
+    )

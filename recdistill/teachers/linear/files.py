@@ -89,7 +89,7 @@ def write(
                     file, np.ascontiguousarray(array, _KINDS[name]), version=(1, 0), allow_pickle=False
                 )
             told[name] = _Array(list(array.shape), draft.files[f"{name}.npy"].sha256)
-        described = _Description(FORMAT, "linear", settings, list(ids), told)
+        described = _Description(format=FORMAT, kind="linear", settings=settings, items=list(ids), arrays=told)
         described = msgspec.structs.replace(described, version=described.digest())
         draft.close(msgspec.json.encode(described))
     return described.version

@@ -131,7 +131,9 @@ class LinearTeacher:
             model = linear.ThroughItems(arrays["weights"], count)
         else:
             after_N, ones_N = arrays["after"], np.ones(count, np.float32)
-            model = linear.ThroughUsers(matrix, ones_N, arrays["between"], after_N, ones_N - after_N)
+            model = linear.ThroughUsers(
+                interactions=matrix, before_N=ones_N, between=arrays["between"], after_N=after_N, own_N=ones_N - after_N
+            )
         return cls(version, settings, ids, matrix, model)
 
     def apply_items(self, items: Sequence[Item]) -> None:

@@ -126,7 +126,13 @@ class Feeder:
         substitute = self._settings.missing.get(port.name)
         if substitute is not None and (substitute := cell_of(substitute, port.dtype)) is None:
             raise ConfigError(f"{self._section}.missing.{port.name}: does not fit the input {port}")
-        return Input(port, sources, axis, self._width(port, sources, axis, many, at), substitute)
+        return Input(
+            port=port,
+            sources=sources,
+            axis=axis,
+            width=self._width(port, sources, axis, many, at),
+            substitute=substitute,
+        )
 
     def _width(self, port: Port, sources: tuple[Source, ...], axis: Axis, many: bool, at: str) -> int | None:
         """Checks the number of axes, and the first of them; returns the size of the last one, if it is one more."""

@@ -24,9 +24,9 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.errors import CheckpointError
-from recdistill.loops.passes import Range, passed
-from recdistill.loops.seen import Seen
-from recdistill.loops.stamped import ITEMS
+from recdistill.loops.distil.passes import Range, passed
+from recdistill.loops.distil.seen import Seen
+from recdistill.loops.distil.stamped import ITEMS
 from recdistill.stream import LanePosition, LogIdentity, Position
 
 UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")

@@ -29,7 +29,7 @@ import numpy as np
 from recdistill import checkpoint
 from recdistill.bundle import Bundle, made, open_bundle, path_of, prune
 from recdistill.errors import BundleError, CheckpointError
-from recdistill.loops.owner import Owner
+from recdistill.loops.distil.owner import Owner
 from recdistill.sealed import discard
 
 log_ = logging.getLogger(__name__)

@@ -134,7 +134,14 @@ class Owner:
         ours = before is not None and before.inode == inode
         student = before.student if before is not None and ours else uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        note = Note(student, inode, uuid.uuid4().hex, os.getpid(), socket.gethostname(), since)
+        note = Note(
+            student=student,
+            inode=inode,
+            token=uuid.uuid4().hex,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=since,
+        )
         os.pwrite(self._file, msgspec.json.encode(note).ljust(_SIZE - 1) + b"\n", 0)
         os.ftruncate(self._file, _SIZE)  # what a stranger left behind it
         os.fsync(self._file)
