@@ -64,9 +64,9 @@ def reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "`make docs` writes this page from `recdistill/config/`; do not edit it. Settings are in one TOML file. Name it",
-        "with `--config` or `RECDISTILL_CONFIG`. `RECDISTILL__SECTION__KEY=value` in the environment overrides the file.",
-        "Unknown keys are errors.",
+        "`make docs` writes this page from `recdistill/config/`; do not edit it. Settings are in one TOML file. Give",
+        "its path with `--config` or `RECDISTILL_CONFIG`. `RECDISTILL__SECTION__KEY=value` in the environment",
+        "overrides the file. Unknown keys are errors.",
         "",
     ]
     top: Any = msgspec.inspect.type_info(Settings)
