@@ -68,8 +68,9 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recdistill over HTTP",
-        "description": "Bodies of requests. The definitions also hold the answers, the problem and the model. Limits of "
-        "k, of a batch and of a body are settings. recdistill/records/checks.py has the rules that a schema cannot say.",
+        "description": "Bodies of requests. The definitions also hold the answers, the problem and the model. Limits "
+        "of k, of a batch and of a body are settings. Rules that a schema cannot say are in "
+        "recdistill/records/checks.py.",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in bodies],
         "$defs": parts,
     }
