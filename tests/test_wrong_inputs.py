@@ -559,7 +559,7 @@ LINES: list[tuple[str, int, str]] = [
     (
         "serve --set rank.host=no-such-host.invalid",
         2,
-        "rank.host: 'no-such-host.invalid' is no address of this machine",
+        "rank.host: 'no-such-host.invalid' is not an address of this machine",
     ),
     ("recommend -k 0 --bundle b", 2, "-k: must be a whole number from 1 to 1000, not '0'"),
     ("recommend --bundle b --device d", 2, "--device: not allowed with argument --bundle"),
@@ -568,7 +568,7 @@ LINES: list[tuple[str, int, str]] = [
     ("recommend --request none.json", 3, "none.json: cannot be read (No such file or directory)"),
     ("recommend --request none.json item-1", 2, "--request: is the whole request"),
     ("recommend --url ftp://x", 2, "--url 'ftp://x': must be http://HOST:PORT"),
-    ("recommend --url http://x:y", 2, "--url 'http://x:y': is no address"),
+    ("recommend --url http://x:y", 2, "--url 'http://x:y': is not an address"),
     ("recommend --url http://127.0.0.1:1 a", 1, "http://127.0.0.1:1: does not answer"),
     ("demo --dataset ml-10m", 2, "--dataset: must be simulated or ml-100k, not 'ml-10m'; did you mean 'ml-100k'?"),
     ("demo --output .", 2, "--output .: is there already and was not made by a demo"),

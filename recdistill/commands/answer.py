@@ -172,7 +172,7 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise UsageError(f"--url {url!r}: is no address ({e})") from e
+        raise UsageError(f"--url {url!r}: is not an address ({e})") from e
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not host:
         raise UsageError(f"--url {url!r}: must be http://HOST:PORT or https://HOST:PORT")

@@ -248,7 +248,7 @@ def _port(settings: Settings) -> Check:
             probe.bind(address)
     except OSError as e:
         fix = "set rank.port to a free one, as in --set rank.port=9000"
-        return Check("port", "missing", f"{host}:{port} cannot be had ({e.strerror or e})", fix)
+        return Check("port", "missing", f"{host}:{port} cannot be used ({e.strerror or e})", fix)
     return Check("port", "ok", f"{host}:{port} is free")
 
 

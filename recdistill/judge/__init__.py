@@ -1,6 +1,6 @@
-"""Evidence and gates for the exact artefact that would ship: the suite, its baselines and slices, the gate, the report.
+"""Judges the exact artefact that would ship: the suite, its baselines and slices, the gate, and the report.
 
-It runs `serve.recommender` on the bundle itself, and knows nothing of how a bundle was made or where it is kept.
+It runs `serve.recommender` on the bundle itself. It knows nothing of how a bundle was made or where it is kept.
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
