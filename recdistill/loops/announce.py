@@ -79,9 +79,7 @@ class Announcer:
             StreamError: The log cannot be written.
         """
         if self._stage is None:
-            raise UsageError(
-                "a bundle is announced before `begin` was called; call it once the student's folder is owned"
-            )
+            raise UsageError("a bundle is announced before `begin`; call it once the student's folder is owned")
         try:
             self._put(bundle)
         except RegistryError as e:
