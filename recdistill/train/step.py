@@ -60,7 +60,7 @@ from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.watch import Observation, Watch, believed_share, candidate_offsets, list_weights
 
-log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 FORMAT = 1
 FORMAT_WITH_HOLES = 2
@@ -374,7 +374,7 @@ class Trainer:
             if self.watch is not None:
                 self.watch.restore(state["watch"])
             if state["threads"] != torch.get_num_threads():
-                log.warning(
+                log_.warning(
                     "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
                     torch.get_num_threads(),
                     state["threads"],

@@ -29,7 +29,7 @@ from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.transaction import Collected
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 _HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
 """What trying again does not mend."""
@@ -158,7 +158,7 @@ class KafkaStage:
                     # The client does not get over every restart of a broker, and whether this commit went through is
                     # unknown. A new producer of our name ends the old transaction either way; then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
-                    _logger.warning("%s; connecting the stage %s anew", error, self._id)
+                    log_.warning("%s; connecting the stage %s anew", error, self._id)
                     self._recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
@@ -225,7 +225,7 @@ class KafkaStage:
             except StreamError as error:
                 if time.monotonic() > deadline:
                     raise
-                _logger.warning("%s; trying again", error)
+                log_.warning("%s; trying again", error)
                 time.sleep(0.5)
 
     def _place(self) -> list[TopicPartition]:
