@@ -37,7 +37,7 @@ from msgspec import Struct
 from recdistill.errors import CheckpointError
 from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, remove, sweep
 
-log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -122,7 +122,7 @@ def save(
                 if load(final).files == {name: entry_of(data) for name, data in contents.items()}:
                     return final
             except CheckpointError as e:
-                log.warning("step %d is written again: %s", step, e)
+                log_.warning("step %d is written again: %s", step, e)
         with SEAL.draft(final) as draft:
             for name, data in contents.items():
                 draft.add(name, data)
@@ -187,10 +187,10 @@ def latest(directory: Path) -> Checkpoint | None:
         try:
             checkpoint = load(path)
         except CheckpointError as e:
-            log.warning("skipped a checkpoint: %s", e)
+            log_.warning("skipped a checkpoint: %s", e)
             continue
         if path.name.startswith("."):
-            log.warning("%s: is used; an earlier version was killed while it saved this step again", path)
+            log_.warning("%s: is used; an earlier version was killed while it saved this step again", path)
         return checkpoint
     if found:
         raise CheckpointError(
@@ -229,7 +229,7 @@ def prune(
             discard(path)
         for _, path in left:
             check()
-            log.warning("%s: deleted; an earlier version was killed while it saved or deleted this step", path)
+            log_.warning("%s: deleted; an earlier version was killed while it saved or deleted this step", path)
             remove(path)
         return [path for _, path in older + left] + sweep(directory, "step-0")
     except OSError as e:
@@ -249,9 +249,9 @@ def _settle(directory: Path, *, trusted: str = "") -> None:
             continue
         final = path.with_suffix("")
         if final.name != trusted:
-            log.warning("%s: a process was killed while it saved this step again", path)
+            log_.warning("%s: a process was killed while it saved this step again", path)
         if final.exists() and final.name != trusted and not _verifies(path):
-            log.warning("%s: does not verify; %s stays", path, final.name)
+            log_.warning("%s: does not verify; %s stays", path, final.name)
             discard(path)
             continue
         if final.exists():

@@ -120,9 +120,7 @@ class Registry:
         Raises:
             RegistryError: It can be neither, or what the registry says cannot be right.
         """
-        wanted = alias_or_number.removeprefix("@")
-        if not is_number(wanted) and not _ALIAS.fullmatch(wanted):
-            raise RegistryError(f"{alias_or_number!r}: neither a version number nor an alias")
+        wanted = _asked(alias_or_number)
         with self._connection.talk("resolve"):
             number = wanted if is_number(wanted) else self._ledger.aliases().get(wanted)
             version = None if number is None else self._versions.find(number)
@@ -233,6 +231,14 @@ class Registry:
         """
         with self._connection.talk("give space back"):
             return self._holding.give_back(content_hashes, grace_s)
+
+
+def _asked(alias_or_number: str) -> str:
+    """What is asked for: digits, or an alias without its `@`."""
+    wanted = alias_or_number.removeprefix("@")
+    if not is_number(wanted) and not _ALIAS.fullmatch(wanted):
+        raise RegistryError(f"{alias_or_number!r}: neither a version number nor an alias")
+    return wanted
 
 
 def open_store(connection: Connection, model: str) -> Artifacts:

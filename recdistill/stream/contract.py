@@ -36,7 +36,7 @@ import msgspec
 from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
 from recdistill.text import near
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 
 class TopicPartition(NamedTuple):
@@ -339,7 +339,7 @@ def unwitnessed(position: Position) -> bool:
     """Warns of positions that were saved without a witness. Returns whether it warned."""
     saved = [f"{tp} at {offset}" for tp, offset in position.items() if offset > 0]
     if saved:
-        _logger.warning(
+        log_.warning(
             "the saved position (%s) has no witness, as an older version saved it: whether the log was cut back since "
             "cannot be checked; the next position that is saved has one",
             ", ".join(saved),

@@ -26,7 +26,7 @@ from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
 from recdistill.stream.transaction import Collected, Row
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 _headers_to_bytes = msgspec.msgpack.Encoder().encode
 
@@ -141,7 +141,7 @@ class EmbeddedStage:
                     self._take(connection, table, len(rows))
         except sqlite3.Error as error:
             # Nothing depends on the gap. The error that aborted the transaction is the important one.
-            _logger.debug("no gap for an aborted transaction of %s: %s", self._name, error)
+            log_.debug("no gap for an aborted transaction of %s: %s", self._name, error)
 
     def _by_table(self, transaction: Collected) -> dict[int, list[Row]]:
         rows: dict[int, list[Row]] = defaultdict(list)

@@ -34,7 +34,7 @@ from kafka.errors import (
 from recdistill.errors import ConfigError, Fenced, RecdistillError, StreamError
 from recdistill.stream.contract import suggest
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Options = Mapping[str, str | int | float | bool]
@@ -86,7 +86,7 @@ class Brokers:
         if not self._servers:
             raise ConfigError("log.brokers: name at least one broker as host:port")
         if importlib.util.find_spec("crc32c") is None:
-            _logger.warning("the package crc32c is missing: reading will be about ten times slower; pip install crc32c")
+            log_.warning("the package crc32c is missing: reading will be about ten times slower; pip install crc32c")
 
     @property
     def where(self) -> str:
@@ -155,7 +155,7 @@ class Brokers:
                 if now - started > PATIENCE_S:
                     raise
                 if now - reminded >= REMIND_S or reminded == started:
-                    _logger.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, PATIENCE_S)
+                    log_.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, PATIENCE_S)
                     reminded = now
                 time.sleep(0.2)
 
@@ -184,7 +184,7 @@ class Brokers:
                     raise StreamError(
                         f"cannot {doing} {self.where}: no answer within {limit_s:.0f} s; check the brokers"
                     )
-                _logger.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, limit_s)
+                log_.warning("%s does not answer while we %s it; waiting %.0f s", self.where, doing, limit_s)
         if result[0] is not None:
             raise result[0]
 

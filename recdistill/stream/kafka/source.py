@@ -23,7 +23,7 @@ from recdistill.stream.contract import LogIdentity, Message, Position, TopicPart
 from recdistill.stream.kafka.client import REMIND_S
 from recdistill.stream.kafka.namespace import Namespace
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 _AHEAD = 2_000
 """So many messages of a partition are kept while waiting for another one. After that the partition is paused."""
@@ -149,7 +149,7 @@ class KafkaSource:
             except (OffsetOutOfRangeError, LogTruncationError) as error:
                 raise self._lost() from error
             except RetriableError as error:
-                _logger.warning("%s does not answer (%s); trying again", self._brokers.where, error)
+                log_.warning("%s does not answer (%s); trying again", self._brokers.where, error)
                 found = {}
         if found:
             self._answered = time.monotonic()

@@ -29,7 +29,7 @@ from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.transaction import Collected
 
-_logger = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 _HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
 """Errors that trying again does not repair."""
@@ -159,7 +159,7 @@ class KafkaStage:
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
-                    _logger.warning("%s; connecting the stage %s anew", error, self._id)
+                    log_.warning("%s; connecting the stage %s anew", error, self._id)
                     self._recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
@@ -226,7 +226,7 @@ class KafkaStage:
             except StreamError as error:
                 if time.monotonic() > deadline:
                     raise
-                _logger.warning("%s; trying again", error)
+                log_.warning("%s; trying again", error)
                 time.sleep(0.5)
 
     def _place(self) -> list[TopicPartition]:
