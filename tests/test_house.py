@@ -1,4 +1,4 @@
-"""How the house is built: tests mirror the tree, classes are small, wide values are built by name, loggers are alike."""
+"""How the house is built: tests mirror the tree, classes are small, wide values are built by name, one logger name."""
 
 from __future__ import annotations
 
