@@ -1,10 +1,10 @@
 """Made bundles -> the registry's store, and an announcement of each on the topic `bundles`.
 
-A bundle is sent first and announced then, so whoever reads the announcement can fetch it. A store that does not answer
-stops no training: the bundle stays in its folder, and the next one is sent in its place. A distiller that was killed
-does not know whether its newest bundle was announced; `resume` looks, and does it again where in doubt.
+A bundle is sent first and announced after that. So whoever reads the announcement can fetch the bundle. When the store
+does not answer, training goes on: the bundle stays in its folder, and the next one is sent. A distiller that was killed
+does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has to.
 
-It knows nothing of how a bundle is made, and nothing of MLflow: it is handed the one call that sends.
+It knows nothing of how a bundle is made, and nothing of MLflow: it is given the one call that sends.
 
 Example:
     >>> import tempfile

@@ -1,15 +1,15 @@
 """Rankings + feedback -> examples: each ranking once, with the labels that came within a window of event time.
 
-The messages of all partitions are taken in the order of their event times, so what the joiner writes depends on the
-log, not on who was faster. A ranking is emitted, first in first out, once the clock (the greatest event time passed)
-stands past its window. Example n goes to lane n mod L.
+The messages of all partitions are taken in the order of their event times. So what the joiner writes depends on the
+log, not on which partition was faster. The clock is the greatest event time so far. When the clock has passed the
+window of a ranking, its example is written, first in first out. Example n goes to lane n mod L.
 
-A list that the student answered or the prober asked for may have been shown to nobody: without feedback it leaves
-with the label state `none`, so that it is not learnt that all of it is bad.
+Some lists were perhaps shown to nobody: those that the student answered or the prober asked for. Without feedback such
+a list gets the label state `none`. So the student does not learn that every item in it is bad.
 
-Nothing is kept outside of the log: each commit saves, for each ranking partition, the oldest ranking that is not
-emitted yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From
-these a restart rebuilds the window exactly.
+Nothing is kept outside the log. Each commit saves, for each ranking partition, the oldest ranking that is not written
+yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From these a
+restart rebuilds the window exactly.
 
 It knows nothing of teachers or of training.
 """
@@ -112,7 +112,7 @@ class _Merge:
                 if not ended and now_s - self._seen_s[tp] < self._idle_s:
                     return None
                 continue
-            # A record that does not decode has no event time; it is handed out at once and takes no part in the order.
+            # A record that does not decode has no event time. It is handed out at once and takes no part in the order.
             # At equal times the ranking comes before its feedback.
             key = (_time_us(head[0][1]), int(tp.topic == "feedback"), tp)
             best = key if best is None else min(best, key)

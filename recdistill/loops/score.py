@@ -1,14 +1,15 @@
 """Impressions -> rankings: the teacher scores each candidate list, and each ranking is written exactly once.
 
-A batch is read, decoded and scored; then one transaction writes its rankings (into the partition the impression came
-from, so that order is kept), its dead letters, and the position behind the batch. A crash anywhere before the commit
-leaves nothing behind, and the batch is scored again. An impression that does not decode, or that the teacher fails
-on, goes to the dead-letter topic whole and holds nobody up. A teacher that cannot answer at all is waited for, and the
-same messages are tried again; when patience is at its end, or when it failed on many in a row, the scorer raises, and
-nothing is committed.
+A batch is read, decoded and scored. Then one transaction writes its rankings, its dead letters, and the position after
+the batch. A ranking goes to the partition that its impression came from, so the order is kept. After a crash before the
+commit nothing is written, and the batch is scored again.
 
-Under a budget only a part is put to the teacher (`choose` says which). A list that is not still gives its ranking, with
-nothing scored, so that its labels teach.
+An impression that does not decode, or that the teacher fails on, goes to the dead-letter topic whole. The others go on.
+When the teacher cannot answer at all, the scorer waits and tries the same messages again. When patience is at its end,
+or when the teacher failed on many in a row, the scorer raises, and nothing is committed.
+
+Under a budget the teacher is asked about a part only (`recdistill.budget` says which). A list that it is not asked
+about still gives a ranking, with no scores, so that its labels teach.
 
 It knows nothing of how a teacher works, nor of what becomes of a ranking.
 

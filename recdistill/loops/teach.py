@@ -1,7 +1,8 @@
-"""Impressions + feedback -> a taught teacher, built-in or linear, for whoever has no ranker of their own yet.
+"""Impressions + feedback -> a taught teacher, built-in or linear, for those who have no ranker of their own yet.
 
-The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that
-mean the same as the student's. It reads the log from its beginning to its present end and commits nothing.
+Feedback meets impressions in the same window in which the joiner lets it meet rankings. So the teacher learns from
+labels that mean the same as the student's. The log is read from its beginning to its present end, and nothing is
+committed.
 
 It knows nothing of the teacher's architecture.
 """

@@ -126,7 +126,7 @@ class Window:
             labels = [0.0] * len(impression.candidates)
             for label_place, label in opened.labels.items():
                 labels[label_place] = label
-            # Where the product did not show the list itself, as with a probe, that nothing came says nothing.
+            # When the product did not show the list itself, as with a probe, missing feedback means nothing.
             silent = impression.origin != "product" and not opened.labels
             yield Example(opened.ranking, tuple(labels), "none" if silent else "closed"), opened.value
         self._forget_orphans()
@@ -160,7 +160,7 @@ class Window:
     def _forget_orphans(self) -> None:
         """Drops feedback whose ranking was emitted before it came, or never came.
 
-        Measured by the rankings' own clock: while the scorer stands still, feedback waits for it without limit of time.
+        Measured by the rankings' own clock: while the scorer stands still, its feedback waits, however long that takes.
         """
         while self._early:
             place, feedback = next(iter(self._early.items()))

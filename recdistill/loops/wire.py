@@ -1,6 +1,6 @@
-"""Opens what each loop needs from the settings and runs it: the one place where settings become parts.
+"""Opens what each loop needs and runs it: the one place where settings become parts.
 
-The command line and the processes in `services/` both start their loops here, so that a verb and an image do the same.
+The command line and the processes in `services/` both start their loops here. So a verb and an image do the same.
 It knows nothing of terminals or signals.
 """
 

@@ -1,6 +1,6 @@
 """The registry itself: one door to the versions, the champion and the bundles of a model. See the package's docstring.
 
-It knows nothing of how each part works. It checks names, and turns what fails into one sentence.
+It knows nothing of how each part works. It checks names, and it makes one sentence of each failure.
 
 Example:
     >>> Registry("sqlite:///models.sqlite", "a/b")

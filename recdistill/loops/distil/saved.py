@@ -1,7 +1,7 @@
 """What a checkpoint says beside the trainer's own state: the settings it was made with, and the distiller's positions.
 
-The positions are nowhere else: a run that was killed goes on from its newest checkpoint. On disk it is one flat JSON
-object, `stream` in `state.json`, that a person can read.
+The positions are saved nowhere else. A run that was killed goes on from its newest checkpoint. On disk the state is one
+flat JSON object, `stream` in `state.json`, that a person can read.
 
 It knows nothing of files or of how a log is read.
 
