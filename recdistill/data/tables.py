@@ -213,7 +213,7 @@ def _kind(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
     if kind is None:
         kind = mapped
     if kind is None:
-        raise ConfigError(f"{path.name}: of which kind are its rows? Name one of {', '.join(FIELDS)}")
+        raise ConfigError(f"{path.name}: which kind are its rows? Name one of {', '.join(FIELDS)}")
     if mapped is not None and mapped != kind:
         raise ConfigError(f"{path.name}: is imported as {kind}, but its mapping is for {mapped}")
     if kind not in FIELDS and kind not in TOPICS:

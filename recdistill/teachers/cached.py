@@ -274,7 +274,7 @@ class _File:
         db.executemany("DELETE FROM answers WHERE key = ?", gone)
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        log_.warning("the cache of scores goes on in memory alone, %s failed: %s", self._path, error)
+        log_.warning("the cache of scores continues in memory only; %s failed: %s", self._path, error)
         self.close()
 
 

@@ -389,7 +389,7 @@ class Trainer:
                 self.watch.restore(state["watch"])
             if state["threads"] != torch.get_num_threads():
                 log.warning(
-                    "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
+                    "resumed with %d torch threads a run that had %d: the last bits of its sums will differ",
                     torch.get_num_threads(),
                     state["threads"],
                 )
@@ -427,7 +427,9 @@ class Trainer:
                     _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
                 self._adam.state[parameter] = held
         if tensors:
-            raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
+            raise CheckpointError(
+                f"checkpoint: holds arrays that this student does not have: {', '.join(sorted(tensors)[:3])}"
+            )
 
     def _heights(self) -> dict[str, int]:
         """How many rows of each table can be in use.

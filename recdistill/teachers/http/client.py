@@ -199,7 +199,7 @@ class HttpClient:
         async with self._breaker.trial:  # one request tries, and the others wait for its result
             if (wait_s := self._breaker.wait_s()) > 0:
                 raise Unavailable(
-                    f"{self._server} failed {self._settings.breaker_failures} times in a row and is left alone until "
+                    f"{self._server} failed {self._settings.breaker_failures} times in a row and is not asked until "
                     f"{_clock(wait_s)}"
                 )
             return await self._counted(method, url, body, until)
@@ -207,7 +207,7 @@ class HttpClient:
     async def _counted(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
         if (pause_s := self._pause_until - time.monotonic()) > 0:
             if until is not None and self._pause_until >= until:
-                raise Unavailable(f"{self._server} asked to be left alone until {_clock(pause_s)}")
+                raise Unavailable(f"{self._server} wants no request until {_clock(pause_s)}")
             await asyncio.sleep(pause_s)
         try:
             answer = await self._once(method, url, body, until)
@@ -257,7 +257,7 @@ class HttpClient:
         status = response.status_code
         if 200 <= status < 300:
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise Refused("the answer is compressed, though it was not to be")
+                raise Refused("the answer is compressed, but the request asked for no compression")
             body = await _body(response, self._settings.max_answer_bytes)
             if len(body) > self._settings.max_answer_bytes:
                 most = self._settings.max_answer_bytes
@@ -333,7 +333,7 @@ def _tls(settings: HttpTeacherSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as e:
         raise ConfigError(f"{SECTION}.ca_file: {settings.ca_file} holds no certificates in PEM form ({e})") from e
     if not settings.verify:
-        log_.warning("%s.verify is off: whoever answers at this address is believed", SECTION)
+        log_.warning("%s.verify is off: any server at this address is trusted", SECTION)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if settings.client_cert:

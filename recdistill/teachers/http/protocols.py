@@ -208,7 +208,7 @@ class Rerank:
         places = [place for place, document in enumerate(documents) if document]
         if not places:
             return TeacherError(
-                f"impression {impression.id}: none of its candidates has what {SECTION}.document is made of"
+                f"impression {impression.id}: none of its candidates has an attribute that {SECTION}.document names"
             )
         events = impression.history[
             len(impression.history) - min(self._settings.query_history, len(impression.history)) :
@@ -220,9 +220,7 @@ class Rerank:
 
         query = render(self._settings.query, fill)
         if not query:
-            return TeacherError(
-                f"impression {impression.id}: its query is empty; give {SECTION}.query words of its own"
-            )
+            return TeacherError(f"impression {impression.id}: its query is empty; add words to {SECTION}.query")
         return _Question(impression, places, query, [documents[place] for place in places])
 
     def _document(self, item: str) -> str:
@@ -333,7 +331,7 @@ def _tensor(output: Mapping[str, Any]) -> npt.NDArray[np.float64]:
     """An output as an array. null becomes NaN."""
     shape, data, kind = output.get("shape"), output.get("data"), output.get("datatype")
     if not isinstance(kind, str) or not kind.startswith(("FP", "BF")):
-        raise Misfit(f"the output's type is {kind!r:.20}, not one of numbers with a fraction")
+        raise Misfit(f"the output's type is {kind!r:.20}, not a floating-point type")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise Misfit(f"the output's shape is {shape!r:.40}")
     if not isinstance(data, list):

@@ -136,7 +136,7 @@ class HttpTeacher:
         if old or before not in ("", newest):
             was = f", no longer {before}" if before else ""
             raise Unavailable(
-                f"the model is of version {newest}{was}; {len(old)} lists of this call had another one's scores"
+                f"the model is of version {newest}{was}; {len(old)} lists of this call had scores of another version"
             )
 
     def _metadata(self, settings: HttpTeacherSettings) -> Any:

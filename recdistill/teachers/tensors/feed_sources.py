@@ -155,7 +155,7 @@ def source_of(text: str, at: str) -> Source:
         return Source(text, kind, name, "candidate")
     if name and kind == "context":
         return Source(text, kind, name, "request")
-    raise ConfigError(f"{at}: {text!r} is nothing that can be fed; use {', '.join(_PLAIN)}, item.NAME or context.NAME")
+    raise ConfigError(f"{at}: {text!r} cannot be fed; use {', '.join(_PLAIN)}, item.NAME or context.NAME")
 
 
 def check_names(settings: TensorSettings, known: Mapping[str, Port], section: str) -> None:
@@ -167,7 +167,7 @@ def check_names(settings: TensorSettings, known: Mapping[str, Port], section: st
     shown = ", ".join(map(str, known.values()))
     for name in known:
         if name not in settings.inputs:
-            raise ConfigError(f"{section}.inputs: says nothing of the model's input {known[name]}; its inputs: {shown}")
+            raise ConfigError(f"{section}.inputs: does not name the model's input {known[name]}; its inputs: {shown}")
     for name in settings.inputs:
         if name not in known:
             raise ConfigError(f"{section}.inputs.{name}: the model has no such input; its inputs: {shown}")

@@ -178,7 +178,7 @@ def _output(ports: list[Port], settings: OnnxTeacherSettings) -> str:
         raise ConfigError(f"{SECTION}.output: the model has several outputs, name the scores' one of {shown}")
     [port] = chosen
     if not port.dtype.startswith("float"):
-        raise ConfigError(f"{SECTION}.output: {port} does not hold numbers with a fraction, so no scores")
+        raise ConfigError(f"{SECTION}.output: {port} is not of a floating-point type, so it holds no scores")
     return port.name
 
 

@@ -135,7 +135,7 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
         else:
-            raise IndexError("a kind of field that there is not")
+            raise IndexError("an unknown kind of field")
 
 
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
