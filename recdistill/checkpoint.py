@@ -132,7 +132,7 @@ def save(
         _settle(directory, trusted=final.name)
     except OSError as e:
         raise CheckpointError(
-            f"{final}: cannot be written ({e.strerror or e}); free or mend the disk and start again"
+            f"{final}: cannot be written ({e.strerror or e}); free space or repair the disk, and start again"
         ) from e
     return final
 
@@ -160,7 +160,7 @@ def load(path: Path) -> Checkpoint:
             f"{manifest_path}: format {manifest.format} is not {FORMAT}; resume with the version that wrote it"
         )
     if manifest.step != int(match[1]) or not {TENSORS, STATE} <= manifest.files.keys():
-        raise CheckpointError(f"{manifest_path}: speaks of another checkpoint than {path.name}; {SEAL.again}")
+        raise CheckpointError(f"{manifest_path}: describes another checkpoint than {path.name}; {SEAL.again}")
     data = {name: SEAL.read(path / name, manifest.files[name]) for name in (TENSORS, STATE)}
     for name in manifest.files.keys() - data.keys():
         SEAL.opened(path / name, manifest.files[name]).close()
@@ -233,7 +233,7 @@ def prune(
             remove(path)
         return [path for _, path in older + left] + sweep(directory, "step-0")
     except OSError as e:
-        raise CheckpointError(f"{directory}: cannot be pruned ({e.strerror or e}); mend the disk") from e
+        raise CheckpointError(f"{directory}: cannot be pruned ({e.strerror or e}); repair the disk") from e
 
 
 def _settle(directory: Path, *, trusted: str = "") -> None:

@@ -258,7 +258,7 @@ def _prepare(
     if k is not None and k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
     if np.isnan(s[w]).any() or np.isnan(t[w]).any():
-        raise UsageError("a score or a label is NaN in a place that counts: mask it with where, or mend its source")
+        raise UsageError("a score or a label is NaN in a place that counts: mask it with where, or repair its source")
     shape = s.shape[:-1]
     batch = int(np.prod(shape, dtype=np.int64))
     length = s.shape[-1]

@@ -330,7 +330,7 @@ def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False
     return WrongLog(
         f"{tp} was read up to {offset}, and then the log was cut back (by a power cut, a restored copy or a lost "
         f"disk): from {where} on it holds other messages now, and those before {offset} would never be read; go back "
-        f"to a checkpoint that stands at {cut} or before, put the whole log back, or start again from the beginning "
+        f"to a checkpoint at {cut} or before, put the whole log back, or start again from the beginning "
         "in a new output folder"
     )
 
@@ -349,7 +349,9 @@ def unwitnessed(position: Position) -> bool:
 
 def bad_witness(tp: TopicPartition, text: str) -> CheckpointError:
     """The error for a witness that no log of this kind has written."""
-    return CheckpointError(f"the witness {text!r} beside the saved position of {tp} is not one; use another checkpoint")
+    return CheckpointError(
+        f"the witness {text!r} beside the saved position of {tp} is not a witness; use another checkpoint"
+    )
 
 
 def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:

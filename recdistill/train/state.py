@@ -100,7 +100,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
                 )
         if self.threads != torch.get_num_threads():
             log_.warning(
-                "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
+                "resumed with %d torch threads a run that had %d: the last bits of its sums will differ",
                 torch.get_num_threads(),
                 self.threads,
             )
@@ -144,7 +144,9 @@ def fill(student: Student, adam: torch.optim.Adam, heights: Mapping[str, int], t
                 _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
             adam.state[parameter] = held
     if tensors:
-        raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
+        raise CheckpointError(
+            f"checkpoint: holds arrays that this student does not have: {', '.join(sorted(tensors)[:3])}"
+        )
 
 
 def _copy(name: str, source: np.ndarray, target: Tensor) -> None:

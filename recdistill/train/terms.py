@@ -103,7 +103,7 @@ class SoftTerms:
         if not named:
             return None
         return (
-            f"a teacher budget left out candidates, and {' and '.join(named)} takes those that are left for the whole "
+            f"a teacher budget left out candidates, and {' and '.join(named)} takes the scored ones for the whole "
             'list: take a softmax loss, or score.budget_by = "lists"'
         )
 

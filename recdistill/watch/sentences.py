@@ -19,7 +19,7 @@ def standing(teacher: str, *, new: bool, why: str) -> str:
 
 def accused(teacher: str, *, new: bool, since: int, why: str, in_name_only: bool) -> str:
     """Since when the student does not learn from a teacher."""
-    act = _state(new) + (" in name only (watch.act is notice)" if in_name_only else "")
+    act = _state(new) + (" but only reported (watch.act is notice)" if in_name_only else "")
     return f"teacher {teacher} is {act}, from list {since} on: {why}"
 
 

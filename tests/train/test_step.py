@@ -316,7 +316,7 @@ def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
     torch.set_num_threads(1)
     tensors, state = first.state()
     trainer().restore(tensors, state | {"threads": 2})
-    assert "with 1 torch threads what ran with 2" in caplog.text
+    assert "with 1 torch threads a run that had 2" in caplog.text
 
 
 def test_without_soft_the_teacher_has_no_say() -> None:

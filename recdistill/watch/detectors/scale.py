@@ -64,8 +64,8 @@ class Scale(Struct):
                 location_B, spread_B = whole[0][-RUN:], whole[1][-RUN:]
                 new_location, new_spread = float(np.median(location_B)), math.exp(np.median(spread_B))
                 why = (
-                    f"its scores lay at {self.location.mean:.3g} ± {usual:.3g} "
-                    f"and lie at {new_location:.3g} ± {new_spread:.3g}"
+                    f"its scores were at {self.location.mean:.3g} ± {usual:.3g} "
+                    f"and are now at {new_location:.3g} ± {new_spread:.3g}"
                 )
                 found = Finding(why, int(seen.at_B[-1]))
                 self.location, self.spread = Figure(), Figure()
