@@ -144,9 +144,8 @@ def fill(student: Student, adam: torch.optim.Adam, heights: Mapping[str, int], t
                 _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
             adam.state[parameter] = held
     if tensors:
-        raise CheckpointError(
-            f"checkpoint: holds arrays that this student does not have: {', '.join(sorted(tensors)[:3])}"
-        )
+        more = ", ".join(sorted(tensors)[:3])
+        raise CheckpointError(f"checkpoint: holds arrays that this student does not have: {more}")
 
 
 def _copy(name: str, source: np.ndarray, target: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""An invented judgement with everything in it, for tests of the gate and the report."""
+"""An invented judgement with all its parts, for tests of the gate and the report."""
 
 from recdistill.judge.judgement import (
     Agreement,
