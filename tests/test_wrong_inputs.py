@@ -429,7 +429,7 @@ CHECKPOINTS: list[tuple[Any, str]] = [
     (lambda c: _flip(c / "tensors.safetensors"), "tensors.safetensors: is not the"),
     (lambda c: _flip(c / "state.json", 3), "state.json: is not the"),
     (lambda c: (c / "manifest.json").write_text("[]"), "manifest.json: is not a checkpoint's manifest"),
-    (lambda c: c.rename("step-8"), "speaks of another checkpoint than step-8"),
+    (lambda c: c.rename("step-8"), "describes another checkpoint than step-8"),
     (lambda c: c.rename("last"), "last: is not named step-N"),
 ]
 
@@ -530,7 +530,7 @@ LINES: list[tuple[str, int, str]] = [
     ("simulate", 4, "the log has no topic 'bundles'; make the topics with `recdistill topics create`"),
     ("import", 2, "the following arguments are required: PATH"),
     ("import nothing.csv --kind items", 3, "nothing.csv: does not exist"),
-    ("import nothing.csv", 2, "nothing.csv: of which kind are its rows?"),
+    ("import nothing.csv", 2, "nothing.csv: which kind are its rows?"),
     ("import nothing.csv --kind item", 2, "--kind: must be items, impressions, feedback, interactions, rankings"),
     ("import nothing.csv --mapping none.toml", 2, "none.toml: cannot be read (No such file or directory)"),
     ("import . --check", 3, "holds neither u.data nor a file *.inter"),

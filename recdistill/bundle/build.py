@@ -148,12 +148,12 @@ def export(
 def _golden(request: Asker, context: dict[str, Value], scores_N: Floats, items: Sequence[Item]) -> Golden:
     best = np.lexsort((np.arange(len(scores_N)), -scores_N))[:GOLDEN_K]  # by score, then by slot
     return Golden(
-        tuple(request.history),
-        context,
-        request.time_us,
-        tuple(items[slot].id for slot in best),
+        history=tuple(request.history),
+        context=context,
+        time_us=request.time_us,
+        items=tuple(items[slot].id for slot in best),
         # Five digits. The last bits of a product depend on the machine, and the content must not.
-        tuple(round(float(scores_N[slot]), 5) for slot in best),
+        scores=tuple(round(float(scores_N[slot]), 5) for slot in best),
     )
 
 

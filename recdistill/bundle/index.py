@@ -75,7 +75,14 @@ def build_index(
             probes = min(2 * probes, lists)
     if measured < recall:
         return None, IndexInfo("exact")
-    info = IndexInfo("ivf_sq8", round(measured, 4), RECALL_AT, len(queries_QD), lists, probes)
+    info = IndexInfo(
+        kind="ivf_sq8",
+        recall=round(measured, 4),
+        recall_at=RECALL_AT,
+        queries=len(queries_QD),
+        lists=lists,
+        probes=probes,
+    )
     return faiss.serialize_index(index).tobytes(), info
 
 

@@ -231,27 +231,32 @@ def _tell(args: argparse.Namespace, answer: dict[str, Any], titles: dict[str, st
 
 VERBS = (
     Verb(
-        "serve",
-        "Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
-        "It is ready (/readyz) when there is a champion. It switches to a new champion without a pause, and follows "
-        "changes of items live. With --bundle it needs no registry. It never loads torch. Settings: [rank], "
+        name="serve",
+        purpose="Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
+        when="It is ready (/readyz) when there is a champion. It switches to a new champion without a pause, and "
+        "follows changes of items live. With --bundle it needs no registry. It never loads torch. Settings: [rank], "
         "[registry], [log].",
-        ("serve", "serve --set rank.port=9000", "serve --bundle recdistill-data/student/bundles/step-000002000"),
-        _serve_options,
-        _serve,
+        examples=(
+            "serve",
+            "serve --set rank.port=9000",
+            "serve --bundle recdistill-data/student/bundles/step-000002000",
+        ),
+        options=_serve_options,
+        run=_serve,
     ),
     Verb(
-        "recommend",
-        "Ask for recommendations in the terminal: from the champion, a bundle, a device file or a running ranker.",
-        "Use it to see what a student answers. Items are ids. Without items, the request is from an unknown user, who "
-        "gets popular items.",
-        (
+        name="recommend",
+        purpose="Ask for recommendations in the terminal: from the champion, a bundle, a device file or a running "
+        "ranker.",
+        when="Use it to see what a student answers. Items are ids. Without items, the request is from an unknown "
+        "user, who gets popular items.",
+        examples=(
             "recommend item-1 item-7 -k 5",
             "recommend --bundle bundles/step-2000 item-1 --context device=phone --where genre=drama",
             "recommend --device device.onnx item-1 --json",
             "recommend --url http://127.0.0.1:8080 --request request.json",
         ),
-        _recommend_options,
-        _recommend,
+        options=_recommend_options,
+        run=_recommend,
     ),
 )

@@ -98,12 +98,15 @@ def _teach(args: argparse.Namespace) -> int:
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    window_s, labels = settings.join.window_s, settings.join.labels
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
-                figures = teach.run(log, spec, settings.join, settings.teacher_training, out, progress=bar)
+                figures = teach.run(
+                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                )
             else:
-                figures = teach.run_linear(log, settings.join, settings.teacher.linear, out)
+                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -117,56 +120,57 @@ def _teach(args: argparse.Namespace) -> int:
 
 VERBS = (
     Verb(
-        "teach",
-        "Train a teacher, built-in or linear, on the records of the log.",
-        "Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the beginning "
-        "of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher learns "
-        "from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
+        name="teach",
+        purpose="Train a teacher, built-in or linear, on the records of the log.",
+        when="Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the "
+        "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
+        "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
         "([teacher.linear]).",
-        ("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
-        _teach_options,
-        _teach,
+        examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
+        options=_teach_options,
+        run=_teach,
     ),
     Verb(
-        "score",
-        "Let the teacher score every candidate list: impressions -> rankings.",
-        "Let it run while your product writes its stream, or run it once with --drain. Each impression gets one "
+        name="score",
+        purpose="Let the teacher score every candidate list: impressions -> rankings.",
+        when="Let it run while your product writes its stream, or run it once with --drain. Each impression gets one "
         "ranking, even if the scorer is killed and started again. An impression that cannot be scored goes to "
         "dead-letters. Settings: [score], [teacher].",
-        (
+        examples=(
             "score --drain",
             "score --teacher-budget 0.3",
             "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
         ),
-        _score_options,
-        _score,
+        options=_score_options,
+        run=_score,
     ),
     Verb(
-        "probe",
-        "Let the teacher score the student's own top items too: impressions -> more impressions.",
-        "Use it where a champion serves, or will serve. The teacher then scores what the student would show, not only "
-        "what the product showed. A share of the impressions is probed, each once. Settings: [probe], [registry].",
-        ("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
-        _drain,
-        _probe,
+        name="probe",
+        purpose="Let the teacher score the student's own top items too: impressions -> more impressions.",
+        when="Use it where a champion serves, or will serve. The teacher then scores what the student would show, not "
+        "only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
+        "[registry].",
+        examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
+        options=_drain,
+        run=_probe,
     ),
     Verb(
-        "join",
-        "Join rankings with the feedback in their window: rankings + feedback -> examples.",
-        "An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
+        name="join",
+        purpose="Join rankings with the feedback in their window: rankings + feedback -> examples.",
+        when="An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
         "rankings may stay open until later records come. Settings: [join].",
-        ("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
-        _drain,
-        _join,
+        examples=("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
+        options=_drain,
+        run=_join,
     ),
     Verb(
-        "distil",
-        "Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
-        "It continues from its newest checkpoint, and its result has the same bytes as a run that was never stopped. "
-        "Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
-        ("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
-        _drain,
-        _distil,
+        name="distil",
+        purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
+        when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
+        "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
+        examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
+        options=_drain,
+        run=_distil,
     ),
 )

@@ -236,18 +236,18 @@ def _features(spec: FeatureSpec) -> dict[str, Any]:
 
 VERBS = (
     Verb(
-        "inspect",
-        "Show records of a topic in a readable form, or a file that the product made.",
-        "Use it first when figures surprise you. It changes and commits nothing. dead-letters shows where each letter "
-        "came from and why it was given up. Files are verified when they are opened. With --json, each record is one "
-        "JSON object on a line.",
-        (
+        name="inspect",
+        purpose="Show records of a topic in a readable form, or a file that the product made.",
+        when="Use it first when figures surprise you. It changes and commits nothing. dead-letters shows where each "
+        "letter came from and why it was given up. Files are verified when they are opened. With --json, each record "
+        "is one JSON object on a line.",
+        examples=(
             "inspect rankings -n 3",
             "inspect dead-letters --from-end",
             "inspect examples --json -n 1000 | head",
             "inspect recdistill-data/student/bundles/step-000002000",
         ),
-        _options,
-        _inspect,
+        options=_options,
+        run=_inspect,
     ),
 )

@@ -37,13 +37,13 @@ def _recipes(args: argparse.Namespace) -> int:
 
 VERBS = (
     Verb(
-        "recipes",
-        "List the ways in which a student can be taught, and when to use each.",
-        "It shows what a student learns from. To write your own recipe, print one into a file, change the file, and "
-        "name it in loss.recipe.",
-        ("recipes", "recipes default > mine.toml"),
-        _options,
-        _recipes,
+        name="recipes",
+        purpose="List the ways in which a student can be taught, and when to use each.",
+        when="It shows what a student learns from. To write your own recipe, print one into a file, change the file, "
+        "and name it in loss.recipe.",
+        examples=("recipes", "recipes default > mine.toml"),
+        options=_options,
+        run=_recipes,
         settings=False,
     ),
 )

@@ -222,35 +222,37 @@ def _dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
 
 VERBS = (
     Verb(
-        "topics",
-        "Make the topics of a log, or list them.",
-        "Run it once, before anything else is written. The number of partitions and lanes ([topics]) cannot change "
-        "later. Topics that exist are not changed. One with another number of partitions is an error.",
-        ("topics create", "topics create --set topics.lanes=4", "topics list --json"),
-        _topics_options,
-        _topics,
+        name="topics",
+        purpose="Make the topics of a log, or list them.",
+        when="Run it once, before anything else is written. The number of partitions and lanes ([topics]) cannot "
+        "change later. Topics that exist are not changed. One with another number of partitions is an error.",
+        examples=("topics create", "topics create --set topics.lanes=4", "topics list --json"),
+        options=_topics_options,
+        run=_topics,
     ),
     Verb(
-        "simulate",
-        "Write the stream of a simulated product into the log: items, impressions and feedback with a known truth.",
-        "Use it to try everything without your own data. It also writes the feature specification, features.file, if "
-        "there is none. The same options and seed give the same records.",
-        ("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
-        _simulate_options,
-        _simulate,
+        name="simulate",
+        purpose="Write the stream of a simulated product into the log: items, impressions and feedback with a known "
+        "truth.",
+        when="Use it to try everything without your own data. It also writes the feature specification, "
+        "features.file, if there is none. The same options and seed give the same records.",
+        examples=("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
+        options=_simulate_options,
+        run=_simulate,
     ),
     Verb(
-        "import",
-        "Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
-        "Every row is checked before the first one is written. The error of a wrong cell names line and column. If you "
-        "import a table twice, its records are there twice (items take the newer version, feedback is joined once).",
-        (
+        name="import",
+        purpose="Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
+        when="Every row is checked before the first one is written. The error of a wrong cell names line and column. "
+        "If you import a table twice, its records are there twice (items take the newer version, feedback is joined "
+        "once).",
+        examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",
             "import clicks.csv --kind interactions",
             "import ~/ml-100k",
         ),
-        _import_options,
-        _import,
+        options=_import_options,
+        run=_import,
     ),
 )

@@ -129,7 +129,15 @@ def _story(
         chapter.say(", ".join(f"{count:,} {topic}" for topic, count in written.items()))
     with story.chapter("teach", "2  A large teacher learns from labels (you would bring your own)") as chapter:
         teacher_dir = Path(settings.teacher.path)
-        taught = teach.run(log, dataset.spec, settings.join, settings.teacher_training, teacher_dir, progress=chapter)
+        taught = teach.run(
+            log,
+            dataset.spec,
+            settings.teacher_training,
+            teacher_dir,
+            window_s=settings.join.window_s,
+            labels=settings.join.labels,
+            progress=chapter,
+        )
         teacher = open_teacher(settings.teacher)
         size = size_text(folder_bytes(teacher_dir))
         chapter.say(f"{teacher.id} {teacher.version}: {size}, trained on {taught['lists']:,} lists")
@@ -342,16 +350,16 @@ def _free_port() -> int:
 
 
 def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter, *, worker: int = 0) -> Counter[str]:
-    from recdistill.loops import score
+    from recdistill.loops import wire
 
     chosen = msgspec.structs.replace(settings.score, worker=worker)
-    return score.run(log, teacher, chosen, stop=threading.Event(), drain=True, progress=chapter)
+    return wire.score_from(log, teacher, chosen, stop=threading.Event(), drain=True, progress=chapter)
 
 
 def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Counter[str]:
-    from recdistill.loops import join
+    from recdistill.loops import wire
 
-    return join.run(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
+    return wire.join_from(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
 
 
 def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[Path, Path]:

@@ -4,10 +4,10 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['baselines', 'checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
+    ['checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
 """
 
-from recdistill.judge.baselines import Contender, baselines
+from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
 from recdistill.judge.gates import Check, checks, gate
 from recdistill.judge.judgement import TEACHER, Judgement, Spending, from_json, to_json
@@ -23,7 +23,6 @@ __all__ = [
     "Judgement",
     "Spending",
     "TeacherContender",
-    "baselines",
     "checks",
     "evaluate",
     "from_json",

@@ -205,7 +205,14 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         labels_BP[row, : len(left)] = [label for _, label in left]
     examples = [example for example, _ in kept]
     requests = [example.ranking.impression for example in examples]
-    return _Held(requests, examples, number, relevant_BP, labels_BP, {k: v for k, v in skipped.items() if v})
+    return _Held(
+        requests=requests,
+        examples=examples,
+        number=number,
+        relevant_BP=relevant_BP,
+        labels_BP=labels_BP,
+        skipped={k: v for k, v in skipped.items() if v},
+    )
 
 
 def _count(train: Iterable[Example] | Interactions, number: Mapping[str, int]) -> NDArray[np.int64]:

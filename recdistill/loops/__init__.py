@@ -1,8 +1,9 @@
 """The long jobs as plain functions with a stop signal: score, probe, join, distil, promote, rank.
 
-Each `run` takes its own settings, the log and what else it needs, works until `stop` is set (or, with `drain=True`,
-until it has done all that the log held when it began) and returns its counts. A loop knows nothing of processes,
-signals, health or images: `services/` dresses it as a process, the command line runs it in a terminal, tests call it.
+Each `run` takes the log, its parts and the values that it uses. It works until `stop` is set, or with `drain=True`
+until it has done all that the log held when it began. It returns its counts. `wire` opens the parts and reads the
+settings. A loop knows nothing of processes, signals, health or images: `services/` makes a process of it, the command
+line runs it in a terminal, tests call it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Made bundles -> the registry's store, and an announcement of each on the topic `bundles`.
 
-A bundle is sent first and announced then, so whoever reads the announcement can fetch it. A store that does not answer
-stops no training: the bundle stays in its folder, and the next one is sent in its place. A distiller that was killed
-does not know whether its newest bundle was announced; `resume` looks, and does it again where in doubt.
+A bundle is sent first and announced after that. So whoever reads the announcement can fetch the bundle. When the store
+does not answer, training goes on: the bundle stays in its folder, and the next one is sent. A distiller that was killed
+does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has to.
 
-It knows nothing of how a bundle is made, and nothing of MLflow: it is handed the one call that sends.
+It knows nothing of how a bundle is made, and nothing of MLflow: it is given the one call that sends.
 
 Example:
     >>> import tempfile
@@ -14,7 +14,7 @@ Example:
     >>> log = open_log(LogSettings(path=f"{folder.name}/log.sqlite"))
     >>> _ = log.create_topics(standard_topics())
     >>> announcer = Announcer(log, lambda bundle: 0)
-    >>> announcer.resume(Path(folder.name, "bundles"))  # there is none yet
+    >>> announcer.begin("a student", Path(folder.name, "bundles"))  # there is no bundle yet
     >>> announcer.close(); log.close(); folder.cleanup()
 """
 
@@ -28,17 +28,19 @@ from pathlib import Path
 from typing import Final
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import BundleError, RegistryError
-from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, announce, check_topic, made_bundles
+from recdistill.errors import BundleError, RegistryError, UsageError
+from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, Stage, announce, check_topic, made_bundles
 
 log_ = logging.getLogger(__name__)
 
 STAGE: Final = "distil-bundles"
-"""Of the announcements: a second distiller on the same log fences the first."""
+"""Of the announcements. Each student has a stage of its own, so two students on one log do not fence each other."""
 
 
 class Announcer:
     """Sends and announces bundles. For one thread.
+
+    It begins when its distiller owns the student's folder: before that, another distiller may be at work there.
 
     Args:
         log: Where `bundles` is written.
@@ -53,15 +55,31 @@ class Announcer:
         check_topic(log.topics())
         self._log, self._put = log, put
         self._counts: Counter[str] = Counter() if counts is None else counts
-        self._stage = log.stage(STAGE)
+        self._stage: Stage | None = None
+
+    def begin(self, student: str, bundles: Path) -> None:
+        """Takes the announcements of a student over, and announces the newest bundle of its folder where in doubt.
+
+        Args:
+            student: Name of the student, the same for all who ever make it.
+            bundles: The folder of its bundles.
+
+        Raises:
+            StreamError: The log cannot be written.
+        """
+        self._stage = self._log.stage(f"{STAGE}-{student}")
+        self.resume(bundles)
 
     def __call__(self, bundle: Bundle) -> None:
         """Sends a bundle and announces it; where the store does not answer, warns and counts.
 
         Raises:
+            UsageError: It has not begun.
             Fenced: Another distiller has taken over.
             StreamError: The log cannot be written.
         """
+        if self._stage is None:
+            raise UsageError("a bundle is announced before `begin`; call it once the student's folder is owned")
         try:
             self._put(bundle)
         except RegistryError as e:
@@ -88,7 +106,8 @@ class Announcer:
 
     def close(self) -> None:
         """Gives back what was opened."""
-        self._stage.close()
+        if self._stage is not None:
+            self._stage.close()
 
 
 def made(bundle: Bundle) -> MadeBundle:

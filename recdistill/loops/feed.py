@@ -1,7 +1,7 @@
 """Records -> topics: what an import, a simulation or a product's producer does.
 
 Records are written in transactions of a few thousand, each record to the topic of its kind. Impressions and feedback
-go to the partition of their key, as every Kafka client would choose it, so the two meet in the joiner.
+go to the partition of their key. Every Kafka client would choose the same one, so the two meet in the joiner.
 
 It knows nothing of where the records came from.
 

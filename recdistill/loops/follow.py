@@ -1,6 +1,6 @@
 """What a loop follows beside its own input: the catalogue on `items`, and the champion in the registry.
 
-It knows nothing of how a student answers, nor of what is done with a champion.
+It knows nothing of how a student answers, nor of what becomes of a champion.
 
 Example:
     >>> import tempfile
@@ -162,7 +162,7 @@ class Champion:
         return self._registry.fetch(ref, self._cache)
 
     def took(self, bundle: Bundle) -> None:
-        """Says that this one serves from now on. The one before it stays in the cache; older ones go."""
+        """Says that this bundle serves from now on. The one before stays in the cache; older ones are deleted."""
         from recdistill.registry import prune_cache
 
         if self._serving is not None and self._serving.name != bundle.content_hash:

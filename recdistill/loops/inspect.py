@@ -1,4 +1,4 @@
-"""Reads the first or the newest messages of a topic, for whoever wants to look at them. Commits nothing.
+"""Reads the first or the newest messages of a topic, for a person who wants to look at them. Commits nothing.
 
 It knows nothing of how they are shown.
 

@@ -1,27 +1,17 @@
 """Rankings + feedback -> examples: each ranking once, with the labels that came within a window of event time.
 
-The messages of all partitions are taken in the order of their event times, so what the joiner writes depends on the
-log, not on who was faster. A ranking is emitted, first in first out, once the clock (the greatest event time passed)
-stands past its window. Example n goes to lane n mod L.
+The messages of all partitions are taken in the order of their event times. So what the joiner writes depends on the
+log, not on which partition was faster. The clock is the greatest event time so far. When the clock has passed the
+window of a ranking, its example is written, first in first out. Example n goes to lane n mod L.
 
-A list that the student answered or the prober asked for may have been shown to nobody: without feedback it leaves
-with the label state `none`, so that it is not learnt that all of it is bad.
+Some lists were perhaps shown to nobody: those that the student answered or the prober asked for. Without feedback such
+a list gets the label state `none`. So the student does not learn that every item in it is bad.
 
-Nothing is kept outside of the log: each commit saves, for each ranking partition, the oldest ranking that is not
-emitted yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From
-these a restart rebuilds the window exactly.
+Nothing is kept outside the log. Each commit saves, for each ranking partition, the oldest ranking that is not written
+yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From these a
+restart rebuilds the window exactly.
 
 It knows nothing of teachers or of training.
-
-Example:
-    >>> from recdistill.records import Candidate, Feedback, Impression, Ranking
-    >>> impression = Impression(id="i", time_us=0, candidates=(Candidate("a"), Candidate("b")))
-    >>> ranking = Ranking(impression, "t", "1", "logit", scores=(0.5, 0.1), scored=(True, True))
-    >>> window = Window(window_us=1_000_000, labels={"click": 1.0})
-    >>> window.add_ranking(ranking, TopicPartition("rankings", 0), offset=7)
-    >>> window.add_feedback(Feedback("f", "i", "b", "click", time_us=10), TopicPartition("feedback", 0), offset=3)
-    >>> [example.labels for example in window.closed()], [example.labels for example in window.closed(flush=True)]
-    ([], [(0.0, 1.0)])
 """
 
 from __future__ import annotations
@@ -29,174 +19,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
-from recdistill.config import JoinSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.window import Window
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Example, Feedback, Impression, Ranking, decode, encode_around, key_of
+from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode, encode_around, key_of
 from recdistill.stream import Log, Message, Source, Stage, TopicPartition, dead_letter
 
 log_ = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class _Open:
-    """A ranking whose window is open, with what came for it so far."""
-
-    ranking: Ranking
-    value: bytes
-    labels: dict[int, float] = field(default_factory=dict)  # by the candidate's place in the list
-    feedback: list[tuple[TopicPartition, int]] = field(default_factory=list)
-
-
-class _Needed:
-    """Offsets that a restart must see again. They are added in rising order within a partition, and let go in any."""
-
-    def __init__(self) -> None:
-        self._order: dict[TopicPartition, deque[int]] = {}
-        self._alive: dict[TopicPartition, set[int]] = {}
-
-    def add(self, tp: TopicPartition, offset: int) -> None:
-        self._order.setdefault(tp, deque()).append(offset)
-        self._alive.setdefault(tp, set()).add(offset)
-
-    def let_go(self, tp: TopicPartition, offset: int) -> None:
-        self._alive[tp].discard(offset)
-
-    def oldest(self, tp: TopicPartition) -> int | None:
-        order, alive = self._order.get(tp), self._alive.get(tp, set())
-        while order and order[0] not in alive:
-            order.popleft()
-        return order[0] if order else None
-
-
-class Window:
-    """The open rankings and the feedback that waits for its ranking: pure state, no log.
-
-    Args:
-        window_us: Event time that feedback may take, in microseconds.
-        labels: Weight of each action that makes a label.
-    """
-
-    def __init__(self, window_us: int, labels: Mapping[str, float]) -> None:
-        self.clock_us = 0
-        self.counts: Counter[str] = Counter()
-        self._window_us = window_us
-        self._labels = labels
-        self._open: OrderedDict[tuple[TopicPartition, int], _Open] = OrderedDict()
-        self._by_id: dict[str, _Open] = {}
-        self._early: OrderedDict[tuple[TopicPartition, int], Feedback] = OrderedDict()
-        self._early_by_id: dict[str, list[tuple[TopicPartition, int]]] = {}
-        self._ranking_clock_us = 0
-        self._needed = _Needed()
-
-    def add_ranking(self, ranking: Ranking, tp: TopicPartition, offset: int, value: bytes = b"") -> None:
-        """Opens the window of a ranking and gives it the feedback that was there before it.
-
-        `value` is what the ranking was decoded from, for a caller that wants it back with the example.
-        """
-        opened = _Open(ranking, value)
-        self._needed.add(tp, offset)
-        self._open[(tp, offset)] = opened
-        self._by_id[ranking.impression.id] = opened
-        self._ranking_clock_us = max(self._ranking_clock_us, ranking.impression.time_us)
-        self.clock_us = max(self.clock_us, ranking.impression.time_us)
-        self.counts["rankings"] += 1
-        for place in self._early_by_id.pop(ranking.impression.id, []):
-            self._attach(opened, self._early.pop(place), place)
-
-    def add_feedback(self, feedback: Feedback, tp: TopicPartition, offset: int) -> None:
-        """Labels the open ranking that the feedback belongs to, or lets it wait for one."""
-        self.clock_us = max(self.clock_us, feedback.time_us)
-        self.counts["feedback"] += 1
-        self._needed.add(tp, offset)
-        opened = self._by_id.get(feedback.impression_id)
-        if opened is not None:
-            self._attach(opened, feedback, (tp, offset))
-        else:
-            self._early[(tp, offset)] = feedback
-            self._early_by_id.setdefault(feedback.impression_id, []).append((tp, offset))
-
-    def closed(self, *, flush: bool = False) -> Iterator[Example]:
-        """Takes out, first in first out, the examples whose window has passed; all of them when flushing."""
-        for example, _ in self.closed_values(flush=flush):
-            yield example
-
-    def closed_values(self, *, flush: bool = False) -> Iterator[tuple[Example, bytes]]:
-        """The examples of `closed`, each with the value that its ranking came with."""
-        while self._open:
-            place, opened = next(iter(self._open.items()))
-            impression = opened.ranking.impression
-            if not flush and impression.time_us + self._window_us >= self.clock_us:
-                break
-            del self._open[place]
-            for needed in [place, *opened.feedback]:
-                self._needed.let_go(*needed)
-            if self._by_id.get(impression.id) is opened:
-                del self._by_id[impression.id]
-            self.counts["examples"] += 1
-            self.counts["labelled"] += bool(opened.labels)
-            labels = [0.0] * len(impression.candidates)
-            for label_place, label in opened.labels.items():
-                labels[label_place] = label
-            # Where the product did not show the list itself, as with a probe, that nothing came says nothing.
-            silent = impression.origin != "product" and not opened.labels
-            yield Example(opened.ranking, tuple(labels), "none" if silent else "closed"), opened.value
-        self._forget_orphans()
-
-    def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """The positions from which this window can be rebuilt.
-
-        Args:
-            read: Next offset of each partition after what was added here.
-        """
-        return {tp: offset if (oldest := self._needed.oldest(tp)) is None else oldest for tp, offset in read.items()}
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def _attach(self, opened: _Open, feedback: Feedback, place: tuple[TopicPartition, int]) -> None:
-        impression = opened.ranking.impression
-        weight = self._labels.get(feedback.action)
-        if feedback.time_us > impression.time_us + self._window_us:
-            self.counts["late"] += 1
-        elif weight is None:
-            self.counts["unlabelled_action"] += 1
-        elif (chosen := _place_of(feedback.item, impression)) < 0:
-            self.counts["outside_the_list"] += 1
-        else:
-            opened.labels[chosen] = max(opened.labels.get(chosen, 0.0), weight * feedback.value)
-            opened.feedback.append(place)
-            return
-        self._needed.let_go(*place)
-
-    def _forget_orphans(self) -> None:
-        """Drops feedback whose ranking was emitted before it came, or never came.
-
-        Measured by the rankings' own clock: while the scorer stands still, feedback waits for it without limit of time.
-        """
-        while self._early:
-            place, feedback = next(iter(self._early.items()))
-            if feedback.time_us + self._window_us >= self._ranking_clock_us:
-                break
-            del self._early[place]
-            self._needed.let_go(*place)
-            waiting = self._early_by_id[feedback.impression_id]
-            waiting.remove(place)
-            if not waiting:
-                del self._early_by_id[feedback.impression_id]
-            self.counts["late"] += 1
-
-
-def _place_of(item: str, impression: Impression) -> int:
-    """An item's place among the candidates, which all differ; −1 when it is not there."""
-    return next((place for place, one in enumerate(impression.candidates) if one.item == item), -1)
+LABELS: Final[Mapping[str, float]] = {"click": 1.0}
+"""A click is a label, and nothing else is."""
 
 
 class _Note(msgspec.Struct):
@@ -217,10 +56,17 @@ class _Merge:
     """
 
     def __init__(
-        self, source: Source, tps: list[TopicPartition], settings: JoinSettings, clock: Callable[[], float]
+        self,
+        source: Source,
+        tps: list[TopicPartition],
+        *,
+        batch: int,
+        wait_s: float,
+        idle_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self._source = source
-        self._settings = settings
+        self._batch, self._wait_s, self._idle_s = batch, wait_s, idle_s
         self._clock = clock
         self._heads: dict[TopicPartition, deque[tuple[Message, Ranking | Feedback | DecodeError]]] = {
             tp: deque() for tp in tps
@@ -232,7 +78,7 @@ class _Merge:
         self, ends: Mapping[TopicPartition, int] | None
     ) -> Iterator[tuple[Message, Ranking | Feedback | DecodeError]]:
         """Yields up to `batch` messages; when draining, a partition that stands at its end holds nobody back."""
-        for _ in range(self._settings.batch):
+        for _ in range(self._batch):
             if not all(self._heads.values()):
                 self._fill(ends)
             head = self._next(ends)
@@ -250,9 +96,7 @@ class _Merge:
         for tp, head in self._heads.items():
             if head or (ends is not None and self._source.position()[tp] >= ends[tp]):
                 continue
-            for message in self._source.read_from(
-                tp, self._settings.batch, 0.0 if any(self._heads.values()) else self._settings.wait_s
-            ):
+            for message in self._source.read_from(tp, self._batch, 0.0 if any(self._heads.values()) else self._wait_s):
                 head.append((message, _decode(message)))
             if head:
                 self._seen_s[tp] = self._clock()
@@ -265,10 +109,10 @@ class _Merge:
         for tp, head in self._heads.items():
             if not head:
                 ended = ends is not None and self._source.position()[tp] >= ends[tp]
-                if not ended and now_s - self._seen_s[tp] < self._settings.idle_s:
+                if not ended and now_s - self._seen_s[tp] < self._idle_s:
                     return None
                 continue
-            # A record that does not decode has no event time; it is handed out at once and takes no part in the order.
+            # A record that does not decode has no event time. It is handed out at once and takes no part in the order.
             # At equal times the ranking comes before its feedback.
             key = (_time_us(head[0][1]), int(tp.topic == "feedback"), tp)
             best = key if best is None else min(best, key)
@@ -277,8 +121,12 @@ class _Merge:
 
 def run(
     log: Log,
-    settings: JoinSettings,
     *,
+    window_s: float = 1800.0,
+    labels: Mapping[str, float] = LABELS,
+    batch: int = 1000,
+    wait_s: float = 0.5,
+    idle_s: float = 30.0,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -290,7 +138,11 @@ def run(
 
     Args:
         log: Where `rankings` and `feedback` are read, and `examples` and dead letters written.
-        settings: Window, labels, waits.
+        window_s: Event time that feedback may take. Then the example is closed.
+        labels: Weight of each action. An action that is not named gives no label.
+        batch: Most messages read between two commits.
+        wait_s: Longest wait for new messages.
+        idle_s: A partition that is silent for so long no longer holds the order of the others back.
         stop: Set it and what is closed is committed, then the function returns.
         drain: Return when everything that the log held at the start is taken. Rankings with an open window stay in it.
         flush: With `drain`: close every window at the end; for a log that gets no more.
@@ -305,14 +157,14 @@ def run(
         ConfigError: A label weight is negative, or the topics do not fit each other.
         StreamError: The log cannot be read or written, or another joiner took over.
     """
-    inputs, lanes = _topics(log, settings)
+    inputs, lanes = _topics(log, labels)
     stage = log.stage("join", inputs)
     source = log.source(inputs, stage.position())
     try:
-        window = Window(round(settings.window_s * 1e6), settings.labels)
+        window = Window(round(window_s * 1e6), labels)
         window.counts = counts if counts is not None else window.counts
         note = msgspec.json.decode(stage.note() or "{}", type=_Note)
-        merge = _Merge(source, inputs, settings, clock)
+        merge = _Merge(source, inputs, batch=batch, wait_s=wait_s, idle_s=idle_s, clock=clock)
         start, committed = source.position(), stage.position()
         ends = ends_of(source, inputs) if drain else None
         total = sum(end - start[tp] for tp, end in ends.items()) if ends else None
@@ -345,9 +197,9 @@ def run(
     return window.counts
 
 
-def _topics(log: Log, settings: JoinSettings) -> tuple[list[TopicPartition], int]:
+def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition], int]:
     """The input partitions and the number of lanes, after a look at whether settings and topics fit."""
-    for action, weight in settings.labels.items():
+    for action, weight in labels.items():
         if not weight >= 0:
             raise ConfigError(f"join.labels.{action}: is {weight}; a label weight is at least 0")
     topics = log.topics()

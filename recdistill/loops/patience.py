@@ -1,4 +1,4 @@
-"""Waiting for a teacher that cannot answer: again and again with growing pauses, and not for ever.
+"""Waiting for a teacher that cannot answer: it is asked again after growing pauses, until patience is at its end.
 
 It knows nothing of teachers: whatever raises a `TeacherError` is tried again.
 

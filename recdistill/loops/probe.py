@@ -1,14 +1,14 @@
-"""Impressions -> more impressions: the student's own top items, so that the teacher says what it thinks of them.
+"""Impressions -> more impressions: the student's own top items, so that the teacher scores them too.
 
-A product's lists hold what the product showed. What a student would show, and nobody has, is where it is wrong unseen.
-For a share of the impressions, chosen by a hash of their ids, the champion is asked for its best items, and these go
-back to `impressions` as a list of origin `student`, with the student's scores and the bundle that gave them. From there
-they are scored, joined and learnt from like any other list. Nobody was shown them, so the joiner closes such a list
-without labels, and it teaches by the teacher's scores alone.
+A product's lists hold what the product showed. A student may be wrong about items that were never shown, and no list
+tells it. So a share of the impressions is probed; a hash of their ids chooses which. The champion is asked for its best
+items, and these go back to `impressions` as a list of origin `student`, with the student's scores and the bundle that
+gave them. From there they are scored, joined and learnt from like any other list. Nobody was shown a probe. So the
+joiner closes it without labels, and only the teacher's scores teach.
 
-A probe's id is its impression's with `.probe` behind it, and it is written in the transaction that passes the
-impression: each has at most one, whatever is killed. What a student answered is never probed, its probes least of all.
-At most `per_s` probes are written a second; when more are due, the prober falls behind.
+A probe has the id of its impression with `.probe` at the end. It is written in the same transaction that moves past the
+impression, so an impression has at most one probe, also after a kill. A list that a student answered is never probed,
+and so a probe is never probed. At most `per_s` probes are written a second; when more are due, the prober falls behind.
 
 It knows nothing of the teacher, nor of what a probe teaches.
 

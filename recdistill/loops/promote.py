@@ -1,12 +1,12 @@
 """Announced bundles -> judged, registered and promoted versions.
 
-A bundle is judged on examples that it did not learn from: those behind the positions it was cut at. Of the bundles that
-were announced and not judged yet, the newest with enough such examples is fetched from the registry's store. The judge
-runs the exact artefact, the version is registered with its evidence, its report and its device file, and becomes the
-candidate; what passes the gate becomes the champion. A bundle whose content is registered already is left alone, so a
-promoter that was killed goes on where it stood.
+A bundle is judged on examples that it did not learn from: those after the positions where it stopped learning. The
+promoter takes the newest announced bundle that is not judged yet and has enough such examples. It fetches the bundle
+from the registry's store, and the judge runs that exact artefact. The version is registered with its evidence, its
+report and its device file, and becomes the candidate. If it passes the gate, it becomes the champion. A bundle whose
+content is registered already is left alone. So a promoter that was killed goes on where it stood.
 
-The promoter also gives back the space of bundles that are not kept any longer. It is the only one who does.
+The promoter also gives back the space of bundles that are not kept any longer. No other process does that.
 
 It knows nothing of how a bundle was made or how the champion is served.
 """
@@ -115,7 +115,7 @@ def run(
                 except TeacherError as e:
                     if drain:
                         raise
-                    # Its teacher may be back for the next try. Were this the end, somebody would have to start again.
+                    # The teacher may answer at the next try. So the promoter goes on, and nobody has to start it again.
                     log_.warning("bundle %s is not judged yet, and is tried again: %s", made.content_hash[:12], e)
                     counts["waiting"] += 1
                     made = None
@@ -157,7 +157,7 @@ class _Queue:
         fresh = [each for each in made if each.content_hash not in self._seen]
         for each in fresh:
             self._seen.add(each.content_hash)
-            if each.content_hash in self._judged:  # before this promoter started; what came before it is stale
+            if each.content_hash in self._judged:  # by an earlier promoter; what was announced before it is stale
                 self._waiting.clear()
             else:
                 self._waiting.append(each)

@@ -1,16 +1,16 @@
 """The champion -> answers over HTTP: follows the registry's alias and the catalogue, and serves what it has.
 
-Beside the server, which has the calling thread, three threads work:
+The server has the calling thread. Three more threads work beside it:
 
 - *champion* looks at the alias. A new champion is fetched and verified, opened, brought up to the end of `items`,
-  warmed up and held against its golden answers; then one reference is switched. Whatever fails on the way, the one
+  warmed up, and checked against its golden answers. Then one reference is switched. If anything fails, the champion
   before goes on serving, and the new one is tried again later.
 - *items* reads `items` live and applies it to the serving recommender.
-- *writer*, only with `rank.write_back`, writes a share of the answers to `impressions`. It never holds an answer up:
-  what does not fit its queue is dropped and counted.
+- *writer*, only with `rank.write_back`, writes a share of the answers to `impressions`. It never delays an answer: what
+  does not fit into its queue is dropped and counted.
 
-A log or a registry that is away stops nothing that already serves. Without a log there is no overlay; a first champion
-then serves its own catalogue, but one is never replaced by another whose catalogue would be older.
+When the log or the registry is away, what serves goes on serving. A first champion then serves its own catalogue. But
+no champion is replaced by another whose catalogue would be older.
 
 It knows nothing of what an HTTP request looks like, nor of how a student answers.
 
@@ -48,7 +48,7 @@ QUEUE: Final = 2000  # answers that may wait for the writer
 WRITE: Final = 500  # answers in one transaction
 WARM: Final = 20  # golden requests asked before a bundle serves
 LATER_S: Final = (5.0, 300.0)  # a champion that failed is tried again after the first, at most the second, doubling
-END_S: Final = 10.0  # longest wait for a thread at the end
+END_S: Final = 10.0  # longest wait for each thread at the end
 
 
 def run(
@@ -141,7 +141,8 @@ def load(bundle: Bundle, threads: int, items: _Items, ranker: Ranker) -> Recomme
     for golden in recommender.bundle.golden[:WARM]:
         recommender.recommend([Request(tuple(golden.history), golden.context, (), golden.time_us)], 10)
     recommender.check_golden()
-    # What a bundle brings stays as long as it serves. Walking it took the collector a fifth of the time of an answer.
+    # The bundle's objects live as long as it serves. Without this the collector walks them again and again, which took
+    # a fifth of the time of an answer.
     gc.freeze()
     return recommender
 

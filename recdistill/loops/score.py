@@ -1,14 +1,15 @@
 """Impressions -> rankings: the teacher scores each candidate list, and each ranking is written exactly once.
 
-A batch is read, decoded and scored; then one transaction writes its rankings (into the partition the impression came
-from, so that order is kept), its dead letters, and the position behind the batch. A crash anywhere before the commit
-leaves nothing behind, and the batch is scored again. An impression that does not decode, or that the teacher fails
-on, goes to the dead-letter topic whole and holds nobody up. A teacher that cannot answer at all is waited for, and the
-same messages are tried again; when patience is at its end, or when it failed on many in a row, the scorer raises, and
-nothing is committed.
+A batch is read, decoded and scored. Then one transaction writes its rankings, its dead letters, and the position after
+the batch. A ranking goes to the partition that its impression came from, so the order is kept. After a crash before the
+commit nothing is written, and the batch is scored again.
 
-Under a budget only a part is put to the teacher (`choose` says which). A list that is not still gives its ranking, with
-nothing scored, so that its labels teach.
+An impression that does not decode, or that the teacher fails on, goes to the dead-letter topic whole. The others go on.
+When the teacher cannot answer at all, the scorer waits and tries the same messages again. When patience is at its end,
+or when the teacher failed on many in a row, the scorer raises, and nothing is committed.
+
+Under a budget the teacher is asked about a part only (`recdistill.budget` says which). A list that it is not asked
+about still gives a ranking, with no scores, so that its labels teach.
 
 It knows nothing of how a teacher works, nor of what becomes of a ranking.
 
@@ -25,13 +26,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
-from recdistill.config import ScoreSettings
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
 from recdistill.loops.follow import new_items
@@ -56,8 +56,17 @@ def partitions_of(count: int, *, worker: int, workers: int) -> list[int]:
 def run(
     log: Log,
     teacher: Teacher,
-    settings: ScoreSettings,
     *,
+    batch: int = 256,
+    wait_s: float = 0.5,
+    deadline_s: float = 30.0,
+    give_up_after: int = 100,
+    patience_s: float = 600.0,
+    budget: float = 1.0,
+    budget_by: Literal["lists", "candidates"] = "candidates",
+    cost_per_1000: float = 0.0,
+    worker: int = 0,
+    workers: int = 1,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -68,8 +77,17 @@ def run(
 
     Args:
         log: Where `impressions` and `items` are read and `rankings` and dead letters are written.
-        teacher: Who scores.
-        settings: Batch size, waits, which partitions.
+        teacher: Who scores. What a `CachedTeacher` answers from its cache is counted as saved.
+        batch: Most impressions scored, and committed, at once.
+        wait_s: Longest wait for the first impression of a batch.
+        deadline_s: Time the teacher has for one batch.
+        give_up_after: Teacher failures in a row after which the scorer raises.
+        patience_s: How long a teacher that cannot answer at all is waited for.
+        budget: Share of the candidates that the teacher is asked about; 1: all of them.
+        budget_by: Under a budget, leave out candidates of each list, or whole lists.
+        cost_per_1000: What a thousand scores of the teacher cost; 0: nobody counts it.
+        worker: This worker's number.
+        workers: How many workers share the partitions.
         stop: Set it and the batch in work is finished and committed, then the function returns.
         drain: Return when everything that the log held at the start is scored.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -90,23 +108,22 @@ def run(
     total_partitions = log.topics().get("impressions")
     if total_partitions is None:
         raise StreamError("there is no topic 'impressions'; make the topics with `recdistill topics create`")
-    own = partitions_of(total_partitions, worker=settings.worker, workers=settings.workers)
+    own = partitions_of(total_partitions, worker=worker, workers=workers)
     inputs = [TopicPartition("impressions", p) for p in own]
     if not inputs:
         log_.warning(
             "worker %d has no partition to read: %d partitions, %d workers",
-            settings.worker,
+            worker,
             total_partitions,
-            settings.workers,
+            workers,
         )
-    stage = log.stage(f"score-{settings.worker}", inputs)
+    stage = log.stage(f"score-{worker}", inputs)
     source = log.source(inputs, stage.position())
     items = log.source([ITEMS])
-    chooser = Chooser(settings.budget, settings.budget_by)
-    cache = _cache(teacher, settings)
-    teacher = cache or teacher
+    chooser = Chooser(budget, budget_by)
+    cache = teacher if isinstance(teacher, CachedTeacher) else None
     try:
-        if settings.budget < 1:
+        if budget < 1:
             taken = restore(chooser, log, stage.position())
             log_.info("the choice under the budget rests on %d rankings that were there", taken)
         ends = ends_of(source, inputs)
@@ -115,7 +132,7 @@ def run(
         total = sum(end - start.get(tp, 0) for tp, end in ends.items()) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
             as_of = _apply_items(items, teacher, counts)
-            messages = source.read(settings.batch, settings.wait_s)
+            messages = source.read(batch, wait_s)
             if not messages:
                 continue
             scored: Scored = []
@@ -123,8 +140,8 @@ def run(
             worked_s = 0.0
             for group in groups(messages):
                 answer = patiently(
-                    partial(_score, group, teacher, settings.deadline_s, chooser, as_of),
-                    settings.patience_s,
+                    partial(_score, group, teacher, deadline_s, chooser, as_of),
+                    patience_s,
                     stop=stop,
                     waited=partial(counts.update, ("waits",)),
                 )
@@ -138,7 +155,7 @@ def run(
                 scored += some
                 dead += failed
             failures = 0 if scored else failures + sum(isinstance(error, TeacherError) for _, error in dead)
-            if failures > settings.give_up_after:
+            if failures > give_up_after:
                 raise TeacherError(
                     f"teacher {teacher.id} failed on {failures} impressions in a row, last: {dead[-1][1]}; "
                     "nothing of this batch was written, so mend the teacher and start the scorer again"
@@ -157,29 +174,15 @@ def run(
                     transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)
                 transaction.commit_inputs(position)
             _count(counts, scored, dead, worked_s)
-            if settings.budget < 1 or cache:
-                _count_savings(counts, cache.hits if cache else 0, settings.cost_per_1000)
+            if budget < 1 or cache:
+                _count_savings(counts, cache.hits if cache else 0, cost_per_1000)
             if progress:
                 progress(sum(position.get(tp, 0) - start.get(tp, 0) for tp in inputs), total)
     finally:
         source.close()
         items.close()
         stage.close()
-        if cache:
-            cache.close()
     return counts
-
-
-def _cache(teacher: Teacher, settings: ScoreSettings) -> CachedTeacher | None:
-    if not settings.cache_mb:
-        return None
-    return CachedTeacher(
-        teacher,
-        megabytes=settings.cache_mb,
-        time_step_s=settings.cache_step_s,
-        path=Path(settings.cache_file) if settings.cache_file else None,
-        file_megabytes=settings.cache_file_mb,
-    )
 
 
 Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher

@@ -1,23 +1,24 @@
-"""Impressions + feedback -> a taught teacher, built-in or linear, for whoever has no ranker of their own yet.
+"""Impressions + feedback -> a taught teacher, built-in or linear, for those who have no ranker of their own yet.
 
-The same window that joins feedback to rankings joins it to impressions here, so the teacher learns from labels that
-mean the same as the student's. It reads the log from its beginning to its present end and commits nothing.
+Feedback meets impressions in the same window in which the joiner lets it meet rankings. So the teacher learns from
+labels that mean the same as the student's. The log is read from its beginning to its present end, and nothing is
+committed.
 
 It knows nothing of the teacher's architecture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from recdistill.config import JoinSettings, LinearTeacherSettings, TeacherTraining
+from recdistill.config import LinearTeacherSettings, TeacherTraining
 from recdistill.errors import DataError, DecodeError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
-from recdistill.loops.join import Window
+from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, TopicPartition
@@ -28,15 +29,16 @@ UNSCORED = "nobody"
 """Teacher id of an impression that no teacher has scored."""
 
 
-def labelled(log: Log, settings: JoinSettings) -> Iterator[Example]:
+def labelled(log: Log, *, window_s: float, labels: Mapping[str, float]) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
     Args:
         log: Where `impressions` and `feedback` are read, to their present ends.
-        settings: Window and label weights.
+        window_s: Event time that feedback may take.
+        labels: Weight of each action.
     """
     topics = log.topics()
-    window = Window(round(settings.window_s * 1e6), settings.labels)
+    window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
     for _, _, tp, offset, record in merge(*(_timed(log, tp) for tp in tps), key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
@@ -52,10 +54,11 @@ def labelled(log: Log, settings: JoinSettings) -> Iterator[Example]:
 def run(
     log: Log,
     spec: FeatureSpec,
-    join: JoinSettings,
     training: TeacherTraining,
     out: Path,
     *,
+    window_s: float,
+    labels: Mapping[str, float],
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -63,9 +66,10 @@ def run(
     Args:
         log: Where `items`, `impressions` and `feedback` are read.
         spec: What a model sees.
-        join: Window and label weights.
         training: Size and schedule of the teacher.
         out: Folder to write; it must not exist yet.
+        window_s: Event time that feedback may take.
+        labels: Weight of each action.
         progress: Told how far the training is.
 
     Returns:
@@ -76,7 +80,7 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    examples = [example for example in labelled(log, join) if any(example.labels)]
+    examples = [example for example in labelled(log, window_s=window_s, labels=labels) if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
@@ -84,14 +88,17 @@ def run(
     return figures
 
 
-def run_linear(log: Log, join: JoinSettings, settings: LinearTeacherSettings, out: Path) -> dict[str, Any]:
+def run_linear(
+    log: Log, settings: LinearTeacherSettings, out: Path, *, window_s: float, labels: Mapping[str, float]
+) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
     Args:
         log: Where `impressions` and `feedback` are read.
-        join: Window and label weights.
         settings: What is fitted.
         out: Folder to write; it must not exist yet.
+        window_s: Event time that feedback may take.
+        labels: Weight of each action.
 
     Returns:
         Figures, as the teacher gives them.
@@ -101,7 +108,7 @@ def run_linear(log: Log, join: JoinSettings, settings: LinearTeacherSettings, ou
     """
     from recdistill.teachers.linear import teacher as linear
 
-    return linear.train_linear_teacher(labelled(log, join), settings, out)
+    return linear.train_linear_teacher(labelled(log, window_s=window_s, labels=labels), settings, out)
 
 
 def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:

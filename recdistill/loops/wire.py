@@ -1,6 +1,6 @@
-"""Opens what each loop needs from the settings and runs it: the one place where settings become parts.
+"""Opens what each loop needs and runs it: the one place where settings become parts.
 
-The command line and the processes in `services/` both start their loops here, so that a verb and an image do the same.
+The command line and the processes in `services/` both start their loops here. So a verb and an image do the same.
 It knows nothing of terminals or signals.
 """
 
@@ -15,21 +15,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from recdistill.config import DistilSettings, LossSettings, Settings, StudentSettings, WatchSettings
+from recdistill.config import (
+    DistilSettings,
+    JoinSettings,
+    LossSettings,
+    ScoreSettings,
+    Settings,
+    StudentSettings,
+    WatchSettings,
+)
 from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import Log, open_log
-from recdistill.teachers import TAUGHT, Teacher, open_teacher
+from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
     from recdistill.bundle import Bundle
     from recdistill.loops.announce import Announcer
+    from recdistill.loops.distil import Publisher
     from recdistill.registry import Registry
-    from recdistill.train import Trainer
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
@@ -38,21 +44,89 @@ def score(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
     """Runs the scorer with the settings' teacher."""
-    from recdistill.loops import score as loop
-
     teacher = open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log:
-        return loop.run(log, teacher, settings.score, stop=stop, drain=drain, counts=counts, progress=progress)
+        return score_from(log, teacher, settings.score, stop=stop, drain=drain, counts=counts, progress=progress)
+
+
+def score_from(
+    log: Log,
+    teacher: Teacher,
+    settings: ScoreSettings,
+    *,
+    stop: threading.Event,
+    drain: bool = False,
+    counts: Counter[str] | None = None,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Runs the scorer on a log that is open; with a cache of scores where the section wants one."""
+    from recdistill.loops import score as loop
+
+    with ExitStack() as stack:
+        if settings.cache_mb:
+            cache = CachedTeacher(
+                teacher,
+                megabytes=settings.cache_mb,
+                time_step_s=settings.cache_step_s,
+                path=Path(settings.cache_file) if settings.cache_file else None,
+                file_megabytes=settings.cache_file_mb,
+            )
+            stack.callback(cache.close)
+            teacher = cache
+        return loop.run(
+            log,
+            teacher,
+            batch=settings.batch,
+            wait_s=settings.wait_s,
+            deadline_s=settings.deadline_s,
+            give_up_after=settings.give_up_after,
+            patience_s=settings.patience_s,
+            budget=settings.budget,
+            budget_by=settings.budget_by,
+            cost_per_1000=settings.cost_per_1000,
+            worker=settings.worker,
+            workers=settings.workers,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
 
 
 def join(
     settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
 ) -> Counter[str]:
     """Runs the joiner."""
+    with closing(open_log(settings.log)) as log:
+        return join_from(log, settings.join, stop=stop, drain=drain, counts=counts, progress=progress)
+
+
+def join_from(
+    log: Log,
+    settings: JoinSettings,
+    *,
+    stop: threading.Event,
+    drain: bool = False,
+    flush: bool = False,
+    counts: Counter[str] | None = None,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Runs the joiner on a log that is open; see `loops.join.run`."""
     from recdistill.loops import join as loop
 
-    with closing(open_log(settings.log)) as log:
-        return loop.run(log, settings.join, stop=stop, drain=drain, counts=counts, progress=progress)
+    return loop.run(
+        log,
+        window_s=settings.window_s,
+        labels=settings.labels,
+        batch=settings.batch,
+        wait_s=settings.wait_s,
+        idle_s=settings.idle_s,
+        stop=stop,
+        drain=drain,
+        flush=flush,
+        counts=counts,
+        progress=progress,
+    )
 
 
 def distil(
@@ -78,7 +152,6 @@ def distil(
             return run()
         announcer = announcer_of(settings, log, counts)
         stack.callback(announcer.close)
-        announcer.resume(Path(settings.distil.directory) / "bundles")
         return run(publish=announcer)
 
 
@@ -118,32 +191,17 @@ def distil_from(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
-    publish: Callable[[Bundle], None] | None = None,
+    publish: Publisher | None = None,
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
-    from recdistill.loops.saved import Recipe
+    from recdistill.loops.trainers import make_trainer, recipe_of
     from recdistill.train import use_threads
 
     use_threads(settings.threads)
     watch = WatchSettings() if watch is None else watch
     trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch)
-    said = trainer.terms.resolved() | {
-        "full_softmax_items": loss.full_softmax_items,
-        "sampled_items": loss.sampled_items,
-    }
-    if loss.previous:
-        said |= {"previous": loss.previous, "previous_every": loss.previous_every}
-    recipe = Recipe(
-        student=msgspec.to_builtins(student),
-        loss=said,
-        batch=settings.batch,
-        passes=settings.passes,
-        seed=settings.seed,
-        threads=settings.threads,
-        features=spec.hash,
-        watch={"comparable": watch.comparable, "spread": watch.spread},
-    )
+    recipe = recipe_of(trainer, spec, student, loss, settings, watch)
     return loop.run(
         log,
         trainer,
@@ -160,42 +218,6 @@ def distil_from(
         counts=counts,
         progress=progress,
         publish=publish,
-    )
-
-
-def make_trainer(
-    spec: FeatureSpec, student: StudentSettings, loss: LossSettings, *, seed: int, watch: WatchSettings | None = None
-) -> Trainer:
-    """A fresh student of some settings.
-
-    Args:
-        spec: What a model sees.
-        student: Shape and learning rates.
-        loss: What it learns from a list.
-        seed: Of every initial value.
-        watch: How teachers' scores are made comparable and watched. None: as their scale says, and whoever is learnt
-            from is believed.
-    """
-    from recdistill.train import Rates, Shape, SoftTerms, Trainer
-    from recdistill.watch import Watch
-
-    return Trainer(
-        spec,
-        Shape(dim=student.dim, hidden=student.hidden, context_dim=student.context_dim, init=student.init),
-        Rates(
-            dense=student.learning_rate,
-            rows=student.embedding_learning_rate,
-            id_dropout=student.id_dropout,
-            dropout=student.dropout,
-        ),
-        SoftTerms(loss.recipe, soft=loss.soft, label=loss.label, temperature=loss.temperature),
-        seed=seed,
-        softmax_items=loss.full_softmax_items,
-        sampled_items=loss.sampled_items,
-        previous=loss.previous,
-        previous_every=loss.previous_every,
-        comparable="scale" if watch is None else watch.comparable,
-        watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
     )
 
 

@@ -1,10 +1,10 @@
 """Bundles and released models in MLflow: put a bundle, publish it as a version, promote, resolve, fetch, give back.
 
-Bundles lie in the store (store.py): plain files by their digest, so nothing is sent or kept twice, and nothing is
-pickled. A version is one bundle that was judged, tagged with its content hash, and has a run (runs.py) with what
-MLflow's pages show. The aliases `candidate`, `champion` and `previous` say what is new, what serves and what served
-before. Who promoted what, when and why is the ledger (ledger.py). It is also what lets only one of several promoters
-through.
+Bundles lie in the store (store.py) as plain files. Each file has its digest as its name, so nothing is sent or kept
+twice. Nothing is pickled. A version is one bundle that was judged. It is tagged with its content hash, and it has a
+run (runs.py) with what MLflow's pages show. The aliases `candidate`, `champion` and `previous` say what is new, what
+serves, and what served before. The ledger (ledger.py) says who promoted what, when and why. When several promoters
+promote at once, the ledger lets only one through.
 
 It knows nothing of how evidence is made or what may be promoted, and never loads a model. mlflow is imported when a
 registry is opened, since that takes seconds.

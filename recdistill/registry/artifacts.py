@@ -1,7 +1,7 @@
-"""Files in MLflow's artefact store, by path: list, send, take, delete. The same on a local folder and on a server.
+"""Files in MLflow's artefact store, by path: list, send, take, delete. A local folder and a server look the same.
 
-MLflow's client can send files to a run, but it cannot delete any. What it sends and deletes with is an artefact
-repository, one for each kind of place; this is a small door to it.
+MLflow's client can send files to a run, but it cannot delete any. So this room uses what the client itself uses: an
+artefact repository. There is one for each kind of place.
 
 It knows nothing of bundles or versions.
 
@@ -74,7 +74,7 @@ class Artifacts:
 
     def _list(self, folder: str) -> list[FileInfo]:
         for _ in range(_ATTEMPTS):
-            # MLflow lists a local folder and then asks for each size: a file that is deleted in between breaks it.
+            # MLflow lists a local folder and then asks for each size. It fails when a file is deleted in between.
             with contextlib.suppress(FileNotFoundError):
                 return list(self._repository.list_artifacts(folder))
         return list(self._repository.list_artifacts(folder))

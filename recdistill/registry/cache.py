@@ -1,7 +1,7 @@
-"""The folder of fetched bundles, each under its content hash: fetched once, and deleted when nobody uses it any more.
+"""The folder of fetched bundles, each under its content hash: fetched once, deleted when nobody uses it any more.
 
-A ranker and a prober on one machine may share it. So whoever uses a bundle touches its folder now and then, and only
-what nobody has touched for a while goes.
+A ranker and a prober on one machine may share it. So whoever uses a bundle touches its folder now and then. Only
+folders that nobody has touched for a while are deleted.
 
 It knows nothing of MLflow.
 
@@ -34,7 +34,7 @@ from recdistill.errors import BundleError, RegistryError
 log_ = logging.getLogger(__name__)
 
 IDLE_S: Final = 3600.0
-"""A folder that nobody has touched for so long is in nobody's use."""
+"""A folder that nobody has touched for so long is not in use."""
 
 _PLACE: Final = re.compile(r"[0-9a-f]{64}|\.fetch-.*")
 
@@ -93,7 +93,7 @@ def touch(place: Path) -> None:
 
 
 def prune_cache(cache: Path, *, keep: Collection[str], idle_s: float = IDLE_S) -> int:
-    """Deletes fetched bundles, and downloads that were broken off. Returns how many.
+    """Deletes fetched bundles, and downloads that were not finished. Returns how many.
 
     Args:
         cache: The folder; other files in it are left alone.

@@ -1,4 +1,4 @@
-"""An MLflow client with bounded waits, whose every failure is one sentence.
+"""An MLflow client that never waits for long. Each of its failures becomes one sentence.
 
 It knows nothing of models, bundles or aliases.
 
@@ -43,7 +43,7 @@ class Connection:
     def __init__(self, uri: str, timeout_s: float) -> None:
         self.uri, self.artifacts = checked_uri(uri)
         self.shown = without_password(self.uri)
-        # MLflow would wait two minutes, seven times, and call home.
+        # By itself MLflow would wait two minutes, seven times, and send usage figures to its makers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         # Standard output belongs to the command line's own results.
@@ -54,7 +54,7 @@ class Connection:
         need_mlflow(self.uri, whole=self.artifacts is not None)
         from mlflow.tracking import MlflowClient
 
-        # Lines about tables on every first use of a file say nothing to a person who asked for a version.
+        # On the first use of a file these log lines about tables, which help nobody.
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with one_at_a_time(self.uri), self.talk("open it"):
@@ -88,7 +88,7 @@ class Connection:
 
 
 def need_mlflow(uri: str, *, whole: bool) -> None:
-    """Whether what a registry needs of MLflow is installed: its client for a server, the whole of it for a file.
+    """Makes sure that MLflow is installed: its client is enough for a server, a file needs the whole of it.
 
     Raises:
         RegistryError: It is not.
@@ -117,7 +117,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def one_at_a_time(uri: str) -> Iterator[None]:
-    """Lets one process after the other open a SQLite file: two that make its tables at once fail each other."""
+    """Lets one process after the other open a SQLite file. Two that make its tables at once would both fail."""
     if not uri.startswith("sqlite:///"):
         yield
         return
@@ -125,7 +125,7 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
     lock = sqlite3.connect(uri.removeprefix("sqlite:///") + ".lock", timeout=60, isolation_level=None)
     try:
-        # A second SQLite file is a lock that every platform has, and that a killed process lets go of.
+        # A second SQLite file works as a lock on every platform, and a killed process frees it.
         lock.execute("BEGIN EXCLUSIVE")
         yield
     except sqlite3.Error as e:
@@ -149,10 +149,10 @@ def if_there(call: Callable[..., T], *args: str) -> T | None:
 
 
 def put(call: Callable[..., object], *args: str) -> None:
-    """Calls what sets or takes away a tag or an alias; a second time where it clashed with the same by another process.
+    """Sets or removes a tag or an alias, and tries again if another process did the same at that moment.
 
-    MLflow looks whether there is a row, and makes one if not: of two that look at once the slower is refused by the
-    database. The second time it finds the row. What is put is the same whoever puts it, so twice does no harm.
+    MLflow looks whether there is a row, and makes one if not. When two processes look at once, the database refuses the
+    slower one. The second time MLflow finds the row. Both write the same, so writing twice does no harm.
     """
     from mlflow.exceptions import MlflowException
 
@@ -165,7 +165,7 @@ def put(call: Callable[..., object], *args: str) -> None:
 
 
 def checked_uri(uri: str) -> tuple[str, str | None]:
-    """The URI with an absolute path, and where artefacts go (None: the server's business).
+    """The URI with an absolute path, and where artefacts go (None: the server decides).
 
     Raises:
         RegistryError: It is neither a SQLite file nor the address of a server.
@@ -178,7 +178,7 @@ def checked_uri(uri: str) -> tuple[str, str | None]:
             raise RegistryError(f"{uri}: its folder cannot be made ({e.strerror})") from e
         if path.is_dir():
             raise RegistryError(f"{uri}: is a folder; name the file to keep the registry in")
-        # Left to itself MLflow puts artefacts of a SQLite file into ./mlruns of whoever runs.
+        # By itself MLflow would put the artefacts of a SQLite file into ./mlruns of the current folder.
         return f"sqlite:///{path}", (path.parent / "artifacts").as_uri()
     with contextlib.suppress(ValueError):
         parts = urlsplit(uri)

@@ -1,9 +1,9 @@
-"""The ledger: who changed the champion, when and why, and the fence that lets one of several promoters through.
+"""The ledger: who changed the champion, when and why. It also lets only one of several promoters through.
 
-Step N of model NAME is a registered model of its own, `NAME.ledger.N`, with the entry in a tag. MLflow has no
-compare-and-set for aliases, but it refuses a registered model whose name is taken to all but one caller. So whoever
-makes step N has won it, whatever champion the others expected; the aliases only follow the last step. Whoever finds a
-step whose winner did not live to set the aliases sets them.
+Step N of model NAME is a registered model of its own, `NAME.ledger.N`, with the entry in a tag. MLflow cannot change
+an alias only if it still has an expected value. But it can make a registered model, and it refuses a name that is
+taken. So of several callers who make step N, exactly one succeeds, and that one has won the step. The aliases follow
+the last step. A winner may be killed before it sets the aliases; then the next who looks sets them.
 
 It knows nothing of evidence.
 
@@ -22,7 +22,7 @@ from recdistill.registry.structs import LedgerEntry
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 
-# Tag of the model that says how far the ledger had got when somebody last looked; only ever a hint of where to begin.
+# Tag of the model: the last step when somebody last looked. It is only a hint of where to begin.
 _NOTED = "ledger_step"
 # Tag of a step whose aliases have been set.
 _DONE = "done"
@@ -45,6 +45,10 @@ class Ledger:
         """Alias to version number, as the registry has them now."""
         model = if_there(self._client.get_registered_model, self._model)
         return {str(alias): str(number) for alias, number in model.aliases.items()} if model else {}
+
+    def nominate(self, number: str) -> None:
+        """Makes a version the candidate. That is no step: a candidate changes nothing of what serves."""
+        put(self._client.set_registered_model_alias, self._model, CANDIDATE, number)
 
     def entry(self, step: int) -> LedgerEntry | None:
         """One step, None when it has not been made.
@@ -81,7 +85,7 @@ class Ledger:
         return last
 
     def settle(self) -> LedgerEntry | None:
-        """The newest step, its aliases set if its maker did not get to that.
+        """The newest step. Its aliases are set now if its maker did not do that.
 
         Once they have been set, an alias that a person then changes by hand is left alone.
         """
@@ -101,13 +105,13 @@ class Ledger:
         text = msgspec.json.encode(entry).decode()
         told = f"{entry.kind} {entry.after}: {entry.why}"[:500]
         if not self._connection.make_model(step_name(self._model, entry.step), {"entry": text}, told):
-            # A call that was tried again may meet the step that its own first try made: the token tells.
+            # A call that was tried again may find the step that its own first try made. The token tells.
             winner = self.entry(entry.step)
             if winner is None or winner.token != entry.token:
                 who = winner.who if winner else "somebody"
                 raise Refused([f"{who} changed the champion at the same moment; look again and decide"])
-        # A promoter that is slow between its step and its aliases may set them over those of a later step. So each
-        # looks, after it has set them, whether it is still the last, and otherwise sets what the last step says.
+        # A slow promoter may set its aliases after a later step has set its own. So each one looks again after it has
+        # set them. If there is a later step, it sets what that step says.
         self._follow(entry)
         while (newest := self.last()) is not None and newest.step > entry.step:
             entry = newest

@@ -43,7 +43,7 @@ class Runs:
         """Logs settings and figures."""
         from mlflow.entities import Metric, Param
 
-        # A logged parameter cannot change. One that is too long is cut: the bundle itself holds what made it.
+        # A logged parameter cannot change. A long one is cut; the bundle itself holds all of it.
         logged = self._client.get_run(run_id).data.params
         params = [Param(metric_key(k), str(v)[:5000]) for k, v in parameters.items() if metric_key(k) not in logged]
         now = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
@@ -82,7 +82,7 @@ def experiment(connection: Connection, name: str, location: str | None) -> str:
     Args:
         connection: The registry.
         name: Its name.
-        location: Where its files go if it is made now; None: the server's business.
+        location: Where its files go if it is made now; None: the server decides.
 
     Raises:
         RegistryError: It was made but cannot be found.
@@ -95,7 +95,7 @@ def experiment(connection: Connection, name: str, location: str | None) -> str:
         try:
             client.create_experiment(name, artifact_location=location)
         except MlflowException as e:
-            # Another process that comes for the first time may have made it in between.
+            # Another process may have made it since.
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = client.get_experiment_by_name(name)

@@ -6,13 +6,14 @@
 | `bundles/CONTENT_HASH.json` | the manifest of a bundle, which names its files by size and digest |
 | `condemned.json` | digests that no manifest names, and since when |
 
-A bundle is sent file by file, and a file that is there already is not sent again. The manifest goes last: whoever sees
-it can fetch all that it names. Nothing that is fetched is trusted: a file must have the size and the digest that the
-manifest names, and the manifest must have the content hash that was asked for.
+A bundle is sent file by file. A file that is there already is not sent again. The manifest goes last: whoever sees it
+can fetch all the files that it names. What is fetched is checked. A file must have the size and the digest that the
+manifest names. The manifest must have the content hash that was asked for.
 
-Space is given back in two steps. `drop` takes manifests away. `sweep` finds the files that no manifest names, notes
-them, and deletes those that it noted at least `grace_s` seconds ago. So a file that was sent a moment ago, for a bundle
-whose manifest is still on its way, is safe. Only one process may drop and sweep; any number may put and fetch.
+Space is given back in two steps. `drop` takes manifests away. `sweep` finds the files that no manifest names and notes
+them. It deletes those that an earlier sweep noted at least `grace_s` seconds ago. So a file is safe that was sent a
+moment ago for a bundle whose manifest has not come yet. Only one process may drop and sweep; any number may put and
+fetch.
 
 It knows nothing of versions, nor of which bundles are worth keeping.
 
@@ -46,7 +47,7 @@ MANIFEST: Final = SEAL.manifest
 BUNDLES: Final = "bundles"
 BLOBS: Final = "blobs"
 CONDEMNED: Final = "condemned.json"
-ATTEMPTS: Final = 3  # how often a put sends what a sweep took away under its hands
+ATTEMPTS: Final = 3  # how often a put sends again what a sweep deletes at the same time
 _PIECE: Final = 1 << 20
 
 
@@ -100,7 +101,7 @@ class Store:
                 self._artifacts.send(bundle.path / MANIFEST, BUNDLES, f"{content_hash}.json")
                 self._read.pop(content_hash, None)
             again = False
-            # A sweep may have taken a file that no manifest named before this one. From here on one does.
+            # A sweep may have deleted a file before this manifest named it. From now on it is named.
             if not self._missing(entry for _, entry in files.values()):
                 return sent
         raise RegistryError(f"bundle {content_hash[:12]}: its files vanish from the store while they are sent")
@@ -155,7 +156,7 @@ class Store:
             ripe[path.rpartition("/")[0]].append(path)
         freed = 0
         for paths in ripe.values():
-            # Asked again before each folder: a bundle may have come since, and it may name what was nameless.
+            # Asked again before each folder: a new bundle may have come that names one of these files.
             named = self._named()
             for path in paths:
                 if path not in named:
@@ -197,7 +198,7 @@ class Store:
         return self._read[content_hash]
 
     def _condemned(self) -> dict[str, float]:
-        """What earlier sweeps noted. Notes that cannot be read are forgotten, so the grace begins anew."""
+        """What earlier sweeps noted. Notes that cannot be read are dropped, and then the time of grace begins again."""
         if CONDEMNED not in self._artifacts.sizes(""):
             return {}
         with tempfile.TemporaryDirectory() as scratch:
@@ -265,7 +266,7 @@ def _take_manifest(artifacts: Artifacts, content_hash: str, path: str, size: int
 
 
 def _take(artifacts: Artifacts, content_hash: str, path: str, size: int | None, into: Path) -> None:
-    """Fetches one file. That it is not there, or was deleted a moment ago, is one sentence."""
+    """Fetches one file. When it is not there, or was deleted a moment ago, the error says so in one sentence."""
     from mlflow.exceptions import MlflowException
 
     gone = _Gone(
@@ -280,7 +281,7 @@ def _take(artifacts: Artifacts, content_hash: str, path: str, size: int | None, 
         folder, _, name = path.rpartition("/")
         if name not in artifacts.sizes(folder):
             raise gone from None
-        artifacts.take(path, into)  # it was put again in the meantime; or it fails again, and that is the error
+        artifacts.take(path, into)  # it was put again since; if it fails once more, that is the error
 
 
 def made_at(manifest: Manifest) -> str:

@@ -113,7 +113,7 @@ def judge(
         teacher.apply_items(bundle.items)
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle)))
-    cheaper = baselines(known, live=[item.id for item in bundle.items])
+    cheaper = baselines.baselines(known, live=[item.id for item in bundle.items])
     judgement = evaluate(
         bundle,
         lists,

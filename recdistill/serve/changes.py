@@ -26,7 +26,7 @@ from recdistill.records import Item, Value, newer
 from recdistill.serve.index import Floats, Mask
 from recdistill.serve.state import State
 
-log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 
 class Changes:
@@ -84,7 +84,7 @@ class Changes:
             try:
                 fresh.apply(item, admit=False)
             except FeatureError as e:
-                log.warning("an item record is left out: %s", e)
+                log_.warning("an item record is left out: %s", e)
                 return "refused"
             self._records[item.id] = item
         return "withdrawn" if item.withdrawn else "changed"

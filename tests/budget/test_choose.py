@@ -13,8 +13,8 @@ from support import world
 from recdistill.budget import Chooser, blocks, restore
 from recdistill.budget.blocks import BLOCK, WINDOW
 from recdistill.config import LogSettings, ScoreSettings
-from recdistill.loops import score
 from recdistill.loops.feed import feed
+from recdistill.loops.wire import score_from
 from recdistill.records import Candidate, Impression, Ranking, decode
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -55,7 +55,7 @@ def run(log: Log, function=None, *, batch: int = 64, until: int = 10**9, **setti
         if done >= until:
             stop.set()
 
-    return score.run(log, teacher, chosen, stop=stop, drain=True, progress=progress)
+    return score_from(log, teacher, chosen, stop=stop, drain=True, progress=progress)
 
 
 def rankings(log: Log) -> list[Ranking]:

@@ -14,7 +14,7 @@ from recdistill.config import LossSettings, StudentSettings
 from recdistill.device import Device, export_device
 from recdistill.errors import BundleError, DataError
 from recdistill.features import Catalogue, FeatureSpec
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.serve import Recommender, Request
 from recdistill.train import Trainer

@@ -36,9 +36,8 @@ from recdistill.config import (
     to_toml,
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.loops import join, score
 from recdistill.loops.feed import feed
-from recdistill.loops.wire import distil_from
+from recdistill.loops.wire import distil_from, join_from, score_from
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
 from recdistill.stream import Log, open_log, partition_for, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -115,8 +114,8 @@ def calm_run(chosen: Settings, records: Sequence[Any], folder: Path) -> checkpoi
     feed(log, records)
     teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
     stop = threading.Event()
-    score.run(log, teacher, chosen.score, stop=stop, drain=True)
-    join.run(log, chosen.join, stop=stop, drain=True)
+    score_from(log, teacher, chosen.score, stop=stop, drain=True)
+    join_from(log, chosen.join, stop=stop, drain=True)
     quiet = msgspec.structs.replace(chosen.distil, directory=str(folder))
     distil_from(log, SPEC, chosen.student, chosen.loss, quiet, stop=stop, drain=True)
     log.close()

@@ -19,17 +19,15 @@ from recdistill import checkpoint
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
-    JoinSettings,
     LogSettings,
-    ScoreSettings,
     Settings,
     StudentSettings,
     to_toml,
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
+from recdistill.loops.distil.owner import NAME
 from recdistill.loops.feed import feed
-from recdistill.loops.owner import NAME
 from recdistill.loops.wire import distil_from
 from recdistill.records import DEAD_LETTERS
 from recdistill.stream import Log, open_log, standard_topics
@@ -76,8 +74,8 @@ def more(log: Log, part: int) -> None:
     lists = LISTS[80 * part : 80 * (part + 1)]
     feed(log, lists)
     teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
-    score.run(log, teacher, ScoreSettings(wait_s=0.05), stop=threading.Event(), drain=True)
-    join.run(log, JoinSettings(window_s=0.001, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    score.run(log, teacher, wait_s=0.05, stop=threading.Event(), drain=True)
+    join.run(log, window_s=0.001, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
 
 
 def distiller(tmp_path: Path, name: str, chosen: Settings) -> Services:

@@ -4,11 +4,12 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import world
 
-from recdistill.config import JoinSettings, LogSettings, ScoreSettings
+from recdistill.config import LogSettings
 from recdistill.errors import ConfigError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
@@ -27,13 +28,12 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def settings(**changed: float) -> JoinSettings:
-    return JoinSettings(**{"window_s": WINDOW_S, "batch": 7, "wait_s": 0.02, "idle_s": 0.1, **changed})  # type: ignore[arg-type]
+SETTINGS: dict[str, Any] = {"window_s": WINDOW_S, "batch": 7, "wait_s": 0.02, "idle_s": 0.1}
 
 
 def score_all(log: Log) -> None:
     teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
-    score.run(log, teacher, ScoreSettings(batch=16, wait_s=0.05), stop=threading.Event(), drain=True)
+    score.run(log, teacher, batch=16, wait_s=0.05, stop=threading.Event(), drain=True)
 
 
 def read_all(log: Log, topic: str) -> list[Message]:
@@ -74,7 +74,7 @@ def test_labels_are_those_of_the_naive_join(log: Log) -> None:
     clicks = world.feedback(lists)
     feed(log, [*lists, *clicks])
     score_all(log)
-    counts = join.run(log, settings(), stop=threading.Event(), drain=True, flush=True)
+    counts = join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert [example.ranking.impression.id for example in made] == [one.id for one in lists]  # first in, first out
     assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
@@ -104,10 +104,10 @@ def test_a_joiner_that_is_stopped_anywhere_writes_what_an_undisturbed_one_writes
                 raise Killed
 
         try:
-            join.run(log, settings(), stop=threading.Event(), drain=True, progress=die)
+            join.run(log, **SETTINGS, stop=threading.Event(), drain=True, progress=die)
         except Killed:
             continue
-    join.run(log, settings(), stop=threading.Event(), drain=True, flush=True)
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert [example.ranking.impression.id for example in made] == [one.id for one in lists]
     assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
@@ -118,7 +118,7 @@ def test_windows_stay_open_until_their_time_has_passed(log: Log) -> None:
     feed(log, lists[:20])
     score_all(log)
     stop = threading.Event()
-    first = join.run(log, settings(), stop=stop, drain=True)
+    first = join.run(log, **SETTINGS, stop=stop, drain=True)
     # The clock stands at the newest ranking; a window of 5 s keeps the last five open, and the one at its very edge.
     assert first["examples"] == 14
     last = lists[19]
@@ -127,7 +127,7 @@ def test_windows_stay_open_until_their_time_has_passed(log: Log) -> None:
     )
     feed(log, [click, *lists[20:]])
     score_all(log)
-    join.run(log, settings(), stop=stop, drain=True)
+    join.run(log, **SETTINGS, stop=stop, drain=True)
     made = {example.ranking.impression.id: example for example in examples(log)}
     assert len(made) == 24
     assert made[last.id].labels[0] == 1.0
@@ -141,8 +141,8 @@ def test_records_that_do_not_decode_get_one_dead_letter_each_also_when_read_agai
         transaction.send("feedback", b"{not json", key=b"x", partition=0)
         transaction.send("rankings", b"\x00\x00", key=b"y", partition=0)
     for _ in range(3):
-        join.run(log, settings(), stop=threading.Event(), drain=True)
-    join.run(log, settings(), stop=threading.Event(), drain=True, flush=True)
+        join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     dead = read_all(log, DEAD_LETTERS)
     assert sorted(m.value or b"" for m in dead) == [b"\x00\x00", b"{not json"]
     assert len(examples(log)) == 40
@@ -152,7 +152,7 @@ def test_settings_and_topics_that_do_not_fit(tmp_path: Path) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics({"rankings": 2, "feedback": 3, "examples": 1})
     with pytest.raises(ConfigError, match="rankings has 2 partitions and feedback 3"):
-        join.run(log, settings(), stop=threading.Event(), drain=True)
+        join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
     with pytest.raises(ConfigError, match=r"join\.labels\.click: is -1\.0"):
-        join.run(log, JoinSettings(labels={"click": -1.0}), stop=threading.Event(), drain=True)
+        join.run(log, labels={"click": -1.0}, stop=threading.Event(), drain=True)
     log.close()

@@ -14,7 +14,7 @@ import pytest
 
 from recdistill.budget.chances import unit
 from recdistill.bundle import Bundle
-from recdistill.config import JoinSettings, LogSettings, ScoreSettings
+from recdistill.config import LogSettings
 from recdistill.errors import RegistryError
 from recdistill.loops import join, probe, score
 from recdistill.loops.feed import feed
@@ -199,8 +199,8 @@ def test_a_probe_that_nobody_saw_teaches_nothing_by_its_silence(log: Log, bundle
     click = Feedback("f1", "r3.probe", probed.candidates[2].item, "click", time_us=NOW_US + 10)
     feed(log, [click, Feedback("f2", "r1", "item-21", "click", time_us=NOW_US + 9)])
     teacher = FunctionTeacher(lambda lists: [[1.0] * len(one.candidates) for one in lists], "t", "1", "logit")
-    score.run(log, teacher, ScoreSettings(wait_s=0.05), stop=threading.Event(), drain=True)
-    join.run(log, JoinSettings(wait_s=0.05), stop=threading.Event(), drain=True, flush=True)
+    score.run(log, teacher, wait_s=0.05, stop=threading.Event(), drain=True)
+    join.run(log, wait_s=0.05, stop=threading.Event(), drain=True, flush=True)
     source = log.source(["examples"])
     examples = {(e := decode(Example, message.value)).ranking.impression.id: e for message in source.read(100, 0.1)}
     source.close()

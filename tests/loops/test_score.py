@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import world
 
-from recdistill.config import LogSettings, ScoreSettings
+from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError, TeacherError
 from recdistill.loops import score
 from recdistill.loops.feed import feed
@@ -42,8 +42,7 @@ def teacher(function=world.by_hash) -> FunctionTeacher:  # type: ignore[no-untyp
 
 
 def run(log: Log, function=world.by_hash, **settings):  # type: ignore[no-untyped-def]
-    chosen = ScoreSettings(batch=16, wait_s=0.05, **settings)
-    return score.run(log, teacher(function), chosen, stop=threading.Event(), drain=True)
+    return score.run(log, teacher(function), batch=16, wait_s=0.05, **settings, stop=threading.Event(), drain=True)
 
 
 def test_each_impression_has_one_ranking_in_its_own_partition(log: Log) -> None:

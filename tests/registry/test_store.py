@@ -15,6 +15,8 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import RecdistillError, RegistryError
 from recdistill.registry import Evidence, Registry
 from recdistill.registry.artifacts import Artifacts
+from recdistill.registry.client import Connection
+from recdistill.registry.core import open_store
 from recdistill.registry.store import Store, blob_path, digest_of
 from recdistill.release import give_back, to_drop
 from references.students import make_student
@@ -44,7 +46,8 @@ def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     if request.param == "folder":
         return Artifacts((tmp_path / "store").as_uri(), "sqlite:///unused")
     name = re.sub("[^a-z0-9]", "-", request.node.name.lower())
-    return Registry(request.getfixturevalue("mlflow_server"), name)._open_store()
+    connection = Connection(request.getfixturevalue("mlflow_server"), timeout_s=20.0)
+    return open_store(connection, name)
 
 
 def digests(*bundles: Bundle) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec, Field
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Batch
 from recdistill.watch import comparable_scores

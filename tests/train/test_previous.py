@@ -13,7 +13,7 @@ from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Batch, Trainer

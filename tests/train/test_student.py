@@ -8,7 +8,7 @@ import torch
 
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, encode_requests
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Shape, Student, Trainer

@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Sequence
 from recdistill.serve.http.asgi import Handler, Layer, Receive, Reply, Scope
 from recdistill.serve.http.problem import Problem
 
-log = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)
 
 OTHER = "other"  # requests to unknown paths are counted under this name
 
@@ -46,7 +46,7 @@ def explained(handle: Handler) -> Handler:
         except ConnectionError:
             raise
         except Exception:
-            log.exception("%s: an error that recdistill should have explained", scope["path"][:100])
+            log_.exception("%s: an error that recdistill should have explained", scope["path"][:100])
             return Problem(500, "the server failed on this request; its log says how").reply()
 
     return around

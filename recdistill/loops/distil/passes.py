@@ -1,7 +1,7 @@
 """Several passes over a part of the lanes: which part it is, and the batches that are kept for the next pass.
 
-A batch that was encoded once is the same in the next pass, as long as the catalogue has not moved since. So it is kept
-in memory, as far as the memory allows; what is not kept is read and encoded again, and gives the same bytes.
+An encoded batch is the same in the next pass, as long as the catalogue has not changed. So batches are kept in memory
+while there is room. A batch that was not kept is read and encoded again, and gives the same bytes.
 
 It knows nothing of torch or of how a step learns.
 

@@ -18,19 +18,18 @@ from recdistill import checkpoint
 from recdistill.bundle import open_bundle
 from recdistill.config import (
     DistilSettings,
-    JoinSettings,
     LogSettings,
     LossSettings,
-    ScoreSettings,
     StudentSettings,
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
 from recdistill.loops.distil import Distiller
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.saved import Recipe
 from recdistill.loops.feed import feed
-from recdistill.loops.folder import StudentFolder
-from recdistill.loops.saved import Recipe
-from recdistill.loops.wire import distil_from, make_trainer
+from recdistill.loops.trainers import make_trainer
+from recdistill.loops.wire import distil_from
 from recdistill.records import Example, Item, decode, encode
 from recdistill.stream import Log, Message, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -87,9 +86,9 @@ def fill(log: Log, settings: dict[str, str]) -> None:
         one_by_one(log, items)
         feed(log, lists[number * share : (number + 1) * share])
         teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
-        score.run(log, teacher, ScoreSettings(batch=16, wait_s=0.05), stop=threading.Event(), drain=True)
+        score.run(log, teacher, batch=16, wait_s=0.05, stop=threading.Event(), drain=True)
     feed(log, world.feedback(lists))
-    join.run(log, JoinSettings(window_s=5, wait_s=0.02), stop=threading.Event(), drain=True, flush=True)
+    join.run(log, window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
     one_by_one(log, [change(2, 7), change(20, 1), change(0, 7)])
 
 

@@ -10,9 +10,9 @@ import pytest
 from support import world
 
 from recdistill.errors import CheckpointError
-from recdistill.loops.passes import Range
-from recdistill.loops.saved import Recipe, Saved, Term
-from recdistill.loops.seen import Seen
+from recdistill.loops.distil.passes import Range
+from recdistill.loops.distil.saved import Recipe, Saved, Term
+from recdistill.loops.distil.seen import Seen
 from recdistill.stream import LanePosition, LogIdentity
 
 PATH = Path("checkpoints/step-3")

@@ -1,9 +1,9 @@
 """The topic `items`, read exactly as far as a stamp says.
 
 A scorer stamps each ranking with the position of `items` that its catalogue stood at. Whoever learns from the ranking
-has to bring its own catalogue to that same position: every record before the stamp, and none behind it. Offsets have
-gaps of any size, so a difference of offsets says nothing about a number of messages. What was read too far is kept
-here until its stamp comes.
+must bring its own catalogue to that same position: every record before the stamp, and none after it. Offsets have
+gaps, so a difference of offsets is not a number of messages. Messages that were read too early wait here until their
+stamp comes.
 
 It knows nothing of catalogues: it hands out messages.
 

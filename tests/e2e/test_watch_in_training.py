@@ -12,7 +12,7 @@ import torch
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec, Lists
-from recdistill.loops.wire import make_trainer
+from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
 from recdistill.train import Batch, Trainer

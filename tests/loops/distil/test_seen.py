@@ -8,7 +8,7 @@ import pytest
 from support import world
 
 from recdistill.bundle import golden
-from recdistill.loops.seen import HALF_LIFE, Seen
+from recdistill.loops.distil.seen import HALF_LIFE, Seen
 from recdistill.records import Candidate, Example, Impression, Ranking
 
 

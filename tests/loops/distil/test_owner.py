@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from recdistill.errors import CheckpointError, Fenced
-from recdistill.loops.owner import NAME, Owner
+from recdistill.loops.distil.owner import NAME, Owner
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from recdistill.loops.owner import Owner
+from recdistill.loops.distil.owner import Owner
 owner = Owner(Path(sys.argv[1]))
 print("owns", flush=True)
 time.sleep(600)
@@ -99,7 +99,7 @@ def test_where_there_are_no_locks_the_later_one_wins(
     def no_locks(file: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("recdistill.loops.owner.fcntl.flock", no_locks)
+    monkeypatch.setattr("recdistill.loops.distil.owner.fcntl.flock", no_locks)
     first, second = Owner(tmp_path), Owner(tmp_path)
     assert "this disk has no locks" in caplog.text
     second.check()

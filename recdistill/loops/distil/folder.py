@@ -1,7 +1,7 @@
 """The folder of one student: its checkpoints and its bundles, written by one distiller at a time.
 
-Nothing is renamed or deleted there before the process has made sure that the folder is still its own. Old checkpoints
-and bundles go as new ones come; a bundle that somebody reads stays until nobody does.
+Before anything there is renamed or deleted, the process makes sure that the folder is still its own. Old checkpoints
+and bundles are deleted as new ones come. A bundle that somebody reads stays until nobody reads it.
 
 It knows nothing of logs or of how a student learns.
 
@@ -29,7 +29,7 @@ import numpy as np
 from recdistill import checkpoint
 from recdistill.bundle import Bundle, made, open_bundle, path_of, prune
 from recdistill.errors import BundleError, CheckpointError
-from recdistill.loops.owner import Owner
+from recdistill.loops.distil.owner import Owner
 from recdistill.sealed import discard
 
 log_ = logging.getLogger(__name__)

@@ -1,10 +1,12 @@
-"""Who works in a folder: one process at a time, and one that lost the folder finds it out.
+"""Who works in a folder: one process at a time. A process that lost the folder finds it out.
 
-Two things hold it. A lock on `owner.json`, which the system keeps for as long as the process lives, also while it is
-paused: a second process is refused, and is told who the first one is. A killed process has no lock, so the next one
-takes over at once. And a token in that file: some shared disks do not keep a lock between machines, and there the later
-process wins. So whoever is about to change something in the folder reads the token first. If it is another one, the
-process stops.
+There are two guards.
+
+- A lock on `owner.json`. The system keeps it as long as the process lives, also while the process is paused. A second
+  process is refused, and it is told who the first one is. A killed process has no lock, so the next one takes over at
+  once.
+- A token in that file. Some shared disks do not keep a lock between machines; there the later process wins. So a
+  process reads the token before it changes something in the folder. If the token is not its own, the process stops.
 
 It knows nothing of what is in the folder.
 
@@ -134,7 +136,14 @@ class Owner:
         ours = before is not None and before.inode == inode
         student = before.student if before is not None and ours else uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        note = Note(student, inode, uuid.uuid4().hex, os.getpid(), socket.gethostname(), since)
+        note = Note(
+            student=student,
+            inode=inode,
+            token=uuid.uuid4().hex,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=since,
+        )
         os.pwrite(self._file, msgspec.json.encode(note).ljust(_SIZE - 1) + b"\n", 0)
         os.ftruncate(self._file, _SIZE)  # what a stranger left behind it
         os.fsync(self._file)

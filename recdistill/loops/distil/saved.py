@@ -1,7 +1,7 @@
 """What a checkpoint says beside the trainer's own state: the settings it was made with, and the distiller's positions.
 
-The positions are nowhere else: a run that was killed goes on from its newest checkpoint. On disk it is one flat JSON
-object, `stream` in `state.json`, that a person can read.
+The positions are saved nowhere else. A run that was killed goes on from its newest checkpoint. On disk the state is one
+flat JSON object, `stream` in `state.json`, that a person can read.
 
 It knows nothing of files or of how a log is read.
 
@@ -24,9 +24,9 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.errors import CheckpointError
-from recdistill.loops.passes import Range, passed
-from recdistill.loops.seen import Seen
-from recdistill.loops.stamped import ITEMS
+from recdistill.loops.distil.passes import Range, passed
+from recdistill.loops.distil.seen import Seen
+from recdistill.loops.distil.stamped import ITEMS
 from recdistill.stream import LanePosition, LogIdentity, Position
 
 UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")

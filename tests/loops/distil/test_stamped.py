@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recdistill.errors import OutOfRange, WrongLog
-from recdistill.loops.stamped import ITEMS, StampedItems
+from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.stream import LogIdentity
 from recdistill.stream.embedded import EmbeddedLog
 

@@ -1,39 +1,23 @@
-"""Examples -> a student: learns in the one order, checkpoints by step count, exports bundles.
+"""A student in the making: it learns batch after batch, in the log's own order, and saves where it stands.
 
-What the student has learnt depends on the log and the settings alone. A batch is the next `batch` whole examples of
-the lanes; before it is learnt, the catalogue is brought exactly as far as the scorer had seen it. A checkpoint holds
-weights, optimizer, random state, vocabulary, catalogue and the positions behind the last batch learnt, and is the
-only owner of those positions: a run that was killed goes on from its newest checkpoint and ends with the same bytes
-as one that was not.
+A batch is the next `batch` whole examples of the lanes. Before it is learnt, the catalogue is brought exactly as far
+as the scorer had seen it. A checkpoint holds weights, optimizer, random state, vocabulary, catalogue and the
+positions after the last batch. The positions are saved nowhere else.
 
-At its first start a distiller may go over what the log holds several times (`passes`); the end of that range is fixed
-in a first checkpoint, so later records do not move it. Afterwards each example is learnt once, as it comes.
-
-One distiller at a time works on a student. It owns the student's folder, and it is the newest of its name in the log;
-before it writes a checkpoint or a bundle it asks both. One that was paused while another took over stops there.
-
-It knows nothing of the losses, of torch, or of what becomes of a bundle.
+It knows nothing of losses, of torch, or of bundles.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import uuid
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recdistill import __version__
-from recdistill.bundle import Bundle, golden
 from recdistill.errors import DataError, DecodeError
-from recdistill.loops.folder import StudentFolder
-from recdistill.loops.passes import KeptSteps, Range, Step
-from recdistill.loops.saved import Recipe, Saved
-from recdistill.loops.stamped import ITEMS, StampedItems
-from recdistill.progress import Progress
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.passes import KeptSteps, Range, Step
+from recdistill.loops.distil.saved import Recipe, Saved
+from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.records import DEAD_LETTERS, Example, Item, decode
 from recdistill.stream import LanePosition, Lanes, Log, Message, dead_letter
 
@@ -238,140 +222,6 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
-
-
-def export(distiller: Distiller, popular: int) -> Bundle | None:
-    """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item.
-
-    Args:
-        distiller: Whose student.
-        popular: Length of the bundle's popular list.
-
-    Raises:
-        Fenced: A newer distiller works on this student.
-    """
-    from recdistill.bundle import build
-
-    trainer, saved, folder, step = distiller.trainer, distiller.saved, distiller.folder, distiller.step
-    if not trainer.catalogue.live_N.any():
-        return None
-    distiller.claim()
-    most = saved.seen.most_popular(popular)
-    top = most[0][1] if most else 1.0
-    plain = saved.plain()
-    provenance = {
-        "step": step,
-        "examples": saved.seen.examples,
-        "positions": {"lanes": plain["lanes"], "items": saved.items_next, "witness": distiller.witness()},
-        "teachers": saved.seen.teachers,
-        "recipe": plain["recipe"],
-        "code": __version__,
-        # The folder knows it better than the state: a kill may have come between an export and the next checkpoint.
-        "parent": folder.newest() or saved.parent,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": uuid.uuid4().hex,
-    }
-
-    def write(out: Path) -> Bundle:
-        return build.export(
-            trainer.weights(),
-            trainer.spec,
-            trainer.vocabulary,
-            trainer.catalogue,
-            out,
-            popular=[(item, weight / top) for item, weight in most],
-            base_position=saved.items_next,
-            golden_requests=golden.anonymous(saved.seen.golden, most, seed=step),
-            provenance=provenance,
-        )
-
-    bundle = folder.export(step, write)
-    if bundle is not None:
-        saved.parent = bundle.content_hash
-        distiller.counts["bundles"] += 1
-    return bundle
-
-
-def run(
-    log: Log,
-    trainer: Trainer,
-    directory: Path,
-    recipe: Recipe,
-    *,
-    checkpoint_every: int,
-    export_every: int,
-    keep: int,
-    popular: int,
-    memory_mb: int,
-    wait_s: float,
-    stop: threading.Event,
-    drain: bool = False,
-    counts: Counter[str] | None = None,
-    progress: Progress | None = None,
-    publish: Callable[[Bundle], None] | None = None,
-) -> Counter[str]:
-    """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
-
-    Args:
-        log: Where `examples` and `items` are read.
-        trainer: The student, fresh.
-        directory: Its folder.
-        recipe: What it is made with.
-        checkpoint_every: Steps between two checkpoints.
-        export_every: Steps between two bundles; 0: only at the end of a run.
-        keep: Checkpoints and bundles kept.
-        popular: Length of a bundle's popular list.
-        memory_mb: Megabytes of batches kept for the next pass.
-        wait_s: Longest wait for examples before the stop signal is looked at.
-        stop: Set it and the batch in work is finished, saved, and the function returns.
-        drain: Return when everything that the log held at the start is learnt.
-        counts: Counts to add to, for a caller that wants to watch; a new one when None.
-        progress: Told the positions passed.
-        publish: Given each bundle that was made; None: it stays in its folder.
-
-    Returns:
-        Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
-
-    Raises:
-        CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
-        Fenced: A newer distiller has taken over.
-    """
-    folder = StudentFolder(directory, keep=keep)
-    try:
-        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
-        if counts is not None:
-            distiller.counts = counts
-
-        def ship() -> None:
-            bundle = export(distiller, popular)
-            if bundle is not None and publish is not None:
-                publish(bundle)
-
-        try:
-            total = distiller.saved.total()
-            last_saved = distiller.step
-            while not stop.is_set():
-                figures = distiller.advance(wait_s)
-                if figures is None:
-                    if drain and distiller.saved.range is None:
-                        break
-                    continue
-                if progress:
-                    progress(distiller.saved.done(), total)
-                if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
-                    ship()
-                if distiller.step % checkpoint_every == 0:
-                    distiller.save()
-                    last_saved = distiller.step
-            if not stop.is_set() or distiller.step != last_saved:
-                distiller.save()
-            if not stop.is_set():
-                ship()
-        finally:
-            distiller.close()
-        return distiller.counts
-    finally:
-        folder.close()
 
 
 def _warn(sentence: str | None) -> None:

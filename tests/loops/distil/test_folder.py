@@ -10,8 +10,8 @@ import pytest
 
 from recdistill.bundle import Bundle, open_bundle, reading
 from recdistill.errors import BundleError, CheckpointError, Fenced
-from recdistill.loops.folder import StudentFolder
-from recdistill.loops.owner import NAME
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.owner import NAME
 from references.students import make_student
 
 TENSORS = {"w": np.zeros(3, np.float32)}

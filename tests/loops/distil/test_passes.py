@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from recdistill.loops.passes import KeptSteps, Range, Step
+from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.stream import LanePosition, LogIdentity
 
 IDENTITY = LogIdentity("a", {"examples": 2})

@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import world
 from support.teacher_server import Server, score_of, teacher_server
 
-from recdistill.config import HttpTeacherSettings, LogSettings, ScoreSettings
+from recdistill.config import HttpTeacherSettings, LogSettings
 from recdistill.errors import TeacherError
 from recdistill.loops import score
 from recdistill.loops.feed import feed
@@ -79,8 +80,15 @@ def once_each() -> Counter[str]:
 
 
 def drain(log: Log, address: str, worker: int, **settings: float) -> Counter[str]:
-    chosen = ScoreSettings(batch=16, wait_s=0.05, worker=worker, workers=2, deadline_s=5.0, **settings)  # type: ignore[arg-type]
-    return score.run(log, opened(address), chosen, stop=threading.Event(), drain=True)
+    chosen: dict[str, Any] = {
+        "batch": 16,
+        "wait_s": 0.05,
+        "worker": worker,
+        "workers": 2,
+        "deadline_s": 5.0,
+        **settings,
+    }
+    return score.run(log, opened(address), **chosen, stop=threading.Event(), drain=True)
 
 
 WAYS = {
@@ -116,10 +124,17 @@ def test_a_misbehaving_server_loses_no_record_and_stops_no_other_partition(log: 
 def test_a_server_that_is_down_for_a_while_costs_no_record_and_the_other_worker_goes_on(log: Log) -> None:
     [port] = free_ports(1)
     counts: Counter[str] = Counter()
-    settings = ScoreSettings(batch=16, wait_s=0.05, worker=0, workers=2, deadline_s=5.0, patience_s=60.0)
+    settings: dict[str, Any] = {
+        "batch": 16,
+        "wait_s": 0.05,
+        "worker": 0,
+        "workers": 2,
+        "deadline_s": 5.0,
+        "patience_s": 60.0,
+    }
     teacher = opened(f"http://127.0.0.1:{port}")
     beside = threading.Thread(
-        target=lambda: score.run(log, teacher, settings, stop=threading.Event(), drain=True, counts=counts)
+        target=lambda: score.run(log, teacher, **settings, stop=threading.Event(), drain=True, counts=counts)
     )
     beside.start()
     with teacher_server() as healthy:
@@ -158,8 +173,8 @@ def test_a_scorer_that_waits_stops_when_told_to(log: Log) -> None:
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
     began = time.monotonic()
-    chosen = ScoreSettings(batch=16, wait_s=0.05, deadline_s=5.0, patience_s=60.0)
-    counts = score.run(log, opened(f"http://127.0.0.1:{port}"), chosen, stop=stop, drain=True)
+    teacher = opened(f"http://127.0.0.1:{port}")
+    counts = score.run(log, teacher, batch=16, wait_s=0.05, deadline_s=5.0, patience_s=60.0, stop=stop, drain=True)
     assert time.monotonic() - began < 3.0
     assert counts["waits"] > 0
     assert came_out(log) == Counter()
@@ -167,11 +182,11 @@ def test_a_scorer_that_waits_stops_when_told_to(log: Log) -> None:
 
 def test_a_server_that_goes_down_in_the_middle(log: Log) -> None:
     [port] = free_ports(1)
-    settings = ScoreSettings(batch=8, wait_s=0.05, deadline_s=5.0, patience_s=60.0)
+    settings: dict[str, Any] = {"batch": 8, "wait_s": 0.05, "deadline_s": 5.0, "patience_s": 60.0}
     counts: Counter[str] = Counter()
     teacher = opened(f"http://127.0.0.1:{port}")
     beside = threading.Thread(
-        target=lambda: score.run(log, teacher, settings, stop=threading.Event(), drain=True, counts=counts)
+        target=lambda: score.run(log, teacher, **settings, stop=threading.Event(), drain=True, counts=counts)
     )
 
     def serve_until(server: Server, asked: int) -> None:

@@ -1,0 +1,80 @@
+"""Makes a fresh student of its settings, and the recipe that its checkpoints name.
+
+It knows nothing of logs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
+from recdistill.features import FeatureSpec
+from recdistill.loops.distil import Recipe
+
+if TYPE_CHECKING:
+    from recdistill.train import Trainer
+
+
+def make_trainer(
+    spec: FeatureSpec, student: StudentSettings, loss: LossSettings, *, seed: int, watch: WatchSettings | None = None
+) -> Trainer:
+    """A fresh student of some settings.
+
+    Args:
+        spec: What a model sees.
+        student: Shape and learning rates.
+        loss: What it learns from a list.
+        seed: Of every initial value.
+        watch: How teachers' scores are made comparable and watched. None: as their scale says, and whoever is learnt
+            from is believed.
+    """
+    from recdistill.train import Rates, Shape, SoftTerms, Trainer
+    from recdistill.watch import Watch
+
+    return Trainer(
+        spec,
+        Shape(dim=student.dim, hidden=student.hidden, context_dim=student.context_dim, init=student.init),
+        Rates(
+            dense=student.learning_rate,
+            rows=student.embedding_learning_rate,
+            id_dropout=student.id_dropout,
+            dropout=student.dropout,
+        ),
+        SoftTerms(loss.recipe, soft=loss.soft, label=loss.label, temperature=loss.temperature),
+        seed=seed,
+        softmax_items=loss.full_softmax_items,
+        sampled_items=loss.sampled_items,
+        previous=loss.previous,
+        previous_every=loss.previous_every,
+        comparable="scale" if watch is None else watch.comparable,
+        watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
+    )
+
+
+def recipe_of(
+    trainer: Trainer,
+    spec: FeatureSpec,
+    student: StudentSettings,
+    loss: LossSettings,
+    distil: DistilSettings,
+    watch: WatchSettings,
+) -> Recipe:
+    """Everything that decides what a student becomes; the arguments are those that it was made with."""
+    said = trainer.terms.resolved() | {
+        "full_softmax_items": loss.full_softmax_items,
+        "sampled_items": loss.sampled_items,
+    }
+    if loss.previous:
+        said |= {"previous": loss.previous, "previous_every": loss.previous_every}
+    return Recipe(
+        student=msgspec.to_builtins(student),
+        loss=said,
+        batch=distil.batch,
+        passes=distil.passes,
+        seed=distil.seed,
+        threads=distil.threads,
+        features=spec.hash,
+        watch={"comparable": watch.comparable, "spread": watch.spread},
+    )
