@@ -273,8 +273,8 @@ VERBS = (
     Verb(
         name="doctor",
         purpose="Check this machine, and for each missing thing print the one line that installs it.",
-        when="Use it when something does not start, or before you start it. It checks Python, packages, settings, log, "
-        "registry and disk for one role, and changes nothing. It exits with 1 if the role cannot run here.",
+        when="Use it when something does not start, or before you start it. It checks Python, packages, settings, "
+        "log, registry and disk for one role, and changes nothing. It exits with 1 if the role cannot run here.",
         examples=("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
         options=_options,
         run=_doctor,

@@ -123,9 +123,9 @@ VERBS = (
         name="teach",
         purpose="Train a teacher, built-in or linear, on the records of the log.",
         when="Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the "
-        "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in "
-        "teacher learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed "
-        "form ([teacher.linear]).",
+        "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
+        "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
+        "([teacher.linear]).",
         examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
         options=_teach_options,
         run=_teach,
@@ -148,8 +148,8 @@ VERBS = (
     Verb(
         name="probe",
         purpose="Let the teacher score the student's own top items too: impressions -> more impressions.",
-        when="Use it where a champion serves, or will serve. The teacher then scores what the student would show, "
-        "not only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
+        when="Use it where a champion serves, or will serve. The teacher then scores what the student would show, not "
+        "only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
         "[registry].",
         examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
         options=_drain,

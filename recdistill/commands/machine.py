@@ -63,9 +63,9 @@ VERBS = (
     Verb(
         name="demo",
         purpose="Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
-        when="Run this first. It feeds an embedded log, trains a teacher, and distils a student. It judges, registers, "
-        "promotes and serves the student. It sends real requests, also to the device file. OUTPUT/summary.json has "
-        "the figures.",
+        when="Run this first. It feeds an embedded log, trains a teacher, and distils a student. It judges, "
+        "registers, promotes and serves the student. It sends real requests, also to the device file. "
+        "OUTPUT/summary.json has the figures.",
         examples=("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
         options=_demo_options,
         run=_demo,

@@ -279,8 +279,8 @@ VERBS = (
         name="evaluate",
         purpose="Judge a bundle on examples that it did not learn from, and compare it with its teacher and simpler "
         "models.",
-        when="It uses the labelled examples that came after the bundle was made. It prints NDCG@10 and recall@10 "
-        "over the full catalogue with 95% intervals, and the verdict of the gate. Settings: [gate], [promote].",
+        when="It uses the labelled examples that came after the bundle was made. It prints NDCG@10 and recall@10 over "
+        "the full catalogue with 95% intervals, and the verdict of the gate. Settings: [gate], [promote].",
         examples=(
             "evaluate --report report.html",
             "evaluate bundles/step-2000 --gate",
