@@ -50,8 +50,8 @@ SEAL: Final = Seal(
 _NEW: Final = ".new"
 _NAME = re.compile(r"step-(0|[1-9][0-9]*)(\.new)?")
 _OLD = re.compile(r"\.step-(0|[1-9][0-9]*)\.old")
-"""Earlier versions moved the old checkpoint here while they saved a step again. After a kill it may be the only good
-one.
+"""Earlier versions moved the old checkpoint here while they saved a step again. After a kill it may be the
+only good one.
 """
 
 
@@ -241,8 +241,8 @@ def _settle(directory: Path, *, trusted: str = "") -> None:
 
     Args:
         directory: Where the checkpoints are.
-        trusted: Name of a step that was just saved. Other `.new` folders are from a killed process, and are verified
-            first.
+        trusted: Name of a step that was just saved. Other `.new` folders are from a killed process, and
+            are verified first.
     """
     for _, path in _steps(directory):
         if path.suffix != _NEW:

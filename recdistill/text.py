@@ -62,8 +62,8 @@ class Misfit(NamedTuple):
     """The parts of what msgspec says about data that does not fit a Struct.
 
     Args:
-        path: Where it is, as in `items[3].id`; empty for the whole. `[...]` is a key of a table that msgspec does not
-            name.
+        path: Where it is, as in `items[3].id`; empty for the whole. `[...]` is a key of a table that msgspec
+            does not name.
         problem: What is wrong there, in msgspec's words.
         unknown: Name of the field, if the problem is that it is unknown.
         missing: Name of the field, if the problem is that it is missing.

@@ -1,7 +1,7 @@
 """The probability of each candidate to be scored by the teacher, and a draw by these probabilities.
 
-An estimate that weighs each candidate by 1 / p is unbiased, also if the expected scores were wrong. Only p = 0 is not
-allowed.
+An estimate that weighs each candidate by 1 / p is unbiased, also if the expected scores were wrong. Only p = 0
+is not allowed.
 
 It knows only arrays. It knows nothing of records, logs, teachers or students.
 
@@ -36,8 +36,8 @@ def head_and_rest(expected_L: Floats, count: float, *, head: float = HEAD) -> Fl
     """Inclusion probabilities of the candidates of one list, which sum to `count`.
 
     A share `head` of the count goes to the candidates that should score best: their probability is 1. All others share
-    the rest equally, so wrong expectations are found. Of equal scores at the edge of the head, the earlier place
-    counts.
+    the rest equally, so wrong expectations are found. Of equal scores at the edge of the head, the
+    earlier place counts.
 
     Args:
         expected_L: Expected scores. They are all equal if nothing is known, and then there is no head.

@@ -11,8 +11,8 @@ of it.
 That mean comes from the scorer's own rankings in the eight blocks before (see `blocks`). It does not depend on how they
 were batched. The draw is a hash of the impression's id. So a replay chooses the same, and a restart rebuilds all from
 the end of `rankings`. There is one exception: a list that went to the dead letters has no ranking. If a list fails in
-one run and not in the next, later choices can differ. The probabilities that are written are always those that were
-used.
+one run and not in the next, later choices can differ. The probabilities that are written are always those
+that were used.
 
 It knows nothing of how a teacher is asked, or of how a student learns.
 

@@ -88,8 +88,8 @@ class Dataset:
         impressions: In the order of time. They can be read more than once.
         feedback: In the order of arrival, which may differ from the order of `time_us`. A record may come twice.
         spec: What a model may see of them.
-        cut_us: Start of the validation part and of the test part. Train is before the first; test is from the second
-            on.
+        cut_us: Start of the validation part and of the test part. Train is before the first; test is from
+            the second on.
         labels: Action -> label weight, for the join of rankings and feedback.
     """
 

@@ -240,8 +240,8 @@ class Catalogue:
 
         Returns:
             `items`, `id_rows`, and `field.<name>` for each field. `items` is uint8: for each record its length (4
-            bytes, little-endian), then its wire form. A free slot has length 0; versions that had no free slots refuse
-            it.
+            bytes, little-endian), then its wire form. A free slot has length 0; versions that had no free
+            slots refuse it.
         """
         self._follow()
         count = len(self)

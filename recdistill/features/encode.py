@@ -175,8 +175,8 @@ def encode_requests(
     history_slots_BH = np.full((batch, length), -1, dtype=np.int32)
     history_actions_BH = np.zeros((batch, length), dtype=np.int32)
     history_ages_BH = np.zeros((batch, length), dtype=np.int32)
-    # A row of the mask is True in its first `counts` places. numpy fills a mask row by row, in the order of the flat
-    # lists.
+    # A row of the mask is True in its first `counts` places. numpy fills a mask row by row, in the order of
+    # the flat lists.
     history_slots_BH[filled_BH] = slots
     history_actions_BH[filled_BH] = actions
     history_ages_BH[filled_BH] = age_buckets(np.array(ages, dtype=np.int64))

@@ -13,8 +13,8 @@ A text is changed to lower case and split into words (runs of letters, digits an
 `ngrams[0]` to `ngrams[1]` words, shorter runs first, with one space between words. Each run gets row `1 + crc32(run as
 UTF-8, started from crc32(key)) mod capacity`.
 
-A value or row that comes twice counts once. Those after the first `max_values` are ignored. An empty text or list is no
-value.
+A value or row that comes twice counts once. Those after the first `max_values` are ignored. An empty text or list
+is no value.
 
 It does not know items or requests.
 

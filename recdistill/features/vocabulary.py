@@ -42,8 +42,8 @@ class Vocabulary:
     """The admitted values of every category field, and of item ids.
 
     Args:
-        spec: Which keys there are ("id", and "item.<field>", "context.<field>" of categories), with hashed rows and
-            capacity.
+        spec: Which keys there are ("id", and "item.<field>", "context.<field>" of categories), with hashed
+            rows and capacity.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:

@@ -60,8 +60,8 @@ def catalogue_distillation(
         where: bool `[B, M]`. A list without an entry takes no part.
         weights: `[B]`, weight of each list.
         temperature: τ > 0.
-        hidden: int64 `[K]`, what the normaliser leaves out, as flat indices into `[B, N]`: for example items seen
-            before.
+        hidden: int64 `[K]`, what the normaliser leaves out, as flat indices into `[B, N]`: for example
+            items seen before.
         chunk: Items at a time.
 
     Returns:

@@ -1,8 +1,8 @@
 """Losses on a teacher's vectors of users or of items, row by row.
 
 Here a row is what a list is in the other losses. `where` says which rows are real, `weights` weighs rows, and the
-result is the weighted mean over the rows. The papers sum over a batch: multiply a weight of theirs by the rows of a
-batch.
+result is the weighted mean over the rows. The papers sum over a batch: multiply a weight of theirs by the rows
+of a batch.
 
 Student and teacher can have vectors of different lengths. FitNet and DE learn a map between them, so they are modules.
 Their parameters train with the student, and are not needed after training. First weights and noise come from an
@@ -202,8 +202,8 @@ def htd(
     Row i's loss is `Σ_{j in its group} (cos(t_i, t_j) − cos(s_i, s_j))²` and, by level,
 
     - `members`: `Σ_g (cos(t̄_g, t_i) − cos(s̄_g, s_i))²`; the means s̄ get no gradient, as in the authors' code.
-    - `prototypes`: the part of group g in `Σ_{g, h} (cos(t̄_g, t̄_h) − cos(s̄_g, s̄_h))²`, divided equally among its
-      rows.
+    - `prototypes`: the part of group g in `Σ_{g, h} (cos(t̄_g, t̄_h) − cos(s̄_g, s̄_h))²`, divided equally
+      among its rows.
 
     Kang et al., KDD 2021 (HTD), whose loss is `γ · this + (1 − γ) · DE`, with the groups of that DE. Users and items
     have different experts: add M to the group numbers of one side. The authors leave out pairs whose teacher cosine is

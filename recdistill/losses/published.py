@@ -99,8 +99,8 @@ def dcd(
 
     Lee and Kim, CIKM 2021 (DCD). `ranked` are the entries that the student ranks too low. They are lifted, in the
     teacher's order. The others are those that it ranks too high. They are pushed below. The formula is that of `rrd`;
-    the correction is in the way the list is drawn (`sampling.by_disagreement`). Its item side is the same on lists of
-    users.
+    the correction is in the way the list is drawn (`sampling.by_disagreement`). Its item side is the same on
+    lists of users.
 
     Args:
         student_scores: `[..., L]`.
@@ -226,8 +226,8 @@ def unkd(
         teacher_scores: `[..., L]`; only their order counts.
         where: bool `[..., L]`. A list without such a pair takes no part.
         weights: `[...]`, weight of each list.
-        groups: int `[..., L]`, or a shape that broadcasts to it: the popularity group of each entry
-            (`sampling.popularity_groups`).
+        groups: int `[..., L]`, or a shape that broadcasts to it: the popularity group of
+            each entry (`sampling.popularity_groups`).
 
     Returns:
         A scalar, in nats for each pair.
@@ -317,8 +317,8 @@ def rce(
     Each CE is `softmax_distillation` on its own entries. The first is on the student's top K. The second is on the
     entries that are in the teacher's top and not in the student's, with entries sampled from the student's upper ranks.
     `w = e^{−β·o}`, where o is the share of the teacher's top that is in the sample. RCE-KD (arXiv 2509.20989): a
-    cross-entropy bounds NDCG only on sets that are closed under the student's ranking. The sample comes near to such a
-    set.
+    cross-entropy bounds NDCG only on sets that are closed under the student's ranking. The sample comes near to
+    such a set.
 
     Args:
         student_scores: `[..., L]`, of distinct entries (`sampling.merge` makes them so).

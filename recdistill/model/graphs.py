@@ -1,8 +1,8 @@
 """The student as ONNX, written node by node from its weights: user tower, item tower and the device file's graph.
 
 It uses standard operators only (`ai.onnx`, and LabelEncoder of `ai.onnx.ml`), no exporter and no torch. So the same
-weights give the same bytes on every machine. The arithmetic is that of `forward.py`, and tests compare every graph with
-it.
+weights give the same bytes on every machine. The arithmetic is that of `forward.py`, and tests compare every
+graph with it.
 
 In the device graph every item vector is stored once, as one column of an int8 matrix `[D, N]`, with a scale for each
 item. The history and the scores use the same matrix. The user vector is split in two parts of seven bits, for two
@@ -393,8 +393,8 @@ def _device_field(
     zero = g.const([0], np.int64)
     if field.kind == "category":
         values = g.input(key, TensorProto.STRING, [f"M.{key}"])
-        # As in `features`: a value that comes twice counts once, and an empty one not at all. Then the first
-        # `max_values`.
+        # As in `features`: a value that comes twice counts once, and an empty one not at all. Then
+        # the first `max_values`.
         found = _lookup(g, g.add("Unique", values, sorted=0), [("", -1), *rows], default=0)
         found = g.add("Compress", found, g.add("GreaterOrEqual", found, zero), axis=0)
         found = g.add("Slice", found, zero, g.const([field.max_values], np.int64))

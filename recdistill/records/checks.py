@@ -1,7 +1,7 @@
 """The rules for records. They are the same when a record is read and when it is written.
 
-A check first tests the whole list at once, which is fast. Only if that fails, it looks for the wrong member and names
-it.
+A check first tests the whole list at once, which is fast. Only if that fails, it looks for the wrong member
+and names it.
 
 It knows nothing of the wire, or of which items exist.
 

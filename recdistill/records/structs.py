@@ -24,8 +24,8 @@ Origin = Literal["product", "student", "sweep"]
 LabelState = Literal["none", "closed"]
 
 
-# gc=False: these structs hold strings, numbers and containers of them, so they have no cycles. There are millions of
-# them.
+# gc=False: these structs hold strings, numbers and containers of them, so they have no cycles. There are
+# millions of them.
 class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Something the user did before the impression. `time_us` 0: unknown."""
 

@@ -7,8 +7,8 @@ surprise people who use a log for the first time. Both kinds (embedded and Kafka
 * only messages of one partition have an order;
 * a position is the *next* offset to read, never the last one read;
 * old messages go away (retention): a position before the beginning is `OutOfRange`, never a silent jump;
-* the last message of a partition is rarely at `end - 1`: compare `position()` with `bounds()` to see whether the end is
-  reached.
+* the last message of a partition is rarely at `end - 1`: compare `position()` with `bounds()` to see whether the
+  end is reached.
 
 A position that is saved outside the log needs two more things. `Log.witness` does both: it flushes the messages before
 the position to the disk, and it returns a witness of them to save with the position. A log can lose its last messages
@@ -149,8 +149,8 @@ class Transaction(Protocol):
         Args:
             topic: Plain name of a topic that exists.
             value: Bytes; None is a tombstone.
-            key: Chooses the partition when `partition` is None. If both are None, each transaction takes the next
-                partition.
+            key: Chooses the partition when `partition` is None. If both are None, each transaction takes
+                the next partition.
             partition: Partition to write to.
             headers: Name and bytes.
             time_us: Time stamp; None is now. Kafka keeps whole milliseconds, and refuses a time more than an hour
@@ -188,8 +188,8 @@ class Stage(Protocol):
         Raises:
             Fenced: A newer stage of this name exists. This is noticed at the commit at the latest, and nothing is
                 written then.
-            StreamError: The commit failed, or it is not known whether it failed. Open the stage again and ask
-                `position`.
+            StreamError: The commit failed, or it is not known whether it failed. Open the stage again
+                and ask `position`.
         """
         ...
 
@@ -287,8 +287,8 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
     """Compares a saved identity with that of the present log.
 
     Raises:
-        WrongLog: Cluster, partition count or topic id differ. The sentence has both values, and says what can safely be
-            done.
+        WrongLog: Cluster, partition count or topic id differ. The sentence has both values, and says what can
+            safely be done.
     """
     ways = "go back to the log it was saved on, or start again from the beginning in a new output folder"
     if saved.cluster != actual.cluster:

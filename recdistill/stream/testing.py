@@ -68,8 +68,8 @@ COMPACT_SOON: Mapping[str, str] = {
     "min.cleanable.dirty.ratio": "0.001",
     "segment.ms": "1",
 }
-"""Settings of a topic that a Kafka broker should compact at once. It does not compact what the last transaction
-wrote.
+"""Settings of a topic that a Kafka broker should compact at once. It does not compact what the
+last transaction wrote.
 """
 
 
@@ -119,8 +119,8 @@ class AbortingLog:
 
     Args:
         log: The log that does the real work. It stays open when this one is closed, so a test can look at it.
-        at: Number of the step to stop at, from 0; None never stops. All later steps raise too: a dead process does
-            nothing.
+        at: Number of the step to stop at, from 0; None never stops. All later steps raise too: a dead
+            process does nothing.
 
     Attributes:
         steps: The steps so far, one line each.

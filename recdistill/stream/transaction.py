@@ -50,8 +50,8 @@ class Collected:
     Args:
         partitions: Partition count of a topic; raises when there is no such topic.
         inputs: Partitions whose positions may be committed.
-        turn: Number of the transaction within its stage. It chooses the partition of messages without key and
-            partition.
+        turn: Number of the transaction within its stage. It chooses the partition of messages without
+            key and partition.
 
     Attributes:
         rows: The messages, in the order of `send`.
@@ -111,8 +111,8 @@ def check_message(
         key: Key of the message.
         partition: Partition that the caller asks for, if any.
         partitions: Partition count of the topic.
-        turn: Number of the transaction within its stage. It chooses the partition of a message without key and
-            partition.
+        turn: Number of the transaction within its stage. It chooses the partition of a message without
+            key and partition.
 
     Returns:
         The partition to write to.

@@ -44,8 +44,8 @@ class Rivals:
 
     Args:
         live_N: Which slots of the catalogue hold an item that is not withdrawn.
-        state: The state of the step's random numbers, see `uniform`. A slot's number does not depend on the other
-            slots.
+        state: The state of the step's random numbers, see `uniform`. A slot's number does not depend on
+            the other slots.
         full: Up to this many live items, all of them are rivals. None: labels are not learnt; their loss is only
             reported, over the list.
         sample: S, how many items are drawn where there are more. All have the same chance, and none is drawn twice.

@@ -1,8 +1,8 @@
 """One student that learns: its catalogue and vocabulary, its step, and all that a checkpoint must hold.
 
 A step takes whole examples in the order of the lanes. It admits what is new, looks up each item of the batch once,
-scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step count, vocabulary,
-catalogue.
+scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step
+count, vocabulary, catalogue.
 
 There is no random stream. A fresh row starts from hash(seed, table, id). What a step drops (rows of items, inputs of
 the user tower) or draws (the rivals of labels) comes from hash(seed, step, place). So a run that was stopped and
@@ -72,8 +72,8 @@ class Trainer:
         rates: How fast it learns.
         terms: What it learns from the teacher's scores.
         seed: For every initial value, and for what steps drop and draw.
-        softmax_items: Up to this many live items, the label loss is a softmax over all of them. With more it is over a
-            sample.
+        softmax_items: Up to this many live items, the label loss is a softmax over all of them. With more it is
+            over a sample.
         sampled_items: How many items this sample has.
         previous: Weight of the loss that keeps the student near its earlier copy; 0: there is no copy.
         previous_every: Steps from one copy to the next.

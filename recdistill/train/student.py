@@ -1,8 +1,8 @@
 """The student in torch: an item tower, a user tower, and their inner product plus the item's bias.
 
 Item tower: the sum of the item's own row (table `id`) and, for each attribute, the mean of its values' rows
-(`item.<field>`). This row holds what `model.layout` names: a vector, a bias, and the raw weight of the item in a
-history.
+(`item.<field>`). This row holds what `model.layout` names: a vector, a bias, and the raw weight of the item
+in a history.
 
 User tower: the vectors of the history are pooled twice. One pool is a weighted sum, divided by √n. The other is an
 average by a softmax over position, age and action. Both pools and the embeddings of the context go through one hidden

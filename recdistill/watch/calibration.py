@@ -61,8 +61,8 @@ class Calibration(Struct):
 def lowest(sharpness_G: npt.NDArray[np.float64], curve_G: npt.NDArray[np.float64]) -> float:
     """Where a convex curve is lowest, from its values on a geometric grid.
 
-    A parabola goes through the lowest point and its two neighbours, in log β. The answer is where this parabola is
-    lowest.
+    A parabola goes through the lowest point and its two neighbours, in log β. The answer is where this
+    parabola is lowest.
 
     Example:
         >>> grid = np.geomspace(0.1, 10, 9)

@@ -43,8 +43,8 @@ HALF_LIFE = 2_000
 """After so many lists of a teacher, a list counts half as much in its reference."""
 
 FAINTEST = 0.2
-"""A reference this few standard deviations above chance, or fewer, is not watched: a break could take 2,000 lists to
-show.
+"""A reference this few standard deviations above chance, or fewer, is not watched: a break could take 2,000
+lists to show.
 """
 
 

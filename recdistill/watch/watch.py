@@ -238,8 +238,8 @@ class Watch:
     def _bars(self, known: Known) -> tuple[float, float]:
         """The lift over chance that a teacher must have, in order and in labels."""
         own, proven = known.detectors, [k.detectors for k in self.now.known.values() if k.detectors.chance.proven]
-        # While the student learns from labels alone, it moves away from every teacher. So the order bar falls with
-        # time.
+        # While the student learns from labels alone, it moves away from every teacher. So the order bar
+        # falls with time.
         kept = 0.5 ** ((self.now.at - self.now.learnt) / HALF_LIFE)
         others = [each.order.reference for each in proven]
         order = bar(own.order.reference, others, CHANCE_ORDER, least=self.least, kept=kept)

@@ -149,7 +149,7 @@ def test_what_a_bundle_learnt_from_is_held_against_the_log(tmp_path: Path, caplo
             ]
             assert ("has no witness" in caplog.text) == (witness is None)
         else:
-            with pytest.raises((WrongLog, CheckpointError), match="was cut back|is not one"):
+            with pytest.raises((WrongLog, CheckpointError), match="was cut back|is not a witness"):
                 release.held_out(log, bundle, 5)
     log.close()
 

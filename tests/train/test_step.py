@@ -187,7 +187,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     at_once = losses_of()
     monkeypatch.setattr(rivals, "LARGE", 20)
-    monkeypatch.setattr(rivals, "CHUNK", 7)
+    monkeypatch.setattr(losses, "CHUNK", 7)
     chunks: list[int | None] = []
     plain = losses.catalogue_scores
 
@@ -498,7 +498,7 @@ def test_a_damaged_state_is_refused() -> None:
     for name in state:
         with pytest.raises(CheckpointError):
             trainer().restore(tensors, {k: v for k, v in state.items() if k != name})
-    with pytest.raises(CheckpointError, match="has not"):
+    with pytest.raises(CheckpointError, match="does not have"):
         trainer().restore(tensors | {"weights/more": np.zeros(1, np.float32)}, state)
 
 

@@ -7,8 +7,8 @@ item matters. So no ranker can expect to do better on the clicks than the order 
 `Truth`, and its score on the same clicks is the best possible one.
 
 A history holds clicks and what users found alone ("view"). A user has at most one request in an hour, and clicks come
-within 20 minutes. So a history is complete when the next request comes. `recdistill.data.simulated.world` defines the
-world.
+within 20 minutes. So a history is complete when the next request comes. `recdistill.data.simulated.world`
+defines the world.
 
 Example:
     >>> small = SimulatorSettings(items=60, users=20, impressions=40, days=20, shortest=10, longest=12)

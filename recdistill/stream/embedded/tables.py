@@ -92,8 +92,8 @@ class Tables:
                     row_id = connection.execute(
                         "INSERT INTO partitions (topic, partition) VALUES (?, ?)", (name, partition)
                     ).lastrowid
-                    # Each partition has a table. So appends go to the end of a tree, where SQLite fills pages
-                    # completely.
+                    # Each partition has a table. So appends go to the end of a tree, where SQLite
+                    # fills pages completely.
                     connection.execute(
                         f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
                         "key BLOB, value BLOB, headers BLOB)"

@@ -34,8 +34,8 @@ class KafkaLog:
         brokers: Bootstrap servers, `host:port,host:port`.
         prefix: Put before each topic name, group id and transactional id.
         options: Settings of kafka-python by its own names, among them `security_protocol`, `sasl_mechanism`,
-            `sasl_plain_username`, `sasl_plain_password`, `ssl_cafile`, `ssl_certfile`, `ssl_keyfile`,
-            `compression_type`.
+            `sasl_plain_username`, `sasl_plain_password`,
+            `ssl_cafile`, `ssl_certfile`, `ssl_keyfile`, `compression_type`.
 
     Raises:
         ConfigError: An option that does not exist, or that this module sets itself.

@@ -233,8 +233,8 @@ def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
         end = count + (shift if count > length else 0)
         while True:
             first, last = max(0, end - length), min(count, end)
-            # If a window does not begin at the start of its timeline, a question at its first event would have no
-            # history.
+            # If a window does not begin at the start of its timeline, a question at its first event would
+            # have no history.
             one = int(np.searchsorted(at, first, side="left" if first == 0 else "right"))
             two = int(np.searchsorted(at, last, side="right"))
             if two > one:

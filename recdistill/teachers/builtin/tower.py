@@ -6,8 +6,8 @@ what `model.layout` names; the weight in a history is raw. An item has the same 
 
 Its user side answers a *question* (a place in a history, a time, a context):
 
-1. it pools the history twice, as a student does: a weighted sum divided by √n, and a softmax over recency, age and
-  action;
+1. it pools the history twice, as a student does: a weighted sum divided by √n, and a softmax over recency,
+  age and action;
 2. unless `layers` is 0, a transformer reads the events before the question: first causal attention among events, then
   attention of the question over them. Both have a bias by distance and age, so a session differs from last month;
 3. both, with the context, go through a cross (`x0 · Wx0 + x0`, after DCN v2: Wang et al., WWW 2021) and a hidden layer.

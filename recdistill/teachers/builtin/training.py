@@ -40,8 +40,8 @@ DRAWN = 4096
 
 SMOOTHING = 0.1
 ID_DROPOUT = 0.05
-"""How often an item is trained without its own row. So the row of unknown items learns, and attributes alone are
-enough.
+"""How often an item is trained without its own row. So the row of unknown items learns, and attributes
+alone are enough.
 """
 WEIGHT_DECAY = 0.01
 ATTENDING_SHARE = 0.5
@@ -237,8 +237,8 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     Its gradient is computed in the forward pass, in place, so there is only one array [M, C].
 
-    The gradient is that of the loss with smoothed labels. The value is the loss without smoothing, which is easier to
-    read.
+    The gradient is that of the loss with smoothed labels. The value is the loss without smoothing, which is
+    easier to read.
     """
 
     @staticmethod

@@ -168,8 +168,8 @@ class Rerank:
     gets a list of `{"index", "score"}`, as in text-embeddings-inference. It asks for raw scores, before any sigmoid.
 
     A list of more than `max_documents` is sent in several requests. A cross-encoder scores each document alone, so the
-    scores are the same as from one request. A reranker that compares documents with each other needs them in one
-    request.
+    scores are the same as from one request. A reranker that compares documents with each other needs them
+    in one request.
 
     Args:
         settings: The address, and the templates.

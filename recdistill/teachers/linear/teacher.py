@@ -2,15 +2,15 @@
 
 A request's scores are the weighted sum of the three rankers' scores of its history. Each is standardised over all items
 that the teacher knows. Newer events of the history weigh more. On MovieLens 100K in time order this recency weight
-raises EASE's NDCG@10 from .085 to .108; the weights were chosen on the tenth before the test part. The user's id is not
-used.
+raises EASE's NDCG@10 from .085 to .108; the weights were chosen on the tenth before the test part. The user's id
+is not used.
 
 An item that was not in the training data is masked. If there are more than 12,000 users and more than 12,000 items,
 only the 12,000 most popular items are scored. A request whose history has no known item is scored by popularity alone.
 If popularity has no weight, the whole list is masked.
 
-A trained teacher is a folder: `teacher.json`, and one `.npy` file for each array. Each file's hash is checked on
-loading.
+A trained teacher is a folder: `teacher.json`, and one `.npy` file for each array. Each file's hash is
+checked on loading.
 
 It knows nothing of logs, torch or item attributes.
 

@@ -68,8 +68,8 @@ class Detectors(Struct):
 
     def renew(self, order: Figure, labels: Figure) -> None:
         """After a passed trial, takes its figures as references where the old reference is of no use."""
-        # A student that has moved away agrees less. Against the old reference, the teacher would be accused again at
-        # once.
+        # A student that has moved away agrees less. Against the old reference, the teacher would be accused
+        # again at once.
         before = self.order.reference
         if not watched(before, CHANCE_ORDER) or order.mean < 0.75 * before.mean:
             self.order.reference = order

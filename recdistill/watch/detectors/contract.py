@@ -32,8 +32,8 @@ class Detector(Protocol):
     """Follows one quantity of one teacher."""
 
     notice: ClassVar[str]
-    """The name under which findings are counted, for a detector that only reports; "" for one that accuses the
-    teacher.
+    """The name under which findings are counted, for a detector that only reports; "" for one that
+    accuses the teacher.
     """
 
     @property

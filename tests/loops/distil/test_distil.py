@@ -513,7 +513,7 @@ def _with_part_of_the_candidates(log: Log) -> None:
         ("listmle", "standard", "list_mle takes the scored ones for the whole list"),
         ("default", "standard", None),
         ("margin-mse", "standard", 'set watch.comparable = "scale"'),
-        ("margin-mse", "scale", "margin_mse takes those that are left"),
+        ("margin-mse", "scale", "margin_mse takes the scored ones"),
     ],
 )
 def test_a_loss_that_cannot_keep_its_promise_says_so(
@@ -528,7 +528,7 @@ def test_a_loss_that_cannot_keep_its_promise_says_so(
     chosen = settings(tmp_path / "s")
     distil_from(log, SPEC, STUDENT, LossSettings(recipe=recipe), chosen, watch, stop=threading.Event(), drain=True)
     log.close()
-    warned = [record.getMessage() for record in caplog.records if "takes those" in record.getMessage()]
+    warned = [record.getMessage() for record in caplog.records if "takes the scored ones" in record.getMessage()]
     warned += [record.getMessage() for record in caplog.records if "margin_mse fits" in record.getMessage()]
     assert any(says in sentence for sentence in warned) if says else not warned
     assert len(warned) == len(set(warned))

@@ -333,7 +333,7 @@ def test_several_outputs_must_be_told_apart_and_be_numbers(tmp_path: Path) -> No
     fed = {"ids": "candidates"}
     with pytest.raises(ConfigError, match="has several outputs, name the scores' one of 'same'"):
         opened(path, inputs=fed)
-    with pytest.raises(ConfigError, match="'same' .* does not hold numbers"):
+    with pytest.raises(ConfigError, match="'same' .* is not of a floating-point type"):
         opened(path, inputs=fed, output="same")
 
 
