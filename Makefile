@@ -1,4 +1,4 @@
-# Everything a person does in a clone. Each target sets up what it needs; what is installed starts at once.
+# Everything that a person does in a clone. Each target first installs what it needs. A second call starts at once.
 #
 # PYTHON=...  the interpreter for .venv (3.11 or newer)     ARGS=...  passed on, as in: make demo ARGS="--dataset ml-100k"
 
@@ -9,10 +9,10 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Tests that need nothing but Python share the cores; the others run processes of their own, and come one after another.
+# Tests that need only Python run on all cores at once. The others start their own processes, so they run one by one.
 ALONE := kafka or mlflow or browser or e2e
 SHARED := -n auto --dist loadfile --no-loadscope-reorder
-# Without compiled files every process would compile torch anew, for ten seconds; .gitignore knows them.
+# Without compiled files, every process would compile torch's Python code again, for ten seconds. .gitignore has them.
 unexport PYTHONDONTWRITEBYTECODE
 FORMATTED := recdistill services tests references benchmarks tools docs conftest.py
 
@@ -23,7 +23,7 @@ help:  ## Show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Try: make demo      More of one command: .venv/bin/recdistill --help'
+	@echo 'Try: make demo      Help for the command line: .venv/bin/recdistill --help'
 
 install: $(INSTALLED)  ## Make .venv with everything that the project and its tests need
 
@@ -39,17 +39,17 @@ ifneq ($(ARGS),)
 	@$(BIN)/python -m pytest --no-skip $(ARGS)
 else
 	@failed=0; \
-	echo "== what needs nothing but Python, on every core"; \
+	echo "== tests that need only Python, on every core"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(ALONE))" $(SHARED) || failed=$$?; \
-	echo "== what runs brokers, servers, browsers and the product's own processes"; \
+	echo "== tests that run brokers, servers, browsers and the product's own processes"; \
 	$(BIN)/python -m pytest --no-skip -m "$(ALONE)" || failed=$$?; \
 	exit $$failed
 endif
 
-test-fast: $(INSTALLED)  ## Run what needs neither Java nor patience, in under two minutes
+test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in under two minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" $(SHARED) $(ARGS)
 
-lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
+lint: $(INSTALLED)  ## Check style, types, generated files and the imports between rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))
 	@echo "ruff format" && $(BIN)/ruff format --check $(wildcard $(FORMATTED))
 	@echo "mypy" && $(BIN)/mypy recdistill services
@@ -57,7 +57,7 @@ lint: $(INSTALLED)  ## Check style, types and the walls between the rooms
 	@echo "generated wire code" && $(BIN)/python tools/generate_proto.py --check
 	@echo "import-linter" && $(BIN)/lint-imports --no-logo
 
-format: $(INSTALLED)  ## Mend what ruff can mend by itself
+format: $(INSTALLED)  ## Repair what ruff can repair by itself
 	@$(BIN)/ruff check --fix $(wildcard $(FORMATTED))
 	@$(BIN)/ruff format $(wildcard $(FORMATTED))
 
@@ -83,7 +83,7 @@ setup-kafka:  ## Install Java, Maven and the Kafka broker for the tests
 setup-browser:  ## Install Chromium and playwright-core for the browser tests
 	@tools/setup-browser.sh
 
-setup-deploy:  ## Build what checks deploy/ and k8s/: compose-spec and, where it is missing, kustomize
+setup-deploy:  ## Build the tools that check deploy/ and k8s/: compose-spec and, if it is missing, kustomize
 	@tools/setup-deploy.sh
 
 clean:  ## Remove what was built here: .venv, caches, downloads

@@ -1,14 +1,15 @@
-"""How good does the student stay when the teacher is asked for a part of the scores only?
+"""How good does the student stay when the teacher is asked for only a part of the scores?
 
-The log of a finished demo holds the teacher's score of every candidate. A stream under a budget is made of it by hiding
-scores: the scorer's own `Chooser` goes over the examples in their order and is told only what it has asked for. Each
-stream is then distilled by the distiller itself, with the demo's settings, and judged on the lists that the demo kept
-back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lists (all seeds of a list averaged).
+The log of a finished demo holds the teacher's score of every candidate. From it a stream under a budget is made: scores
+are hidden. The scorer's own `Chooser` goes over the examples in their order, and is told only the scores that it has
+asked for. Then the distiller itself learns from each stream, with the demo's settings. The student is judged on the
+lists that the demo kept back: NDCG@10 over the whole catalogue, with paired 95% intervals over these lists (all seeds
+of a list averaged).
 
-- `full`: every score; `none`: no score at all, the labels alone.
+- `full`: every score. `none`: no score at all, the labels alone.
 - `lists`: whole lists, by chance. `candidates`: chosen as the scorer does. `even-candidates`: the same by chance.
-- `champion-candidates`: a student of the first fifth, which was scored evenly, answers every request from there on, so
-  that its scores are known to the scorer, as `rank.write_back` and the prober make them.
+- `champion-candidates`: the first fifth of the stream is scored evenly, and a student learns from it. This student
+  answers every later request. So the scorer knows its scores, as with `rank.write_back` and the prober.
 
     recdistill demo --dataset ml-100k --data DIR --output folder
     python -m benchmarks.bench_budget folder                         # full, none, and the three ways at .3
@@ -155,7 +156,7 @@ def _against(a: Interval) -> str:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, ways="full,none,even-lists,lists")
+    parser = Options(__doc__, ways="full,none,lists")
     parser.add_argument("folder", type=Path, nargs="?", help="of a finished demo (default: a small one)")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(ALL)}")
     parser.add_argument("--budget", default="0.3", help="shares, one after another")

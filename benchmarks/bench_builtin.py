@@ -1,10 +1,11 @@
 """The built-in teacher beside a plain SASRec, EASE, ItemKNN and popularity: leave one out in time, all films ranked.
 
-MovieLens 100K, films and users with at least `--least` ratings. Each user's last event is the test, the one before it
-validation, what is before both is learnt from; at the test the history holds the validation event, but nobody learns
-from it. This is the split of RecBole's `LS: valid_and_test` with `mode: full`, which ranks films that the user has had
-too: the first two columns. The last two leave these out, for all alike. The built-in teacher bars them from its softmax
-and so has nothing to say about them: a product does not offer what was had. Validation leaves them out too.
+MovieLens 100K, films and users with at least `--least` ratings. Each user's last event is the test, and the one before
+it is the validation. All earlier events are learnt from. At the test the history holds the validation event, but nobody
+learns from it. This is the split of RecBole's `LS: valid_and_test` with `mode: full`. It also ranks films that the user
+has had: the first two columns. The last two columns leave these films out, in every row. A product does not offer what
+the user has had, so the built-in teacher has no such films in its softmax and learns nothing about them. Validation
+leaves them out, too.
 
 | row | what it learns from |
 | --- | --- |
@@ -13,8 +14,8 @@ and so has nothing to say about them: a product does not offer what was had. Val
 | builtin, order alone | the same: no time, no attribute, no context |
 | builtin | films' genres, year and title, times, and each request's context: the product's own form |
 
-Hits and NDCG at 10 are means over users and seeds; intervals are 95%, bootstrapped over users, whose seeds are averaged
-first.
+Hits and NDCG at 10 are means over users and seeds. Intervals are 95%, bootstrapped over users; the seeds of a user are
+averaged first.
 
     python -m benchmarks.bench_builtin                       # some 7 minutes of one core
     python -m benchmarks.bench_builtin --seeds 3 --json builtin.json

@@ -1,10 +1,10 @@
 """How fast is distillation over the whole catalogue, beside plain torch, and how does it grow?
 
-One step, forward and backward: 256 lists, the teacher's best M of each, a softmax over all N items, vectors of D
-dimensions. `plain` is the same mathematics as anybody would write it: scores, log_softmax, gather. `whole` and
-`chunked` are `catalogue_distillation` with the scores of all items at once, and 2,048 at a time. Steps a second are
-medians of interleaved rounds; the ratio is to `plain` in the same round. The last column is what a step adds to the
-peak memory.
+One step, forward and backward, has 256 lists, the teacher's best M items of each, a softmax over all N items, and
+vectors of D dimensions. `plain` is the same mathematics, written in the usual way: scores, log_softmax, gather. `whole`
+and `chunked` are `catalogue_distillation`: `whole` forms the scores of all items at once, `chunked` of 2,048 items at a
+time. Steps a second are medians of several rounds, in which the ways take turns. The ratio is to `plain` in the same
+round. The last column is what a step adds to the peak memory.
 
     python -m benchmarks.bench_catalogue
     python -m benchmarks.bench_catalogue --items 25000,100000 --dims 20,64 --lists 100,300

@@ -1,8 +1,8 @@
 """What does the demo show over several seeds, and does distillation help beyond chance?
 
-Runs `recdistill demo` for each seed and pools the paired differences. The seeds of one data set share their held-out
-lists or are alike, so the pooled interval takes them as fully dependent: the mean of the runs' lower ends to the mean
-of their upper ends. That is wider than the truth, never narrower.
+Runs `recdistill demo` for each seed and puts the paired differences together. The seeds of one data set have the same
+held-out lists, or similar ones. So the common interval takes them as fully dependent: from the mean of the runs' lower
+ends to the mean of their upper ends. That is wider than the truth, never narrower.
 
     python -m benchmarks.bench_demo                                        # the simulated world, seeds 0, 1, 2
     python -m benchmarks.bench_demo --dataset ml-100k --data path/to/ml-100k

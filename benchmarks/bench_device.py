@@ -1,7 +1,8 @@
-"""How quick and how large is a device file, beside the bare int8 product that any such file has to compute?
+"""How quick and how large is a device file, beside the bare int8 product that any such file must compute?
 
-The baseline is one MatMulInteger over the same matrix in onnxruntime, in the same process and in turn; nothing of it
-looks ids up, pools a history, scales, excludes or sorts. One thread; each figure is a median.
+The baseline is one MatMulInteger over the same matrix in onnxruntime. Both run in the same process and take turns. The
+baseline looks up no ids, pools no history, and does not scale, exclude or sort. There is one thread; each figure is a
+median.
 
     python -m benchmarks.bench_device                  # 100,000 items of 64 dimensions
     python -m benchmarks.bench_device --items 1000000

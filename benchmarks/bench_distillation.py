@@ -1,15 +1,17 @@
 """How good is a student of this size, by this recipe, from this teacher, on a table of users and items?
 
-Three files of user<TAB>item: what is learnt from, what decides (epochs, nothing else), what is asked. A row for each
-method, dimension and seed; the teacher, the student without distillation (BPR, and the recipe's own label loss),
-popularity, ItemKNN and EASE are always among them.
+It reads three files of user<TAB>item: students learn from the first, the second decides the number of epochs and
+nothing else, and the third is the test. It prints a row for each method, dimension and seed. These are always among
+them: the teacher, the student without distillation (BPR, and the recipe's own label loss), popularity, ItemKNN, EASE.
 
     python -m benchmarks.bench_distillation --recipe default --teacher ensemble --student-dim 20,64
     python -m benchmarks.bench_distillation --train T --valid V --test W --recipe default,rrd,de --teacher bpr \\
         --protocol loo499 --student-dim 20 --seeds 5 --json out.json
 
-Protocols: `full` ranks all items but those of train and valid; `loo499` ranks the test item among 499 unseen ones,
-drawn anew `--draws` times. What was run once is kept in `--cache`, so that a run that was cut off goes on.
+Protocols: `full` ranks all items except those of train and valid. `loo499` ranks the test item among 499 unseen ones,
+which are drawn anew `--draws` times. What was run once is kept in `--cache`, so a run that was stopped can go on.
+
+Recipes are files of `benchmarks/tables/recipes`, by name, or files of your own, by path.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from benchmarks.inputs import data_set
 from benchmarks.tables.fit import Validation, fit, rankings_for
 from benchmarks.tables.lists import Rankings, UserScores
 from benchmarks.tables.pairs import Pairs, read_pairs
-from benchmarks.tables.recipes import TableRecipe, table_recipe
+from benchmarks.tables.recipes import Fit, TableRecipe, table_recipe
 from benchmarks.tables.student import TableStudent
 from benchmarks.tables.teachers import Partly, make_teacher
 from benchmarks.tables.terms import check
@@ -258,11 +260,19 @@ def _validation(asker: Asker, name: str) -> Validation:
     return validation
 
 
-def _formed(recipe: TableRecipe, form: Any) -> TableRecipe:
-    """The recipe with another form of student."""
-    if form is None:
-        return recipe
-    return msgspec.structs.replace(recipe, student=msgspec.structs.replace(recipe.student, form=form))
+def _formed(recipe: TableRecipe, form: Any, epochs: int | None) -> TableRecipe:
+    """The recipe with another form of student, and at most so many epochs; None leaves either as it is."""
+
+    def cut(settings: Fit) -> Fit:
+        return msgspec.structs.replace(settings, epochs=min(settings.epochs, epochs or settings.epochs))
+
+    return msgspec.structs.replace(
+        recipe,
+        student=msgspec.structs.replace(recipe.student, form=form or recipe.student.form),
+        fit=cut(recipe.fit),
+        by_dim={dim: cut(settings) for dim, settings in recipe.by_dim.items()},
+        alone=recipe.alone and cut(recipe.alone),
+    )
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
@@ -312,7 +322,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         for dim in dims:
             plan: list[tuple[str, TableRecipe, bool]] = [("bpr", table_recipe("bpr"), False)]
             for name in names:
-                recipe = _formed(table_recipe(name), chosen.form)
+                recipe = _formed(table_recipe(name), chosen.form, chosen.epochs)
                 control = recipe.without_teacher()
                 if all(control != other for _, other, _ in plan):
                     plan.append((f"{name} without teacher", control, False))
@@ -324,7 +334,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
                 add(method, dim, seed, made, used, whose if taught else None)
             if chosen.budget < 1:
-                recipe = _formed(table_recipe(names[0]), chosen.form)
+                recipe = _formed(table_recipe(names[0]), chosen.form, chosen.epochs)
                 used = msgspec.structs.replace(recipe, fit=recipe.fit_of(dim), by_dim={})
                 for how, by_champion in (("chosen", True), ("at random", False)):
                     made = functools.partial(school.budget_row, recipe, dim, seed, chosen=by_champion)
@@ -427,7 +437,7 @@ def _citeulike(protocol: str, part: str) -> Path:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, teacher="linear", student_dim="8", only="teacher,default,popularity")
+    parser = Options(__doc__, teacher="linear", student_dim="8", epochs=10, only="teacher,default,popularity")
     for part in ("train", "valid", "test"):
         parser.add_argument(
             f"--{part}", type=Path, metavar="F", help="lines of user<TAB>item (default: CiteULike, where it is at hand)"
@@ -459,6 +469,7 @@ def options() -> Options:
     parser.add_argument(
         "--form", choices=["rows", "history", "tied"], help="of the students: a row for each user, or a history alone"
     )
+    parser.add_argument("--epochs", type=int, help="of the students: at most so many (default: as the recipe has it)")
     parser.add_argument("--only", help="methods to run, with commas; the others are left out")
     parser.add_argument(
         "--cache", type=Path, default=Path(".cache/distillation"), help="where teachers and finished rows are kept"

@@ -1,8 +1,8 @@
-"""How much does a student forget when tastes shift, and what does staying near its former self save?
+"""How much does a student forget when tastes change, and what does it keep when it stays near its earlier self?
 
-A simulated world's lists are put in the order: first those of users who like one half of the topics, then the others'.
-The student learns each list once, from a teacher that knows the truth but for some noise. Printed is its NDCG@10 on
-held-out lists of both halves: after the first half, and at the end.
+The lists of a simulated world are put in an order: first the lists of users who like one half of the topics, then the
+lists of the other users. The student learns each list once, from a teacher that knows the truth with some noise. The
+table shows the student's NDCG@10 on held-out lists of both halves: after the first half, and at the end.
 
     python -m benchmarks.bench_forgetting --seeds 3
 """

@@ -1,9 +1,9 @@
-"""How much of a bare kafka-python poll loop is left when messages come through recdistill's log, lanes and decoding?
+"""How fast do messages come through recdistill's log, lanes and decoding, beside a bare kafka-python poll loop?
 
-One real broker, one topic of real examples in one partition, read again and again from its beginning, each way in
-turn; each figure is the median of several rounds. The baseline is a consumer with the same fetch settings that polls
-raw bytes and does nothing with them. The embedded log stands beside it, with a bare `SELECT` over the same file as
-its own baseline.
+There is one real broker, with one topic of real examples in one partition. It is read from its beginning again and
+again; the ways take turns. Each figure is the median of several rounds. The baseline is a consumer with the same fetch
+settings that polls raw bytes and does nothing with them. The embedded log has its own baseline: a bare `SELECT` over
+the same file.
 
     python -m benchmarks.bench_log                 # 50,000 examples with 20 events and 50 candidates
     python -m benchmarks.bench_log --messages 20000 --rounds 5

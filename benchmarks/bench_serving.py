@@ -1,14 +1,18 @@
-"""How many requests a second does the endpoint answer, beside the least and beside the usual around the same model?
+"""How many requests a second does the endpoint answer, beside a bare server and a usual server with the same model?
 
-Three servers answer the same `POST /v1/recommend` bodies from the same bundle, each in a process of its own under the
-same uvicorn settings: the endpoint; a bare ASGI function that decodes with msgspec, asks the recommender and encodes,
-and checks, counts and names nothing; and a plain FastAPI application with pydantic models. They take turns, round by
-round, so that what else the machine does falls on all three; each figure is the median of the rounds.
+Three servers answer the same `POST /v1/recommend` bodies from the same bundle. Each runs in a process of its own, with
+the same uvicorn settings:
+
+- the endpoint
+- a bare ASGI function: it decodes with msgspec, asks the recommender and encodes, but checks, counts and names nothing
+- a plain FastAPI application with pydantic models
+
+They take turns, round by round. So other work on the machine slows all three. Each figure is the median of the rounds.
 
     python -m benchmarks.bench_serving                     # the three sizes of the table in docs
     python -m benchmarks.bench_serving --items 2000 --connections 1 --rounds 9
 
-The client speaks just enough HTTP, in this process: with two cores, one is the server's and one is its own.
+The client is in this process and speaks just enough HTTP. So with two cores, the server has one and the client one.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """How many bytes does a quality cost, with a teacher and without one?
 
-From the logs of finished demos, which hold the teacher's score of every candidate: students of several dimensions,
-distilled with the demo's settings, and the same students on the labels alone. NDCG@10 over the whole catalogue on the
-lists that the demo kept back, from the bundle that was written; bytes are those of what answers: user tower and float
-vectors, as the demo's report counts them.
+The logs of finished demos hold the teacher's score of every candidate. From them students of several dimensions are
+distilled with the demo's settings, and the same students learn from the labels alone. The table has NDCG@10 over the
+whole catalogue, on the lists that the demo kept back, from the bundle that was written. The bytes are those that are
+needed to answer: user tower and float vectors, as the demo's report counts them.
 
-A student on labels is given the number of passes that is best for it on the very lists that judge it, so its row is
-better than anybody could have it. Differences are to the teacher of the same demo: mean, and a 95% interval as
-`bench_demo.py` pools them (the runs' lower and upper ends averaged, as if they depended fully on one another).
+A student on labels alone gets the number of passes that is best for it on the lists that judge it. So its row is better
+than it could be in practice. Differences are to the teacher of the same demo: the mean, and a 95% interval as
+`bench_demo` makes it (the mean of the runs' lower ends, and the mean of their upper ends).
 
     recdistill demo --output sim-0; recdistill demo --seed 1 --output sim-1
     python -m benchmarks.bench_size sim-0 sim-1

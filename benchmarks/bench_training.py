@@ -1,9 +1,9 @@
 """How many examples a second does the trainer learn from, beside a plain torch loop with dense tables?
 
-Both take the same encoded batches of whole lists and do the same mathematics (tests/train/test_step.py holds their
-losses together), in turn, in one process; each figure is the median of several rounds. The last column adds the
-encoding of records, which a training process has to do as well. Times are of the processor, of all threads together,
-so that what else the machine does disturbs them little.
+Both take the same encoded batches of whole lists and do the same mathematics; tests/train/test_step.py checks that
+their losses are the same. They take turns in one process. Each figure is the median of several rounds. The last column
+adds the encoding of records, which a training process must do as well. Times are those of the processor, of all threads
+together. So other work on the machine changes them little.
 
     python -m benchmarks.bench_training                      # the three sizes of the table in docs
     python -m benchmarks.bench_training --items 5000 --rows 100000 --batch 512

@@ -1,22 +1,22 @@
 """Does a student of a language model rank films that nobody has ever been seen to choose?
 
-MovieLens 100K in time order. A share of the films is held out: no interaction with one of them is in any history or
-label that anything here learns from. The test asks, at each choice of a held-out film in the last fifth of the time,
-for a ranking of the held-out films that the user has not rated yet; the history is the user's last 50 other films.
+MovieLens 100K in time order. A share of the films is held out: none of the rows below learns from a history or a label
+with one of them. The test is each choice of a held-out film in the last fifth of the time. Each time it asks for a
+ranking of the held-out films that the user has not rated yet. The history is the user's last 50 other films.
 
 | row | what it is |
 | --- | --- |
 | random | equal chances; the mean of 20 draws. Popularity in training is the same: all held-out films have none |
 | popularity, guessed | of each held-out film by its genres and year: ridge regression on the others' log counts |
-| popularity, oracle | counts the very interactions that are held out, before the cut in time: nobody else may |
+| popularity, oracle | counts the held-out interactions themselves, before the cut in time; nobody else may do so |
 | teacher | the sentence encoder all-MiniLM-L6-v2 over title, year and genres (`teacher.kind = "language"`) |
-| student | distilled on lists of all films, so the teacher has spoken of the held-out ones too; no label |
-| student, new films | the same, but told of the held-out films only after its training: their attributes are all |
-| student, no teacher | the same student from labels alone, told of the held-out films after its training |
+| student | distilled on lists of all films, so the teacher has scored the held-out ones, too; no label |
+| student, new films | the same, but hears of the held-out films after its training: it knows only their attributes |
+| student, no teacher | the same student from labels alone; it hears of the held-out films after its training |
 
-NDCG@10 is the mean over users (each the mean of its questions); intervals are 95%, bootstrapped over users, and the
-differences are paired. With several seeds (held-out films, lists and students change with it) the table is of all
-questions together.
+NDCG@10 is the mean over users; a user's figure is the mean of its questions. Intervals are 95%, bootstrapped over
+users, and the differences are paired. With several seeds (held-out films, lists and students change with the seed) the
+table is of all questions together.
 
     python -m benchmarks.bench_unseen --data shared/data/ml-100k     # some 70 s of CPU time
     python -m benchmarks.bench_unseen --data shared/data/ml-100k --seeds 3 --json unseen.json

@@ -1,11 +1,12 @@
-"""What it costs to make a teacher's scores comparable, and what becomes of a student whose teacher changes.
+"""What does it cost to make a teacher's scores comparable, and what happens to a student whose teacher changes?
 
-Distils from the log of a finished demo (`recdistill demo --out FOLDER`), the lists before the demo's held-out ones, and
-prints the student's NDCG@10 over the whole catalogue on the later lists that have a new item taken, for each way of
-reading the scores and for each thing that may happen to a teacher half-way through.
+Students are distilled from the log of a finished demo (`recdistill demo --output FOLDER`), from the lists before the
+demo's held-out ones. There is one student for each way of reading the scores, and one for each thing that may happen to
+a teacher half-way through the log. The table has each student's NDCG@10 over the whole catalogue, on those later lists
+in which somebody took an item that was new to them.
 
-`rounding alone` multiplies by 1.00001, which standardising takes out again but for the last digits: what such a
-student differs by is chance.
+`rounding alone` multiplies the scores by 1.00001. Standardising takes this out again, except for the last digits. So
+the difference of such a student is chance.
 
     python -m benchmarks.bench_watch FOLDER --seeds 3 --json out.json
 """

@@ -1,8 +1,8 @@
 """The two forms of a benchmark: the long one, whose figures the pages show, and a short one, which `make bench` runs.
 
-A benchmark makes its `Options` in a function `options()`, so that a test can hold every command of the pages against
-it. It names there what is smaller in the short form. What it needs and does not find ends it with one sentence and the
-exit status `ABSENT`; `make bench` then goes on to the next one.
+A benchmark makes its `Options` in a function `options()`, so that a test can check every command of the pages. There it
+also says what is smaller in the short form. When a benchmark does not find what it needs, it ends with one sentence and
+the exit status `ABSENT`. Then `make bench` goes on to the next one.
 
 It knows nothing of what is measured.
 

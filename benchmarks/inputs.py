@@ -1,7 +1,7 @@
-"""What a benchmark starts from when it is not told: public data sets beside the clone, and a small finished demo.
+"""What a benchmark starts from when nothing is named: public data sets beside the clone, and a small finished demo.
 
-The data sets do not ship. A demo of one's own takes a quarter of an hour, so a small one is made here, once, and made
-anew when the code has changed since.
+The data sets do not ship. A whole demo takes a quarter of an hour. So a small one is made here, once, and again when
+the code has changed since.
 
 It knows nothing of what is measured.
 

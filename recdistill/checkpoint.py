@@ -1,13 +1,13 @@
-"""Resumable training state on disk: written whole or not at all, and read only when every byte is as it was written.
+"""Training state on disk, to resume from. It is written whole or not at all, and verified before it is used.
 
 A checkpoint is a folder `step-N/`: `tensors.safetensors`, `state.json`, and `manifest.json` with the size and SHA-256
-of each other file. More files may join, a shard for example; the manifest names them. The folder is written as
-`sealed` writes folders, so a process that is killed, or a machine that loses its power, leaves it whole or not at all.
+of each other file. There may be more files, for example a shard; the manifest names them. `sealed` writes the folder.
+So it is there whole or not at all, also after a kill or a loss of power.
 
-A step that is saved again is written beside the old one, as `step-N.new`. Then the old one is deleted, and the new one
-takes its name. So at each moment one of the two is there, and `latest` reads either.
+A step that is saved again is first written as `step-N.new`. Then the old one is deleted, and the new one gets its name.
+So at each moment one of the two is there, and `latest` reads it.
 
-It knows nothing of torch or of what the state means. Who writes is alone: a folder has one distiller.
+It knows nothing of torch or of what the state means. Only one process may write: a folder has one distiller.
 
 Example:
     >>> import tempfile
@@ -50,7 +50,9 @@ SEAL: Final = Seal(
 _NEW: Final = ".new"
 _NAME = re.compile(r"step-(0|[1-9][0-9]*)(\.new)?")
 _OLD = re.compile(r"\.step-(0|[1-9][0-9]*)\.old")
-"""Where earlier versions put the old one while they saved a step again: after a kill it may be the only good one."""
+"""Earlier versions moved the old checkpoint here while they saved a step again. After a kill it may be the only good
+one.
+"""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -63,10 +65,10 @@ class Checkpoint(Struct, frozen=True):
     files: dict[str, FileEntry] = {}
 
     def read(self, name: str) -> bytes:
-        """A file that joined the two that each checkpoint has.
+        """The bytes of a further file: one that not every checkpoint has.
 
         Raises:
-            CheckpointError: The manifest names no such file, or it has changed since.
+            CheckpointError: The manifest names no such file, or the file has changed since.
         """
         if (entry := self.files.get(name)) is None:
             raise CheckpointError(f"{self.path / SEAL.manifest}: names no file {name!r}")
@@ -88,21 +90,21 @@ def save(
     others: Mapping[str, bytes] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Writes `step-N/`; when it returns, the checkpoint survives a loss of power.
+    """Writes `step-N/`. When it returns, the checkpoint survives a loss of power.
 
-    A checkpoint of the same step is left as it is when it verifies and has the same content, as after a resume it has;
-    another one is replaced.
+    If there is a checkpoint of the same step that verifies and has the same content, it stays as it is. This happens
+    after a resume. Any other one of this step is replaced.
 
     Args:
-        directory: Where the checkpoints are; made when absent.
+        directory: Where the checkpoints are. It is made if it does not exist.
         step: N, at least 0.
-        tensors: Arrays by name, of any of numpy's fixed-width kinds.
-        state: Anything JSON can say without loss: no NaN, no non-string keys.
+        tensors: Arrays by name, of any fixed-width type of numpy.
+        state: Data that JSON can hold without loss: no NaN, and only text as keys.
         others: More files by name.
-        check: Called before the folder gets its name; it raises when this process may not.
+        check: Called before the folder gets its name. It raises if this process may not write.
 
     Raises:
-        CheckpointError: The state is not JSON, or the disk does not take it.
+        CheckpointError: The state is not JSON, or the disk refuses it.
     """
     if step < 0:
         raise CheckpointError(f"{directory}: step {step} is below 0")
@@ -130,7 +132,7 @@ def save(
         _settle(directory, trusted=final.name)
     except OSError as e:
         raise CheckpointError(
-            f"{final}: cannot be written ({e.strerror or e}); free or mend the disk and start again"
+            f"{final}: cannot be written ({e.strerror or e}); free space or repair the disk, and start again"
         ) from e
     return final
 
@@ -139,7 +141,7 @@ def load(path: Path) -> Checkpoint:
     """Reads one checkpoint and verifies every byte of it.
 
     Raises:
-        CheckpointError: Something is missing, has another size or hash, or is not what a checkpoint holds.
+        CheckpointError: Something is missing, has another size or hash, or does not belong in a checkpoint.
     """
     match = _NAME.fullmatch(path.name) or _OLD.fullmatch(path.name)
     if match is None:
@@ -151,14 +153,14 @@ def load(path: Path) -> Checkpoint:
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise CheckpointError(f"{manifest_path}: is not a checkpoint's manifest ({e}); {SEAL.again}") from e
     if raw != msgspec.json.encode(manifest):
-        # Nothing else guards the manifest's own bytes: it has to be exactly what `save` writes.
+        # No hash covers the manifest itself. So its bytes must be exactly those that `save` writes.
         raise CheckpointError(f"{manifest_path}: was changed after it was written; {SEAL.again}")
     if manifest.format != FORMAT:
         raise CheckpointError(
             f"{manifest_path}: format {manifest.format} is not {FORMAT}; resume with the version that wrote it"
         )
     if manifest.step != int(match[1]) or not {TENSORS, STATE} <= manifest.files.keys():
-        raise CheckpointError(f"{manifest_path}: speaks of another checkpoint than {path.name}; {SEAL.again}")
+        raise CheckpointError(f"{manifest_path}: describes another checkpoint than {path.name}; {SEAL.again}")
     data = {name: SEAL.read(path / name, manifest.files[name]) for name in (TENSORS, STATE)}
     for name in manifest.files.keys() - data.keys():
         SEAL.opened(path / name, manifest.files[name]).close()
@@ -173,12 +175,12 @@ def load(path: Path) -> Checkpoint:
 
 
 def latest(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies; None when the folder holds none at all.
+    """The newest checkpoint that verifies; None if the folder holds no checkpoint.
 
     One that does not verify is skipped, with a warning that says which and why.
 
     Raises:
-        CheckpointError: There are checkpoints, and not one of them verifies: to start anew must be a person's choice.
+        CheckpointError: There are checkpoints, and none of them verifies. Only a person may decide to start again.
     """
     found = _steps(directory)
     for _, path in sorted(found + _left(directory), reverse=True):
@@ -200,15 +202,15 @@ def latest(directory: Path) -> Checkpoint | None:
 def prune(
     directory: Path, keep: int, *, good: Path | None = None, check: Callable[[], None] = lambda: None
 ) -> list[Path]:
-    """Deletes all but the newest `keep` checkpoints, and what killed writers left behind. Returns what it deleted.
+    """Deletes all except the newest `keep` checkpoints, and what killed writers left. Returns what it deleted.
 
-    The newest one that verifies is never deleted, so broken newer ones cannot push out the last good one.
+    The newest one that verifies is never deleted. So the last good one stays, even if there are newer broken ones.
 
     Args:
         directory: Where the checkpoints are.
         keep: How many.
-        good: One that the caller has just written, so that it need not be read again.
-        check: Called before each is deleted; it raises when this process may not.
+        good: A checkpoint that the caller has just written, so it need not be verified again.
+        check: Called before each one is deleted. It raises if this process may not delete.
 
     Raises:
         CheckpointError: `keep` is below 1, or something cannot be deleted.
@@ -231,15 +233,16 @@ def prune(
             remove(path)
         return [path for _, path in older + left] + sweep(directory, "step-0")
     except OSError as e:
-        raise CheckpointError(f"{directory}: cannot be pruned ({e.strerror or e}); mend the disk") from e
+        raise CheckpointError(f"{directory}: cannot be pruned ({e.strerror or e}); repair the disk") from e
 
 
 def _settle(directory: Path, *, trusted: str = "") -> None:
-    """Gives each `step-N.new` its name, `step-N`: what is under that name is older, and goes.
+    """Renames each `step-N.new` to `step-N`. A folder that already has that name is older, and is deleted.
 
     Args:
         directory: Where the checkpoints are.
-        trusted: A step that has just been saved. What a killed process left is verified first.
+        trusted: Name of a step that was just saved. Other `.new` folders are from a killed process, and are verified
+            first.
     """
     for _, path in _steps(directory):
         if path.suffix != _NEW:

@@ -1,9 +1,9 @@
-"""`recdistill VERB`: one verb a step of the product. Finds the verb, runs it, and turns every error into one sentence.
+"""`recdistill VERB`: finds the verb, runs it, and turns every error into one sentence. Each verb is one step.
 
 Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
-6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted (errors.py has the tree).
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted. errors.py has all errors.
 
-It knows the verbs' names and groups, and nothing of what they do.
+It knows the names and groups of the verbs, but not what they do.
 
 Example:
     >>> main(["--version"])
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
     Args:
-        argv: Arguments without the program's name; None takes the process's own.
+        argv: Arguments without the program's name. None: those of the process.
 
     Returns:
         The exit code.
@@ -67,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does. Nothing more can be said there, also not at exit.
+        # The reader of our output is gone, as with `| head`. Nothing more can be printed there, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except Exception as e:  # noqa: BLE001 - the last line: a person gets a sentence, --debug gets the traceback
+    except Exception as e:  # noqa: BLE001 - a person gets a sentence; --debug shows the traceback
         return _fail(_unexplained(e), 1, debug)
 
 
@@ -86,7 +86,7 @@ def _dispatch(argv: list[str]) -> int:
     verb = _find(argv[0])
     try:
         args = verb.parser().read(argv[1:])
-    except SystemExit as e:  # argparse leaves by itself after --help
+    except SystemExit as e:  # argparse exits by itself after --help
         return int(e.code or 0)
     with _logs(quiet=args.quiet, verbose=args.verbose):
         return verb.run(args)
@@ -94,11 +94,11 @@ def _dispatch(argv: list[str]) -> int:
 
 @contextmanager
 def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Logs to stderr: our own from warnings on; those of libraries only with `--verbose`, since we say what failed."""
+    """Logs to stderr: warnings and errors of recdistill. Logs of libraries come only with `--verbose`."""
     levels = {
         "recdistill": logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING,
         "": logging.INFO if verbose else logging.CRITICAL,
-        # torch has a handler of its own; here it speaks of how torchrec calls it, at every start.
+        # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -123,7 +123,7 @@ def _find(name: str) -> Verb:
 
 
 def overview() -> str:
-    """What `recdistill --help` prints."""
+    """The text of `recdistill --help`."""
     lines = [
         "usage: recdistill VERB [options]       recdistill VERB --help",
         "",
@@ -134,14 +134,14 @@ def overview() -> str:
         lines += [f"  {name:10} {VERBS[name].purpose}" for name in names if name in VERBS]
     lines += [
         "",
-        "Start with `recdistill demo`; `recdistill doctor` says what this machine lacks. Settings come from --config",
-        "FILE, from RECDISTILL__SECTION__KEY in the environment, and from --set SECTION.KEY=VALUE, in this order.",
+        "Start with `recdistill demo`. `recdistill doctor` says what this machine lacks. Settings come from --config",
+        "FILE, RECDISTILL__SECTION__KEY in the environment and --set SECTION.KEY=VALUE. A later one overrides.",
     ]
     return "\n".join(lines)
 
 
 def _fail(sentence: str, code: int, debug: bool) -> int:
-    """One sentence on stderr, in which nothing from outside can steer a terminal."""
+    """Prints one sentence on stderr. Characters that control a terminal are removed."""
     if debug:
         traceback.print_exc()
     print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The one exception tree. Every failure a person can mend is one of these, and says what, where and what to do.
+"""All exceptions. Every failure that a person can repair is one of these. It says what is wrong, where, and what to do.
 
     RecdistillError                 exit 1
     ├── UsageError                  exit 2   a wrong command line or call
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 
 class RecdistillError(Exception):
-    """Base of all errors that a person can mend. `exit_code` is what the command line exits with."""
+    """Base of all errors that a person can repair. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -59,7 +59,7 @@ class RequestError(RecdistillError):
 
     Args:
         field: Path of the field that is wrong, as the caller wrote it (`history[3].item`).
-        problem: What is wrong with it and what would be right.
+        problem: What is wrong with it, and what is right.
     """
 
     exit_code = 3
@@ -77,7 +77,7 @@ class StreamError(RecdistillError):
 
 
 class OutOfRange(StreamError):
-    """A saved position that the log does not hold: below its beginning (retention) or beyond its end."""
+    """A saved position that the log does not hold. It is before the beginning (retention) or after the end."""
 
 
 class WrongLog(StreamError):

@@ -1,12 +1,13 @@
-"""Ranking metrics over (scores, labels, *, where, k): pure numpy functions whose last axis is the list.
+"""Ranking metrics of (scores, labels, *, where, k): pure numpy functions, whose last axis is the list.
 
 Every metric takes arrays of one shape `[..., L]` and gives one value for each list, shape `[...]`. A place where
-`where` is False does not exist: it is neither ranked nor relevant. Equal scores are ranked by position, the earlier
-place first, so that a metric is a function of its input and never of a sort routine. A list without a relevant place,
-or without any place, gives 0.
+`where` is False does not count: it is not ranked, and it is not relevant. Of equal scores the earlier place is first,
+so a metric depends only on its input, not on a sort routine. A list without a relevant place gives 0.
 
-It knows nothing of records, students or teachers, and never averages: means and their intervals are made by
-`bootstrap_interval` and `paired_interval` from the values of the lists.
+A metric does not average over lists. `bootstrap_interval` and `paired_interval` make means and intervals from the
+values of the lists.
+
+It knows nothing of records, students or teachers.
 
 Example:
     >>> import numpy as np
@@ -32,12 +33,12 @@ from recdistill.errors import UsageError
 
 Floats = NDArray[np.float64]
 
-# Elements that one intermediate array may hold: 4 million float64 are 32 MB, whatever the number of lists.
+# The most elements of one intermediate array, for any number of lists: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A mean with the percentile interval of its bootstrap; `n` values went into it."""
+    """A mean of `n` values, with the percentile interval of its bootstrap."""
 
     mean: float
     low: float
@@ -48,9 +49,9 @@ class Interval(msgspec.Struct, frozen=True):
 def ndcg(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
     """Normalised discounted cumulative gain with linear gains.
 
-    DCG@k = Σ_{r ≤ k} max(label_r, 0) / log2(r + 1) over ranks r from 1; divided by the DCG@k of the best order
-    (Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the discount of every rank
-    as is usual since). For labels of 0 and 1 linear and exponential gains are the same.
+    DCG@k = Σ_{r ≤ k} max(label_r, 0) / log2(r + 1) over ranks r from 1. It is divided by the DCG@k of the best order
+    (Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002; every rank has a discount, as is
+    usual today). For labels of 0 and 1 linear and exponential gains are the same.
 
     Args:
         scores: `[..., L]`, higher is better.
@@ -76,7 +77,7 @@ def ndcg(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
 def recall(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
     """Share of the relevant places (label above 0) that are ranked among the first k.
 
-    The denominator is the number of relevant places, not min(k, that number); with one relevant place this is the hit
+    The denominator is the number of relevant places, not min(k, that number). With one relevant place, it is the hit
     rate. Arguments, result and errors as in `ndcg`.
     """
     scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
@@ -86,7 +87,7 @@ def recall(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = No
 
 
 def mrr(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
-    """Reciprocal rank of the first relevant place, 0 when it is beyond k (Voorhees, TREC-8 question answering, 1999).
+    """1 / rank of the first relevant place, 0 if it is beyond k (Voorhees, TREC-8 question answering, 1999).
 
     The mean over lists is the MRR. Arguments, result and errors as in `ndcg`.
     """
@@ -109,8 +110,8 @@ def kendall_tau(
     """Kendall's τ-b between two scorings of one list (Kendall, "The treatment of ties in ranking problems", 1945).
 
     τ-b = (C − D) / sqrt((P − T_s)(P − T_l)) over the P pairs of places: C concordant, D discordant, T tied in scores or
-    in labels. A list in which one side ties everywhere gives 0. With k only the k places that `labels` rank highest
-    count. Takes L² pairs a list, in chunks. Arguments and errors as in `ndcg`.
+    in labels. A list in which all scores or all labels are equal gives 0. With k, only the k places with the highest
+    labels count. It needs L² pairs for each list, and computes them in chunks. Arguments and errors as in `ndcg`.
 
     Returns:
         `[...]` in [-1, 1].
@@ -134,7 +135,7 @@ def kendall_tau(
 def overlap(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int = 10) -> Floats:
     """Share of the first k places by `scores` that are also among the first k by `labels`.
 
-    When fewer than k places exist, the share is of those. Arguments and errors as in `ndcg`.
+    If fewer than k places exist, the share is of those places. Arguments and errors as in `ndcg`.
     """
     scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
     chosen = []
@@ -159,7 +160,7 @@ def top_k(scores_BN: ArrayLike, k: int) -> NDArray[np.int64]:
     count = values.shape[1]
     if k * 4 >= count:
         return np.argsort(-values, axis=1, kind="stable")[:, :k]
-    # The k-th value splits a row: all places above it are in, and of the places equal to it the earliest ones.
+    # The k-th highest value splits a row. All places above it are in; of the places equal to it, the earliest ones.
     out = np.empty((len(values), k), np.int64)
     edges = np.partition(values, count - k, axis=1)[:, count - k]
     for row, (line, edge) in enumerate(zip(values, edges, strict=True)):
@@ -171,15 +172,15 @@ def top_k(scores_BN: ArrayLike, k: int) -> NDArray[np.int64]:
 
 
 def bootstrap_means(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Floats:
-    """Means of `draws` resamples with replacement of the rows; every column sees the same resamples.
+    """Means of `draws` resamples of the rows, with replacement. All columns use the same resamples.
 
     Args:
         values: `[n]` or `[n, M]`, finite, one row for each list.
-        seed: Of the resampling; the same seed and n give the same resamples.
+        seed: Seed of the resampling. The same seed and n give the same resamples.
         draws: How many resamples.
 
     Returns:
-        `[draws, M]` (M is 1 for a flat input). Memory stays below some 64 MB whatever n and draws are.
+        `[draws, M]` (M is 1 for a flat input). Memory stays below about 64 MB for any n and draws.
 
     Raises:
         UsageError: No rows, a value that is not finite, or fewer than one draw.
@@ -194,7 +195,7 @@ def bootstrap_means(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> F
     random = np.random.default_rng(seed)
     out = np.empty((draws, table.shape[1]))
     for part in _rows(draws, count):
-        # How often each row was drawn: a resampled mean is then one row of a matrix product.
+        # Count how often each row was drawn. Then the resampled means are one matrix product.
         draw = (np.bincount(random.integers(0, count, count), minlength=count) for _ in range(part.start, part.stop))
         weights = np.stack(list(draw)).astype(np.float64)
         out[part] = weights @ table / count
@@ -229,7 +230,7 @@ def paired_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000
         level: Coverage of the interval.
 
     Raises:
-        UsageError: The two sides do not have the same lists, and as in `bootstrap_means`.
+        UsageError: The two sides do not have the same number of lists; also as in `bootstrap_means`.
     """
     one, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if one.shape != other.shape:
@@ -238,7 +239,7 @@ def paired_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000
 
 
 def intervals(values_NM: ArrayLike, *, seed: int = 0, draws: int = 2000, level: float = 0.95) -> list[Interval]:
-    """`bootstrap_interval` of every column, from one set of resamples (so columns may be compared with each other)."""
+    """`bootstrap_interval` of every column, from one set of resamples, so that columns can be compared."""
     table = np.asarray(values_NM, np.float64)
     means = bootstrap_means(table, seed=seed, draws=draws)
     lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -257,25 +258,28 @@ def _prepare(
     if k is not None and k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
     if np.isnan(s[w]).any() or np.isnan(t[w]).any():
-        raise UsageError("a score or a label is NaN in a place that counts: mask it with where, or mend its source")
+        raise UsageError("a score or a label is NaN in a place that counts: mask it with where, or repair its source")
     shape = s.shape[:-1]
     batch = int(np.prod(shape, dtype=np.int64))
     length = s.shape[-1]
     s, t, w = s.reshape(batch, length), t.reshape(batch, length), w.reshape(batch, length)
-    # What a masked place holds must not matter, not even as a NaN that meets an arithmetic operation.
+    # Replace what a masked place holds: a NaN there would spoil later arithmetic.
     return np.where(w, s, -np.inf), np.where(w, t, 0.0), w, shape
 
 
 def _relevant(
     scores_BL: Floats, labels_BL: Floats, where_BL: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Rows, ranks (from 0) and labels of the relevant places. Counts instead of sorting: most lists have few."""
+    """Rows, ranks (from 0) and labels of the relevant places.
+
+    Most lists have few relevant places. Then it counts the better places of each one, which is faster than sorting.
+    """
     rows, places = np.nonzero(where_BL & (labels_BL > 0))
     ranks = np.zeros(len(rows), np.int64)
     length = scores_BL.shape[1]
     if len(rows) > 16 * len(scores_BL):
         order = np.argsort(np.where(where_BL, -scores_BL, np.inf), axis=1, kind="stable")
-        # A place that exists may hold -inf: masked places go behind it.
+        # A real place may hold -inf too. A second stable sort puts masked places after it.
         order = np.take_along_axis(order, np.argsort(~np.take_along_axis(where_BL, order, 1), axis=1, kind="stable"), 1)
         all_ranks = np.empty(scores_BL.shape, np.int64)
         np.put_along_axis(all_ranks, order, np.broadcast_to(np.arange(length), scores_BL.shape), 1)
@@ -290,7 +294,7 @@ def _relevant(
 
 
 def _order(one: Floats, other: Floats) -> NDArray[np.int8]:
-    """1, 0 or -1 as `one` is above, equal to or below `other`; by comparison, since infinities have no difference."""
+    """1, 0 or -1 if `one` is above, equal to or below `other`. It compares, because inf − inf is NaN."""
     return (one > other).astype(np.int8) - (one < other).astype(np.int8)
 
 
@@ -299,13 +303,13 @@ def _sum_rows(rows: NDArray[np.int64], values: Floats, count: int) -> Floats:
 
 
 def _divide(above: NDArray[Any], below: NDArray[Any]) -> Floats:
-    """Quotient, 0 where below is 0."""
+    """above / below, and 0 where below is 0."""
     out: Floats = np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)
     return out
 
 
 def _rows(count: int, width: int) -> Iterator[slice]:
-    """Slices of `count` rows, none with more than the bounded number of elements."""
+    """Slices of `count` rows, each with at most `_CHUNK` elements."""
     step = max(1, _CHUNK // max(1, width))
     for start in range(0, count, step):
         yield slice(start, min(count, start + step))

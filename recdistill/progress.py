@@ -1,4 +1,4 @@
-"""How long work says how far it is, and how large a folder is: two small things that every floor of the house needs.
+"""Two small things that many rooms need: how long work reports its progress, and the size of a folder.
 
 It knows nothing of terminals or of bars.
 
@@ -18,7 +18,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called by long work as it moves on, cheaply and often."""
+    """Long work calls it often, so it must be fast."""
 
     def __call__(self, done: int, total: int | None) -> None:
         """Says that `done` of `total` parts are done; `total` is None when there is no end."""

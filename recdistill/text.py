@@ -1,4 +1,4 @@
-r"""Text from outside, made fit for our sentences: hints for wrong names, safe for a terminal, msgspec's errors read.
+r"""Text from outside, made ready for our sentences: hints for wrong names, safe text for terminals, msgspec's errors.
 
 Everything here takes text and gives text.
 
@@ -20,11 +20,11 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-_MOST_COMPARED: Final = 100  # characters of a name: the search for a near one takes time that grows with its square
+_MOST_COMPARED: Final = 100  # characters of a name; the time of the search grows with its square
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like `name`; empty when none is like it."""
+    """The known name that is most like `name`; empty if none is like it."""
     import difflib
 
     found = difflib.get_close_matches(name[:_MOST_COMPARED], list(known), n=1)
@@ -54,19 +54,19 @@ def escaped(text: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """The text with at most `most` characters; the last one is then an ellipsis."""
+    """The text with at most `most` characters. If it is cut, the last one is an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class Misfit(NamedTuple):
-    """What msgspec says of data that does not fit a Struct, taken apart.
+    """The parts of what msgspec says about data that does not fit a Struct.
 
     Args:
-        path: Where it is, as in `items[3].id`; empty for the whole. `[...]` stands for a key of a table, which msgspec
-            does not name.
+        path: Where it is, as in `items[3].id`; empty for the whole. `[...]` is a key of a table that msgspec does not
+            name.
         problem: What is wrong there, in msgspec's words.
-        unknown: Name of the field, where the problem is that nobody knows it.
-        missing: Name of the field, where the problem is that it is not there.
+        unknown: Name of the field, if the problem is that it is unknown.
+        missing: Name of the field, if the problem is that it is missing.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Misfit(NamedTuple):
 
 
 def misfit(error: Exception | str) -> Misfit:
-    """Takes a `msgspec.ValidationError`, or its text, apart.
+    """Splits a `msgspec.ValidationError`, or its text, into its parts.
 
     Example:
         >>> misfit("Object contains unknown field `kk` - at `$.requests[2]`")

@@ -1,4 +1,4 @@
-"""What tests and benchmarks share: plain implementations as second opinions, students of chance, a finished demo.
+"""Code that tests and benchmarks share: plain implementations to compare with, random students, a finished demo.
 
-It imports recdistill, never a test or a benchmark.
+It imports recdistill, but never a test or a benchmark.
 """

@@ -1,6 +1,6 @@
-"""What a finished demo has left: its settings, items, what its student learnt from, and the lists that it kept back.
+"""Reads the folder of a finished demo: settings, items, the training examples, and the held-out lists.
 
-Its log holds the teacher's scores, so benchmarks can train other students from it without asking a teacher again.
+Its log holds the teacher's scores. So benchmarks can train other students from it and need no teacher.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from recdistill.stream import open_log
 from recdistill.train import Batch, Trainer, use_threads
 
 Alter = Callable[[int, Lists], list[str]]
-"""First list's number and a batch, whose scores it may change in place; gives the teacher's name of each list."""
+"""Takes a batch and the number of its first list, and gives the teacher's name for each list. It may change scores."""
 
 
 class FinishedDemo(NamedTuple):
-    """A demo's folder, read."""
+    """The contents of a demo's folder."""
 
     settings: Settings
     spec: FeatureSpec
     items: list[tuple[int, Item]]
-    """With their offsets; those that the student knows."""
+    """The items that the student knows, with their offsets."""
     learnt: list[Example]
     held: list[Example]
     live: list[Item]
-    """What its student may show."""
+    """The items that its student may show."""
 
     @classmethod
     def load(cls, folder: Path) -> FinishedDemo:
@@ -63,7 +63,7 @@ class FinishedDemo(NamedTuple):
         alter: Alter | None = None,
         after_pass: Callable[[int], None] | None = None,
     ) -> None:
-        """Goes over the stream as the distiller does: items as they were known, lists in their order, its threads."""
+        """Trains as the distiller does: items as they were known at the time, lists in order, the same threads."""
         use_threads(self.settings.distil.threads)
         if trainer.watch is None:
             raise UsageError("a trainer without a watch takes logits, and these are scores as the teacher gave them")
@@ -87,11 +87,11 @@ class FinishedDemo(NamedTuple):
                 after_pass(number + 1)
 
     def ndcg(self, trainer: Trainer) -> np.ndarray:
-        """NDCG@10 of each held-out list with a new item taken, over all live items that the user may be shown."""
+        """NDCG@10 of each held-out list in which the user took a new item, over all live items that may be shown."""
         return self.ndcg_of(_Learner(trainer))
 
     def ndcg_of(self, contender: Contender) -> np.ndarray:
-        """The same of anything that names its best ten; a list that takes what it does not know counts as 0."""
+        """The same for any contender that names its best ten. A list counts as 0 if the taken item is unknown to it."""
         values = []
         for example, top in zip(self.held, contender.top([e.ranking.impression for e in self.held], 10), strict=True):
             impression = example.ranking.impression
@@ -104,7 +104,7 @@ class FinishedDemo(NamedTuple):
 
 
 class _Learner:
-    """A student as it stands, not exported."""
+    """A student in training, without an export."""
 
     name, size, size_int8 = "student", None, None
 

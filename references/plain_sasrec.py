@@ -1,8 +1,9 @@
-"""A plain SASRec in torch, without anything of recdistill: the baseline of `benchmarks/bench_builtin.py`.
+"""A plain SASRec in torch. It uses nothing of recdistill. It is the baseline of `benchmarks/bench_builtin.py`.
 
-Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): item and place vectors, causal self-attention,
-scores by the item vectors themselves. As is usual by now, it learns the softmax over all items instead of one negative
-(Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). The epoch that is best on validation is kept.
+Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): vectors of items and places, causal
+self-attention, and scores from the same item vectors. It learns a softmax over all items instead of one negative item,
+as is usual today (Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). It keeps the epoch that is best
+on the validation part.
 
 Example:
     >>> lines = [[n, n + 1, n + 2, n + 3] for n in range(4)] * 8
@@ -24,7 +25,10 @@ from torch.nn import functional as F
 
 
 class PlainSasrec(nn.Module):
-    """Two post-normalised transformer layers over at most `length` events; item rows are tied."""
+    """Transformer layers with normalisation after each part, over at most `length` events.
+
+    The item vectors are used for the input and for the scores.
+    """
 
     def __init__(self, items: int, *, dim: int, layers: int, heads: int, dropout: float, length: int) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class PlainSasrec(nn.Module):
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
     def forward(self, items_BL: Tensor) -> Tensor:
-        """The state after each event, `[B, L, D]`; events are left-aligned, so no event sees the padding."""
+        """The state after each event, `[B, L, D]`. Events are on the left, so no event sees the padding."""
         length = items_BL.shape[1]
         x_BLD = self.drop(self.norm(self.rows(items_BL) + self.places.weight[:length]))
         mask_LL = torch.ones(length, length, dtype=torch.bool).triu(1)
@@ -47,7 +51,7 @@ class PlainSasrec(nn.Module):
 
     @torch.no_grad()
     def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """Scores of all items, f32 `[B, N]`; no history may be empty."""
+        """Scores of all items, f32 `[B, N]`. No history may be empty."""
         self.eval()
         found = []
         for start in range(0, len(histories), 256):
@@ -74,22 +78,22 @@ def fit(
     epochs: int = 100,
     patience: int = 8,
 ) -> PlainSasrec:
-    """Learns to foretell each event of each line from those before it.
+    """Learns to predict each event of each line from the events before it.
 
     Args:
         lines: Each user's items, oldest first.
         items: How many items there are.
-        valid: The validation figure of a model, more is better; the best epoch's model is returned.
-        seed: Of first values, dropout and windows.
+        valid: The validation figure of a model. Higher is better. The model of the best epoch is returned.
+        seed: Seed of first values, dropout and windows.
         dim: Width.
         layers: Attention layers.
         heads: Attention heads.
-        dropout: Of everything.
-        length: Most events that are looked at.
-        batch: Windows a step; windows are half a length apart, shifted at random in each epoch.
-        learning_rate: Adam's.
-        epochs: At most so many.
-        patience: Epochs without a better figure before it ends.
+        dropout: Dropout of all layers.
+        length: Most events that are used.
+        batch: Windows in a step. Windows start half a length apart. In each epoch they are shifted at random.
+        learning_rate: Learning rate of Adam.
+        epochs: Most epochs.
+        patience: Training ends after this number of epochs without a better figure.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)

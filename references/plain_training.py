@@ -1,8 +1,8 @@
-"""The student's mathematics as anyone would write it in plain torch: dense tables, torch's optimizers.
+"""The student in plain torch: dense tables and torch's own optimizers.
 
-`benchmarks/bench_training.py` measures the trainer against it. It is a second opinion as well: on the same batches from
-the same first weights it has to reach the same losses (tests/train/test_step.py). It takes the settings and the encoded
-batches of recdistill, and uses nothing of `recdistill.train`.
+`benchmarks/bench_training.py` compares the trainer with it. It is also a second opinion: with the same batches and the
+same first weights it must reach the same losses (tests/train/test_step.py). It takes the settings and the encoded
+batches of recdistill. It uses nothing of `recdistill.train`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recdistill.features import EncodedItems, Lists
 
 
 class PlainStudent(nn.Module):
-    """Both towers over `nn.Embedding`s with dense gradients. `weights` are the trainer's, by contract name."""
+    """Both towers, with `nn.Embedding`s and dense gradients. `weights` are the trainer's weights by contract name."""
 
     def __init__(self, weights: dict[str, np.ndarray], heights: dict[str, int], settings: StudentSettings) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class PlainStudent(nn.Module):
         )
 
     def forward(self, items: EncodedItems, lists: Lists) -> torch.Tensor:
-        """Scores of all the items that are given, `[B, N]`; slots are places in `items`."""
+        """Scores of all given items, `[B, N]`. Slots are places in `items`."""
         output = self.bag("id", items.id_rows_N[:, None])
         for field, value in items.fields.items():
             sparse = f"item/{field}" in self.tables
@@ -78,7 +78,7 @@ class PlainStudent(nn.Module):
 
 
 class PlainLoop:
-    """One step after the other, with Adagrad on the tables and Adam on the rest."""
+    """Trains step by step, with Adagrad for the tables and Adam for the rest."""
 
     def __init__(
         self, weights: dict[str, np.ndarray], heights: dict[str, int], settings: StudentSettings, loss: LossSettings
@@ -92,7 +92,7 @@ class PlainLoop:
     def learn(
         self, items: EncodedItems, lists: Lists, teacher_BL: np.ndarray, live_N: np.ndarray, *, whole: bool
     ) -> float:
-        """A step; `whole`: labels compete with the live catalogue outside the history, otherwise with the list."""
+        """One step. `whole`: labels compete with the live catalogue outside the history; otherwise with the list."""
         scores_BN = self.student(items, lists)
         where = torch.from_numpy(lists.where_BL & (lists.candidate_slots_BL >= 0))
         places = torch.from_numpy(lists.candidate_slots_BL).long().clamp(min=0)
@@ -128,6 +128,6 @@ class PlainLoop:
         return float(loss.detach())
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Parameters by contract name, the tables at full height."""
+        """Parameters by contract name. Tables have their full height."""
         tables = {key: table.weight for key, table in self.student.tables.items()}
         return {key.replace("/", "."): v.detach().numpy() for key, v in [*tables.items(), *self.student.rest.items()]}

@@ -1,4 +1,4 @@
-"""Students with random weights over invented catalogues, for tests and benchmarks that need no training.
+"""Students with random weights and invented catalogues, for tests and benchmarks that need no training.
 
 It makes records, weights and whole bundles. It knows nothing of training.
 
@@ -37,7 +37,7 @@ class Student(NamedTuple):
 
 
 def rich_spec(length: int = 8) -> FeatureSpec:
-    """Every kind of field on both sides."""
+    """A specification with every kind of field, for items and for the context."""
     return FeatureSpec(
         history=HistorySpec(length, ("click", "buy")),
         id=IdSpec(capacity=40, hashed=3),
@@ -77,7 +77,7 @@ def make_student(
     spec: FeatureSpec | None = None,
     scale: float = 0.5,
 ) -> Student:
-    """A student with random weights. One item in nine is withdrawn; some ids and categories find no room."""
+    """A student with random weights. One item in nine is withdrawn. Some ids and categories have no own row."""
     spec = spec or rich_spec()
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary(spec)
@@ -120,7 +120,10 @@ def make_weights(
 
 
 def make_requests(student: Student, count: int, *, seed: int = 1, longest: int = 14) -> list[Impression]:
-    """Histories from none to longer than the limit, with unknown items, items twice, unknown times and late events."""
+    """Requests with histories from empty to longer than the limit.
+
+    They have unknown items, items twice, unknown times and late events.
+    """
     rng = np.random.default_rng(seed)
     ids = [*student.catalogue.ids, "nobody-1", "nobody-2"]
     made = []

@@ -1,8 +1,9 @@
-"""What every process of recdistill has around its loop: settings from the environment, JSON logs, signals, health.
+"""Runs one loop as a process: settings from the environment, logs as JSON, signals, and health over HTTP.
 
-`python -m services.scorer` and its siblings call `main`. SIGTERM and SIGINT set the stop signal, the loop finishes
-what it has in hand, and the process exits 0; an error that a person can mend is logged as one sentence and exits with
-its own code. `RECDISTILL_HEALTH_PORT` (8081; empty turns it off) answers `/livez`, `/readyz` and `/metrics`.
+`python -m services.scorer` and the other processes call `main`. SIGTERM and SIGINT set the stop signal. The loop then
+finishes its present work, and the process exits with 0. An error that a person can correct is logged as one sentence,
+and the process exits with the error's own code. The port `RECDISTILL_HEALTH_PORT` (8081; empty turns it off) answers
+`/livez`, `/readyz` and `/metrics`.
 
 It knows nothing of what the loops do.
 """
@@ -27,10 +28,10 @@ log_ = logging.getLogger("services")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, as log collectors read it."""
+    """Writes each log record as one JSON object on a line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Formats a record; an exception's text goes into one field."""
+        """Formats a record. The text of an exception goes into one field."""
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -43,10 +44,10 @@ class JsonLines(logging.Formatter):
 
 
 def main(name: str) -> int:
-    """Runs one process until it is told to stop; returns its exit code."""
+    """Runs one process until it is told to stop, and returns its exit code."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    # fbgemm writes pages about its tables through the root logger, which nobody here uses.
+    # fbgemm writes many lines about its tables through the root logger. Nobody needs them.
     handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.WARNING)
     logging.basicConfig(level=os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
     stop, counts = threading.Event(), Counter[str]()
@@ -62,7 +63,7 @@ def main(name: str) -> int:
         log_.info("%s stops: %s", name, json.dumps(counts))
         return 0
     except RecdistillError as e:
-        log_.error("%s: %s", name, e)  # noqa: TRY400 - a sentence for a person; the traceback would bury it
+        log_.error("%s: %s", name, e)  # noqa: TRY400 - one sentence for a person, without a traceback
         return e.exit_code
     except Exception:
         log_.exception("%s: an error that recdistill should have explained", name)
@@ -96,7 +97,7 @@ def _health(name: str, counts: Counter[str]) -> ThreadingHTTPServer | None:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Probes come every few seconds; they are no news."""
+            """Logs nothing, because probes come every few seconds."""
 
     server = ThreadingHTTPServer((os.environ.get("RECDISTILL_HEALTH_HOST", ""), int(port)), Handler)
     threading.Thread(target=server.serve_forever, daemon=True, name="health").start()

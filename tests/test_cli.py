@@ -357,7 +357,7 @@ def test_doctor_finds_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["doctor", "--role", "ranker", "--set", f"rank.port={port}"]) == 1
-    assert f"127.0.0.1:{port} cannot be had" in capsys.readouterr().out
+    assert f"127.0.0.1:{port} cannot be used" in capsys.readouterr().out
 
 
 def test_doctor_without_what_a_role_needs() -> None:

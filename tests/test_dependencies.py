@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from support import dockerfiles
 
-from recdistill.cli import main
 from recdistill.errors import RegistryError
 from recdistill.records import Item, encode
 from recdistill.registry import Registry
@@ -108,11 +107,17 @@ def test_a_registry_in_a_file_asks_for_the_whole_of_mlflow(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("role", ["ranker", "promoter"])
-def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(
-    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _without(monkeypatch, "alembic", "sqlalchemy")
+def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(role: str, tmp_path: Path) -> None:
+    # A process of its own: MLflow, imported without them, would stay without them.
+    code = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "gone = ('alembic', 'sqlalchemy')\n"
+        "importlib.util.find_spec = lambda name, *a: None if name in gone else find(name, *a)\n"
+        "from recdistill.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
     for uri, needed in (("sqlite:///here.sqlite", True), ("http://127.0.0.1:9", False)):
-        main(["doctor", "--role", role, "--set", f"registry.uri={uri}"])
-        assert ("pip install 'recdistill[mlflow]'" in capsys.readouterr().out) == needed
+        command = [sys.executable, "-c", code, "doctor", "--role", role, "--set", f"registry.uri={uri}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ("pip install 'recdistill[mlflow]'" in done.stdout) == needed, done.stdout + done.stderr

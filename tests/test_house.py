@@ -1,4 +1,4 @@
-"""How the house is built: tests mirror the tree, classes are small, wide values are built by name, one logger name."""
+"""How the house is built: tests mirror the tree, classes are small, wide values are built by name, and so on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROMISED = {
 """Tests beside this one that do the same."""
 
 MOST_LINES = 200
-TALLER = {"Catalogue", "Feeder", "Tower", "Trainer", "_World"}
+TALLER = {"Feeder", "Trainer", "_World"}
 """Classes that are taller than they should be. None may be added; one that was cut is taken out."""
 
 MOST_PLACES = 4
@@ -86,13 +86,21 @@ def _classes() -> Iterator[tuple[Path, ast.ClassDef]]:
                 yield path, node
 
 
-def _height(node: ast.ClassDef) -> int:
-    return (node.end_lineno or 0) - node.lineno + 1
+def _height(node: ast.ClassDef, lines: list[str]) -> int:
+    """Lines of code of a class: without docstrings, comments and blank lines, so that words cost nothing."""
+    words: set[int] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant) and isinstance(inner.value.value, str):
+            words |= set(range(inner.lineno, (inner.end_lineno or 0) + 1))
+    span = range(node.lineno, (node.end_lineno or 0) + 1)
+    return sum(n not in words and not lines[n - 1].strip().startswith("#") and lines[n - 1].strip() != "" for n in span)
 
 
 def test_no_class_is_tall() -> None:
     tall = {
-        node.name: f"{_short(path)}, {_height(node)} lines" for path, node in _classes() if _height(node) > MOST_LINES
+        node.name: f"{_short(path)}, {_height(node, path.read_text(encoding='utf-8').splitlines())} lines"
+        for path, node in _classes()
+        if _height(node, path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
     }
     assert {name: where for name, where in tall.items() if name not in TALLER} == {}
     assert set(tall) == TALLER  # one that was cut leaves the list
@@ -100,7 +108,9 @@ def test_no_class_is_tall() -> None:
 
 @pytest.mark.parametrize("name", ["Registry", "Distiller", "Watch", "App", "Recommender"])
 def test_the_doors_of_the_rooms_are_no_rooms_of_their_own(name: str) -> None:
-    heights = [_height(node) for _, node in _classes() if node.name == name]
+    heights = [
+        _height(node, path.read_text(encoding="utf-8").splitlines()) for path, node in _classes() if node.name == name
+    ]
     assert heights, f"no class has the name {name}"
     assert max(heights) < MOST_LINES
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the set-up scripts share. Sourced, never run.
+# Functions that the set-up scripts share. This file is sourced, never run.
 
 say() { printf '==> %s\n' "$*" >&2; }
 stop() { printf 'recdistill: %s\n' "$*" >&2; exit 1; }
@@ -7,14 +7,14 @@ stop() { printf 'recdistill: %s\n' "$*" >&2; exit 1; }
 # have COMMAND: is it on the path?
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Root, or sudo that asks no password: prints what to put before a command, or fails.
+# Prints the prefix that runs a command as root: nothing for root, or sudo if it needs no password. Otherwise it fails.
 root_prefix() {
     if [ "$(id -u)" = 0 ]; then return 0; fi
     if have sudo && sudo -n true 2>/dev/null; then echo "sudo -n"; return 0; fi
     return 1
 }
 
-# need_packages WHY PACKAGE...: installs Debian packages, or stops with the one line to type. `a|b` is the first one there is.
+# need_packages WHY PACKAGE...: installs Debian packages, or stops with the line to type. `a|b`: the first that exists.
 need_packages() {
     local why=$1 prefix choice name packages=()
     shift
@@ -38,7 +38,7 @@ need_packages() {
         || stop "$why could not be installed; type: sudo $line"
 }
 
-# Hands pip's settings (certificate, indexes, wheel folders, time-out) on to uv, unless uv has its own.
+# Gives pip's settings (certificate, indexes, wheel folders, time-out) to uv, unless uv has its own.
 uv_settings_from_pip() {
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
     if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"; fi
@@ -48,7 +48,7 @@ uv_settings_from_pip() {
     if [ -n "${PIP_FIND_LINKS:-}" ] && [ -z "${UV_FIND_LINKS:-}" ]; then
         local place found=""
         for place in $PIP_FIND_LINKS; do
-            # uv refuses a folder that does not exist, pip passes over it.
+            # uv refuses a folder that does not exist; pip ignores it.
             case $place in *://*) ;; *) [ -d "$place" ] || continue ;; esac
             found="${found:+$found,}$place"
         done

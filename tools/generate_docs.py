@@ -1,4 +1,4 @@
-"""Writes what is made from the code: pages of docs/, the JSON Schema of the endpoint. `--check` only looks.
+"""Writes the files that are made from the code: pages of docs/ and JSON Schemas. `--check` only compares.
 
 Example:
     python tools/generate_docs.py --check
@@ -23,7 +23,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 1 if `--check` found a page that is not what the code says, else 0."""
+    """Returns 1 if `--check` found a page that is not up to date, otherwise 0."""
     parser = argparse.ArgumentParser(description="Write the pages of docs/ that are made from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not up to date")
     check = parser.parse_args(argv).check
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         if page.exists() and page.read_text(encoding="utf-8") == text:
             continue
         if check:
-            print(f"{name} is not what the code says; type: make docs", file=sys.stderr)
+            print(f"{name} is not up to date; type: make docs", file=sys.stderr)
             stale += 1
         else:
             page.parent.mkdir(parents=True, exist_ok=True)

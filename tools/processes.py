@@ -1,4 +1,4 @@
-"""Child processes that surely end: each has a process group of its own, which is killed with whoever started it.
+"""Starts child processes that always end: each has its own process group, which is killed when its parent ends.
 
 It knows nothing of what the processes do.
 
@@ -25,7 +25,7 @@ _RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago. All are held open until all are found, so they differ."""
+    """Loopback ports that were free a moment ago. All are held until the last is found, so they differ."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for sock in sockets:
@@ -34,11 +34,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def spawn(command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Starts `command` in a process group of its own, its output appended to `log`.
+    """Starts `command` in its own process group. Its output is appended to `log`.
 
-    The group ends with this interpreter: at its normal exit, and on Linux also when it is killed.
+    The group ends with this interpreter: at its normal exit and, on Linux, also when it is killed.
     """
-    # setpriv asks the kernel to signal the child when its parent dies, which no exit handler can promise.
+    # setpriv makes the kernel send a signal to the child when its parent dies. An exit handler cannot promise that.
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -54,13 +54,13 @@ def spawn(command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | 
 
 
 def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Sends a signal to the whole group of a process that `spawn` started; nothing if it is gone."""
+    """Sends a signal to the whole group of a process that `spawn` started. Does nothing if the group is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 def end(process: subprocess.Popen[bytes], *, patience_s: float) -> int:
-    """Asks the group to end, kills what has not ended after `patience_s`, and returns the exit code."""
+    """Asks the group to end, kills it after `patience_s`, and returns the exit code."""
     signal_group(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=patience_s)

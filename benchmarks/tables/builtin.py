@@ -1,8 +1,8 @@
 """The built-in teacher on a table of users and items: one timeline a user, and scores of all items for each user.
 
-A table has no times. A timeline's order is that of the file; what the file's order does not mean, the teacher cannot
-learn. Beside it stand as many shuffles as `SHUFFLES` says, each a timeline of its own: they show the teacher that the
-order is nothing to go by.
+A table has no times. The order of a timeline is that of the file. If that order means nothing, there is nothing to
+learn from it. So each timeline is added again in shuffled order, `SHUFFLES` times. This shows the teacher that the
+order means nothing.
 
 Example:
     >>> [one.ranking.impression.history[0].item for one in examples_of([["a", "b"]], shuffles=0)]

@@ -1,6 +1,7 @@
 """Learns a student from a table of users × items by a recipe: the papers' setting, and the product's losses in it.
 
-A batch is either pairs (positives, each with an unseen item drawn anew each epoch) or lists (users with all they had).
+A batch is either pairs (positives, each with an unseen item that is drawn anew in each epoch) or lists (users with all
+the items they had).
 The soft terms of the recipe ask about lists of their own (`benchmarks.tables.lists`). In a batch of lists that compares
 with the whole catalogue, label and soft terms share one softmax over all items, formed in chunks.
 

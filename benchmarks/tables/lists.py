@@ -1,8 +1,8 @@
 """What a term of a table's recipe is asked about: for each user (or item) a list, drawn from the teacher's ranking.
 
-`Rankings` holds what the teacher says of a whole table, as far as anybody asks: the best unseen items of each user,
-with their scores. `draw` makes the lists of one epoch out of it. The item side is the same thing transposed: the best
-users of each item.
+`Rankings` holds what the teacher says of a whole table, as far as it is needed: the best unseen items of each user,
+with their scores. `draw` makes the lists of one epoch from it. The item side is the same, transposed: the best users of
+each item.
 
 It knows nothing of losses or optimizers.
 

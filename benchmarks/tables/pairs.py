@@ -1,7 +1,7 @@
 r"""Three files of `user<TAB>item`: the benchmarks' form of a data set, as matrices of users × items.
 
-Users and items get their numbers in the order in which they first appear, in train, then valid, then test; an item that
-only the test part holds counts as one of the catalogue, as it does in the published protocols.
+Users and items get their numbers in the order in which they first appear: in train, then valid, then test. An item that
+only the test part holds is an item of the catalogue, too, as in the published protocols.
 
 It knows nothing of protocols, models or records.
 

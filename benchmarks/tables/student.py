@@ -1,4 +1,4 @@
-"""Students of a table of users × items: a row for each user, or a user made of what it had. Matrices in, scores out.
+"""Students of a table of users × items: a row for each user, or a user made of its items.
 
 | form | user vector |
 | --- | --- |

@@ -1,6 +1,6 @@
 """Whether the terms of a table's recipe fit together: each loss, what it is asked about, and what a batch holds.
 
-A term that cannot do what it says is refused before anything is learnt; nothing of a recipe is passed over.
+A term that cannot do what it says is refused before anything is learnt. Nothing in a recipe is ignored in silence.
 
 It knows nothing of scores, students or how a list is drawn.
 

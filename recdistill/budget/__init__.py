@@ -1,7 +1,7 @@
-"""Which candidates the teacher is asked about when it is not asked about all of them.
+"""Which candidates the teacher scores, when a budget does not allow all of them.
 
-`Chooser` chooses for the scorer, and `restore` brings one up to date from the log. The drawing itself (`head_and_rest`,
-`systematic`, `unit`) also serves others who draw.
+`Chooser` chooses for the scorer, and `restore` rebuilds its state from the log. Other code also draws with
+`head_and_rest`, `systematic` and `unit`.
 
 It knows nothing of teachers or of students.
 """

@@ -1,8 +1,8 @@
-"""Blocks of a partition: what is chosen alike, and how the rankings that a choice rests on are found in the log.
+"""Blocks of a partition, and how the rankings that a choice depends on are found in the log.
 
-Impressions at the offsets [256 k, 256 (k + 1)) of a partition make block k. What is learnt from a block counts in the
-next ones only, so it does not matter how a scorer batches its work. Each ranking names the offset of its impression in
-a header, so a restart finds what it needs near the end of `rankings`.
+Impressions at the offsets [256 k, 256 (k + 1)) of a partition make block k. What is learnt from a block counts only in
+later blocks, so it does not matter how a scorer batches its work. Each ranking has the offset of its impression in a
+header. So after a restart, the needed rankings are found near the end of `rankings`.
 
 It knows nothing of how a choice is made.
 
@@ -26,7 +26,7 @@ BLOCK: Final = 256
 """Offsets of a block."""
 
 WINDOW: Final = 8
-"""Blocks before it that a block's choice rests on."""
+"""The choice in a block depends on so many blocks before it."""
 
 HEADER: Final = "impression.offset"
 
@@ -37,12 +37,15 @@ def block_of(offset: int) -> int:
 
 
 def offset_header(offset: int) -> tuple[str, bytes]:
-    """What a ranking says of where its impression lies."""
+    """The header of a ranking with the offset of its impression."""
     return HEADER, str(offset).encode()
 
 
 def groups(messages: Sequence[Message]) -> list[list[Message]]:
-    """Cuts a batch where a partition passes from one block to the next: what is in a block may not wait for itself."""
+    """Cuts a batch where a partition passes from one block to the next.
+
+    The rankings of a block must be learnt before the next block is chosen.
+    """
     cut: list[list[Message]] = []
     numbers: dict[TopicPartition, int] = {}
     for message in messages:
@@ -56,7 +59,7 @@ def groups(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def rankings_before(log: Log, position: Mapping[TopicPartition, int]) -> Iterator[tuple[Ranking, TopicPartition, int]]:
-    """The rankings that the choice at some positions of `impressions` rests on.
+    """The rankings that the choice at some positions of `impressions` depends on.
 
     Yields:
         Each ranking that decodes, with the partition and the offset of its impression.
@@ -66,17 +69,17 @@ def rankings_before(log: Log, position: Mapping[TopicPartition, int]) -> Iterato
         for message, offset in _tail(log, TopicPartition("rankings", tp.partition), first):
             try:
                 ranking = decode(Ranking, message.value)
-            except DecodeError:  # the joiner owns its dead letter
+            except DecodeError:  # the joiner writes its dead letter
                 continue
             yield ranking, tp, offset
 
 
 def _tail(log: Log, tp: TopicPartition, first: int) -> Iterator[tuple[Message, int]]:
-    """The rankings of impressions from offset `first` on, with those offsets."""
+    """The rankings of impressions from offset `first` on, with the offsets of the impressions."""
     source = log.source([tp])
     try:
         beginning, end = source.bounds(tp)
-        # Goes back from the end, in steps that double, until a ranking is old enough.
+        # Go back from the end until a ranking is old enough. Each step is twice as long as the one before.
         start, step = end, WINDOW * BLOCK
         while start > beginning:
             start, step = max(beginning, start - step), 2 * step

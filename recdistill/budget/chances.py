@@ -1,8 +1,9 @@
-"""With which probability each candidate of a list is put to the teacher, and which ones are drawn by it.
+"""The probability of each candidate to be scored by the teacher, and a draw by these probabilities.
 
-Whatever was expected wrongly, an estimate that weighs each candidate by 1 / p stays unbiased, as long as no p is 0.
+An estimate that weighs each candidate by 1 / p is unbiased, also if the expected scores were wrong. Only p = 0 is not
+allowed.
 
-It knows arrays only: nothing of records, logs, teachers or students.
+It knows only arrays. It knows nothing of records, logs, teachers or students.
 
 Example:
     >>> head_and_rest(np.array([4.0, 1.0, 3.0, 2.0]), 2).round(3).tolist()
@@ -26,7 +27,7 @@ HEAD: Final = 0.5
 
 
 def unit(*key: str) -> float:
-    """A number in [0, 1) that looks random and depends on the key alone, so that a replay draws the same."""
+    """A number in [0, 1) that looks random and depends only on the key. So a replay draws the same."""
     digest = hashlib.blake2b("\0".join(key).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / 2.0**53
 
@@ -34,11 +35,12 @@ def unit(*key: str) -> float:
 def head_and_rest(expected_L: Floats, count: float, *, head: float = HEAD) -> Floats:
     """Inclusion probabilities of the candidates of one list, which sum to `count`.
 
-    `head` of the count goes to the candidates expected to score best, for certain; the rest is shared evenly by all
-    others, so that whatever was expected wrongly is found out. Ties at the edge of the head are broken by place.
+    A share `head` of the count goes to the candidates that should score best: their probability is 1. All others share
+    the rest equally, so wrong expectations are found. Of equal scores at the edge of the head, the earlier place
+    counts.
 
     Args:
-        expected_L: Expected scores; all equal where nothing is expected, and then there is no head.
+        expected_L: Expected scores. They are all equal if nothing is known, and then there is no head.
         count: How many candidates may be scored, at most L.
         head: Share of the count that is certain.
     """
@@ -52,17 +54,18 @@ def head_and_rest(expected_L: Floats, count: float, *, head: float = HEAD) -> Fl
 
 
 def systematic(chances_L: Floats, start: float) -> npt.NDArray[np.bool_]:
-    """Draws a sample of nearly fixed size: each member with its own probability, `Σ chances` rounded up or down in all.
+    """Draws each member with its own probability. The size is always `Σ chances`, rounded up or down.
 
-    Madow's systematic sampling (1949): a grid of step 1 that begins at `start` is laid over the cumulated chances.
-    Bring the members into a random order first, or neighbours are hardly ever drawn together.
+    It is Madow's systematic sampling (1949). Member i takes the interval between running sum i − 1 and running sum i of
+    the chances. The member is drawn if one of the points start, start + 1, start + 2, … is in its interval. Shuffle the
+    members first: otherwise neighbours are seldom drawn together.
 
     Args:
         chances_L: Probabilities.
         start: In [0, 1).
     """
     ends_L = np.cumsum(chances_L)
-    # The last sum of a whole number may fall short of it by rounding, and would lose a member.
+    # A sum that should be a whole number may be a little less by rounding, and would lose a member.
     ends_L = np.where(np.abs(ends_L - ends_L.round()) < 1e-9, ends_L.round(), ends_L)
     grid_L = np.floor(ends_L - start)
     drawn_L: npt.NDArray[np.bool_] = np.diff(grid_L, prepend=np.floor(-start)) > 0

@@ -1,19 +1,20 @@
-"""Which candidates of a list, or which lists, the scorer puts to its teacher under a budget.
+"""Which candidates of a list, or which lists, the scorer gives to its teacher under a budget.
 
-- *candidates*: of each list a share is scored: those expected to be best, and a random part of the rest.
-- *lists*: a list is scored whole, with the probability that the budget says, or not at all. For a teacher whose score
-  of one item depends on the others.
+- *candidates*: a part of each list is scored: the candidates that should be best, and a random part of the rest.
+- *lists*: a list is scored whole or not at all, with the probability of the budget. This is for a teacher whose score
+  of one item depends on the other items.
 
-What the student thinks is known from the log alone: an impression that it answered carries its scores
-(`logged_score`, with `served_by` or origin `student`). Where there are none, the mean that the teacher gave each item
-of late is what it is expected to say.
+The student's scores come from the log alone: an impression that the student answered has them (`logged_score`, with
+`served_by` or origin `student`). Without them, the expected score of an item is the mean of the teacher's recent scores
+of it.
 
-That mean comes from rankings that the scorer wrote, of the eight blocks before (see `blocks`), however they were
-batched, and the drawing is a hash of the impression's id. So a replay chooses the same, and a restart rebuilds
-everything from the tail of `rankings`. (A list that went to the dead letters leaves no trace, so one that fails in one
-run and not in the next can change later choices. The probabilities written are in any case those that were used.)
+That mean comes from the scorer's own rankings in the eight blocks before (see `blocks`). It does not depend on how they
+were batched. The draw is a hash of the impression's id. So a replay chooses the same, and a restart rebuilds all from
+the end of `rankings`. There is one exception: a list that went to the dead letters has no ranking. If a list fails in
+one run and not in the next, later choices can differ. The probabilities that are written are always those that were
+used.
 
-It knows nothing of how a teacher is asked, nor of how a student learns.
+It knows nothing of how a teacher is asked, or of how a student learns.
 
 Example:
     >>> from recdistill.records import Candidate
@@ -40,17 +41,17 @@ from recdistill.stream import Log, TopicPartition
 from recdistill.watch import standardised
 
 FEW: Final = 4.0
-"""Candidates of a list that are scored at least when it is chosen: fewer order too little."""
+"""When a list is chosen, at least so many of its candidates are scored: fewer teach too little about the order."""
 
 DOUBT: Final = 2.0
-"""An item's mean counts as if so many scores of 0 had come before."""
+"""An item's mean is taken as if the item had so many more scores of 0."""
 
 MOST_COUNT: Final = 20.0
-"""A candidate of a small chance stands for many, but for no more than this: one number should not rule a mean."""
+"""A candidate with a small chance stands for many, but for no more than this: one number should not decide a mean."""
 
 
 class Choice(NamedTuple):
-    """What is put to the teacher of one list, and with which probabilities it was chosen."""
+    """What the teacher scores of one list, and the probabilities with which it was chosen."""
 
     sampled: float
     chosen_L: npt.NDArray[np.bool_]
@@ -58,45 +59,45 @@ class Choice(NamedTuple):
 
 
 Means = dict[str, tuple[float, float]]
-"""Of each item: how many scores there were, and their sum."""
+"""For each item: how many scores it had, and their sum."""
 
 
 @dataclass
 class _Block:
-    """What one block of a partition has taught."""
+    """What was learnt from one block of a partition."""
 
     number: int
     items: Means = field(default_factory=dict)
 
 
 class Chooser:
-    """Chooses, and learns from what came of it. For one thread.
+    """Chooses, and learns from the scores that come back. Only one thread may use it.
 
     Args:
-        budget: Share of the candidate scores that may be asked for, above 0; 1 asks for everything.
+        budget: Share of the candidates that may be scored, above 0; 1 scores all.
         by: Whether candidates of each list are left out, or whole lists.
-        even: Let all candidates be equally likely, whatever is known: what a comparison needs.
+        even: Whether all candidates have the same chance, whatever is known. A comparison needs this.
     """
 
     def __init__(self, budget: float, by: Literal["lists", "candidates"], *, even: bool = False) -> None:
         self.budget, self.by, self._even = budget, by, even
         self.learns = budget < 1 and by == "candidates" and not even
-        """Whether what is chosen depends on what came before."""
+        """Whether a choice depends on earlier rankings."""
         self._blocks: dict[TopicPartition, deque[_Block]] = {}
         self._means: dict[TopicPartition, tuple[int, Means]] = {}
 
     def choose(self, impression: Impression, tp: TopicPartition, offset: int) -> Choice:
-        """What to ask the teacher of a list. Offsets of a partition rise from call to call."""
+        """Chooses what the teacher scores of a list. The offset of a partition must rise from call to call."""
         length = len(impression.candidates)
         if self.budget >= 1 or not length:
             return Choice(1.0, np.ones(length, bool))
         if self.by == "lists":
-            chance = float(np.float32(self.budget))  # as a ranking keeps it
+            chance = float(np.float32(self.budget))  # rounded as in a ranking
             return Choice(chance, np.full(length, unit("list", impression.id) < chance))
         return self._candidates(impression, self._means_at(tp, offset))
 
     def learn(self, ranking: Ranking, tp: TopicPartition, offset: int) -> None:
-        """Takes in what became of the impression at an offset; nothing changes before the block after."""
+        """Learns from the ranking of the impression at an offset. It counts only from the next block on."""
         if not self.learns:
             return
         block = self._block(tp, offset)
@@ -112,7 +113,7 @@ class Chooser:
             return Choice(chance, np.zeros(length, bool))
         expected_L = _expected(impression, means) if self.learns and means else np.zeros(length)
         chances_L = head_and_rest(expected_L, count)
-        # In an order of chance, or neighbours in the list would never be drawn together.
+        # Draw in a random order. In the order of the list, neighbours would seldom be drawn together.
         order_L = np.argsort([unit("place", impression.id, candidate.item) for candidate in impression.candidates])
         chosen_L = np.zeros(length, bool)
         chosen_L[order_L] = systematic(chances_L[order_L], unit("start", impression.id))
@@ -128,7 +129,10 @@ class Chooser:
         return blocks[-1]
 
     def _means_at(self, tp: TopicPartition, offset: int) -> Means:
-        """What the blocks before an offset taught. Made anew for each block, so that nothing drifts."""
+        """The sums of the blocks before an offset.
+
+        They are summed again for each block, so rounding errors do not grow.
+        """
         number = block_of(offset)
         made = self._means.get(tp)
         if made is None or made[0] != number:
@@ -138,10 +142,10 @@ class Chooser:
 
 
 def restore(chooser: Chooser, log: Log, position: Mapping[TopicPartition, int]) -> int:
-    """Rebuilds what a chooser knew before the given positions of `impressions`, from the tail of `rankings`.
+    """Rebuilds what a chooser knew before the given positions of `impressions`, from the end of `rankings`.
 
     Returns:
-        How many rankings were read for it; 0 where the choice does not depend on them.
+        How many rankings were read; 0 if the choice does not depend on them.
     """
     taken = 0
     if chooser.learns:
@@ -152,12 +156,12 @@ def restore(chooser: Chooser, log: Log, position: Mapping[TopicPartition, int]) 
 
 
 def _expected(impression: Impression, means: Means) -> Floats:
-    """What the teacher is expected to say of each candidate, in no unit: only the order is used."""
+    """The expected score of each candidate. It has no unit: only the order is used."""
     logged = [one.logged_score for one in impression.candidates]
     if (impression.served_by != "" or impression.origin == "student") and None not in logged:
         return np.array(logged, float)
     seen_L, sums_L = np.array([means.get(one.item, (0.0, 0.0)) for one in impression.candidates]).T
-    # What was hardly seen may be anything: it is given the benefit of the doubt.
+    # An item with few scores may be good or bad: it gets a bonus, so that it is scored sometimes.
     expected_L: Floats = sums_L / (seen_L + DOUBT) + 1.0 / np.sqrt(1.0 + seen_L)
     return expected_L
 
@@ -177,7 +181,7 @@ def _take_in(items: Means, ranking: Ranking, scored_L: npt.NDArray[np.bool_]) ->
 
 
 def _total(blocks: Sequence[Means]) -> Means:
-    """Sums of each item over some blocks, in their order: equal blocks give equal bits."""
+    """Sums of each item over some blocks, in the order of the blocks, so that equal blocks give equal bits."""
     total: Means = {}
     for items in blocks:
         for item, (seen, scores) in items.items():

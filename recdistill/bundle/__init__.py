@@ -1,21 +1,21 @@
-"""The bundle, where the two islands meet: a directory that training writes and serving reads, under one hash.
+"""The bundle: a directory that training writes and serving reads. One hash covers its content.
 
 | file | holds |
 | --- | --- |
 | `manifest.json` | what the bundle is, with size and digest of every file, and where it comes from |
-| `features.json`, `vocabulary.json` | the feature specification; admitted values of each field, by row (`null`: free) |
-| `items.bin` | the N live items in slot order: of each record its length (4 bytes, little-endian), then its wire form |
+| `features.json`, `vocabulary.json` | the feature specification; the values of each field, by row (`null`: free) |
+| `items.bin` | the N live items in slot order. Each one: its length (4 bytes, little-endian), then its wire form |
 | `vectors.npy` | float32 `[N, D+2]`: vector, bias, weight in a history |
-| `vectors_int8.npy`, `scales.npy` | int8 `[N, D]` and float16 `[N]`: a vector is about its int8 form times its scale |
+| `vectors_int8.npy`, `scales.npy` | int8 `[N, D]` and float16 `[N]`: vector ≈ int8 vector × scale |
 | `user_tower.onnx`, `item_tower.onnx` | the towers |
-| `index.faiss` | nearest items, for large catalogues only |
+| `index.faiss` | the search index; only large catalogues have one |
 | `popular.json`, `golden.json` | popular items with their weights; requests with the answers they must get |
 
-Opening verifies everything. A bundle in which any byte was changed, or a file is missing or replaced by a link, is
-refused. So is a file that the manifest does not name. A manifest may name more files than these.
+Opening a bundle verifies everything. A bundle is refused when a byte was changed, when a file is missing or is a link,
+and when it holds a file that the manifest does not name. A manifest may name more files than these.
 
-`build` (weights to bundle; it needs onnx, so it is not imported here) and `golden` are modules of this room for others:
-`from recdistill.bundle import build`.
+Other rooms may also import two modules of this room: `build` (from weights to a bundle) and `golden`. Write
+`from recdistill.bundle import build`. `build` needs onnx, so it is not imported here.
 
 It knows nothing of torch or of logs.
 

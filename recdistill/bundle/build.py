@@ -1,8 +1,8 @@
-"""Weights -> bundle.
+"""Makes a bundle from a student's weights.
 
-The same weights, vocabulary and catalogue give the same content hash on every build: no clock, host or run id enters
-the content. Item vectors and golden answers are computed in numpy (`model.forward`), and the graphs are held against
-them before anything is written; what was measured stands in the provenance under `measured`.
+The same weights, vocabulary and catalogue give the same content hash on every build. No clock, host or run id enters
+the content. Item vectors and golden answers are computed in numpy (`model.forward`). The ONNX graphs are compared with
+them before anything is written. The results are in the provenance, under `measured`.
 
 It knows nothing of torch, of the trainer or of registries.
 
@@ -33,20 +33,20 @@ from recdistill.records import Event, Item, Value
 
 GOLDEN_K: Final = 10
 MAX_GOLDEN: Final = 100
-PARITY: Final = 1e-4  # most that a score of the float graphs may differ from numpy, for scores of size one
-_SYNTHETIC: Final = 256  # invented histories beside the golden ones: queries to measure the index with
+PARITY: Final = 1e-4  # largest difference allowed between a score of the graphs and of numpy, for scores of size one
+_SYNTHETIC: Final = 256  # invented histories; with the golden requests they are the queries that measure the index
 
 Floats = npt.NDArray[np.float32]
 
 
 class _Places(NamedTuple):
-    """Slots of the bundle's own catalogue, the live items."""
+    """Slots of the bundle's own catalogue. It holds the live items only."""
 
     slot_of: Mapping[str, int]
 
 
 class _Invented(NamedTuple):
-    """A request that nobody made."""
+    """An invented request."""
 
     history: tuple[Event, ...]
     context: dict[str, Any]
@@ -73,13 +73,13 @@ def export(
         vocabulary: The vocabulary they belong to.
         catalogue: Items; the live ones go into the bundle, in slot order.
         out: Folder of the bundle, which must not exist yet.
-        provenance: Where it comes from; `measured` is added: `parity_max_abs` (scores of the float graphs against
-            numpy), `int8_score_max_abs` and `int8_overlap_10` (scores and best ten with int8 item vectors against float
-            ones).
-        popular: Items with their weights, most popular first; those that are not live are left out.
+        provenance: Where it comes from. `measured` is added to it: `parity_max_abs` compares the scores of the float
+            graphs with numpy. `int8_score_max_abs` and `int8_overlap_10` compare scores and the best ten items of
+            int8 item vectors with those of float vectors.
+        popular: Items with their weights, most popular first. Items that are not live are left out.
         base_position: Next offset of `items` that the catalogue has not seen.
-        golden_requests: Requests whose answers go into the bundle, with the context that the specification knows; at
-            most `MAX_GOLDEN` are taken, and a request of which nothing is known where there are none.
+        golden_requests: Requests whose answers go into the bundle. At most `MAX_GOLDEN` are taken. Context fields that
+            the specification does not know are left out. Without any request, one empty request is taken.
 
     Raises:
         DataError: No item is live, or the weights do not fit.
@@ -89,10 +89,14 @@ def export(
     if not len(slots):
         raise DataError("the catalogue has no live item: there is nothing that a student could recommend")
     user_tower, item_tower = graphs.user_tower(weights, spec), graphs.item_tower(weights, spec)
+
+    # Vectors of the live items, from numpy. From here on an item's slot is its place in `items`.
     encoded = catalogue.encoded(slots)
     vectors_NW = forward.items(weights, spec, encoded)
     items = [catalogue.item(int(slot)) for slot in slots]
     places = _Places({item.id: slot for slot, item in enumerate(items)})
+
+    # The golden requests. Context values that cannot be encoded are left out, so that a request can be asked again.
     asked = list(golden_requests)[:MAX_GOLDEN]
     asked += [] if asked else [_Invented((), {}, 0)]
     errors: list[FeatureError] = []
@@ -109,6 +113,8 @@ def export(
     users_BD = forward.users(weights, spec, vectors_NW, requests)
     scores_BN = forward.scores(users_BD, vectors_NW)
 
+    # The same scores from the ONNX graphs. An empty place of a history has slot -1. It takes the vector of slot 0 here,
+    # and the user tower masks it.
     tower_vectors_NW = run.ItemTower(item_tower, source="item_tower.onnx")(encoded)
     history_BHW = tower_vectors_NW[np.maximum(requests.history_slots_BH, 0)]
     tower_users_BD = run.UserTower(user_tower, source="user_tower.onnx")(requests, history_BHW)
@@ -117,6 +123,7 @@ def export(
     if not parity <= PARITY * max(1.0, _largest(scores_BN)):
         raise BundleError(f"the graphs differ from the weights by {parity:.2g}; this is a defect, please report it")
 
+    # The index is measured with golden and invented users together.
     wide_BD = np.concatenate([users_BD, _synthetic_users(weights, spec, vocabulary, vectors_NW, popular, places)])
     index, info = build_index(vectors_NW, wide_BD)
     measured = {"parity_max_abs": parity, **_int8_figures(weights, spec, vectors_NW, requests, scores_BN)}
@@ -139,13 +146,13 @@ def export(
 
 
 def _golden(request: Asker, context: dict[str, Value], scores_N: Floats, items: Sequence[Item]) -> Golden:
-    best = np.lexsort((np.arange(len(scores_N)), -scores_N))[:GOLDEN_K]
+    best = np.lexsort((np.arange(len(scores_N)), -scores_N))[:GOLDEN_K]  # by score, then by slot
     return Golden(
         history=tuple(request.history),
         context=context,
         time_us=request.time_us,
         items=tuple(items[slot].id for slot in best),
-        # Five digits: the last bits of a product depend on the machine, and the content should not.
+        # Five digits. The last bits of a product depend on the machine, and the content must not.
         scores=tuple(round(float(scores_N[slot]), 5) for slot in best),
     )
 
@@ -158,7 +165,10 @@ def _synthetic_users(
     popular: Sequence[tuple[str, float]],
     places: _Places,
 ) -> Floats:
-    """Vectors of users with invented histories, half of popular items, half of any: what the index is measured with."""
+    """Vectors of users with invented histories. The index is measured with them.
+
+    Every second history is drawn from the popular items, the others from all items.
+    """
     ids = list(places.slot_of)
     liked = [item for item, _ in popular if item in places.slot_of] or ids
     rng = np.random.default_rng(0)
@@ -173,11 +183,16 @@ def _synthetic_users(
 def _int8_figures(
     weights: Mapping[str, np.ndarray], spec: FeatureSpec, vectors_NW: Floats, requests: Requests, scores_BN: Floats
 ) -> dict[str, float]:
-    """How far scores and best tens are with the device's int8 vectors, in history and catalogue alike."""
+    """How much scores and the best ten items change with the device's int8 vectors.
+
+    The int8 vectors are used for the items of the history and for the items of the catalogue.
+    """
+    # The catalogue again, but each vector is its int8 form times its scale. Bias and history weight stay as they are.
     quantised_ND, scales_N = quantise(vectors_NW[:, layout.VECTOR])
     coarse_NW = vectors_NW.copy()
     coarse_NW[:, layout.VECTOR] = quantised_ND * scales_N.astype(np.float32)[:, None]
     coarse_BN = forward.scores(forward.users(weights, spec, coarse_NW, requests), coarse_NW)
+    # The share of the best k slots that both have, as a mean over the requests.
     k = min(GOLDEN_K, len(vectors_NW))
     tops = [np.argsort(-scores, axis=1, kind="stable")[:, :k] for scores in (scores_BN, coarse_BN)]
     shared = [len(np.intersect1d(a, b)) / k for a, b in zip(*tops, strict=True)]

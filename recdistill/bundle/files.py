@@ -1,7 +1,7 @@
 """Writes, opens, verifies and compares bundles. The layout is in the header of the package.
 
-What is read is read once: the bytes that were hashed are the bytes that are parsed, and an array is mapped through the
-same open file. What is written is checked before it is written, so it need not be read again. It does not run towers or
+Each file is read once: the bytes that were hashed are the bytes that are parsed. An array is mapped through the same
+open file. A bundle is checked before it is written, so it need not be read again. This module does not run towers or
 indexes.
 
 Example:
@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Golden(Struct, frozen=True, forbid_unknown_fields=True):
-    """A request and its best items with their scores, by exact search over the bundle's own catalogue."""
+    """A request, and its best items with their scores. They come from exact search over the bundle's own catalogue."""
 
     history: tuple[Event, ...]
     context: dict[str, Value]
@@ -52,7 +52,7 @@ class Golden(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: everything in it has been verified. N items, dimension D.
+    """An opened bundle. Everything in it is verified. N items, dimension D.
 
     Args:
         path: Its folder.
@@ -86,16 +86,16 @@ class Bundle:
 
     @property
     def content_hash(self) -> str:
-        """What identifies it: SHA-256 of the manifest's content."""
+        """The bundle's identity: SHA-256 of the manifest's content."""
         return self.manifest.content_hash
 
     @property
     def size(self) -> int:
-        """Bytes of its files, the manifest left out."""
+        """Bytes of its files, without the manifest."""
         return sum(entry.size for entry in self.manifest.files.values())
 
     def read(self, name: str) -> bytes:
-        """A file that the manifest names, verified: for what has no field here, a signature for example.
+        """Reads and verifies a file that the manifest names. For files that have no field here, such as a signature.
 
         Raises:
             BundleError: The manifest names no such file, or it has changed since.
@@ -129,7 +129,7 @@ def write_bundle(
         spec: The feature specification.
         vocabulary: Admitted values.
         items: The N live items.
-        vectors_NW: Vector, bias and weight in a history of each.
+        vectors_NW: Vector, bias and history weight of each item.
         user_tower: Graph of the user tower.
         item_tower: Graph of the item tower.
         opsets: Operator sets that the graphs need.
@@ -138,7 +138,7 @@ def write_bundle(
         popular: Items with their weights, most popular first.
         golden: Requests with the answers they must get.
         base_position: Next offset of `items` that this catalogue has not seen.
-        provenance: Where it comes from; not part of its identity.
+        provenance: Where it comes from. It is not part of the bundle's identity.
 
     Raises:
         BundleError: Something does not fit, or `out` is taken.
@@ -176,7 +176,7 @@ def write_bundle(
         files={},
     )
     out = Path(out)
-    try:  # what could not be opened is not written
+    try:  # checked first: a bundle that could not be opened is not written
         bundle = _bundle(out, m.make_manifest(content, dict(provenance)), data, arrays)
     except BundleError:
         raise
@@ -196,7 +196,7 @@ def write_bundle(
         content = msgspec.structs.replace(content, files=dict(draft.files))
         manifest = m.make_manifest(content, dict(provenance))
         draft.close(m.write_manifest(manifest))
-    # The mapped arrays take no memory, and they stay mapped whatever the folder is called.
+    # The mapped arrays take no memory. They stay mapped when the folder gets its final name.
     return dataclasses.replace(
         bundle,
         manifest=manifest,
@@ -241,7 +241,7 @@ def _open(path: Path) -> Bundle:
         if name in m.FILES or name == m.INDEX:
             if name not in _ARRAYS:
                 data[name] = m.SEAL.read(path / name, entry)
-        else:  # it means nothing here, but what the manifest names is verified
+        else:  # an unknown file is not used, but it is verified like the others
             m.SEAL.opened(path / name, entry).close()
     mapped = {name: m.SEAL.array(path / name, files[name], shapes[name], kind) for name, kind in _ARRAYS.items()}
     return _bundle(path, manifest, data, mapped)
@@ -250,13 +250,13 @@ def _open(path: Path) -> Bundle:
 def _bundle(
     path: Path, manifest: m.Manifest, data: Mapping[str, bytes], arrays: Mapping[str, npt.NDArray[Any]]
 ) -> Bundle:
-    """The bundle that these files make, if they fit the manifest and each other.
+    """Makes the bundle of these files. They must fit the manifest and each other.
 
     Args:
         path: Its folder.
-        manifest: What must be true of it.
+        manifest: What it states of the files.
         data: Bytes by file name.
-        arrays: Arrays by file name, of the kinds that belong there.
+        arrays: Arrays by file name, of the right kinds.
     """
     content = manifest.content
     spec = FeatureSpec.from_json(data["features.json"])
@@ -300,9 +300,9 @@ def diff(old: Bundle, new: Bundle) -> dict[str, Any]:
     """What changed from one bundle to another.
 
     Returns:
-        `same` (content hashes agree), `added`, `gone` and `changed` item ids (changed: another record), `moved`
-        (largest difference of a vector's component over the items of both; None where their dimensions differ), `files`
-        that differ.
+        `same`: whether the content hashes agree. `added`, `gone`, `changed`: item ids (`changed`: the record is another
+        one). `moved`: largest difference of a vector's component, over the items of both bundles; None when the
+        dimensions differ. `files`: names of the files that differ.
     """
     before = {item.id: (slot, item) for slot, item in enumerate(old.items)}
     after = {item.id: (slot, item) for slot, item in enumerate(new.items)}

@@ -1,6 +1,6 @@
-"""The requests that a bundle carries with their answers: like the stream's, and nobody's.
+"""The golden requests of a bundle: they look like requests of the stream, but they belong to no real user.
 
-A bundle goes to every device, so no history in it may be somebody's. It knows nothing of students or of answers.
+A bundle goes to every device, so it must not hold a real user's history. It knows nothing of students or of answers.
 
 Example:
     >>> asked = [Impression(id="a", time_us=9, user="u", history=(Event("mine", 3, "click"),))]
@@ -19,19 +19,19 @@ import numpy as np
 from recdistill.records import Event, Impression
 
 COUNT = 8
-"""Requests of a bundle."""
+"""How many golden requests a bundle has."""
 
 
 def anonymous(asked: Sequence[Impression], popular: Sequence[tuple[str, float]], *, seed: int) -> list[Impression]:
-    """Requests like these without who asked and what was shown, with histories that are drawn.
+    """Makes such requests anonymous: no user, no shown items, and another history.
 
-    When and how something was done is as it was; what it was done to is drawn by popularity, each item once. A history
-    is cut to as many events as there are popular items, the newest.
+    An event keeps its time and its action. Its item is drawn by popularity, and no item is drawn twice for one history.
+    So a history cannot be longer than the list of popular items: only its newest events are kept.
 
     Args:
-        asked: The stream's.
-        popular: Items and their weights; without any, histories are empty.
-        seed: Of the draws.
+        asked: Requests of the stream.
+        popular: Items and their weights. Without any, histories are empty.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
     weights = np.array([weight for _, weight in popular])

@@ -1,12 +1,11 @@
-"""The search index of a bundle: made once, from the item vectors alone, and measured before it is shipped.
+"""The search index of a bundle. It is made once, from the item vectors, and measured before it is shipped.
 
-Below `EXACT_BELOW` items there is none: scoring everything is quicker than it is long. Above, faiss' inverted file with
-8-bit scalar quantisation over `[vector, bias]`, which a user vector meets as `[user, 1]`. How many cells to probe is
-chosen by
-measurement: the fewest whose recall is high enough; where none is, the index is left out, and every item is scored.
+With fewer than `EXACT_BELOW` items there is no index: scoring all items is faster than searching an index. With more,
+the index is an inverted file of faiss with 8-bit scalar quantisation. Its keys are `[vector, bias]`, and a query is
+`[user, 1]`, so their product is the score. Measurement decides how many cells are searched: the smallest number whose
+recall is high enough. If no number is enough, there is no index, and every item is scored.
 
-Training is seeded and runs on one thread: the same vectors give the same bytes. It does not search for requests; that
-is `serve.index`.
+Training is seeded and runs on one thread, so the same vectors give the same bytes. `serve.index` searches for requests.
 
 Example:
     >>> build_index(np.zeros((3, 6), np.float32), np.zeros((1, 4), np.float32))[1].kind
@@ -29,7 +28,7 @@ from recdistill.model import layout
 EXACT_BELOW: Final = 50_000
 RECALL: Final = 0.95
 RECALL_AT: Final = 100
-OVERSAMPLE: Final = 2  # the index finds so many times k, and the float vectors put them in order
+OVERSAMPLE: Final = 2  # the index finds this many times k slots; the float vectors then choose the best k
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,12 +40,12 @@ def build_index(
 
     Args:
         vectors_NW: Vector, bias and history weight of N items, `[N, D+2]`.
-        queries_QD: User vectors that are like those to come.
+        queries_QD: User vectors to measure with. They should be like those of real requests.
         exact_below: With fewer items there is no index.
-        recall: Least recall@100.
+        recall: Smallest recall@100 that is accepted.
 
     Returns:
-        The bytes of `index.faiss`, or None for exact search; and what the manifest says of it.
+        The bytes of `index.faiss`, or None for exact search; and the entry of the manifest about it.
     """
     count = len(vectors_NW)
     if count < exact_below or not len(queries_QD):
@@ -54,15 +53,18 @@ def build_index(
     import faiss
 
     keys_NK = np.ascontiguousarray(vectors_NW[:, layout.KEY], np.float32)
-    lists = 2 ** round(np.log2(np.sqrt(count)))
+    lists = 2 ** round(np.log2(np.sqrt(count)))  # cells: the power of two nearest to √N
     with one_thread():
         quantizer = faiss.IndexFlatIP(keys_NK.shape[1])
         index = faiss.IndexIVFScalarQuantizer(
             quantizer, keys_NK.shape[1], lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False
         )
+        # k-means finds the centres of the cells: fixed seed, 12 rounds, at most 128 items for each centre.
         index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = 1234, 12, 128
         index.train(keys_NK)
         index.add(keys_NK)
+        # For each query: its true best 100 slots, by exact scores. Then double the number of cells searched, until the
+        # index finds enough of these slots.
         true = [np.argpartition(-(keys_NK @ query), RECALL_AT)[:RECALL_AT] for query in with_one(queries_QD)]
         probes = 1
         while True:
@@ -104,7 +106,9 @@ def read_index(data: bytes, *, count: int, width: int, source: str) -> Any:
 def search_index(
     index: Any, keys_NK: Floats, queries_QK: Floats, k: int, probes: int, selector: Any = None
 ) -> list[npt.NDArray[np.int64]]:
-    """Slots of the best k keys for each query, best first; what the index finds is scored again in float.
+    """Slots of the best k keys for each query, best first.
+
+    The index finds more than k slots, by approximate scores. These are scored again in float, and the best k are kept.
 
     Args:
         index: A faiss IVF index over the keys. Searching changes nothing in it, so threads may share it.
@@ -123,20 +127,20 @@ def search_index(
     _, found_QK = index.search(queries_QK, min(OVERSAMPLE * k, len(keys_NK)), params=parameters)
     best = []
     for query, found in zip(queries_QK, found_QK, strict=True):
-        slots = found[found >= 0]
+        slots = found[found >= 0]  # faiss fills up with -1 when it finds fewer
         scores = keys_NK[slots] @ query
-        best.append(slots[np.lexsort((slots, -scores))][:k])
+        best.append(slots[np.lexsort((slots, -scores))][:k])  # by score, then by slot
     return best
 
 
 def with_one(users_BD: Floats) -> Floats:
-    """User vectors as they meet `[vector, bias]`: with a 1 behind."""
+    """User vectors with a 1 at the end, so that the product with a key `[vector, bias]` adds the bias."""
     return np.concatenate([users_BD, np.ones((len(users_BD), 1), np.float32)], 1, dtype=np.float32)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Runs faiss on one thread, and gives the other threads back afterwards."""
+    """Runs faiss on one thread in this block. Afterwards the number of threads is as before."""
     import faiss
 
     before = faiss.omp_get_max_threads()

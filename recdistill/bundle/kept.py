@@ -1,8 +1,8 @@
 """The folder of bundles that one distiller makes: their names, who reads one, and which are deleted.
 
-Bundles are folders `step-N`. Whoever reads one may hold it meanwhile: a shared lock on its manifest. Pruning takes that
-lock for itself alone, and passes over what it cannot have. The system gives a lock back when its process ends, so a
-reader that was killed holds nothing.
+Bundles are folders `step-N`. A reader can hold a bundle with a shared lock on its manifest. Pruning needs an exclusive
+lock, and leaves a bundle that it cannot lock. The system releases the locks of a process that ends, so a killed reader
+holds nothing.
 
 It knows nothing of what a bundle holds.
 
@@ -27,7 +27,7 @@ log_ = logging.getLogger(__name__)
 
 
 def path_of(directory: Path, step: int) -> Path:
-    """Where the bundle of a step is."""
+    """The folder of the bundle of a step."""
     return directory / f"step-{step:010d}"
 
 
@@ -52,7 +52,7 @@ class Hold:
             self._file = os.open(manifest, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as e:
             raise BundleError(f"{path}: there is no bundle here; give the folder that holds {MANIFEST}") from e
-        with suppress(OSError):  # a disk without locks; there nothing is pruned either
+        with suppress(OSError):  # a disk without locks; nothing is pruned there
             _lock(self._file, alone=False)
         try:
             # It may have been pruned while we waited for the lock.
@@ -64,7 +64,7 @@ class Hold:
             raise BundleError(f"{path}: was deleted just now (distil.keep); take a newer bundle")
 
     def close(self) -> None:
-        """Lets it go; closing twice is fine."""
+        """Lets the bundle go. Closing twice does no harm."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -81,18 +81,18 @@ def reading(path: Path) -> Generator[Path]:
 
 
 def prune(directory: Path, keep: int, *, check: Callable[[], None] = lambda: None) -> list[Path]:
-    """Deletes all but the newest bundles, and leaves those that somebody reads for the next time.
+    """Deletes all bundles except the newest. A bundle that somebody reads stays until the next time.
 
     Args:
         directory: The folder of bundles.
         keep: How many stay at least.
-        check: Called before each one is deleted; it raises when this process may not.
+        check: Called before each deletion. It raises when this process may not delete.
 
     Returns:
-        What was deleted.
+        The bundles that were deleted.
     """
     gone = []
-    # What an export or a prune left that was killed. Who prunes is who exports, so nobody is at work on it.
+    # Leftovers of an export or a prune that was killed. Only this process exports and prunes, so nobody uses them.
     for leftover in directory.glob(".step-*"):
         check()
         shutil.rmtree(leftover, ignore_errors=True)
@@ -104,18 +104,18 @@ def prune(directory: Path, keep: int, *, check: Callable[[], None] = lambda: Non
 
 
 def _remove(path: Path) -> bool:
-    """Deletes a bundle unless somebody reads it, or nobody can know."""
+    """Deletes a bundle. It stays when somebody reads it, or when that cannot be known."""
     try:
         file = os.open(path / MANIFEST, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        file = -1  # no bundle that anybody could read
+        file = -1  # without a manifest nobody can read it
     except OSError as e:
         log_.warning("%s: is not deleted (%s), so there are more bundles than distil.keep says", path, e.strerror)
         return False
     try:
         if file >= 0:
             _lock(file, alone=True)
-        # Out of sight first: nobody must find a bundle of which a part is deleted.
+        # It is renamed first, so that nobody finds a bundle of which a part is deleted.
         hidden = path.with_name(f".{path.name}.old")
         path.rename(hidden)
     except BlockingIOError:
@@ -132,9 +132,9 @@ def _remove(path: Path) -> bool:
 
 
 def _lock(file: int, *, alone: bool) -> None:
-    """Takes the lock of an open file; one for itself alone is taken at once or not at all.
+    """Takes the lock of an open file. An exclusive lock (`alone`) is not waited for: it fails when somebody has one.
 
-    Windows has no such lock, and trains no students: there nothing is pruned.
+    Windows has no such lock, and no student is trained there. Nothing is pruned there.
     """
     try:
         import fcntl

@@ -1,11 +1,11 @@
-"""The manifest of a bundle: what it is made of (`content`, under a hash) and where it comes from (`provenance`).
+"""The manifest of a bundle: what it is made of (`content`) and where it comes from (`provenance`).
 
-The file is the canonical JSON of the manifest, indented. Any other spelling of the same values is refused, so no byte
-of it can change unseen. The content hash covers `content` only, which holds no clock, host or run id: the same content
-has the same hash on every build. `provenance_hash` only guards the provenance against damage.
+The file is the canonical JSON of the manifest, indented. Any other spelling of the same values is refused, so every
+change of a byte is noticed. The content hash covers `content` only. `content` holds no clock, host or run id, so the
+same content has the same hash on every build. `provenance_hash` only finds damage of the provenance.
 
-The list of files is open. `content.files` must name the files that every bundle has, and may name more. `beside` names
-files that travel with the bundle and do not change its identity: a signature over the content hash, for example.
+`content.files` must name the files that every bundle has, and it may name more. `beside` names files that travel with
+the bundle but do not change its identity: a signature over the content hash, for example.
 
 It knows nothing of what is inside the files.
 
@@ -39,7 +39,7 @@ FILES: Final = (
     "vectors_int8.npy",
     "vocabulary.json",
 )
-INDEX: Final = "index.faiss"  # there unless the search is exact
+INDEX: Final = "index.faiss"  # a bundle with exact search has none
 
 
 class IndexInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,17 +89,17 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     @property
     def files(self) -> dict[str, FileEntry]:
-        """Every file of the bundle but the manifest."""
+        """Every file of the bundle, without the manifest."""
         return self.content.files | self.beside
 
 
 def missing(files: Mapping[str, FileEntry], *, index: bool) -> list[str]:
-    """Names of the files that every bundle has, and these have not; `index`: whether it has a search index."""
+    """Names of the files that a bundle must have and that are not in `files`. `index`: it must have a search index."""
     return sorted({*FILES, *([INDEX] if index else [])} - files.keys())
 
 
 def make_manifest(content: Content, provenance: dict[str, Any]) -> Manifest:
-    """Binds content and provenance to their hashes.
+    """Puts content and provenance together with their hashes.
 
     Raises:
         BundleError: The provenance has no JSON form.
@@ -117,7 +117,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     """Parses `manifest.json` and checks both hashes and the spelling.
 
     Raises:
-        BundleError: Anything does not fit.
+        BundleError: Something does not fit.
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
@@ -132,6 +132,6 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of `manifest.json`, as `schemas/manifest.schema.json` has it."""
+    """JSON Schema of `manifest.json`. `schemas/manifest.schema.json` is this schema."""
     found = msgspec.json.schema(Manifest)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "recdistill bundle manifest"} | found

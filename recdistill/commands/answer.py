@@ -1,6 +1,6 @@
 """Verbs that answer: serve over HTTP, recommend in the terminal.
 
-They know nothing of how a student answers; a request is checked by the endpoint's own rules wherever it is put to.
+They know nothing of how a student answers. Every request is checked by the rules of the endpoint.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from recdistill.bundle import Bundle
 
 TIMEOUT_S = 10.0
-"""Longest wait for an endpoint."""
+"""Longest wait for the answer of an endpoint."""
 
 
 def _serve_options(parser: Parser) -> None:
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="serve this folder and follow no registry (default: the champion)"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="serve the bundle in this folder, without a registry (default: serve the champion)",
     )
 
 
@@ -39,27 +42,34 @@ def _serve(args: argparse.Namespace) -> int:
 
     with stopping() as stop:
         counts = wire.serve(settings, stop, bundle=args.bundle, started=started)
-    show(args, counts, counted(counts, "nothing was asked"))
+    show(args, counts, counted(counts, "there was no request"))
     return 0
 
 
 def _recommend_options(parser: Parser) -> None:
     parser.add_argument("history", nargs="*", metavar="ITEM", help="what the user did, oldest first")
-    parser.add_argument("-k", type=between(1, 1000), default=10, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument(
-        "--context", action="append", default=[], metavar="NAME=VALUE", help="a context field; again for a list"
+        "-k", type=between(1, 1000), default=10, metavar="N", help="how many items (default: %(default)s)"
     )
-    parser.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="not to be answered")
+    parser.add_argument(
+        "--context", action="append", default=[], metavar="NAME=VALUE", help="a context field; repeat it to give a list"
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="ITEM", help="an item that must not be in the answer"
+    )
     parser.add_argument(
         "--where", action="append", default=[], metavar="NAME=VALUE", help="only items with this attribute"
     )
     parser.add_argument(
-        "--request", type=Path, metavar="FILE", help="the whole request as JSON, as /v1/recommend takes it; - is stdin"
+        "--request",
+        type=Path,
+        metavar="FILE",
+        help="the whole request as JSON, in the form of /v1/recommend; - reads stdin",
     )
-    whom = parser.add_argument_group("who is asked (default: the registry's champion)").add_mutually_exclusive_group()
+    whom = parser.add_argument_group("who answers (default: the registry's champion)").add_mutually_exclusive_group()
     whom.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle's folder")
     whom.add_argument("--device", type=Path, metavar="FILE", help="a device file")
-    whom.add_argument("--url", metavar="URL", help="a running ranker, as in http://127.0.0.1:8080")
+    whom.add_argument("--url", metavar="URL", help="a running ranker, such as http://127.0.0.1:8080")
 
 
 def _recommend(args: argparse.Namespace) -> int:
@@ -67,7 +77,7 @@ def _recommend(args: argparse.Namespace) -> int:
     if args.url is not None:
         answer = _ask_url(args.url, body)
         return _tell(args, answer, {})
-    # The endpoint's own forms, so that a request means the same here and there.
+    # The forms of the endpoint, so that a request means the same in both places.
     from recdistill.serve.http import RECOMMEND, Limits, Problem
 
     try:
@@ -75,7 +85,7 @@ def _recommend(args: argparse.Namespace) -> int:
     except Problem as e:
         raise RequestError(e.field, e.detail) from e
     if read.batch:
-        raise RequestError("requests", "a batch goes to --url only; write one request")
+        raise RequestError("requests", "only --url takes a batch; write one request")
     request = read.requests[0]
     if args.device is not None:
         return _tell(args, _ask_device(args.device, request), {})
@@ -96,7 +106,7 @@ def _recommend(args: argparse.Namespace) -> int:
 
 
 def _body(args: argparse.Namespace) -> bytes:
-    """The request as JSON: a file's bytes, or what the options say."""
+    """The request as JSON, from the file or from the options."""
     if args.request is None:
         body: dict[str, Any] = {"history": [{"item": item} for item in args.history], "k": args.k}
         body |= {"exclude": args.exclude} if args.exclude else {}
@@ -105,7 +115,7 @@ def _body(args: argparse.Namespace) -> bytes:
                 body[name] = _pairs(f"--{name}", pairs)
         return json.dumps(body).encode()
     if args.history or args.context or args.exclude or args.where:
-        raise UsageError("--request: is the whole request; leave out items, --context, --exclude and --where")
+        raise UsageError("--request: holds the whole request; leave out items, --context, --exclude and --where")
     try:
         return sys.stdin.buffer.read() if str(args.request) == "-" else bytes(args.request.read_bytes())
     except OSError as e:
@@ -172,7 +182,7 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise UsageError(f"--url {url!r}: is no address ({e})") from e
+        raise UsageError(f"--url {url!r}: is not an address ({e})") from e
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not host:
         raise UsageError(f"--url {url!r}: must be http://HOST:PORT or https://HOST:PORT")
@@ -198,7 +208,7 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
 
 
 def _title(attributes: dict[str, Any]) -> str:
-    """What a person may know the item by: its title or name, where it has one."""
+    """The title or name of an item, if it has one."""
     for name in ("title", "name"):
         if isinstance(attributes.get(name), str):
             return cut(printable(attributes[name], ""), 60)
@@ -214,7 +224,7 @@ def _tell(args: argparse.Namespace, answer: dict[str, Any], titles: dict[str, st
     said = [str(answer[key]) for key in ("source",) if key in answer]
     said.append(f"bundle {str(answer.get('bundle', ''))[:12]}")
     if answer.get("unknown_history"):
-        said.append(f"{answer['unknown_history']} of the history are not in the catalogue")
+        said.append(f"{answer['unknown_history']} items of the history are not in the catalogue")
     show(args, answer, "\n".join([*lines, ", ".join(said)]))
     return 0
 
@@ -223,8 +233,9 @@ VERBS = (
     Verb(
         name="serve",
         purpose="Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
-        when="It is ready (/readyz) once there is a champion, switches to a new one without a pause, and reads changes "
-        "of items live. With --bundle it needs no registry. Settings: [rank], [registry], [log]. It never loads torch.",
+        when="It is ready (/readyz) when there is a champion. It switches to a new champion without a pause, and "
+        "follows changes of items live. With --bundle it needs no registry. It never loads torch. Settings: [rank], "
+        "[registry], [log].",
         examples=(
             "serve",
             "serve --set rank.port=9000",
@@ -235,10 +246,10 @@ VERBS = (
     ),
     Verb(
         name="recommend",
-        purpose="Ask for recommendations from the terminal: of the champion, a bundle, a device file or a "
-        "running ranker.",
-        when="To see with your own eyes what a student answers. Items are ids; nothing given asks for somebody "
-        "unknown, who gets what is popular.",
+        purpose="Ask for recommendations in the terminal: from the champion, a bundle, a device file or a running "
+        "ranker.",
+        when="Use it to see what a student answers. Items are ids. Without items, the request is from an unknown "
+        "user, who gets popular items.",
         examples=(
             "recommend item-1 item-7 -k 5",
             "recommend --bundle bundles/step-2000 item-1 --context device=phone --where genre=drama",

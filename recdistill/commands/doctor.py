@@ -1,6 +1,6 @@
-"""The verb that looks at the machine: what a role needs, what is there, and the one line that gets what is missing.
+"""The verb `doctor`. It says what a role needs, what this machine has, and the one line that installs a missing part.
 
-It changes nothing: no log, registry or file is made.
+It changes nothing: it makes no log, registry or file.
 
 Example:
     >>> how_to_get("faiss")
@@ -47,7 +47,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "kafka": {"kafka": "kafka-python", "crc32c": "crc32c", "lz4": "lz4"},
     "registry": {"mlflow": "mlflow-skinny", "requests": "requests"},
-    # MLflow's client alone is a package `mlflow` too; alembic comes with the whole of it only.
+    # The small client of MLflow also has a module `mlflow`. Only the full MLflow brings alembic, so alembic is checked.
     "mlflow": {"alembic": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
     "device": {"onnxruntime": "onnxruntime"},
     "export": {"onnx": "onnx"},
@@ -55,10 +55,10 @@ EXTRAS: dict[str, dict[str, str]] = {
     "http": {"httpx": "httpx"},
     "linear": {"scipy": "scipy"},
 }
-"""Extra -> module -> the distribution that brings it."""
+"""Extra -> module -> the package that has it."""
 
 BY_HAND = {"torchrec": "torchrec", "fbgemm_gpu": "fbgemm-gpu-cpu"}
-"""What no extra can bring: torchrec's own metadata asks for the CUDA build of fbgemm."""
+"""Packages that no extra can install, because torchrec's metadata asks for the CUDA build of fbgemm."""
 
 ROLES: dict[str, tuple[str, ...]] = {
     "demo": ("train", "serve", "mlflow"),
@@ -72,14 +72,14 @@ ROLES: dict[str, tuple[str, ...]] = {
 """Role -> the extras that it needs."""
 
 TEACHERS = {"builtin": "train", "onnx": "device", "http": "http", "linear": "linear", "language": "train"}
-"""Kind of teacher -> the extra that whoever asks it needs."""
+"""Kind of teacher -> the extra that it needs."""
 
 FREE_BYTES = 2_000_000_000
-"""Less room than this is worth a word."""
+"""With less free space than this, the disk check fails."""
 
 
 class Check(NamedTuple):
-    """One thing that was looked at. `fix` is empty when it is as it should be."""
+    """One thing that was checked. `fix` is empty if it is in order."""
 
     name: str
     state: Literal["ok", "missing", "optional"]
@@ -88,10 +88,10 @@ class Check(NamedTuple):
 
 
 def how_to_get(module: str) -> str | None:
-    """The one line that installs what brings a module; None for one that is not ours to name."""
+    """The one line that installs a module. None: the module is not known here."""
     if module in BY_HAND:
         return f"make install, or: pip install --no-deps {' '.join(BY_HAND.values())}"
-    # Whoever lacks only onnxruntime, onnx or scipy is told the smallest extra that has it, which brings no torch.
+    # For onnxruntime, onnx or scipy it is the smallest extra that has it. That one does not install torch.
     for extra in ("device", "export", "linear", *EXTRAS):
         if module in EXTRAS[extra]:
             return f"pip install 'recdistill[{extra}]'"
@@ -104,7 +104,7 @@ def _options(parser: Parser) -> None:
         type=one_of(*ROLES),
         default="demo",
         metavar="ROLE",
-        help=f"what this machine is to do: {', '.join(ROLES)} (default: %(default)s)",
+        help=f"what this machine must do: {', '.join(ROLES)} (default: %(default)s)",
     )
 
 
@@ -137,7 +137,7 @@ def _kinds(teacher: TeacherSettings) -> Iterator[str]:
 
 
 def _of_role(role: str, settings: Settings) -> Iterator[Check]:
-    """Every check of a role with these settings, beside Python's."""
+    """Every check of a role with these settings, except the check of Python."""
     extras = list(ROLES[role])
     kinds = set(_kinds(settings.teacher)) if role in ("scorer", "promoter") else set()
     teaches = role == "demo" or "builtin" in kinds
@@ -166,19 +166,19 @@ def _of_role(role: str, settings: Settings) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    # An older one than the package asks for would not have come so far.
+    # With a Python older than the package needs, this code would not run at all.
     return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def _package(module: str, distribution: str, extra: str | None) -> Check:
-    # Looked for, not imported: torch and mlflow take seconds.
+    # It is searched, not imported, because importing torch and mlflow takes seconds.
     if importlib.util.find_spec(module) is None:
         line = how_to_get(module) if extra is None else f"pip install 'recdistill[{extra}]'"
         return Check(distribution, "missing", "not installed", str(line))
     try:
         return Check(distribution, "ok", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
-        return Check(distribution, "ok", "of unknown version")
+        return Check(distribution, "ok", "unknown version")
 
 
 def _log(settings: Settings) -> Iterator[Check]:
@@ -187,7 +187,7 @@ def _log(settings: Settings) -> Iterator[Check]:
         return
     for command, line in (("java", "apt-get install openjdk-17-jre-headless"), ("mvn", "apt-get install maven")):
         where = shutil.which(command)
-        why = "not on the path; only a broker of your own (`make kafka`) needs it"
+        why = "not on the path; only your own broker (`make kafka`) needs it"
         yield Check(command, "ok" if where else "optional", where or why, "" if where else line)
     if importlib.util.find_spec("kafka") is None:
         return
@@ -202,13 +202,13 @@ def _log(settings: Settings) -> Iterator[Check]:
         return
     yield Check("kafka", "ok", f"{settings.log.brokers} answers")
     if missing:
-        yield Check("topics", "missing", f"not there: {', '.join(missing)}", "recdistill topics create")
+        yield Check("topics", "missing", f"missing: {', '.join(missing)}", "recdistill topics create")
     else:
         yield Check("topics", "ok", "all there")
 
 
 def _in_a_file(settings: Settings) -> bool:
-    """Whether the registry is a file of its own, which takes the whole of MLflow, and not a server."""
+    """Whether the registry is a file, not a server. A file needs the full MLflow."""
     return settings.registry.uri.startswith("sqlite:///")
 
 
@@ -217,7 +217,7 @@ def _registry(settings: Settings) -> Check:
     if _in_a_file(settings):
         return _writable("registry", Path(uri.removeprefix("sqlite:///")), "registry.uri")
     if importlib.util.find_spec("mlflow") is None:
-        return Check("registry", "missing", "cannot be asked without mlflow", str(how_to_get("mlflow")))
+        return Check("registry", "missing", "cannot be checked without mlflow", str(how_to_get("mlflow")))
     from recdistill.registry import Registry
 
     try:
@@ -247,16 +247,16 @@ def _port(settings: Settings) -> Check:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as e:
-        fix = "set rank.port to a free one, as in --set rank.port=9000"
-        return Check("port", "missing", f"{host}:{port} cannot be had ({e.strerror or e})", fix)
+        fix = "set rank.port to a free port, as in --set rank.port=9000"
+        return Check("port", "missing", f"{host}:{port} cannot be used ({e.strerror or e})", fix)
     return Check("port", "ok", f"{host}:{port} is free")
 
 
 def _writable(name: str, path: Path, key: str) -> Check:
-    """Whether a file can be written there, or made."""
+    """Whether a file can be written or created there."""
     place = path if path.exists() else next(p for p in path.absolute().parents if p.exists())
     if os.access(place, os.W_OK) and (place.is_dir() != path.exists()):
-        return Check(name, "ok", f"{path} {'is there' if path.exists() else 'will be made'}")
+        return Check(name, "ok", f"{path} {'exists' if path.exists() else 'will be made'}")
     return Check(name, "missing", f"{path} cannot be written", f"set {key} to a file in a folder that can be written")
 
 
@@ -272,9 +272,9 @@ def _disk(path: Path) -> Check:
 VERBS = (
     Verb(
         name="doctor",
-        purpose="Check this machine and say for each thing that is missing the one line that gets it.",
-        when="When something does not start, or before it is meant to. It looks at Python, packages, settings, log, "
-        "registry and disk for one role, and changes nothing. It exits with 1 when the role cannot run here.",
+        purpose="Check this machine, and for each missing thing print the one line that installs it.",
+        when="Use it when something does not start, or before you start it. It checks Python, packages, settings, "
+        "log, registry and disk for one role, and changes nothing. It exits with 1 if the role cannot run here.",
         examples=("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
         options=_options,
         run=_doctor,

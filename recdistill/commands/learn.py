@@ -1,6 +1,6 @@
 """Verbs that run the loops from the stream to the student: teach, score, probe, join, distil.
 
-They know nothing of what the loops do: `recdistill.loops.wire` opens what each needs.
+They know nothing of what the loops do. `recdistill.loops.wire` opens what each loop needs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
 from recdistill.errors import TeacherError
 
-DRAIN = "do what the log holds now and return (default: go on with what comes, until Ctrl-C)"
+DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
 def _drain(parser: Parser) -> None:
@@ -22,12 +22,12 @@ def _drain(parser: Parser) -> None:
 
 
 def run_job(name: str, title: str, args: argparse.Namespace) -> int:
-    """Runs a loop in the terminal and prints what it did, also when it was stopped half-way.
+    """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
-        title: What the bar says.
-        args: The call, with its `drain`.
+        title: Title of the progress bar.
+        args: The arguments of the call, with `drain`.
     """
     from recdistill.loops import wire
 
@@ -49,7 +49,7 @@ def _score_options(parser: Parser) -> None:
         "--teacher-budget",
         type=share,
         metavar="SHARE",
-        help="put this share of the candidates to the teacher, chosen where it teaches most (default: score.budget)",
+        help="share of the candidates that the teacher scores; they are chosen to teach most (default: score.budget)",
     )
 
 
@@ -72,9 +72,9 @@ def _distil(args: argparse.Namespace) -> int:
 
 
 def _teach_options(parser: Parser) -> None:
-    parser.add_argument("--kind", help="which teacher is taught: builtin or linear (default: teacher.kind)")
+    parser.add_argument("--kind", help="the teacher to train: builtin or linear (default: teacher.kind)")
     parser.add_argument(
-        "--replace", action="store_true", help="take the place of a teacher that is there already (default: refuse)"
+        "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
 
 
@@ -92,9 +92,9 @@ def _teach(args: argparse.Namespace) -> int:
             f"teacher.kind is {kind!r}: only {' and '.join(TAUGHT)} teachers are taught here; give --kind"
         )
     if place.exists() and not args.replace:
-        raise TeacherError(f"{place}: holds a teacher already; --replace takes its place, --set teacher.path=… another")
+        raise TeacherError(f"{place}: holds a teacher already; add --replace, or set another teacher.path")
     if place.exists() and not (place / "teacher.json").is_file():
-        raise TeacherError(f"{place}: is no trained teacher's folder, so --replace leaves it alone; set teacher.path")
+        raise TeacherError(f"{place}: does not hold a trained teacher, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
@@ -121,10 +121,11 @@ def _teach(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="teach",
-        purpose="Train a teacher, built-in or linear, on what the log holds.",
-        when="For whoever has no ranker of their own yet. It reads items, impressions and feedback from the log's "
-        "beginning to its present end and writes the teacher's folder, teacher.path. The built-in teacher learns from "
-        "labels ([teacher_training]); the linear one from histories and labels, in closed form ([teacher.linear]).",
+        purpose="Train a teacher, built-in or linear, on the records of the log.",
+        when="Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the "
+        "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
+        "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
+        "([teacher.linear]).",
         examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
         options=_teach_options,
         run=_teach,
@@ -132,8 +133,9 @@ VERBS = (
     Verb(
         name="score",
         purpose="Let the teacher score every candidate list: impressions -> rankings.",
-        when="Run it beside your product's stream, or with --drain once. Each impression gets one ranking, also when "
-        "it is killed and started again; one that cannot be scored goes to dead-letters. Settings: [score], [teacher].",
+        when="Let it run while your product writes its stream, or run it once with --drain. Each impression gets one "
+        "ranking, even if the scorer is killed and started again. An impression that cannot be scored goes to "
+        "dead-letters. Settings: [score], [teacher].",
         examples=(
             "score --drain",
             "score --teacher-budget 0.3",
@@ -145,18 +147,19 @@ VERBS = (
     ),
     Verb(
         name="probe",
-        purpose="Ask for the student's own top items to be scored: impressions -> more impressions.",
-        when="Where a champion serves, or will: the teacher then judges what the student would show, not only what the "
-        "product did. A share of the impressions is probed, each once. Settings: [probe], [registry].",
+        purpose="Let the teacher score the student's own top items too: impressions -> more impressions.",
+        when="Use it where a champion serves, or will serve. The teacher then scores what the student would show, not "
+        "only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
+        "[registry].",
         examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
         options=_drain,
         run=_probe,
     ),
     Verb(
         name="join",
-        purpose="Join feedback within its window to rankings: rankings + feedback -> examples.",
-        when="An example leaves when the window of event time, join.window_s, has closed over it, so with --drain "
-        "newest rankings may stay open until later records come. Settings: [join].",
+        purpose="Join rankings with the feedback in their window: rankings + feedback -> examples.",
+        when="An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
+        "rankings may stay open until later records come. Settings: [join].",
         examples=("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
         options=_drain,
         run=_join,
@@ -164,8 +167,8 @@ VERBS = (
     Verb(
         name="distil",
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
-        when="It goes on from its newest checkpoint and ends with the same bytes as a run never stopped. Bundles are "
-        "in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
+        when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
+        "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
         examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
         options=_drain,
         run=_distil,

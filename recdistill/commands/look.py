@@ -1,4 +1,4 @@
-"""The verb that looks: records of a topic, a bundle, a device file, a checkpoint, a teacher.
+"""The verb `inspect`. It shows records of a topic, a bundle, a device file, a checkpoint or a teacher.
 
 It knows nothing of how records are rendered (`recdistill.records`) or read (`recdistill.loops.inspect`).
 """
@@ -31,7 +31,7 @@ def _options(parser: Parser) -> None:
     )
     parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
     parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")
-    parser.add_argument("--partition", type=between(0), metavar="P", help="of this partition only (default: all)")
+    parser.add_argument("--partition", type=between(0), metavar="P", help="only this partition (default: all)")
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def _as_text(message: Message, now_us: int) -> str:
             f"  because      {headers.get('error', '?')}",
             f"  bytes        {len(value):,}: {value[:60]!r}{'…' if len(value) > 60 else ''}",
         ]
-        # Headers may hold what a stranger sent: nothing in them may steer the terminal.
+        # Headers may hold foreign text, so characters that control a terminal are removed.
         return "\n".join(map(printable, lines))
     try:
         if message.tp == BUNDLES:
@@ -134,7 +134,7 @@ def _as_text(message: Message, now_us: int) -> str:
 def _path(args: argparse.Namespace, path: Path) -> int:
     if path.is_file():
         if path.suffix != ".onnx":
-            raise DataError(f"{path}: is no device file (FILE.onnx); a bundle and a checkpoint are folders")
+            raise DataError(f"{path}: is not a device file (FILE.onnx); a bundle and a checkpoint are folders")
         shown = _device(path)
     elif (path / "tensors.safetensors").exists():
         shown = _checkpoint(path)
@@ -237,10 +237,10 @@ def _features(spec: FeatureSpec) -> dict[str, Any]:
 VERBS = (
     Verb(
         name="inspect",
-        purpose="Look at records of a topic as a person would want to see them; or at a file that the product made.",
-        when="The first thing to do when figures surprise. Nothing is changed or committed. dead-letters shows where "
-        "each letter came from and why it was given up. Files are verified as they are opened. With --json, records "
-        "are one JSON object a line.",
+        purpose="Show records of a topic in a readable form, or a file that the product made.",
+        when="Use it first when figures surprise you. It changes and commits nothing. dead-letters shows where each "
+        "letter came from and why it was given up. Files are verified when they are opened. With --json, each record "
+        "is one JSON object on a line.",
         examples=(
             "inspect rankings -n 3",
             "inspect dead-letters --from-end",

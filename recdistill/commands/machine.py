@@ -1,4 +1,4 @@
-"""Verbs about the whole: demo."""
+"""The verb `demo`, which runs the whole product."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ def _demo_options(parser: Parser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of ml-100k")
     parser.add_argument(
-        "--output", type=Path, default=Path("recdistill-demo"), metavar="DIR", help="where to (default: %(default)s)"
+        "--output",
+        type=Path,
+        default=Path("recdistill-demo"),
+        metavar="DIR",
+        help="folder for everything that it makes (default: %(default)s)",
     )
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument("--keep-serving", action="store_true", help="go on serving at the end, until Ctrl-C")
+    parser.add_argument("--keep-serving", action="store_true", help="keep serving at the end, until Ctrl-C")
     parser.add_argument(
         "--impressions",
         type=between(100),
@@ -33,9 +37,9 @@ def _demo_options(parser: Parser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     if args.data is not None and args.dataset == "simulated":
-        raise UsageError("--data: goes with --dataset ml-100k; a simulated product needs no data")
+        raise UsageError("--data: is only for --dataset ml-100k; a simulated product needs no data")
     if args.impressions is not None and args.dataset != "simulated":
-        raise UsageError(f"--impressions: goes with --dataset simulated; {args.dataset} has as many as it has")
+        raise UsageError(f"--impressions: is only for --dataset simulated; {args.dataset} has a fixed number")
     if args.data is None and args.dataset != "simulated":
         from recdistill.data import movielens
 
@@ -59,9 +63,9 @@ VERBS = (
     Verb(
         name="demo",
         purpose="Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
-        when="The first thing to run. It feeds an embedded log, trains a teacher, distils a student, judges, "
-        "registers, promotes and serves it, sends real requests, and asks the device file the same. Figures: "
-        "OUTPUT/summary.json.",
+        when="Run this first. It feeds an embedded log, trains a teacher, and distils a student. It judges, "
+        "registers, promotes and serves the student. It sends real requests, also to the device file. "
+        "OUTPUT/summary.json has the figures.",
         examples=("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
         options=_demo_options,
         run=_demo,

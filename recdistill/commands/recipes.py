@@ -1,6 +1,6 @@
-"""The verb that shows how a student can be taught.
+"""The verb `recipes`. It shows how a student can be taught.
 
-It knows nothing of what a recipe does: it prints what each says of itself.
+It knows nothing of what a recipe does: it prints the text of each recipe.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def _recipes(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="recipes",
-        purpose="List the ways in which a student can be taught, and when to take which.",
-        when="For whoever wants to know what a student learns from, or to write a recipe of their own: print one into "
-        "a file, change it, and name the file in loss.recipe.",
+        purpose="List the ways in which a student can be taught, and when to use each.",
+        when="It shows what a student learns from. To write your own recipe, print one into a file, change the file, "
+        "and name it in loss.recipe.",
         examples=("recipes", "recipes default > mine.toml"),
         options=_options,
         run=_recipes,

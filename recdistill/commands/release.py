@@ -41,9 +41,16 @@ def _bundle(args: argparse.Namespace, settings: Settings) -> Bundle:
 def _evaluate_options(parser: Parser) -> None:
     _bundle_option(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file")
-    parser.add_argument("--beside", type=Path, action="append", default=[], metavar="BUNDLE", help="judge another too")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="another bundle to judge on the same lists",
+    )
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument("--gate", action="store_true", help="exit with 7 when the gate would not let it through")
+    parser.add_argument("--gate", action="store_true", help="exit with 7 if the bundle does not pass the gate")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -141,7 +148,7 @@ def _publish_options(parser: Parser) -> None:
         "--judgement",
         type=Path,
         metavar="FILE",
-        help="what `recdistill evaluate --json` printed about this bundle (default: judge it now)",
+        help="the output of `recdistill evaluate --json` for this bundle (default: judge it now)",
     )
 
 
@@ -176,11 +183,11 @@ def _read_judgement(path: Path) -> Judgement:
 
 
 def _promote_options(parser: Parser) -> None:
-    parser.add_argument("version", nargs="?", metavar="VERSION", help="a version's number, or candidate")
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="the number of a version, or candidate")
     parser.add_argument("--why", metavar="TEXT", help="the reason, written on the version; needed with VERSION")
     parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
     parser.add_argument(
-        "--loop", action="store_true", help="the promoter: judge, register and promote announced bundles as they come"
+        "--loop", action="store_true", help="run the promoter: judge, register and promote announced bundles"
     )
     parser.add_argument("--drain", action="store_true", help=f"with --loop: {DRAIN}")
 
@@ -191,7 +198,7 @@ def _promote(args: argparse.Namespace) -> int:
             raise UsageError("promote --loop: takes no VERSION and no --why; the gate decides")
         return run_job("promoter", "judge", args)
     if args.drain:
-        raise UsageError("promote --drain: goes with --loop only")
+        raise UsageError("promote --drain: is only for --loop")
     if not args.version:
         raise UsageError("promote: name a VERSION (see `recdistill versions`), or --loop for the promoter")
     if not (args.why or "").strip():
@@ -242,7 +249,7 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 def _no_options(parser: Parser) -> None:
-    """All that it takes is what every verb takes."""
+    """It has only the options of every verb."""
 
 
 def _versions(args: argparse.Namespace) -> int:
@@ -270,10 +277,10 @@ def _versions(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="evaluate",
-        purpose="Judge a bundle on examples that it did not learn from, beside its teacher and everything cheaper.",
-        when="Held out are the labelled examples behind the positions at which the bundle was cut. It prints NDCG@10 "
-        "and recall@10 over the full catalogue with 95% intervals, and what the gate says. Settings: [gate], "
-        "[promote].",
+        purpose="Judge a bundle on examples that it did not learn from, and compare it with its teacher and simpler "
+        "models.",
+        when="It uses the labelled examples that came after the bundle was made. It prints NDCG@10 and recall@10 over "
+        "the full catalogue with 95% intervals, and the verdict of the gate. Settings: [gate], [promote].",
         examples=(
             "evaluate --report report.html",
             "evaluate bundles/step-2000 --gate",
@@ -285,7 +292,8 @@ VERBS = (
     Verb(
         name="export",
         purpose="Write the device file of a bundle: one ONNX graph, item ids in, item ids out.",
-        when="For phones, browsers and whatever else runs ONNX Runtime. `recdistill recommend --device` asks it.",
+        when="It is for phones, browsers and everything else that runs ONNX Runtime. `recdistill recommend --device` "
+        "reads it.",
         examples=("export", "export bundles/step-2000 --out shop.onnx"),
         options=_export_options,
         run=_export,
@@ -293,16 +301,16 @@ VERBS = (
     Verb(
         name="publish",
         purpose="Judge a bundle and register it as the candidate, with its evidence, report and device file.",
-        when="It promotes nothing. Content that is registered already keeps its version and gets the newer evidence.",
+        when="It promotes nothing. A bundle that is registered already keeps its version and gets the newer evidence.",
         examples=("publish", "publish bundles/step-2000 --judgement judgement.json"),
         options=_publish_options,
         run=_publish,
     ),
     Verb(
         name="promote",
-        purpose="Make a registered version the champion, if its evidence passed the gate; or run the promoter.",
-        when="Rankers follow the champion within seconds. The version needs evidence, and the ledger keeps who and "
-        "why. With --loop, announced bundles are judged, registered and promoted by themselves.",
+        purpose="Make a registered version the champion, if it passed the gate; or run the promoter.",
+        when="Rankers follow the champion within seconds. The version needs evidence. The ledger keeps who promoted "
+        "it and why. With --loop, announced bundles are judged, registered and promoted automatically.",
         examples=('promote candidate --why "better on new users"', "promote 7 --why drill", "promote --loop --drain"),
         options=_promote_options,
         run=_promote,
@@ -310,7 +318,7 @@ VERBS = (
     Verb(
         name="rollback",
         purpose="Make the previous champion the champion again.",
-        when="It asks for no evidence: that version has served. Rankers follow within seconds.",
+        when="It needs no evidence, because that version has served before. Rankers follow within seconds.",
         examples=('rollback --why "complaints about version 8"',),
         options=_rollback_options,
         run=_rollback,
@@ -318,7 +326,7 @@ VERBS = (
     Verb(
         name="versions",
         purpose="List what is registered, newest first, with aliases, verdicts and reasons.",
-        when="To see what serves and why. With --json also the ledger: every change of champion.",
+        when="Use it to see what serves and why. With --json it also prints the ledger: every change of champion.",
         examples=("versions", "versions --json"),
         options=_no_options,
         run=_versions,

@@ -1,6 +1,6 @@
 """Verbs that fill a log: topics, simulate, import.
 
-They know nothing of what tables or worlds look like; `recdistill.data` does.
+They know nothing of the form of tables or worlds; `recdistill.data` does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _topics_options(parser: Parser) -> None:
         "action",
         type=one_of("create", "list"),
         metavar="create|list",
-        help="make those that are missing, or list them with their records",
+        help="create: make the missing topics. list: show the topics with their records",
     )
 
 
@@ -43,7 +43,7 @@ def _topics(args: argparse.Namespace) -> int:
         if args.action == "create":
             counts = standard_topics(settings.topics.partitions, settings.topics.lanes)
             made = log.create_topics(counts, configs=STANDARD_CONFIGS)
-            show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics are there already")
+            show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics exist already")
             return 0
         rows = _ends(log)
     text = [f"{row['topic']:14} {row['partitions']:3} partitions  {row['end']:12,} offsets" for row in rows]
@@ -69,9 +69,9 @@ def _ends(log: Log) -> list[dict[str, Any]]:
 def _simulate_options(parser: Parser) -> None:
     for name, low, what in (
         ("impressions", 10, "requests over all users"),
-        ("items", 20, "items that are ever in the catalogue"),
-        ("users", 2, "users that ever come"),
-        ("days", 2, "days that it runs"),
+        ("items", 20, "items in the catalogue, over the whole time"),
+        ("users", 2, "users, over the whole time"),
+        ("days", 2, "days that the simulation lasts"),
     ):
         parser.add_argument(f"--{name}", type=between(low), metavar="N", help=f"{what} (default: the simulator's)")
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
@@ -87,7 +87,7 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _feed_dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
-    """Writes a data set in the order of its time, and its feature specification where there is none yet."""
+    """Writes a data set in the order of its time. Writes its feature specification too, if there is none yet."""
     from recdistill.stream import open_log
 
     with closing(open_log(settings.log)) as log:
@@ -102,7 +102,7 @@ def _feed_dataset(args: argparse.Namespace, settings: Settings, make: Any) -> in
     missing = {name: weight for name, weight in dataset.labels.items() if name not in settings.join.labels}
     if missing:
         labels = ", ".join(f"join.labels.{name} = {weight:g}" for name, weight in missing.items())
-        text.append(f"put into your settings, so that feedback gives labels: {labels}")
+        text.append(f"add this to your settings, so that feedback gives labels: {labels}")
     show(
         args, {**counts, "stopped": stopped, "features_written": wrote, "labels": dict(dataset.labels)}, "\n".join(text)
     )
@@ -132,7 +132,7 @@ def _write_spec(settings: Settings, dataset: Dataset) -> bool:
 
     path = Path(settings.features.file)
     if path.exists():
-        print(f"{path} is there already and was left as it is", file=sys.stderr)
+        print(f"{path} exists already and was not changed", file=sys.stderr)
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,19 +147,24 @@ def _write_spec(settings: Settings, dataset: Dataset) -> bool:
 
 def _import_options(parser: Parser) -> None:
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a .csv, .tsv, .jsonl or .parquet; or MovieLens' folder"
+        "path", type=Path, metavar="PATH", help="a .csv, .tsv, .jsonl or .parquet file, or the folder of MovieLens"
     )
     parser.add_argument(
         "--kind",
         type=one_of("items", "impressions", "feedback", "interactions", "rankings", "examples"),
         metavar="KIND",
-        help="what a row is: items, impressions, feedback or interactions (user, item, time; lists are made of them); "
-        "from JSONL without a mapping also rankings and examples (default: what the mapping says)",
+        help="what a row is: items, impressions, feedback or interactions (user, item, time; lists are made from "
+        "them). JSONL without a mapping may also hold rankings or examples (default: what the mapping says)",
     )
     parser.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="names the columns (default: the fields' own names)"
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="a file that names the columns (default: columns have the names of the fields)",
     )
-    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="of the lists that are made")
+    parser.add_argument(
+        "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
+    )
     parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
 
 
@@ -219,18 +224,18 @@ VERBS = (
     Verb(
         name="topics",
         purpose="Make the topics of a log, or list them.",
-        when="Once before anything else is written. The number of partitions and lanes ([topics]) is fixed from then "
-        "on. Topics that exist are left alone; one with another number of partitions is an error.",
+        when="Run it once, before anything else is written. The number of partitions and lanes ([topics]) cannot "
+        "change later. Topics that exist are not changed. One with another number of partitions is an error.",
         examples=("topics create", "topics create --set topics.lanes=4", "topics list --json"),
         options=_topics_options,
         run=_topics,
     ),
     Verb(
         name="simulate",
-        purpose="Write the stream of a simulated product into the log: items, impressions and feedback with "
-        "a known truth.",
-        when="To try everything without data of your own. It also writes the feature specification, features.file, "
-        "where there is none. Equal options and seed give equal records.",
+        purpose="Write the stream of a simulated product into the log: items, impressions and feedback with a known "
+        "truth.",
+        when="Use it to try everything without your own data. It also writes the feature specification, "
+        "features.file, if there is none. The same options and seed give the same records.",
         examples=("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
         options=_simulate_options,
         run=_simulate,
@@ -238,8 +243,9 @@ VERBS = (
     Verb(
         name="import",
         purpose="Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
-        when="Every row is checked before the first one is written; a wrong cell is named by line and column. Imported "
-        "twice, records are there twice (items take the newer version, feedback is joined once).",
+        when="Every row is checked before the first one is written. The error of a wrong cell names line and column. "
+        "If you import a table twice, its records are there twice (items take the newer version, feedback is joined "
+        "once).",
         examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",

@@ -1,6 +1,6 @@
-"""What every verb is made of: its help, its parser, its settings, a progress bar and the stop signal.
+"""The parts that all verbs share: help, parser, settings, progress bar and stop signal.
 
-It knows no verb.
+It knows no verb by name.
 
 Example:
     >>> import argparse
@@ -37,10 +37,10 @@ EXIT_INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, and which names the option that was probably meant."""
+    """A parser whose errors are one sentence. For an unknown option it names a similar one."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse would print.
+        """Raises the message that argparse would print.
 
         Raises:
             UsageError: Always.
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         """Parses all arguments.
 
         Raises:
-            UsageError: One of them is not known or does not fit.
+            UsageError: An argument is not known or does not fit.
         """
         args, unknown = self.parse_known_args(argv)
         if unknown:
@@ -74,12 +74,12 @@ class Verb:
     """One step of the product on the command line.
 
     Attributes:
-        name: What is typed.
-        purpose: One sentence: what it does.
-        when: When a person needs it, and what it leaves behind.
+        name: The word that is typed.
+        purpose: One sentence that says what it does.
+        when: When a person needs it, and what it makes.
         examples: Command lines, without the `recdistill`.
-        options: Adds the options of this verb alone.
-        run: Does it; returns the exit code.
+        options: Adds the options that only this verb has.
+        run: Runs the verb and returns the exit code.
         settings: Whether it takes `--config` and `--set`.
         machine: Whether it takes `--json`.
     """
@@ -94,7 +94,7 @@ class Verb:
     machine: bool = True
 
     def parser(self) -> Parser:
-        """Its parser, with the options that verbs have in common."""
+        """Its parser, with the options that all verbs have."""
         lines = "\n".join(f"  recdistill {example}" for example in self.examples)
         parser = Parser(
             prog=f"recdistill {self.name}",
@@ -110,7 +110,7 @@ class Verb:
                 "--config",
                 type=Path,
                 metavar="FILE",
-                help="settings, a TOML file (default: what RECDISTILL_CONFIG names, or else built-in defaults)",
+                help="settings, a TOML file (default: the file in RECDISTILL_CONFIG, otherwise built-in defaults)",
             )
             common.add_argument(
                 "--set",
@@ -118,12 +118,12 @@ class Verb:
                 action="append",
                 default=[],
                 metavar="SECTION.KEY=VALUE",
-                help="change one setting for this call; may be given again",
+                help="change one setting for this call; may be repeated",
             )
         if self.machine:
             common.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
-        common.add_argument("--quiet", action="store_true", help="no progress bars, and of the log only errors")
-        common.add_argument("--verbose", action="store_true", help="show what happens on the way")
+        common.add_argument("--quiet", action="store_true", help="show no progress bars, and only errors from the log")
+        common.add_argument("--verbose", action="store_true", help="show more of what happens")
         common.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return parser
 
@@ -159,7 +159,7 @@ def share(text: str) -> float:
 
 
 def one_of(*values: str) -> Callable[[str], str]:
-    """The type of a word out of a few."""
+    """The type of a word that must be one of a few."""
 
     def word(text: str) -> str:
         if text not in values:
@@ -171,7 +171,7 @@ def one_of(*values: str) -> Callable[[str], str]:
     return word
 
 
-# What a verb works with
+# Helpers for running verbs
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -190,16 +190,16 @@ def settings_of(args: argparse.Namespace) -> Settings:
         if not equals or len(parts) < 2 or not all(parts):
             raise UsageError(f"--set {change!r}: must be SECTION.KEY=VALUE, as in --set student.dim=32")
         if path != path.lower():
-            raise UsageError(f"--set {change!r}: a key with capital letters can be set in the --config file only")
+            raise UsageError(f"--set {change!r}: a key with capital letters can only be set in the --config file")
         env[PREFIX + "__".join(parts).upper()] = value
     return load_settings(args.config, env)
 
 
 class Bar:
-    """A progress bar on stderr, in the form in which loops report; silent where nobody watches.
+    """A progress bar on stderr. Loops report their progress by calling it. It is silent if stderr is no terminal.
 
     Args:
-        title: What is going on.
+        title: What is being done.
         args: The call: `--quiet` turns the bar off.
     """
 
@@ -209,7 +209,7 @@ class Bar:
         self._bar: Any = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        """`done` of `total`; None when there is no end."""
+        """Shows `done` of `total`. None: there is no end."""
         if not self._shown:
             return
         if self._bar is None or self._bar.total != total:
@@ -220,7 +220,7 @@ class Bar:
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -234,15 +234,15 @@ class Bar:
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """A stop signal that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts at once."""
+    """A stop signal. SIGTERM and the first Ctrl-C set it; the second Ctrl-C interrupts at once."""
     stop = threading.Event()
 
     def on_signal(number: int, _frame: object) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            # os.write: a handler may run in the middle of a print.
-            os.write(2, b"\nstopping after what is in hand; Ctrl-C again stops at once\n")
+            # os.write, because a signal handler may run in the middle of a print.
+            os.write(2, b"\nstopping when the present work is done; Ctrl-C again stops at once\n")
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
@@ -257,17 +257,17 @@ def stopping() -> Iterator[threading.Event]:
 
 
 def show(args: argparse.Namespace, result: Mapping[str, Any], text: str) -> None:
-    """Prints a result: as JSON when a program asked, else as text."""
+    """Prints a result: as JSON with `--json`, otherwise as text."""
     print(json.dumps(result, indent=2, default=str) if args.json else text)
 
 
 def counted(counts: Mapping[str, int], nothing: str) -> str:
-    """Counts as a person reads them."""
+    """Counts, written for people."""
     return ", ".join(f"{value:,} {name}" for name, value in counts.items() if value) or nothing
 
 
 _HELD: list[Hold] = []
-"""Bundles in use until this process ends: a running distiller must not prune them."""
+"""Bundles that this process uses until it ends. A running distiller must not prune them."""
 
 
 def newest_bundle(directory: str) -> Path:

@@ -1,9 +1,8 @@
 r"""Typed settings for every part, from one TOML file and the environment.
 
-Each section of the file is one Struct; a part takes its own section, never the whole. An unknown key, a wrong type or
-a value outside its range is a `ConfigError` that names the key and, where one is near, the key that was probably
-meant. `RECDISTILL__SECTION__KEY=value` in the environment overrides the file, so that an image needs no file of its
-own.
+Each section of the file is one Struct. A part takes its own section, never all settings. An unknown key, a wrong type
+or a value outside its range is a `ConfigError`. It names the key, and if a known key looks similar, it names that too.
+`RECDISTILL__SECTION__KEY=value` in the environment overrides the file, so a container image needs no file of its own.
 
 It knows nothing of what the parts do with their settings. `reference()` writes docs/configuration.md from them.
 

@@ -1,6 +1,6 @@
-r"""Plain data to settings: TOML and the environment in, one clear sentence for whatever does not fit.
+r"""Reads settings from TOML and the environment. Everything that does not fit is an error with one clear sentence.
 
-It knows no section by name: what is allowed is read from the Structs.
+It knows no section by name. It reads from the Structs what is allowed.
 
 Example:
     >>> parse_settings('[student]\ndim = 32', env={"RECDISTILL__LOG__PREFIX": "shop-"}).student.dim
@@ -31,7 +31,7 @@ def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None
 
     Args:
         path: The TOML file. None takes the file that `RECDISTILL_CONFIG` names, or the defaults when it names none.
-        env: The environment, `os.environ` when None.
+        env: The environment. None takes `os.environ`.
 
     Raises:
         ConfigError: The file cannot be read, or something in it does not fit.
@@ -51,7 +51,7 @@ def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None
 
 
 def parse_settings(text: str, *, source: str = "settings", env: Mapping[str, str] | None = None) -> Settings:
-    """Reads settings from TOML text; `env` overrides it.
+    """Reads settings from TOML text. `env` overrides the text.
 
     Raises:
         ConfigError: Something in it does not fit.
@@ -80,10 +80,11 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
     """Fits plain data (from TOML or JSON) to a Struct.
 
     Raises:
-        ConfigError: One sentence: where, what is wrong, and for an unknown key the nearest known one.
+        ConfigError: Something does not fit. The sentence says where and what is wrong. For an unknown key it gives the
+            nearest known key.
     """
     try:
-        # A key of TOML is text always; a kind may want a number there.
+        # A key of TOML is always text, but a Struct may want a number there.
         return msgspec.convert(tree, kind, str_keys=True)
     except msgspec.ValidationError as e:
         raise ConfigError(f"{source}: {explain(str(e), kind)}") from e
@@ -116,7 +117,7 @@ def _allowed_at(kind: Any, path: str) -> list[str]:
 
 
 def _info_at(kind: Any, path: str) -> Any:
-    """The type that `path` leads to; a part that is not a field (a table's own name) is stepped over."""
+    """The type that `path` leads to. A part of the path that is not a field (a table's own name) is skipped."""
     info = _bare(msgspec.inspect.type_info(kind))
     for part in [] if path == "top level" else path.replace("[...]", ".[...]").split("."):
         if isinstance(info, msgspec.inspect.StructType):
@@ -130,7 +131,7 @@ def _info_at(kind: Any, path: str) -> Any:
 
 
 def _bare(info: Any) -> Any:
-    """The type itself: without its metadata, and without the None of an optional one."""
+    """The type itself, without its metadata and without the None of an optional type."""
     if isinstance(info, msgspec.inspect.UnionType):
         some = [one for one in info.types if not isinstance(one, msgspec.inspect.NoneType)]
         return _bare(some[0]) if len(some) == 1 else info
@@ -138,7 +139,7 @@ def _bare(info: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """A value from the environment: what TOML would read, or else the text itself."""
+    """A value from the environment. It is read as TOML; if it is not TOML, it is the text itself."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

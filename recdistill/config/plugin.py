@@ -1,4 +1,4 @@
-"""Functions that the settings name as `package.module:function`: code that the operator trusts.
+"""Loads functions that the settings name as `package.module:function`. The operator must trust this code.
 
 It knows nothing of what a function is for.
 
@@ -19,11 +19,11 @@ def load_function(name: str, *, setting: str = "teacher.function") -> Any:
     """Imports `package.module:function`.
 
     Args:
-        name: Which.
-        setting: Where the name stands, for the error.
+        name: The function.
+        setting: The setting that holds the name, for the error.
 
     Raises:
-        ConfigError: The name does not have that form, or nothing callable is there.
+        ConfigError: The name does not have that form, or it does not lead to a function.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:

@@ -1,4 +1,4 @@
-"""The settings themselves: one Struct for each section of the file, with the meaning of every key.
+"""The settings: one Struct for each section of the file, with the meaning of every key.
 
 They know nothing of files, the environment, or what the parts do with them.
 
@@ -42,12 +42,12 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     options: Annotated[
         dict[str, str | int | float | bool],
-        Meta(description="Passed to the client under its own names: security_protocol, sasl_mechanism, ssl_cafile, …"),
+        Meta(description="Options of the Kafka client, by its names: security_protocol, sasl_mechanism, ssl_cafile, …"),
     ] = {}
 
 
 class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[topics]`: used when topics are made, and fixed from then on."""
+    """`[topics]`: used when topics are created; later they cannot change."""
 
     partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions of impressions, rankings and feedback.")] = 1
     lanes: Annotated[int, Meta(ge=1, le=1024, description="Lanes: partitions of `examples`, read in a fixed turn.")] = 1
@@ -60,13 +60,14 @@ class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[teacher]`: who scores."""
+    """`[teacher]`: the model that scores candidates."""
 
     kind: Annotated[
         Literal["builtin", "logged", "callable", "onnx", "http", "linear", "language", "ensemble"],
         Meta(
-            description="The built-in ranker; scores that the impressions already carry; a Python function; a model in "
-            "an ONNX file; a model behind HTTP; linear rankers in closed form; a sentence encoder; or several of these."
+            description="builtin: the built-in ranker. logged: scores that the impressions already carry. callable: a "
+            "Python function. onnx: a model in an ONNX file. http: a model behind HTTP. linear: linear rankers in "
+            "closed form. language: a sentence encoder. ensemble: several of these."
         ),
     ] = "builtin"
     path: Annotated[str, Meta(description="builtin, linear: folder of the trained teacher.")] = (
@@ -75,12 +76,12 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     function: Annotated[
         str, Meta(description="callable: `package.module:function`, impressions -> list of score lists.")
     ] = ""
-    id: Annotated[str, Meta(description="The id written on each ranking; builtin has its own.")] = "teacher"
+    id: Annotated[str, Meta(description="The teacher's id in each ranking; builtin has its own.")] = "teacher"
     version: Annotated[
         str,
         Meta(
-            description="The version written on each ranking; builtin has its own. Empty: the file's digest (onnx), "
-            "what the server says (http, open-inference), or else 1."
+            description="The teacher's version in each ranking; builtin has its own. Empty: the file's digest (onnx), "
+            "what the server says (http, open-inference), otherwise 1."
         ),
     ] = ""
     scale: Annotated[
@@ -94,8 +95,8 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     members: Annotated[
         list[EnsembleMember],
         Meta(
-            description="ensemble: `[[teacher.members]]`, each with the keys of `[teacher]` and its `weight` in the "
-            "sum (default 1)."
+            description="ensemble: one `[[teacher.members]]` for each member. It has the keys of `[teacher]`, and its "
+            "`weight` in the sum (default 1)."
         ),
     ] = []
 
@@ -111,9 +112,9 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
 
     dim: Annotated[int, Meta(ge=4, le=2048, description="Width of the tower that attends to events.")] = 64
     layers: Annotated[int, Meta(ge=1, le=48, description="Its attention layers.")] = 2
-    heads: Annotated[int, Meta(ge=1, le=64, description="Its attention heads; divides dim.")] = 2
+    heads: Annotated[int, Meta(ge=1, le=64, description="Its attention heads. dim must be a multiple of it.")] = 2
     pooled_dim: Annotated[
-        int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: none.")
+        int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: no second tower.")
     ] = 64
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
     epochs: PositiveInt = 4
@@ -133,15 +134,16 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="Teacher failures in a row after which the scorer stops, instead of filling the dead letters.",
+            description="The scorer stops after so many teacher failures in a row. So it does not fill the dead "
+            "letters.",
         ),
     ] = 100
     patience_s: Annotated[
         float,
         Meta(
             ge=0,
-            description="How long a teacher that cannot answer at all is waited for, nothing lost; then the scorer "
-            "stops.",
+            description="How long the scorer waits for a teacher that cannot answer at all. Then it stops. Nothing is "
+            "lost.",
         ),
     ] = 600.0
     budget: Annotated[
@@ -151,23 +153,27 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     budget_by: Annotated[
         Literal["lists", "candidates"],
         Meta(
-            description="Under a budget: leave out candidates of each list, or whole lists by chance, as a teacher "
-            "wants it whose score of an item depends on the others."
+            description="What a budget leaves out. candidates: some candidates of each list. lists: whole lists, "
+            "chosen by chance; use it for a teacher whose score of an item depends on the other items."
         ),
     ] = "candidates"
     cache_mb: Annotated[
-        float, Meta(ge=0, description="Megabytes of memory for scores that the teacher has given before; 0: no cache.")
+        float, Meta(ge=0, description="Megabytes of memory for earlier scores of the teacher; 0: no cache.")
     ] = 0.0
     cache_file: Annotated[
-        str, Meta(description="With `cache_mb`: an SQLite file that keeps them between runs; empty: memory alone.")
+        str, Meta(description="With `cache_mb`: an SQLite file that keeps the scores between runs; empty: memory only.")
     ] = ""
     cache_file_mb: Annotated[float, Meta(gt=0, description="Most megabytes of scores in that file.")] = 1000.0
     cache_step_s: Annotated[
         float,
-        Meta(ge=0, description="Requests alike but for their time are one question within a step of so many seconds."),
+        Meta(
+            ge=0,
+            description="Time is cut into steps of so many seconds. Requests that differ only in their time count as "
+            "the same question within one step.",
+        ),
     ] = 60.0
     cost_per_1000: Annotated[
-        float, Meta(ge=0, description="What a thousand candidate scores of the teacher cost; 0: nobody counts it.")
+        float, Meta(ge=0, description="Cost of a thousand candidate scores of the teacher; 0: costs are not counted.")
     ] = 0.0
     worker: Annotated[
         int, Meta(ge=0, description="This worker's number; it reads partitions p with p mod workers = worker.")
@@ -179,26 +185,28 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[join]`: rankings + feedback -> examples."""
 
     window_s: Annotated[
-        float, Meta(ge=0, description="Event time that feedback may take; then the example is closed.")
+        float, Meta(ge=0, description="How long feedback may take, in event time. Then the example is closed.")
     ] = 1800.0
     labels: Annotated[
-        dict[str, float], Meta(description="Action -> label weight; an action that is not named gives no label.")
+        dict[str, float], Meta(description="Action -> label weight. An action that is not named gives no label.")
     ] = msgspec.field(default_factory=lambda: {"click": 1.0})
     batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for new messages.")] = 0.5
     idle_s: Annotated[
         float,
-        Meta(gt=0, description="A partition that is silent for so long no longer holds the order of the others back."),
+        Meta(
+            gt=0, description="The other partitions wait for a silent partition, to keep the order, but only so long."
+        ),
     ] = 30.0
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[probe]`: impressions -> the student's own top items, to be scored."""
+    """`[probe]`: impressions -> the student's own top items, for the teacher to score."""
 
     share: Annotated[Share, Meta(description="Share of the product's impressions that are probed.")] = 0.05
     k: Annotated[int, Meta(ge=2, le=1000, description="Items of a probe.")] = 20
-    per_s: Annotated[float, Meta(gt=0, description="Most probes written a second.")] = 20.0
-    batch: Annotated[int, Meta(ge=1, description="Most impressions passed, and committed, at once.")] = 200
+    per_s: Annotated[float, Meta(gt=0, description="Most probes written per second.")] = 20.0
+    batch: Annotated[int, Meta(ge=1, description="Most impressions read, and committed, at once.")] = 200
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for the first impression of a batch.")] = 0.5
     follow_s: Annotated[float, Meta(gt=0, description="How often the champion alias is looked at.")] = 5.0
 
@@ -211,9 +219,15 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     context_dim: Annotated[int, Meta(ge=1, le=512, description="Width of each context field's embedding.")] = 8
     id_dropout: Annotated[
         float,
-        Meta(ge=0.0, lt=1.0, description="How often an item is trained without its own row, so that new items work."),
+        Meta(
+            ge=0.0,
+            lt=1.0,
+            description="How often an item is trained without its own row. So the student can also score new items.",
+        ),
     ] = 0.1
-    dropout: Annotated[float, Meta(ge=0.0, lt=1.0, description="Of the user tower's inputs, in training.")] = 0.1
+    dropout: Annotated[float, Meta(ge=0.0, lt=1.0, description="Dropout of the user tower's inputs, in training.")] = (
+        0.1
+    )
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 3e-3
     embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.07
     init: Annotated[float, Meta(gt=0, description="Standard deviation of the rows' first values.")] = 0.05
@@ -226,59 +240,77 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         "default"
     )
     soft: (
-        Annotated[float, Meta(ge=0, description="Weight of the teacher's soft ranking; 0 trains without distillation.")]
+        Annotated[float, Meta(ge=0, description="Weight of the teacher's soft ranking; 0: training without a teacher.")]
         | None
     ) = None
     label: Annotated[float, Meta(ge=0, description="Weight of the labels.")] | None = None
     temperature: Annotated[float, Meta(gt=0, description="Temperature of the soft terms that have one.")] | None = None
     previous: Annotated[
-        float, Meta(ge=0, description="Weight of staying near the student of some steps ago, on every list; 0: none.")
+        float,
+        Meta(ge=0, description="Weight of a term that keeps the student near an earlier copy of itself; 0: no term."),
     ] = 0.0
-    previous_every: Annotated[int, Meta(ge=1, description="Steps after which that student is taken anew.")] = 500
+    previous_every: Annotated[int, Meta(ge=1, description="Steps after which that copy is made again.")] = 500
     full_softmax_items: Annotated[
         int,
         Meta(
             ge=0,
-            description="Up to so many live items the label loss is a softmax over all of them, above over a sample, "
-            "which is corrected for being one.",
+            description="Up to so many live items, the label loss is a softmax over all of them. With more items it is "
+            "a softmax over a sample, with a correction for the sampling.",
         ),
     ] = 100_000
     sampled_items: Annotated[
         int,
-        Meta(ge=1, description="Live items of that sample, drawn anew each step, beside the shown ones."),
+        Meta(ge=1, description="Live items in that sample, drawn again in each step. The shown items are added to it."),
     ] = 2048
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[watch]`: how scores of teachers are made comparable, and what is done about a teacher that changes."""
+    """`[watch]`: how scores of teachers are made comparable, and what happens when a teacher changes."""
 
     comparable: Annotated[
         Literal["standard", "rank", "scale"],
         Meta(
-            description="What is done to each list's scores: standardised; their order standardised; or taken as the "
-            "teacher's scale says, so that a change of unit is learnt."
+            description="What is done to the scores of each list. standard: they are standardised. rank: their order "
+            "is standardised. scale: they are read by the teacher's scale, so the student also learns a change of unit."
         ),
     ] = "standard"
     spread: Annotated[
         float,
         Meta(
             ge=0,
-            description="Standard deviation, in logits, of a list made comparable; 0: for each teacher the one that "
+            description="Standard deviation, in logits, of a list made comparable. 0: each teacher gets the value that "
             "makes the labels most likely.",
         ),
     ] = 2.0
     act: Annotated[
         Literal["quarantine", "notice", "off"],
-        Meta(description="A teacher whose order breaks off is no longer learnt; or only told of; or not looked at."),
+        Meta(
+            description="What happens when a teacher's order changes suddenly. quarantine: the student no longer "
+            "learns from it. notice: it is only reported. off: nobody looks."
+        ),
     ] = "quarantine"
     probation: Annotated[
-        int, Meta(ge=0, description="Lists by which a teacher that comes later is judged before it is learnt; 0: none.")
+        int,
+        Meta(
+            ge=0,
+            description="A teacher that comes later is watched for so many lists. Only then does the student learn "
+            "from it. 0: it learns at once.",
+        ),
     ] = 200
     least: Annotated[
-        Share, Meta(description="Agreement that makes a teacher believed, as a share of what it, or others, had.")
+        Share,
+        Meta(
+            description="A teacher is trusted when its agreement is at least this share of its earlier agreement, or "
+            "of the agreement of others."
+        ),
     ] = 0.5
     release: Annotated[
-        int, Meta(ge=50, description="Lists over which a quarantined teacher has to agree before it is learnt again.")
+        int,
+        Meta(
+            ge=50,
+            description="A teacher in quarantine must agree over so many lists before the student learns from it "
+            "again.",
+        ),
     ] = 300
 
 
@@ -288,9 +320,10 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     directory: Annotated[str, Meta(description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
         "recdistill-data/student"
     )
-    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) a step.")] = 256
+    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
     passes: Annotated[
-        int, Meta(ge=1, description="Passes over what the log holds at the first start; then the stream, once.")
+        int,
+        Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),
     ] = 1
     memory_mb: Annotated[int, Meta(ge=0, description="Megabytes of encoded batches kept for the next pass.")] = 1000
     checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between two checkpoints.")] = 500
@@ -300,15 +333,15 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Annotated[int, Meta(ge=1, description="Checkpoints and bundles kept.")] = 3
     publish: Annotated[
         bool,
-        Meta(description="Put each bundle into the registry's store and announce it, so that the promoter judges it."),
+        Meta(description="Put each bundle into the registry's store and announce it, so the promoter can judge it."),
     ] = True
-    wait_s: Annotated[
-        float, Meta(gt=0, description="Longest wait for examples before the stop signal is looked at.")
-    ] = 0.5
+    wait_s: Annotated[float, Meta(gt=0, description="Longest wait for examples before the stop signal is checked.")] = (
+        0.5
+    )
     popular: Annotated[int, Meta(ge=1, description="Length of the bundle's popular list.")] = 1000
     seed: int = 0
     threads: Annotated[
-        int, Meta(ge=0, description="Threads of torch; 0: its own choice. Part of what makes two runs equal.")
+        int, Meta(ge=0, description="Threads of torch; 0: torch chooses. Two runs are equal only with the same number.")
     ] = 0
 
 
@@ -319,11 +352,13 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     beats_popularity: Annotated[
         bool, Meta(description="The paired interval against popularity must lie above zero.")
     ] = True
-    parity: Annotated[float, Meta(ge=0, description="Most the float towers in ONNX may differ from training.")] = 1e-4
+    parity: Annotated[
+        float, Meta(ge=0, description="Largest difference allowed between the float towers in ONNX and the training.")
+    ] = 1e-4
     size_ratio: Annotated[float, Meta(gt=0, description="Most bytes of the student, as a share of the teacher's.")] = (
         0.1
     )
-    min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists that a verdict may rest on.")] = 200
+    min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists for a verdict.")] = 200
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -343,8 +378,8 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="Bundles kept beside those with an alias: so many that were promoted last, and so many of the "
-            "newest others.",
+            description="Bundles with an alias are always kept. Also kept: so many that were promoted last, and so "
+            "many of the newest others.",
         ),
     ] = 5
 
@@ -358,14 +393,17 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     held_out: Annotated[
         int, Meta(ge=1, description="Most held-out lists judged: the newest that the bundle did not learn from.")
     ] = 10_000
-    by: Annotated[str, Meta(description="Who the promotion is attributed to.")] = "promoter"
+    by: Annotated[str, Meta(description="Name that the ledger gives for who promoted.")] = "promoter"
     automatic: Annotated[
-        bool, Meta(description="Promote what passes the gate; otherwise only register and judge it.")
+        bool,
+        Meta(
+            description="Whether a bundle that passes the gate is promoted. If not, it is only judged and registered."
+        ),
     ] = True
 
 
 class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[rank]`: the endpoint."""
+    """`[rank]`: the HTTP endpoint."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
@@ -381,7 +419,7 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All sections; every one of them may be left out."""
+    """All sections. Each of them may be left out."""
 
     log: LogSettings = LogSettings()
     topics: TopicSettings = TopicSettings()

@@ -1,4 +1,4 @@
-"""Settings as text: TOML for a file, and the reference page for a person.
+"""Writes settings as text: TOML for a file, and the reference page for people.
 
 It knows nothing of where the text goes.
 
@@ -21,7 +21,7 @@ from recdistill.config.settings import Settings
 
 
 def to_toml(tree: Mapping[str, Any]) -> str:
-    """Plain data as TOML text: values first, then tables. JSON's texts, numbers and lists are TOML's.
+    """Plain data as TOML text: values first, then tables. Texts, numbers and lists look the same in JSON and TOML.
 
     Example:
         >>> print(to_toml({"join": {"window_s": 60.0, "labels": {"click": 1.0}}}))
@@ -35,13 +35,13 @@ def to_toml(tree: Mapping[str, Any]) -> str:
 
 
 def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    tree = {key: value for key, value in tree.items() if value is not None}  # TOML has no null: absent says the same
+    tree = {key: value for key, value in tree.items() if value is not None}  # TOML has no null; leaving out means it
     quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else json.dumps(key) for key in tree]
     values: list[tuple[str, Any]] = []
     tables: list[tuple[str, Any]] = []
     arrays: list[tuple[str, Any]] = []
     for name, value in zip(quoted, tree.values(), strict=True):
-        if value is None:  # TOML has no word for it: left out, it is the default
+        if value is None:  # TOML has no null: a key that is left out has its default
             continue
         of_tables = isinstance(value, list) and value and isinstance(value[0], dict)
         (tables if isinstance(value, dict) else arrays if of_tables else values).append((name, value))
@@ -53,20 +53,20 @@ def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
         for table in value:
             below = _toml_lines(table, (*path, name))
             heading = f"[{'.'.join((*path, name))}]"
-            # An array's own heading stands even over a table without values, and in double brackets.
+            # A table of an array gets its heading even when it has no values. The heading has double brackets.
             below = below[2:] if below[1:2] == [heading] else below
             lines += ["", f"[{heading}]", *below]
     return lines
 
 
 def reference() -> str:
-    """The configuration reference in Markdown, one table a section."""
+    """The configuration reference in Markdown, one table for each section."""
     lines = [
         "# Configuration",
         "",
-        "Written by `make docs` from `recdistill/config/`; do not edit. One TOML file, by `--config` or",
-        "`RECDISTILL_CONFIG`; `RECDISTILL__SECTION__KEY=value` in the environment overrides it. Unknown keys are",
-        "errors.",
+        "`make docs` writes this page from `recdistill/config/`; do not edit it. Settings are in one TOML file. Give",
+        "its path with `--config` or `RECDISTILL_CONFIG`. `RECDISTILL__SECTION__KEY=value` in the environment",
+        "overrides the file. Unknown keys are errors.",
         "",
     ]
     top: Any = msgspec.inspect.type_info(Settings)
@@ -76,7 +76,7 @@ def reference() -> str:
 
 
 def _section(name: str, struct: Any) -> list[str]:
-    """One table, and those of the sections below it."""
+    """The table of one section, then the tables of the sections below it."""
     summary = (struct.cls.__doc__ or "").split(":", 1)[-1].strip()
     lines = [f"## `[{name}]`", "", summary[0].upper() + summary[1:], ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
@@ -114,7 +114,7 @@ def _type_text(info: Any) -> str:
 
 
 def _description(info: Any) -> str:
-    """The description of a field; msgspec keeps it in the Metadata node's extra JSON schema."""
+    """The description of a field. msgspec keeps it in the Metadata node's extra JSON schema."""
     if isinstance(info, msgspec.inspect.Metadata):
         return str((info.extra_json_schema or {}).get("description", ""))
     if isinstance(info, msgspec.inspect.UnionType):

@@ -1,10 +1,10 @@
-"""What a data source gives: items, impressions, feedback, a feature specification and where to cut in time.
+"""What a data source gives: items, impressions, feedback, a feature specification, and times to cut it at.
 
-Every loader here (`movielens`, `tables`, `simulator`) ends in one `Dataset`, so that whoever writes topics, trains or
-judges does not ask where the records came from. Impressions are built when they are looked at: a data set of 100,000
-lists holds arrays, not 17 million small objects, and may be walked more than once.
+Every loader here (`movielens`, `tables`, `simulated`) returns a `Dataset`. So code that writes topics, trains or judges
+need not know where the records came from. Impressions are built when they are read: a data set of 100,000 lists holds
+arrays, not 17 million small objects. It can be read more than once.
 
-It knows no log, no model and no metric.
+It knows nothing of logs, models or metrics.
 
 Example:
     >>> from recdistill.records import Impression
@@ -28,12 +28,12 @@ __all__ = ["Dataset", "LazyImpressions", "Parts"]
 
 
 class LazyImpressions(Sequence[Impression]):
-    """A sequence of impressions that are built on access, always the same ones.
+    """A sequence of impressions. Each one is built when it is read, and is always equal.
 
     Args:
         length: How many there are.
-        build: Number -> impression; has to give equal impressions for equal numbers.
-        time_us: Number -> time of that impression, without building it; None builds it.
+        build: Number -> impression. It must give equal impressions for equal numbers.
+        time_us: Number -> time of that impression, without building it. With None the impression is built.
         numbers: The part of 0 … length - 1 that this sequence shows.
     """
 
@@ -83,12 +83,13 @@ class Dataset:
     """Records of one source.
 
     Attributes:
-        name: What it is called in reports.
-        items: Catalogue records, in the order of time; a changed or withdrawn item has another record later on.
-        impressions: In the order of time; may be walked more than once.
-        feedback: In the order of arrival, which need not be the order of `time_us`; may hold a record twice.
+        name: Its name in reports.
+        items: Catalogue records, in the order of time. A changed or withdrawn item has another record later.
+        impressions: In the order of time. They can be read more than once.
+        feedback: In the order of arrival, which may differ from the order of `time_us`. A record may come twice.
         spec: What a model may see of them.
-        cut_us: Start of the validation and of the test part: train is before the first, test is from the second on.
+        cut_us: Start of the validation part and of the test part. Train is before the first; test is from the second
+            on.
         labels: Action -> label weight, for the join of rankings and feedback.
     """
 
@@ -106,9 +107,9 @@ class Dataset:
         return Parts(self.impressions[:one], self.impressions[one:two], self.impressions[two:])
 
     def timeline(self) -> Iterator[Item | Impression | Feedback]:
-        """All records in the order in which they would have been written; an item before an impression of its moment.
+        """All records in the order in which they would be written. At equal times, items come before impressions.
 
-        Each kind keeps its own order, so feedback that arrived out of order stays so.
+        Each kind keeps its order, so feedback that arrived out of order stays out of order.
         """
         latest = 0
         arrivals = []

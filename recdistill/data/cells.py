@@ -1,6 +1,6 @@
-"""One cell of a table -> one value, or a ValueError whose text says what the cell is and what is wanted.
+"""One cell of a table -> one value, or a ValueError that says what the cell is and what is wanted.
 
-Cells come as text (CSV), or with the types of JSON or Parquet. It knows no rows, columns or records.
+Cells come as text (CSV), or with the types of JSON or Parquet. It knows nothing of rows or columns.
 
 Example:
     >>> as_time_us("2026-01-01T00:00:01Z", "iso"), as_texts("drama|war", "|"), as_number("2.5")
@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def as_text(cell: Any) -> str:
-    """Text as it stands; a whole number without a point, as an id that became a float on its way means it."""
+    """A text as it is. A whole number is written without a point: an id may have become a float on its way."""
     if isinstance(cell, str):
         return cell
     if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
@@ -54,7 +54,7 @@ def as_flag(cell: Any) -> bool:
 
 
 def as_texts(cell: Any, separator: str) -> list[str]:
-    """A list; a text is split, and its empty parts are dropped."""
+    """A list of texts. A text is split, and empty parts are left out."""
     if isinstance(cell, list | tuple):
         return [as_text(one) for one in cell]
     if isinstance(cell, str):
@@ -63,13 +63,13 @@ def as_texts(cell: Any, separator: str) -> list[str]:
 
 
 def as_numbers(cell: Any, separator: str) -> list[float]:
-    """A list of finite numbers; a text is split."""
+    """A list of finite numbers. A text is split."""
     parts = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, list | tuple) else [cell]
     return [as_number(part) for part in parts if part != ""]
 
 
 def as_value(cell: Any, kind: Kind | None, separator: str) -> str | float | bool | list[str] | list[float]:
-    """A value of the kind that is asked for; None takes it as it comes."""
+    """A value of the given kind. With None the value keeps its type."""
     match kind:
         case "text":
             return as_text(cell)
@@ -91,8 +91,8 @@ def as_value(cell: Any, kind: Kind | None, separator: str) -> str | float | bool
 
 
 def as_time_us(cell: Any, unit: Unit) -> int:
-    """Microseconds since 1970. A date or time of its own type needs no unit; one without a zone is taken as UTC."""
-    if isinstance(cell, date):  # a datetime is one, too
+    """Microseconds since 1970. A cell of a date type needs no unit. A time without a zone is UTC."""
+    if isinstance(cell, date):  # a datetime is a date too
         return _since_epoch(cell, cell)
     if unit == "iso":
         try:
@@ -109,7 +109,7 @@ def as_time_us(cell: Any, unit: Unit) -> int:
     elif not isinstance(cell, bool):
         try:
             time_us = round(as_number(cell) * _FACTORS[unit])
-        except (ValueError, OverflowError):  # the latter for a number near the greatest that there is
+        except (ValueError, OverflowError):  # OverflowError for a number near the largest float
             raise ValueError(
                 f'must be a time in {unit} since 1970, not {_shown(cell)}; is it written another way, say unit = "iso"?'
             ) from None

@@ -1,15 +1,15 @@
 """A log of interactions (who chose which item, when) -> impressions and feedback.
 
-The log is walked in the order of time, ties in the order of the log. Each event that has enough earlier ones of its
-user becomes one impression: the user's last items are the history, the older ones are excluded, and the item of the
-event stands somewhere among candidates that a product could have offered at that moment
-(`recdistill.data.retrieval`). What was chosen is the feedback.
+The log is read in the order of time; events of equal time keep the order of the log. An event whose user has enough
+earlier events becomes one impression. The user's last items are the history, and the older ones are excluded. The item
+of the event has a random place among candidates that a product could have offered at that moment
+(`recdistill.data.retrieval`). The feedback says that the item was chosen.
 
-**Ties.** Clocks of logs are coarse; in ml-100k half of all events share their second with the one before. "Strictly
-before" would then lose half of a history, so times are moved by as few microseconds as make the order of time equal
-to the order of the log (`untie`).
+**Ties.** Clocks of logs are coarse. In ml-100k half of all events have the same second as the event before. A rule
+"strictly before" would lose half of a history. So times are moved by a few microseconds, just enough that the order of
+time is the order of the log (`untie`).
 
-It knows row numbers and arrays; names of items, and what a request's context is, come from the caller.
+It knows row numbers and arrays. Names of items, and the context of a request, come from the caller.
 
 Example:
     >>> untie(np.array([5, 5, 5, 6, 9])).tolist()
@@ -41,8 +41,8 @@ class Interactions:
         user_E: Row of the user.
         item_E: Row of the item.
         time_us_E: Microseconds since the epoch, strictly increasing (`untie`).
-        actions: What was done, one for each event, or one for all.
-        value_E: How much (a rating, seconds, a price); goes on the feedback.
+        actions: What was done: one action for each event, or one for all.
+        value_E: How much (a rating, seconds, a price). It becomes the value of the feedback.
     """
 
     user_E: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Interactions:
 
 
 def untie(time_us_E: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The least later times that strictly increase: t'_e = max(t_e, t'_(e-1) + 1).
+    """The smallest times that strictly increase and are not earlier: t'_e = max(t_e, t'_(e-1) + 1).
 
     Args:
         time_us_E: Times that do not decrease.
@@ -69,6 +69,7 @@ def untie(time_us_E: NDArray[np.int64]) -> NDArray[np.int64]:
         raise DataError(
             "interactions: times decrease; sort them by time first (a stable sort keeps the log's order of ties)"
         )
+    # t'_e − e never decreases, and is the running maximum of t_e − e.
     step_E = np.arange(len(time_us_E))
     return np.maximum.accumulate(time_us_E - step_E) + step_E
 
@@ -103,12 +104,12 @@ def impressions_of(
 ) -> tuple[LazyImpressions, list[Feedback], int]:
     """Turns a log into impressions and feedback.
 
-    An event on an item that its user has had before is part of later histories, but is no impression itself: what was
-    had is not offered.
+    An event on an item that its user has had before is part of later histories. But it becomes no impression, because
+    such items are not offered.
 
     Args:
         log: The events.
-        prefix: Of the impressions' ids; the place in the log follows, so an id depends on the log alone.
+        prefix: Start of the impressions' ids. The place in the log follows, so an id depends on the log alone.
         users: Names of the users, by row.
         items: Names of the items, by row.
         context: (user row, time in microseconds) -> context of a request.
@@ -118,16 +119,16 @@ def impressions_of(
         seed: Of the candidates.
 
     Returns:
-        The impressions, their feedback (one each, a microsecond after, value as logged), and how many events were on
-        items had before.
+        The impressions; their feedback (one for each, a microsecond later, with the value of the log); and how many
+        events were on items that the user had had before.
     """
     time_us_E = log.time_us_E
     count = len(time_us_E)
-    # Each user's events side by side, in the order of the log: what user u had before its k-th event is one slice.
+    # Sort events by user, each user's in the order of the log. Then the items before a user's k-th event are one slice.
     grouped_E = np.argsort(log.user_E, kind="stable")
     starts_U = np.searchsorted(log.user_E[grouped_E], np.arange(len(users) + 1))
     items_by_user_E = log.item_E[grouped_E]
-    place_E = np.empty(count, np.int64)  # of an event among its user's
+    place_E = np.empty(count, np.int64)  # number of an event among the events of its user
     place_E[grouped_E] = np.arange(count) - starts_U[log.user_E[grouped_E]]
 
     retriever = Retriever(len(items), mix, seed=seed)

@@ -1,7 +1,7 @@
 """The mapping of a table's columns to the fields of a record, and the reader that applies it.
 
-What a mapping file looks like stands in `recdistill.data.tables`. It knows rows as cells by column, not the files they
-come from.
+The header of `recdistill.data.tables` shows a mapping file. This module knows rows as cells by column. It does not know
+the files they come from.
 
 Example:
     >>> from recdistill.data.rows import Row
@@ -69,11 +69,11 @@ FIELDS: Mapping[str, Mapping[str, _Field]] = {
         "value": _Field("number"),
     },
 }
-_SIDE = {"items": "attributes", "impressions": "context"}  # where a kind keeps values under names of their own
+_SIDE = {"items": "attributes", "impressions": "context"}  # where records of a kind hold values with free names
 
 
 class Column(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a value stands in a table. `unit` says how times are written, `type` what attributes and context are."""
+    """The column of a value. `unit` says how times are written. `type` is the type of attributes and context values."""
 
     column: str
     unit: Unit = "s"
@@ -122,7 +122,7 @@ class _Source(NamedTuple):
 
 
 class Reader:
-    """Turns rows of one table into records of one kind; what does not depend on a row is looked at once."""
+    """Turns rows of one table into records of one kind. All checks that need no row are done once, at the start."""
 
     def __init__(self, table: str, kind: str, mapping: TableMapping, columns: tuple[str, ...] | None) -> None:
         self._table, self._kind, self._mapping, self._columns = table, kind, mapping, columns
@@ -159,7 +159,7 @@ class Reader:
         return record
 
     def fields(self, row: Row) -> dict[str, Any]:
-        """The fields that the row has, by name; all that are required are there."""
+        """The fields that the row has, by name. All required fields are there."""
         found: dict[str, Any] = {}
         for name, source in self._sources.items():
             cell = source.constant if source.column is None else row.cells.get(source.column)
@@ -175,7 +175,7 @@ class Reader:
         return found
 
     def error(self, row: Row, field: str, problem: str) -> DataError:
-        """One sentence that names file, row, column and, where another, the field."""
+        """One sentence that names file, row and column. It also names the field if it has another name."""
         column = self._sources[field].column
         if column is None:
             return DataError(f"{row.where}, constant {field!r}: {problem}")
@@ -224,7 +224,7 @@ class Reader:
         )
 
     def _beside(self, row: Row, found: Mapping[str, Any], name: str, count: int, absent: Any) -> list[Any]:
-        """A list that goes with another one, or as many times `absent`."""
+        """A list that belongs to another one, or `absent` for each of its entries."""
         values: list[Any] = found.get(name, [absent] * count)
         if len(values) != count:
             of = "history" if name.startswith("history") else "candidates"
@@ -291,6 +291,6 @@ def _column(column: str | Column) -> Column:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint: the known name that was probably meant, or all of them."""
+    """A hint: the known name that was probably meant, or all known names."""
     known = list(known)
     return did_you_mean(name, known, otherwise=f"known are {', '.join(known) or 'none'}")

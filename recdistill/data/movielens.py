@@ -1,14 +1,14 @@
-"""MovieLens ratings -> a data set in time order. Reads RecBole's atomic files and the classic layout; ships no data.
+"""MovieLens ratings -> a data set in time order. It reads RecBole's atomic files and the classic layout.
 
 | layout | files in the folder | what they look like |
 | --- | --- | --- |
 | atomic | one each of `*.inter`, `*.item`, `*.user` | UTF-8, tabs, a header of `name:type` |
 | classic | `u.data`, `u.item`, `u.user` | ISO-8859-1; tabs in `u.data`, bars in the others, no header |
 
-A rating means that the film was chosen; how it was rated is the feedback's value. The request's context is the hour
-and weekday (UTC) and the user's age group, gender and occupation: a product knows these of anybody who asks, while
-the user's id is there for joins only. Times are whole seconds with many ties; `recdistill.data.interactions.untie`
-makes the order of time that of the log.
+No data comes with it. A rating means that the film was chosen; the rating itself is the feedback's value. The request's
+context is the hour and weekday (UTC), and the user's age group, gender and occupation: a product knows these of every
+user. The user's id is only for joins. Times are whole seconds, and many are equal; `recdistill.data.interactions.untie`
+puts them into the order of the log.
 
 Example:
     >>> title_and_year("Toy Story (1995)")
@@ -36,7 +36,7 @@ from recdistill.records import Item, Value
 
 HOW_TO_GET = "download ml-100k from grouplens.org/datasets/movielens/100k and give the folder that holds u.data"
 
-# u.item names genres by the place of a flag; u.genre, where present, lists the same.
+# u.item has a flag for each genre, in this order; u.genre, if there, has the same list.
 GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
@@ -65,14 +65,14 @@ def load(
 
     Args:
         folder: Where the files are.
-        candidates: Length of a list, its target included; None takes the mix's.
+        candidates: Length of a list, with its target; None takes the length of the mix.
         mix: How candidates are found (`recdistill.data.retrieval`).
-        seed: Of the candidates; nothing else is random.
+        seed: Seed of the candidates. Nothing else is random.
         history: Most events in a history.
         min_history: Fewest earlier events that a user must have for an impression.
 
     Raises:
-        DataError: The files are absent or not as described above; the message names file and line.
+        DataError: The files are missing, or not as described above. The message names file and line.
     """
     folder = Path(folder)
     tables = _read(folder)
@@ -115,7 +115,7 @@ def load(
 
 
 def specification(items: Sequence[Item], *, history: int = 50) -> FeatureSpec:
-    """What a model may see of MovieLens: item id, genres, year, title; the asker's group and the time of day."""
+    """What a model may see of MovieLens: item id, genres, year and title; the user's group and the time of day."""
     years = np.array([item.attributes["year"] for item in items if "year" in item.attributes], np.float64)
     return FeatureSpec(
         history=HistorySpec(length=history, actions=("rate",)),

@@ -1,9 +1,10 @@
-"""Imitates the first stage of a product: which items a request is given to rank, from past events alone.
+"""Imitates the first stage of a product: it chooses the items that a request has to rank, from past events alone.
 
-Data sets of interactions say what was chosen, not what was offered. To turn them into lists, a `Retriever` walks the
-log in time order and offers, at each moment, what a product could have offered then: items popular of late, items
-that were chosen close to the user's last ones, and some at random; never one that the user has had. It knows items
-and users as row numbers only.
+Data sets of interactions say what was chosen, not what was offered. To turn them into lists, a `Retriever` reads the
+log in time order. At each moment it offers what a product could have offered then: items that are popular now, items
+that were chosen near the user's last ones, and some random items. It never offers an item that the user has had.
+
+It knows items and users as row numbers only.
 
 Example:
     >>> retriever = Retriever(items=6, mix=Mix(length=4, popular=1, covisited=1), seed=0)
@@ -30,11 +31,11 @@ Rows = NDArray[np.int64]
 
 
 class Mix(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a list of candidates is made up; what a source cannot give is filled at random.
+    """How many candidates of a list come from which source. Random items fill what a source cannot give.
 
     Attributes:
-        length: Candidates in a list, the target among them; fewer only when the catalogue has no more.
-        popular: How many of them are the most chosen of the last `window` events.
+        length: Candidates in a list, with the target. There are fewer only if the catalogue has no more.
+        popular: How many of them are the items chosen most often in the last `window` events.
         covisited: How many were chosen near the user's last `last` items.
         window: Events that recent popularity counts.
         refresh: Events between two sortings by popularity.
@@ -54,15 +55,15 @@ class Mix(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retriever:
-    """Offers candidates for a request from the events observed so far. Equal seed and calls: equal lists.
+    """Offers candidates for a request, from the events observed so far. Equal seeds and calls give equal lists.
 
     Args:
-        items: Rows of the catalogue, all of them on offer.
+        items: Rows of the catalogue. All of them can be offered.
         mix: What a list is made of.
-        seed: Of the random part and of the order.
+        seed: Seed of the random items and of the order.
 
     Raises:
-        ConfigError: The sources are to give more than the list holds.
+        ConfigError: The sources should give more than the list holds.
     """
 
     def __init__(self, items: int, mix: Mix | None = None, *, seed: int = 0) -> None:
@@ -81,7 +82,7 @@ class Retriever:
         self._window: deque[int] = deque()
         self._recent_N = np.zeros(items, np.int64)
         self._total_N = np.zeros(items, np.int64)
-        self._near_NM = np.full((items, mix.memory), -1, np.int32)  # a ring for each item
+        self._near_NM = np.full((items, mix.memory), -1, np.int32)  # a ring buffer for each item
         self._next_N = np.zeros(items, np.int64)
         self._by_popularity: Rows = np.zeros(0, np.int64)
         self._until_refresh = 0
@@ -93,8 +94,8 @@ class Retriever:
         """A list for a user.
 
         Args:
-            had: All items of the user's past, oldest first; none of them is offered.
-            target: An item that has to be in the list (the one chosen in the end); its place is random.
+            had: All items of the user's past, oldest first. None of them is offered.
+            target: An item that must be in the list (the one that was chosen). Its place is random.
 
         Returns:
             Distinct rows, in random order.
@@ -119,7 +120,7 @@ class Retriever:
         return chosen
 
     def observe(self, item: int, had: Rows) -> None:
-        """Takes in that a user chose an item.
+        """Notes that a user chose an item.
 
         Args:
             item: Its row.
@@ -134,9 +135,10 @@ class Retriever:
         near = had[-min(self._mix.reach, self._mix.memory) :]
         if not len(near):
             return
-        place = self._next_N[near]  # an item that stands twice in `near` is written once, at one place
+        place = self._next_N[near]  # an item that is twice in `near` is written once, at one place
         self._near_NM[near, place] = item
         self._next_N[near] = (place + 1) % self._mix.memory
+        # And the other way round: `near` goes into the ring of `item`.
         places = (int(self._next_N[item]) + self._steps[: len(near)]) % self._mix.memory
         self._near_NM[item, places] = near
         self._next_N[item] = (places[-1] + 1) % self._mix.memory
@@ -146,29 +148,29 @@ class Retriever:
             order = np.argsort(-self._recent_N, kind="stable")
             self._by_popularity = order[: int(np.count_nonzero(self._recent_N))]
             self._until_refresh = self._mix.refresh
-        # No more than `had`, plus the target, can be struck out of the front of the order.
+        # Only the items in `had` and the target can be missing at the front of the order, so this front is long enough.
         front = self._by_popularity[: n + len(had) + 1]
         return front[self._free_N[front]][:n]
 
     def _covisited(self, n: int, had: Rows) -> Rows:
         near = self._near_NM[had[-self._mix.last :]].ravel()
-        # -1, an empty place in a ring, is dropped.
+        # Count how often each item is near. An empty place in a ring is -1, and is left out.
         counts_N = np.bincount(near + 1, minlength=len(self._free_N) + 1)[1:]
         rows = np.flatnonzero(counts_N * self._free_N)
-        # Cosine-like: a choice that everybody makes says less about what goes together.
+        # Divide as a cosine does: an item that everybody chooses says less about which items belong together.
         weight = counts_N[rows] / np.sqrt(self._total_N[rows])
         best: Rows = rows if len(rows) <= n else rows[np.argpartition(-weight, n)[:n]]
         return best
 
     def _uniform(self, n: int) -> Rows:
-        """Free rows, each set of them equally likely, in no order that matters."""
+        """Random free rows. Each set of rows has the same chance; their order has no meaning."""
         free_N, items = self._free_N, len(self._free_N)
         if n == 0:
             return np.zeros(0, np.int64)
         for _ in range(2):
             drawn: Rows = self._random.integers(items, size=3 * n + 8)
             drawn = drawn[free_N[drawn]]
-            # Of equal draws the last one stays, so those that stay are as good as drawn without replacement.
+            # Of equal draws the last one stays. So the rows that stay are distinct, as if drawn without replacement.
             place = np.arange(len(drawn))
             self._scratch_N[drawn] = place
             drawn = drawn[self._scratch_N[drawn] == place]

@@ -1,6 +1,6 @@
-r"""Rows of a CSV, Parquet or JSONL file, one after another, each with its place for messages.
+r"""Rows of a CSV, Parquet or JSONL file, one after another. Each row has its place in the file, for error messages.
 
-It knows no columns of any meaning and no records.
+It knows nothing of what columns mean, or of records.
 
 Example:
     >>> import tempfile
@@ -21,11 +21,11 @@ import msgspec
 
 from recdistill.errors import DataError
 
-MAX_LINE = 16 << 20  # bytes of one line; more is no row but a file of another kind
+MAX_LINE = 16 << 20  # bytes of one line; a longer line means a file of another kind
 
 
 class Row(NamedTuple):
-    """Cells by column. `columns` are those that every row has; None where each row names its own."""
+    """Cells by column. `columns` are those of every row; None where each row names its own columns."""
 
     where: str
     cells: Mapping[str, Any]
@@ -36,7 +36,7 @@ def read_rows(path: Path, *, delimiter: str = ",") -> Iterator[Row]:
     """Reads a file by its ending: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`.
 
     Raises:
-        DataError: It cannot be read, or is not what its ending says.
+        DataError: It cannot be read, or its content does not fit its ending.
     """
     readers = {
         ".csv": lambda: _csv(path, delimiter),

@@ -1,4 +1,4 @@
-r"""CSV, Parquet and JSONL tables -> records, by a mapping file where the columns have names of their own.
+r"""CSV, Parquet and JSONL tables -> records. A mapping file says which column is which field.
 
     kind = "feedback"                  # items, impressions, feedback or interactions
     list_separator = "|"               # inside one cell of a CSV
@@ -13,12 +13,14 @@ r"""CSV, Parquet and JSONL tables -> records, by a mapping file where the column
     year = { column = "release_year", type = "number" }   # text, number, flag, texts, numbers
     genres = { column = "class", type = "texts" }
 
-Without a mapping, columns have the names of the fields in `FIELDS`, and those called `attributes.NAME` or
-`context.NAME` are attributes or context; rows of a JSONL table are then the records' own JSON form. Other columns are
-ignored. Rows are read one after another and never held. A table of `interactions` (user, item, time) holds no records
-yet: `import_interactions` makes a data set of it.
+Without a mapping, columns must have the names of the fields in `FIELDS`. Columns `attributes.NAME` and `context.NAME`
+are attributes and context. Rows of a JSONL table are then records in their JSON form. Other columns are ignored. Rows
+are read one after another, and not kept in memory. A table of `interactions` (user, item, time) holds no records:
+`import_interactions` makes a data set of it.
 
-It knows no log; records are checked by the rules of `recdistill.records` before they leave here.
+Records are checked by the rules of `recdistill.records` before they are returned.
+
+It knows nothing of logs.
 
 Example:
     >>> import tempfile
@@ -55,16 +57,16 @@ def import_table(
 
     Args:
         path: `.csv`, `.tsv`, `.jsonl`/`.ndjson` or `.parquet`.
-        kind: "items", "impressions" or "feedback"; from JSONL without a mapping also "rankings" and "examples". None
-            takes the mapping's.
-        mapping: The mapping, or the file that holds it; None where columns have the names of the fields.
+        kind: "items", "impressions" or "feedback". From JSONL without a mapping also "rankings" and "examples". None
+            takes the kind of the mapping.
+        mapping: The mapping, or its file. None if the columns have the names of the fields.
 
     Yields:
         Records, checked, in the order of the rows.
 
     Raises:
         ConfigError: The mapping does not fit the kind or the table.
-        DataError: The table cannot be read, or a cell is wrong; the message names file, line and column.
+        DataError: The table cannot be read, or a cell is wrong. The message names file, line and column.
     """
     path = Path(path)
     loaded = mapping if isinstance(mapping, TableMapping) or mapping is None else TableMapping.load(mapping)
@@ -96,16 +98,16 @@ def import_interactions(
     min_history: int = 3,
     seed: int = 0,
 ) -> Dataset:
-    """Makes a data set of a table of interactions, as `recdistill.data.interactions` describes.
+    """Makes a data set from a table of interactions, as `recdistill.data.interactions` describes.
 
     Args:
-        path: The table, with a user, an item and a time in each row; rows need not be sorted.
+        path: The table, with a user, an item and a time in each row. Rows need not be sorted.
         mapping: As for `import_table`.
-        items: The catalogue, for attributes; None: the items of the table, without any.
+        items: The catalogue, for attributes. None takes the items of the table, without attributes.
         mix: How candidates are found.
         history: Most events in a history.
         min_history: Fewest earlier events that a user must have for an impression.
-        seed: Of the candidates.
+        seed: Seed of the candidates.
 
     Raises:
         ConfigError: The mapping does not fit the table.
@@ -173,10 +175,10 @@ def import_interactions(
 
 
 def infer_specification(items: list[Item], *, actions: list[str], history: int = 50) -> FeatureSpec:
-    """A specification from what attributes look like: lists of texts and texts that repeat are categories.
+    """A specification from the attributes' values: lists of texts, and texts that repeat, are categories.
 
-    A text attribute repeats when it has at most half as many values as items; else it is text. Context: hour and
-    weekday.
+    A text attribute repeats if it has at most half as many values as there are items. Otherwise it is text. The context
+    is hour and weekday.
     """
     columns: dict[str, list[Any]] = {}
     for item in items:
@@ -211,7 +213,7 @@ def _kind(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
     if kind is None:
         kind = mapped
     if kind is None:
-        raise ConfigError(f"{path.name}: of which kind are its rows? Name one of {', '.join(FIELDS)}")
+        raise ConfigError(f"{path.name}: which kind are its rows? Name one of {', '.join(FIELDS)}")
     if mapped is not None and mapped != kind:
         raise ConfigError(f"{path.name}: is imported as {kind}, but its mapping is for {mapped}")
     if kind not in FIELDS and kind not in TOPICS:

@@ -1,4 +1,4 @@
-"""The whole product in one terminal: see run.py for the story, server.py for who answers, story.py for who tells it."""
+"""The whole product in one terminal. run.py has the chapters, server.py runs the ranker, story.py prints progress."""
 
 from recdistill.demo.run import Options, run
 

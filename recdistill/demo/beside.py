@@ -1,7 +1,7 @@
-"""A verb in a process of its own, for the second core, made ready before its turn comes.
+"""Runs a verb in its own process, on the second core. The process is started before it is needed.
 
-To start Python and to import torch takes a process seconds in which it uses one core and waits for nobody. A process
-that is made early does that while the demo uses the other core, and then waits for the word.
+Starting Python and importing torch takes seconds on one core. A process that is started early does this while the demo
+uses the other core. Then it waits for the signal to begin.
 
 It knows nothing of what the verbs do.
 
@@ -30,23 +30,23 @@ class Beside:
     """A process that will run one verb.
 
     Args:
-        verb: Which one.
+        verb: Name of the verb.
         config: The file of its settings.
-        options: What else is on its command line.
-        needs: The module whose import is the long part of its start.
+        options: The other options of its command line.
+        needs: The module whose import takes the longest.
     """
 
     def __init__(self, verb: str, config: Path, *options: str, needs: str) -> None:
         self._verb = verb
         command = [sys.executable, "-c", START, needs, verb, "--config", str(config), "--quiet", *options]
-        # One core each: two processes that both compute with two threads wait for each other most of the time.
+        # One core each. Two processes with two threads each would wait for each other most of the time.
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
         )
 
     def begin(self) -> None:
-        """Gives the word. That it has died meanwhile is for `wait` to tell, with its reason."""
+        """Tells the process to begin. If it has died already, `wait` says why."""
         if (word := self._process.stdin) is not None:
             with suppress(BrokenPipeError):
                 word.write("\n")
@@ -56,25 +56,25 @@ class Beside:
         """Waits for its end.
 
         Raises:
-            RecdistillError: It failed; the sentence is its own.
+            RecdistillError: It failed. The error has its last line.
         """
-        # Not communicate(): that closes its input, and to it that says that nobody is here any more.
+        # Not communicate(): it closes the input of the process, and then the process stops, as if the demo were gone.
         with self._process:
             errors = self._process.stderr.read() if self._process.stderr else ""
             self._process.wait()
         if self._process.returncode:
-            said = errors.strip().splitlines() or ["ended without a word"]
+            said = errors.strip().splitlines() or ["ended without a message"]
             raise RecdistillError(f"recdistill {self._verb}: {said[-1]}")
 
     def end(self) -> None:
-        """Tells it to stop, if it is still there."""
+        """Tells it to stop, if it still runs."""
         self._process.terminate()
 
 
 def main() -> None:
-    """Imports, waits for the word, and runs the verb; without a word, because the demo is gone, it only ends.
+    """Imports the module, waits for the signal, and runs the verb. If the demo is gone, no signal comes, and it ends.
 
-    A demo that is killed later takes it along: its input ends, and it stops as if told to.
+    If the demo is killed later, the input of this process ends. Then it stops as if it had been told to.
     """
     importlib.import_module(sys.argv.pop(1))
     if sys.stdin.readline():

@@ -1,11 +1,10 @@
-"""The whole product in one terminal: the real loops, on an embedded log, from items to an answer on a device.
+"""Runs the whole product in one terminal: the real loops, on an embedded log, from items to an answer on a device.
 
-Each chapter calls what the verb of the same name calls: nothing here is a shortcut. The stream is cut in time. What
-comes before the cut teaches the teacher and the student; what comes after it passes through the scorer and the joiner
-like everything else, and is what the judge asks about. At the end the champion is served by a real process over HTTP,
-and the device file is asked the same questions.
+Each chapter calls the same code as the verb of its name. Nothing here is a shortcut. The stream is cut in time. Teacher
+and student learn from the part before the cut. The part after the cut also passes through the scorer and the joiner;
+the judge uses it. At the end a real process serves the champion over HTTP, and the device file gets the same requests.
 
-It knows nothing that the loops do not: what it prints comes from what they return.
+It measures nothing by itself: everything that it prints comes from what the loops return.
 """
 
 from __future__ import annotations
@@ -50,18 +49,18 @@ from recdistill.records import Impression, Record
 from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
 
 MARKER: Final = "recdistill-demo.json"
-"""A folder that holds this file was made by a demo and may be made anew by the next one."""
+"""A folder with this file was made by a demo. The next demo may empty it."""
 
 WORKERS: Final = 2
-"""Scorers, each with a partition of the impressions."""
+"""Number of scorers. Each has its own partition of the impressions."""
 
 ASKED: Final = 400
-"""Real requests that are sent over HTTP and put to the device file."""
+"""Number of real requests that are sent over HTTP and also given to the device file."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
     dataset: str = "simulated"
     data: Path | None = None
@@ -69,14 +68,14 @@ class Options:
     seed: int = 0
     keep_serving: bool = False
     impressions: int | None = None
-    """Simulated only: how many impressions; None takes the simulator's default."""
+    """For the simulated product only: how many impressions. None takes the simulator's default."""
 
 
 def run(options: Options) -> dict[str, Any]:
     """Runs the demo and returns the summary that it also writes to `summary.json`.
 
     Raises:
-        RecdistillError: Something of it failed; the sentence says what.
+        RecdistillError: A part of it failed. The error says which.
     """
     logging.getLogger("recdistill").setLevel(logging.WARNING)
     story = Story()
@@ -90,7 +89,7 @@ def run(options: Options) -> dict[str, Any]:
             f"{len(dataset.feedback):,} feedback; the judge keeps the last {len(dataset.parts().test):,} impressions"
         )
     log = open_log(settings.log)
-    with ExitStack() as ending:  # whatever happens, no process of the demo outlives it
+    with ExitStack() as ending:  # ends every process of the demo, also after an error
         ending.callback(log.close)
         log.create_topics(standard_topics(settings.topics.partitions, settings.topics.lanes))
         return _story(story, options, settings, dataset, log, (before, after), best_possible, ending)
@@ -114,7 +113,7 @@ def _story(
     from recdistill.train import use_threads
 
     out = options.output
-    # Made now, so that they are ready when their turn comes: until the teacher learns, the second core is idle.
+    # Started now, so that they are ready when they are needed. The second core is idle until the teacher learns.
     config = out / "settings.toml"
     control_config, control_bundles = _without_teacher(options, settings, out)
     scorer = Beside("score", config, "--drain", "--set", "score.worker=1", needs="recdistill.teachers.builtin.teacher")
@@ -145,7 +144,7 @@ def _story(
     with story.chapter(
         "score", "3  scorer: the teacher scores every candidate list; 4  joiner: feedback makes labels"
     ) as chapter:
-        # Two scorers, each with its own partition, one here and one in a process of its own; the joiner follows them.
+        # Two scorers, each with its own partition: one here, one in its own process. The joiner follows them.
         use_threads(1)
         joiner.begin()
         scorer.begin()
@@ -153,11 +152,11 @@ def _story(
         scorer.wait()
         joiner.end()
         joiner.wait()
-        chapter.say(f"{counts['rankings']:,} rankings by the scorer in this process; another did as many beside it")
+        chapter.say(f"{counts['rankings']:,} rankings by the scorer in this process; a second scorer made as many")
         counts = _join(log, settings, chapter, flush=False)
-        chapter.say("the joiner beside them made examples all the while")
+        chapter.say("at the same time, the joiner made examples")
     with story.chapter("distil", "5  distiller: a small student learns from the soft rankings") as chapter:
-        chapter.say("beside it, in a process of its own, the same student without the teacher: the control")
+        chapter.say("at the same time, another process trains the same student without the teacher, to compare")
         control.begin()
         announcer = wire.announcer_of(settings, log)
         ending.callback(announcer.close)
@@ -180,13 +179,13 @@ def _story(
         chapter.say(f"{counts['steps']:,} steps; bundle step-{made.step:010d}: {size}")
         control.wait()
     with story.chapter(
-        "later", "6  Time goes on: new impressions come, are scored and joined; nobody learns from them"
+        "later", "6  Later: new impressions come, are scored and joined; nobody learns from them"
     ) as chapter:
         feed.feed(log, parts[1], progress=chapter)
         counts = _score(log, settings, teacher, chapter, worker=0) + _score(log, settings, teacher, chapter, worker=1)
         joined = _join(log, settings, chapter, flush=True)
         chapter.say(f"{counts['rankings']:,} rankings, {joined['examples']:,} examples")
-    with story.chapter("judge", "7  judge: the exact artefact, against its teacher and everything cheaper") as chapter:
+    with story.chapter("judge", "7  judge: the bundle is compared with its teacher and with simpler models") as chapter:
         rivals = [BundleContender(open_bundle(_newest(control_bundles)), "student_no_kd")]
         judgement = release.judge(
             log,
@@ -203,7 +202,7 @@ def _story(
         write_report(judgement, report, evidence)
         chapter.say(f"{judgement.lists:,} lists; gate: {'passed' if evidence.passed else 'NOT passed'}")
     with story.chapter(
-        "promote", "8  registry: the version is published, and promoted if the gate let it through"
+        "promote", "8  registry: the version is published, and promoted if it passed the gate"
     ) as chapter:
         version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
         if evidence.passed:
@@ -217,7 +216,7 @@ def _story(
     answers = BundleContender(bundle, "student").top(asked, 10)
     if evidence.passed:
         with story.chapter(
-            "serve", "9  ranker: a process of its own follows the champion and answers over HTTP"
+            "serve", "9  ranker: a separate process follows the champion and answers over HTTP"
         ) as chapter:
             server = Server(settings)
             ending.callback(server.end, keep=False)
@@ -225,9 +224,9 @@ def _story(
             chapter.say(
                 f"{len(asked):,} real requests, p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, over loopback"
             )
-    with story.chapter("device", "10 The same questions to the one device file, as a phone would ask them") as chapter:
+    with story.chapter("device", "10 The device file answers the same requests, as on a phone") as chapter:
         overlap, device_bytes = _ask_device(out / "device.onnx", asked, answers)
-        chapter.say(f"{size_text(device_bytes)}; {overlap:.1%} of its top ten are the ranker's")
+        chapter.say(f"{size_text(device_bytes)}; {overlap:.1%} of its top ten are also in the ranker's")
     summary = summarise(
         options.dataset,
         options.seed,
@@ -254,9 +253,9 @@ def _story(
 
 
 def _empty(out: Path) -> Path:
-    """The output folder, emptied when an earlier demo made it."""
+    """The output folder. If an earlier demo made it, it is emptied first."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
-        raise UsageError(f"--output {out}: is there already and was not made by a demo; name another folder")
+        raise UsageError(f"--output {out}: exists already and was not made by a demo; name another folder")
     if out.is_dir():
         shutil.rmtree(out)
     out.mkdir(parents=True)
@@ -270,7 +269,7 @@ def _title(options: Options) -> str:
 
 
 def _dataset(options: Options) -> tuple[Dataset, Any]:
-    """The data, and for a simulated world the ranker that knows the truth."""
+    """The data and, for a simulated world, the ranker that knows the truth."""
     if options.dataset == "simulated":
         from recdistill.data.simulated import SimulatorSettings, simulate
 
@@ -286,7 +285,7 @@ def _dataset(options: Options) -> tuple[Dataset, Any]:
 
 
 def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
-    """Settings for this demo, written beside its output so that a person can go on with them."""
+    """Settings for this demo. They are written into its output folder, so that a person can use them later."""
     (out / "features.toml").write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
     where = out.resolve()
     settings = Settings(
@@ -307,7 +306,7 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )
-    # MovieLens has five times the lists of the simulated world, hence fewer passes: it is to end within five minutes.
+    # MovieLens has five times as many lists as the simulated world. It gets fewer passes, to end within five minutes.
     epochs = 4 if options.dataset == "simulated" else 2
     settings = msgspec.structs.replace(
         settings, teacher_training=msgspec.structs.replace(settings.teacher_training, seed=options.seed, epochs=epochs)
@@ -320,7 +319,7 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
 
 
 def _cut(dataset: Dataset) -> tuple[Iterator[Record], Iterator[Record]]:
-    """The stream before and after the test part begins."""
+    """The stream before the test part, and the stream from there on."""
     records: Iterator[Record] = dataset.timeline()
     cut_us = dataset.cut_us[1]
     first_after: list[Record] = []
@@ -347,7 +346,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# The loops, each until it has done what there is
+# The loops. Each runs until nothing is left to do.
 
 
 def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter, *, worker: int = 0) -> Counter[str]:
@@ -364,10 +363,10 @@ def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Cou
 
 
 def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[Path, Path]:
-    """Settings of the same student without distillation, the soft weight at 0, and where its bundles will be.
+    """Settings of the same student without distillation (the soft weight is 0), and where its bundles will be.
 
-    Labels alone are learnt by heart sooner than a teacher's soft rankings: on the simulated stream a student without a
-    teacher is at its best after three passes, and gets worse from then on. It is given the passes that suit it.
+    A student overfits labels sooner than a teacher's soft rankings. On the simulated stream, a student without a
+    teacher is best after three passes and then gets worse. So it gets the number of passes that is best for it.
     """
     passes = min(3, settings.distil.passes) if options.dataset == "simulated" else settings.distil.passes
     directory = out.resolve() / "student_no_kd"
@@ -382,7 +381,7 @@ def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[P
 
 
 def _ask_device(path: Path, asked: Sequence[Impression], answers: Sequence[Sequence[str]]) -> tuple[float, int]:
-    """Share of the ranker's top ten that the device file gives too, and the file's size in bytes."""
+    """The share of the ranker's top ten that the device file also gives, and the file's size in bytes."""
     from recdistill.device import Device
 
     device = Device.open(path)
@@ -405,7 +404,7 @@ def _announced(log: Log) -> MadeBundle:
     with closing(log.source([BUNDLES])) as source:
         made, _ = made_bundles(source)
     if not made:
-        raise RecdistillError("no bundle was announced; the distiller had nothing to learn from, or see its warnings")
+        raise RecdistillError("no bundle was announced; the distiller had nothing to learn from, or it gave a warning")
     return made[-1]
 
 

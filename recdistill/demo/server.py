@@ -1,4 +1,4 @@
-"""`recdistill serve` as a process of its own, and a client that asks it real questions.
+"""Runs `recdistill serve` in its own process, and sends it real requests.
 
 It knows nothing of models.
 """
@@ -23,7 +23,7 @@ from recdistill.records import Impression
 
 
 class Server:
-    """`recdistill serve` as a process of its own."""
+    """`recdistill serve` in its own process."""
 
     def __init__(self, settings: Settings) -> None:
         self.address = (settings.rank.host, settings.rank.port)
@@ -36,11 +36,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address at which it answers."""
         return f"http://{self.address[0]}:{self.address[1]}"
 
     def ask(self, requests: Sequence[Impression]) -> tuple[list[list[str]], dict[str, float]]:
-        """Asks one after the other on one connection; returns the top tens and the latency in milliseconds."""
+        """Sends the requests one by one on one connection. Returns the top tens and the latency in milliseconds."""
         connection = http.client.HTTPConnection(*self.address, timeout=10)
         answers, times_ms = [], []
         for impression in requests:
@@ -58,7 +58,7 @@ class Server:
         return answers, {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
 
     def end(self, *, keep: bool) -> None:
-        """Stops the process, or waits with it until it is interrupted."""
+        """Stops the process. With `keep`, it waits for Ctrl-C first."""
         try:
             if keep:
                 print(f"\nServing at {self.url} until Ctrl-C.", file=sys.stderr)
@@ -75,7 +75,7 @@ class Server:
             if self._process.poll() is not None:
                 errors = self._process.stderr.read() if self._process.stderr else ""
                 raise RecdistillError(
-                    f"the ranker ended: {errors.strip().splitlines()[-1] if errors.strip() else 'no word'}"
+                    f"the ranker ended: {errors.strip().splitlines()[-1] if errors.strip() else 'no message'}"
                 )
             try:
                 connection = http.client.HTTPConnection(*self.address, timeout=2)
@@ -90,7 +90,7 @@ class Server:
 
 
 def body_of(impression: Impression) -> dict[str, Any]:
-    """The request that an impression was, as `/v1/recommend` takes it."""
+    """The request of an impression, in the form that `/v1/recommend` takes."""
     return {
         "history": [msgspec.to_builtins(event) for event in impression.history],
         "context": impression.context,

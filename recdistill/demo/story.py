@@ -1,6 +1,6 @@
-"""What a demo tells as it goes: chapters with a title, a bar that a loop moves, lines of text, and the time each took.
+"""Prints what a demo does: chapters with a title, a progress bar, lines of text, and the time of each chapter.
 
-It knows nothing of what is told.
+It knows nothing of what the demo does.
 
 Example:
     >>> story = Story()
@@ -23,14 +23,14 @@ from tqdm import tqdm
 
 
 class Story:
-    """Tells what happens as it happens, on stderr, and keeps how long each chapter took."""
+    """Prints what happens, on stderr, and keeps the time that each chapter took."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def chapter(self, name: str, title: str) -> Iterator[Chapter]:
-        """Prints the title, and the time it took at the end."""
+        """Prints the title and, at the end, the time that the chapter took."""
         print(f"\n\033[1m{title}\033[0m" if sys.stderr.isatty() else f"\n{title}", file=sys.stderr)
         started = time.perf_counter()
         chapter = Chapter()
@@ -43,7 +43,7 @@ class Story:
 
 
 class Chapter:
-    """One step of the story: lines of text, and a bar that a loop moves."""
+    """One step of the demo: lines of text, and a progress bar that a loop moves."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -54,17 +54,17 @@ class Chapter:
         print(f"   {text}", file=sys.stderr)
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Moves the bar: the form in which loops report their progress."""
+        """Moves the bar. Loops report their progress by calling this."""
         if self._bar is None or self._bar.total != total:
             self.close()
-            # disable=None: no bar where nobody watches
+            # disable=None: no bar if stderr is not a terminal
             self._bar = tqdm(
                 total=total, file=sys.stderr, leave=False, disable=None, bar_format="   {l_bar}{bar:40}{r_bar}"
             )
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""What a demo has found: `summary.json`, and the table at the end on stdout.
+"""The results of a demo: `summary.json`, and the table at the end on stdout.
 
 It knows nothing of how anything was run.
 
@@ -34,7 +34,7 @@ def summarise(
     version: Any,
     artefacts: tuple[Path, Path, int],
 ) -> dict[str, Any]:
-    """Everything that the demo found, as plain data."""
+    """All results of the demo, as plain data."""
     teacher_dir, bundle, device_bytes = artefacts
 
     def interval(a: str, b: str) -> dict[str, float] | None:
@@ -88,7 +88,7 @@ def tell(
     passed: bool,
     out: Path,
 ) -> None:
-    """The closing table on stdout: the demo's result."""
+    """Prints the table of results on stdout."""
     print(f"\n{'':20}{'NDCG@10':>9}{'recall@10':>11}{'size':>12}")
     sizes = {"teacher": summary["size_bytes"]["teacher"], "student": summary["size_bytes"]["student"]}
     for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics["ndcg@10"].mean):
@@ -106,7 +106,7 @@ def tell(
         print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
         ratio = summary["cost"]["ratio"]
         print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")
-    print(f"All of it took {summary['seconds']['all']:.0f} s.\n")
+    print(f"The demo took {summary['seconds']['all']:.0f} s.\n")
     config = out / "settings.toml"
     print(f"The report:      {out / 'report.html'}")
     print(f"The device file: {out / 'device.onnx'} ({size_text(summary['size_bytes']['device'])})")
@@ -121,7 +121,7 @@ def tell(
 
 
 def command() -> str:
-    """What to type for `recdistill`: its name where a shell finds it, else the file that runs now."""
+    """What to type for `recdistill`: its name if the shell finds it, otherwise the path of the running file."""
     running = Path(sys.argv[0])
     found = shutil.which("recdistill")
     if running.name != "recdistill" or (found is not None and Path(found).resolve() == running.resolve()):
@@ -141,5 +141,5 @@ def records_of(log: Log) -> dict[str, int]:
 
 
 def size_text(size: int) -> str:
-    """A size as a person reads it."""
+    """A size, written for people."""
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -1,7 +1,7 @@
-"""The device file: written from a bundle, read with onnxruntime alone.
+"""The device file. It is written from a bundle. A reader needs only onnxruntime and numpy.
 
-`file` says what the format is, `export` writes it, `reader` reads it. Whoever only reads brings neither `onnx` nor the
-bundle's code into the process: the writer is imported when it is first asked for.
+`file` defines the format, `export` writes a file, `reader` reads one. A process that only reads does not load `onnx` or
+the bundle's code: the writer is imported when it is first used.
 
 It knows nothing of training or of the registry.
 

@@ -1,4 +1,4 @@
-"""Bundle -> device file: one ONNX graph, strings in, item ids and scores out.
+"""Writes the device file of a bundle: one ONNX graph that takes strings and gives item ids and scores.
 
 It knows nothing of torch, of how the bundle was made, or of what a phone does with the file.
 
@@ -21,11 +21,11 @@ from recdistill.model import graphs, layout
 
 
 def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
-    """Writes the device file of a bundle: one ONNX graph, strings in, item ids and scores out.
+    """Writes the device file of a bundle: one ONNX graph that takes strings and gives item ids and scores.
 
     Args:
         bundle: The bundle.
-        out: Path of the file; written over if it is there.
+        out: Path of the file. A file that exists is replaced.
 
     Returns:
         `size` in bytes, `items`, `dim`, `content_hash`.

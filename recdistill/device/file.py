@@ -1,8 +1,8 @@
-"""The device file, said once: what it states of itself, its digest, and the number of the format.
+"""The format of a device file: its metadata, its digest and its format number.
 
-A device file is an ONNX model. Behind the graph stand entries of metadata, and the last entry is a digest of every byte
-before its own 64 digits. So a file is checked with a hash function alone, before anything parses it. An entry is
-written by hand here, as protobuf has it, so that neither writer nor reader needs the `onnx` package for it.
+A device file is an ONNX model. After the graph come entries of metadata. The last entry is a digest: 64 digits, over
+all bytes before these digits. So a hash function can check a file before anything parses it. The entries are encoded
+here by hand, as protobuf does it, so that neither writer nor reader needs the `onnx` package for them.
 
 It knows nothing of graphs, bundles or sessions.
 
@@ -40,10 +40,10 @@ _KEY, _VALUE = b"\x0a", b"\x12"  # StringStringEntryProto.key = 1, .value = 2
 
 @dataclass(frozen=True)
 class Made:
-    """What a device file states of itself.
+    """The metadata of a device file.
 
     Args:
-        content_hash: Of the bundle that it was made from.
+        content_hash: Content hash of the bundle that it was made from.
         features: The feature specification, as JSON.
         items: How many items it can answer with.
     """
@@ -53,7 +53,7 @@ class Made:
     items: int
 
     def entries(self) -> dict[str, str]:
-        """As entries of metadata."""
+        """These values as metadata entries."""
         return {
             _FORMAT_KEY: FORMAT,
             _CONTENT_KEY: self.content_hash,
@@ -63,10 +63,10 @@ class Made:
 
     @classmethod
     def read(cls, entries: Mapping[str, str], *, source: str) -> Made:
-        """From entries of metadata.
+        """Reads the values from metadata entries.
 
         Raises:
-            BundleError: It is of another format, or an entry is not there.
+            BundleError: The file has another format, or an entry is missing.
         """
         stated = entries.get(_FORMAT_KEY, "none")
         if stated != FORMAT:
@@ -78,7 +78,7 @@ class Made:
 
 
 def seal(model: bytes, entries: Mapping[str, str]) -> bytes:
-    """A model with entries of metadata and, last, the digest of all bytes before it."""
+    """A model with metadata entries. The last entry is the digest of all bytes before it."""
     body = model + b"".join(_entry(key, value) for key, value in sorted(entries.items()))
     body += _entry(_DIGEST_KEY, "0" * _DIGITS)[:-_DIGITS]
     return body + _digest(body)
@@ -94,14 +94,14 @@ def _digest(body: bytes) -> bytes:
 
 
 def _entry(key: str, value: str) -> bytes:
-    """One entry as protobuf writes it. Behind a model it merges: protobuf reads joined messages as one."""
+    """One entry as protobuf writes it. It may follow a model, because protobuf reads joined messages as one."""
     inner = _field(_KEY, key.encode()) + _field(_VALUE, value.encode())
     return _field(_ENTRY, inner)
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
     length, out = len(data), bytearray()
-    while length > 0x7F:  # seven bits a byte, the lowest first; the top bit says that more come
+    while length > 0x7F:  # seven bits in each byte, the lowest bits first; the top bit says that more bytes follow
         out.append(length & 0x7F | 0x80)
         length >>= 7
     out.append(length)

@@ -1,7 +1,7 @@
-"""A device file that answers, with onnxruntime and numpy alone: what a phone or a browser does, in Python.
+"""Answers requests from a device file, with onnxruntime and numpy only. A phone or a browser does the same.
 
-The file is checked before it is loaded (`file.py`). It does not know bundles or feature code; what it needs of the
-specification stands in the file.
+The file is checked before it is loaded (see `file.py`). This module does not know bundles or feature code. The file
+itself holds the part of the specification that is needed here.
 
 Example:
     >>> Device.open(Path("no/such.onnx"))
@@ -60,7 +60,7 @@ class Device:
 
         Args:
             path: The file.
-            expect: Content hash of the bundle that it must come from.
+            expect: Content hash of the bundle that the file must come from.
             threads: Threads of one inference.
 
         Raises:
@@ -89,16 +89,16 @@ class Device:
         """The best k items with their scores.
 
         Args:
-            history: Item ids, oldest first; unknown ones are passed over.
-            actions: What was done with each, None for unknown.
-            times_us: When, in microseconds since the epoch, 0 for unknown; None for all unknown.
-            time_us: Time of the request, 0 for unknown.
-            context: Values by field; unknown fields are passed over.
-            k: How many; fewer come only when fewer items are left.
-            exclude: Items not to be shown.
+            history: Item ids, oldest first. Unknown items are ignored.
+            actions: The action of each event. None: the actions are unknown.
+            times_us: The time of each event, in microseconds since the epoch; 0 is unknown. None: all are unknown.
+            time_us: Time of the request; 0 is unknown.
+            context: Values by field. Unknown fields are ignored.
+            k: How many items. The answer has fewer only when fewer items are left.
+            exclude: Items that must not be shown.
 
         Raises:
-            RequestError: Names the argument that does not fit.
+            RequestError: An argument does not fit. The error names it.
         """
         actions = [""] * len(history) if actions is None else actions
         times_us = [0] * len(history) if times_us is None else times_us
@@ -136,7 +136,7 @@ def _times(values: Sequence[int], name: str) -> np.ndarray:
 
 
 def _context_value(name: str, field: Mapping[str, Any], value: Any) -> np.ndarray:
-    """One context value as the graph takes it: none is an empty list."""
+    """One context value in the form that the graph takes. No value is an empty list."""
     members = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
     if field["kind"] == "category":
         return _texts([_text(member) for member in members], name)

@@ -1,4 +1,6 @@
-"""Feature specification, vocabulary and catalogue: records -> masked numpy batches, the same code in both islands.
+"""Feature specification, vocabulary and catalogue: they turn records into masked numpy batches.
+
+Training and serving run the same code.
 
 It does not know weights, torch or where records come from.
 

@@ -1,19 +1,20 @@
-"""The items as of a position of the log, with their rows: what training, export and serving all read.
+"""The items as of one position of the log, with their rows. Training, export and serving read them here.
 
-An item gets a slot when it is first seen and keeps it, withdrawn or not, until `release` takes it back: the next one,
-or the lowest that was given back (`rows.py`). Which of two records of one item holds, `records.newer` says.
+An item gets a slot when it is first seen. The slot is the lowest free one, or else the next one at the end (`rows.py`).
+The item keeps it until `release` takes it back, also when the item is withdrawn. Where an item has two records,
+`records.newer` decides which one holds.
 
-An item's rows are computed **when it is applied**, with the vocabulary of that moment. Where every item is applied
-with `admit=True`, as the trainer does, the same rows come out whenever they are computed again with the later
-vocabulary: an admitted value keeps its row, and a value that found the vocabulary full always will. An item applied
-with `admit=False` keeps its hashed rows until it is applied again, also when another item admits the value later. A
-snapshot holds the rows themselves, so that a resumed run goes on with the same bytes either way.
+An item's rows are computed **when it is applied**, with the vocabulary of that moment. The trainer applies every item
+with `admit=True`. Then a later vocabulary gives the same rows: an admitted value keeps its row, and a value that found
+the vocabulary full does not get a row later. An item applied with `admit=False` keeps its hashed rows until it is
+applied again, even if another item admits the value in between. A snapshot holds the rows themselves. So a resumed run
+continues with the same bytes in both cases.
 
-Where the vocabulary gives a row back, items that have it get their rows anew before anybody reads them, so that no item
-points at a row of another value. A value that found the vocabulary full keeps its hashed row in the items that have it,
-also when there is room later, until they are applied again.
+When the vocabulary takes a row back, the items with that row get new rows before anybody reads them. So no item points
+at a row of another value. A value that found the vocabulary full keeps its hashed row in its items. This stays so until
+they are applied again, even if there is room earlier.
 
-It does not know positions: whoever applies items keeps them.
+It knows nothing of positions: the caller that applies items keeps them.
 
 Example:
     >>> from recdistill.features.spec import FeatureSpec
@@ -72,12 +73,12 @@ class Catalogue:
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
-        # Up to where the vocabulary's changes are known, of the keys that items have.
+        # How far the vocabulary's changes have been followed, for each key that items use.
         self._released = vocabulary.released
         self._marks = {key: vocabulary.mark(key) for key in vocabulary.keys if not key.startswith("context.")}
 
     def __len__(self) -> int:
-        """Slots: one more than the highest that was ever given."""
+        """Number of slots: one more than the highest slot that was ever given."""
         return len(self._items)
 
     @property
@@ -92,11 +93,11 @@ class Catalogue:
 
     @property
     def mark(self) -> Mark:
-        """The present, for a later `changes`."""
+        """A mark of now, for a later `changes`."""
         return self._slots.mark
 
     def changes(self, since: Mark | None) -> Changes:
-        """Which slots were given, and which were given back; see `Rows.changes`."""
+        """Which slots were given and which were given back since a mark; see `Rows.changes`."""
         return self._slots.changes(since)
 
     @property
@@ -109,13 +110,13 @@ class Catalogue:
 
         Args:
             item: The record.
-            admit: Whether its id and its new values get rows of their own: the trainer only, in lane order.
+            admit: Whether its id and its new values get rows of their own. Only the trainer does this, in lane order.
 
         Returns:
-            Its slot, also when an older version was ignored.
+            Its slot. The slot is also returned when the record is an older version and is ignored.
 
         Raises:
-            FeatureError: When an attribute does not fit the specification; nothing has changed then.
+            FeatureError: When an attribute does not fit the specification. The catalogue has not changed then.
         """
         self._follow()
         slot = self.slot_of.get(item.id, -1)
@@ -174,11 +175,12 @@ class Catalogue:
                 write_value(row, f"item.{name}", field, value, self.vocabulary, admit=admit)
 
     def _follow(self) -> None:
-        """Writes the items anew that have a row which the vocabulary has taken back since this was last called."""
+        """Writes the rows again of each item that has a row which the vocabulary took back since the last call."""
         if self._released == self.vocabulary.released:
             return
         self._released = self.vocabulary.released
         count, stale = len(self), set()
+        # Of each key, the rows that were taken back since its mark; an item is stale when any of its columns has one.
         for key, mark in self._marks.items():
             _, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
             if evicted:
@@ -209,16 +211,17 @@ class Catalogue:
         return np.array([find(item_id, -1) for item_id in item_ids], dtype=np.int32)
 
     def item(self, slot: int) -> Item:
-        """The record that holds in a slot (0 to `len - 1`, and not free)."""
+        """The record that holds in a slot. The slot is 0 to `len - 1`, and not free."""
         item = self._items[slot] if slot >= 0 else None
         if item is None:
             raise IndexError(f"there is no item in slot {slot}")
         return item
 
     def encoded(self, slots: npt.NDArray[np.integer[Any]] | Sequence[int] | None = None) -> EncodedItems:
-        """Rows of the items in some slots, or of all of them in slot order (then as views that are not to be changed).
+        """Rows of the items in some slots, or of all items in slot order.
 
-        A free slot has the rows of nothing: the unknown id, no value.
+        For all items the arrays are views: do not change them. A free slot has the rows of an item without values: the
+        unknown id, and no value in any field.
 
         Raises:
             DataError: When a slot is -1 or beyond the last.
@@ -236,8 +239,9 @@ class Catalogue:
         """Everything as plain arrays, for a checkpoint.
 
         Returns:
-            `items` (uint8: of each record its length, 4 bytes little-endian, then its wire form; length 0 for a free
-            slot, which versions that knew of none refuse), `id_rows`, and `field.<name>` for each field.
+            `items`, `id_rows`, and `field.<name>` for each field. `items` is uint8: for each record its length (4
+            bytes, little-endian), then its wire form. A free slot has length 0; versions that had no free slots refuse
+            it.
         """
         self._follow()
         count = len(self)
@@ -263,6 +267,7 @@ class Catalogue:
         if set(snapshot) != expected:
             raise DataError(f"catalogue and specification differ in {', '.join(sorted(set(snapshot) ^ expected))}")
         data = np.ascontiguousarray(snapshot["items"], dtype=np.uint8).tobytes()
+        # One record after the other: 4 bytes of length, then so many bytes of the record.
         at, seen = 0, set[str]()
         while at < len(data):
             length = int.from_bytes(data[at : at + 4], "little")
@@ -292,7 +297,7 @@ class Catalogue:
 
 
 def _fill(into: npt.NDArray[Any], saved: npt.NDArray[Any], count: int, key: str, height: int, least: int) -> None:
-    """Copies saved rows after checking their shape, type and (where `height` says that they are rows) range."""
+    """Checks the shape, type and range of saved rows, and copies them. With `height` 0 they are numbers, not rows."""
     if saved.shape != (count, *into.shape[1:]) or saved.dtype != into.dtype:
         raise DataError(f"catalogue {key}: {saved.dtype} {saved.shape} is not {into.dtype} {(count, *into.shape[1:])}")
     if not saved.size:

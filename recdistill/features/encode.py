@@ -1,7 +1,7 @@
-"""Requests and examples -> masked numpy batches: the same code in both islands.
+"""Requests and examples -> masked numpy batches. Training and serving run the same code.
 
-Unknown context names are ignored; a value of the wrong kind is an error that names its field, or, where the caller
-collects errors, counts as absent.
+Unknown context names are ignored. A value of the wrong kind is an error that names its field. Where the caller collects
+errors, such a value counts as absent.
 
 It does not know weights or torch.
 
@@ -41,7 +41,7 @@ _AGE_FROM_US: Final = np.array(
 
 
 class Asker(Protocol):
-    """What is asked of a request: an `Impression`, a `serve.Request`, or anything of that shape."""
+    """What a request must have. An `Impression` and a `serve.Request` have it."""
 
     @property
     def history(self) -> Sequence[Event]:
@@ -57,7 +57,7 @@ class Asker(Protocol):
 
 
 class Places(Protocol):
-    """Where items are: a `Catalogue`, or whatever else gives each item id a slot."""
+    """Where items are: a `Catalogue`, or another object that gives each item id a slot."""
 
     @property
     def slot_of(self) -> Mapping[str, int]:
@@ -70,7 +70,7 @@ class Requests:
 
     Args:
         history_slots_BH: Catalogue slots, **newest first**, -1 where there is none. Events of items that the catalogue
-            never saw, and events that are not strictly before the request (both times known), are left out.
+            never saw are left out. So are events that are not before the request, where both times are known.
         history_actions_BH: Row of the action, 0 for an unknown one.
         history_ages_BH: Bucket of the age, see `age_buckets`.
         context: One array [B, width] a field by its plain name (see `values`).
@@ -96,10 +96,11 @@ class Lists:
         scored_BL: Where the teacher's score is real and `where_BL` holds.
         labels_BL: 0 where there is none.
         label_known_B: Whether the label window has closed; otherwise labels say nothing.
-        weights_B: 1 / p, where p is the probability with which the list was put to the teacher: what the weight of its
-            scores has to be, so that the lists that were put to it speak for all.
-        offsets_BL: −log p of each candidate, given that its list was put to the teacher: added to the logits of both
-            sides, it lets the scored candidates speak for the whole list. None when every p of the batch is 1.
+        weights_B: 1 / p, where p is the probability that the teacher scored the list. With this weight, sums over the
+            scored lists estimate the sums over all lists.
+        offsets_BL: −log p of each candidate, where p is the probability that the teacher scored it, given that its list
+            was chosen. It is added to the logits of student and teacher, so that the scored candidates stand for the
+            whole list. None when every p of the batch is 1.
     """
 
     requests: Requests
@@ -116,7 +117,8 @@ class Lists:
 def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """Buckets of ages in microseconds, int32 of the same shape.
 
-    0 for an age that is not above 0 (unknown); else `1 + min(30, floor(log2(1 + age in seconds)))`, exact at borders.
+    An age that is not above 0 is unknown: bucket 0. Another is in `1 + min(30, floor(log2(1 + age in seconds)))`, exact
+    at the borders.
     """
     buckets = np.searchsorted(_AGE_FROM_US, ages_us, side="right")
     return np.where(ages_us > 0, buckets, 0).astype(np.int32)
@@ -138,7 +140,7 @@ def encode_requests(
         vocabulary: Rows of context categories.
         catalogue: Slots of history items.
         requests: B of them.
-        admit: Whether new context categories get rows of their own: the trainer only, in lane order.
+        admit: Whether new context categories get rows of their own. Only the trainer does this, in lane order.
         errors: Where given, each context value of the wrong kind is added here and counts as absent.
 
     Raises:
@@ -154,24 +156,27 @@ def encode_requests(
     actions: list[int] = []
     ages: list[int] = []
     unknown_B = np.zeros(batch, dtype=np.int32)
+    # Events go into flat lists, one request after the other; `counts` says how many each request has.
     for row, request in enumerate(requests):
         now = request.time_us
         history = request.history
-        events: Sequence[Event] = history[: -length - 1 : -1]
+        events: Sequence[Event] = history[: -length - 1 : -1]  # the newest `length`, newest first
         found = [find(event.item, -1) for event in events]
         times = [event.time_us for event in events]
+        # Nearly always all of them count. Else go through the history event by event: older ones fill the places.
         if events and (min(found) < 0 or (now and max(times) >= now)):
             events, found, unknown_B[row] = _known_events(history, now, length, find)
             times = [event.time_us for event in events]
         counts.append(len(events))
         slots += found
         actions += [action_of(event.action, 0) for event in events] if action_rows else [0] * len(events)
-        ages += [now - time if time else 0 for time in times] if now else [0] * len(times)
+        ages += [now - time if time else 0 for time in times] if now else [0] * len(times)  # 0: unknown
     filled_BH = np.arange(length) < np.array(counts, dtype=np.int64).reshape(batch, 1)
     history_slots_BH = np.full((batch, length), -1, dtype=np.int32)
     history_actions_BH = np.zeros((batch, length), dtype=np.int32)
     history_ages_BH = np.zeros((batch, length), dtype=np.int32)
-    # A boolean mask is filled row by row, which is the order of the flat lists.
+    # A row of the mask is True in its first `counts` places. numpy fills a mask row by row, in the order of the flat
+    # lists.
     history_slots_BH[filled_BH] = slots
     history_actions_BH[filled_BH] = actions
     history_ages_BH[filled_BH] = age_buckets(np.array(ages, dtype=np.int64))
@@ -196,7 +201,7 @@ def encode_requests(
 
 
 def _known_events(history: Sequence[Event], now: int, length: int, find: Any) -> tuple[list[Event], list[int], int]:
-    """The newest `length` events that count, newest first, their slots, and how many unknown items were passed over."""
+    """The newest `length` events that count, newest first; their slots; and how many events had an unknown item."""
     events: list[Event] = []
     slots: list[int] = []
     unknown = 0
@@ -234,6 +239,7 @@ def encode_examples(
     scored_BL = np.zeros(shape, dtype=bool)
     labels_BL = np.zeros(shape, dtype=np.float32)
     find = catalogue.slot_of.get
+    # Each list fills the start of its row; the rest of the row keeps -1, 0 and False.
     for row, example in enumerate(examples):
         ranking = example.ranking
         count = len(ranking.scores)
@@ -241,6 +247,7 @@ def encode_examples(
         teacher_scores_BL[row, :count] = ranking.scores
         scored_BL[row, :count] = True if all(ranking.scored) else ranking.scored
         labels_BL[row, :count] = example.labels
+    # A candidate that the catalogue does not know counts as absent, with its score and its label.
     where_BL = candidate_slots_BL >= 0
     scored_BL &= where_BL
     teacher_scores_BL[~scored_BL] = 0

@@ -1,13 +1,13 @@
-"""Row numbers of a table: taken for a key, given back, taken again by another key.
+"""Row numbers of a table. A key takes one, gives it back, and another key takes it again.
 
-A key takes the lowest row that is free, or else the next row at the end. So as long as no row is given back, rows come
-in the order of the keys. A row that was given back is a hole until another key takes it; the end never moves back.
+A key takes the lowest free row, or else the next row at the end. So rows are in the order of the keys, as long as no
+row is given back. A row that was given back is a hole until another key takes it. The end never moves back.
 
-Whoever keeps something for each row (weights, sums, encoded items) asks `changes` from time to time: which rows were
-given, and which were given back, since it last asked. Each asker keeps its own mark, so each goes at its own pace. A
-row that is taken again must start anew: what was kept for it belongs to a key that is gone.
+Code that keeps something for each row (weights, sums, encoded items) asks `changes` from time to time. The answer says
+which rows were given, and which were given back, since the last call. Each caller keeps its own mark, so each can ask
+when it wants. A row that is taken again must start from nothing: what was kept for it belongs to a key that is gone.
 
-It does not know what a row holds, and it has no rule for who must go.
+It does not know what a row holds, and it does not decide which key gives its row back.
 
 Example:
     >>> rows = Rows(first=1, capacity=3)
@@ -42,9 +42,9 @@ class Changes(NamedTuple):
     """What happened to rows since a mark.
 
     Args:
-        fresh: Rows that hold a key now and were given since, ascending. What is kept for them starts anew.
-        evicted: Rows that were given back since, ascending. One that was taken again is in both lists.
-        mark: The present, for the next question.
+        fresh: Rows that hold a key now and were given since, ascending. What is kept for them must start from nothing.
+        evicted: Rows that were given back since, ascending. A row that was taken again is in both lists.
+        mark: A mark of now, for the next call.
     """
 
     fresh: list[int]
@@ -57,7 +57,7 @@ class Rows:
 
     Args:
         first: Number of the first row.
-        capacity: Most rows there can be; None for as many as come.
+        capacity: The most rows there can be; None for no limit.
     """
 
     def __init__(self, *, first: int = 0, capacity: int | None = None) -> None:
@@ -66,8 +66,9 @@ class Rows:
         """Row by key. Not to be changed."""
         self._keys: list[str | None] = []  # by row, from `first` on; None where a row is free
         self._free: list[int] = []  # a heap
-        # When a row last changed that was ever given back: (given back, given), by a clock of such changes. The newest
-        # change is last. Other rows need no entry: they are those below the end, in order.
+        # For each row that was ever given back: when it was last given back and when it was last given, by a clock that
+        # counts such changes. The newest change is last. Other rows need no entry: they were given once, in order, up
+        # to the end.
         self._moved: dict[int, tuple[int, int]] = {}
         self._clock = 0
 
@@ -89,7 +90,7 @@ class Rows:
         return self._keys[row - self.first]
 
     def take(self, key: str) -> int:
-        """Row of a key; a new key takes one. -1 when there is no room."""
+        """Row of a key. A new key takes one; it gets -1 when there is no room."""
         row = self.row_of.get(key)
         if row is not None:
             return row
@@ -124,20 +125,20 @@ class Rows:
 
     def _note(self, row: int, *, given: bool) -> None:
         self._clock += 1
-        back, _ = self._moved.pop(row, (0, 0))  # taken out first, so that it is written behind all others
+        back, _ = self._moved.pop(row, (0, 0))  # taken out first, so that it comes last when it is put back
         self._moved[row] = (back, self._clock) if given else (self._clock, 0)
 
     @property
     def mark(self) -> Mark:
-        """The present: `changes` of it tells what happens from now on."""
+        """A mark of now. `changes` of it tells what happens from now on."""
         return Mark(self.end, self._clock)
 
     def changes(self, since: Mark | None) -> Changes:
-        """What happened since a mark; takes as long as there are changes.
+        """What happened since a mark. The time it takes grows with the number of changes.
 
         Args:
-            since: The mark that the last answer held; None for whoever asks for the first time and keeps nothing yet:
-                every row that has a key is fresh, and none is evicted.
+            since: The mark of the last answer. None for the first call, when the caller keeps nothing yet: then every
+                row that has a key is fresh, and none is evicted.
         """
         if since is None:
             return Changes(sorted(self.row_of.values()), [], self.mark)
@@ -146,10 +147,11 @@ class Rows:
         beyond = range(since.end, self.end)
         fresh = [row for row in beyond if self._keys[row - self.first] is not None]
         evicted = []
+        # From the newest change to older ones, until one that the mark already knew.
         for row, (back, given) in reversed(self._moved.items()):
             if max(back, given) <= since.clock:
                 break
-            if given > since.clock and row < since.end:  # a row beyond it is in the list already
+            if given > since.clock and row < since.end:  # a row at or beyond `since.end` is already in the list
                 fresh.append(row)
             if back > since.clock:
                 evicted.append(row)
@@ -160,10 +162,10 @@ class Rows:
         return list(self._keys)
 
     def restore(self, keys: Sequence[str | None]) -> None:
-        """Becomes what `snapshot` was taken of. Marks from before mean nothing afterwards.
+        """Takes the state that `snapshot` saved. Do not use an older mark after this.
 
         Raises:
-            DataError: There are too many, or one comes twice.
+            DataError: There are too many keys, or a key comes twice.
         """
         if self.capacity is not None and len(keys) > self.capacity:
             raise DataError(f"{len(keys)} values do not fit its {self.first + self.capacity} rows")

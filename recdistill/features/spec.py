@@ -1,6 +1,6 @@
-"""The feature specification: one file that drives trainer, bundle and device file.
+"""The feature specification: one file that the trainer, the bundle and the device file follow.
 
-It does not know values: `vocabulary`, `catalogue` and `encode` turn those into rows.
+It does not know values. `vocabulary`, `catalogue` and `encode` turn values into rows.
 
 Example:
     >>> spec = FeatureSpec(item={"genres": Field("category", capacity=32)}, context={"hour": Field("number")})
@@ -25,7 +25,7 @@ import msgspec
 from recdistill.errors import ConfigError, DataError
 from recdistill.text import did_you_mean, misfit
 
-MAX_ROWS: Final = 1 << 26  # of one table; its rows must fit in memory, and in the int32 of a batch
+MAX_ROWS: Final = 1 << 26  # of one table: rows must fit in memory, and row numbers in int32
 _CONTEXT_HASHED_DEFAULT: Final = 8  # what `Field.hashed` is when nobody chose it
 
 _NO_HASHED: Final = "must be 0 for a context field: an unknown value is row 0, as on a device"
@@ -37,8 +37,8 @@ class FeatureError(DataError):
     """A value that does not fit the specification.
 
     Args:
-        field: Path of the field, as the caller would write it (`context.hour`, `item.genres`).
-        problem: What is wrong with it and what would be right.
+        field: Path of the field, as the caller writes it (`context.hour`, `item.genres`).
+        problem: What is wrong with it, and what is right.
         row: Which request or item of the batch, or None when there is just one.
     """
 
@@ -58,8 +58,8 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         capacity: Rows admitted (category) or hash buckets (text).
         hashed: Rows that values without a row of their own share (category of an item only).
         max_values: How many values (category) or n-grams (text) of one field count; further ones are ignored.
-        mean: Number: subtracted.
-        std: Number: divided by.
+        mean: Number: what is subtracted from a value.
+        std: Number: what the difference is divided by.
         size: Length of a vector.
         ngrams: Text: shortest and longest run of words that is hashed.
     """
@@ -86,7 +86,7 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistorySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many events count (the newest), and which actions have a row of their own, from row 1 on."""
+    """How many of the newest events count, and which actions have a row of their own, from row 1 on."""
 
     length: int = 50
     actions: tuple[str, ...] = ()
@@ -100,7 +100,9 @@ class IdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of items and requests. Fields are kept in order of name, so that order never changes a result.
+    """What the student knows of items and requests.
+
+    Fields are sorted by name, so their order in the file changes no result.
 
     Args:
         history: The user's history.
@@ -119,7 +121,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: dict[str, Field] = {}
 
     def __post_init__(self) -> None:
-        """Sorts, sets what context fields cannot choose, and checks."""
+        """Sorts the fields, sets `hashed` of context fields to 0, and checks all values."""
         msgspec.structs.force_setattr(self, "item", {name: self.item[name] for name in sorted(self.item)})
         context = {}
         for name in sorted(self.context):
@@ -156,7 +158,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> FeatureSpec:
-        """From plain dicts, as TOML or JSON give them.
+        """Builds a specification from plain dicts, as TOML or JSON give them.
 
         Raises:
             ConfigError: As `load`.
@@ -169,7 +171,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"{found.path}: {found.problem}" if found.path else found.problem) from None
 
     def to_json(self) -> bytes:
-        """Canonical: the same specification has the same bytes."""
+        """The JSON form. The same specification always has the same bytes."""
         return msgspec.json.encode(self, order="sorted")
 
     @classmethod
@@ -193,7 +195,10 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def rows(self, key: str) -> int:
-        """Height of a field's table: unknown, hashed and admitted rows; for text unknown and buckets; else the columns.
+        """Height of a field's table.
+
+        A category has the unknown row, hashed rows and admitted rows. A text has the unknown row and its buckets. For
+        other kinds it is the number of columns.
 
         Args:
             key: "id", "item.<field>" or "context.<field>".

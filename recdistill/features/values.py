@@ -1,4 +1,4 @@
-"""One column of values -> numbers: what a category, number, text or vector is in a batch.
+"""One column of values -> numbers: how a category, number, text or vector looks in a batch.
 
 | kind | array | where there is no value |
 | --- | --- | --- |
@@ -7,11 +7,14 @@
 | number | float32 [N, 2]: standardised and clipped to ±5, present | 0, 0 |
 | vector | float32 [N, size] | 0 |
 
-A category that is a number is taken as its shortest text (`1994`, `0.5`), a flag as `true` or `false`. A text is
-lower-cased and split into words (runs of letters, digits and `_`); each run of `ngrams[0]` to `ngrams[1]` words,
-shorter runs first, joined by one space, falls to row `1 + crc32(run as UTF-8, started from crc32(key)) mod capacity`.
-Values and rows of runs that come twice count once; those after the first `max_values` are ignored. An empty text or
-list is no value.
+A number as a category is its shortest text (`1994`, `0.5`). A flag is `true` or `false`.
+
+A text is changed to lower case and split into words (runs of letters, digits and `_`). Then come all runs of
+`ngrams[0]` to `ngrams[1]` words, shorter runs first, with one space between words. Each run gets row `1 + crc32(run as
+UTF-8, started from crc32(key)) mod capacity`.
+
+A value or row that comes twice counts once. Those after the first `max_values` are ignored. An empty text or list is no
+value.
 
 It does not know items or requests.
 
@@ -74,7 +77,7 @@ def encode_column(
         FeatureError: For the first value of the wrong kind, when `errors` is None.
     """
     out = empty_column(field, len(values))
-    # Few texts are new in a batch of requests: each is looked up once and then copied from its first row.
+    # Most texts of a batch of requests come several times. Each is looked up once; later rows copy its first row.
     first: dict[str, int] = {}
     copies: list[tuple[int, int]] = []
     for row, value in enumerate(values):
@@ -109,7 +112,7 @@ def empty_column(field: Field, count: int) -> npt.NDArray[Any]:
 def write_value(
     out: npt.NDArray[Any], key: str, field: Field, value: Value, vocabulary: Vocabulary, *, admit: bool
 ) -> None:
-    """Writes one value that fits its field (`problem_of`) over one row of an empty column."""
+    """Writes one value into one row of an empty column. `problem_of` has said that the value fits its field."""
     rows: list[int] = []
     if field.kind == "category":
         members = value if isinstance(value, list) else (value,)
@@ -127,7 +130,7 @@ def write_value(
 
 
 def _buckets(key: str, field: Field, texts: list[str]) -> list[int]:
-    """Rows of the runs of words of some texts; no run spans two of them."""
+    """Rows of all runs of words in some texts. A run lies within one text."""
     seed = zlib.crc32(key.encode())
     words = [_WORDS.findall(text.lower()) for text in texts]
     runs = (
@@ -145,7 +148,7 @@ def _buckets(key: str, field: Field, texts: list[str]) -> list[int]:
 
 
 def problem_of(field: Field, value: Value) -> str | None:
-    """What is wrong with a value, None when it fits the field."""
+    """What is wrong with a value; None when it fits the field."""
     members = value if isinstance(value, list) else [value]
     if field.kind == "vector":
         fits = isinstance(value, list) and all(isinstance(member, float | int) for member in members)

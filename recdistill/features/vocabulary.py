@@ -1,15 +1,15 @@
 """Ids and category values -> rows of the student's tables.
 
-Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always falls to the same one of
-them. Then come the rows of admitted values, as `rows.py` gives them: in the order of admission, until the capacity is
-full. `release` takes a row back: its value falls to its shared row again, and the next admitted value takes the lowest
-row that is free. Whoever keeps something for each row asks `changes`.
+Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always gets the same one of them. Then
+come the rows of admitted values, in the order of admission, until the capacity is full (`rows.py` gives them).
+`release` takes a row back. Its value gets its shared row again, and the next admitted value takes the lowest free row.
+Code that keeps something for each row asks `changes`.
 
-A snapshot lists the values in row order, with `null` where a row is free. A vocabulary that never gave a row back has
-no `null`, and versions that knew of none refuse one.
+A snapshot lists the values in row order, with `null` where a row is free. If no row was ever given back, there is no
+`null`. Versions that could not free a row refuse a `null`.
 
-A hashed row is `1 + crc32(value as UTF-8, started from crc32(key)) mod hashed`: the same on every machine and in every
-version.
+A hashed row is `1 + crc32(value as UTF-8, started from crc32(key)) mod hashed`. It is the same on every machine and in
+every version.
 
 It does not know what a row holds.
 
@@ -49,10 +49,10 @@ class Vocabulary:
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
         self.released = 0
-        """How often a row was given back; a restored vocabulary starts at the number of its free rows.
+        """How often a row was given back. A restored vocabulary starts at the number of its free rows.
 
-        While it is 0, each fresh row is one for which nothing was ever kept. While it stays the same, no row was given
-        back, so there is nothing to follow.
+        While it is 0, nothing was ever kept for a fresh row. While it stays the same, no row was given back, so nobody
+        has to act.
         """
         self._own: dict[str, Rows] = {}
         self._hashed: dict[str, int] = {}
@@ -69,7 +69,7 @@ class Vocabulary:
         return list(self._own)
 
     def row(self, key: str, value: str, *, admit: bool = False) -> int:
-        """Row of one value; with `admit`, a new value gets its own row while there is room."""
+        """Row of one value. With `admit`, a new value gets its own row while there is room."""
         own = self._own[key]
         row = own.row_of.get(value, -1)
         if row < 0 and admit:
@@ -86,7 +86,7 @@ class Vocabulary:
         return 1 + zlib.crc32(value.encode("utf-8", "surrogatepass"), self._seed[key]) % hashed if hashed else UNKNOWN
 
     def rows(self, key: str, values: Sequence[str], *, admit: bool = False) -> npt.NDArray[np.int32]:
-        """Rows of many values, int32 [N]. With `admit` new ones are admitted in the order given.
+        """Rows of many values, int32 [N]. With `admit`, new values are admitted in the order given.
 
         Raises:
             DataError: When the vocabulary has no such key.
@@ -113,11 +113,11 @@ class Vocabulary:
         return row
 
     def changes(self, key: str, since: Mark | None) -> Changes:
-        """Which rows of a key were given, and which were given back; see `Rows.changes`."""
+        """Which rows of a key were given and which were given back since a mark; see `Rows.changes`."""
         return self._own[key].changes(since)
 
     def mark(self, key: str) -> Mark:
-        """The present, for a later `changes`."""
+        """A mark of now, for a later `changes`."""
         return self._own[key].mark
 
     def values(self, key: str, rows: Sequence[int]) -> list[str]:
@@ -132,7 +132,7 @@ class Vocabulary:
         return [value for value in found if value is not None]
 
     def size(self, key: str) -> int:
-        """Rows that can be in use: unknown, hashed, and up to the highest that was ever given to a value.
+        """Number of rows that can be in use: unknown, hashed, and up to the highest row that was ever given to a value.
 
         The table itself is `spec.rows(key)` high.
         """

@@ -1,13 +1,13 @@
-"""Evidence and gates for the exact artefact that would ship: the suite, its baselines and slices, the gate, the report.
+"""Judges the exact artefact that would ship: the suite, its baselines and slices, the gate, and the report.
 
-It runs `serve.recommender` on the bundle itself, and knows nothing of how a bundle was made or where it is kept.
+It runs `serve.recommender` on the bundle itself. It knows nothing of how a bundle was made or where it is kept.
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['baselines', 'checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
+    ['checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
 """
 
-from recdistill.judge.baselines import Contender, baselines
+from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
 from recdistill.judge.gates import Check, checks, gate
 from recdistill.judge.judgement import TEACHER, Judgement, Spending, from_json, to_json
@@ -23,7 +23,6 @@ __all__ = [
     "Judgement",
     "Spending",
     "TeacherContender",
-    "baselines",
     "checks",
     "evaluate",
     "from_json",

@@ -1,8 +1,8 @@
-"""Rankers that every student must be seen beside: popularity, ItemKNN and EASE, fitted to training examples in seconds.
+"""Simple rankers to compare every student with: popularity, ItemKNN and EASE. Fitting them takes seconds.
 
-Each is a `Contender`: it answers a request from the request's own history, as a student does, and never lists an item
-of that history or of `exclude`. Items are kept in order of popularity and equal scores go by that order, so a request
-without a history gets the popular items from all of them. What a user is seen to like: `recdistill.linear.likes`.
+Each is a `Contender`. It answers a request from the request's own history, as a student does. It never lists an item of
+that history or of `exclude`. Items are in order of popularity, and equal scores keep that order. So a request without a
+history gets the popular items from each of them. `recdistill.linear.likes` says which items a user likes.
 
 It knows nothing of bundles or teachers. It needs scipy, which the `train` and `linear` extras bring.
 
@@ -40,21 +40,21 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """Its name in the report."""
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """At most k item ids for each request, best first; never items of its history or its `exclude`."""
+        """At most k item ids for each request, best first, without items of its history or its `exclude`."""
 
 
 class Baseline:
-    """A contender whose scores are a function of the rows of a history matrix.
+    """A contender that computes scores from the rows of a history matrix.
 
     Args:
-        name: What the report calls it.
-        ids: The items it ranks, in the order that equal scores take.
-        score: Scipy CSR histories `[B, N]` to scores `[B, N]`.
-        live: Items outside are not listed; all when None.
-        size: Bytes of what it has learnt, in float32.
+        name: Its name in the report.
+        ids: The items it ranks. Equal scores keep this order.
+        score: Takes histories as a scipy CSR matrix `[B, N]`, gives scores `[B, N]`.
+        live: The items that may be listed. None: all.
+        size: Bytes of its learnt numbers, in float32.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Baseline:
         self._dead = np.array([live is not None and item not in live for item in ids], bool)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """The k best items for each request; fewer when fewer are left."""
+        """The k best items for each request. There are fewer only when fewer items are left."""
         out: list[list[str]] = []
         step = max(1, _BLOCK // len(self._ids))
         for start in range(0, len(requests), step):
@@ -83,6 +83,7 @@ class Baseline:
     def _block(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         from scipy import sparse
 
+        # Pairs (row of the request, number of the item): those of the histories, and those that are excluded.
         known, barred = [], []
         for row, request in enumerate(requests):
             seen = {self._number[e.item] for e in request.history if e.item in self._number}
@@ -92,6 +93,7 @@ class Baseline:
         shape = (len(requests), len(self._ids))
         histories = sparse.csr_matrix((np.ones(len(known_E2)), (known_E2[:, 0], known_E2[:, 1])), shape=shape)
         scores_BN = np.array(self._score(histories), np.float64)
+        # Items that may not be listed get −inf. They come last, and the count of finite scores cuts them off.
         scores_BN[:, self._dead] = -np.inf
         for pairs in (known_E2, barred_E2):
             scores_BN[pairs[:, 0], pairs[:, 1]] = -np.inf
@@ -105,8 +107,8 @@ def popularity(known: Interactions, *, live: Collection[str] | None = None, newe
 
     Args:
         known: The training interactions.
-        live: Items outside are not listed.
-        newest: Share of the interactions, by time, that count; below 1 it is the popularity of late.
+        live: The items that may be listed. None: all.
+        newest: Share of the interactions that count, the newest first. Below 1 it is recent popularity.
     """
     order = np.argsort(known.pair_times, kind="stable")[-max(1, round(newest * len(known.pair_times))) :]
     counts_N = np.bincount(known.pair_items[order], minlength=len(known.ids)).astype(np.float64)
@@ -129,13 +131,13 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
 
 
 def baselines(examples: Iterable[Example] | Interactions, *, live: Collection[str] | None = None) -> list[Contender]:
-    """Popularity of all time and of late (the newest tenth), ItemKNN and EASE, fitted to the examples.
+    """Popularity over all interactions and over the newest tenth, ItemKNN and EASE, fitted to the examples.
 
     The defaults of ItemKNN and EASE are the best of a sweep on the validation part of MovieLens 100K in time order.
 
     Args:
-        examples: The training part, or what `read_interactions` made of it; teacher scores are not looked at.
-        live: Items outside are not listed; all when None.
+        examples: The training part, or what `read_interactions` made of it. Scores of the teacher are not used.
+        live: The items that may be listed. None: all.
 
     Raises:
         DataError: The examples hold no interaction at all.

@@ -1,4 +1,4 @@
-"""Contenders that take more than training examples: bundles and teachers. Baselines are in baselines.py.
+"""Contenders that are not made from training examples: bundles, device files and teachers. baselines.py has the others.
 
 They know nothing of figures or verdicts.
 
@@ -29,11 +29,11 @@ _TEACHER_BLOCK = 64
 
 
 class BundleContender:
-    """A bundle as a contender: the student itself, or another one to compare it with.
+    """A bundle as a contender: the student itself, or another student to compare it with.
 
     Args:
         bundle: The opened bundle.
-        name: What the report calls it.
+        name: Its name in the report.
 
     Raises:
         BundleError: A tower or the index cannot be loaded.
@@ -43,14 +43,14 @@ class BundleContender:
         self.name = name
         self.recommender = Recommender(bundle)
         files = bundle.manifest.content.files
-        # What the answers that are judged take: the user tower and float vectors.
+        # The files that the judged answers need: the user tower and the float vectors.
         self.size = files["user_tower.onnx"].size + files["vectors.npy"].size
-        # And in the form that a device gets: int8 vectors with their scales, a float bias and weight an item.
+        # The same in the form for a device: int8 vectors with their scales, and two floats an item (bias and weight).
         int8 = files["vectors_int8.npy"].size + files["scales.npy"].size + 8 * len(bundle.items)
         self.size_int8 = files["user_tower.onnx"].size + int8
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """What the recommender answers, at most k items for each request."""
+        """The answers of the recommender, at most k items for each request."""
         out: list[list[str]] = []
         for start in range(0, len(requests), _BLOCK):
             asked = [as_request(r) for r in requests[start : start + _BLOCK]]
@@ -59,14 +59,14 @@ class BundleContender:
 
 
 class DeviceContender:
-    """A device file as a contender: what a phone would answer.
+    """A device file as a contender. It answers as a phone would.
 
     Args:
         path: The file.
-        name: What the report calls it.
+        name: Its name in the report.
 
     Raises:
-        BundleError: The file does not verify.
+        BundleError: The file is not a valid device file.
     """
 
     def __init__(self, path: Path, name: str = "device") -> None:
@@ -75,7 +75,7 @@ class DeviceContender:
         self._device = Device.open(path)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """What the device file answers, at most k items for each request."""
+        """The answers of the device file, at most k items for each request."""
         return [self._best(as_request(request), k) for request in requests]
 
     def _best(self, request: Request, k: int) -> list[str]:
@@ -95,7 +95,7 @@ class TeacherContender:
     """A teacher as a contender: it scores the whole catalogue, a few requests at a time.
 
     Args:
-        teacher: Who scores.
+        teacher: The teacher.
         catalogue: Ids of the live items.
     """
 
@@ -109,7 +109,7 @@ class TeacherContender:
         self.failed = 0
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """The k best items by the teacher's scores; an empty list where it failed, which `failed` counts."""
+        """The k best items by the teacher's scores. Where it failed, the list is empty, and `failed` counts it."""
         out: list[list[str]] = []
         for start in range(0, len(requests), _TEACHER_BLOCK):
             block = requests[start : start + _TEACHER_BLOCK]
@@ -127,11 +127,11 @@ class TeacherContender:
 
 
 def as_request(impression: Impression) -> Request:
-    """The request that the product would send, with the history among what is excluded."""
+    """The request that the product would send. The items of the history are excluded too."""
     exclude = (*impression.exclude, *dict.fromkeys(e.item for e in impression.history))
     return Request(history=impression.history, context=impression.context, exclude=exclude, time_us=impression.time_us)
 
 
 def barred(request: Impression) -> set[str]:
-    """What no answer to the request may hold."""
+    """The items that no answer to the request may hold."""
     return {e.item for e in request.history} | set(request.exclude)

@@ -1,6 +1,6 @@
 """The gate: what a candidate must show before it may become the champion. Each check is one sentence with its figures.
 
-It knows nothing of how anything was measured, nor of the registry's rules, which bind the evidence to the content hash.
+It knows nothing of how anything was measured. The registry's own rules bind the evidence to the content hash.
 
 Example:
     >>> Check("parity", True, "parity: largest difference 1.0e-06, at most 1.0e-04 is allowed").passed
@@ -19,7 +19,7 @@ POPULARITY = ("popularity", "popularity_recent")
 
 
 class Check(NamedTuple):
-    """One thing that was asked, whether it holds, and the sentence that says so."""
+    """One check: its name, whether it passed, and a sentence about it."""
 
     name: str
     passed: bool
@@ -27,7 +27,7 @@ class Check(NamedTuple):
 
 
 def checks(judgement: Judgement, settings: GateSettings) -> list[Check]:
-    """Every check of the gate, in the order in which a person would ask."""
+    """Every check of the gate, in the order in which a person would read them."""
     found = [_lists(judgement, settings), _retention(judgement, settings)]
     if settings.beats_popularity:
         found += [_beats(judgement, name) for name in POPULARITY if judgement.quality(name) is not None] or [
@@ -39,9 +39,9 @@ def checks(judgement: Judgement, settings: GateSettings) -> list[Check]:
 
 
 def gate(judgement: Judgement, settings: GateSettings) -> Evidence:
-    """The evidence that the registry asks for. It passes only when every check does.
+    """The evidence that the registry needs. It passes only when every check passes.
 
-    Its reasons are the sentences of all checks when it passes, and of those that failed when it does not.
+    If it passes, its reasons are the sentences of all checks. If not, they are the sentences of the failed checks.
     """
     found = checks(judgement, settings)
     passed = all(check.passed for check in found)
@@ -108,7 +108,7 @@ def _parity(judgement: Judgement, settings: GateSettings) -> Check:
 def _size(judgement: Judgement, settings: GateSettings) -> Check:
     student, teacher = judgement.sizes.get(STUDENT), judgement.sizes.get(TEACHER)
     if not teacher or student is None:
-        # A teacher behind an interface has no size: the check has no object, and says so.
+        # A teacher behind an API has no size. There is nothing to check, and the sentence says so.
         return Check("size", True, "size: the teacher's size is not known, so it was not compared")
     ratio = student / teacher
     text = (

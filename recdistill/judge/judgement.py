@@ -1,4 +1,4 @@
-"""What the judge found, as plain structs that go to JSON and back: the one thing that gates and the report read.
+"""The results of the judge, as plain structs that can be written to JSON and read back. Gates and report read them.
 
 It knows nothing of how anything was measured.
 
@@ -24,8 +24,8 @@ MAIN = "ndcg@10"
 class Quality(Struct, frozen=True, kw_only=True):
     """One contender over all lists.
 
-    `coverage` is the share of the catalogue that its first ten places show in all; `popularity` the mean percentile, by
-    training popularity, of what they show; `seconds_per_1000` the time it took for a thousand requests.
+    `coverage`: share of the catalogue that appears in the first ten places of its lists. `popularity`: mean percentile,
+    by training popularity, of the items there. `seconds_per_1000`: time that it took for a thousand requests.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Quality(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """`metric` of `a` minus that of `b`, list by list."""
+    """`metric` of `a` minus `metric` of `b`, list by list."""
 
     a: str
     b: str
@@ -54,10 +54,11 @@ class SliceQuality(Struct, frozen=True, kw_only=True):
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
-    """How alike teacher and student order things.
+    """How much teacher and student agree on the order of items.
 
-    `overlap` is the share of the first ten of the whole catalogue that both have. `tau` (Kendall's) and `on_lists` are
-    about the logged candidate lists with the teacher's scores in the stream: NDCG@10 there of teacher and student.
+    `overlap`: share of the first ten items, out of the whole catalogue, that both have. The other two are about the
+    logged candidate lists that have the teacher's scores in the stream. `tau`: Kendall's tau of both orders.
+    `on_lists`: NDCG@10 of teacher and student.
     """
 
     overlap: Interval | None = None
@@ -66,7 +67,7 @@ class Agreement(Struct, frozen=True, kw_only=True):
 
 
 class Latency(Struct, frozen=True, kw_only=True):
-    """One request at a time, in process, in milliseconds, over `n` requests."""
+    """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process."""
 
     p50_ms: float
     p99_ms: float
@@ -74,7 +75,7 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class Disagreement(Struct, frozen=True, kw_only=True):
-    """A real list on which teacher and student differ: titles, best first; the history newest first."""
+    """A real list on which teacher and student differ. Items are titles, best first. The history is newest first."""
 
     request: str
     overlap: float
@@ -85,10 +86,10 @@ class Disagreement(Struct, frozen=True, kw_only=True):
 
 
 class Spending(Struct, frozen=True, kw_only=True):
-    """What the teacher was asked for in the lists that the student learnt from.
+    """How much the teacher was asked to score in the lists that the student learnt from.
 
-    `candidates` is how many there were, `scored` how many have its score. `seconds` is what the others would have taken
-    at the pace seen here, `cost` what they would have cost; None where nobody knows.
+    `candidates`: how many there were. `scored`: how many of them have the teacher's score. `seconds` and `cost`: time
+    and money that the other scores would have cost, at the speed measured here. None: it is not known.
     """
 
     lists: int
@@ -100,18 +101,20 @@ class Spending(Struct, frozen=True, kw_only=True):
 
     @property
     def share(self) -> float:
-        """Of the candidates, how many were scored."""
+        """Share of the candidates that were scored."""
         return self.scored / max(1, self.candidates)
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
-    """Everything that was found about one bundle.
+    """All results about one bundle.
 
-    `relevant_popularity` is the mean popularity percentile of the items that users did like: a contender above it leans
-    to what is popular. `retention` is the student's NDCG@10 as a share of the teacher's, on the whole catalogue, or on
-    the logged lists (`retention_on` says which). `parity` maps what was compared to the largest absolute difference.
-    `skipped` counts held-out examples that could not be judged, by reason. `spending` is there when the lists learnt
-    from were scored under a budget.
+    - `relevant_popularity`: mean popularity percentile of the items that users liked. A contender above it prefers
+      popular items.
+    - `retention`: the student's NDCG@10 as a share of the teacher's. `retention_on` says on which lists: over the whole
+      catalogue, or on the logged lists.
+    - `parity`: what was compared -> the largest absolute difference.
+    - `skipped`: reason -> number of held-out examples that could not be judged.
+    - `spending`: set when the training lists were scored under a budget.
     """
 
     content_hash: str
@@ -141,7 +144,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
         return next((q for q in self.contenders if q.name == name), None)
 
     def difference(self, a: str, b: str, metric: str = MAIN) -> Interval | None:
-        """The interval of `a` minus `b`, None when it was not measured."""
+        """The interval of `a` minus `b`. None: it was not measured."""
         found = (d.interval for d in self.differences if (d.a, d.b, d.metric) == (a, b, metric))
         return next(found, None)
 
@@ -155,7 +158,7 @@ def from_json(data: bytes) -> Judgement:
     """Reads what `to_json` wrote.
 
     Raises:
-        DataError: It is no such thing.
+        DataError: It is not a judgement.
     """
     try:
         return msgspec.json.decode(data, type=Judgement)

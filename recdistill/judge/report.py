@@ -1,7 +1,8 @@
-"""The report: one HTML file that needs nothing else, for a person who must decide, on a phone or on paper.
+"""Writes the report: one HTML file for a person who must decide. It can be read on a phone or on paper.
 
-No script, no request, no font from elsewhere; a content policy in the file forbids them all. Item titles and provenance
-are foreign text: everything is escaped, cut to a length, and kept from turning the direction of what stands around it.
+The file needs nothing else. It has no script and loads nothing; a content policy in the file forbids both. Item titles
+and provenance are foreign text. So they are escaped and cut, and they cannot change the direction of the text around
+them.
 
 It knows nothing of how anything was measured.
 
@@ -36,7 +37,7 @@ _NAMES = {
     "device": "Device file",
     "best possible": "Best possible",
     "popularity": "Popularity",
-    "popularity_recent": "Popularity of late",
+    "popularity_recent": "Recent popularity",
     "itemknn": "ItemKNN",
     "ease": "EASE",
 }
@@ -50,13 +51,13 @@ def write_report(
     """Writes the report.
 
     Args:
-        judgement: What was found.
-        path: The file; its folder must exist.
-        evidence: The gate's verdict on it, shown as it was given; asked for with `settings` when None.
-        settings: What the gate asks; the defaults when None.
+        judgement: The results of the judge.
+        path: The file. Its folder must exist.
+        evidence: The gate's verdict, shown as it is. None: the gate is run now, with `settings`.
+        settings: Settings of the gate. None: the defaults.
 
     Raises:
-        DataError: The file cannot be written, or the evidence is about other content.
+        DataError: The file cannot be written, or the evidence is about another bundle.
     """
     if evidence is None:
         asked = checks(judgement, settings or GateSettings())
@@ -64,7 +65,7 @@ def write_report(
         about = evidence.content_hash[:12]
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
-        # Evidence names what held when it passed, and what did not when it failed.
+        # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
         asked = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
     try:
         path.write_text(render(judgement, asked), encoding="utf-8")
@@ -94,24 +95,24 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
 
 
 def text(value: object, longest: int = _LONGEST) -> str:
-    """Foreign text, safe to stand in the page."""
-    # Controls and lone surrogates have no form in a page; a direction that is opened inside may not leak out of <bdi>.
+    """Foreign text in a form that is safe in the page."""
+    # A page cannot show control characters and lone surrogates. <bdi> keeps a change of text direction inside.
     shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in str(value))
     return f"<bdi>{html.escape(cut(shown, longest))}</bdi>"
 
 
 def name_of(contender: str) -> str:
-    """What a person calls a contender."""
+    """The name of a contender for people."""
     return html.escape(_NAMES.get(contender, contender))
 
 
 def hue_of(contender: str) -> str:
-    """The class that colours a contender."""
+    """The CSS class that gives a contender its colour."""
     return _HUES.get(contender, "other")
 
 
 def size_text(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes, written for people."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
@@ -156,12 +157,12 @@ def _gate(asked: Sequence[Check]) -> str:
         for c in asked
     )
     return _section(
-        "The gate", "All of it must hold before this version may serve.", f'<ul class="checks">{lines}</ul>'
+        "The gate", "Every check must pass before this version may serve.", f'<ul class="checks">{lines}</ul>'
     )
 
 
 def _sentence(check: Check) -> str:
-    """The check's sentence, with what it is about in front."""
+    """The sentence of a check, with its subject first."""
     rest = check.sentence.removeprefix(f"{check.name}: ")
     return f"<b>{name_of(check.name).capitalize()}:</b> {html.escape(rest)}"
 
@@ -190,7 +191,7 @@ def _quality(judgement: Judgement) -> str:
     table = _table(head, judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
     note = (
         "NDCG@10 over the whole catalogue. The bar is the mean over the lists, the line its 95% interval. In the table "
-        "all is at 10 but the reciprocal rank, which is at 100."
+        "every metric uses the first 10 places, except the reciprocal rank, which uses 100."
     )
     return _section("Quality", note, f"{bars}<br>{table}", "wide")
 
@@ -229,23 +230,21 @@ def _differences(judgement: Judgement) -> str:
         for name, i in found
     )
     note = (
-        "NDCG@10 of the student less that of each other one, on the same lists. Right of the line the student is "
-        "better; an interval that is clear of the line is not chance."
+        "NDCG@10 of the student minus that of each other contender, on the same lists. To the right of the line the "
+        "student is better. If an interval does not touch the line, the difference is not chance."
     )
     return _section("Student against each", note, rows, "wide")
 
 
 def _slices(judgement: Judgement) -> str:
     boxes = "".join(_slice(part) for part in judgement.slices)
-    return _section(
-        "Where the average hides", "NDCG@10 on parts of the lists.", f'<div class="grid thin">{boxes}</div>'
-    )
+    return _section("What the average hides", "NDCG@10 on parts of the lists.", f'<div class="grid thin">{boxes}</div>')
 
 
 def _slice(part: SliceQuality) -> str:
     title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
     bars = _bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
-    body = bars or '<p class="note">There are none among these lists, so nothing is known about them.</p>'
+    body = bars or '<p class="note">These lists have none, so nothing is known about them.</p>'
     return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
 
 
@@ -260,8 +259,8 @@ def _size(judgement: Judgement) -> str:
     drawn = scatter([(name_of(n), hue_of(n), size, quality) for n, size, quality in points], size_text)
     narrow, whole = (size_text(judgement.sizes.get(key, 0)) for key in ("student_int8", "bundle"))
     note = (
-        "Each contender with the bytes of what it has learnt (logarithmic) and its NDCG@10: up and left is better. The "
-        f"student's bytes are its user tower and float item vectors; in int8 it has {narrow}, the whole bundle {whole}."
+        "Each contender with its size in bytes (logarithmic) and its NDCG@10. Up and left is better. The size of the "
+        f"student is its user tower and its float item vectors. In int8 it has {narrow}; the whole bundle has {whole}."
     )
     return _section("Size against quality", note, drawn)
 
@@ -298,12 +297,14 @@ def _spending(judgement: Judgement) -> str:
         "spared": f"{spared:,} scores",
     }
     if spent.seconds is not None:
-        facts["time spared, at the pace seen here"] = f"{spent.seconds:,.3g} s"
+        facts["time spared, at the speed measured here"] = f"{spent.seconds:,.3g} s"
     if spent.cost is not None:
         facts["money spared"] = f"{spent.cost:,.2f}"
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
-    note = "The teacher was asked under a budget; what it was not asked about counts through the weight of what it was."
-    return _section("What the teacher was asked for", note, f"<dl>{lines}</dl>")
+    note = (
+        "The teacher had a budget and did not score everything. What it scored has a higher weight to make up for it."
+    )
+    return _section("How much the teacher scored", note, f"<dl>{lines}</dl>")
 
 
 def _behaviour(judgement: Judgement) -> str:
@@ -321,9 +322,9 @@ def _behaviour(judgement: Judgement) -> str:
         told.append(f"Kendall's τ on the logged lists is {agreement.tau.mean:.2f}")
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
     note = (
-        "Coverage: share of the catalogue that the first ten places show in all. Popularity: mean percentile of what "
-        f"they show, where 1 is the most liked; what users chose is at {usual:.2f}, and bias is the distance from "
-        f"that.{agreed}"
+        "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
+        f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
+        f"from that.{agreed}"
     )
     return _section("What it shows", note, table)
 
@@ -333,7 +334,7 @@ def _disagreements(judgement: Judgement) -> str:
         return ""
     boxes = "".join(_disagreement(d) for d in judgement.disagreements)
     note = (
-        "The real lists whose first ten have least in common. Grey: both show it. "
+        "The real lists whose first ten items overlap least. Grey: both show it. "
         '<span class="liked">Green</span>: the user chose it.'
     )
     return _section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')
@@ -373,7 +374,7 @@ def _provenance(judgement: Judgement) -> str:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Nested provenance as lines, at most a few levels down."""
+    """Nested provenance as lines, down to a few levels."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and prefix.count(".") < 3:
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,11 +1,11 @@
-"""The judge: the exact artefact that would ship, its teacher and its rivals, on lists that nobody has learnt from.
+"""The judge measures a bundle, its teacher and its rivals on lists that none of them has learnt from.
 
-Every contender ranks the whole live catalogue for each held-out request, without the items of its history and of its
-`exclude`; relevant are the candidates with a label above 0. The student answers through `serve.recommender`, as it
-would in production: index, popular items and all. Everything is compared list by list, with an interval for each
-figure.
+Every contender ranks the whole live catalogue for each held-out request. Items of the request's history and of its
+`exclude` are left out. The relevant items are the candidates with a label above 0. The student answers through
+`serve.recommender`, as in production, with its index and its popular items. Contenders are compared list by list, and
+each figure has an interval.
 
-It knows nothing of thresholds (gates.py) nor of pictures (report.py).
+It knows nothing of thresholds (gates.py) or of pictures (report.py).
 
 Example:
     >>> evaluate.__name__
@@ -49,7 +49,7 @@ from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]
 
-# Places of a ranking that are looked at. Metrics are at 10; the reciprocal rank counts up to here.
+# How many places of a ranking are used. Metrics use the first 10; the reciprocal rank uses all of these.
 DEPTH = 100
 CUT = 10
 _TIMED = 300
@@ -61,7 +61,7 @@ _TITLES = ("title", "name", "headline", "label")
 
 @dataclass(frozen=True)
 class _Held:
-    """Held-out requests as arrays over item numbers: B lists, P the most relevant items that one of them has."""
+    """Held-out requests as arrays of item numbers. B lists; P is the largest number of relevant items in a list."""
 
     requests: list[Impression]
     examples: list[Example]
@@ -88,11 +88,12 @@ def evaluate(
     Args:
         bundle: The opened bundle.
         held_out: Examples that neither the student nor a rival has learnt from.
-        teacher: Scores the whole catalogue; None when it cannot, then the scores in the examples stand for it.
-        rivals: Who else answers the same requests: baselines, the student without distillation.
-        train_examples: What was learnt from, or what `read_interactions` made of it; for popularity and new items.
-        sizes: Bytes to report beside the bundle's own, at least `teacher` for the gate.
-        seed: Of the bootstrap.
+        teacher: Scores the whole catalogue. None: it cannot, and the teacher's scores in the examples are used instead.
+        rivals: Other contenders for the same requests: baselines, the student without distillation.
+        train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
+            counted in them.
+        sizes: More sizes in bytes to report. The gate needs `teacher`.
+        seed: Seed of the bootstrap.
         draws: Resamples of the bootstrap.
         progress: Called as `progress(what, done, total)` after each contender.
 
@@ -101,6 +102,8 @@ def evaluate(
         DataError: No held-out example can be judged.
     """
     started = time.perf_counter()
+
+    # Items get numbers: first the catalogue, then relevant items that it does not have. The latter are not live.
     seconds: dict[str, float] = {}
     student = BundleContender(bundle, STUDENT)
     catalogue = [item.id for item in bundle.items]
@@ -109,6 +112,7 @@ def evaluate(
     live_N = np.zeros(len(counts_N), bool)
     live_N[: len(catalogue)] = True
 
+    # Each contender ranks the catalogue for all requests. Its rankings become rows of item numbers, `[B, DEPTH]`.
     contenders: list[Contender] = [student]
     if teacher is not None:
         contenders.append(TeacherContender(teacher, catalogue))
@@ -124,6 +128,7 @@ def evaluate(
         if progress is not None:
             progress(contender.name, done + 1, len(contenders))
 
+    # Metrics of each list, then means with intervals, and the student's share of the teacher's NDCG.
     values = {name: _measure(top_BK, held.relevant_BP, held.labels_BP) for name, top_BK in tops.items()}
     percentile_N = _percentiles(counts_N)
     per_1000 = {name: s / len(held.requests) * 1000 for name, s in seconds.items()}
@@ -163,11 +168,11 @@ def evaluate(
 
 
 def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
-    """Numbers items (the catalogue first) and keeps the examples that can be judged."""
+    """Gives each item a number (the catalogue first), and keeps the examples that can be judged."""
     number = {item.id: n for n, item in enumerate(bundle.items)}
     kept: list[tuple[Example, list[tuple[int, float]]]] = []
     skipped = {"without a label": 0, "relevant items all seen before": 0, "context does not fit": 0}
-    # The endpoint refuses such a request, so there is no answer to judge; it must not take the others with it.
+    # The endpoint refuses a request whose context does not fit. There is no answer to judge, so it is only counted.
     errors: list[FeatureError] = []
     contexts = [Request(context=example.ranking.impression.context) for example in held_out]
     encode_requests(bundle.spec, bundle.vocabulary, Catalogue(bundle.spec, bundle.vocabulary), contexts, errors=errors)
@@ -180,7 +185,7 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         pairs = zip(impression.candidates, example.labels, strict=True)
         liked = {candidate.item: label for candidate, label in pairs if label > 0}
         seen = barred(impression)
-        # An item of a later catalogue stays relevant: no one can show it, and that is a fact about all of them.
+        # A relevant item that is not in the catalogue stays relevant. No contender can show it, so it is fair to all.
         left = [(number.setdefault(item, len(number)), label) for item, label in liked.items() if item not in seen]
         if left:
             kept.append((example, left))
@@ -191,6 +196,7 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         raise DataError(
             f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item: {reasons}"
         )
+    # Lists have different numbers of relevant items, so each row is filled up: item −1 with label 0.
     width = max(len(left) for _, left in kept)
     relevant_BP = np.full((len(kept), width), -1, np.int64)
     labels_BP = np.zeros((len(kept), width))
@@ -220,7 +226,10 @@ def _count(train: Iterable[Example] | Interactions, number: Mapping[str, int]) -
 
 
 def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Lists as item numbers `[B, DEPTH]`, -2 at the end; what is not in the live catalogue is passed over."""
+    """Lists as item numbers, `[B, DEPTH]`. Short lists end with -2. Items outside the live catalogue are left out.
+
+    It is -2, because -1 already means "no relevant item", and the two must never match.
+    """
     top_BK = np.full((len(lists), DEPTH), -2, np.int64)
     for row, items in enumerate(lists):
         found = [n for item in items if (n := number.get(item)) is not None and live_N[n]][:DEPTH]
@@ -231,13 +240,18 @@ def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: 
 def _measure(
     top_BK: NDArray[np.int64], relevant_BP: NDArray[np.int64], labels_BP: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of each list. A relevant item beyond DEPTH is put behind it, where it counts for the ideal alone."""
+    """Metrics of each list.
+
+    A list has DEPTH places for the ranking, and P more places behind them. A relevant item that was ranked puts its
+    label on its place in the ranking. One that was not ranked puts its label on a place behind DEPTH: no metric finds
+    it there, but the ideal order counts it.
+    """
     batch, depth = top_BK.shape
     width = relevant_BP.shape[1]
     labels = np.zeros((batch, depth + width))
-    # A place that a short answer leaves empty is still a place: what is missing must not move up into it.
+    # An empty place of a short answer still counts as a place. Otherwise a missing item would move up into it.
     where = np.concatenate([np.ones((batch, depth), bool), np.zeros((batch, width), bool)], axis=1)
-    for p in range(width):
+    for p in range(width):  # the p-th relevant item of all lists at once
         same = top_BK == relevant_BP[:, p, None]
         found = same.any(1)
         counts = labels_BP[:, p] > 0
@@ -245,6 +259,7 @@ def _measure(
         rows = np.flatnonzero(counts)
         labels[rows, place[rows]] = labels_BP[rows, p]
         where[rows, place[rows]] = True
+    # The metrics sort by score, so the score of a place is its number, negative: place 0 is the best.
     scores = np.broadcast_to(-np.arange(depth + width, dtype=np.float64), labels.shape)
     return {
         f"ndcg@{CUT}": metrics.ndcg(scores, labels, where=where, k=CUT),
@@ -255,7 +270,7 @@ def _measure(
 
 
 def _percentiles(counts_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the items that are liked less than each, ties in the middle."""
+    """For each item, the share of the items that fewer users liked. Of equal items, half count."""
     ordered = np.sort(counts_N)
     below = np.searchsorted(ordered, counts_N, "left") + np.searchsorted(ordered, counts_N, "right")
     return below / (2.0 * len(counts_N))
@@ -292,7 +307,7 @@ def _qualities(
 def _intervals(
     values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int, draws: int
 ) -> dict[str, dict[str, Interval]]:
-    """Intervals of every metric of every contender, from one set of resamples."""
+    """Intervals of every metric of every contender. All use the same resamples of the lists."""
     keys = [(name, metric) for name, of in values.items() for metric in of]
     table = np.stack([values[name][metric] for name, metric in keys], axis=1)
     out: dict[str, dict[str, Interval]] = {name: {} for name in values}
@@ -302,7 +317,10 @@ def _intervals(
 
 
 def _differences(values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int, draws: int) -> list[Difference]:
-    """The student minus everybody else, and the teacher minus popularity: without that lead it has nothing to teach."""
+    """The student minus each other contender, and the teacher minus popularity.
+
+    A teacher that does not beat popularity has nothing to teach.
+    """
     others = [name for name in values if name != STUDENT]
     keys = [(STUDENT, other, metric) for other in others for metric in values[STUDENT]]
     if TEACHER in values and POPULARITY in values:
@@ -315,7 +333,10 @@ def _differences(values: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: 
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64], seed: int, draws: int) -> Interval | None:
-    """mean(a) / mean(b) with its percentile interval; None when b is nothing."""
+    """mean(a) / mean(b) with its percentile interval; None when the mean of b is not above 0.
+
+    Each resample of the lists gives one mean of `a` and one of `b`. The interval holds the middle 95% of their ratios.
+    """
     if b.mean() <= 0:
         return None
     means = metrics.bootstrap_means(np.stack([a, b], axis=1), seed=seed, draws=draws)
@@ -333,6 +354,7 @@ def _slices(
         rows = np.flatnonzero(part.lists_B)
         found: dict[str, dict[str, Interval]] = {}
         if len(rows):
+            # A relevant item outside the slice gets label 0, so it does not count.
             labels_BP = held.labels_BP if part.relevant_BP is None else held.labels_BP * part.relevant_BP
             values = {n: _measure(t[rows], held.relevant_BP[rows], labels_BP[rows]) for n, t in tops.items()}
             found = _intervals(values, seed, draws)
@@ -343,7 +365,11 @@ def _slices(
 def _agreement(
     student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
 ) -> tuple[Agreement, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
-    """Agreement with the teacher, and NDCG@10 of student and teacher on logged lists where the stream has scores."""
+    """Agreement of student and teacher, and NDCG@10 of both on the logged lists.
+
+    Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
+    that both have scored are compared.
+    """
     overlap = None
     if TEACHER in tops:
         overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
@@ -370,15 +396,19 @@ def _agreement(
 
 
 def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Share of the first ten that teacher and student both have, for each list."""
+    """For each list, the share of the teacher's first ten items that are also in the student's first ten."""
     student, taught = tops[STUDENT][:, :CUT], tops[TEACHER][:, :CUT]
+    # Every place of the student against every place of the teacher, `[B, 10, 10]`. Empty places (-2) never match.
     same = (student[:, :, None] == taught[:, None, :]) & (taught >= 0)[:, None, :]
     shared: NDArray[np.float64] = same.any(1).sum(1) / np.maximum(1, (taught >= 0).sum(1))
     return shared
 
 
 def _parity(recommender: Recommender) -> dict[str, float]:
-    """What the export measured, and golden answers, computed from the weights, against what the bundle answers here."""
+    """Largest differences in scores: those that the export measured, and those of the golden answers on this machine.
+
+    The golden scores were computed from the weights. Here the bundle scores the same items again.
+    """
     found: dict[str, float] = {}
     measured = recommender.bundle.manifest.provenance.get("measured")
     if isinstance(measured, dict) and isinstance(exported := measured.get("parity_max_abs"), int | float):
@@ -397,7 +427,7 @@ def _parity(recommender: Recommender) -> dict[str, float]:
 
 def _latency(recommender: Recommender, requests: Sequence[Impression]) -> Latency:
     asked = [as_request(r) for r in requests[:_TIMED]]
-    for request in asked[:20]:
+    for request in asked[:20]:  # the first answers are slower, so they are not timed
         recommender.recommend([request], CUT)
     taken = []
     for request in asked:
@@ -409,7 +439,7 @@ def _latency(recommender: Recommender, requests: Sequence[Impression]) -> Latenc
 
 
 def _sizes(student: BundleContender, rivals: Sequence[Contender]) -> dict[str, int]:
-    """Bytes of the whole bundle, of the student in float and in int8, and of each contender that knows its own."""
+    """Bytes of the bundle, of the student in float and in int8, and of each contender that knows its size."""
     found = {"bundle": student.recommender.bundle.size, STUDENT: student.size, "student_int8": student.size_int8}
     return found | {
         rival.name: rival.size for rival in rivals if isinstance(rival, Baseline | BundleContender | DeviceContender)
@@ -417,7 +447,7 @@ def _sizes(student: BundleContender, rivals: Sequence[Contender]) -> dict[str, i
 
 
 def _disagreements(held: _Held, tops: Mapping[str, NDArray[np.int64]], items: Sequence[Item]) -> list[Disagreement]:
-    """The lists on which the first ten of teacher and student have least in common."""
+    """The lists on which the first ten items of teacher and student overlap least."""
     if TEACHER not in tops:
         return []
     ids = list(held.number)
@@ -441,7 +471,7 @@ def _disagreements(held: _Held, tops: Mapping[str, NDArray[np.int64]], items: Se
 
 
 def title_of(item: Item) -> str:
-    """What a person would call the item: its title or name, else its id."""
+    """A name of the item for people: its title or name, otherwise its id."""
     for key in _TITLES:
         value = item.attributes.get(key)
         if isinstance(value, str) and value.strip():

@@ -1,4 +1,4 @@
-"""Linear rankers: `closed` has the mathematics, `likes` makes its matrix of examples.
+"""Linear rankers: `closed` has the mathematics, and `likes` makes its matrix from examples.
 
 Example:
     >>> from scipy import sparse

@@ -1,4 +1,4 @@
-"""Linear rankers in closed form: interactions in, a scorer of histories out. Nothing is trained step by step.
+"""Linear rankers in closed form: from interactions to a scorer of histories, without training in steps.
 
 | function | scores of a history x | what it is |
 | --- | --- | --- |
@@ -8,11 +8,12 @@
 | `blend` | a weighted sum of the above, each standardised per history | |
 
 Interactions are a scipy CSR matrix users × items [U, N]. A scorer takes histories as a CSR matrix [B, N], whose values
-weigh the events, and gives float32 scores [B, N]; memory beside the answer is bounded by blocks of rows. Items of the
-history get scores too: whoever lists masks them.
+are the weights of the events. It gives float32 scores [B, N]. It works on blocks of rows, so other memory is limited.
+Items of the history get scores too: the caller masks them.
 
-The judge's baselines, the linear teacher and the benchmarks share these. It needs scipy; it knows no record, no id
-and no torch.
+The judge's baselines, the linear teacher and the benchmarks use these functions.
+
+It needs scipy. It knows nothing of records or torch.
 
 Example:
     >>> from scipy import sparse
@@ -38,7 +39,7 @@ from recdistill.metrics import top_k
 Scorer = Callable[[Any], NDArray[np.float32]]
 """Scipy CSR histories [B, N] to float32 scores [B, N]."""
 
-# Numbers that one block of temporaries may hold: 32 MB of float64.
+# One temporary block may hold so many numbers: 32 MB of float64.
 _BLOCK = 4_000_000
 MOST_INVERTED = 12_000
 """Rows of the largest matrix that `ease` inverts: 12,000² float64 are 1.2 GB, and the inverse needs that twice."""
@@ -49,9 +50,9 @@ class ThroughItems:
     """scores = x · W, with W between items.
 
     Args:
-        weights: [M, M], dense or CSR; row j is what one event of item j adds.
+        weights: [M, M], dense or CSR; row j is what one event of item j adds to all scores.
         count: N, the items of a history; M may be fewer.
-        items_M: Which items the rows are, rising; None when M = N. Others neither count nor score.
+        items_M: Which items the rows are, ascending; None when M = N. Other items do not count and score 0.
     """
 
     weights: Any
@@ -76,7 +77,7 @@ class ThroughItems:
 
 @dataclass(frozen=True)
 class ThroughUsers:
-    """scores = (x ∘ before) · Xᵀ · K · X ∘ after + x ∘ own: item-item weights that are never written out.
+    """scores = (x ∘ before) · Xᵀ · K · X ∘ after + x ∘ own. The item-item matrix is never built.
 
     Args:
         interactions: X, CSR [U, N].
@@ -103,6 +104,7 @@ class ThroughUsers:
         scores_BN = np.empty((x.shape[0], count), np.float32)
         for rows in _blocks(x.shape[0], users + count):
             part = x[rows].astype(np.float32)
+            # From the history to its users, through K, and back to items: one block of [B, U] and [B, N] at a time.
             like_BU = (part.multiply(self.before_N).tocsr() @ self.interactions.T).toarray()
             like_BU = like_BU @ self.between if self.between.ndim == 2 else like_BU * self.between
             scores_BN[rows] = (like_BU @ self.interactions) * self.after_N + part.multiply(self.own_N).toarray()
@@ -112,10 +114,10 @@ class ThroughUsers:
 def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
     """EASE: the linear item-item model of least squares with a zero diagonal, in closed form.
 
-    With P = (XᵀX + λI)⁻¹ the weights are B_ij = −P_ij / P_jj off the diagonal and 0 on it; scores are x · B
-    (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019). With fewer users than items the same P comes
-    from the user side: P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ. When both sides are larger than `MOST_INVERTED` only so many
-    items take part, the most popular; the others score 0.
+    With P = (XᵀX + λI)⁻¹ the weights are B_ij = −P_ij / P_jj off the diagonal and 0 on it; scores are x · B (Steck,
+    "Embarrassingly shallow autoencoders for sparse data", 2019). With fewer users than items, the same P comes from the
+    user side: P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ. If both sides are larger than `MOST_INVERTED`, only so many items take
+    part: the most popular ones. The others score 0.
 
     Args:
         x: Interactions, CSR [U, N].
@@ -129,14 +131,15 @@ def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
         raise DataError(f"l2: must be above 0, not {l2}")
     users, count = x.shape
     if users < count and users <= MOST_INVERTED:
+        # The user side: M = (XXᵀ + λI)⁻¹ is [U, U], which is the smaller matrix.
         inverse_UU = _inverse((x @ x.T).toarray(), l2)
-        # diag(Xᵀ M X): only the pairs (u, v) of one item's users add to its entry.
+        # diag(I − Xᵀ M X), a block of items at a time: Σ over the item's users u, v of x_u M_uv x_v.
         diagonal_N = np.empty(count)
         columns = x.T.tocsr()
         for items in _blocks(count, users):
             part = columns[items]
             diagonal_N[items] = 1.0 - np.asarray(part.multiply(part @ inverse_UU).sum(axis=1)).ravel()
-        after_N = 1.0 / diagonal_N  # λ of P = (…) / λ cancels against the λ of P_jj
+        after_N = 1.0 / diagonal_N  # B_ij = −P_ij / P_jj: the λ of both cancel
         own_N = 1.0 - after_N  # x_j · (−P_jj / P_jj) is −x_j, where a zero diagonal wants 0
         return ThroughUsers(
             interactions=x.astype(np.float32),
@@ -150,6 +153,7 @@ def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
         popular = np.argsort(-np.asarray(x.sum(axis=0)).ravel(), kind="stable")[:MOST_INVERTED]
         items_M = np.sort(popular).astype(np.int64)
         x = x[:, items_M]
+    # The item side: invert XᵀX + λI, divide column j by −P_jj, and set the diagonal to 0.
     weights_MM = _inverse((x.T @ x).toarray(), l2)
     weights_MM /= -np.diag(weights_MM).copy()
     np.fill_diagonal(weights_MM, 0.0)
@@ -159,8 +163,8 @@ def ease(x: Any, l2: float = 500.0) -> ThroughItems | ThroughUsers:
 def graph_filter(x: Any) -> ThroughUsers:
     """The linear low-pass filter of the interaction graph: scores = x · (Rnᵀ Rn), Rn = D_u^(−1/2) X D_i^(−1/2).
 
-    The training-free half of GF-CF (Shen et al., "How powerful is graph convolution for recommendation?", 2021),
-    without its ideal filter.
+    It is the part of GF-CF without the ideal filter (Shen et al., "How powerful is graph convolution for
+    recommendation?", 2021).
 
     Args:
         x: Interactions, CSR [U, N].
@@ -183,9 +187,9 @@ def graph_filter(x: Any) -> ThroughUsers:
 def itemknn(x: Any, *, shrinkage: float = 5.0, neighbours: int = 200) -> ThroughItems:
     """Item-based neighbours: Σ_{j in history} sim(i, j), sim(i, j) = c_ij / (sqrt(n_i n_j) + shrinkage).
 
-    c_ij is the number of users of both items, n_i that of one. Cosine over users (Sarwar et al., "Item-based
-    collaborative filtering", 2001), shrunk so that few co-occurrences count for little; each item keeps its nearest
-    neighbours only.
+    c_ij is the number of users who have both items, and n_i the number who have item i. It is the cosine over users
+    (Sarwar et al., "Item-based collaborative filtering", 2001). Shrinkage makes a few common users count for little.
+    Each item keeps only its nearest neighbours.
 
     Raises:
         DataError: There is nothing in x.
@@ -198,7 +202,7 @@ def itemknn(x: Any, *, shrinkage: float = 5.0, neighbours: int = 200) -> Through
     columns = x.T.tocsr()
     kept = []
     for block in _blocks(count, count):
-        # Row j: how much one event of item j adds to every item. Dense only a block at a time.
+        # Row j: how much one event of item j adds to every item. Only one block of rows is dense at a time.
         together = (columns[block] @ x).toarray()
         similar = together / np.maximum(np.outer(norms_N[block], norms_N) + shrinkage, 1e-12)
         rows = np.arange(len(similar))
@@ -216,7 +220,7 @@ def standardise(scores_BN: NDArray[Any]) -> NDArray[np.float32]:
     """(score − mean) / standard deviation of each row; a row of equal scores becomes 0."""
     centred_BN = scores_BN - scores_BN.mean(axis=-1, keepdims=True, dtype=np.float64)
     spread_B1 = np.sqrt(np.square(centred_BN).mean(axis=-1, keepdims=True))
-    # Rounding leaves a little of equal scores; it must not be blown up to a ranking.
+    # Equal scores differ a little by rounding. This difference must not become a ranking.
     flat_B1 = spread_B1 <= 1e-6 * np.abs(scores_BN).max(axis=-1, keepdims=True, initial=0.0)
     standard: NDArray[np.float32] = np.where(flat_B1, 0.0, centred_BN / np.where(flat_B1, 1.0, spread_B1)).astype(
         np.float32
@@ -225,13 +229,13 @@ def standardise(scores_BN: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def blend(scorers: Sequence[tuple[Scorer, float]]) -> Scorer:
-    """Σ weight · `standardise`(scores): a scorer made of several, whose scales then do not matter.
+    """Σ weight · `standardise`(scores): one scorer made of several. Their scales do not matter then.
 
     Args:
         scorers: Pairs of scorer and weight.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no scorer.
     """
     if not scorers:
         raise DataError("a blend needs at least one scorer")
@@ -254,14 +258,14 @@ def _checked(x: Any) -> Any:
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows that a block of that width stays within the bound."""
+    """Slices of the rows, so that a block of that width has at most `_BLOCK` numbers."""
     step = max(1, _BLOCK // max(1, width))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def _inverse(gram: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
-    """(gram + λI)⁻¹ of a positive definite matrix by Cholesky, half the work of the general inverse."""
+    """(gram + λI)⁻¹ by Cholesky, because the matrix is positive definite: half the work of the general inverse."""
     from scipy.linalg import lapack
 
     gram[np.diag_indices_from(gram)] += l2
@@ -270,12 +274,12 @@ def _inverse(gram: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
         raise DataError(f"l2: {l2} is too small, the interactions cannot be inverted with it; raise it")
     inverse: NDArray[np.float64]
     inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    for row in range(1, len(inverse)):  # LAPACK fills the lower half alone
+    for row in range(1, len(inverse)):  # LAPACK fills only the lower half: copy it to the upper half
         inverse[:row, row] = inverse[row, :row]
-    return inverse.T  # the same by symmetry, and in C order: products with sparse matrices copy any other
+    return inverse.T  # symmetric, so the same; in C order, because products with sparse matrices would copy it else
 
 
 def _reciprocal(values: NDArray[Any]) -> NDArray[np.float32]:
-    """1 / value, and 0 of 0: who has no interaction adds nothing."""
+    """1 / value, and 0 for 0: a user or item without interactions adds nothing."""
     inverse: NDArray[np.float32] = np.divide(1.0, values, out=np.zeros(len(values), np.float32), where=values > 0)
     return inverse

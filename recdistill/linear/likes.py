@@ -1,7 +1,7 @@
-"""Who liked what: the distinct (user, item) pairs that examples show, as a matrix for linear rankers.
+"""Who liked what: the distinct (user, item) pairs of examples, as a matrix for linear rankers.
 
-What a user is seen to like is the union of the histories and the positive labels of that user's examples; an
-impression without a user counts as a user of its own. Teacher scores are not looked at.
+A user likes the items in the histories of the user's examples, and the items with a positive label. An impression
+without a user counts as a separate user. Teacher scores are not used.
 
 Example:
     >>> from recdistill.records import Candidate, Event, Impression, Ranking
@@ -60,7 +60,7 @@ def read_interactions(examples: Iterable[Example]) -> Interactions:
 
 
 def collect(examples: Iterable[Example]) -> Interactions:
-    """`read_interactions` that takes an empty answer for one."""
+    """As `read_interactions`, but the answer may be empty."""
     liked: dict[str, dict[str, int]] = {}
     for example in examples:
         impression = example.ranking.impression

@@ -14,7 +14,7 @@ Example:
     >>> log = open_log(LogSettings(path=f"{folder.name}/log.sqlite"))
     >>> _ = log.create_topics(standard_topics())
     >>> announcer = Announcer(log, lambda bundle: 0)
-    >>> announcer.resume(Path(folder.name, "bundles"))  # there is none yet
+    >>> announcer.begin("a student", Path(folder.name, "bundles"))  # there is no bundle yet
     >>> announcer.close(); log.close(); folder.cleanup()
 """
 
@@ -28,17 +28,19 @@ from pathlib import Path
 from typing import Final
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import BundleError, RegistryError
-from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, announce, check_topic, made_bundles
+from recdistill.errors import BundleError, RegistryError, UsageError
+from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, Stage, announce, check_topic, made_bundles
 
 log_ = logging.getLogger(__name__)
 
 STAGE: Final = "distil-bundles"
-"""Of the announcements: a second distiller on the same log fences the first."""
+"""Of the announcements. Each student has a stage of its own, so two students on one log do not fence each other."""
 
 
 class Announcer:
     """Sends and announces bundles. For one thread.
+
+    It begins when its distiller owns the student's folder: before that, another distiller may be at work there.
 
     Args:
         log: Where `bundles` is written.
@@ -53,15 +55,31 @@ class Announcer:
         check_topic(log.topics())
         self._log, self._put = log, put
         self._counts: Counter[str] = Counter() if counts is None else counts
-        self._stage = log.stage(STAGE)
+        self._stage: Stage | None = None
+
+    def begin(self, student: str, bundles: Path) -> None:
+        """Takes the announcements of a student over, and announces the newest bundle of its folder where in doubt.
+
+        Args:
+            student: Name of the student, the same for all who ever make it.
+            bundles: The folder of its bundles.
+
+        Raises:
+            StreamError: The log cannot be written.
+        """
+        self._stage = self._log.stage(f"{STAGE}-{student}")
+        self.resume(bundles)
 
     def __call__(self, bundle: Bundle) -> None:
         """Sends a bundle and announces it; where the store does not answer, warns and counts.
 
         Raises:
+            UsageError: It has not begun.
             Fenced: Another distiller has taken over.
             StreamError: The log cannot be written.
         """
+        if self._stage is None:
+            raise UsageError("a bundle is announced before `begin`; call it once the student's folder is owned")
         try:
             self._put(bundle)
         except RegistryError as e:
@@ -88,7 +106,8 @@ class Announcer:
 
     def close(self) -> None:
         """Gives back what was opened."""
-        self._stage.close()
+        if self._stage is not None:
+            self._stage.close()
 
 
 def made(bundle: Bundle) -> MadeBundle:

@@ -34,6 +34,7 @@ from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 if TYPE_CHECKING:
     from recdistill.bundle import Bundle
     from recdistill.loops.announce import Announcer
+    from recdistill.loops.distil import Publisher
     from recdistill.registry import Registry
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -151,7 +152,6 @@ def distil(
             return run()
         announcer = announcer_of(settings, log, counts)
         stack.callback(announcer.close)
-        announcer.resume(Path(settings.distil.directory) / "bundles")
         return run(publish=announcer)
 
 
@@ -191,7 +191,7 @@ def distil_from(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
-    publish: Callable[[Bundle], None] | None = None,
+    publish: Publisher | None = None,
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop

@@ -1,14 +1,13 @@
-"""What a student learns from a list: pure functions of scores, on the last axis.
+"""The losses: pure functions of scores, whose last axis is the list.
 
-Every loss has one form, `(student_scores, teacher_scores or labels, *, where, weights=None, …) -> scalar`: the last
+Every loss has one form, `(student_scores, teacher_scores or labels, *, where, weights=None, …) -> scalar`. The last
 axis is the list, `where` says which of its entries are real, `weights` weighs whole lists. The result is the weighted
-mean over the lists that have something to say (two scored candidates, a positive label); a list without takes no part,
-and with none left the loss and its gradient are 0. A NaN in an entry that is real is not hidden. A teacher gets no
-gradient.
+mean over the lists that can teach something (two scored candidates, or a positive label). Other lists take no part. If
+no list is left, the loss and its gradient are 0. A NaN in a real entry is not hidden. A teacher gets no gradient.
 
-`soft` learns from a teacher's scores, `labels` from choices, `published` has the methods of papers whose lists are
-drawn in a way of their own, `catalogue` the softmax over all items, `hints` learns from a teacher's vectors; `places`
-scores lists of places from vectors, quickly.
+`soft` learns from a teacher's scores, and `labels` from choices. `published` has the methods of papers that draw their
+lists in a special way. `catalogue` has the softmax over all items. `hints` learns from a teacher's vectors. `places`
+computes scores of lists from vectors, fast.
 
 It knows nothing of optimizers, records or where a score comes from.
 
@@ -111,7 +110,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def by_name(name: str) -> Callable[..., Tensor]:
-    """The loss of a recipe's term: one of these, or one of yours as `package.module:function`.
+    """The loss that a recipe names: one of these, or one of yours as `package.module:function`.
 
     Raises:
         ConfigError: There is no such loss; the nearest one is named.
@@ -126,7 +125,7 @@ def by_name(name: str) -> Callable[..., Tensor]:
         loss: Callable[..., Tensor] = load_function(name, setting="loss")
         try:
             inspect.signature(loss)
-        except ValueError as e:  # some of what is written in C
+        except ValueError as e:  # some functions that are written in C
             raise ConfigError(f"loss: {name!r} does not say what it takes; write it as a Python function") from e
         return loss
     hint = did_you_mean(name, LOSSES, otherwise=f"there are {', '.join(sorted(LOSSES))}")

@@ -1,7 +1,9 @@
 """Softmax over the whole catalogue: the lists' scores and the normaliser of all items, from vectors.
 
-It knows nothing of where vectors come from. Transposed it is the item side: give items as `users_BD` and users as
-`vectors_ND`, and each item's list is of the users that it suits.
+It works for the item side too: give items as `users_BD` and users as `vectors_ND`. Then the list of each item is of the
+users that it suits.
+
+It knows nothing of where vectors come from.
 
 Example:
     >>> import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 from recdistill.losses.reduce import mean_of_lists, softmax
 
 CHUNK = 2048
-"""Items at a time where no other number is given: the scores of some hundred lists with them stay in a core's cache."""
+"""Items at a time by default. The scores of some hundred lists for so many items fit in the cache of a core."""
 
 
 def catalogue_distillation(
@@ -40,25 +42,26 @@ def catalogue_distillation(
     hidden: Tensor | None = None,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """`softmax_distillation` over the whole catalogue, of a teacher that is known by its top entries.
+    """`softmax_distillation` over the whole catalogue, where only the teacher's top entries are known.
 
-    `τ² [log Σ_{j ≤ N} e^{s_j / τ} − Σ_m p_m s_m / τ]` with p the softmax of `t / τ` over the teacher's entries: it says
-    nothing of the others, so they share no mass, and the student learns to keep all of them below. ListNet's top-one
-    loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015) and sparse targets.
+    `τ² [log Σ_{j ≤ N} e^{s_j / τ} − Σ_m p_m s_m / τ]` with p the softmax of `t / τ` over the teacher's entries. The
+    other items have p = 0, so the student learns to rank all of them below. It is ListNet's top-one loss (Cao et al.,
+    ICML 2007) with the temperature of Hinton et al. (2015) and sparse targets.
 
-    The `[B, N]` scores are formed a chunk of items at a time, once on the way forward and once on the way back: memory
-    is B · chunk beside what is of the size of the arguments and of `[B, M, D]`.
+    The `[B, N]` scores are computed for one chunk of items at a time, once forward and once for the gradient. So memory
+    is B · chunk, plus arrays as large as the arguments and `[B, M, D]`.
 
     Args:
         users_BD: `[B, D]`.
         vectors_ND: `[N, D]`.
         biases_N: `[N]`.
-        places_BM: int64 `[B, M]`, the teacher's entries; whatever is masked may be −1.
+        places_BM: int64 `[B, M]`, the teacher's entries. A masked entry may be −1.
         teacher_scores_BM: `[B, M]`; no gradient flows into them.
         where: bool `[B, M]`. A list without an entry takes no part.
         weights: `[B]`, weight of each list.
         temperature: τ > 0.
-        hidden: int64 `[K]`, what the normaliser leaves out, as flat indices into `[B, N]`: items seen before, say.
+        hidden: int64 `[K]`, what the normaliser leaves out, as flat indices into `[B, N]`: for example items seen
+            before.
         chunk: Items at a time.
 
     Returns:
@@ -93,17 +96,17 @@ def catalogue_scores(
 ) -> tuple[Tensor, Tensor]:
     """Scores of the lists, and the log-normaliser of a softmax over the whole catalogue: for `softmax_labels`.
 
-    `s = u · v + b` and `Z = log Σ_j exp s_j` over all j that are not hidden. One function, because both come from the
-    same `[B, N]` product. Whole, it is kept once, as shares, and its gradient is formed once; in chunks it is formed a
-    chunk at a time and again for the gradient, and never there in one piece.
+    `s = u · v + b` and `Z = log Σ_j exp s_j` over all j that are not hidden. It is one function, because both come from
+    the same `[B, N]` product. Without chunks, this product is kept for the gradient. With chunks, it is computed one
+    chunk at a time, and again for the gradient, so it is never in memory as a whole.
 
     Args:
         users_BD: `[B, D]`.
         vectors_ND: `[N, D]`.
         biases_N: `[N]`.
         places_BL: int64 `[B, L]`, the items of each list.
-        hidden: What Z leaves out: int64 `[K]`, flat indices into `[B, N]`, where it is little, or bool `[B, N]`; where
-            it leaves nothing, Z is finite and means nothing.
+        hidden: What Z leaves out: int64 `[K]`, flat indices into `[B, N]`, good for few entries; or bool `[B, N]`.
+            Where all items are left out, Z is finite and has no meaning.
         chunk: Items at a time; None takes all at once.
 
     Returns:
@@ -138,6 +141,7 @@ class _Catalogue(torch.autograd.Function):
             z_BN.masked_fill_(hidden, torch.finfo(z_BN.dtype).min)
         else:
             z_BN.view(-1)[hidden] = torch.finfo(z_BN.dtype).min
+        # log Σ exp s = top + log Σ exp(s − top), in place: the exponentials stay in `z_BN` for the gradient.
         top_B1 = z_BN.amax(1, keepdim=True)
         z_BN.sub_(top_B1).exp_()
         total_B1 = z_BN.sum(1, keepdim=True)
@@ -147,13 +151,14 @@ class _Catalogue(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         users_BD, vectors_ND, places_BL, z_BN, total_B1 = ctx.saved_tensors
+        # dZ / ds_j is the softmax share of j. The gradient of the lists' scores is added at their places.
         grad_BN = z_BN * (grad_outputs[1][:, None] / total_B1)
         grad_BN.scatter_add_(1, places_BL, grad_outputs[0])
         return grad_BN @ vectors_ND, grad_BN.T @ users_BD, grad_BN.sum(0), None, None
 
 
 class _Flat:
-    """What is left out, as flat indices, sorted into chunks of columns."""
+    """What is left out, as flat indices. They are sorted by column; `cuts` says where each chunk of columns begins."""
 
     def __init__(self, hidden: Tensor, count: int, chunk: int) -> None:
         columns = hidden % count
@@ -202,6 +207,7 @@ class _Chunked(torch.autograd.Function):
         for number, start in enumerate(range(0, count, chunk)):
             z_BC = torch.addmm(biases_N[start : start + chunk], users_BD, vectors_ND[start : start + chunk].T)
             left_out.fill(z_BC, number, lowest)
+            # The running sum is of exp(s − top). When a chunk has a higher top, the sum so far is scaled to it.
             higher_B1 = torch.maximum(top_B1, z_BC.amax(1, keepdim=True))
             total_B1.mul_((top_B1 - higher_B1).exp_()).add_(z_BC.sub_(higher_B1).exp_().sum(1, keepdim=True))
             top_B1 = higher_B1
@@ -216,7 +222,8 @@ class _Chunked(torch.autograd.Function):
         grad_BL, grad_z_B1 = grad_outputs[0], grad_outputs[1][:, None]
         count, dim = vectors_ND.shape
         grad_users_BD = torch.zeros_like(users_BD)
-        # One more column gives the biases and their gradient in the same products.
+        # One more column gives the biases and their gradient in the same products. The shares are exp(u · v + b − Z):
+        # the column of `users_BE` is −Z and that of `vectors_CE` is 1.
         users_BE = torch.cat([users_BD, -z_B1], 1)
         pulls_BE = torch.cat([users_BD * grad_z_B1, grad_z_B1], 1)
         grad_NE = vectors_ND.new_empty(count, dim + 1)
@@ -227,6 +234,7 @@ class _Chunked(torch.autograd.Function):
             ctx.left_out.fill(shares_BC, number, 0.0)
             grad_users_BD.addmm_(shares_BC, vectors_CD)
             torch.mm(shares_BC.T, pulls_BE, out=grad_NE[start : start + ctx.chunk])
+        # The part of Z is scaled once, at the end. Then the gradient of the lists' own scores is added, to both sides.
         grad_users_BD.mul_(grad_z_B1)
         grad_users_BD.add_(torch.bmm(grad_BL.unsqueeze(1), _rows(vectors_ND, places_BL)).squeeze(1))
         ones_BE = torch.nn.functional.pad(users_BD, (0, 1), value=1.0)
@@ -235,5 +243,5 @@ class _Chunked(torch.autograd.Function):
 
 
 def _rows(vectors_ND: Tensor, places_BL: Tensor) -> Tensor:
-    """`vectors_ND[places_BL]`, several times as fast on a CPU."""
+    """`vectors_ND[places_BL]`, in a way that is several times as fast on a CPU."""
     return vectors_ND.index_select(0, places_BL.flatten()).view(*places_BL.shape, -1)

@@ -1,12 +1,14 @@
-"""What a student learns from a teacher's vectors, where the teacher has any: of users or of items, row by row.
+"""Losses on a teacher's vectors of users or of items, row by row.
 
-Rows stand where the other losses have lists: `where` says which rows are real, `weights` weighs rows, and the result is
-the weighted mean over the rows. The papers sum over a batch, so a weight of theirs is to be multiplied by its rows.
+Here a row is what a list is in the other losses. `where` says which rows are real, `weights` weighs rows, and the
+result is the weighted mean over the rows. The papers sum over a batch: multiply a weight of theirs by the rows of a
+batch.
 
-Spaces of different sizes are compared through something learnt, so FitNet and DE are modules, whose parameters train
-with the student and are thrown away with the teacher. First weights and noise come from an explicit generator.
+Student and teacher can have vectors of different lengths. FitNet and DE learn a map between them, so they are modules.
+Their parameters train with the student, and are not needed after training. First weights and noise come from an
+explicit generator.
 
-It knows nothing of how a student makes its vectors, nor of optimizers.
+It knows nothing of how a student makes its vectors, or of optimizers.
 
 Example:
     >>> import torch
@@ -31,7 +33,7 @@ from recdistill.losses.reduce import mean_of_lists
 
 
 class FitNet(nn.Module):
-    """`‖W h_s + c − h_t‖²`: a linear map of the student's vector has to be the teacher's.
+    """`‖W h_s + c − h_t‖²`: a linear map of the student's vector should be the teacher's vector.
 
     Romero et al., ICLR 2015 (FitNets), with a linear regressor.
 
@@ -71,9 +73,9 @@ class FitNet(nn.Module):
 class DE(nn.Module):
     """Distillation experts: `‖h_t − Σ_m z_m E_m(h_s)‖²`, z the choice of an expert by the teacher's vector.
 
-    `z = softmax((log softmax(V h_t + c) + g) / τ)` with Gumbel noise g and τ falling from 1 to almost 0 (`annealed`):
-    one-hot in the end. Each E_m is a layer of (D + E) // 2 with ReLU and a linear one. Kang et al., CIKM 2020
-    (DE-RRD). Vectors that go to the same expert are a group, which HTD goes on with.
+    `z = softmax((log softmax(V h_t + c) + g) / τ)` with Gumbel noise g. τ falls from 1 to almost 0 (`annealed`), so z
+    is one-hot in the end. Each E_m is a layer of (D + E) // 2 with ReLU, and a linear layer. Kang et al., CIKM 2020
+    (DE-RRD). Vectors that go to the same expert are a group; HTD uses these groups.
 
     Args:
         student_dim: D.
@@ -125,26 +127,28 @@ class DE(nn.Module):
         noise_BM = -torch.empty_like(log_shares_BM).exponential_(generator=generator).log()
         choice_BM = ((log_shares_BM + noise_BM) / temperature).softmax(1)
         student_BD = _real(student_BD, where)
-        # A share this small changes neither the sum nor, divided by τ, the gate's gradient by more than rounding does;
-        # the choice is all but one-hot for most of the annealing, so most experts have few rows.
+        # Leave out pairs of row and expert with a tiny share: they change the sum, and the gate's gradient, by less
+        # than rounding does. Most of the time the choice is nearly one-hot, so most experts get few rows.
         heard_BM = choice_BM > torch.finfo(choice_BM.dtype).eps * min(temperature, 1.0)
         mapped_BE = choice_BM @ self.second_bias
+        # R pairs (expert, row), sorted by expert. `counts`: how many rows each expert gets.
         experts, rows = heard_BM.T.nonzero(as_tuple=True)
         counts = torch.bincount(experts, minlength=heard_BM.shape[1]).tolist()
         share_R1 = choice_BM.flatten().index_select(0, rows * heard_BM.shape[1] + experts)[:, None]
-        # By unbind and index_select: the way back through x[i] writes all of x for each i.
+        # unbind and index_select are faster than x[i]: the gradient of x[i] is as large as x, for each i.
         layers = zip(self.first_bias.unbind(), self.first.unbind(), self.second.unbind(), strict=True)
         inputs = zip(student_BD.index_select(0, rows).split(counts), share_R1.split(counts), strict=True)
         parts = [
             (F.relu(torch.addmm(bias, mine_RD, first)) * share) @ second
             for (bias, first, second), (mine_RD, share) in zip(layers, inputs, strict=True)
         ]
+        # Add each expert's part to the rows that it belongs to.
         mapped_BE = mapped_BE.index_add(0, rows, torch.cat(parts))
         return _squared(mapped_BE, teacher_BE, where, weights)
 
     @torch.no_grad()
     def groups(self, teacher_BE: Tensor) -> Tensor:
-        """The expert of each row without noise, int64 `[B]`."""
+        """The expert of each row, without noise, int64 `[B]`."""
         return self._log_shares(teacher_BE).argmax(1)
 
     def _log_shares(self, teacher_BE: Tensor) -> Tensor:
@@ -162,9 +166,9 @@ def annealed(progress: float, start: float = 1.0, end: float = 1e-10) -> float:
 
 
 def ftd(student_BD: Tensor, teacher_BE: Tensor, *, where: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Full topology distillation: the cosine of every pair of rows is to be the teacher's.
+    """Full topology distillation: the cosine of every pair of rows should be the teacher's.
 
-    Row i's loss is `Σ_j (cos(t_i, t_j) − cos(s_i, s_j))²`. Kang et al., KDD 2021 (FTD), there summed over i.
+    Row i's loss is `Σ_j (cos(t_i, t_j) − cos(s_i, s_j))²`. Kang et al., KDD 2021 (FTD); the paper sums over i.
 
     Args:
         student_BD: `[B, D]`, users and items together.
@@ -193,16 +197,17 @@ def htd(
     groups: Tensor,
     level: Literal["members", "prototypes"] = "members",
 ) -> Tensor:
-    """Hierarchical topology distillation: cosines within groups, and of the groups' means.
+    """Hierarchical topology distillation: cosines within groups, and cosines of the groups' means.
 
     Row i's loss is `Σ_{j in its group} (cos(t_i, t_j) − cos(s_i, s_j))²` and, by level,
 
-    - `members`: `Σ_g (cos(t̄_g, t_i) − cos(s̄_g, s_i))²`, the means s̄ without gradient, as in the authors' code;
-    - `prototypes`: its group's share of `Σ_{g, h} (cos(t̄_g, t̄_h) − cos(s̄_g, s̄_h))²`, one part for each of its rows.
+    - `members`: `Σ_g (cos(t̄_g, t_i) − cos(s̄_g, s_i))²`; the means s̄ get no gradient, as in the authors' code.
+    - `prototypes`: the part of group g in `Σ_{g, h} (cos(t̄_g, t̄_h) − cos(s̄_g, s̄_h))²`, divided equally among its
+      rows.
 
     Kang et al., KDD 2021 (HTD), whose loss is `γ · this + (1 − γ) · DE`, with the groups of that DE. Users and items
-    have experts of their own: shift the one's group numbers by M. The authors leave out pairs whose teacher cosine is
-    negative; here they count.
+    have different experts: add M to the group numbers of one side. The authors leave out pairs whose teacher cosine is
+    negative. Here they count.
 
     Args:
         student_BD: `[B, D]`, users and items together.
@@ -210,7 +215,7 @@ def htd(
         where: bool `[B]`. A zero row has no direction and takes no part.
         weights: `[B]`.
         groups: int64 `[B]`, at least 0.
-        level: What the group-level topology is of.
+        level: What the part for groups compares.
 
     Returns:
         A scalar.
@@ -222,9 +227,10 @@ def htd(
     """
     s_BD, t_BE, active_B = _directions(student_BD, teacher_BE, where)
     numbers_B = groups.masked_fill(~active_B, -1)
-    # Groups of this batch only, numbered anew; inactive rows are in none.
+    # Only the groups of this batch, with new numbers. Inactive rows are in no group.
     present_G = numbers_B.unique()
     members_GB = (numbers_B == present_G[:, None]) & active_B
+    # Sort rows by group, take each group's pairs, and put the results back in the order of the batch.
     order_B = numbers_B.argsort(stable=True)
     within_B = torch.cat(
         [
@@ -232,7 +238,7 @@ def htd(
             for rows in order_B.split((numbers_B == present_G[:, None]).sum(1).tolist())
         ]
     )
-    # Back from the groups' order; inactive rows are zero, and so are their pairs.
+    # Inactive rows are zero, and so are their pairs.
     within_B = torch.empty_like(within_B).scatter(0, order_B, within_B)
     mean_GB = members_GB.to(s_BD.dtype) / members_GB.sum(1, keepdim=True).clamp_min(1)
     s_mean_GD = F.normalize(mean_GB @ _real(student_BD, active_B))
@@ -247,10 +253,10 @@ def htd(
 
 
 def _pairs_apart(s_BD: Tensor, t_BE: Tensor) -> Tensor:
-    """`Σ_j (t_i · t_j − s_i · s_j)²` of each row i, `[B]`, by the shorter way.
+    """`Σ_j (t_i · t_j − s_i · s_j)²` of each row i, `[B]`, in the cheaper of two ways.
 
-    The square, multiplied out, is `t_i (TᵀT) t_i − 2 t_i (TᵀS) s_i + s_i (SᵀS) s_i`: no `[B, B]` is formed. In float64,
-    as these are small differences of large sums.
+    Multiplied out, the square is `t_i (TᵀT) t_i − 2 t_i (TᵀS) s_i + s_i (SᵀS) s_i`. This needs no `[B, B]`. It is in
+    float64, because it is a small difference of large sums.
     """
     if len(s_BD) <= s_BD.shape[1] + t_BE.shape[1]:
         return ((s_BD @ s_BD.T - t_BE @ t_BE.T) ** 2).sum(1)
@@ -274,9 +280,9 @@ def _squared(mapped_BE: Tensor, teacher_BE: Tensor, where: Tensor, weights: Tens
 
 
 def _directions(student_BD: Tensor, teacher_BE: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit rows of both, 0 for those that take no part, and which do."""
+    """Rows of length 1 of both sides, 0 for those that take no part; and which rows take part."""
     teacher_BE = teacher_BE.detach()
-    # Not "> 0": a NaN row takes part, and shows.
+    # Test for 0, not for "> 0": so a NaN row takes part, and is seen in the result.
     active_B = where & ~((student_BD == 0).all(1) | (teacher_BE == 0).all(1))
     s_BD, t_BE = (rows.masked_fill(~active_B[:, None], 1.0) for rows in (student_BD, teacher_BE))
     s_BD, t_BE = (rows / rows.norm(dim=1, keepdim=True) for rows in (s_BD, t_BE))

@@ -1,9 +1,9 @@
-"""What a student learns from labels: who was chosen, and from what.
+"""Losses on labels: which item was chosen, and from which list.
 
-The form is that of the package, with labels in the place of the teacher's scores: at least 0, and what is above 0 is a
-positive, with that weight.
+The form is that of the package, with labels instead of the teacher's scores. Labels are at least 0. A label above 0 is
+a positive, and its value is its weight.
 
-It knows nothing of teachers, nor of how negatives were drawn; `benchmarks.tables.sampling` draws them.
+It knows nothing of teachers, or of how negatives were drawn.
 
 Example:
     >>> import torch
@@ -31,15 +31,15 @@ def softmax_labels(
 ) -> Tensor:
     """Softmax cross-entropy of the labels: `Σ_i y_i (Z − s_i) / Σ_i y_i` with `Z = log Σ_j exp s_j`.
 
-    With one positive it is the multinomial likelihood of the item that was taken; several share it by their weights
-    (ListNet with `y / Σ y` as the target).
+    With one positive it is the multinomial likelihood of the item that was taken. Several positives share it by their
+    weights (ListNet with `y / Σ y` as the target).
 
     Args:
         student_scores: `[..., L]`.
         labels: `[..., L]`, at least 0; a list without a positive one takes no part.
         where: bool `[..., L]`.
         weights: `[...]`, weight of each list.
-        log_normaliser: `[...]`, Z over a larger set than the list, which holds its positives: the whole catalogue, say.
+        log_normaliser: `[...]`, Z over a larger set that holds the list's positives, for example the whole catalogue.
             None takes Z over the list itself.
 
     Returns:
@@ -58,10 +58,10 @@ def softmax_labels(
 
 
 def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy, each candidate a question of its own.
+    """Binary cross-entropy of each candidate alone.
 
-    `(1/n) Σ_i [y_i · log(1 + e^{−s_i}) + 1(y_i = 0) · log(1 + e^{s_i})]` over the n entries of `where`: a positive
-    counts by its label's weight, a zero once.
+    `(1/n) Σ_i [y_i · log(1 + e^{−s_i}) + 1(y_i = 0) · log(1 + e^{s_i})]` over the n entries of `where`. A positive
+    counts by its label, a zero counts once.
 
     Args:
         student_scores: `[..., L]`, logits.
@@ -77,7 +77,7 @@ def binary_labels(student_scores: Tensor, labels: Tensor, *, where: Tensor, weig
         >>> round(float(binary_labels(scores, labels, where=labels >= 0)), 4)  # log 2
         0.6931
     """
-    # Both are masked before the products as well, whose gradient a masked NaN would spoil.
+    # Mask both before the products too: a masked NaN would make their gradient NaN.
     scores, labels = student_scores.masked_fill(~where, 0.0), labels.masked_fill(~where, 0.0)
     each = labels * F.softplus(-scores) + (labels == 0) * F.softplus(scores)
     count = where.sum(-1)
@@ -89,7 +89,7 @@ def bpr(student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tenso
     """Bayesian personalised ranking: `Σ y_i · log(1 + e^{−(s_i − s_j)}) / Σ y_i` over positives i and zeros j.
 
     Rendle et al., UAI 2009 (BPR-Opt, without its prior: weight decay belongs to the optimizer). Every positive of the
-    list meets every zero of it; with one of each it is the paper's.
+    list is compared with every zero. With one of each, it is the loss of the paper.
 
     Args:
         student_scores: `[..., L]`.
@@ -114,24 +114,24 @@ def bpr(student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tenso
 def sampled_softmax(
     student_scores: Tensor, labels: Tensor, *, where: Tensor, weights: Tensor | None = None, log_q: Tensor
 ) -> Tensor:
-    """Softmax cross-entropy over a sample of the catalogue, corrected for how likely each entry was to be in it.
+    """Softmax cross-entropy over a sample of the catalogue, corrected by the chance of each entry to be in it.
 
-    `softmax_labels` of `s_i − log q_i` with q_i how often entry i is expected in the list. With it
-    `Σ_i exp(s_i − log q_i)` over the list is an unbiased estimate of the catalogue's normaliser (Bengio and Senécal,
-    IEEE Trans. Neural Networks 2008), and frequent items are not pushed down for being drawn often (Yi et al., RecSys
-    2019, who correct the positives of the batch as well).
+    It is `softmax_labels` of `s_i − log q_i`. q_i is how often entry i is expected in the list. Then `Σ_i exp(s_i − log
+    q_i)` over the list is an unbiased estimate of the catalogue's normaliser (Bengio and Senécal, IEEE Trans. Neural
+    Networks 2008). Frequent items are not pushed down because they are drawn often (Yi et al., RecSys 2019, who correct
+    the positives of the batch too).
 
-    - An entry that is there with certainty, such as the list's own positive, has q = 1: log_q 0.
-    - One of n draws with replacement from a distribution p: log n + log p_i. The positive is then in the estimate
-      twice, unless draws that hit it are masked or p leaves it out.
-    - The other lists' positives as negatives (Yi et al.): log p_i of the stream, for the positive as well.
+    - An entry that is always in the list, such as its own positive, has q = 1: log_q is 0.
+    - One of n draws with replacement from a distribution p: log_q is log n + log p_i. Mask draws that hit the positive,
+      or leave it out of p. Otherwise it counts twice.
+    - The positives of other lists as negatives (Yi et al.): log_q is log p_i of the stream, for the positive too.
 
     Args:
         student_scores: `[..., L]`.
         labels: `[..., L]`, at least 0; a list without a positive one takes no part.
         where: bool `[..., L]`; mask draws that hit a positive of the list.
         weights: `[...]`, weight of each list.
-        log_q: `[..., L]`, or what broadcasts to it.
+        log_q: `[..., L]`, or a shape that broadcasts to it.
 
     Returns:
         A scalar, in nats.

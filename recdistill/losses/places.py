@@ -1,8 +1,8 @@
-"""Scores of lists of places, from vectors: the product at the bottom of every loss over lists of a table.
+"""Scores of lists of places, from vectors: the product that every loss over lists of a table starts from.
 
-`F.embedding` and `bmm` say the same; on a CPU their gradient adds one row at a time to a table of zeros, and that takes
-ten times what the rest of the step takes. Here it is a product of a sparse matrix (the lists' gradients) with the
-vectors, once from either side.
+`F.embedding` and `bmm` give the same scores. But on a CPU their gradient adds one row at a time to a table of zeros.
+That takes ten times as long as the rest of the step. Here the gradient is a product of a sparse matrix (the lists'
+gradients) with the vectors, once for each side.
 
 It knows nothing of where vectors or lists come from, and it runs on a CPU only.
 
@@ -52,7 +52,7 @@ class _Places(torch.autograd.Function):
         ctx.save_for_backward(users_BD, vectors_ND, places_BL)
         flat = places_BL.reshape(-1)
         vectors_BLD = vectors_ND.index_select(0, flat).view(*places_BL.shape, -1)
-        # NumPy's einsum reads the gathered rows once; a batched matrix-vector product is three times as slow.
+        # NumPy's einsum reads the rows once. A batched matrix-vector product takes three times as long.
         scores_BL = torch.from_numpy(np.einsum("bld,bd->bl", vectors_BLD.numpy(), users_BD.detach().numpy()))
         return scores_BL.add_(biases_N.index_select(0, flat).view(places_BL.shape))
 
@@ -62,6 +62,7 @@ class _Places(torch.autograd.Function):
         wants_users, wants_vectors, wants_biases, _ = ctx.needs_input_grad
         batch, length = places_BL.shape
         grad_BL = grad_outputs[0].contiguous()
+        # Row b of the sparse matrix has the gradient of each score of list b, in the column of its item.
         lists_BN = sparse.csr_matrix(
             (grad_BL.numpy().ravel(), places_BL.numpy().ravel(), np.arange(0, batch * length + 1, length)),
             shape=(batch, len(vectors_ND)),

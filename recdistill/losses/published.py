@@ -1,4 +1,4 @@
-"""Losses of published distillation methods that are more than a loss on a list: they depend on how the list was drawn.
+"""Losses of published distillation methods that depend on how the list was drawn.
 
 | loss | the list is | drawn by `benchmarks.tables.sampling` |
 |---|---|---|
@@ -10,8 +10,8 @@
 | `hetcomp` | positives and teacher's top (`ranked`) + all others | `top` |
 | `rce` | student's top, teacher's top, a sample of the student's | `top`, `by_rank`, `merge` |
 
-The form is that of the package. Where a paper sums over the batch this takes the mean over the lists, so a paper's
-weight is to be multiplied by its batch size.
+The form is that of the package. Where a paper sums over the batch, this takes the mean over the lists: multiply a
+paper's weight by its batch size.
 
 Example:
     >>> import torch
@@ -52,14 +52,14 @@ def rrd(
     ranked: Tensor,
     k: int | None = None,
 ) -> Tensor:
-    """Relaxed ranking distillation: the ranked entries in the teacher's order, all others somewhere below.
+    """Relaxed ranking distillation: the ranked entries in the teacher's order, and all others below them in any order.
 
     `Σ_{r ≤ K} [log(Σ_{i = r..K} e^{s_{π_i}} + Σ_{j not ranked} e^{s_j}) − s_{π_r}]` with π the K ranked entries by
-    falling teacher score. Kang et al., CIKM 2020 (DE-RRD): K entries drawn by the teacher's rank, as many uninteresting
-    ones, drawn anew in each epoch. The order of the others is not learnt.
+    falling teacher score. Kang et al., CIKM 2020 (DE-RRD): the K entries are drawn by the teacher's rank, with as many
+    uninteresting ones, in each epoch again. The order of the others is not learnt.
 
-    Its item side, IR-RRD, is this loss on lists of users: scores `[items, users]`, `ranked` the users that the teacher
-    ranks first for the item.
+    Its item side, IR-RRD, is this loss on lists of users: scores are `[items, users]`, and `ranked` are the users that
+    the teacher ranks first for the item.
 
     Args:
         student_scores: `[..., L]`.
@@ -97,9 +97,10 @@ def dcd(
 ) -> Tensor:
     """Dual correction distillation: `rrd` on what the student gets wrong.
 
-    Lee and Kim, CIKM 2021 (DCD). `ranked` are the entries that the student ranks too low, to be lifted in the
-    teacher's order; the others are those that it ranks too high, to be pushed below. The formula is that of `rrd`; the
-    correction is in the drawing (`sampling.by_disagreement`). Its item side is the same on lists of users.
+    Lee and Kim, CIKM 2021 (DCD). `ranked` are the entries that the student ranks too low. They are lifted, in the
+    teacher's order. The others are those that it ranks too high. They are pushed below. The formula is that of `rrd`;
+    the correction is in the way the list is drawn (`sampling.by_disagreement`). Its item side is the same on lists of
+    users.
 
     Args:
         student_scores: `[..., L]`.
@@ -130,7 +131,7 @@ def rd(
     decay: float = 1.0,
     sharpness: float = 0.1,
 ) -> Tensor:
-    """Ranking distillation: the teacher's top as positives, weighed by place and by how far the student is off.
+    """Ranking distillation: the teacher's top as positives, weighed by place and by the student's error in rank.
 
     `−Σ_r w_r log σ(s_{π_r})` with π the entries by falling teacher score, r from 1, `w_r ∝ e^{−r/λ}` at first and
     `w_r ∝ e^{−r/λ} · tanh(max(μ (r̂_r − r), 0))` once the student's ranks r̂ are given; the weights of a list sum to 1.
@@ -155,13 +156,14 @@ def rd(
         0.6931
     """
     order = best_first(teacher_scores, where)
+    # The rank of each entry by the teacher, from 1: the inverse of `order`.
     places = torch.empty_like(order).scatter_(
         -1, order, torch.arange(1, order.shape[-1] + 1, device=order.device).expand_as(order)
     )
     log_share = -places.to(student_scores.dtype) / decay
     if student_ranks is not None:
         log_share = log_share + torch.tanh((sharpness * (student_ranks.detach() - places)).clamp_min(0.0)).log()
-    # By log-softmax, since e^{−r/λ} of a late place may be 0 where all others are right.
+    # Weights come from a softmax of their logs, because e^{−r/λ} of a late place can be 0 in float32.
     counts = where & (log_share > -torch.inf)
     losses = (softmax(log_share, counts) * F.softplus(-student_scores.masked_fill(~where, 0.0))).sum(-1)
     active = counts.any(-1)
@@ -177,10 +179,10 @@ def cd(
     temperature: float = 2.0,
     bias: float = 0.0,
 ) -> Tensor:
-    """Collaborative distillation: binary cross-entropy to the teacher's soft answer, entry by entry.
+    """Collaborative distillation: binary cross-entropy of each entry, with the teacher's probability as the target.
 
-    `−(1/n) Σ_i [q_i log σ(s_i) + (1 − q_i) log(1 − σ(s_i))]` with `q = σ((t + b) / T)`. Lee et al., ICDM 2019, where
-    the entries are unseen ones, drawn by rank, and are summed: multiply a weight of theirs by the list's length.
+    `−(1/n) Σ_i [q_i log σ(s_i) + (1 − q_i) log(1 − σ(s_i))]` with `q = σ((t + b) / T)`. Lee et al., ICDM 2019. There
+    the entries are unseen ones, drawn by rank, and the loss is a sum: multiply a weight of theirs by the list's length.
 
     Args:
         student_scores: `[..., L]`, logits.
@@ -213,10 +215,10 @@ def unkd(
     weights: Tensor | None = None,
     groups: Tensor,
 ) -> Tensor:
-    """Unbiased distillation: BPR on the teacher's order, only between entries of about the same popularity.
+    """Unbiased distillation: BPR on the teacher's order, between entries of about the same popularity only.
 
-    The mean of `−log σ(s_i − s_j)` over the pairs with t_i > t_j and `g_i = g_j`. Chen et al., WSDM 2023 (UnKD): what
-    the teacher owes to popularity cannot be learnt from such pairs. Drawn pairs (`sampling.pairs_by_group`) are lists
+    The mean of `−log σ(s_i − s_j)` over the pairs with t_i > t_j and `g_i = g_j`. Chen et al., WSDM 2023 (UnKD): from
+    such pairs the student cannot learn the teacher's popularity bias. Drawn pairs (`sampling.pairs_by_group`) are lists
     of two, `[..., P, 2]`, of one group each.
 
     Args:
@@ -224,7 +226,7 @@ def unkd(
         teacher_scores: `[..., L]`; only their order counts.
         where: bool `[..., L]`. A list without such a pair takes no part.
         weights: `[...]`, weight of each list.
-        groups: int `[..., L]`, or what broadcasts to it: the popularity group of each entry
+        groups: int `[..., L]`, or a shape that broadcasts to it: the popularity group of each entry
             (`sampling.popularity_groups`).
 
     Returns:
@@ -251,22 +253,22 @@ def hetcomp(
     ranked: Tensor,
     stage: Literal["overall", "order"],
 ) -> Tensor:
-    """Both losses of HetComp, whose student follows its teachers' checkpoints from easy to hard.
+    """The two losses of HetComp. Its student follows its teachers' checkpoints from easy to hard.
 
-    - `overall`, for all checkpoints but the last: each of the n ranked entries above all that are not ranked, in no
-      order among themselves, `Σ_{i ranked} log(1 + e^{−s_i} Σ_{j not ranked} e^{s_j})`.
+    - `overall`, for all checkpoints except the last: each of the n ranked entries above all that are not ranked; their
+      order does not count, `Σ_{i ranked} log(1 + e^{−s_i} Σ_{j not ranked} e^{s_j})`.
     - `order`, for the last: the first n/2 ranked entries in the teacher's order above all others, and the first n/10
-      once more, `(PL_{n/2} + PL_{n/10}) / 2` with `PL_k` as in `list_mle`, so that the very top counts most.
+      again, `(PL_{n/2} + PL_{n/10}) / 2` with `PL_k` as in `list_mle`. So the very top counts most.
 
-    Kang et al., WWW 2023, where the list is the whole catalogue. The authors put a user's own positives into `ranked`
-    in the first stage, and give them a list of their own (`rrd`) in the second.
+    Kang et al., WWW 2023, where the list is the whole catalogue. In the first stage, the authors put a user's own
+    positives into `ranked`. In the second, they give them a separate list (`rrd`).
 
     Args:
         student_scores: `[..., L]`.
-        teacher_scores: `[..., L]`; only the order of the ranked ones counts, and in `overall` nothing of them.
+        teacher_scores: `[..., L]`; only the order of the ranked ones counts; `overall` does not use them.
         where: bool `[..., L]`. A list with fewer than two entries, or none ranked, takes no part.
         weights: `[...]`, weight of each list.
-        ranked: bool `[..., L]`, the teacher's top n, of that list's present checkpoint.
+        ranked: bool `[..., L]`, the top n of the list's present teacher checkpoint.
         stage: Which of the two.
 
     Returns:
@@ -292,7 +294,7 @@ def hetcomp(
     number, count = among.cumsum(-1), among.sum(-1, keepdim=True)
     losses = torch.zeros_like(student_scores[..., 0])
     for part in (2, 10):
-        # At least one place, or a short list would learn nothing.
+        # At least one place, because a short list would learn nothing otherwise.
         stages = among & (number <= torch.div(count, part, rounding_mode="floor").clamp_min(1))
         losses = losses + plackett_luce(student_scores, where, order, stages) / 2
     return mean_of_lists(show_nan(losses, teacher_scores, ranked), active, weights)
@@ -310,12 +312,13 @@ def rce(
     beta: float = 3.0,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Rejuvenated cross-entropy: `(1 − w) · CE over the student's top + w · CE over the teacher's with company`.
+    """Rejuvenated cross-entropy: `(1 − w) · CE over the student's top + w · CE over the teacher's top with a sample`.
 
-    Each CE is `softmax_distillation` on its own entries: the student's top K; and what the teacher has on top and the
-    student has not, together with entries sampled from the student's upper ranks. `w = e^{−β·o}` with o the share of
-    the teacher's top that is among the sampled. RCE-KD (arXiv 2509.20989): a cross-entropy bounds NDCG only on sets
-    that are closed under the student's ranking, which the sample approaches.
+    Each CE is `softmax_distillation` on its own entries. The first is on the student's top K. The second is on the
+    entries that are in the teacher's top and not in the student's, with entries sampled from the student's upper ranks.
+    `w = e^{−β·o}`, where o is the share of the teacher's top that is in the sample. RCE-KD (arXiv 2509.20989): a
+    cross-entropy bounds NDCG only on sets that are closed under the student's ranking. The sample comes near to such a
+    set.
 
     Args:
         student_scores: `[..., L]`, of distinct entries (`sampling.merge` makes them so).

@@ -1,7 +1,7 @@
-"""What every loss is made of: masks, means over lists, orders, pairs.
+"""The parts that every loss is made of: masks, means over lists, orders, pairs.
 
-A mask hides with the lowest finite number or with 0, never with a product: what is masked may hold anything, and
-0 · NaN would spoil a sum, −inf the gradient of a wholly masked list.
+A mask puts the lowest finite number, or 0, in place of what it hides. It is never a product: a masked entry may hold
+anything, and 0 · NaN is NaN. It is not −inf: the gradient of a list that is all masked would be NaN.
 
 It knows nothing of teachers, students or what a loss means.
 
@@ -22,7 +22,7 @@ def mean_of_lists(losses: Tensor, active: Tensor, weights: Tensor | None) -> Ten
     """Weighted mean of the active lists' losses; 0, with a zero gradient, when none is active."""
     share = active.to(losses.dtype) if weights is None else weights.to(losses.dtype).masked_fill(~active, 0.0)
     total = share.sum()
-    # masked_fill, not a product: an inactive list may hold NaN scores, and 0 · NaN would spoil the sum.
+    # masked_fill, not a product: an inactive list may hold NaN, and 0 · NaN is NaN.
     return (losses.masked_fill(~active, 0.0) * share).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
@@ -39,12 +39,12 @@ def mean_of_pairs(losses: Tensor, pairs: Tensor, weights: Tensor | None) -> Tens
 
 
 def log_normaliser_of(scores: Tensor, where: Tensor) -> Tensor:
-    """log Σ exp over `where`; some finite number where nothing is."""
+    """log Σ exp over `where`; a finite number without meaning for an empty list."""
     return hide(scores, where).logsumexp(-1)
 
 
 def log_softmax(scores: Tensor, where: Tensor) -> Tensor:
-    """Log-softmax over `where`, 0 elsewhere, so that a product with a probability of 0 stays 0."""
+    """Log-softmax over `where`, 0 elsewhere: so a product with a probability of 0 is 0."""
     return hide(scores, where).log_softmax(-1).masked_fill(~where, 0.0)
 
 
@@ -54,7 +54,10 @@ def softmax(scores: Tensor, where: Tensor) -> Tensor:
 
 
 def hide(scores: Tensor, where: Tensor) -> Tensor:
-    """Sends masked scores to the lowest finite number: −inf would make the gradient of a wholly masked list NaN."""
+    """Sets masked scores to the lowest finite number.
+
+    With −inf, a list that is all masked would have a NaN gradient.
+    """
     return scores.masked_fill(~where, torch.finfo(scores.dtype).min)
 
 
@@ -75,7 +78,7 @@ def ordered_pairs(scores: Tensor, where: Tensor) -> Tensor:
 
 
 def best_first(scores: Tensor, where: Tensor) -> Tensor:
-    """The places of each list, best score first, masked ones last; of equal scores the earlier place goes first."""
+    """The places of each list, best score first and masked ones last. Of equal scores the earlier place comes first."""
     return scores.detach().masked_fill(~where, -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
@@ -87,21 +90,21 @@ def ranks(scores: Tensor, where: Tensor) -> Tensor:
 
 
 def plackett_luce(scores: Tensor, where: Tensor, order: Tensor, stages: Tensor) -> Tensor:
-    """`[...]`, minus the log-probability of an order under Plackett-Luce, of those of its stages that count.
+    """`[...]`, minus the log-probability of an order under Plackett-Luce, summed over the stages that count.
 
-    `Σ_r [log Σ_{i ≥ r} exp s_{π_i} − s_{π_r}]` over the r of `stages`: each stage draws the next entry from all that
-    are left, and what is in no stage is never drawn but is among those left.
+    `Σ_r [log Σ_{i ≥ r} exp s_{π_i} − s_{π_r}]` over the r of `stages`. Each stage draws the next entry from all that
+    are left. An entry in no stage is not drawn, but it stays among those that are left.
 
     Args:
         scores: `[..., L]`.
         where: bool `[..., L]`.
         order: int64 `[..., L]`, π, the places in their order.
-        stages: bool `[..., L]`, in the order of `order`; none of a masked entry.
+        stages: bool `[..., L]`, sorted as `order`; False for a masked entry.
     """
     sorted_scores = hide(scores, where).gather(-1, order)
     real = where.gather(-1, order)
-    # In float64 the sums below cannot underflow until scores are 700 apart, and they take a quarter of the time that
-    # logcumsumexp with its gradient takes.
+    # Σ_{i ≥ r} is a running sum from the end: flip, cumsum, flip. In float64 it cannot underflow while scores are less
+    # than 700 apart. It takes a quarter of the time of logcumsumexp with its gradient.
     wide = sorted_scores.to(torch.float64).masked_fill(~real, -torch.inf)
     highest = wide.detach().amax(-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
     lowest = wide.detach().masked_fill(~real, torch.inf).amin(-1, keepdim=True)
@@ -113,5 +116,5 @@ def plackett_luce(scores: Tensor, where: Tensor, order: Tensor, stages: Tensor) 
 
 
 def show_nan(losses: Tensor, scores: Tensor, where: Tensor) -> Tensor:
-    """NaN for every list that has a NaN among its real scores: an order would hide it."""
+    """Sets the loss of a list to NaN where one of its real scores is NaN. An order alone would hide it."""
     return losses.masked_fill((scores.isnan() & where).any(-1), torch.nan)

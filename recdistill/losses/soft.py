@@ -1,6 +1,6 @@
-"""What a student learns from a teacher's scores on a list: its shares, its order, its margins, its pairs.
+"""Losses on a teacher's scores of a list: on its shares, its order, its margins or its pairs.
 
-It knows nothing of labels or of how the list was drawn; `published` has the losses that depend on the drawing.
+It knows nothing of labels or of how the list was drawn. `published` has the losses that depend on that.
 
 | loss | takes of the teacher | cost of a list |
 |---|---|---|
@@ -56,13 +56,13 @@ def softmax_distillation(
     """Listwise softmax cross-entropy from the teacher's distribution to the student's, both at a temperature τ.
 
     `−τ² Σ_i p_i log q_i` with `p = softmax(t / τ)`, `q = softmax(s / τ)` over the entries of `where`. It is ListNet's
-    top-one loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015), whose factor τ² keeps the size of
-    the gradient when τ is changed, and with it the balance against a label loss.
+    top-one loss (Cao et al., ICML 2007) with the temperature of Hinton et al. (2015). The factor τ² keeps the size of
+    the gradient when τ changes. So the balance with a label loss stays the same.
 
     Args:
         student_scores: `[..., L]`.
         teacher_scores: `[..., L]`; no gradient flows into them.
-        where: bool `[..., L]`, the scored candidates. A list with fewer than two orders nothing and takes no part.
+        where: bool `[..., L]`, the scored candidates. A list with fewer than two takes no part.
         weights: `[...]`, weight of each list; None weighs all alike.
         temperature: τ > 0.
 
@@ -84,11 +84,11 @@ def kl_distillation(
 ) -> Tensor:
     """Kullback-Leibler divergence from the student's softmax to the teacher's, `τ² Σ_i p_i (log p_i − log q_i)`.
 
-    The same gradient as `softmax_distillation`, whose value it lowers by the teacher's entropy: 0 means that nothing is
-    left to learn, so it is the one to watch. Arguments as there.
+    It has the same gradient as `softmax_distillation`. Its value is lower by the teacher's entropy: 0 means that
+    nothing is left to learn. So this is the value to look at. Arguments as there.
 
     Returns:
-        A scalar, in nats · τ², at least 0 but for rounding.
+        A scalar, in nats · τ², at least 0 except for rounding.
 
     Example:
         >>> scores, where = torch.tensor([[1.0, 3.0]]), torch.ones(1, 2, dtype=torch.bool)
@@ -112,8 +112,8 @@ def list_mle(
     """Minus the log-likelihood of the teacher's order under the student's Plackett-Luce model.
 
     `Σ_{r ≤ k} [log Σ_{i ≥ r} exp s_{π_i} − s_{π_r}]` with π the places by falling teacher score. Xia et al., ICML 2008
-    (ListMLE); with k only the first k places are drawn, the rest only stands below (top-k ListMLE, Xia et al., NIPS
-    2009). Of equal teacher scores the earlier place goes first.
+    (ListMLE). With k, only the first k places are drawn; the order of the rest does not count (top-k ListMLE, Xia et
+    al., NIPS 2009). Of equal teacher scores the earlier place comes first.
 
     Args:
         student_scores: `[..., L]`.
@@ -147,10 +147,10 @@ def rank_distil(
     k: int | None = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Plackett-Luce to Plackett-Luce: ListMLE of orders that are drawn from the teacher.
+    """ListMLE of orders that are drawn from the teacher's Plackett-Luce model.
 
     `E_{π ~ PL(t / τ)}[−log PL_k(π | s)]`, the mean over `samples` orders, each drawn by sorting `t / τ` plus Gumbel
-    noise. Reddi et al., AISTATS 2021 (RankDistil); the form with sampled orders. As τ goes to 0 it is `list_mle`.
+    noise. Reddi et al., AISTATS 2021 (RankDistil), the form with sampled orders. As τ goes to 0 it becomes `list_mle`.
 
     Args:
         student_scores: `[..., L]`.
@@ -184,9 +184,9 @@ def margin_mse(
 ) -> Tensor:
     """Mean over the pairs of a list of `((s_i − s_j) − (t_i − t_j))²`.
 
-    Hofstätter et al., 2020 (arXiv 2010.02666), there for pairs of a positive and a negative; here for every pair, which
-    is twice the variance of `s − t`. A constant may be added to the teacher's scores, but their unit is learnt: bring
-    teachers to one scale first.
+    Hofstätter et al., 2020 (arXiv 2010.02666), for pairs of a positive and a negative. Here it is over every pair,
+    which is twice the variance of `s − t`. A constant added to the teacher's scores changes nothing, but their unit is
+    learnt: bring teachers to one scale first.
 
     Args:
         student_scores: `[..., L]`.
@@ -202,6 +202,7 @@ def margin_mse(
         >>> float(margin_mse(torch.tensor([[3.0, 0.0]]), torch.tensor([[7.0, 6.0]]), where=where))  # (3 - 1)²
         4.0
     """
+    # The mean square of all pair differences of `gap` is 2 · Σ (gap − mean)² / (n − 1): no L² pairs are needed.
     gap = (student_scores - teacher_scores.detach()).masked_fill(~where, 0.0)
     count = where.sum(-1)
     centred = (gap - (gap.sum(-1) / count.clamp_min(1)).unsqueeze(-1)).masked_fill(~where, 0.0)
@@ -218,8 +219,9 @@ def ranknet(
 ) -> Tensor:
     """Binary cross-entropy of each pair's order: `−[P log σ(s_i − s_j) + (1 − P) log σ(s_j − s_i)]`.
 
-    Burges et al., ICML 2005 (RankNet), the mean over pairs. Without a temperature P is 1 for each pair with t_i > t_j,
-    and equal scores are no pair. With one `P = σ((t_i − t_j) / τ)`, over all pairs: how sure the teacher is, counts.
+    Burges et al., ICML 2005 (RankNet), as the mean over pairs. Without a temperature P is 1 for each pair with t_i >
+    t_j, and equal scores are no pair. With a temperature `P = σ((t_i − t_j) / τ)`, over all pairs: so it counts how
+    sure the teacher is.
 
     Args:
         student_scores: `[..., L]`.
@@ -256,7 +258,7 @@ def pairwise_hinge(
 ) -> Tensor:
     """Mean over the pairs with t_i > t_j of `max(0, m − (s_i − s_j))`.
 
-    Joachims, KDD 2002 (the ranking SVM's loss). Pairs that are right by the margin teach nothing more.
+    Joachims, KDD 2002 (the ranking SVM's loss). A pair that is right by the margin or more has no gradient.
 
     Args:
         student_scores: `[..., L]`.
@@ -288,11 +290,11 @@ def lambda_rank(
     temperature: float = 1.0,
     k: int | None = None,
 ) -> Tensor:
-    """RankNet's pairs, each weighed by what its exchange would do to NDCG.
+    """RankNet's pairs. The weight of a pair is how much NDCG changes when its two places are exchanged.
 
     `Σ_{g_i > g_j} |g_i − g_j| · |D(r_i) − D(r_j)| / maxDCG · log(1 + e^{−(s_i − s_j)})` with r the ranks by the
-    student's present scores, which take no gradient, `D(r) = 1 / log₂(1 + r)`, 0 beyond k, and g the gains. Burges et
-    al., NIPS 2006 (LambdaRank), as the loss of Wang et al., CIKM 2018 (LambdaLoss).
+    student's present scores (without gradient), `D(r) = 1 / log₂(1 + r)`, which is 0 beyond k, and g the gains. Burges
+    et al., NIPS 2006 (LambdaRank), as the loss of Wang et al., CIKM 2018 (LambdaLoss).
 
     Args:
         student_scores: `[..., L]`.
@@ -317,6 +319,7 @@ def lambda_rank(
     discounts = _discounts(ranks(student_scores, where), k).to(gains.dtype).masked_fill(~where, 0.0)
     best = _best_dcg(gains, where, k)
     pairs = ordered_pairs(gains, where)
+    # `change` is above 0 for the pairs that count; each pair's loss is log(1 + e^{−(s_i − s_j)}).
     change = differences(gains, where) * differences(discounts, where).abs()
     losses = (change * F.softplus(-differences(student_scores, where))).masked_fill(~pairs, 0.0).sum((-2, -1))
     losses = show_nan(losses / best.clamp_min(torch.finfo(best.dtype).tiny), teacher_scores, where)
@@ -335,8 +338,8 @@ def approx_ndcg(
 ) -> Tensor:
     """`1 − Σ_i g_i / log₂(1 + r̂_i) / maxDCG` with the smooth rank `r̂_i = 1 + Σ_{j ≠ i} σ((s_j − s_i) / α)`.
 
-    Qin, Liu and Li, Information Retrieval 2010 (ApproxNDCG); the default α is that of Bruch et al., SIGIR 2019. As α
-    goes to 0 it is 1 − NDCG, flat almost everywhere.
+    Qin, Liu and Li, Information Retrieval 2010 (ApproxNDCG). The default α is that of Bruch et al., SIGIR 2019. As α
+    goes to 0 it becomes 1 − NDCG, whose gradient is 0 almost everywhere.
 
     Args:
         student_scores: `[..., L]`.
@@ -348,7 +351,7 @@ def approx_ndcg(
         smoothing: α > 0, in units of the student's score.
 
     Returns:
-        A scalar between 0 and 1, but for rounding.
+        A scalar between 0 and 1, except for rounding.
 
     Example:
         >>> where, grades = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[1.0, 0.0]])
@@ -359,7 +362,7 @@ def approx_ndcg(
     """
     gains = _gains(teacher_scores, where, gain, temperature)
     above = torch.sigmoid(-differences(student_scores, where) / smoothing)
-    # Each entry's own 1/2 is in the sum: 1 + (sum − 1/2).
+    # The sum holds σ(0) = 1/2 of each entry with itself, so 1 + (sum − 1/2).
     smooth_ranks = 0.5 + above.masked_fill(~where.unsqueeze(-2), 0.0).sum(-1)
     dcg = (gains / torch.log2(1 + smooth_ranks)).masked_fill(~where, 0.0).sum(-1)
     best = _best_dcg(gains, where, None)

@@ -1,7 +1,7 @@
-"""What a student computes, without torch: its arithmetic in numpy, its graphs in ONNX, and the sessions that run them.
+"""A student without torch: its arithmetic in numpy, its graphs in ONNX, and the sessions that run them.
 
-`layout` names what an item's output holds, `forward` is the truth of the arithmetic, `graphs` writes it as ONNX, `run`
-runs the towers. Importing the room itself brings numpy alone.
+`layout` names the parts of an item's output. `forward` defines the arithmetic. `graphs` writes it as ONNX. `run` runs
+the towers. Importing the room imports numpy only.
 
 It knows nothing of files, logs or training.
 """

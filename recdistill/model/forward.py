@@ -1,8 +1,8 @@
-"""The student's arithmetic in numpy, float32: the one truth of what a student computes.
+"""The student's arithmetic in numpy, float32. It defines what a student computes.
 
-The torch student (`train/student.py`), the ONNX towers and the device graph (`graphs.py`) are other forms of it, and
-tests hold each of them against it. Whoever changes the arithmetic changes it here first. The export computes item
-vectors and golden answers with it, so that a bundle's graphs are held against something that did not make them.
+The torch student (`train/student.py`), the ONNX towers and the device graph (`graphs.py`) are other forms of it. Tests
+compare each of them with it. Change the arithmetic here first. The export computes item vectors and golden answers with
+it, so a bundle's graphs are compared with code that did not make them.
 
 It knows nothing of records, vocabulary or files.
 
@@ -42,21 +42,24 @@ def users(weights: Mapping[str, np.ndarray], spec: FeatureSpec, vectors_NW: Floa
     Args:
         weights: Weights by contract name.
         spec: The feature specification.
-        vectors_NW: What `items` gave, in the slots that the requests refer to.
+        vectors_NW: The output of `items`, by the slots that the requests use.
         requests: B encoded requests.
     """
     dim = layout.dim(vectors_NW.shape[1])
     mask_BH = requests.history_slots_BH >= 0
     slots_BH = np.maximum(requests.history_slots_BH, 0)
     length = slots_BH.shape[1]
+    # First pool: a weighted sum over the history, divided by √(number of events).
     weights_BH = vectors_NW[slots_BH, layout.WEIGHT] * weights["user.action"][requests.history_actions_BH] * mask_BH
     weights_BH = weights_BH / np.sqrt(np.maximum(mask_BH.sum(1, keepdims=True), 1))
+    # Second pool: a softmax over the history, by hand, so that padding has weight 0 and an empty history gives zeros.
     logits_BH = (
         weights["user.age"][requests.history_ages_BH] + weights["user.action_logit"][requests.history_actions_BH]
     )
     logits_BH = np.where(mask_BH, logits_BH + weights["user.position"][:length], np.finfo(np.float32).min)
     attention_BH = np.exp(logits_BH - logits_BH.max(1, keepdims=True)) * mask_BH
     attention_BH = attention_BH / np.maximum(attention_BH.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+    # Both pools at once; then one hidden layer over pools and context; then both pools are added again.
     pools_B2D = np.stack([weights_BH, attention_BH], 1).astype(np.float32) @ vectors_NW[slots_BH, layout.VECTOR]
     parts = [pools_B2D.reshape(len(pools_B2D), 2 * dim)]
     parts += [_field(weights[f"context.{n}"], field, requests.context[n]) for n, field in spec.context.items()]
@@ -73,7 +76,7 @@ def scores(users_BD: Floats, vectors_NW: Floats) -> Floats:
 
 
 def _field(table: np.ndarray, field: Field, values: np.ndarray) -> Floats:
-    """Mean of the rows that are there, or the numbers times their table."""
+    """Mean of the rows that are not −1; for numbers and vectors, the values times the table."""
     if field.kind not in ("category", "text"):
         return np.asarray(values @ table, np.float32)
     real_NM = values >= 0

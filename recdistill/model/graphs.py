@@ -1,12 +1,13 @@
 """The student as ONNX, written node by node from its weights: user tower, item tower and the device file's graph.
 
-Standard operators only (`ai.onnx` and `ai.onnx.ml`'s LabelEncoder), no exporter and no torch: the same weights give the
-same bytes on every machine. The arithmetic is that of `forward.py`, and tests hold every graph against it.
+It uses standard operators only (`ai.onnx`, and LabelEncoder of `ai.onnx.ml`), no exporter and no torch. So the same
+weights give the same bytes on every machine. The arithmetic is that of `forward.py`, and tests compare every graph with
+it.
 
-In the device graph every item vector is stored once, as one column of an int8 matrix `[D, N]` with a scale for each
-item: the history gathers columns of the matrix that the scores multiply. The user vector is multiplied in two parts of
-seven bits each, for two reasons: eight-bit activations saturate in the 16-bit sums of common CPUs, and fourteen bits
-leave the items' own quantisation as the only error.
+In the device graph every item vector is stored once, as one column of an int8 matrix `[D, N]`, with a scale for each
+item. The history and the scores use the same matrix. The user vector is split in two parts of seven bits, for two
+reasons. With eight bits, the 16-bit sums of common CPUs would overflow. With fourteen bits in total, the items' int8 is
+the only error that matters.
 
 It knows nothing of bundles, files or records.
 
@@ -33,13 +34,13 @@ from recdistill.model import layout
 IR_VERSION: Final = 8
 OPSETS: Final = {"ai.onnx": 17, "ai.onnx.ml": 3}
 
-_WEIGHT: Final = "weight/"  # before the name of a weight's initializer; inputs have the plain names
+_WEIGHT: Final = "weight/"  # put before the name of a weight's initializer; inputs have plain names
 _LOWEST: Final = float(np.finfo(np.float32).min)
-_HALF: Final = 63  # the user vector's parts are integers in ±63, stored as 64 ± 63, so that two products fit 16 bits
+_HALF: Final = 63  # the parts of the user vector are integers in ±63, stored as 64 ± 63: two products fit 16 bits
 
 
 class _Graph:
-    """Nodes and initializers in the order in which they were added, under names that repeat."""
+    """Nodes and initializers in the order in which they were added. Their names are the same in every run."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -136,7 +137,7 @@ def item_tower(weights: Mapping[str, np.ndarray], spec: FeatureSpec) -> bytes:
 
 
 def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
-    """The weights of a tower graph under their contract names: what `user_tower` or `item_tower` was given."""
+    """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them."""
     initializers = onnx.load_model_from_string(tower).graph.initializer
     return {i.name[len(_WEIGHT) :]: numpy_helper.to_array(i) for i in initializers if i.name.startswith(_WEIGHT)}
 
@@ -183,20 +184,22 @@ def device(
     scales = g.add("Cast", g.const(scales_N, np.float16, name="item_scales"), to=TensorProto.FLOAT)
     item_weights = g.add("Cast", g.const(item_weights_N, np.float16, name="item_weights"), to=TensorProto.FLOAT)
 
-    # The history: known items that come before the request, newest first, at most `length`; one masked entry stands
-    # behind them, so that no operator ever meets an empty axis.
+    # The history: known items that come before the request, newest first, at most `length`. One masked entry is added
+    # at the end, so that no operator gets an empty axis.
     history = g.input("history", TensorProto.STRING, ["H"])
     actions = g.input("actions", TensorProto.STRING, ["H"])
     times = g.input("times", TensorProto.INT64, ["H"])
     now = g.input("time", TensorProto.INT64, [1])
     exclude = g.input("exclude", TensorProto.STRING, ["E"])
     length, end = g.add("Shape", history), g.const([np.iinfo(np.int64).max], np.int64)
-    # One lookup for both, so that the ids stand in the file no more often than they must.
+    # One lookup for history and exclude, so that the file holds the ids fewer times.
     both = _lookup(g, g.add("Concat", history, exclude, axis=0), [(item, i) for i, item in enumerate(ids)], default=-1)
     slots, excluded = g.add("Slice", both, zero, length), g.add("Slice", both, length, end)
+    # An event counts if its item is known and it is not later than the request. Unknown times (0) are never late.
     timed = g.add("And", g.add("Greater", times, zero), g.add("Greater", now, zero))
     late = g.add("And", timed, g.add("GreaterOrEqual", times, now))
     usable = g.add("And", g.add("GreaterOrEqual", slots, zero), g.add("Not", late))
+    # Places of the events that count, oldest first; then the last `length` of them in reverse order.
     kept = _flat(g, g.add("NonZero", usable))
     far = g.const([-1 - spec.history.length], np.int64)
     kept = g.add("Slice", kept, g.const([-1], np.int64), far, zero, g.const([-1], np.int64))
@@ -209,6 +212,7 @@ def device(
     slots_1H = padded(slots)
     ones = g.add("ConstantOfShape", g.add("Shape", kept), value=numpy_helper.from_array(np.ones(1, np.float32)))
     mask = g.add("Unsqueeze", g.add("Concat", ones, g.const([0], np.float32), axis=0), zero)
+    # Vectors of the history: columns of the int8 matrix times their scales, as [1, n + 1, D].
     flat_slots = _flat(g, slots_1H)
     columns = g.add("Cast", g.add("Gather", matrix, flat_slots, axis=1), to=TensorProto.FLOAT)
     columns = g.add("Mul", columns, g.add("Gather", scales, flat_slots))
@@ -220,6 +224,7 @@ def device(
     _user(g, weights, vectors, at_history, padded(rows_of_actions), padded(ages), mask, context)
 
     scores = _device_scores(g, matrix, scales, g.const(biases_N, np.float32, name="item_biases"))
+    # Excluded items get the lowest score; then the top k, without those that have the lowest score.
     banned = g.add("Compress", excluded, g.add("GreaterOrEqual", excluded, zero), axis=0)
     floor = g.add(
         "ConstantOfShape", g.add("Shape", banned), value=numpy_helper.from_array(np.array([_LOWEST], np.float32))
@@ -238,7 +243,7 @@ def device(
 def check_weights(
     weights: Mapping[str, np.ndarray], spec: FeatureSpec, sides: Sequence[str] = ("user", "context")
 ) -> None:
-    """Sees that the weights are there, finite, and of the shapes that the specification implies.
+    """Checks that the weights are there, are finite, and have the shapes that follow from the specification.
 
     Raises:
         DataError: Names the weight, its shape and the shape that was expected.
@@ -322,13 +327,13 @@ def _user(
     mask_BH: str,
     context: Sequence[str],
 ) -> None:
-    """The user tower's arithmetic, from any mask to the node `user_vector`."""
+    """The arithmetic of the user tower: adds nodes up to the node `user_vector`."""
 
     def table(name: str) -> str:
         return g.weight(weights, name)
 
     last = g.const([1], np.int64)
-    # One more position than the history is long: the device graph's masked entry may stand there.
+    # One more position than the history's length, for the masked entry of the device graph.
     positions = g.add("Concat", table("user.position"), g.const([0], np.float32), axis=0)
     length = g.add("Gather", g.add("Shape", mask_BH), last)
     position_H = g.add("Slice", positions, g.const([0], np.int64), length, g.const([0], np.int64))
@@ -373,7 +378,7 @@ def _flat(g: _Graph, source: str) -> str:
 
 
 def _age_buckets(g: _Graph, age_us: str, known: str) -> str:
-    """Buckets as `features` has them, in integers: 1 + how many j ≥ 1 have age ≥ 2^j − 1 seconds; 0 if unknown."""
+    """Buckets as in `features`, in integers: 1 + the number of j ≥ 1 with age ≥ 2^j − 1 seconds; 0 if unknown."""
     steps = np.array([(2**j - 1) * 1_000_000 for j in range(1, AGE_BUCKETS - 1)], np.int64)
     reached = g.add("GreaterOrEqual", g.add("Unsqueeze", age_us, g.const([1], np.int64)), g.const(steps))
     count = g.add("ReduceSum", g.add("Cast", reached, to=TensorProto.INT64), g.const([1], np.int64), keepdims=0)
@@ -384,15 +389,16 @@ def _age_buckets(g: _Graph, age_us: str, known: str) -> str:
 def _device_field(
     g: _Graph, key: str, field: Field, weights: Mapping[str, np.ndarray], rows: Sequence[tuple[str, int]]
 ) -> str:
-    """One context field from what a device knows: strings or numbers, or nothing. `[1, C]`."""
+    """One context field from the values that a device has: strings, numbers, or none. `[1, C]`."""
     zero = g.const([0], np.int64)
     if field.kind == "category":
         values = g.input(key, TensorProto.STRING, [f"M.{key}"])
-        # As `features`: a value that comes twice counts once, an empty one not at all, then the first `max_values`.
+        # As in `features`: a value that comes twice counts once, and an empty one not at all. Then the first
+        # `max_values`.
         found = _lookup(g, g.add("Unique", values, sorted=0), [("", -1), *rows], default=0)
         found = g.add("Compress", found, g.add("GreaterOrEqual", found, zero), axis=0)
         found = g.add("Slice", found, zero, g.const([field.max_values], np.int64))
-        # The entry of -1 keeps the axis from being empty; it counts for nothing.
+        # The entry of -1 makes sure that the axis is not empty. It adds nothing.
         entry = g.add("Cast", g.add("Concat", found, g.const([-1], np.int64), axis=0), to=TensorProto.INT32)
         return _field_output(g, key, field, g.add("Unsqueeze", entry, zero), weights)
     if field.kind == "number":
@@ -404,18 +410,19 @@ def _device_field(
         entry = g.add("Cast", g.add("Unsqueeze", pair, zero), to=TensorProto.FLOAT)
         return _field_output(g, key, field, entry, weights)
     numbers = g.input(key, TensorProto.FLOAT, [f"M.{key}"])
-    # A vector that is absent is zeros: pad what came, which is all or nothing, to its size.
+    # An absent vector is zeros. What came is the whole vector or nothing: pad it to the size.
     missing = g.add("Sub", g.const([field.size], np.int64), g.add("Shape", numbers))
     full = g.add("Pad", numbers, g.add("Concat", zero, missing, axis=0))
     return _field_output(g, key, field, g.add("Unsqueeze", full, zero), weights)
 
 
 def _device_scores(g: _Graph, matrix_DN: str, scales_N: str, biases_N: str) -> str:
-    """Scores of all items, `[N]`: user vector in two integer parts × int8 matrix, scaled back, plus bias."""
+    """Scores of all items, `[N]`: two integer parts of the user vector × int8 matrix, scaled back, plus bias."""
     tiny = g.const(1e-30, np.float32)
-    # As the recommender: absurd components of a user vector count as 0, so that scores stay numbers.
+    # As in the recommender: huge components of a user vector count as 0, so that scores stay numbers.
     sane = g.add("Less", g.add("Abs", "user_vector"), g.const(layout.USER_LIMIT, np.float32))
     user = g.add("Where", sane, "user_vector", g.const(0.0, np.float32))
+    # user ≈ unit · (coarse + fine / 126): `coarse` is rounded to ±63, and `fine` is what rounding left, also in ±63.
     largest = g.add("Max", g.add("ReduceMax", g.add("Abs", user), axes=[1], keepdims=1), tiny)
     unit = g.add("Div", largest, g.const(float(_HALF), np.float32))
     exact = g.add("Div", user, unit)

@@ -1,10 +1,10 @@
-"""What an item's output holds, by name, and the numbers that every form of the student shares.
+"""The parts of an item's output, by name, and numbers that every form of the student uses.
 
 The item tower gives W = D + 2 numbers for an item: the vector (D), the bias, and the weight of the item in a history.
-The vector and the bias together are the key, which a user vector with a 1 behind it multiplies: one product gives the
-score. numpy arrays, torch tensors and faiss keys are all cut by the names below, along their last axis.
+The vector and the bias together are the key. With a 1 after the user vector, one product with the key gives the score.
+The names below cut numpy arrays, torch tensors and faiss keys along their last axis.
 
-It knows nothing of how the numbers come about.
+It knows nothing of how the numbers are computed.
 
 Example:
     >>> import numpy as np
@@ -24,7 +24,7 @@ _BESIDE: Final = 2  # numbers beside the vector
 VECTOR: Final = slice(None, -_BESIDE)
 BIAS: Final = -2
 WEIGHT: Final = -1
-"""In a history. The towers give it after softplus (positive); a table's rows hold it raw."""
+"""Weight in a history. The output of a tower has it after softplus (positive). Rows of a table hold it raw."""
 
 KEY: Final = slice(None, -1)
 """Vector and bias."""
@@ -33,23 +33,24 @@ BESIDE: Final = slice(-_BESIDE, None)
 """Bias and weight."""
 
 UNIT_WEIGHT: Final = 0.5413248546129181
-"""ln(e − 1), added to the raw weight: softplus of it is 1, so that a raw weight of 0 means 1."""
+"""ln(e − 1). It is added to the raw weight before softplus, so a raw weight of 0 gives 1."""
 
 USER_LIMIT: Final = 1e15
-"""A component of a user vector at or beyond it, or not finite, counts as 0: an absurd context value must not turn
-every score into NaN."""
+"""A component of a user vector that is this large, or is not finite, counts as 0. So an extreme context value cannot
+make every score NaN.
+"""
 
 
 def width(dim: int) -> int:
-    """W, of a vector of D numbers."""
+    """W, for a vector of D numbers."""
     return dim + _BESIDE
 
 
 def parts(dim: int) -> tuple[int, int, int]:
-    """How wide vector, bias and weight are: what a `split` along the last axis takes."""
+    """Widths of vector, bias and weight, for a `split` along the last axis."""
     return dim, 1, 1
 
 
 def dim(width: int) -> int:
-    """D, of an output of W numbers."""
+    """D, for an output of W numbers."""
     return width - _BESIDE

@@ -1,4 +1,4 @@
-"""Item vectors as 8-bit integers, as a device holds them: a quarter of the bytes.
+"""Item vectors as 8-bit integers, as a device holds them. They need a quarter of the bytes.
 
 It knows nothing of towers, graphs or files.
 
@@ -25,7 +25,7 @@ def quantise(vectors_ND: Floats) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
         BundleError: A component is too large for a float16 scale.
     """
     largest_N = np.abs(vectors_ND).max(1, initial=0.0).astype(np.float64)
-    with np.errstate(over="ignore"):  # seen to below
+    with np.errstate(over="ignore"):  # the check is below
         scales_N = (largest_N / 127).astype(np.float16)
     # Rounding to float16 may have made the scale too small for the largest component.
     scales_N = np.where(

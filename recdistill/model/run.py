@@ -1,4 +1,4 @@
-"""The two towers of a bundle, run in onnxruntime on encoded numpy batches: the only place that does.
+"""Runs the two towers of a bundle in onnxruntime, on encoded numpy batches. No other module does this.
 
 It knows the names of the graphs' inputs. It does not know records, vocabulary or indexes.
 
@@ -44,8 +44,8 @@ class UserTower:
 
         Args:
             requests: Encoded requests.
-            history_BHW: Vector, bias and history weight of the items in their histories, `[B, H, D+2]`; anything where
-                there is none.
+            history_BHW: Vector, bias and history weight of the items in their histories, `[B, H, D+2]`. Where there is
+                no item, any numbers.
 
         Raises:
             BundleError: The graph does not take these inputs.
@@ -79,7 +79,7 @@ class ItemTower:
 
 
 def open_session(model: bytes, *, source: str, threads: int) -> Any:
-    """An onnxruntime session on the CPU, without the memory arena: sessions come and go, and memory stays flat.
+    """An onnxruntime session on the CPU. It has no memory arena, so memory does not grow when sessions come and go.
 
     Raises:
         BundleError: onnxruntime cannot load the model.

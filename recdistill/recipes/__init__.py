@@ -1,10 +1,11 @@
 """Recipes: how a student learns, as small TOML files that a person can read, compare and copy.
 
-A recipe says which losses it takes at which weights, and when to take it and when not. `default` is what the product
-takes unless told otherwise. A recipe of your own is a file of this form, given by its path.
+A recipe names losses with their weights. It also says when to use it and when not. The product uses `default` if no
+other recipe is named. Your own recipe is a file of this form, given by its path.
 
-This package knows the form of a recipe and which ones there are. It knows nothing of torch or of how a loss is
-computed; a loss is a name of `recdistill.losses`.
+A loss is a name of `recdistill.losses`.
+
+It knows nothing of torch or of how a loss is computed.
 
 Example:
     >>> load_recipe("default").stream.soft[0].loss
@@ -28,12 +29,12 @@ from recdistill.errors import ConfigError
 from recdistill.text import did_you_mean
 
 Option = bool | int | float | str
-"""Value of one of a loss's own options."""
+"""Value of an option of a loss."""
 Weight = Annotated[float, Meta(ge=0)]
 
 
 class Term(Struct, frozen=True, forbid_unknown_fields=True):
-    """A loss on a list, and what it weighs. `options` are the loss's own."""
+    """A loss on a list, with its weight. `options` are options of the loss."""
 
     loss: str
     weight: Weight = 1.0
@@ -41,7 +42,7 @@ class Term(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StreamRecipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """For lists that come with impressions: the soft terms learn from the scores, the label term from choices."""
+    """For lists that come with impressions. The soft terms learn from scores, and the label term from choices."""
 
     soft: list[Term]
     label: Weight = 0.3
@@ -71,7 +72,7 @@ def load_recipe(name: str) -> Recipe:
     """A recipe by its name, or from a file by its path (`./mine.toml`).
 
     Raises:
-        ConfigError: There is none of that name, or the file does not fit.
+        ConfigError: There is no recipe of that name, or the file does not fit.
     """
     if name.endswith(".toml"):
         return parse_recipe(text_of(name), source=name)
@@ -115,7 +116,8 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{source}: is not TOML: {e}") from e
     if "table" in tree:
-        # Files of earlier versions have both parts; whoever changes [table] must not believe that the product follows.
+        # Files of earlier versions have a [table] part. Refuse it: a person who changes it could think that the product
+        # uses it.
         raise ConfigError(
             f"{source}: has a [table] part, which only the benchmarks read; move it to a file of its own, for "
             "`python -m benchmarks.bench_distillation --recipe FILE`"

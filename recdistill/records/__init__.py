@@ -1,15 +1,16 @@
-"""Bytes <-> items, impressions, rankings, feedback and examples: the only wire knowledge.
+"""Bytes <-> items, impressions, rankings, feedback and examples. Only this room knows the wire form.
 
-On a topic a value is protobuf (`schemas/records.proto`) framed as Confluent does. At the edge a value that starts with
-`{` is read as the JSON form of the same message, which is simply the struct. Both ways a record is checked:
+On a topic a value is protobuf (`schemas/records.proto`) in Confluent's frame. A value that starts with `{` is read as
+JSON: it has the fields of the struct. A record is checked when it is read and when it is written:
 
 - ids are 1 to 512 characters without NUL; the candidates of one list differ, and none of them is in `exclude`;
-- numbers are finite and fit the 32-bit floats of the schema; labels are at least 0; a score and a label a candidate;
-- times are microseconds since the epoch up to the year 9999, 0 where unknown; a history is oldest first and not later
-  than its impression;
-- lists, texts and whole records are bounded (the `MAX_` constants).
+- numbers are finite and fit the 32-bit floats of the schema; labels are at least 0; each candidate has one score and
+  one label;
+- times are microseconds since the epoch up to the year 9999, 0 where unknown; a history has its oldest event first, and
+  no event later than its impression;
+- lists, texts and whole records have a largest size (the `MAX_` constants).
 
-It does not know logs, features or which items exist.
+It knows nothing of logs, features or which items exist.
 
 Example:
     >>> impression = Impression("r1", 5, candidates=(Candidate("a"), Candidate("b")))
@@ -122,17 +123,17 @@ def encode(record: Record) -> bytes:
 
 
 def encode_around(record: Ranking | Example, inner: bytes) -> bytes:
-    """Frames a record whose impression or ranking was just decoded: that part is neither checked nor written again.
+    """Frames a record whose impression or ranking was just decoded. That part is not checked and not written again.
 
     Args:
         record: A ranking around an impression, or an example around a ranking, with that part as `decode` gave it.
-        inner: The value that the part was decoded from. It is copied as it stands where it is framed as `encode` does.
+        inner: The value that the part was decoded from. Its bytes are copied if it has the frame of `encode`.
 
     Returns:
-        A value that decodes to the record; where `inner` came from `encode`, the very value that `encode` gives.
+        A value that decodes to the record. If `inner` came from `encode`, it is equal to `encode(record)`.
 
     Raises:
-        DataError: When what is around that part breaks one of the rules.
+        DataError: When a field outside of that part breaks one of the rules.
     """
     try:
         if isinstance(record, Ranking):
@@ -142,7 +143,7 @@ def encode_around(record: Ranking | Example, inner: bytes) -> bytes:
         value = codec.write_around(record, inner)
     except _UNWRITABLE as problem:
         raise _refusal(type(record), _one_line(problem)) from None
-    # A value from outside may hold more than the record, such as fields that nobody knows.
+    # A value from outside may hold more than the record, such as unknown fields.
     return encode(record) if value is None or len(value) > MAX_BYTES else value
 
 
@@ -151,10 +152,10 @@ def decode(kind: type[R], value: bytes | None) -> R:
 
     Args:
         kind: The record that the topic carries.
-        value: The whole value of a message. The schema id of its frame is read past: there is no registry yet.
+        value: The whole value of a message. The schema id of its frame is ignored: there is no schema registry yet.
 
     Raises:
-        DecodeError: For any bytes that are not a valid record of this kind; nothing else is ever raised.
+        DecodeError: For any bytes that are not a valid record of this kind. No other error is raised.
     """
     try:
         if value is None:
@@ -167,7 +168,7 @@ def decode(kind: type[R], value: bytes | None) -> R:
             return record
         edge = msgspec.json.decode(value, type=kind)
         CHECKS[kind](edge)
-        # Through the wire form, so that a number is rounded the same however the record came in.
+        # Go through the wire form too, so a number is rounded in the same way from JSON and from protobuf.
         return codec.read(kind, codec.write(edge))
     except ProtobufError:
         raise DecodeError(f"not {_named(kind)}: the body is not this message of the schema") from None
@@ -189,7 +190,7 @@ def _named(kind: type[object]) -> str:
 
 
 def _one_line(problem: Exception) -> str:
-    """A reason may quote what is in the record; nothing in it may break a line of a log or steer a terminal."""
+    """Makes a reason one line. It may quote text of the record, which must not break a line or control a terminal."""
     return cut(escaped(str(problem)), _MOST_REASON)
 
 
@@ -199,7 +200,7 @@ def to_json(record: Record) -> bytes:
 
 
 def key_of(record: Record) -> bytes:
-    """Key of a record on its topic: the item for items, the impression for all else."""
+    """Key of a record on its topic: the item for items, the impression for all other records."""
     match record:
         case Item(id=key) | Impression(id=key):
             return key.encode()

@@ -1,8 +1,9 @@
-"""The rules that a record keeps, the same for what is read and what is written.
+"""The rules for records. They are the same when a record is read and when it is written.
 
-A check is a fast test of the whole list; only when it fails is the member that is wrong looked for, to be named.
+A check first tests the whole list at once, which is fast. Only if that fails, it looks for the wrong member and names
+it.
 
-It does not know the wire, nor which items exist.
+It knows nothing of the wire, or of which items exist.
 
 Example:
     >>> check_history([Event("a", 7), Event("b", 3)], 9)
@@ -28,7 +29,7 @@ MAX_CANDIDATES: Final = 100_000  # also items to exclude
 MAX_BYTES: Final = 16 << 20
 MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 _FLOAT32_MAX: Final = 3.4028234663852886e38
-_FLOAT32_LEAST: Final = 2.0**-149  # what lies below is 0 on the wire
+_FLOAT32_LEAST: Final = 2.0**-149  # a smaller number becomes 0 on the wire
 
 
 class Invalid(DataError):
@@ -36,7 +37,7 @@ class Invalid(DataError):
 
     Args:
         sentence: What is wrong, with the name of the field in it.
-        field: Path of the field (`history[3].item`); empty where it is the whole record.
+        field: Path of the field (`history[3].item`); empty for the whole record.
     """
 
     def __init__(self, sentence: str, field: str = "") -> None:
@@ -45,14 +46,14 @@ class Invalid(DataError):
 
     @property
     def problem(self) -> str:
-        """What is wrong, for a reader who is told the field apart: without the field where the sentence begins so."""
+        """What is wrong, without the name of the field at the start of the sentence."""
         return str(self).removeprefix(f"{self.field} ")
 
 
 def _check_ids(ids: Sequence[str], name: Callable[[int], str], field: str = "") -> None:
     """Ids are 1 to 512 characters, without NUL, and can be written as UTF-8. `name` is asked only when one is wrong.
 
-    `field` is the path to report where `name` gives words, not a path.
+    `field` is the path to report, where `name` gives words and not a path.
     """
     if not ids:
         return
@@ -70,7 +71,7 @@ def _check_ids(ids: Sequence[str], name: Callable[[int], str], field: str = "") 
 
 
 def _is_utf8(text: str) -> bool:
-    if text.isascii():  # known of each string without a look at it
+    if text.isascii():  # Python knows this of each string, so it is fast
         return True
     try:
         text.encode()
@@ -116,7 +117,7 @@ def _check_time(time_us: int, name: str, field: str = "") -> None:
 
 
 def check_values(values: Mapping[str, Value], name: str) -> None:
-    """Checks attributes or a context, of a record or of a request that came in some other way (over HTTP).
+    """Checks attributes or a context. A request over HTTP is checked in the same way as a record.
 
     Raises:
         Invalid: Naming the field.
@@ -125,7 +126,7 @@ def check_values(values: Mapping[str, Value], name: str) -> None:
         return
     _check_count(len(values), MAX_FIELDS, name)
     _check_ids(list(values), lambda _: f"a field name of {name}", name)
-    untyped: Mapping[str, Any] = values  # what comes from outside need not be what its type says
+    untyped: Mapping[str, Any] = values  # a value from outside may have another type than declared
     for key, value in untyped.items():
         if isinstance(value, str):
             _check_text(value, f"{name}.{key}", MAX_TEXT)
@@ -148,7 +149,7 @@ def check_values(values: Mapping[str, Value], name: str) -> None:
 
 
 def check_history(history: Sequence[Event], time_us: int, name: str = "history") -> None:
-    """Checks a history, of a record or of a request that came in some other way (over HTTP).
+    """Checks a history. A request over HTTP is checked in the same way as a record.
 
     Args:
         history: Its events.
@@ -166,7 +167,7 @@ def check_history(history: Sequence[Event], time_us: int, name: str = "history")
     if actions:
         _check_ids(list(actions), lambda _: f"an action of {name}", name)
     times = [event.time_us for event in history]
-    if not isinstance(sum(times), int):  # 1.0 equals 1, and so would be taken for it
+    if not isinstance(sum(times), int):  # 1.0 equals 1, so a test for equality would not find it
         raise Invalid(f"a time_us of {name} is not a whole number", name)
     known = times if all(times) else [time for time in times if time]
     if not known:
@@ -223,7 +224,7 @@ def _check_ranking(ranking: Ranking) -> None:
 
 
 def check_scores(ranking: Ranking) -> None:
-    """Everything of a ranking but its impression."""
+    """Checks all fields of a ranking except its impression."""
     _check_id(ranking.teacher_id, "teacher_id")
     _check_id(ranking.teacher_version, "teacher_version")
     count = len(ranking.impression.candidates)
@@ -253,7 +254,7 @@ def _check_example(example: Example) -> None:
 
 
 def check_labels(example: Example) -> None:
-    """Everything of an example but its ranking."""
+    """Checks all fields of an example except its ranking."""
     count = len(example.ranking.impression.candidates)
     if len(example.labels) != count:
         raise Invalid(f"{len(example.labels)} labels for {count} candidates")

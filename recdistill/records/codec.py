@@ -1,14 +1,13 @@
-"""Records <-> framed protobuf, with no rule but the schema's own.
+"""Records <-> framed protobuf. The only rules here are those of the schema.
 
-The frame is Confluent's: 0x00, the schema id (4 bytes, big endian; 0 without a registry), where the message stands in
+The frame is Confluent's: 0x00, the schema id (4 bytes, big endian; 0 without a registry), the place of the message in
 its file, the body.
 
-Most events and candidates are ones that were met a moment ago: the history of a user's next request is the last one's
-with one event more. So the events and candidates of an impression pass as bytes, through a form of the schema that
-differs in nothing else, and a bounded memory says which struct such bytes are. Both forms read and write the same bytes
-on the wire.
+Most events and candidates were seen a moment ago: a user's next request has the same history, with one event more. So
+there is a second form of the schema, in which events and candidates are bytes. A memory of limited size finds the
+struct for such bytes. Both forms read and write the same bytes on the wire.
 
-It does not know which records are valid: `checks` does.
+It does not know which records are valid: `checks` knows that.
 
 Example:
     >>> frame([1]).hex()
@@ -51,7 +50,7 @@ _LABEL_STATES: Final[tuple[LabelState, ...]] = get_args(LabelState)
 
 
 class _Opaque(NamedTuple):
-    """The message classes of the schema whose impressions have their events and candidates as bytes."""
+    """The message classes of the second form: an impression holds its events and candidates as bytes."""
 
     Impression: Any
     Ranking: Any
@@ -59,7 +58,7 @@ class _Opaque(NamedTuple):
 
 
 def _opaque() -> _Opaque:
-    """Derives them from the schema: on the wire a message within another is a length and bytes, as a bytes field is."""
+    """Makes them from the schema. On the wire an inner message is a length and bytes, and so is a bytes field."""
     file = FileDescriptorProto()
     wire.DESCRIPTOR.CopyToProto(file)
     impression = next(message for message in file.message_type if message.name == "Impression")
@@ -67,7 +66,7 @@ def _opaque() -> _Opaque:
         if field.name in ("history", "candidates"):
             field.type = FieldDescriptorProto.TYPE_BYTES
             field.ClearField("type_name")
-    pool = DescriptorPool()  # one of its own: the names are those of the schema
+    pool = DescriptorPool()  # a separate pool, because the names are those of the schema
     pool.Add(file)
     classes = GetMessageClassesForFiles([file.name], pool)
     return _Opaque(*(classes[f"{file.package}.{name}"] for name in _Opaque._fields))
@@ -84,14 +83,17 @@ _MESSAGES: Final[dict[type[Any], Any]] = {
 
 
 def write(record: Record) -> bytes:
-    """Frames a record; equal records have equal bytes. The errors of protobuf (TypeError, ValueError) pass through."""
+    """Frames a record.
+
+    Equal records have equal bytes. The errors of protobuf (TypeError, ValueError) are not changed.
+    """
     kind = type(record)
     body: bytes = _WRITERS[kind](record).SerializeToString(deterministic=True)
     return _PREFIXES[kind] + body
 
 
 def read(kind: type[R], value: bytes) -> R:
-    """Reads a framed record. The schema id is read past: there is no registry yet.
+    """Reads a framed record. The schema id is ignored: there is no schema registry yet.
 
     Raises:
         Invalid: When the frame, an enumeration or the mask of scores is wrong.
@@ -104,14 +106,14 @@ def read(kind: type[R], value: bytes) -> R:
 
 
 def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
-    """Frames a record around the impression or the ranking in it, which is copied as it stands in a value of its own.
+    """Frames a record around the impression or the ranking in it. The bytes of that part are copied from another value.
 
     Args:
         record: What to frame.
         inner: The framed value that `record.impression`, or `record.ranking`, was read from.
 
     Returns:
-        The value, equal to that of `write` when `inner` was written by it; None where `inner` is framed in another way.
+        The value, equal to that of `write` if `write` made `inner`; None if `inner` has another frame.
     """
     ranking = isinstance(record, Ranking)
     prefix = _PREFIXES[Impression if ranking else Ranking]
@@ -122,7 +124,8 @@ def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
         _write_scores(record, message)
     else:
         _write_labels(record, message)
-    # It is field 1 of both messages, and fields are written in the order of their numbers.
+    # The inner part is field 1 of both messages, and fields are written in the order of their numbers. So its bytes
+    # come first.
     head = _INNER + _varint(len(inner) - len(prefix))
     rest: bytes = message.SerializeToString(deterministic=True)
     return b"".join((_PREFIXES[type(record)], head, inner[len(prefix) :], rest))
@@ -138,9 +141,9 @@ def _varint(number: int) -> bytes:
 
 
 def frame(indexes: Sequence[int], schema_id: int = 0) -> bytes:
-    """Head of a value: magic 0, schema id, where the message stands in its file.
+    """Head of a value: magic 0, schema id, place of the message in its file.
 
-    The place is a count and that many indexes as zigzag varints; `[0]` alone is one 0 byte.
+    The place is a count, and so many indexes, all as zigzag varints. For `[0]` alone it is one 0 byte.
     """
     head = b"\x00" + schema_id.to_bytes(4, "big")
     if list(indexes) == [0]:
@@ -156,13 +159,17 @@ _INNER: Final = bytes([1 << 3 | 2])  # tag of field 1 with a length
 
 
 def _unframe(kind: type[Any], value: bytes) -> bytes:
-    """Body of a frame that does not start as ours do. Another schema id may place the message anywhere in its file."""
+    """Body of a value with another head than ours.
+
+    With another schema id, the message may have any place in its file.
+    """
     if value[:1] != b"\x00":
         first = f"it starts with 0x{value[0]:02x}" if value else "it is empty"
         raise Invalid(f"{first}, not with the framing byte 0x00 or the `{{` of JSON")
     if len(value) < 6:
         raise Invalid(f"the frame is cut short after {len(value)} bytes")
     schema_id = int.from_bytes(value[1:5], "big")
+    # Read zigzag varints: first the count, then so many indexes. A count of 0 is short for the one index 0.
     at = 5
     numbers: list[int] = []
     count = 1
@@ -233,7 +240,7 @@ _FLAGS: Final = tuple(tuple(bool(byte >> bit & 1) for bit in range(8)) for byte 
 
 def _pack(flags: Sequence[bool]) -> bytes:
     count = len(flags)
-    # Nearly always all of them: no loop then.
+    # Nearly always all flags are true: then no loop is needed.
     bits = (1 << count) - 1 if all(flags) else sum(1 << index for index, flag in enumerate(flags) if flag)
     return bits.to_bytes((count + 7) // 8, "little")
 
@@ -265,13 +272,13 @@ def _read_item(message: Any) -> Item:
     )
 
 
-# What was read or written lately. Only short ones are kept, so the number bounds the memory too.
+# Events and candidates that were read or written a short time ago. Only short ones are kept, so the memory has a limit.
 _MOST_KEPT: Final = 100_000
 _MOST_KEPT_BYTES: Final = 128
 _events: Final[dict[bytes, Event]] = {}
 _candidates: Final[dict[bytes, Candidate]] = {}
 _event_bytes: Final[dict[Event, bytes]] = {}
-_candidate_bytes: Final[dict[str, bytes]] = {}  # of an item without scores: 0.0 and -0.0 are equal but not the same
+_candidate_bytes: Final[dict[str, bytes]] = {}  # without scores: 0.0 equals -0.0, but not its bytes
 
 
 def _keep(memory: dict[Any, Any], key: Any, value: Any, size: int) -> None:
@@ -361,7 +368,7 @@ def _write_ranking(ranking: Ranking, into: Any = None) -> Any:
 
 
 def _write_scores(ranking: Ranking, message: Any) -> None:
-    """Everything of a ranking but its impression."""
+    """Writes all fields of a ranking except its impression."""
     message.teacher_id = ranking.teacher_id
     message.teacher_version = ranking.teacher_version
     message.scale = _SCALES.index(ranking.scale)
@@ -369,7 +376,7 @@ def _write_scores(ranking: Ranking, message: Any) -> None:
     message.scored = _pack(ranking.scored)
     message.scored_at_us = ranking.scored_at_us
     message.catalogue_as_of = ranking.catalogue_as_of
-    if ranking.sampled != 1.0:  # so that a ranking without a budget has the bytes that it always had
+    if ranking.sampled != 1.0:  # so a ranking without a budget has the same bytes as before budgets existed
         message.sampled = ranking.sampled
     message.candidates_sampled.extend(ranking.candidates_sampled)
 
@@ -420,7 +427,7 @@ def _write_example(example: Example) -> Any:
 
 
 def _write_labels(example: Example, message: Any) -> None:
-    """Everything of an example but its ranking."""
+    """Writes all fields of an example except its ranking."""
     message.labels.extend(example.labels)
     message.label_state = _LABEL_STATES.index(example.label_state)
 

@@ -1,7 +1,8 @@
-"""Records as a person would want to see them: newest events first, best candidates first, long lists cut.
+"""Records as text for a person: newest events first, best candidates first, long lists cut.
 
-Texts are quoted as Python would, so that nothing in a record can steer a terminal. It does not know where a record came
-from: `inspect` adds the position.
+Texts are quoted as in Python, so nothing in a record can control a terminal.
+
+It does not know where a record came from: `inspect` adds the position.
 
 Example:
     >>> from recdistill.records.structs import Item
@@ -28,8 +29,8 @@ def render(record: Record, *, width: int = 100, now_us: int | None = None) -> st
 
     Args:
         record: What to show.
-        width: Lines are cut to so many characters.
-        now_us: The time that ages are told from; without it times are told as dates only.
+        width: Longest line, in characters; longer lines are cut.
+        now_us: The present time, to show ages. Without it only dates are shown.
     """
     match record:
         case Item():

@@ -1,6 +1,6 @@
-"""The records in memory: one struct each, and nothing but their shape.
+"""The records in memory: one struct for each kind. They are data only.
 
-They do not know their wire form, nor the rules that `checks` holds them to.
+They do not know their wire form, or the rules in `checks`.
 
 Example:
     >>> Impression("r1", 5, candidates=(Candidate("a"),)).candidates[0].item
@@ -24,7 +24,8 @@ Origin = Literal["product", "student", "sweep"]
 LabelState = Literal["none", "closed"]
 
 
-# gc=False: these hold strings, numbers and containers of them, never a cycle, and there are millions of them.
+# gc=False: these structs hold strings, numbers and containers of them, so they have no cycles. There are millions of
+# them.
 class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Something the user did before the impression. `time_us` 0: unknown."""
 
@@ -34,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """One item of the list, with the product's own score and its probability of being in that place, where known."""
+    """One item of the list. Where known: the product's own score, and the probability that it is in that place."""
 
     item: str
     logged_score: float | None = None
@@ -56,10 +57,11 @@ class Impression(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """An impression with the teacher's scores, one a candidate: 0.0 where `scored` is false.
+    """An impression with the teacher's scores, one for each candidate: 0.0 where `scored` is false.
 
-    Under a teacher budget `sampled` is the probability with which the list was put to the teacher, whether it then was
-    or not, and `candidates_sampled` that of each candidate, given that the list was; empty: 1 for each.
+    With a teacher budget, `sampled` is the probability that the list was put to the teacher, also if it was not.
+    `candidates_sampled` is the probability of each candidate, given that the list was put to the teacher. Empty means 1
+    for each.
     """
 
     impression: Impression
@@ -86,7 +88,7 @@ class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
 
 class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A ranking with its labels joined. `label_state` "none": no window was waited for, so labels say nothing."""
+    """A ranking with its labels. `label_state` "none": the label window was not waited for, so labels are unknown."""
 
     ranking: Ranking
     labels: tuple[float, ...]
@@ -94,7 +96,7 @@ class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """One recommendable thing with its attributes; the highest `version` is the one that holds."""
+    """One thing that can be recommended, with its attributes. The record with the highest `version` holds."""
 
     id: str
     version: int = 0

@@ -1,4 +1,4 @@
-"""The topics that carry records, by name, and where what is no record goes.
+"""The topics that carry records, and the topic for messages that are no records.
 
 It knows nothing of logs or of how a record is written.
 

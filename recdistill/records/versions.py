@@ -18,17 +18,17 @@ from recdistill.records.structs import Item
 
 
 def newer(before: Item | None, item: Item) -> Item | None:
-    """What holds once a record has come.
+    """The record that holds after a new record has come.
 
-    The higher version holds; of equal versions the one that came later. A withdrawal without attributes keeps those
-    that the item had: a history or a list that names the item still means something.
+    The higher version holds. Of equal versions, the later one holds. A withdrawal without attributes keeps the item's
+    attributes, because histories and lists may still name the item.
 
     Args:
         before: The record that held until now; None where the item was never seen.
         item: The record that came.
 
     Returns:
-        The record that holds now, with the attributes that it keeps; None where `before` goes on holding.
+        The record that holds now, with the attributes that it keeps; None where `before` still holds.
     """
     if before is None:
         return item

@@ -1,4 +1,4 @@
-"""From a bundle to a judged and registered version: what the promoter, the command line and the demo all do.
+"""From a bundle to a judged and registered version. The promoter, the command line and the demo use it.
 
 It knows nothing of loops, of how a bundle was made, or of how a champion is served.
 

@@ -34,29 +34,29 @@ READ = 1000
 
 
 def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
-    """The newest examples behind a bundle's positions that have a label, oldest first.
+    """The newest examples with a label that come after a bundle's positions, oldest first.
 
     Args:
-        log: Where `examples` lie.
-        bundle: Whose provenance says where it stopped learning.
+        log: The log with the topic `examples`.
+        bundle: The bundle. Its provenance says where its student stopped learning.
         most: How many at most.
     """
     examples: list[Example] = []
     for example in _examples(log, start=_stopped_at(log, bundle)):
         if any(label > 0 for label in example.labels):
             examples.append(example)
-            if len(examples) >= 2 * most:
+            if len(examples) >= 2 * most:  # cut now and then, so that memory stays small
                 del examples[:-most]
     return examples[-most:]
 
 
 def count_held_out(log: Log, start: LanePosition, enough: int) -> tuple[int, LanePosition]:
-    """How many labelled examples lie behind a position, and where the counting stopped.
+    """How many labelled examples come after a position, and where the count stopped.
 
     Args:
-        log: Where `examples` lie.
+        log: The log with the topic `examples`.
         start: Where a bundle's student stopped learning, or where an earlier count stopped.
-        enough: Stop soon after so many.
+        enough: The count stops soon after this number.
     """
     lanes = Lanes(log, state=start, dead_letters=_pass_over)
     try:
@@ -72,7 +72,7 @@ def count_held_out(log: Log, start: LanePosition, enough: int) -> tuple[int, Lan
 
 
 def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
-    """The examples before a bundle's positions, in the order in which they were learnt."""
+    """The examples before a bundle's positions, in the order in which the student learnt from them."""
     return _examples(log, until=_stopped_at(log, bundle))
 
 
@@ -88,32 +88,32 @@ def judge(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judgement:
-    """Judges a bundle on what it did not learn from.
+    """Judges a bundle on examples that it did not learn from.
 
     Args:
-        log: Where the examples lie.
+        log: The log with the topic `examples`.
         bundle: The bundle.
         most: Held-out lists at most.
-        teacher: The teacher to hold it against; None leaves that part out.
-        teacher_bytes: Its size, 0 when nobody knows it.
-        cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
-        rivals: Other models to hold it against, beside popularity, ItemKNN and EASE, which always stand there.
-        seed: Of the bootstrap.
-        progress: Told how far it is.
+        teacher: The teacher to compare it with. None leaves that part out.
+        teacher_bytes: Size of the teacher. 0: it is not known.
+        cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
+        rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
+        seed: Seed of the bootstrap.
+        progress: Called with the progress.
 
     Raises:
-        DataError: There is no labelled example behind the bundle's positions.
+        DataError: There is no labelled example after the bundle's positions.
     """
     lists = held_out(log, bundle, most)
     if not lists:
         raise DataError(
-            f"{bundle.path}: no labelled example lies behind what this bundle learnt from; wait for newer ones"
+            f"{bundle.path}: there is no labelled example after those that this bundle learnt from; wait for newer ones"
         )
     if teacher is not None:
         teacher.apply_items(bundle.items)
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle)))
-    cheaper = baselines(known, live=[item.id for item in bundle.items])
+    cheaper = baselines.baselines(known, live=[item.id for item in bundle.items])
     judgement = evaluate(
         bundle,
         lists,
@@ -128,7 +128,7 @@ def judge(
 
 
 class _Asked:
-    """Counts what the teacher was asked for while examples pass by."""
+    """Counts how much the teacher was asked to score, while examples are read."""
 
     def __init__(self) -> None:
         self.lists = self.lists_scored = self.candidates = self.scored = 0
@@ -146,12 +146,13 @@ class _Asked:
             yield example
 
     def spending(self, judgement: Judgement, cost_per_1000: float) -> Spending | None:
-        """What came of it; None when there was no budget."""
+        """The counts. None: there was no budget."""
         if not self.budgeted:
             return None
         spared = self.candidates - self.scored
         teacher = judgement.quality(TEACHER)
         seconds = None
+        # The judge measured the teacher's seconds for 1000 requests, each over the whole catalogue.
         if teacher is not None and teacher.seconds_per_1000 is not None:
             seconds = spared * teacher.seconds_per_1000 / 1000 / judgement.catalogue
         return Spending(
@@ -173,15 +174,15 @@ def publish(
     report: Path | None = None,
     device: Path | None = None,
 ) -> Version:
-    """Registers a judged bundle with its evidence, report and device file; it becomes the candidate.
+    """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
     Args:
-        registry: Where to.
+        registry: The registry.
         bundle: The bundle.
-        judgement: What the judge found.
+        judgement: The results of the judge.
         evidence: The gate's verdict on it.
-        report: The report's file; written to a temporary one when None.
-        device: Where the device file goes; a temporary place when None.
+        report: File of the report. None: it is written now, to a temporary file.
+        device: Where the device file is written. None: to a temporary file.
     """
     from recdistill.device import export_device
 
@@ -215,12 +216,12 @@ def _examples(log: Log, *, start: LanePosition | None = None, until: LanePositio
 
 
 def _pass_over(message: Message, error: Exception) -> None:
-    """The distiller owns the dead letters of `examples`; the judge only leaves such a record out."""
+    """Leaves out a record that cannot be read. The distiller writes the dead letters of `examples`, not the judge."""
     log_.debug("example at %d left out: %s", message.offset, error)
 
 
 def _stopped_at(log: Log, bundle: Bundle) -> LanePosition:
-    """Where a bundle stopped learning, in a log that is still the one it learnt from."""
+    """Where a bundle's student stopped learning. The log must still be the one that it learnt from."""
     saved = bundle.manifest.provenance.get("positions", {})
     if not isinstance(saved.get("lanes"), dict):
         raise DataError(

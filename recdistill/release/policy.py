@@ -1,6 +1,6 @@
-"""What decides: may this version be promoted, and which bundles are kept. Pure functions of what is known.
+"""The rules: may this version be promoted, and which bundles are kept. They are pure functions of known facts.
 
-They know nothing of MLflow, logs or files: who calls them fetches the facts and carries out the verdict.
+They know nothing of MLflow, logs or files: the caller gets the facts and carries out the verdict.
 
 Example:
     >>> may_promote(None, "ab" * 32, "7").reasons
@@ -24,14 +24,14 @@ class Verdict(Struct, frozen=True):
 
 
 def may_promote(evidence: Evidence | None, content_hash: str, number: str) -> Verdict:
-    """Whether evidence lets a version through.
+    """Whether the evidence allows a promotion.
 
-    It must be there, be about this very content, and have passed the gate.
+    There must be evidence, it must be about exactly this content, and it must have passed the gate.
 
     Args:
-        evidence: What a judge found; None when nobody has judged it.
-        content_hash: Of the version's bundle.
-        number: The version's, for the reasons.
+        evidence: The evidence of the judge. None: nobody has judged the version.
+        content_hash: Content hash of the version's bundle.
+        number: Number of the version, for the reasons.
     """
     if evidence is None:
         return Verdict(False, [f"version {number} has no evidence; judge it first (`recdistill evaluate`)"])
@@ -46,14 +46,14 @@ def may_promote(evidence: Evidence | None, content_hash: str, number: str) -> Ve
 def to_drop(held: Sequence[Held], keep: int) -> list[str]:
     """Content hashes of the bundles that are not kept, oldest first.
 
-    Kept are:
+    These are kept:
 
-    - every version that has an alias: champion, previous, candidate, and any that a person has set;
+    - every version that has an alias: champion, previous, candidate, and any alias that a person has set;
     - the `keep` versions that were promoted last;
-    - the `keep` newest bundles of all others: not judged yet, refused, or passed and not promoted.
+    - the `keep` newest bundles of all others: not judged yet, refused, or passed but not promoted.
 
     Args:
-        held: All that the registry holds.
+        held: All bundles that the registry holds.
         keep: How many of each kind.
     """
     free = sorted((each for each in held if not each.aliases), key=lambda each: (each.made_at, each.content_hash))

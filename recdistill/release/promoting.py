@@ -1,4 +1,4 @@
-"""Carries out what the policy decides: promote a version, give the space of old bundles back.
+"""Carries out what the policy decides: it promotes a version, and frees the space of old bundles.
 
 It knows nothing of how a version was judged.
 
@@ -19,24 +19,24 @@ from recdistill.release.policy import may_promote, to_drop
 log_ = logging.getLogger(__name__)
 
 GRACE_S: Final = 3600.0
-"""A file that no bundle names stays so long: longer than any upload or fetch takes."""
+"""A file that no bundle names is kept this long. It is longer than any upload or fetch."""
 
 
 def promote(
     registry: Registry, number: str, *, expect: str | None, who: str, why: str, evidence: Evidence | None = None
 ) -> LedgerEntry:
-    """Makes a version the champion, when its evidence lets it through and the champion is still the expected one.
+    """Makes a version the champion, if its evidence allows it and the champion is still the expected one.
 
     Args:
         registry: Where the version is.
         number: The version.
-        expect: Number of the champion that the decision was made against; None when there was none.
-        who: Whom the ledger names.
+        expect: Number of the champion when the decision was made. None: there was none.
+        who: Who promotes, for the ledger.
         why: The reason, for the ledger and the version.
-        evidence: Findings to rely on; those that were published with the version when None.
+        evidence: The evidence to use. None: the evidence that was published with the version.
 
     Raises:
-        Refused: The policy or the fence did not let it through; `reasons` says why.
+        Refused: The policy does not allow it, or the champion is another one by now; `reasons` says why.
         RegistryError: The registry does not answer, or there is no such version.
     """
     content_hash = registry.resolve(number).content_hash
@@ -47,17 +47,17 @@ def promote(
 
 
 def give_back(registry: Registry, keep: int, *, grace_s: float = GRACE_S) -> int:
-    """Drops the bundles that the rule does not keep, and gives back the space of what was dropped a while ago.
+    """Drops the bundles that the rule does not keep, and deletes the files of bundles that were dropped a while ago.
 
-    One process at a time may do this: the promoter.
+    Only one process at a time may do this: the promoter.
 
     Args:
-        registry: Whose bundles.
+        registry: The registry that holds the bundles.
         keep: See `policy.to_drop`.
         grace_s: How long the files of a dropped bundle stay.
 
     Returns:
-        Bytes of the store that were given back now.
+        Bytes of the store that were freed now.
 
     Raises:
         RegistryError: The registry does not answer.
@@ -67,5 +67,5 @@ def give_back(registry: Registry, keep: int, *, grace_s: float = GRACE_S) -> int
         log_.info("bundle %s is not kept any longer (registry.keep = %d)", content_hash[:12], keep)
     freed = registry.give_back(dropped, grace_s=grace_s)
     if freed:
-        log_.info("%d bytes of bundles were given back", freed)
+        log_.info("%d bytes of old bundles were freed", freed)
     return freed

@@ -1,8 +1,8 @@
 """A folder of files that is written whole or not at all, and verified when it is read.
 
 One of its files is the manifest. It names every other file with its size and its SHA-256, so it is written last. The
-list is open: a folder may hold more files than a room asks for, if its manifest names them. So a signature, a shard
-or a delta can join later.
+list is open: a folder may hold more files than a room asks for, if its manifest names them. So a signature, a shard or
+a delta can be added later.
 
 | file | holds |
 | --- | --- |

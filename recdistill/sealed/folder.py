@@ -47,7 +47,7 @@ class Seal:
         manifest: Name of the file that names all others.
         most: Bytes that the manifest may have.
         error: What is raised about such a folder.
-        again: What a person does about a damaged one, for the end of a sentence.
+        again: What a person should do about a damaged folder, as the end of a sentence.
     """
 
     manifest: str
@@ -57,12 +57,12 @@ class Seal:
 
     @contextlib.contextmanager
     def draft(self, out: Path) -> Iterator[Draft]:
-        """A folder to be written. It is there when `Draft.close` has returned; without `close` nothing is left.
+        """A folder to be written. It is there after `Draft.close` has returned. Without `close` nothing is left.
 
         Leftovers of killed writers beside it are swept.
 
         Raises:
-            RecdistillError: `error`, when the disk does not take it.
+            RecdistillError: `error`, when the disk refuses it.
         """
         try:
             with Draft.begun(self, out) as draft:
@@ -71,7 +71,7 @@ class Seal:
             raise self.error(f"{out}: cannot be written ({e.strerror or e})") from e
 
     def manifest_of(self, folder: Path) -> bytes:
-        """The manifest's bytes, which nothing has verified yet."""
+        """The manifest's bytes. They are not verified yet."""
         path = folder / self.manifest
         with self._plain(path) as f:
             data = f.read(self.most + 1)
@@ -88,7 +88,7 @@ class Seal:
         return data
 
     def opened(self, path: Path, entry: FileEntry) -> BinaryIO:
-        """A file, verified and open at its beginning: for one that should not be in memory as a whole."""
+        """A verified file, open at its beginning. It is for a file that should not be in memory as a whole."""
         f = self._plain(path)
         try:
             size, found = os.fstat(f.fileno()).st_size, hashlib.sha256()
@@ -154,7 +154,7 @@ class Seal:
 
 
 class Draft:
-    """A folder in the making, under a hidden name.
+    """A folder that is being written, under a hidden name.
 
     Args:
         seal: What kind of folder.
@@ -173,7 +173,7 @@ class Draft:
     def begun(cls, seal: Seal, out: Path) -> Iterator[Draft]:
         """A draft that is removed at the end, unless it was closed."""
         parent = out.parent.absolute()
-        # The parent's own entry too: who made the parent may have been killed before it flushed.
+        # Flush the parent's own entry too: the process that made the parent may have been killed before it flushed.
         above = [parent, *(each.parent for each in (parent, *parent.parents) if each == parent or not each.exists())]
         parent.mkdir(parents=True, exist_ok=True)
         hidden.sweep(out.parent, out.name)
@@ -182,7 +182,7 @@ class Draft:
             yield cls(seal, out, path, above)
         finally:
             try:
-                hidden.remove(path)  # it has its name by now, unless something failed
+                hidden.remove(path)  # unless something failed, it has its final name now, and this does nothing
             finally:
                 os.close(lock)
 
@@ -222,13 +222,13 @@ class Draft:
         place = self._out if name is None else self._out.with_name(name)
         self.path.rename(place)
         for folder in self._above:
-            with contextlib.suppress(PermissionError):  # it may be written in, and not be read
+            with contextlib.suppress(PermissionError):  # a folder can allow writing and not reading
                 hidden.flush(folder)
         return place
 
 
 class Hashed:
-    """A file that takes the digest of what is written to it."""
+    """A file that computes the digest of what is written to it."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw, self._size, self._sha256 = raw, 0, hashlib.sha256()

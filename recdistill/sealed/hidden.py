@@ -1,8 +1,8 @@
-"""Folders under names that nothing reads: those in the making, and those on their way out.
+"""Folders under names that nothing reads: those that are being written, and those that are being deleted.
 
 A writer holds a lock on its hidden folder as long as it lives. A killed process loses its locks, so a hidden folder
-without a lock is a leftover: the next writer of such a folder sweeps it, and says so in the log. A writer that lives
-is never disturbed.
+without a lock is a leftover. The next writer of such a folder deletes it, and says so in the log. The folder of a
+living writer is never touched.
 
 It knows nothing of what the folders hold.
 
@@ -81,7 +81,7 @@ def sweep(parent: Path, name: str) -> list[Path]:
 
 
 def discard(path: Path) -> None:
-    """Deletes a folder. It is hidden first, so a kill never leaves a half of it under its name."""
+    """Deletes a folder. It is hidden first, so after a kill there is never half a folder under its name."""
     hidden = _hidden(path)
     path.rename(hidden)
     flush(path.parent)

@@ -1,7 +1,7 @@
-"""Island 2: what turns a bundle into answers, with numpy, onnxruntime and faiss and without torch.
+"""Island 2: turns a bundle into answers. It uses numpy, onnxruntime and faiss, but not torch.
 
-`Recommender` answers from one bundle and the live changes to its catalogue; `Ranker` holds what serves now. The
-endpoint over HTTP is `recdistill.serve.http`.
+`Recommender` answers from one bundle and from the live changes to its catalogue. `Ranker` holds the recommender that
+serves now. The HTTP endpoint is `recdistill.serve.http`.
 
 It does not know training or teachers.
 

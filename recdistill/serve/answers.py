@@ -1,6 +1,6 @@
-"""What a recommender answers, in the form in which it leaves the process.
+"""The answers of a recommender, in the form that the client gets.
 
-Whoever writes an answer to the log notes its id in `impression`; nothing else is added on the way out.
+When an answer is written to the log, its id is put into `impression`. Nothing else is added to an answer.
 
 It does not know how an answer is found.
 
@@ -21,10 +21,10 @@ Source = Literal["personal", "popular", "mixed", "similar"]
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What all answers have."""
+    """The fields that all answers have."""
 
     items: Annotated[list[str], Meta(description="Ids, best first.")]
-    scores: Annotated[list[float], Meta(description="The score of each; of a similar item, the cosine.")]
+    scores: Annotated[list[float], Meta(description="The score of each item. For similar items it is the cosine.")]
     bundle: Annotated[str, Meta(description="Content hash of the bundle that answered.")]
     overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]
 
@@ -32,17 +32,21 @@ class Answer(Struct, frozen=True, kw_only=True):
 class RecommendAnswer(Answer, frozen=True, kw_only=True):
     """Answer to a recommend request."""
 
-    source: Annotated[Source, Meta(description="Where the order comes from; mixed: popular items, then personal ones.")]
-    unknown_history: Annotated[int, Meta(description="Events left out: their items are not in the catalogue.")]
+    source: Annotated[Source, Meta(description="Where the order comes from. mixed: popular items, then personal ones.")]
+    unknown_history: Annotated[
+        int, Meta(description="Number of events that were ignored, because their items are not in the catalogue.")
+    ]
     impression: Annotated[
-        str | UnsetType, Meta(description="Id under which this answer was written to `impressions`, if it was.")
+        str | UnsetType, Meta(description="Id of this answer in `impressions`, if it was written there.")
     ] = UNSET
 
 
 class RankAnswer(RecommendAnswer, frozen=True, kw_only=True):
     """Answer to a rank request."""
 
-    unknown: Annotated[list[str], Meta(description="Candidates left out: not in the catalogue, or withdrawn.")]
+    unknown: Annotated[
+        list[str], Meta(description="Candidates that were left out: they are not in the catalogue, or withdrawn.")
+    ]
 
 
 class SimilarAnswer(Answer, frozen=True, kw_only=True):

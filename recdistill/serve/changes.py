@@ -1,6 +1,7 @@
-"""Catalogue records -> the next state: which record holds, which item needs a new row, which only a new flag.
+"""Makes the next state of a catalogue from new records.
 
-It does not know requests or where records come from.
+For each item it decides which record is valid, and whether the item needs a new row or only a new flag. It does not
+know requests or where records come from.
 
 Example:
     >>> from recdistill.serve.index import Base
@@ -29,12 +30,12 @@ log_ = logging.getLogger(__name__)
 
 
 class Changes:
-    """What a recommender's catalogue became since its bundle was exported. For one thread at a time.
+    """The changes of a recommender's catalogue since its bundle was exported. Only one thread may use it at a time.
 
     Args:
-        items: The bundle's.
-        spec: Which attributes count.
-        vocabulary: Rows of their values; nothing is admitted to it.
+        items: The items of the bundle.
+        spec: The feature specification: which attributes are used.
+        vocabulary: Rows of their values. It does not grow here.
         tower: Encoded items -> their rows.
     """
 
@@ -45,10 +46,10 @@ class Changes:
         self._records = {item.id: item for item in items}
 
     def apply(self, state: State, items: Sequence[Item], position: int) -> tuple[State, dict[str, int]]:
-        """The state after some records, and counts of what became of them.
+        """The state after some records, and counts of what was done with them.
 
         Args:
-            state: The newest.
+            state: The newest state.
             items: Records in log order.
             position: Next offset of `items` after them.
         """
@@ -60,13 +61,17 @@ class Changes:
         return self._with(state, fresh, live_T, position), counts
 
     def _take(self, item: Item, fresh: Catalogue, state: State, live_T: Mask) -> str:
-        """Sorts one record in: into `fresh` when it needs a vector, else into the flags. Returns what became of it."""
+        """Takes one record, and returns what was done with it.
+
+        An item that needs a new vector goes into `fresh`. For any other item, only its flag in `live_T` is set.
+        """
         before = self._records.get(item.id)
         held = newer(before, item)
         if held is None:
             return "ignored"
         item = held
         slot, again = state.slot_of.get(item.id, -1), fresh.slot(item.id) >= 0
+        # `stands`: the item's row is still right, because its attributes are the same.
         stands = slot >= 0 and before is not None and _same(before.attributes, item.attributes)
         if not again and (stands or (item.withdrawn and slot < 0)):
             self._records[item.id] = item
@@ -92,7 +97,7 @@ class Changes:
         overlay = state.overlay.put([fresh.item(place) for place in range(len(fresh))], rows_FW)
         added = len(overlay) - len(state.overlay)
         flags_T = np.concatenate([live_T, np.zeros(added, bool)])
-        # The row in the bundle no longer holds; the one in the overlay does.
+        # The item's row in the bundle is out of date. Its row in the overlay is used instead.
         flags_T[[slot for item in fresh.ids if (slot := state.base_slot_of.get(item)) is not None]] = False
         flags_T[[len(state.base_ids) + overlay.place(item) for item in fresh.ids]] = fresh.live_N
         return state.after(overlay, flags_T, position)

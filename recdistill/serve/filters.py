@@ -1,7 +1,7 @@
-"""Which items an answer may hold: `Filters` and a state of the catalogue -> one flag a slot.
+"""Decides which items an answer may hold: `Filters` and a state of the catalogue -> one flag for each slot.
 
-An attribute's values are looked up in postings: value -> slots of the bundle. They are made when an attribute is first
-asked for. Items of the overlay change, so they are looked at one by one.
+For each attribute there are postings: value -> slots of the bundle. They are made when a filter first uses the
+attribute. Items of the overlay change, so each of them is checked one by one.
 
 It does not know users or scores.
 
@@ -28,10 +28,10 @@ _NONE = np.zeros(0, np.int64)
 
 
 class Sieve:
-    """Lets through what filters allow. Threads may share it.
+    """Finds the slots that filters allow. Threads may share it.
 
     Args:
-        items: The bundle's, in slot order.
+        items: The items of the bundle, in slot order.
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -39,7 +39,7 @@ class Sieve:
         self._postings: dict[str, dict[tuple[type, Value], Slots]] = {}
 
     def allowed(self, state: State, filters: Filters | None, exclude: Sequence[str] = ()) -> Mask:
-        """Which slots an answer may hold, `[T]`. Not to be changed: it may be the state's own flags."""
+        """Which slots an answer may hold, `[T]`. Do not change the array: it may be the state's own flags."""
         allowed_T = state.shelf.live_T
         if filters is not None and filters.allow is not None:
             chosen_T = np.zeros(len(allowed_T), bool)
@@ -74,6 +74,6 @@ class Sieve:
 
 
 def _keys(value: Value | None) -> set[tuple[type, Value]]:
-    """The values of an attribute, with their types, so that `true` is not 1."""
+    """The values of an attribute with their types, so that `true` and 1 differ."""
     members = value if isinstance(value, list) else () if value is None else (value,)
     return {(float, float(v)) if type(v) is int else (type(v), v) for v in members}

@@ -1,4 +1,4 @@
-"""The golden requests of a bundle, asked again: does this machine answer as the exporting one did?
+"""Checks the golden requests of a bundle: does this machine give the same answers as the machine that exported it?
 
 Two items with nearly equal scores may change places, so scores are compared, not the order of ids.
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from recdistill.errors import BundleError
 
-TOLERANCE: Final = 2e-4  # of scores of size one: towers agree within 1e-4, golden scores have five digits
+TOLERANCE: Final = 2e-4  # for scores of size one. The towers agree within 1e-4, and golden scores have five digits.
 
 
 def check(
@@ -37,13 +37,13 @@ def check(
 
     Args:
         source: The bundle, for the error.
-        number: Which request it is.
+        number: The number of the request.
         expected: The scores at export, best first.
-        named: The scores now of the items that were best at export.
+        named: The scores that the best items of the export have now.
         best: The best scores now.
 
     Raises:
-        BundleError: A score is not what it was; it names the request and both scores.
+        BundleError: A score has changed. The error names the request and both scores.
     """
     wanted = np.array(expected)
     for found in (named, best):

@@ -1,10 +1,10 @@
-"""Finding the best items for a user vector, over a bundle's vectors and the live changes to them.
+"""Finds the best items for a user vector, among a bundle's vectors and the live changes to them.
 
-The base never changes: the vectors of a bundle, and for a large catalogue the index that it was exported with. Changes
-stand beside it: rows of their own (the overlay), and a flag for each slot that says whether it may be answered. A
-`Shelf` holds one state of both; a change makes a new shelf, so that readers never see half of one.
+The base never changes: it is the vectors of a bundle and, for a large catalogue, the bundle's index. Changes are kept
+apart from it: new rows are in the overlay, and each slot has a flag that says whether an answer may hold it. A `Shelf`
+is one state of both. A change makes a new shelf, so readers never see half of a change.
 
-Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's. It does not know ids, requests or towers.
+Slots 0 … N−1 belong to the bundle, slots N … N+M−1 to the overlay. This module does not know ids, requests or towers.
 
 Example:
     >>> shelf = Shelf(Base(np.eye(3, 5, dtype=np.float32)), np.zeros((0, 5), np.float32), np.array([True, False, True]))
@@ -24,8 +24,8 @@ import numpy.typing as npt
 from recdistill.bundle import search_index, with_one
 from recdistill.model import layout
 
-WIDER: Final = 8  # how many times more cells are probed when the filters leave too few items
-SCAN_BELOW: Final = 20_000  # so few allowed items are scored one and all
+WIDER: Final = 8  # when the search finds too few allowed items, it is repeated with this many times more cells
+SCAN_BELOW: Final = 20_000  # up to this many allowed items, all of them are scored without the index
 
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.int64]
@@ -34,12 +34,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Base:
-    """What a bundle brings.
+    """The part that comes from the bundle and never changes.
 
     Args:
-        vectors_NW: Vector, bias, weight in a history.
-        index: A faiss IVF index over `[vector, bias]`, None to score every item.
-        probes: Cells of it to search.
+        vectors_NW: Vector, bias and history weight of each item.
+        index: A faiss IVF index over `[vector, bias]`. None: every item is scored.
+        probes: How many cells of the index are searched.
     """
 
     vectors_NW: Floats
@@ -55,12 +55,12 @@ class Base:
 
 @dataclass(frozen=True)
 class Shelf:
-    """One state of base and overlay, never changed. T = N + M slots.
+    """One state of base and overlay. It never changes. T = N + M slots.
 
     Args:
-        base: The bundle's part.
+        base: The part of the bundle.
         overlay_MW: Rows of changed and new items.
-        live_T: Whether a slot may be answered.
+        live_T: Whether an answer may hold the slot.
     """
 
     base: Base
@@ -68,9 +68,10 @@ class Shelf:
     live_T: Mask
 
     def rows(self, slots: npt.NDArray[np.integer[Any]]) -> Floats:
-        """Vector, bias and weight in a history of some slots, `[..., W]`; slot −1 gives the row of slot 0."""
+        """Vector, bias and history weight of some slots, `[..., W]`. Slot −1 gives the row of slot 0."""
         slots = np.maximum(slots, 0)
         count = len(self.base.vectors_NW)
+        # First every row is taken from the base. A slot of the overlay gets its last row, which is then replaced.
         found: Floats = self.base.vectors_NW[np.minimum(slots, count - 1)]
         if len(self.overlay_MW):
             beyond = slots >= count
@@ -85,7 +86,7 @@ class Shelf:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
     def cosines(self, slot: int) -> Floats:
-        """Cosine of the vector in one slot with that of each slot, `[T]`."""
+        """Cosine of the vector of one slot with the vector of each slot, `[T]`. A vector of length 0 gives 0."""
         vector_D = self.rows(np.array([slot]))[0, layout.VECTOR]
         beside_M = np.linalg.norm(self.overlay_MW[:, layout.VECTOR], axis=1)
         norms_T = np.concatenate([self.base.norms_N, beside_M]) * np.linalg.norm(vector_D)
@@ -95,7 +96,11 @@ class Shelf:
         return cosines_T
 
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
-        """The best k allowed slots with their scores, best first; fewer only when fewer are allowed."""
+        """The best k allowed slots with their scores, best first. There are fewer only when fewer are allowed.
+
+        Without an index, every slot is scored. With an index, the base is searched by the index, every allowed slot of
+        the overlay is added, and all that was found is scored in float and sorted.
+        """
         query_K = with_one(user_D[None])[0]
         if self.base.index is None:
             return _best(query_K @ self.base.vectors_NW[:, layout.KEY].T, self._beside(query_K), k, allowed_T)
@@ -113,13 +118,17 @@ class Shelf:
         return query_K @ self.overlay_MW[:, layout.KEY].T
 
     def _found(self, query_K: Floats, k: int, allowed_N: Mask, room: int) -> Slots:
-        """Slots that hold the best k of the base: by the index, by more of it, and in the end all that are allowed."""
+        """Slots of the base among which are its best k.
+
+        The index is searched first, then once more with more cells. If both find too few slots, or if few slots are
+        allowed, all allowed slots are returned.
+        """
         if room > SCAN_BELOW:
             import faiss
 
             selector = None
             if room < len(allowed_N):
-                bits = np.packbits(allowed_N, bitorder="little")  # must outlive the search
+                bits = np.packbits(allowed_N, bitorder="little")  # faiss keeps a pointer to it during the search
                 selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             keys_NK = self.base.vectors_NW[:, layout.KEY]
             for probes in (self.base.probes, WIDER * self.base.probes):
@@ -130,9 +139,10 @@ class Shelf:
 
 
 def _best(base_N: Floats, beside_M: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
-    """The best k of all scores where allowed, best first, equal ones in slot order."""
+    """The best k allowed slots by their scores, best first. Equal scores are in slot order."""
     scores_T = np.concatenate([base_N, beside_M]) if len(beside_M) else base_N
     scores_T = np.where(allowed_T, scores_T, -np.inf)
+    # Partition finds the k-th best score without sorting all. Slots with that score or a better one are then sorted.
     if k < len(scores_T):
         least = np.partition(scores_T, len(scores_T) - k)[len(scores_T) - k]
         slots = np.flatnonzero(scores_T >= least)

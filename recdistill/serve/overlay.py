@@ -1,8 +1,9 @@
-"""The rows of changed and new items: they stand beside a bundle's own rows.
+"""The rows of changed and new items. They are kept apart from the rows of the bundle.
 
-An `Overlay` is one state and never changes. `put` makes the next state. It costs what is put, not what is there: the
-states share one set of arrays with room to spare, new rows go behind the last row that anybody reads, and the room
-doubles when it is full. Only where a row changes that a state already shows are rows and records copied, in one piece.
+An `Overlay` is one state and never changes. `put` makes the next state. Its cost depends on the new rows, not on the
+old ones: all states share one array that has free rows at its end. New rows are written after the last row that any
+state reads. When the array is full, its size doubles. Rows and records are copied only when a row changes that a state
+already shows.
 
 It does not know bundles, requests or how a row is made.
 
@@ -26,16 +27,16 @@ import numpy.typing as npt
 
 from recdistill.records import Item
 
-BLOCK: Final = 1024  # least rows of room
+BLOCK: Final = 1024  # smallest number of rows in the shared array
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Room:
-    """What the states share: R rows of room, of which the newest state uses the first `len(ids)`.
+    """What the states share: an array of R rows. The newest state uses the first `len(ids)` of them.
 
-    A place keeps its id for good, so `ids` and `place_of` are only added to. A state reads no more than its own places.
+    The id of a place never changes, so `ids` and `place_of` only grow. A state reads only its own places.
     """
 
     rows_RW: Floats
@@ -45,7 +46,7 @@ class _Room:
 
 
 class Overlay:
-    """M items, each with its record and its row. Made by `empty` and `put`."""
+    """M items, each with its record and its row. `empty` and `put` make one."""
 
     __slots__ = ("_room", "place_of", "rows_MW")
 
@@ -53,11 +54,11 @@ class Overlay:
         self._room = room
         self.rows_MW = room.rows_RW[:count]
         self.place_of = room.place_of
-        """Places by id; one that is `len(self)` or more belongs to a later state."""
+        """Places by id. A place that is `len(self)` or more belongs to a later state."""
 
     @classmethod
     def empty(cls, width: int) -> Overlay:
-        """No items; W = `width`."""
+        """An overlay without items. W = `width`."""
         return cls(_Room(np.zeros((0, width), np.float32), [], [], {}), 0)
 
     def __len__(self) -> int:
@@ -65,7 +66,7 @@ class Overlay:
 
     @property
     def ids(self) -> list[str]:
-        """Ids by place; a copy."""
+        """A copy of the ids, by place."""
         return self._room.ids[: len(self)]
 
     def id(self, place: int) -> str:
@@ -74,20 +75,20 @@ class Overlay:
 
     @property
     def items(self) -> Sequence[Item]:
-        """Records by place; a copy."""
+        """A copy of the records, by place."""
         return self._room.items[: len(self)]
 
     def place(self, item: str) -> int:
-        """Where an item stands, −1 where it does not."""
+        """The place of an item; −1 when it has none."""
         place = self.place_of.get(item, -1)
         return place if place < len(self) else -1
 
     def put(self, items: Sequence[Item], rows_FW: Floats) -> Overlay:
-        """The next state: these items in their places, or in new ones behind the last.
+        """The next state. A known item keeps its place; a new item gets a new place at the end.
 
         Args:
-            items: F records of items that all differ.
-            rows_FW: A row each.
+            items: F records of different items.
+            rows_FW: The row of each.
         """
         count = len(self)
         places = [self.place(item.id) for item in items]
@@ -104,19 +105,21 @@ class Overlay:
         return Overlay(room, len(room.ids))
 
     def _room_for(self, count: int, *, changes: bool) -> _Room:
-        """Room for `count` rows that this state's `put` may write to.
+        """An array with room for `count` rows, in which this state's `put` may write.
 
         Args:
             count: Rows.
-            changes: Whether a row is written that this state shows.
+            changes: Whether a row is written that this state already shows.
         """
         room = self._room
-        if len(room.ids) != len(self):  # another state was made from this one: what it added is not ours
+        if len(room.ids) != len(self):  # another state was made from this one, and it has added places of its own
             room = _Room(room.rows_RW, room.items, self.ids, {item: place for place, item in enumerate(self.ids)})
             changes = True
         full = count > len(room.rows_RW)
         if not changes and not full:
             return room
+        # A copy: other states still read the old rows, or there are too few free rows. A larger array has twice the
+        # rows that are needed now.
         rows_RW = np.empty((max(BLOCK, 2 * count) if full else len(room.rows_RW), room.rows_RW.shape[1]), np.float32)
         rows_RW[: len(self)] = self.rows_MW
         return _Room(rows_RW, room.items[: len(self)] if changes else room.items, room.ids, room.place_of)

@@ -1,9 +1,9 @@
-"""What serves now: which recommenders answer, in which role, under which number of the registry.
+"""Holds what serves now: which recommenders answer, in which role, and their version numbers in the registry.
 
-Today there is one role, the champion, and it answers every request. Who adds another (a canary with a share of the
-requests) changes `choose` and `gauges`; whoever answers a request asks `choose` and needs to know nothing more.
+Today there is one role, the champion, and it answers every request. To add another role (a canary that gets a share of
+the requests), change `choose` and `gauges`. The code that answers a request only calls `choose`.
 
-It does not know HTTP, logs or registries: whoever follows them calls `swap`.
+It does not know HTTP, logs or registries. The code that follows the registry calls `swap`.
 
 Example:
     >>> ranker = Ranker()
@@ -28,8 +28,8 @@ class Variant:
     """A recommender that serves.
 
     Args:
-        recommender: What answers.
-        version: Its number in the registry; empty when it is served from a folder.
+        recommender: The recommender that answers.
+        version: Its number in the registry. It is empty when the bundle is served from a folder.
         since: When it began to serve, by `time.monotonic`.
     """
 
@@ -39,35 +39,35 @@ class Variant:
 
 
 class Ranker:
-    """The one reference to what serves, and what is counted about it. Any thread may swap or read.
+    """The one reference to what serves, and its counts. Any thread may swap or read.
 
     Args:
-        counts: Counts to add to; a new one when None.
+        counts: Counts to add to. None: new counts.
     """
 
     def __init__(self, counts: Counter[str] | None = None) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
-        self._variants: dict[str, Variant] = {}  # by role; replaced whole, so that readers need no lock
+        self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
         self.stopping = False
         self.caught_up: float | None = None
         """When (`time.monotonic`) the catalogue was last seen to hold all of `items`."""
 
     @property
     def champion(self) -> Variant | None:
-        """The variant that was promoted; None until there is one."""
+        """The variant that was promoted. None: there is none yet."""
         return self._variants.get(CHAMPION)
 
     def choose(self) -> Variant | None:
-        """The variant that answers the next request; None while nothing serves."""
+        """The variant that answers the next request. None: nothing serves yet."""
         return self._variants.get(CHAMPION)
 
     def swap(self, recommender: Recommender, version: str = "", *, role: str = CHAMPION) -> None:
-        """Makes a recommender the one that answers in a role, from the next request on."""
+        """From the next request on, this recommender answers in the role."""
         self._variants = {**self._variants, role: Variant(recommender, version, time.monotonic())}
         self.counts["swaps"] += 1
 
     def gauges(self) -> dict[str, float]:
-        """What Prometheus is told beside the counts."""
+        """The gauges for Prometheus. The counts are not among them."""
         champion = self.champion
         found = {"ready": float(champion is not None and not self.stopping)}
         if champion is not None:

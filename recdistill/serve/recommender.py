@@ -1,11 +1,11 @@
-"""Answers from a bundle and the live changes to its catalogue: what the endpoint serves and the judge measures.
+"""Answers requests from a bundle and the live changes to its catalogue. The endpoint and the judge both use it.
 
-A request's history and context become a user vector (ONNX); the best items for it are found, filtered, and refilled to
-k. A request of which nothing is known (no known item in its history, no context) gets the popular items first; the
-answer says which. An answer is never empty while a live item passes its filters.
+The user tower (ONNX) makes a user vector of a request's history and context. Then the best k items that pass the
+filters are found. A request about which nothing is known (no known item in its history, no context) gets the popular
+items first; the answer says so. An answer is never empty while a live item passes its filters.
 
-All that a request reads of the catalogue is one state that never changes. `apply_items` makes the next one and then
-replaces the reference, so any number of threads may ask while one applies.
+A request reads one state of the catalogue, and a state never changes. `apply_items` makes the next state and then
+replaces the reference. So any number of threads may ask while one thread applies records.
 
 It does not know HTTP, logs or registries.
 
@@ -72,12 +72,12 @@ class Recommender:
 
     @property
     def content_hash(self) -> str:
-        """The bundle's."""
+        """The content hash of the bundle."""
         return self.bundle.content_hash
 
     @property
     def ids(self) -> list[str]:
-        """Item ids by slot: the columns of `score_all`. A changed item comes twice, and is live once."""
+        """Item ids by slot: the columns of `score_all`. A changed item has two slots, and one of them is live."""
         return self._state.ids
 
     @property
@@ -87,7 +87,7 @@ class Recommender:
 
     @property
     def live(self) -> int:
-        """How many items may be answered now."""
+        """How many items an answer may hold now."""
         return self._state.live
 
     def recommend(
@@ -97,8 +97,8 @@ class Recommender:
 
         Args:
             requests: B requests.
-            k: Most items in an answer; fewer come only when fewer pass.
-            filters: For all requests, or one each.
+            k: Most items in an answer. There are fewer only when fewer items pass the filters.
+            filters: One for all requests, or one for each request.
 
         Raises:
             RequestError: A context value does not fit its field, or k is not positive.
@@ -130,7 +130,7 @@ class Recommender:
         return answers
 
     def rank(self, request: Request, candidates: Sequence[str]) -> RankAnswer:
-        """The given candidates, best first; those not in the catalogue, or withdrawn, are left out and named.
+        """The given candidates, best first. Those that are withdrawn or not in the catalogue are left out and named.
 
         Raises:
             RequestError: A context value does not fit its field.
@@ -155,7 +155,7 @@ class Recommender:
         )
 
     def similar(self, item: str, k: int, filters: Filters | None = None) -> SimilarAnswer:
-        """The items whose vectors point most nearly the same way as an item's; the item itself is left out.
+        """The items whose vectors have the largest cosine with an item's vector. The item itself is left out.
 
         Raises:
             RequestError: The item is not in the catalogue, or k is not positive.
@@ -176,7 +176,7 @@ class Recommender:
         )
 
     def score_all(self, requests: Sequence[Asker]) -> Floats:
-        """Scores of every slot, float32 `[B, len(ids)]`; −inf where it holds no live item.
+        """Scores of every slot, float32 `[B, len(ids)]`. A slot without a live item has −inf.
 
         Raises:
             RequestError: A context value does not fit its field.
@@ -187,10 +187,10 @@ class Recommender:
         return scores_BT
 
     def check_golden(self) -> None:
-        """Asks the bundle's golden requests of the bundle as it was exported.
+        """Asks the bundle's golden requests again, without the live changes to its catalogue.
 
         Raises:
-            BundleError: An answer is not what it was at export; it names the request and both scores.
+            BundleError: An answer differs from the answer at export. The error names the request and both scores.
         """
         state, source = self._first, str(self.bundle.path)
         for number, asked in enumerate(self.bundle.golden):
@@ -200,17 +200,17 @@ class Recommender:
             golden.check(source, number, asked.scores, named=named, best=best)
 
     def apply_items(self, items: Sequence[Item], position: int) -> dict[str, int]:
-        """Takes catalogue records, in log order, into the overlay; answers reflect them from the next request on.
+        """Takes catalogue records, in log order, into the overlay. The next request already sees them.
 
-        A new item gets its vector from its attributes alone; one that only comes again changes nothing. A record that
-        does not fit the feature specification is left out, so that one bad record cannot stop the others.
+        A new item gets its vector from its attributes only. A record that was seen before changes nothing. A record
+        that does not fit the feature specification is left out, so one bad record does not stop the others.
 
         Args:
             items: The records.
             position: Next offset of `items` after them.
 
         Returns:
-            Counts: `changed` (new or with another vector), `withdrawn`, `ignored` (older, or nothing new), `refused`.
+            Counts: `changed` (new or with a new vector), `withdrawn`, `ignored` (older, or nothing new), `refused`.
         """
         with self._writer:
             self._state, counts = self._changes.apply(self._state, items, position)
@@ -218,7 +218,7 @@ class Recommender:
 
 
 def _best(state: State, user_D: Floats, k: int, allowed_T: Mask, *, known: bool) -> tuple[Slots, Floats, Source]:
-    """The best k allowed slots with their scores; where nothing is known of the user, popular items come first."""
+    """The best k allowed slots with their scores. If nothing is known about the user, popular items come first."""
     liked = state.popular[allowed_T[state.popular]][:k]
     if known or not len(liked):
         return *state.shelf.search(user_D, k, allowed_T), "personal"

@@ -1,4 +1,4 @@
-"""What is asked of a recommender: who asks, and which items an answer may hold.
+"""A request to a recommender: who asks, and which items an answer may hold.
 
 It does not know how an answer is found.
 
@@ -15,7 +15,10 @@ from recdistill.records import Event, Value
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who asks: history (oldest first), context, items not to be shown, time (µs; 0: unknown, and so are all ages)."""
+    """Who asks: history (oldest first), context, and items that must not be shown.
+
+    `time_us` is the time of the request in microseconds. 0: it is unknown, and then the ages of events are unknown too.
+    """
 
     history: tuple[Event, ...] = ()
     context: dict[str, Value] = {}
@@ -27,10 +30,10 @@ class Filters(Struct, frozen=True, forbid_unknown_fields=True):
     """Which items an answer may hold.
 
     Args:
-        exclude: None of these.
-        allow: Only these; None for all.
-        where: Attribute → value. The attribute must be the value, or hold it if it is a list; of several values in a
-            list, one is enough.
+        exclude: Items that are not allowed.
+        allow: Only these items are allowed. None: all are.
+        where: Attribute → value. The item's attribute must be this value, or hold it if the attribute is a list. If
+            the value here is a list, one of its members is enough.
     """
 
     exclude: frozenset[str] = frozenset()

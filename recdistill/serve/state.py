@@ -1,7 +1,6 @@
-"""One state of the catalogue that answers: the bundle's items, what stands beside them, and up to which record.
+"""One state of the catalogue: the bundle's items, the overlay with their changes, and the last record that is in it.
 
-All that a request reads is one `State`, and a state never changes. So any number of threads may read one while the next
-is made.
+A request reads one `State`, and a state never changes. So any number of threads may read one while the next is made.
 
 It does not know requests, filters or towers.
 
@@ -24,7 +23,7 @@ from recdistill.serve.overlay import Overlay
 
 
 class _Layered(Mapping[str, int]):
-    """Slots of the overlay before those of the base."""
+    """The slot of each id. If an id is in the overlay and in the base, it has the slot of the overlay."""
 
     def __init__(self, base: Mapping[str, int], overlay: Overlay) -> None:
         self._base, self._overlay, self._first = base, overlay, len(base)
@@ -32,7 +31,7 @@ class _Layered(Mapping[str, int]):
 
     def get(self, key: str, default: int | None = None) -> int | None:  # type: ignore[override]
         place = self._place(key)
-        # Histories ask this for each event, so it does by itself what `Overlay.place` does.
+        # Each event of a history calls this, so it does not call `Overlay.place`, but does the same by itself.
         return self._base.get(key, default) if place is None or place >= self._count else self._first + place
 
     def __getitem__(self, key: str) -> int:
@@ -50,14 +49,14 @@ class _Layered(Mapping[str, int]):
 
 @dataclass(frozen=True)
 class State:
-    """All that a request reads of the catalogue. Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's.
+    """The part of the catalogue that a request reads. Slots 0 … N−1 are the bundle's, N … N+M−1 the overlay's.
 
     Args:
         base_ids: Ids of the bundle's slots.
         base_slot_of: Slots of the bundle by id.
-        shelf: Rows, and which of them may be answered.
-        overlay: What stands beside the bundle.
-        slot_of: The slot that holds for an id.
+        shelf: Rows, and which of them an answer may hold.
+        overlay: Changed and new items.
+        slot_of: The valid slot of an id.
         popular: Slots of popular items, most popular first.
         position: Next offset of `items` that this state has not seen.
     """
@@ -72,7 +71,7 @@ class State:
 
     @classmethod
     def first(cls, ids: list[str], base: Base, *, popular: Sequence[str], position: int) -> State:
-        """A bundle as it was exported."""
+        """The state of a bundle as it was exported."""
         overlay = Overlay.empty(base.vectors_NW.shape[1])
         slot_of = {item: slot for slot, item in enumerate(ids)}
         shelf = Shelf(base, overlay.rows_MW, np.ones(len(ids), bool))
@@ -88,7 +87,7 @@ class State:
         )
 
     def after(self, overlay: Overlay, live_T: Mask, position: int) -> State:
-        """The state with another overlay, made from this one's by `put`, and other flags."""
+        """The state with a new overlay and new flags. `put` of this state's overlay has made the new one."""
         shelf = Shelf(self.shelf.base, overlay.rows_MW, live_T)
         if overlay is self.overlay:
             return replace(self, shelf=shelf, position=position)
@@ -98,16 +97,16 @@ class State:
 
     @property
     def ids(self) -> list[str]:
-        """Ids by slot. A changed item comes twice, and is live once."""
+        """Ids by slot. A changed item has two slots, and one of them is live."""
         return self.base_ids + self.overlay.ids
 
     @property
     def live(self) -> int:
-        """How many items may be answered."""
+        """How many items an answer may hold."""
         return int(np.count_nonzero(self.shelf.live_T))
 
     def slots(self, items: Iterable[str]) -> Slots:
-        """Slots of those items that have one."""
+        """Slots of the items. Items without a slot are left out."""
         find = self.slot_of.get
         return np.array([slot for item in items if (slot := find(item)) is not None], np.int64)
 

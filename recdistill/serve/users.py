@@ -1,6 +1,6 @@
-"""Requests -> user vectors, against one state of the catalogue.
+"""Makes user vectors of requests, with one state of the catalogue.
 
-It does not know which items are answered.
+It does not know which items an answer holds.
 
 Example:
     >>> from recdistill.serve.index import Base
@@ -32,8 +32,8 @@ class Users:
 
     Args:
         vectors_BD: Their vectors.
-        known_B: Whether anything is known of a user: an item of the history, or a context value.
-        unknown_B: Events of the history that were left out, because their item is not in the catalogue.
+        known_B: Whether anything is known about a user: an item of the history, or a context value.
+        unknown_B: How many events of the history were left out, because their item is not in the catalogue.
     """
 
     vectors_BD: Floats
@@ -45,7 +45,7 @@ class UserVectors:
     """Makes user vectors. Threads may share it.
 
     Args:
-        spec: What counts.
+        spec: The feature specification.
         vocabulary: Rows of context categories.
         tower: Encoded requests, and the rows of their histories, to vectors.
     """
@@ -65,7 +65,7 @@ class UserVectors:
             where = e.field if len(requests) == 1 else f"requests[{e.row}].{e.field}"
             raise RequestError(where, e.problem) from e
         vectors_BD = self._tower(encoded, state.shelf.rows(encoded.history_slots_BH))
-        # An absurd context vector (1e38) must not turn every score into NaN, and so the answer into nothing.
+        # A very large context value (1e38) must not make every score NaN, because then the answer would be empty.
         vectors_BD = np.where(np.abs(vectors_BD) < layout.USER_LIMIT, vectors_BD, np.float32(0))
         return Users(vectors_BD, (encoded.history_slots_BH >= 0).any(1) | _has_context(encoded), encoded.unknown_B)
 

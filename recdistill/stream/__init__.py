@@ -1,7 +1,7 @@
-"""Logs: where every arrow between two processes runs. The contracts, both kinds of log, and the lanes of the student.
+"""Logs: all data between two processes goes through a log. Here are the contracts, both kinds of log, and the lanes.
 
-`open_log` turns settings into a log; everything else a stage needs is in the contracts. Kafka's client is only imported
-when a Kafka log is opened.
+`open_log` opens the log that the settings name. All else that a stage needs is in the contracts. Kafka's client is
+imported only when a Kafka log is opened.
 
 Example:
     >>> import tempfile

@@ -1,19 +1,18 @@
-"""The contracts of a log: what every stage of the loop may ask of it, whichever kind it is.
+"""The contracts of a log: what every stage of the loop may ask of any kind of log.
 
 A log has topics, a topic has partitions, and a partition is a sequence of messages with rising offsets. Five things
-surprise people who meet a log for the first time, and both kinds (embedded and Kafka) behave the same in each:
+surprise people who use a log for the first time. Both kinds (embedded and Kafka) do the same in each:
 
-* offsets have gaps: the end of a transaction takes an offset of its own, and an aborted transaction leaves nothing but
-  a gap;
-* order holds inside one partition only;
+* offsets have gaps: the end of a transaction takes one offset, and an aborted transaction leaves only a gap;
+* only messages of one partition have an order;
 * a position is the *next* offset to read, never the last one read;
 * old messages go away (retention): a position before the beginning is `OutOfRange`, never a silent jump;
 * the last message of a partition is rarely at `end - 1`: compare `position()` with `bounds()` to see whether the end is
   reached.
 
-A position that is saved outside the log needs two more things. Both are in `Log.witness`: what stands before the
-position is first brought to the disk, and a witness of it is saved beside the position. When a log has lost its last
-messages and has grown again, offsets alone do not show it; the witness does.
+A position that is saved outside the log needs two more things. `Log.witness` does both: it flushes the messages before
+the position to the disk, and it returns a witness of them to save with the position. A log can lose its last messages
+and then grow again. Offsets alone do not show this, but the witness does.
 
 It knows nothing of SQLite, Kafka or what is inside a value.
 
@@ -51,7 +50,7 @@ class TopicPartition(NamedTuple):
 
 
 Position = Mapping[TopicPartition, int]
-"""The next offset of each partition: gaps are allowed, so it may name an offset that holds nothing."""
+"""The next offset of each partition. There may be no message at that offset, because of gaps."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -60,7 +59,7 @@ ITEMS = TopicPartition("items", 0)
 """The catalogue: one partition, so that its records have one order."""
 
 BUNDLES = TopicPartition("bundles", 0)
-"""What distillers announce: one partition, so that one bundle is the newest."""
+"""The announcements of distillers: one partition, so that one bundle is the newest."""
 
 
 class Message(NamedTuple):
@@ -75,12 +74,12 @@ class Message(NamedTuple):
 
 
 class LogIdentity(msgspec.Struct, frozen=True):
-    """What a saved position belongs to; it is saved beside the position and checked on resume.
+    """The log that a saved position belongs to. It is saved with the position, and checked when a run resumes.
 
     Attributes:
-        cluster: Id that the log was given when it was made.
-        partitions: Partition count of each topic concerned.
-        ids: Id of each topic, so that one that was deleted and made again is not taken for the old one.
+        cluster: Id of the log, from when it was made.
+        partitions: Partition count of each topic of the position.
+        ids: Id of each topic. A topic that was deleted and made again has a new id.
     """
 
     cluster: str
@@ -89,18 +88,17 @@ class LogIdentity(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Reads committed messages of a fixed set of partitions. For one thread at a time."""
+    """Reads committed messages of a fixed set of partitions. One thread may use it at a time."""
 
     def identity(self) -> LogIdentity:
         """What the positions of this source belong to."""
         ...
 
     def read(self, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
-        """Reads from whichever partitions have something, in offset order for each of them.
+        """Reads from all partitions that have messages, each in the order of its offsets.
 
         Returns:
-            As soon as there is anything: between 1 and `max_messages` messages; none when nothing came within
-            `timeout_s`.
+            1 to `max_messages` messages, as soon as there are any. An empty list if none came within `timeout_s`.
 
         Raises:
             OutOfRange: The position is before the beginning or after the end of a partition.
@@ -113,23 +111,23 @@ class Source(Protocol):
         ...
 
     def bounds(self, tp: TopicPartition) -> tuple[int, int]:
-        """Beginning, and end of what is committed: an offset o can be read when beginning <= o < end."""
+        """Beginning and end of the committed messages: an offset o can be read when beginning <= o < end."""
         ...
 
     def position(self) -> dict[TopicPartition, int]:
-        """Next offset of each partition, after all messages that were returned; at the end it equals `bounds()[1]`."""
+        """Next offset of each partition, after all messages that were returned. At the end it equals `bounds()[1]`."""
         ...
 
     def seek(self, position: Position) -> None:
-        """Goes on reading at these offsets; partitions not named stay where they are.
+        """Goes on reading at these offsets. Partitions that are not named stay where they are.
 
         Raises:
-            OutOfRange: An offset is outside of the bounds; the sentence has all three numbers.
+            OutOfRange: An offset is outside of the bounds. The sentence has all three numbers.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what the source holds; closing twice is fine."""
+        """Closes the source. It may be closed twice."""
         ...
 
 
@@ -151,51 +149,60 @@ class Transaction(Protocol):
         Args:
             topic: Plain name of a topic that exists.
             value: Bytes; None is a tombstone.
-            key: Chooses the partition when `partition` is None; with neither, the partitions take turns by transaction.
+            key: Chooses the partition when `partition` is None. If both are None, each transaction takes the next
+                partition.
             partition: Partition to write to.
             headers: Name and bytes.
-            time_us: Time stamp; now, when None. Kafka keeps whole milliseconds, refuses one more than an hour ahead,
-                and counts retention from it: leave it out for records about the past, which carry their own time.
+            time_us: Time stamp; None is now. Kafka keeps whole milliseconds, and refuses a time more than an hour
+                ahead. It counts retention from this time. So leave it out for records about the past: they hold their
+                own time.
         """
         ...
 
     def commit_inputs(self, position: Position, note: str = "") -> None:
-        """Saves the next offsets of inputs, and a note, with this transaction. Called again, the later call counts.
+        """Saves the next offsets of inputs, and a note, with this transaction. Only the last call counts.
 
         Args:
-            position: Next offsets; inputs not named keep theirs.
-            note: Anything short (at most 4,000 bytes) that belongs to this position.
+            position: Next offsets. Inputs that are not named keep theirs.
+            note: A short text (at most 4,000 bytes) that belongs to this position.
         """
         ...
 
 
 class Stage(Protocol):
-    """The one writer of a log-to-log step. Its positions live in the log, in the same transaction as its output."""
+    """The one writer of a step from log to log. Its positions are in the log, in the same transaction as its output."""
 
     def position(self) -> dict[TopicPartition, int]:
-        """Committed next offset of each input; the beginning of the partition where nothing was committed yet."""
+        """Committed next offset of each input, or the beginning of the partition if nothing was committed yet."""
         ...
 
     def note(self) -> str:
-        """The note of the last commit that had input positions; empty when there was none."""
+        """The note of the last commit that had input positions; empty if there was none."""
         ...
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Opens a transaction: leaving the block commits, an exception in it aborts and goes on.
+        """Opens a transaction.
+
+        The end of the block commits it. An exception in the block aborts it, and is raised again.
 
         Raises:
-            Fenced: A newer stage of this name exists; at the latest when committing, and nothing is written then.
-            StreamError: The commit failed, or nobody knows whether it failed: open the stage again and ask `position`.
+            Fenced: A newer stage of this name exists. This is noticed at the commit at the latest, and nothing is
+                written then.
+            StreamError: The commit failed, or it is not known whether it failed. Open the stage again and ask
+                `position`.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what the stage holds; closing twice is fine."""
+        """Closes the stage. It may be closed twice."""
         ...
 
 
 class Log(Protocol):
-    """A log with its topics. Plain topic names throughout; the prefix goes on the wire only. Thread-safe."""
+    """A log with its topics.
+
+    Names of topics have no prefix here: it is added on the wire. Several threads may use it.
+    """
 
     def create_topics(
         self, partitions: Mapping[str, int], *, configs: Mapping[str, Mapping[str, str]] | None = None
@@ -224,63 +231,64 @@ class Log(Protocol):
 
         Args:
             partitions: Partitions, or topics with all of their partitions.
-            position: Where to start; partitions not named, or all when None, start at their beginning.
+            position: Where to start. Partitions that are not named start at their beginning; with None all do.
         """
         ...
 
     def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> Stage:
-        """Opens the one writer of this name and fences an older one, also in another process."""
+        """Opens the one writer of this name. An older one is fenced, also in another process."""
         ...
 
     def sync(self) -> None:
-        """Makes what is committed survive a loss of power, as far as this kind of log can.
+        """Makes committed messages survive a loss of power, as far as this kind of log can.
 
         The embedded log flushes its file to the disk. A Kafka commit has already waited for every replica that is in
-        sync (`acks=all`); there is nothing more that a client can ask for, so this does nothing.
+        sync (`acks=all`). A client can ask for no more, so this does nothing.
         """
         ...
 
     def witness(self, position: Position) -> dict[str, str]:
-        """What stands before these positions, in a form to be saved beside them outside the log.
+        """A witness of the messages before these positions, to be saved with them outside the log.
 
-        It syncs the log first, so what is saved never rests on messages that a loss of power can still take. Whoever
-        saves a position outside the log calls this and nothing else.
+        It syncs the log first. So a saved position never depends on messages that a loss of power can still take. Code
+        that saves a position outside the log needs to call only this.
 
         Args:
             position: Next offsets of one or more partitions.
 
         Returns:
-            An entry for each partition, under its name (`examples/0`). It may have none for a partition of which
-            nothing is left before the position.
+            An entry for each partition, under its name (`examples/0`). There may be no entry if no message is left
+            before the position.
         """
         ...
 
     def check_witness(self, position: Position, witness: Mapping[str, str] | None) -> None:
-        """Checks that the log still is the one that the positions were saved for.
+        """Checks that the log is still the one that the positions were saved for.
 
-        Old messages that went away (retention, `trim`), removed records and compaction are no reason to refuse.
+        It accepts that old messages went away (retention, `trim`), that records were removed, and compaction.
 
         Args:
             position: The saved positions.
-            witness: What `witness` returned for them; None where none was saved, as by older versions. Then a warning
-                is logged and nothing is checked.
+            witness: What `witness` returned for them. None where none was saved: older versions saved none. Then it
+                logs a warning and checks nothing.
 
         Raises:
-            WrongLog: The log was cut back since, and written anew: the position would pass over new messages.
+            WrongLog: The log was cut back since, and has new messages now. The position would pass over some of them.
             OutOfRange: A position is outside of the bounds.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what the log holds. Sources and stages are closed on their own."""
+        """Closes the log. It does not close its sources and stages."""
         ...
 
 
 def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
-    """Holds a saved identity against the log at hand.
+    """Compares a saved identity with that of the present log.
 
     Raises:
-        WrongLog: Cluster, partition count or topic id differ; one sentence with both values and the safe ways on.
+        WrongLog: Cluster, partition count or topic id differ. The sentence has both values, and says what can safely be
+            done.
     """
     ways = "go back to the log it was saved on, or start again from the beginning in a new output folder"
     if saved.cluster != actual.cluster:
@@ -310,25 +318,25 @@ def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> O
 
 
 def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False) -> WrongLog:
-    """The error for a log that lost messages which were read before, and has grown again.
+    """The error for a log that lost messages that were read before, and has grown again.
 
     Args:
         tp: The partition.
         offset: The saved position.
-        cut: First offset that holds something else than when the position was saved.
-        at_most: Whether the cut may also lie before `cut`.
+        cut: First offset that holds another message now than when the position was saved.
+        at_most: Whether the cut can also be before `cut`.
     """
     where = f"{cut} at the latest" if at_most else str(cut)
     return WrongLog(
         f"{tp} was read up to {offset}, and then the log was cut back (by a power cut, a restored copy or a lost "
         f"disk): from {where} on it holds other messages now, and those before {offset} would never be read; go back "
-        f"to a checkpoint that stands at {cut} or before, put the whole log back, or start again from the beginning "
+        f"to a checkpoint at {cut} or before, put the whole log back, or start again from the beginning "
         "in a new output folder"
     )
 
 
 def unwitnessed(position: Position) -> bool:
-    """Warns of positions that were saved without a witness; whether there was anything to warn of."""
+    """Warns of positions that were saved without a witness. Returns whether it warned."""
     saved = [f"{tp} at {offset}" for tp, offset in position.items() if offset > 0]
     if saved:
         log_.warning(
@@ -341,13 +349,15 @@ def unwitnessed(position: Position) -> bool:
 
 def bad_witness(tp: TopicPartition, text: str) -> CheckpointError:
     """The error for a witness that no log of this kind has written."""
-    return CheckpointError(f"the witness {text!r} beside the saved position of {tp} is not one; use another checkpoint")
+    return CheckpointError(
+        f"the witness {text!r} beside the saved position of {tp} is not a witness; use another checkpoint"
+    )
 
 
 def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
-    """Value and headers for the dead-letter topic: the original bytes, whole, and where they came from.
+    """Value and headers for the dead-letter topic: all original bytes, and where they came from.
 
-    A replay may write the same letter twice; `topic`, `partition` and `offset` together tell which ones are the same.
+    A replay may write the same letter twice. Letters with equal `topic`, `partition` and `offset` are the same.
 
     Args:
         message: The message that could not be used.
@@ -373,9 +383,9 @@ STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
 }
 """Settings of the loop's topics, by Kafka's names.
 
-The newest record of each item stays for ever. Older ones of the last seven days (the time for which a broker keeps the
-other topics by default) stay too, because a scorer or a distiller that goes on where it stopped needs the catalogue of
-that time.
+The newest record of each item stays for ever. Older records of the last seven days stay too, because a scorer or a
+distiller that resumes needs the catalogue of the time when it stopped. Seven days is how long a broker keeps the other
+topics by default.
 """
 
 
@@ -383,8 +393,9 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
     """Topics that the loop needs, with their partition counts.
 
     Args:
-        partitions: For `impressions`, `rankings` and `feedback`: equal, because they are keyed by impression id alike.
-        lanes: For `examples`; fixed for the life of the topic.
+        partitions: For `impressions`, `rankings` and `feedback`. The count is equal, because all three have the
+            impression id as key.
+        lanes: For `examples`. It can never change for this topic.
 
     Raises:
         StreamError: A count is below 1.
@@ -401,7 +412,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:
-    """Turns topics into all of their partitions, and checks that everything named exists and is named once.
+    """Turns topics into all of their partitions. Checks that each topic and partition exists, and is named once.
 
     Args:
         partitions: Topics or partitions.
@@ -431,6 +442,6 @@ def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the most similar one that is known, or nothing."""
+    """A hint for an unknown name: the most similar known name, or an empty text."""
     found = near(name, known)
     return f" (did you mean {found}?)" if found else ""

@@ -1,12 +1,12 @@
-"""Lanes: the one order in which a student learns, however many partitions the examples lie in.
+"""Lanes: the one order in which a student learns, for any number of partitions.
 
-A lane is a partition of the topic. Lanes are read in a fixed turn, one whole record each, and the reader waits for the
-lane whose turn it is, even while others are full. So the sequence depends on the log alone and never on timing: two
-runs over the same log, one of them killed and resumed, see the same examples in the same order. A record that does not
-decode is handed to `dead_letters` and takes its lane's turn, because whoever wrote the lanes counted it.
+A lane is a partition of the topic. Lanes are read in turn, one whole record from each. The reader waits for the lane
+whose turn it is, even if other lanes have records. So the order depends on the log alone, never on timing. Two runs
+over the same log see the same examples in the same order, also if one of them was killed and resumed. A record that
+does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it.
 
-`state()` names the next offset of each lane and whose turn it is; it covers what `next` returned and nothing that was
-only fetched ahead. Whoever saves this position decides when it counts.
+`state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
+returned, not records that were fetched ahead. The caller saves it when it wants.
 
 It knows nothing of SQLite, Kafka or checkpoints.
 
@@ -48,7 +48,7 @@ _FETCH = 500
 
 
 class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A place in the one order. As JSON it stands in checkpoints and in manifests of bundles.
+    """A place in the one order. Checkpoints and manifests of bundles hold it as JSON.
 
     Attributes:
         identity: The log and the one topic that it belongs to.
@@ -69,7 +69,7 @@ class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The position that JSON holds.
 
         Args:
-            saved: What a checkpoint or a manifest says, as dicts and lists.
+            saved: The position from a checkpoint or a manifest, as dicts and lists.
 
         Raises:
             CheckpointError: It is not a position of lanes.
@@ -88,15 +88,15 @@ class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Lanes:
-    """Reads examples in the one order. For one thread.
+    """Reads examples in the one order. Only one thread may use it.
 
     Args:
         log: The log.
         topic: Topic whose partitions are the lanes.
-        state: Where to go on, from `state()` or `LanePosition.read`; the beginning of each lane when None.
-        dead_letters: Called with each message that does not decode and why, before its offset is passed. When it
-            raises, the message was not passed. Another pass over the same records calls it again: message.tp and offset
-            tell.
+        state: Where to go on, from `state()` or `LanePosition.read`. None is the beginning of each lane.
+        dead_letters: Called with each message that does not decode, and the error, before its offset is passed. If it
+            raises, the message was not passed. A later pass over the same records calls it again: message.tp and
+            message.offset are the same then.
 
     Raises:
         WrongLog: The state belongs to another log or partition count.
@@ -138,14 +138,14 @@ class Lanes:
 
         Args:
             n: How many at most.
-            timeout_s: How long to wait in all for lanes that have nothing; 0 takes what is there.
-            until: A state of these lanes (`end_state()` as a rule): nothing at or after its offsets is taken.
+            timeout_s: How long to wait in total for lanes that have nothing. 0 does not wait.
+            until: A state of these lanes, usually `end_state()`. Nothing at or after its offsets is taken.
 
         Returns:
-            `n` examples; fewer when the lane whose turn it is has nothing within the timeout, or is at `until`.
+            `n` examples. Fewer if the lane whose turn it is has nothing within the timeout, or is at `until`.
 
         Raises:
-            OutOfRange: Retention overtook the reader.
+            OutOfRange: Retention has removed messages that were not read yet.
             StreamError: The log cannot be read.
         """
         ends = None if until is None else self._checked(until).offsets
@@ -184,22 +184,23 @@ class Lanes:
         return examples
 
     def state(self) -> LanePosition:
-        """Next offset of each lane after what `next` returned, whose turn it is, and of which log."""
+        """Next offset of each lane after the examples that `next` returned, the lane whose turn it is, and the log."""
         return LanePosition(self._identity, tuple(self._taken), self._turn)
 
     def end_state(self) -> LanePosition:
-        """The present ends of the lanes, as a state to give to `next(until=)` and `reached`."""
+        """The present ends of the lanes, as a state for `next(until=)` and `reached`."""
         return LanePosition(self._identity, tuple(self._source.bounds(tp)[1] for tp in self._lanes), 0)
 
     def reached(self, until: LanePosition) -> bool:
         """Whether the lane whose turn it is has nothing left before `until`: `next(until=)` would return nothing.
 
-        The end of a transaction takes an offset but is no message, so this looks at what was read and not at `state()`.
+        The end of a transaction takes an offset but is no message. So this looks at the messages that were fetched, not
+        at `state()`.
         """
         return self._ahead(self._turn) >= self._checked(until).offsets[self._turn]
 
     def seek(self, state: LanePosition) -> None:
-        """Goes on at another state, for instance once more from the start of a range.
+        """Goes on at another state, for example again from the start of a range.
 
         Raises:
             WrongLog: The state belongs to another log or partition count.
@@ -217,7 +218,7 @@ class Lanes:
         self._source.close()
 
     def _ahead(self, lane: int) -> int:
-        """Offset of the next message of a lane, or a lower bound of it when none is known."""
+        """Offset of the next message of a lane. If no message is fetched, it is a lower bound."""
         fetched = self._fetched[lane]
         return fetched[0].offset if fetched else self._source.position()[self._lanes[lane]]
 

@@ -1,7 +1,7 @@
-"""The topic `bundles`: what a distiller says of a bundle that it has put into the registry's store.
+"""The topic `bundles`: a distiller announces each bundle that it has put into the registry's store.
 
-An announcement is one JSON object. A bundle may be announced more than once, by a distiller that was killed and is not
-sure; readers go by the content hash, and the first announcement counts.
+An announcement is one JSON object. A distiller that was killed may announce a bundle again, to be sure. Readers compare
+content hashes, and the first announcement counts.
 
 It knows nothing of what is in a bundle.
 
@@ -30,13 +30,13 @@ READ = 500
 
 
 class MadeBundle(Struct, frozen=True):
-    """A bundle that lies in the store.
+    """A bundle that is in the store.
 
     Attributes:
-        content_hash: Which one.
-        step: Of the student when it was cut.
-        lanes: Where in `examples` its student stopped learning; None where nobody knows.
-        items: Next offset of `items` that its catalogue has not seen.
+        content_hash: The content hash of the bundle.
+        step: Step of the student when the bundle was made.
+        lanes: Where in `examples` its student stopped learning; None where that is not known.
+        items: First offset of `items` that its catalogue has not seen.
         made_at: When, in ISO 8601.
         size: Bytes of its files.
     """
@@ -58,7 +58,7 @@ def read_made(value: bytes | None) -> MadeBundle:
     """Reads an announcement.
 
     Raises:
-        DecodeError: It is none.
+        DecodeError: It is not an announcement.
     """
     try:
         return msgspec.json.decode(value or b"", type=MadeBundle)
@@ -78,10 +78,12 @@ def announce(stage: Stage, made: MadeBundle) -> None:
 
 
 def made_bundles(source: Source) -> tuple[list[MadeBundle], list[str]]:
-    """What was announced from a source's position to the end: each content once, oldest first; and what was unreadable.
+    """Reads announcements from a source's position to the end.
+
+    Returns each content once, oldest first, and a line for each message that cannot be read.
 
     Args:
-        source: Of `bundles`; stands at the end afterwards.
+        source: A source of `bundles`. It is at the end afterwards.
 
     Raises:
         StreamError: The log cannot be read.
@@ -100,10 +102,10 @@ def made_bundles(source: Source) -> tuple[list[MadeBundle], list[str]]:
 
 
 def check_topic(topics: dict[str, int]) -> None:
-    """Raises where a log has no topic for announcements.
+    """Checks that a log has the topic for announcements.
 
     Raises:
-        StreamError: It was made by an older version.
+        StreamError: It has no such topic: an older version made the log.
     """
     if BUNDLES.topic not in topics:
         raise StreamError(

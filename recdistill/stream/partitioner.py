@@ -25,6 +25,7 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     words, rest = divmod(length, 4)
     value = 0x9747B28C ^ length
+    # Mix in 4 bytes at a time, all modulo 2^32; then the 1 to 3 bytes that are left; then mix the result.
     for word in struct.unpack_from(f"<{words}I", data):
         word = word * multiplier & mask
         word = (word ^ word >> 24) * multiplier & mask

@@ -1,14 +1,15 @@
-"""What tests of stages need of a log: one that can stop its user at any step, and topics with holes of any size.
+"""For tests of stages: a log that can stop its user at any step, and topics with large holes.
 
-`AbortingLog` wraps a real log (embedded or Kafka) and counts the steps of everything opened through it: each read,
-send, saving of positions, and each commit twice, just before it and just after it. At the step that a test chooses it
-raises `Abort`, as if the process had died there. `Abort` is no `Exception`, so code that isolates failing records does
-not swallow it. The step after a commit is the treacherous one: the output is written, but the stage never hears of it.
+`AbortingLog` wraps a real log (embedded or Kafka). It counts the steps of all sources and stages that it opens: each
+read, each send, each saving of positions. A commit is two steps, one just before and one just after it. At the step
+that a test chooses it raises `Abort`, as if the process had died there. `Abort` is no `Exception`, so code that catches
+errors of single records does not catch it. The step after a commit is the difficult one: the output is written, but the
+stage does not know it.
 
-A test runs its stage once with `at=None` to learn how many steps there are, then once for each step, goes on with the
-bare log, and compares.
+A test runs its stage once with `at=None`, to count the steps. Then it runs it once for each step, goes on with the real
+log, and compares the results.
 
-`compacted` leaves a topic as compaction does: offsets with large holes, on both kinds of log.
+`compacted` makes a topic look as after compaction: its offsets have large holes. It works on both kinds of log.
 
 It knows nothing of stages under test.
 
@@ -67,14 +68,16 @@ COMPACT_SOON: Mapping[str, str] = {
     "min.cleanable.dirty.ratio": "0.001",
     "segment.ms": "1",
 }
-"""Settings of a topic that a Kafka broker is to compact at once. What the last transaction wrote stays as it is."""
+"""Settings of a topic that a Kafka broker should compact at once. It does not compact what the last transaction
+wrote.
+"""
 
 
 def compacted(log: Log, topic: str, patience_s: float = 60.0) -> None:
-    """Returns when only the newest message of each key is left in a topic.
+    """Compacts a topic. Returns when only the newest message of each key is left.
 
-    The embedded log does it when asked. A Kafka broker does it in its own time, if the topic was made with the configs
-    `COMPACT_SOON`; this waits for it. There the last transaction must not replace a message of its own.
+    The embedded log does it at once. A Kafka broker does it some time later, if the topic was made with the configs
+    `COMPACT_SOON`, and this waits for it. On Kafka the last transaction must not have two messages of one key.
 
     Args:
         log: The log.
@@ -108,19 +111,19 @@ def everything(log: Log, topic: str) -> list[Message]:
 
 
 class Abort(BaseException):
-    """The process of the stage under test is to be thought dead."""
+    """Stands for the death of the process under test."""
 
 
 class AbortingLog:
-    """A log that raises `Abort` at one step; see the module.
+    """A log that raises `Abort` at one step; see the header of this module.
 
     Args:
-        log: Does the real work; it stays open when this one is closed, to look at what was left.
-        at: Number of the step to stop at, from 0; never, when None. After that it goes on stopping: a dead process does
+        log: The log that does the real work. It stays open when this one is closed, so a test can look at it.
+        at: Number of the step to stop at, from 0; None never stops. All later steps raise too: a dead process does
             nothing.
 
     Attributes:
-        steps: What was done so far, one line a step.
+        steps: The steps so far, one line each.
     """
 
     def __init__(self, log: Log, at: int | None) -> None:
@@ -129,7 +132,7 @@ class AbortingLog:
         self.steps: list[str] = []
 
     def step(self, name: str) -> None:
-        """Counts a step and stops there if it is the one."""
+        """Counts a step, and raises `Abort` if it is the chosen one or a later one."""
         number = len(self.steps)
         if self._at is not None and number >= self._at:
             raise Abort(f"stopped at step {self._at}: {name}")
@@ -227,7 +230,7 @@ class AbortingStage:
 
     @contextmanager
     def transaction(self) -> Generator[AbortingTransaction]:
-        """As the real stage does; before and after the commit there is a step."""
+        """As the real stage does. There is a step before the commit and one after it."""
         with self._stage.transaction() as transaction:
             yield AbortingTransaction(transaction, self._step)
             self._step(f"commit {self._name}")

@@ -1,7 +1,7 @@
-"""What a transaction is before it is committed: checked messages and input positions, in memory.
+"""A transaction before it is committed: checked messages and input positions, in memory.
 
-Both kinds of log collect a transaction here and write it when its block is left. So both refuse the same calls with the
-same sentences.
+Both kinds of log collect a transaction here, and write it at the end of its block. So both refuse the same calls, with
+the same sentences.
 
 It knows nothing of SQLite or Kafka.
 
@@ -28,10 +28,10 @@ from recdistill.stream.contract import Headers, Position, TopicPartition
 from recdistill.stream.partitioner import partition_for
 
 MAX_MESSAGE_BYTES = 1_000_000
-"""Largest key and value together; a broker with default settings refuses a little more than this."""
+"""Largest size of key and value together. A broker with default settings refuses a little more than this."""
 
 MAX_NOTE_BYTES = 4_000
-"""Largest note of a commit; a broker with default settings refuses more than 4,096 bytes of commit metadata."""
+"""Largest size of a note. A broker with default settings refuses more than 4,096 bytes of commit metadata."""
 
 
 class Row(NamedTuple):
@@ -50,7 +50,8 @@ class Collected:
     Args:
         partitions: Partition count of a topic; raises when there is no such topic.
         inputs: Partitions whose positions may be committed.
-        turn: Number of the transaction within its stage; it chooses the partition of messages that name none.
+        turn: Number of the transaction within its stage. It chooses the partition of messages without key and
+            partition.
 
     Attributes:
         rows: The messages, in the order of `send`.
@@ -91,7 +92,7 @@ class Collected:
         self.committed = (dict(position), note)
 
     def close(self) -> None:
-        """Refuses further use."""
+        """Ends the transaction: later calls are refused."""
         self._closed = True
 
     def _check_open(self) -> None:
@@ -102,7 +103,7 @@ class Collected:
 def check_message(
     topic: str, value: bytes | None, key: bytes | None, partition: int | None, partitions: int, turn: int
 ) -> int:
-    """Checks what both kinds of log refuse in `Transaction.send`, and chooses the partition.
+    """Checks a message for `Transaction.send` of both kinds of log, and chooses its partition.
 
     Args:
         topic: Name of the topic, for the error.
@@ -110,7 +111,8 @@ def check_message(
         key: Key of the message.
         partition: Partition that the caller asks for, if any.
         partitions: Partition count of the topic.
-        turn: Number of the transaction within its stage: chooses for a message with neither key nor partition.
+        turn: Number of the transaction within its stage. It chooses the partition of a message without key and
+            partition.
 
     Returns:
         The partition to write to.
@@ -134,7 +136,7 @@ def check_message(
 
 
 def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]) -> None:
-    """Checks what both kinds of log refuse in `Transaction.commit_inputs`.
+    """Checks a position and a note for `Transaction.commit_inputs` of both kinds of log.
 
     Raises:
         StreamError: A partition is not an input of the stage, an offset is negative, or the note is too long.

@@ -1,4 +1,6 @@
-"""Teachers: the contract, and one module a kind. Importing this loads no torch; builtin and language do, once opened.
+"""Teachers: the contract, and a module for each kind. Importing this room does not import torch.
+
+The kinds `builtin` and `language` import torch when they are opened.
 
 Example:
     >>> from recdistill.config import TeacherSettings

@@ -1,6 +1,6 @@
-"""What a teacher remembers of the catalogue: the attributes of each item, as of the last record that it was told of.
+"""What a teacher remembers of the catalogue: the attributes of each item, from the last record that it got.
 
-Which of two records of one item holds, `records.newer` says.
+Where an item has two records, `records.newer` decides which one holds.
 
 It knows nothing of what a teacher does with them.
 
@@ -32,7 +32,7 @@ class Attributes:
         self._held: dict[str, Item] = {}
 
     def apply(self, items: Iterable[Item]) -> None:
-        """Takes in records, in log order."""
+        """Takes records, in log order."""
         for item in items:
             held = newer(self._held.get(item.id), item)
             if held is None:
@@ -43,7 +43,7 @@ class Attributes:
             self._held[item.id] = held
 
     def get(self, item_id: str) -> dict[str, Value] | None:
-        """Attributes of an item, None for one never heard of. Not to be changed."""
+        """Attributes of an item; None for an unknown item. Not to be changed."""
         held = self._held.get(item_id)
         return None if held is None else held.attributes
 

@@ -1,19 +1,20 @@
-"""A teacher that is not asked again for what it has said: a cache of scores around any other teacher.
+"""A cache of scores around any other teacher: the teacher is not asked the same question twice.
 
-The key of an answer is a digest of everything that it may depend on:
+The key of an answer is a digest of all that the answer may depend on:
 
 - the teacher's id and version;
-- the request: history with actions and times, context, and the candidates in their order; its time in steps, since ages
-  are told from it, and a page that is loaded again a moment later is the same question;
-- of each item in the history and the list, the record that the teacher was last told, not the position in `items`. Any
-  price change anywhere moves the position, and a cache that it empties would never be hit; a changed title of an item
-  in this list makes a new question of it. A teacher whose score of one item depends on items outside of the list gets a
-  new version when those change, or no cache.
+- the request: history with actions and times, context, and the candidates in their order. Its time counts in steps,
+  because ages follow from it; so a page that is loaded again a moment later is the same question;
+- for each item in the history and the list, the last record that the teacher got. The position in `items` does not
+  count: any change of any price moves it, and the cache would never have an answer. But if an item of this list gets a
+  new title, it is a new question. A teacher whose scores depend on items outside of the list needs a new version when
+  these change, or no cache.
 
-Neither the impression's id nor its user counts, nor what the product logged. Only whole answers are kept: a score that
-was missing may be there the next time. What was used longest ago goes first, in memory and in the file.
+The impression's id, its user and the product's logged scores do not count. Only whole answers are kept: a score that
+was missing may be there the next time. The answers that were not used for the longest time are removed first, in memory
+and in the file.
 
-It knows nothing of any kind of teacher, nor of logs.
+It knows nothing of logs, or of any kind of teacher.
 
 Example:
     >>> import numpy as np
@@ -48,23 +49,23 @@ from recdistill.teachers.contract import Scores, Teacher
 
 log_ = logging.getLogger(__name__)
 
-ENTRY_BYTES: Final = 250  # of an entry beside its scores, as measured of an OrderedDict of bytes and small arrays
-APPLICATION: Final = 0x52644361  # what SQLite keeps in the head of a file that is such a cache
+ENTRY_BYTES: Final = 250  # of an entry without its scores, measured for an OrderedDict of bytes and small arrays
+APPLICATION: Final = 0x52644361  # SQLite's application id of such a cache file
 FORMAT: Final = 1
 
 
 class CachedTeacher:
-    """Hands questions on that were not answered yet. For one thread.
+    """Asks the teacher only what was not answered yet. Only one thread may use it.
 
     Args:
-        teacher: Who answers.
+        teacher: The teacher to ask.
         megabytes: Memory for answers.
-        time_step_s: Request times in the same step of so many seconds are alike; 0: only equal ones are.
-        path: An SQLite file that keeps answers between runs, made where there is none; None: memory alone.
-        file_megabytes: Size of the answers in the file, about.
+        time_step_s: Request times in the same step of so many seconds count as equal; 0: only equal times do.
+        path: An SQLite file that keeps answers between runs. It is made if missing. None uses memory alone.
+        file_megabytes: Approximate size of the answers in the file.
 
     Raises:
-        ConfigError: There is a file, and it is no such cache.
+        ConfigError: The file exists, and is not such a cache.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class CachedTeacher:
         self.hits = 0
         """Candidates whose scores came from the cache."""
         self.asked = 0
-        """Candidates that the teacher itself was asked about."""
+        """Candidates that the teacher was asked about."""
         self._teacher = teacher
         self._most_bytes = megabytes * 1e6
         self._step_us = round(time_step_s * 1e6)
@@ -104,7 +105,7 @@ class CachedTeacher:
         return self._teacher.scale
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Hands them on, and remembers which record of each item the teacher knows."""
+        """Gives them to the teacher, and remembers which record of each item the teacher knows."""
         for item in items:
             self._items[item.id] = _digest(msgspec.msgpack.encode(item, order="deterministic"), 8)
         self._teacher.apply_items(items)
@@ -112,7 +113,7 @@ class CachedTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Answers from the cache, and asks the teacher for the rest, each different question once."""
+        """Answers from the cache, and asks the teacher the rest. Equal questions are asked once."""
         keys = [self._key(impression) for impression in impressions]
         lengths = {key: len(one.candidates) for key, one in zip(keys, impressions, strict=True)}
         known = {key: values_L for key, values_L in self._find(keys).items() if len(values_L) == lengths[key]}
@@ -143,7 +144,7 @@ class CachedTeacher:
         return results
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Closes the file."""
         if self._file is not None:
             self._file.close()
 
@@ -200,7 +201,7 @@ class CachedTeacher:
 
 
 class _File:
-    """Answers in SQLite. What breaks while it is used is said, and the cache goes on without it."""
+    """Answers in SQLite. If the file fails later, that is logged, and the cache goes on without it."""
 
     def __init__(self, path: Path, most_bytes: float) -> None:
         self._path, self._most = path, most_bytes
@@ -213,7 +214,7 @@ class _File:
             if tables and marked != APPLICATION:
                 raise ConfigError(f"score.cache_file: {path} is a database of something else; name another file")
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=OFF")  # what is lost is asked again
+            db.execute("PRAGMA synchronous=OFF")  # a lost answer is asked again
             db.execute(f"PRAGMA application_id={APPLICATION}")
             db.execute("CREATE TABLE IF NOT EXISTS answers(key BLOB PRIMARY KEY, scores BLOB, used INTEGER)")
             db.execute("CREATE INDEX IF NOT EXISTS by_use ON answers(used)")
@@ -263,7 +264,7 @@ class _File:
             self._db = None
 
     def _shrink(self, db: sqlite3.Connection) -> None:
-        """Drops what was used longest ago, down to nine tenths, so that this is seldom needed."""
+        """Removes the answers that were not used for the longest time, down to nine tenths of the largest size."""
         gone: list[tuple[bytes]] = []
         for key, size in _rows(db.execute("SELECT key, length(scores) + 100 FROM answers ORDER BY used")):
             if self._bytes <= 0.9 * self._most:
@@ -273,7 +274,7 @@ class _File:
         db.executemany("DELETE FROM answers WHERE key = ?", gone)
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        log_.warning("the cache of scores goes on in memory alone, %s failed: %s", self._path, error)
+        log_.warning("the cache of scores continues in memory only; %s failed: %s", self._path, error)
         self.close()
 
 

@@ -1,8 +1,8 @@
 """What a teacher is: anything that scores candidate lists.
 
-A teacher has an id, a version and a scale, and they travel with each of its scores. It is told of catalogue changes
-in log order, and answers each impression with one score per candidate, or with the reason why it could not. What it
-cannot score it masks; it never guesses.
+A teacher has an id, a version and a scale. They are stored with each of its scores. It gets catalogue changes in log
+order. It answers each impression with one score per candidate, or with the reason why it could not. It masks what it
+cannot score; it never guesses.
 
 This module knows nothing of any kind of teacher.
 
@@ -28,22 +28,22 @@ class Scores(NamedTuple):
     """A teacher's answer to one impression of L candidates."""
 
     values_L: npt.NDArray[np.float32]
-    """Scores, shape [L]; what stands where `scored_L` is false means nothing."""
+    """Scores, shape [L]. Numbers where `scored_L` is false have no meaning."""
     scored_L: npt.NDArray[np.bool_]
     """Whether each score is real, shape [L]."""
 
 
 class Teacher(Protocol):
-    """Scores candidate lists. Need not be subclassed."""
+    """Scores candidate lists. A class with these methods is a teacher; it need not inherit."""
 
     @property
     def id(self) -> str:
-        """Name of the teacher; scores of two ids are never compared as they are."""
+        """Name of the teacher. Scores of two ids are never compared without making them comparable."""
         ...
 
     @property
     def version(self) -> str:
-        """Version of the teacher; a new one may score on a shifted scale."""
+        """Version of the teacher. A new version may have another scale."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Teacher(Protocol):
         ...
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Takes in catalogue changes, in log order."""
+        """Takes catalogue changes, in log order."""
         ...
 
     def score(
@@ -62,10 +62,11 @@ class Teacher(Protocol):
 
         Args:
             impressions: Lists to score; they are independent of each other.
-            deadline_s: Time allowed for all of them; None: as long as it takes.
+            deadline_s: Time allowed for all of them; None: no limit.
 
         Returns:
-            For each impression, in order, its scores, or why it has none. One that fails does not spoil the others.
+            For each impression, in order, its scores or the reason why it has none. An impression that fails does not
+            affect the others.
 
         Raises:
             TeacherError: The teacher as a whole cannot answer.

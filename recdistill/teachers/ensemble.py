@@ -1,12 +1,14 @@
-"""Several teachers as one: the weighted sum of their scores, standardised for each list and member.
+"""Several teachers as one: the weighted sum of their scores, which are standardised for each list and member.
 
-Scales of members never meet. For each list, the candidates that every member scored are the list's common ground: over
-these each member's scores are brought to mean 0 and standard deviation 1, and summed by weight. A candidate that any
-member left out is masked, since a sum without that member would be another ranker's score. For the same reason a list
-that any member fails on is an error: what one version of the ensemble says is always said by all of its members. A
-member that cannot answer at all makes the ensemble unable to answer, and the scorer waits for it.
+Members may have different scales. In each list, only the candidates that every member scored count. Over these, each
+member's scores get mean 0 and standard deviation 1, and are summed by weight. A candidate that a member left out is
+masked: a sum without that member would be the score of another ranker. For the same reason, a list that a member fails
+on is an error. So a score of the ensemble always comes from all of its members. If a member cannot answer at all, the
+ensemble cannot answer, and the scorer waits for it.
 
-The version is made of the members' ids, versions and weights. It knows nothing of how a member works.
+The version is made from the members' ids, versions and weights.
+
+It knows nothing of how a member works.
 
 Example:
     >>> from recdistill.records import Candidate
@@ -42,7 +44,7 @@ class EnsembleTeacher:
     Args:
         id: Name of the ensemble.
         members: Teachers and their weights, which are positive.
-        named_version: Its version; empty: a digest of the members' ids, versions and weights.
+        named_version: Its version. If empty, it is a digest of the members' ids, versions and weights.
 
     Raises:
         ConfigError: There is no member, or a weight is not a positive number.
@@ -62,21 +64,21 @@ class EnsembleTeacher:
 
     @property
     def version(self) -> str:
-        """As named; or a digest, which changes when a member's version does."""
+        """The given version, or a digest that changes when a member's version changes."""
         if self.named_version:
             return self.named_version
         told = [(teacher.id, teacher.version, float(weight)) for teacher, weight in self.members]
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:12]
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Tells each member."""
+        """Gives them to each member."""
         for teacher, _ in self.members:
             teacher.apply_items(items)
 
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Scores each impression's candidates; members share the deadline, in their order. See the contract."""
+        """Scores each impression's candidates; see the contract. Members run in order, and share the deadline."""
         ends = None if deadline_s is None else time.monotonic() + deadline_s
         answers = []
         for teacher, _ in self.members:

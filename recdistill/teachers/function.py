@@ -1,9 +1,9 @@
-"""A teacher that is a Python function: impressions in, one list of scores for each of them out.
+"""A teacher that is a Python function: it takes impressions, and returns a list of scores for each of them.
 
-The function is named in the settings, so it is code that the operator trusts, unlike anything that comes from the
-stream. It gets a list of impressions and returns a list of the same length; each entry is a sequence of numbers, one
-per candidate, with None for what it cannot score, or an exception instance for a list that failed. When a whole batch
-raises, each impression is tried alone, so that one poisonous record does not take its neighbours with it.
+The settings name the function, so it is code that the operator trusts. Data from the stream is not trusted. The
+function gets a list of impressions and returns a list of the same length. Each entry is a sequence of numbers, one for
+each candidate, with None for a candidate that it cannot score. For a list that failed, the entry is an exception
+instance. If a whole batch raises, each impression is tried alone, so that one bad record does not spoil the others.
 
 It knows nothing of what the function does.
 
@@ -39,7 +39,7 @@ class FunctionTeacher:
     """Calls a function.
 
     Args:
-        function: Gets impressions, returns for each a sequence of numbers or None, or an exception instance.
+        function: Gets impressions. Returns for each a sequence of numbers or None, or an exception instance.
         id: Name of the teacher.
         version: Its version; change it when the function changes.
         scale: What its scores mean.
@@ -51,7 +51,7 @@ class FunctionTeacher:
     scale: Scale
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Hands the items to the function's own `apply_items` attribute, when it has one."""
+        """Gives the items to the function's attribute `apply_items`, if it has one."""
         hook = getattr(self.function, "apply_items", None)
         if hook is not None:
             hook(items)
@@ -59,12 +59,12 @@ class FunctionTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Calls the function; it is trusted to end, so the deadline is not enforced."""
+        """Calls the function. It is trusted to end, so the deadline is not enforced."""
         try:
             return self._call(impressions)
         except TeacherError:
             raise
-        except Exception as e:  # noqa: BLE001 - the function is somebody else's, and may raise anything
+        except Exception as e:  # noqa: BLE001 - the function is not ours, and may raise anything
             log_.warning(
                 "the teacher function raised %s on a batch of %d; trying each alone", type(e).__name__, len(impressions)
             )

@@ -1,6 +1,6 @@
-"""A teacher that has spoken already: its scores are in the stream, as `logged_score` of each candidate.
+"""A teacher whose scores are already in the stream, as `logged_score` of each candidate.
 
-It knows nothing of how those scores came about.
+It knows nothing of how those scores were made.
 
 Example:
     >>> from recdistill.records import Candidate, Impression
@@ -24,7 +24,7 @@ from recdistill.teachers.contract import Scores
 
 @dataclass(frozen=True)
 class LoggedTeacher:
-    """Hands on the scores that the impressions carry.
+    """Returns the scores that are in the impressions.
 
     Args:
         id: Name of the ranker that made them.
@@ -42,7 +42,7 @@ class LoggedTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Reads the logged scores; a candidate without one is masked, a list without any is an error of its own."""
+        """Reads the logged scores. A candidate without one is masked. A list without any is an error."""
         return [_logged(impression) for impression in impressions]
 
 

@@ -1,7 +1,7 @@
-"""Island 1: what turns examples into a student's weights.
+"""Training: it turns examples into a student's weights.
 
-There is one door. `Trainer.encode` makes a `Batch` of examples, and `Trainer.learn` learns from it. The loop, the
-tests, the references and the benchmarks all go through it.
+`Trainer.encode` makes a `Batch` of examples, and `Trainer.learn` learns from it. The loop, the tests, the references
+and the benchmarks all use these two.
 
 Importing this room imports torch.
 
@@ -22,6 +22,6 @@ __all__ = ["Batch", "Rates", "Shape", "SoftTerms", "Student", "Trainer", "use_th
 
 
 def use_threads(count: int) -> None:
-    """Sets how many threads torch computes with; 0 leaves it its own choice. Part of what makes two runs equal."""
+    """Sets how many threads torch uses; with 0 torch chooses. Two runs are equal only with the same number."""
     if count:
         torch.set_num_threads(count)

@@ -1,7 +1,9 @@
-"""What one step learns from: encoded lists, the scores of their teachers, and whose scores they are.
+"""What one step learns from: encoded lists, the scores of their teachers, and the names of these teachers.
 
-A batch is made once and can be learnt from several times. Its numbers depend on its own examples alone, so a later pass
-over the same examples makes the same batch. It knows nothing of torch, students or logs.
+A batch is made once. A trainer can learn from it several times. Its numbers depend on its own examples alone, so a
+later pass over the same examples makes the same batch.
+
+It knows nothing of torch, students or logs.
 
 Example:
     >>> from recdistill.features import Requests
@@ -32,7 +34,7 @@ class Batch:
     Args:
         lists: The lists, encoded.
         units_BL: The teachers' scores in units that can be compared, f32; 0 where there is no score.
-        teachers: Whose scores each list has, `id@version`.
+        teachers: The teacher of each list, `id@version`.
         unknown: How many candidates and history items the catalogue does not hold.
         unfit: How many context values were of the wrong kind; they count as absent.
         again: Whether this is a later pass over these lists.
@@ -61,7 +63,7 @@ class Batch:
         Args:
             lists: The lists.
             scales: What the scores of each list mean.
-            teachers: Whose scores each list has.
+            teachers: The teacher of each list.
             comparable: How the scores are made comparable, see `watch.comparable_scores`.
             unknown: See the class.
             unfit: See the class.

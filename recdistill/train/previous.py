@@ -1,11 +1,13 @@
-"""The student as it was a while ago, for a loss that keeps the present one near it ("learning without forgetting").
+"""An earlier copy of the student, for a loss that keeps the present student near it ("learning without forgetting").
 
-A copy of the weights is taken every so many steps, so it depends on the step count alone, and there is one at a time:
-memory is that of the weights, once. It scores the lists of a batch as it would have scored them then; an item that the
-catalogue did not hold at that time has no score (Li and Hoiem, ECCV 2016, for the idea). A row or slot that was given
-back since belongs to another now, and the copy knows nothing of that one: its rows are zero, its slot has no score.
+The weights are copied every `every` steps, so the copy depends on the step count alone. There is one copy at a time, so
+it needs the memory of the weights once. It scores the lists of a batch with the old weights. An item that the catalogue
+did not hold at that time has no score. The idea is of Li and Hoiem, ECCV 2016.
 
-It knows nothing of torch, losses or files; the towers are those of `forward.py`.
+A row or slot that was given back since may belong to another key now. The copy knows nothing of that key: its row is
+zero, and its slot has no score.
+
+It knows nothing of torch, losses or files. The towers are those of `model.forward`.
 
 Example:
     >>> previous = Previous(every=100)
@@ -40,17 +42,18 @@ class Previous:
         self.items = 0
         """Slots that the catalogue had when the copy was taken; 0 while there is none."""
         self.unknown: list[int] = []
-        """Slots below `items` of which the copy knows nothing, ascending: free at that time, or given back since."""
+        """Slots below `items` that the copy does not know, ascending: free at that time, or given back since.
+        """
         self._weights: dict[str, np.ndarray] = {}
         self._marks: dict[str, Mark] = {}
         self._slots: Mark | None = None
 
     def due(self, step: int) -> bool:
-        """Whether the copy is renewed after this step."""
+        """Whether a new copy is taken after this step."""
         return step % self.every == 0
 
     def renew(self, weights: Mapping[str, np.ndarray], catalogue: Catalogue) -> None:
-        """Takes the weights, of tables the rows in use, as they belong to the catalogue's items of this moment."""
+        """Takes a new copy. `weights` are those of the catalogue as it is now; of a table, only the rows in use."""
         self._weights, self.items = dict(weights), len(catalogue)
         self.unknown = [slot for slot, item_id in enumerate(catalogue.ids) if not item_id] if catalogue.holes else []
         self._mark(catalogue)
@@ -74,18 +77,19 @@ class Previous:
             self.unknown = sorted({*self.unknown, *(slot for slot in evicted if slot < self.items)})
 
     def scores(self, spec: FeatureSpec, catalogue: Catalogue, lists: Lists) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
-        """What this student says of a batch's candidates, f32 `[B, L]`, and of which it knows anything."""
+        """The copy's scores of a batch's candidates, f32 `[B, L]`, and which candidates it knows, bool `[B, L]`."""
         self._follow(catalogue)
         known_BL = lists.where_BL & (lists.candidate_slots_BL < self.items)
         if self.unknown:
             known_BL &= ~np.isin(lists.candidate_slots_BL, self.unknown)
+        # Each slot of the batch once: `slots_U`. `place_N` says where each candidate and then each event is in it.
         slots_U, place_N = np.unique(
             np.concatenate([lists.candidate_slots_BL.ravel(), lists.requests.history_slots_BH.ravel()]),
             return_inverse=True,
         )
-        # Slot −1 stands for nothing: it borrows an item, and is masked wherever it occurs.
+        # Slot −1 is no item. It takes the vector of item 0 here, and is masked below.
         encoded = catalogue.encoded(np.maximum(slots_U, 0))
-        cut = lists.candidate_slots_BL.size
+        cut = lists.candidate_slots_BL.size  # the first so many places are the candidates'
         places_BL = place_N[:cut].reshape(lists.candidate_slots_BL.shape)
         history_BH = np.where(
             lists.requests.history_slots_BH >= 0, place_N[cut:].reshape(lists.requests.history_slots_BH.shape), -1
@@ -97,18 +101,22 @@ class Previous:
             *[(f"item.{name}", encoded.fields[name]) for name in spec.item if spec.item[name].kind == "category"],
             *[(f"context.{n}", requests.context[n]) for n in spec.context if spec.context[n].kind == "category"],
         ]:
-            # Rows that were admitted since are all zero.
+            # The copy is shorter where rows were admitted since: those rows are zero.
             if rows.size and (missing := int(rows.max()) + 1 - len(weights[key])) > 0:
                 weights = weights | {key: np.pad(weights[key], ((0, missing), (0, 0)))}
         vectors_UW = forward.items(weights, spec, encoded)
         users_BD = forward.users(weights, spec, vectors_UW, requests)
         dim = users_BD.shape[1]
+        # A score is user · vector + bias; column `dim` of an item holds its bias.
         of_BLW = vectors_UW[places_BL]
         scores_BL = (of_BLW[..., :dim] @ users_BD[:, :, None])[..., 0] + of_BLW[..., dim]
         return np.where(known_BL, scores_BL, 0.0).astype(np.float32), known_BL
 
     def tensors(self, catalogue: Catalogue) -> dict[str, np.ndarray]:
-        """What a checkpoint holds of the copy, beside `items` and `unknown`, in step with the present catalogue."""
+        """The arrays of the copy for a checkpoint, which also saves `items` and `unknown`.
+
+        Rows and slots that were given back are cleared first.
+        """
         self._follow(catalogue)
         return {PREFIX + key: value for key, value in self._weights.items()}
 
@@ -120,14 +128,14 @@ class Previous:
         weights: Mapping[str, np.ndarray],
         catalogue: Catalogue,
     ) -> None:
-        """Takes up where `tensors()` was taken.
+        """Takes the state that `tensors()` saved.
 
         Args:
-            tensors: The checkpoint's, of this copy.
+            tensors: The arrays of the copy in the checkpoint.
             items: `items` of that time.
             unknown: `unknown` of that time.
-            weights: The present student's, which the copy's must resemble.
-            catalogue: The checkpoint's.
+            weights: The present student's weights; the copy must have the same names and widths.
+            catalogue: The catalogue of the checkpoint.
 
         Raises:
             CheckpointError: They are not a copy of such a student.

@@ -1,7 +1,6 @@
 """The numbers that make a student: its widths, and how fast it learns.
 
-Where the settings of a person become these numbers is the wiring's business. It knows nothing of settings, torch or
-losses.
+The wiring makes these numbers from a person's settings. It knows nothing of settings, torch or losses.
 
 Example:
     >>> Shape(dim=4, hidden=8, context_dim=2, init=0.05).sizes()
@@ -29,7 +28,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     init: float
 
     def sizes(self) -> dict[str, int]:
-        """What a checkpoint has to agree with."""
+        """The widths that a checkpoint must have too."""
         return {"dim": self.dim, "hidden": self.hidden, "context_dim": self.context_dim}
 
 

@@ -1,16 +1,18 @@
-"""One student that learns: catalogue and vocabulary, the step, and everything that a checkpoint has to hold.
+"""One student that learns: its catalogue and vocabulary, its step, and all that a checkpoint must hold.
 
-A step takes whole examples in the order that the lanes give, admits what is new, looks the items of the batch up once,
+A step takes whole examples in the order of the lanes. It admits what is new, looks up each item of the batch once,
 scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step count, vocabulary,
-catalogue. There is no random stream: a fresh row starts from hash(seed, table, id), and what a step drops (rows of
-items, inputs of the user tower) or draws (labels' rivals) comes from hash(seed, step, place). So a run that was stopped
-and restored ends with the same bytes as one that was not, given the same number of torch threads.
+catalogue.
 
-With a soft weight of 0 this is the student without distillation; the rest is the same code.
+There is no random stream. A fresh row starts from hash(seed, table, id). What a step drops (rows of items, inputs of
+the user tower) or draws (the rivals of labels) comes from hash(seed, step, place). So a run that was stopped and
+restored ends with the same bytes as a run that was not, if torch uses the same number of threads.
 
-`Trainer.learn` is the one door: the loop, the tests, the references and the benchmarks all go through it.
+With a soft weight of 0 this is the student without distillation, by the same code.
 
-It knows nothing of topics, files or schedules: the distiller's loop reads, saves and exports.
+`Trainer.learn` is the only way to learn: the loop, the tests, the references and the benchmarks all call it.
+
+It knows nothing of topics, files or schedules. The distiller's loop reads, saves and exports.
 
 Example:
     >>> from recdistill.records import Example, Candidate, Impression, Item, Ranking
@@ -30,7 +32,6 @@ Example:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,16 +57,10 @@ from recdistill.train.batch import Batch
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.shape import Rates, Shape
+from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.watch import Observation, Watch, believed_share, candidate_offsets, list_weights
-
-log_ = logging.getLogger(__name__)
-
-FORMAT = 1
-FORMAT_WITH_HOLES = 2
-"""Of a state in which a row or slot was given back: versions that knew only rows for good refuse it."""
-ADAM = ("exp_avg", "exp_avg_sq", "step")  # torch's names for what Adam remembers of one parameter
 
 
 class Trainer:
@@ -76,13 +71,14 @@ class Trainer:
         shape: The student's widths.
         rates: How fast it learns.
         terms: What it learns from the teacher's scores.
-        seed: Of every initial value and of what steps drop and draw.
-        softmax_items: Up to so many live items the label loss is a softmax over all of them, above over a sample.
-        sampled_items: Live items of that sample.
-        previous: Weight of staying near the student of some steps ago; 0: none is kept.
-        previous_every: Steps after which that student is taken anew.
+        seed: For every initial value, and for what steps drop and draw.
+        softmax_items: Up to this many live items, the label loss is a softmax over all of them. With more it is over a
+            sample.
+        sampled_items: How many items this sample has.
+        previous: Weight of the loss that keeps the student near its earlier copy; 0: there is no copy.
+        previous_every: Steps from one copy to the next.
         comparable: How `encode` makes the scores of teachers comparable, see `watch.units`.
-        watch: Who watches the teachers; None: whoever is learnt from is believed.
+        watch: What watches the teachers; None: all teachers are believed.
     """
 
     def __init__(
@@ -113,7 +109,7 @@ class Trainer:
         self.watch = watch
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
-        # By slot, the row of `id` that the item would have without one of its own.
+        # By slot: the row of `id` that the item has when its own row is left out.
         self._bare_rows_N = np.zeros(0, np.int32)
         self._bare_mark: Mark | None = None
         for key, height in self._heights().items():
@@ -123,11 +119,11 @@ class Trainer:
     # What the stream brings
 
     def apply_items(self, items: Sequence[Item]) -> list[tuple[int, FeatureError]]:
-        """Takes catalogue records in, in the order of the log; new ids and categories are admitted in that order.
+        """Takes catalogue records in the order of the log. New ids and categories are admitted in that order.
 
         Returns:
-            Place in `items` and error of each record whose attributes do not fit the specification, in order; such a
-            record has been left out.
+            Place in `items` and error of each record whose attributes do not fit the specification, in order. Such a
+            record is left out.
         """
         refused = []
         for place, item in enumerate(items):
@@ -139,7 +135,7 @@ class Trainer:
         return refused
 
     def encode(self, examples: Sequence[Example]) -> Batch:
-        """Whole examples as a batch; admits new context values.
+        """Makes a batch of whole examples, and admits new context values.
 
         Raises:
             UsageError: There is no example.
@@ -161,12 +157,13 @@ class Trainer:
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One step: the only one there is.
+        """Does one step on a batch.
 
         Returns:
-            `loss`, and its parts before their weights, `soft` and `label` (nats a list); counts: `lists`, `scored`
+            `loss`, and its parts before their weights: `soft` and `label` (nats a list). Then counts: `lists`, `scored`
             candidates, `positives`, `unknown` (candidates and history items that the catalogue does not hold), `unfit`
-            (context values of the wrong kind, taken as absent).
+            (context values of the wrong kind, which count as absent). With an earlier copy also `previous`, the loss
+            against it.
         """
         lists, teacher_BL, teachers, again = batch.lists, batch.units_BL, batch.teachers, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
@@ -182,24 +179,31 @@ class Trainer:
             if self.watch is not None:
                 self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
+        # 1. Choose the items that the labels compete with.
         rivals = Rivals(
             self.catalogue.live_N,
             self._state(2),
             full=self.softmax_items if self.terms.label > 0 else None,
             sample=self.sampled_items,
         )
+        # 2. Run the item tower once for each item that the step needs: candidates, histories and rivals.
         used_U, place_N = self._used(lists, rivals.slots)
         items = self._items(used_U, dropout=True)
+        # 3. Run the user tower: from the vectors of each history to one vector for each list.
         history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
         user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws)
+        # 4. Score the candidates, and take the loss of the labels.
         scores_BL, label = rivals.scores_and_labels(user_BD, items, lists, used_U, place_N)
+        # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B, share = list_weights(lists), 1.0
         if self.watch is not None:
             teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
-            # The soft loss is a mean over lists: the few that are believed must not count for those that are not.
+            # The soft loss is a mean over lists. `share` makes it smaller, so that the believed lists do not stand for
+            # the others.
             share = believed_share(lists, believed_B, trust_B)
             believed_B = believed_B * trust_B
-        # A candidate that was scored with probability p stands for 1 / p of them in both softmaxes.
+        # 6. Take the loss of the teacher's scores. A candidate that was scored with probability p counts 1 / p times in
+        # both softmaxes.
         soft = self.terms(
             scores_BL,
             torch.from_numpy(teacher_BL),
@@ -208,13 +212,15 @@ class Trainer:
             offsets=torch.from_numpy(candidate_offsets(lists)),
         )
         loss = self.terms.total * share * soft + self.terms.label * label
+        # 7. Keep near the earlier copy, if there is one.
         if self.previous is not None and self.previous.items > 0:
             before_BL, known_BL = self.previous.scores(self.spec, self.catalogue, lists)
             kept = losses.kl_distillation(scores_BL, torch.from_numpy(before_BL), where=torch.from_numpy(known_BL))
             figures["previous"] = kept.item()
             loss = loss + self.previous_weight * kept
+        # 8. Update. torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters.
         self._adam.zero_grad()
-        loss.backward()  # the rows are updated in here
+        loss.backward()
         self._adam.step()
         if self.previous is not None and self.previous.due(self.step):
             self.previous.renew(self.weights(), self.catalogue)
@@ -224,7 +230,7 @@ class Trainer:
     def _watched(
         watch: Watch, lists: Lists, units_BL: np.ndarray, teachers: Sequence[str], scores_BL: Tensor, *, again: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The teacher's logits and the weight of each list, once the watch has seen what the student thinks."""
+        """Shows the batch to the watch. Returns the teacher's logits and the weight of each list."""
         if again:
             trust_B = watch.weigh_again(teachers, lists.scored_BL)
         else:
@@ -241,9 +247,10 @@ class Trainer:
         return units_BL * watch.spreads(teachers)[:, None], trust_B
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`: −1 elsewhere.
+        """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`.
 
-        The last entry answers for slot −1. `more`: slots beside those that the lists name.
+        A slot that is not looked up has place −1. So has the last entry, which is for slot −1: numpy reads index −1
+        there. `more` holds slots that the lists do not name.
         """
         count = len(self.catalogue)
         place_N = np.full(count + 1, -1, np.int64)
@@ -264,7 +271,7 @@ class Trainer:
         return self.student.items(encoded, rows_U)
 
     def _state(self, use: int) -> np.ndarray:
-        """State of a step's random numbers for one use: of (seed, step, use) alone, so that nothing is saved."""
+        """State of a step's random numbers for one use, from (seed, step, use) alone, so nothing must be saved."""
         state = self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D + use * 0x9E6C63D0876A9A47
         return np.asarray(state % 2**64, np.uint64)
 
@@ -272,7 +279,7 @@ class Trainer:
         return uniform(self._state(1), np.arange(count, dtype=np.uint64))
 
     def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
-        """The row of `id` that each item would have without one of its own."""
+        """The row of `id` that each item has when its own row is left out: the shared row of its id."""
         fresh, _, self._bare_mark = self.catalogue.changes(self._bare_mark)
         if fresh:
             more = len(self.catalogue) - len(self._bare_rows_N)
@@ -283,10 +290,10 @@ class Trainer:
         return rows_U
 
     def _start_fresh_rows(self) -> None:
-        """Clears the rows that the vocabulary took back since the last call; those that it gave start anew."""
+        """Clears the rows that the vocabulary took back since the last call, and starts those that it gave."""
         for key, mark in self._marks.items():
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
-            if self.vocabulary.released:  # else no row has had another key before, and the optimizer knows none of them
+            if self.vocabulary.released:  # else no row has had another key, and the optimizer has no sums for it
                 self.student.clear_rows(key, [*evicted, *fresh])
             if fresh:
                 self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
@@ -300,13 +307,13 @@ class Trainer:
 
     @torch.no_grad()
     def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
-        """The user tower's answers, f32 `[B, D]`."""
+        """The vectors that the user tower gives, f32 `[B, D]`."""
         users_BD, _ = self._serve(requests)
         return users_BD.numpy()
 
     @torch.no_grad()
     def score(self, requests: Sequence[Asker], slots_N: np.ndarray | None = None) -> np.ndarray:
-        """Scores of some slots of the catalogue (None: all, withdrawn ones too) for each request, f32 `[B, N]`."""
+        """Scores of some slots of the catalogue for each request, f32 `[B, N]`. None: all slots, withdrawn ones too."""
         users_BD, items = self._serve(requests)
         scores_BN = torch.addmm(items.biases_U, users_BD, items.vectors_UD.T).numpy()
         return scores_BN if slots_N is None else scores_BN[:, slots_N]
@@ -319,111 +326,63 @@ class Trainer:
     # What a checkpoint holds
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that the next step depends on: arrays by name, and plain data that JSON can say."""
-        tensors = {f"weights/{key}": value for key, value in self.weights().items()}
-        heights = self._heights()
-        for key, value in self.student.sparse_state.items():
-            tensors[f"adagrad/{key}"] = value[: heights[key]].numpy().copy()
-        for key, parameter in self.student.dense.items():
-            for name, value in self._adam.state.get(parameter, {}).items():
-                tensors[f"adam.{name}/{key}"] = value.numpy().copy()
+        """Everything that the next step depends on: arrays by name, and plain data for JSON."""
+        self._start_fresh_rows()
+        tensors = tensors_of(self.student, self._adam, self._heights())
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
-        more: dict[str, Any] = {} if self.watch is None else {"watch": self.watch.state()}
-        if self.previous is not None:
-            tensors |= self.previous.tensors(self.catalogue)
-            more["previous"] = self.previous.items
-            if self.previous.unknown:
-                more["previous_unknown"] = self.previous.unknown
-        holes = self.vocabulary.holes or self.catalogue.holes or "previous_unknown" in more
-        return tensors, more | {
-            "format": FORMAT_WITH_HOLES if holes else FORMAT,
-            "step": self.step,
-            "seed": self.seed,
-            "spec": self.spec.hash,
-            "threads": torch.get_num_threads(),
-            "sizes": self.shape.sizes(),
-            "vocabulary": self.vocabulary.snapshot(),
-        }
+        copy = self.previous
+        if copy is not None:
+            tensors |= copy.tensors(self.catalogue)
+        holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
+        said = TrainerState(
+            format=FORMAT_WITH_HOLES if holes else FORMAT,
+            step=self.step,
+            seed=self.seed,
+            spec=self.spec.hash,
+            threads=torch.get_num_threads(),
+            sizes=self.shape.sizes(),
+            vocabulary=self.vocabulary.snapshot(),
+            watch=None if self.watch is None else self.watch.state(),
+            previous=None if copy is None else copy.items,
+            previous_unknown=[] if copy is None else copy.unknown,
+        )
+        return tensors, said.plain()
 
-    def restore(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Takes up where `state()` was taken.
+    def restore(self, tensors: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> None:
+        """Takes the state that `state()` saved.
 
-        Learning rates and loss weights are this trainer's own; shapes and seed must agree.
+        Learning rates and loss weights stay those of this trainer. Shapes and seed must be equal.
 
         Raises:
-            CheckpointError: It is the state of another student; the trainer must not be used afterwards.
+            CheckpointError: It is the state of another student. Do not use the trainer after this.
         """
         try:
-            for name, mine in (
-                ("format", FORMAT_WITH_HOLES if state["format"] == FORMAT_WITH_HOLES else FORMAT),
-                ("spec", self.spec.hash),
-                ("sizes", self.shape.sizes()),
-                ("seed", self.seed),
-            ):
-                if state[name] != mine:
-                    raise CheckpointError(
-                        f"checkpoint: {name} is {state[name]!r}, these settings say {mine!r}; "
-                        "resume with the settings it was written with, or start in an empty folder"
-                    )
-            self.vocabulary = Vocabulary.restore(self.spec, state["vocabulary"])
+            said = TrainerState.read(plain)
+            said.check(spec=self.spec.hash, sizes=self.shape.sizes(), seed=self.seed)
+            self.vocabulary = Vocabulary.restore(self.spec, said.vocabulary)
             left = dict(tensors)
             saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
-            self.step = int(state["step"])
+            self.step = said.step
             if self.watch is not None:
-                self.watch.restore(state["watch"])
-            if state["threads"] != torch.get_num_threads():
-                log_.warning(
-                    "resumed with %d torch threads what ran with %d: the last bits of its sums will differ",
-                    torch.get_num_threads(),
-                    state["threads"],
-                )
+                self.watch.restore(said.watch if said.watch is not None else plain["watch"])
             self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
             self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
-            self._fill(left)
+            fill(self.student, self._adam, self._heights(), left)
             if self.previous is not None:
-                unknown = state.get("previous_unknown", [])
-                self.previous.restore(copy, state["previous"], unknown, self.weights(), self.catalogue)
+                items = said.previous if said.previous is not None else plain["previous"]
+                self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
         except DataError as e:
             raise CheckpointError(f"checkpoint: {e}") from e
 
-    @torch.no_grad()
-    def _fill(self, tensors: dict[str, np.ndarray]) -> None:
-        """Copies a checkpoint's arrays into the parameters and the optimizers; rows not in use become zero."""
-        tables, sums = self.student.tables, self.student.sparse_state
-        heights = self._heights()
-        for key in tables:
-            if (saved := len(tensors[f"weights/{key}"])) != heights[key]:
-                raise CheckpointError(f"checkpoint: table {key} has {saved} rows, its vocabulary {heights[key]}")
-            for name, target in ((f"weights/{key}", tables[key]), (f"adagrad/{key}", sums[key])):
-                target.zero_()
-                source = tensors.pop(name)
-                part = target[: len(source)] if target.ndim == 1 else target[: len(source), : source.shape[-1]]
-                _copy(name, source, part)
-        for key, parameter in self.student.dense.items():
-            _copy(f"weights/{key}", tensors.pop(f"weights/{key}"), parameter)
-            self._adam.state.pop(parameter, None)
-            if any(f"adam.{name}/{key}" in tensors for name in ADAM):  # there is none before the first step
-                held = {name: torch.empty(()) if name == "step" else torch.empty_like(parameter) for name in ADAM}
-                for name, target in held.items():
-                    _copy(f"adam.{name}/{key}", tensors.pop(f"adam.{name}/{key}"), target)
-                self._adam.state[parameter] = held
-        if tensors:
-            raise CheckpointError(f"checkpoint: holds what this student has not: {', '.join(sorted(tensors)[:3])}")
-
     def _heights(self) -> dict[str, int]:
-        """How many rows of each table can be in use: of hashed text all, else what the vocabulary has given so far."""
+        """How many rows of each table can be in use.
+
+        Of hashed text these are all rows. Else they are those that the vocabulary has given so far.
+        """
         keys = self.vocabulary.keys
         return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
-
-
-def _copy(name: str, source: np.ndarray, target: Tensor) -> None:
-    if tuple(source.shape) != tuple(target.shape) or source.dtype != np.float32:
-        raise CheckpointError(
-            f"checkpoint: {name} is {source.dtype}{list(source.shape)}, this student has {list(target.shape)}"
-        )
-    target.copy_(torch.from_numpy(np.array(source)))  # a copy: what comes from a file may be read-only

@@ -1,16 +1,20 @@
 """The student in torch: an item tower, a user tower, and their inner product plus the item's bias.
 
 Item tower: the sum of the item's own row (table `id`) and, for each attribute, the mean of its values' rows
-(`item.<field>`). It holds what `model.layout` names: vector, bias, and the weight of the item in a history, still raw.
-User tower: the vectors of the history, pooled twice (a weighted sum over √n; a softmax over recency, age and action),
-beside the context's embeddings, through one hidden layer, with both pools added once more at the end.
+(`item.<field>`). This row holds what `model.layout` names: a vector, a bias, and the raw weight of the item in a
+history.
+
+User tower: the vectors of the history are pooled twice. One pool is a weighted sum, divided by √n. The other is an
+average by a softmax over position, age and action. Both pools and the embeddings of the context go through one hidden
+layer. Both pools are added again at the end.
 
 The tables of categories and hashed texts are torchrec's: a `FusedEmbeddingBagCollection` reads bags of rows through a
 `KeyedJaggedTensor` and updates, in the backward pass, only the rows it read. Everything else is a dense parameter.
 
-The arithmetic is that of `model.forward`; a test holds both towers against it. `Student.weights` names and shapes the
-arrays from which the ONNX graphs are written. It knows nothing of losses,
-records or time: rows come in, scores go out.
+The arithmetic is that of `model.forward`; a test compares both towers with it. `Student.weights` gives the arrays from
+which the ONNX graphs are written, with their names.
+
+It knows nothing of losses, records or time: rows come in, scores go out.
 
 Example:
     >>> from recdistill.features import FeatureSpec
@@ -36,14 +40,14 @@ from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, R
 from recdistill.model import layout
 from recdistill.train.shape import Shape
 
-BAGS = ("category", "text")  # kinds of field that are rows of a sparse table; the others multiply a dense one
+BAGS = ("category", "text")  # kinds of field that read rows of a sparse table; the others multiply a dense table
 
 
 Draws = Callable[[int], np.ndarray]  # a count -> that many uniform numbers in [0, 1)
 
 
 class Items(NamedTuple):
-    """What the item tower says of U items."""
+    """What the item tower gives for U items."""
 
     output_UW: Tensor  # vector D, bias 1, raw weight in a history 1
     vectors_UD: Tensor
@@ -51,13 +55,13 @@ class Items(NamedTuple):
 
 
 class Student:
-    """Both towers and their parameters: `tables` (sparse) and `dense`, by contract name.
+    """Both towers and their parameters, by the names of the contract: `tables` are sparse, `dense` the others.
 
     Args:
         spec: The feature specification; it names and sizes the tables.
-        shape: Its widths, and the spread of its first values.
-        seed: Of every initial value. Each comes from a hash of (seed, table, row or id), so that a row that is admitted
-            later starts from the same bytes whatever came before it.
+        shape: The widths, and the spread of the first values.
+        seed: For every initial value. Each comes from a hash of (seed, table, row or id). So a row that is admitted
+            later starts from the same bytes, in any order.
         rows_rate: Learning rate of the rows.
         dropout: Share of the user tower's inputs that a training step leaves out.
     """
@@ -126,7 +130,7 @@ class Student:
     def fresh(self, table: str, keys: list[str], width: int, *, std: float | None = None) -> Tensor:
         """First values of rows, `[len(keys), width]`: uniform with deviation `std`, from hash(seed, table, key) alone.
 
-        Bias and history weight of an item start at 0. Only integer arithmetic and one scaling are used, so that every
+        Bias and history weight of an item start at 0. Only integer arithmetic and one scaling are used, so every
         machine gives the same bytes.
         """
         std = self.shape.init if std is None else std
@@ -136,6 +140,7 @@ class Student:
             row = head.copy()
             row.update(key.encode())
             states[i] = int.from_bytes(row.digest(), "little")
+        # Uniform in [-a, a) has standard deviation a / √3.
         values = (2.0 * uniform(states[:, None], np.arange(width, dtype=np.uint64)) - 1.0) * (std * 3.0**0.5)
         if table == "id" or table.startswith("item."):
             values[:, layout.BESIDE] = 0.0
@@ -143,7 +148,7 @@ class Student:
 
     @property
     def tables(self) -> dict[str, Tensor]:
-        """The sparse tables by key, `[rows, width rounded up to four]`, as views that write through."""
+        """The sparse tables by key, `[rows, width rounded up to four]`, as views: writing to one changes the table."""
         found = _named_tables(self._item_bags)
         return found if self._context_bags is None else found | _named_tables(self._context_bags)
 
@@ -162,14 +167,14 @@ class Student:
 
     @torch.no_grad()
     def set_rows(self, key: str, rows: Sequence[int], keys: Sequence[str]) -> None:
-        """Gives rows of a table their first values, by the keys that they stand for."""
+        """Gives rows of a table their first values, from the keys that own the rows."""
         if len(rows):
             width = self.width if not key.startswith("context.") else self.shape.context_dim
             self.tables[key][list(rows), :width] = self.fresh(key, list(keys), width)
 
     @torch.no_grad()
     def clear_rows(self, key: str, rows: Sequence[int]) -> None:
-        """Makes rows of a table zero, and what the optimizer remembers of them: they belong to nobody now."""
+        """Makes rows of a table zero, and their sums in the optimizer too. These rows belong to no key now."""
         if len(rows):
             for part in (self.tables[key], self.sparse_state[key]):
                 part[list(rows)] = 0.0
@@ -179,10 +184,11 @@ class Student:
 
         Args:
             encoded: U items.
-            id_rows_U: The rows of `id` to use, which may differ from the encoded ones (id dropout).
+            id_rows_U: The rows of `id` to use. They can differ from the encoded ones (id dropout).
         """
         bags: dict[str, np.ndarray] = {"id": id_rows_U[:, None]}
         bags |= {key: encoded.fields[key.removeprefix("item.")] for key in self._item_keys[1:]}
+        # torchrec gives, for each item, the mean row of each bag, side by side. Add them up, and cut off the padding.
         pooled = self._item_bags(_jagged(bags)).values()
         output_UW = pooled.view(len(id_rows_U), len(bags), -1).sum(1)[:, : self.width]
         for name, field in self.spec.item.items():
@@ -195,10 +201,10 @@ class Student:
         """The user tower, `[B, D]`.
 
         Args:
-            items: What the item tower said of the items in hand.
-            history_BH: int `[B, H]`, the history as places in `items`, newest first, −1 where there is none.
+            items: What the item tower gave for the items of the step.
+            history_BH: int `[B, H]`, the history as places in `items`, newest first; −1 where there is none.
             requests: Actions, ages and context of the same B requests.
-            draws: Where the dropout of a training step comes from; None, as in serving, drops nothing.
+            draws: Random numbers for the dropout of a training step; None drops nothing, as in serving.
         """
         at = self.dense
         mask_BH = history_BH >= 0
@@ -206,18 +212,22 @@ class Student:
         ages_BH = torch.from_numpy(requests.history_ages_BH)
         length = history_BH.shape[1]
         output_BHW = F.embedding(history_BH.clamp_min(0), items.output_UW)
-        # One split, not two slices: the gradient of a slice is a whole tensor of zeros around it.
+        # One split is faster than two slices: the gradient of each slice is a whole tensor, mostly zeros.
         vectors_BHD, _, raw_BH1 = output_BHW.split(layout.parts(self.dim), -1)
+        # First pool: the weight of an event is its item's weight (above 0 by softplus) times its action's weight.
         weights_BH = F.softplus(raw_BH1[..., 0] + layout.UNIT_WEIGHT) * _pick(at["user.action"], actions_BH) * mask_BH
         count_B1 = mask_BH.sum(1, keepdim=True).clamp_min(1)
+        # Second pool: the share of an event is a softmax over position + age + action.
         logits_BH = (
             at["user.position"][:length] + _pick(at["user.age"], ages_BH) + _pick(at["user.action_logit"], actions_BH)
         )
-        # An empty history has no real entry to share attention: its row is set to zero after the softmax.
+        # Padding gets the lowest number, so its share is 0. A row of an empty history is set to zero after the softmax.
         attention_BH = logits_BH.masked_fill(~mask_BH, torch.finfo(logits_BH.dtype).min).softmax(1) * mask_BH
+        # Both pools in one product: [B, 2, H] @ [B, H, D]; the first is divided by √(number of events).
         pools_B2D = torch.stack([weights_BH / count_B1.sqrt(), attention_BH], 1) @ vectors_BHD
         features = torch.cat([pools_B2D.flatten(1), *self._context(requests, len(history_BH))], 1)
         if draws is not None and self.dropout > 0:
+            # Dropout: an input becomes 0, or is divided by the share of inputs that stay.
             kept = draws(features.numel()).reshape(features.shape) >= self.dropout
             features = features * torch.from_numpy(kept.astype(np.float32) / (1 - self.dropout))
         hidden = torch.relu(torch.addmm(at["user.b1"], features, at["user.w1"]))
@@ -242,7 +252,7 @@ class Student:
         """All parameters as float32 arrays under their contract names.
 
         Args:
-            used: How many rows of a table are in use; the others, which nothing has been admitted to yet, are left out.
+            used: How many rows of a table are in use. The others have no key yet and are left out.
         """
         arrays = {}
         for key, table in self.tables.items():
@@ -252,11 +262,13 @@ class Student:
 
 
 def uniform(states: np.ndarray, counters: np.ndarray) -> np.ndarray:
-    """Uniform float64 in [0, 1) of (state, counter), uint64 each: a counter-based generator, with nothing to save.
+    """Uniform float64 in [0, 1) from (state, counter), uint64 each.
+
+    It is a counter-based generator, so it has no state to save.
 
     The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
     """
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
+    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64, so overflow is wanted
         z = states + (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -278,7 +290,10 @@ def _named_tables(collection: FusedEmbeddingBagCollection) -> dict[str, Tensor]:
 
 
 def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
-    """Bags of rows, `[N, M]` padded with −1, as torchrec takes them: all bags of one key, then of the next."""
+    """Bags of rows as torchrec takes them: all bags of one key, then all of the next.
+
+    Each key has `[N, M]`, padded with −1.
+    """
     values, lengths = [], []
     for rows_NM in bags.values():
         real_NM = rows_NM >= 0
@@ -292,5 +307,5 @@ def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
 
 
 def _pick(vector: Tensor, places: Tensor) -> Tensor:
-    """vector[places], by the route whose gradient is quickest on a CPU."""
+    """vector[places], in the way whose gradient is fastest on a CPU."""
     return vector.index_select(0, places.flatten()).view(places.shape)

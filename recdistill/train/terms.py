@@ -1,7 +1,9 @@
-"""The soft terms of a stream's recipe as one loss: names become functions once, weights and options with them.
+"""The soft terms of a stream's recipe as one loss.
 
-A term's loss must need nothing but scores: lists come with the impressions, so there is no drawing that a method could
-ask for. Softmax losses weigh a candidate that was scored with probability p as 1 / p of them; the others take
+The function of each name is found once, with its weight and options.
+
+The loss of a term must need only scores. Lists come with the impressions, so a method cannot choose how a list is
+drawn. In a softmax loss a candidate that was scored with probability p counts 1 / p times. Other losses take the
 candidates as they are.
 
 It knows nothing of students, records or recipes' files.
@@ -29,7 +31,7 @@ from recdistill.errors import ConfigError
 from recdistill.recipes import stream_recipe
 
 SOFTMAX = ("softmax_distillation", "kl_distillation")
-"""Losses to which 1 / p of a candidate is a shift of both scores."""
+"""Losses in which a candidate can count 1 / p times: log 1 / p is added to both scores."""
 
 
 class _Term(NamedTuple):
@@ -40,16 +42,16 @@ class _Term(NamedTuple):
 
 
 class SoftTerms:
-    """A recipe's terms, resolved.
+    """The terms of a recipe, with their functions.
 
     Args:
         recipe: Name of a recipe, or the path of a file.
-        soft: Total weight of the soft terms; the recipe's when None.
-        label: Weight of the labels; the recipe's when None.
-        temperature: Of the terms that have one; the recipe's when None.
+        soft: Total weight of the soft terms; None takes the recipe's.
+        label: Weight of the labels; None takes the recipe's.
+        temperature: Temperature of the terms that have one; None takes the recipe's.
 
     Raises:
-        ConfigError: The recipe is not known or not for streams, or a loss of it is not.
+        ConfigError: The recipe or one of its losses is not known, or is not for streams.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class SoftTerms:
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
     def warning_of_units(self, comparable: str) -> str | None:
-        """What a loss cannot do with scores that were made comparable so (`watch.comparable`)."""
+        """A warning when a loss cannot use scores after `watch.comparable`; None when all can."""
         if comparable == "scale" or all(term.name != "margin_mse" for term in self._terms):
             return None
         return (
@@ -96,17 +98,17 @@ class SoftTerms:
         )
 
     def warning_of_parts(self) -> str | None:
-        """Which losses cannot weigh candidates that were scored in part."""
+        """A warning when a loss cannot use lists of which only some candidates were scored; None when all can."""
         named = [term.name for term in self._terms if term.name not in SOFTMAX]
         if not named:
             return None
         return (
-            f"a teacher budget left out candidates, and {' and '.join(named)} takes those that are left for the whole "
+            f"a teacher budget left out candidates, and {' and '.join(named)} takes the scored ones for the whole "
             'list: take a softmax loss, or score.budget_by = "lists"'
         )
 
     def resolved(self) -> dict[str, Any]:
-        """Everything that decides the loss, as plain data for a checkpoint."""
+        """All that decides the loss, as plain data for a checkpoint."""
         terms = [{"loss": term.name, "share": term.share, "options": term.options} for term in self._terms]
         return {"soft": self.total, "label": self.label, "terms": terms}
 
@@ -132,6 +134,7 @@ class SoftTerms:
         for term in self._terms:
             student, teacher = student_scores, teacher_scores
             if offsets is not None and term.name in SOFTMAX:
+                # Losses divide scores by their temperature; the shift is multiplied by it, so log 1 / p remains.
                 shift = float(term.options.get("temperature", 1.0)) * offsets
                 student, teacher = student + shift, teacher + shift
             loss = loss + term.share * term.loss(student, teacher, where=where, weights=weights, **term.options)

@@ -1,7 +1,8 @@
-"""Teachers' scores made comparable, and teachers that change noticed.
+"""It makes scores of different teachers comparable, and it notices when a teacher changes.
 
-`comparable_scores` and its neighbours (`units`) bring scores of any teacher to one unit. `Watch` follows each teacher
-through the stream: its detectors (`detectors`, one file each) say what has changed, and the watch says what is done.
+`comparable_scores` and the other functions of `units` bring the scores of any teacher to one unit. `Watch` follows each
+teacher through the stream. Its detectors (`detectors`, one file each) find what has changed. The watch decides what is
+done.
 
 It knows nothing of torch or of how a student learns.
 """

@@ -1,7 +1,7 @@
-"""How sharp a teacher's scores should be made: the spread under which the labels seen so far are most likely.
+"""How far a teacher's scores should be spread: so that the labels seen so far are most likely.
 
-For each of 49 sharpnesses β it keeps the negative log-likelihood of the labels under `softmax(β t)`, newer lists
-counting more. The answer is where that curve is lowest.
+For each of 49 values of the sharpness β it keeps the negative log-likelihood of the labels under `softmax(β t)`. Newer
+lists count more. The answer is the β where this curve is lowest.
 
 It knows nothing of who is believed.
 
@@ -25,13 +25,13 @@ from recdistill.watch.witnesses import FLATTEST, SHARPEST, label_curve
 SHARPNESS_G = np.geomspace(FLATTEST, SHARPEST, 49)
 
 SAMPLE = 64
-"""Labelled lists of a batch that are taken."""
+"""At most so many labelled lists of a batch are used."""
 
 HALF_LIFE = 20_000
-"""Lists after which one counts half as much."""
+"""After so many lists, a list counts half as much."""
 
 ENOUGH = 200
-"""Lists before the curve is believed."""
+"""So many lists are needed before the curve is used."""
 
 
 class Calibration(Struct):
@@ -46,19 +46,23 @@ class Calibration(Struct):
         if not rows_B.size:
             return
         curve_G = label_curve(seen.units_BL[rows_B], seen.labels_BL[rows_B], seen.witnessed_BL[rows_B], SHARPNESS_G)
+        # All older lists lose some weight; then the new ones are added.
         keep = 0.5 ** (len(rows_B) / HALF_LIFE)
         self.curve = (keep * np.asarray(self.curve or 0.0) + curve_G).tolist()
         self.lists = keep * self.lists + len(rows_B)
 
     def sharpness(self) -> float:
-        """The most likely sharpness, or a usual one while too few labels were seen."""
+        """The most likely sharpness, or the default while too few labels were seen."""
         if self.lists < ENOUGH:
             return UNBOUNDED_SPREAD
         return lowest(SHARPNESS_G, np.asarray(self.curve))
 
 
 def lowest(sharpness_G: npt.NDArray[np.float64], curve_G: npt.NDArray[np.float64]) -> float:
-    """Where a convex curve that is known on a geometric grid is lowest: by a parabola through the three lowest points.
+    """Where a convex curve is lowest, from its values on a geometric grid.
+
+    A parabola goes through the lowest point and its two neighbours, in log β. The answer is where this parabola is
+    lowest.
 
     Example:
         >>> grid = np.geomspace(0.1, 10, 9)

@@ -1,12 +1,12 @@
-"""Running figures of a stream, and the test that says when one of them has broken off.
+"""Running figures of a stream, and a test that tells when the mean of one has changed.
 
-A `Figure` is the mean and spread of one quantity, the recent counting more. Against a fall or a rise of its mean it
-holds a CUSUM (Page, 1954) of log-likelihood ratios: each value adds `δ d / sd − δ² / 2` for its departure d from the
-mean and `δ = shift / sd`, and the sum never falls below 0. So it grows once the mean has gone more than half of
-`shift`. Under independent normal values the mean number of them to a false alarm is at least e^threshold (Lorden,
-1971), here 10^8.
+A `Figure` is the mean and spread of one quantity. Recent values count more. Two CUSUMs (Page, 1954) of log-likelihood
+ratios watch its mean, one for a fall and one for a rise. Each value adds `δ d / sd − δ² / 2` to the sum. Here d is how
+far the value is from the mean, and `δ = shift / sd`. The sum never falls below 0. So it grows when the mean has moved
+by more than half of `shift`. For independent normal values, a false alarm comes on average after at least e^threshold
+values (Lorden, 1971), here 10^8.
 
-It knows nothing of teachers: plain arithmetic on numbers, whose state JSON can hold without loss.
+It knows nothing of teachers. It is plain arithmetic on numbers, and JSON can hold its state without loss.
 
 Example:
     >>> figure = Figure()
@@ -26,33 +26,36 @@ import numpy.typing as npt
 from msgspec import Struct
 
 THRESHOLD = math.log(1e8)
-"""Of a CUSUM: a sound teacher is wrongly accused once in so many lists, or less often."""
+"""Where a CUSUM alarms. A sound teacher is wrongly accused once in 10^8 lists, or less often."""
 
 RUN, LONG_RUN = 64, 128
-"""Fewest lists of a teacher that an alarm rests on: a few of one odd user are no change. The long one is for labels and
-scales: those of one long visit are of one kind."""
+"""An alarm needs at least so many lists of a teacher: a few lists of one odd user are no change. The long run is for
+labels and scales, because all lists of one long visit are alike.
+"""
 
 ENOUGH = 100
-"""Lists in a figure before it is a reference."""
+"""A figure needs so many lists before it is a reference."""
 
 WITNESSES = 50
-"""Lists in a window before their mean says anything."""
+"""A window needs so many lists before its mean is used."""
 
 HALF_LIFE = 2_000
-"""Lists of a teacher after which one counts half as much for its reference."""
+"""After so many lists of a teacher, a list counts half as much in its reference."""
 
 FAINTEST = 0.2
-"""A reference so few standard deviations above chance cannot be watched: a break might show after 2,000 lists only."""
+"""A reference this few standard deviations above chance, or fewer, is not watched: a break could take 2,000 lists to
+show.
+"""
 
 
 class Figure(Struct):
-    """Running mean and spread of one quantity over a teacher's lists, and the sums that watch it."""
+    """Running mean and spread of one quantity over a teacher's lists, and the CUSUMs that watch it."""
 
     weight: float = 0.0
     total: float = 0.0
     squares: float = 0.0
     low: float = 0.0
-    """CUSUM against a lower mean."""
+    """The CUSUM for a lower mean."""
     low_run: int = 0
     low_onset: int = 0
     high: float = 0.0
@@ -61,7 +64,7 @@ class Figure(Struct):
 
     @property
     def mean(self) -> float:
-        """Weighted mean; 0 while there is none."""
+        """Weighted mean; 0 while there is no value."""
         return self.total / self.weight if self.weight else 0.0
 
     @property
@@ -70,7 +73,7 @@ class Figure(Struct):
         return math.sqrt(max(self.squares / self.weight - self.mean**2, 0.0)) if self.weight else 0.0
 
     def add(self, values: npt.NDArray[np.float64], half_life: float) -> None:
-        """Takes values in, all older ones counting for less."""
+        """Adds values. All older ones count less from then on."""
         keep = 0.5 ** (len(values) / half_life)
         self.weight = keep * self.weight + len(values)
         self.total = keep * self.total + float(values.sum())
@@ -79,7 +82,7 @@ class Figure(Struct):
     def falls(
         self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64], least: int = RUN
     ) -> bool:
-        """Whether the mean has fallen by `shift`, in the light of these values too, and of `least` or more in a row."""
+        """Whether the mean has fallen by `shift`. An alarm needs `least` or more values since the sum was last 0."""
         self.low, self.low_run, self.low_onset, alarm = _charge(
             self.low, self.low_run, self.low_onset, self.mean - values, shift, sd, at, least
         )
@@ -105,13 +108,16 @@ def _charge(
     at: npt.NDArray[np.int64],
     least: int,
 ) -> tuple[float, int, int, bool]:
-    """A CUSUM's sum, the lists since it was last 0, where that was, and whether it alarmed.
+    """Adds values to a CUSUM.
+
+    Returns its sum, the lists since it was last 0, the first of these lists, and whether it alarmed.
 
     Each departure d adds the log-likelihood ratio of N(shift, sd) against N(0, sd).
     """
     delta = shift / sd
     for i, departure in enumerate(departures.tolist()):
         if math.isfinite(departure):
+            # d is positive in the bad direction. The sum grows while d is above shift / 2, and falls back to 0 else.
             charge = max(0.0, charge + delta * departure / sd - delta * delta / 2)
             if charge == 0:
                 run = 0
@@ -124,16 +130,17 @@ def _charge(
 
 
 def lift_of(figure: Figure, chance: float) -> float:
-    """How far a reference is above chance, in standard deviations, which count at least as half the distance.
+    """How far a reference is above chance, in standard deviations.
 
-    That bound keeps few lists from deciding where a teacher agrees nearly always.
+    The standard deviation counts as at least half the distance. Without this bound, a teacher that nearly always agrees
+    could be judged by very few lists.
     """
     lift = figure.mean - chance
     return lift / max(figure.sd, lift / 2) if lift > 0 else 0.0
 
 
 def watched(figure: Figure, chance: float) -> bool:
-    """Whether a figure is a reference whose loss can be noticed."""
+    """Whether a figure is a reference, and is so far above chance that a fall can be noticed."""
     lift = lift_of(figure, chance)
     return figure.weight >= ENOUGH and lift >= FAINTEST and lift > 4 / math.sqrt(figure.weight)
 
@@ -141,7 +148,7 @@ def watched(figure: Figure, chance: float) -> bool:
 def breaks(
     figure: Figure, values_B: npt.NDArray[np.float64], chance: float, at: npt.NDArray[np.int64], least: int = RUN
 ) -> bool:
-    """Whether a teacher has lost its agreement; as long as nothing speaks for that, its reference moves on."""
+    """Whether a teacher no longer agrees. While nothing points to that, the values are added to its reference."""
     real_B = np.isfinite(values_B)
     if watched(figure, chance):
         lift = figure.mean - chance
@@ -153,13 +160,13 @@ def breaks(
 
 
 def learns(figure: Figure, values_B: npt.NDArray[np.float64]) -> None:
-    """Takes a teacher's agreement in without judging it, and drops what spoke against it."""
+    """Adds a teacher's agreement without judging it, and resets the CUSUM for a fall."""
     figure.low = 0.0
     figure.add(values_B[np.isfinite(values_B)], HALF_LIFE)
 
 
 def verdict(figure: Figure, chance: float, bar: float) -> tuple[bool, bool]:
-    """Whether a window's mean is above a bar for sure, and whether it is below it for sure (two standard errors)."""
+    """Whether a window's mean is surely above a bar, and whether it is surely below it (two standard errors)."""
     if figure.weight < WITNESSES:
         return False, False
     margin = 2 * figure.sd / math.sqrt(figure.weight)
@@ -168,5 +175,5 @@ def verdict(figure: Figure, chance: float, bar: float) -> tuple[bool, bool]:
 
 
 def hopeless(figure: Figure, chance: float, bar: float) -> bool:
-    """Whether a mean is surely below a bar: by three standard errors, because it is asked again and again."""
+    """Whether a mean is surely below a bar: by three standard errors, because the question is asked many times."""
     return figure.weight >= ENOUGH and figure.mean - chance + 3 * figure.sd / math.sqrt(figure.weight) < bar

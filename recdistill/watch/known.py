@@ -1,8 +1,8 @@
-"""What a watch knows of its teachers: all that a checkpoint has to hold of it. Data only.
+"""What a watch knows of its teachers, for a checkpoint. It is data only.
 
-`restored` also reads an older form, in which the fields of all detectors stood beside each other.
+`restored` also reads an older form, in which the fields of all detectors were in one flat table.
 
-It knows nothing of how any of it is found.
+It knows nothing of how these facts are found.
 
 Example:
     >>> State(at=3).known
@@ -25,7 +25,7 @@ from recdistill.watch.detectors import Detectors
 from recdistill.watch.trial import Window
 
 NEW = "new"
-"""Reason not to learn from a teacher that came later than the first ones; all other reasons are names of detectors."""
+"""The reason for a teacher that came later than the first ones. All other reasons are names of detectors."""
 
 
 class Known(Struct):
@@ -36,7 +36,7 @@ class Known(Struct):
     last: int = 0
     trusted: bool = True
     reason: str = ""
-    """Why it is not learnt from: `NEW`, or the detector that accused it."""
+    """Why the student does not learn from it: `NEW`, or the name of the detector that accused it."""
     why: str = ""
     since: int = 0
     detectors: Detectors = field(default_factory=Detectors)
@@ -45,7 +45,10 @@ class Known(Struct):
 
 
 class Masked(Struct, array_like=True):
-    """Lists of a teacher that later passes leave out: `start` up to, not including, `end`; −1 while it lasts."""
+    """Lists of a teacher that later passes leave out: from `start` up to, not including, `end`.
+
+    `end` is −1 while it lasts.
+    """
 
     teacher: str
     start: int
@@ -53,23 +56,23 @@ class Masked(Struct, array_like=True):
 
 
 class State(Struct):
-    """All that a checkpoint has to hold of a watch."""
+    """All that a checkpoint must hold of a watch."""
 
     at: int = 0
     """Lists seen so far."""
     again: int = 0
     """Lists of this later pass seen so far."""
     learnt: int = 0
-    """Behind the last list that a trusted teacher had scored."""
+    """Number of the list after the last one that a trusted teacher had scored."""
     known: dict[str, Known] = {}
     masked: list[Masked] = []
 
 
 def restored(state: Mapping[str, Any]) -> State:
-    """A state from what JSON held of it.
+    """The state from its JSON form.
 
     Raises:
-        CheckpointError: It is no watch's state.
+        CheckpointError: It is not the state of a watch.
     """
     try:
         if isinstance(state, Mapping) and isinstance(teachers := state.get("known"), Mapping):
@@ -80,7 +83,7 @@ def restored(state: Mapping[str, Any]) -> State:
 
 
 def _in_todays_form(known: Any) -> Any:
-    """A teacher as `Known` has it, also where an older version wrote it, which kept no `detectors`."""
+    """A teacher in the form of `Known`. An older version wrote no `detectors`; its fields are put there."""
     if not isinstance(known, Mapping) or "detectors" in known or "order" not in known:
         return known
     proven = known.get("proven", False)

@@ -1,9 +1,9 @@
-"""What the watch sees: a batch of lists before the student learns it, and in it the lists of one teacher.
+"""What the watch sees: a batch of lists before the student learns it, and the lists of one teacher in it.
 
-`Observation` is the batch as it comes. `Observation.of` cuts out one teacher's lists as a `Seen`, which is what a
-detector gets. A `Seen` holds the arrays and works out the statistics about them when they are asked for, once.
+`Observation` is the batch as it comes. `Observation.of` takes the lists of one teacher out of it, as a `Seen`. A
+detector gets a `Seen`. It holds the arrays, and computes each statistic once, when it is first needed.
 
-It knows nothing of what was seen before, nor of who is believed.
+It knows nothing of what was seen before, or of who is believed.
 
 Example:
     >>> real = np.ones((2, 3), bool)
@@ -39,7 +39,7 @@ class Seen:
     scored_BL: Where
     labels_BL: npt.NDArray[np.float64]
     witnessed_BL: Where
-    """Where there is a score and a label is known."""
+    """Where there is a score, and it is known whether the user took the item."""
     student_BL: npt.NDArray[np.floating]
     units_BL: Array
     """The scores in common units."""
@@ -47,7 +47,7 @@ class Seen:
     @cached_property
     def order(self) -> Array:
         """Rank correlation of each list with the student's scores, f64 `[B]`; NaN where there is none."""
-        # A student that answers with anything but numbers is no witness.
+        # A list is not compared where the student has a score that is not finite.
         sane_BL = self.scored_BL & np.isfinite(self.student_BL).all(1, keepdims=True)
         return rank_correlation(self.scores_BL, self.student_BL, sane_BL)
 
@@ -64,22 +64,22 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A batch of lists, of any teachers, with what the student thinks of them before it learns them."""
+    """A batch of lists of any teachers, with the student's scores before it learns them."""
 
     teachers: Sequence[str]
-    """Whose scores each list has, `id@version`."""
+    """The teacher of each list, `id@version`."""
     scores_BL: npt.ArrayLike
     """The scores as they came."""
     scored_BL: Where
-    """Where there is one."""
+    """Where there is a score."""
     labels_BL: npt.ArrayLike
-    """Above 0 where something was taken."""
+    """Above 0 where the user took the item."""
     labelled_BL: Where
     """Where labels are known."""
     student_BL: npt.ArrayLike
     """The student's scores of the same candidates."""
     units_BL: npt.ArrayLike | None = None
-    """The scores in common units; None: `scores_BL` are."""
+    """The scores in common units; None where `scores_BL` are in these units."""
 
     @cached_property
     def names(self) -> npt.NDArray[np.str_]:
@@ -88,11 +88,11 @@ class Observation:
 
     @cached_property
     def judged(self) -> Where:
-        """Which lists have at least two scores, bool `[B]`: fewer have no order."""
+        """Which lists have at least two scores, bool `[B]`. A list with fewer has no order."""
         return np.asarray(self.scored_BL.sum(1) >= 2)
 
     def of(self, teacher: str, first: int) -> Seen | None:
-        """The lists of one teacher; None where none has two scores.
+        """The lists of one teacher that have two scores or more; None where there is no such list.
 
         Args:
             teacher: Its name.

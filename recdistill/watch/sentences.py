@@ -1,4 +1,4 @@
-"""What the watch says: one sentence for each change, in the words that logs and reports show.
+"""The sentences of the watch, one for each change. Logs and reports show them.
 
 It knows nothing of how a change was found.
 
@@ -13,13 +13,13 @@ from recdistill.watch.trial import Window
 
 
 def standing(teacher: str, *, new: bool, why: str) -> str:
-    """What a teacher that is not learnt from is, and why."""
+    """The state of a teacher that the student does not learn from, and why."""
     return f"teacher {teacher} is {_state(new)}: {why}"
 
 
 def accused(teacher: str, *, new: bool, since: int, why: str, in_name_only: bool) -> str:
-    """From when on a teacher is not learnt from."""
-    act = _state(new) + (" in name only (watch.act is notice)" if in_name_only else "")
+    """Since when the student does not learn from a teacher."""
+    act = _state(new) + (" but only reported (watch.act is notice)" if in_name_only else "")
     return f"teacher {teacher} is {act}, from list {since} on: {why}"
 
 
@@ -34,12 +34,12 @@ def failed(window: Window) -> str:
 
 
 def passed(teacher: str, since: int, window: Window) -> str:
-    """From when on a teacher is learnt from, again or for the first time."""
+    """Since when the student learns from a teacher, again or for the first time."""
     return f"teacher {teacher} is learnt from, from list {since} on: over {window.lists} lists it {_agreement(window)}"
 
 
 def jumped(what: str, teacher: str, at: int, why: str, *, followed: bool) -> str:
-    """A jump that is told only, and what it means for the student."""
+    """A jump that is only reported, and what it means for the student."""
     meaning = (
         "watch.comparable is scale, so the student learns them as they are"
         if followed

@@ -1,8 +1,9 @@
-"""The trial of a teacher that is not learnt from: what is gathered for and against it, and how much is enough.
+"""The trial of a teacher that the student does not learn from: what is counted, and how much is enough.
 
-A teacher on probation, or in quarantine, is still compared with student and labels, over a window of lists. It passes
-when labels speak for it, or the student does and labels do not speak against it. The bar is a share of the agreement
-that the teacher had before, or, for a new one, that the best of the others have.
+A teacher on probation or in quarantine is still compared with the student and with labels, over a window of lists. It
+passes when it agrees with labels. It also passes when it agrees with the student, and labels are not against it. The
+bar is a share of the agreement that the teacher had before. For a new teacher it is a share of what the best of the
+others have.
 
 It knows nothing of what follows from a verdict.
 
@@ -25,7 +26,7 @@ from recdistill.watch.observation import Seen
 from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS
 
 LEAST_LIFT = 0.02
-"""What counts as better than chance, in rank correlation or share of pairs, where there is nobody to compare with."""
+"""The least lift over chance that is asked for, in rank correlation or in share of pairs."""
 
 
 class Window(Struct):
@@ -37,7 +38,7 @@ class Window(Struct):
     labels: Figure = field(default_factory=Figure)
 
     def add(self, seen: Seen) -> None:
-        """Takes a batch in; all lists of a window count the same."""
+        """Adds a batch. All lists of a window count the same."""
         if self.lists == 0:
             self.start = int(seen.at_B[0])
         self.lists += len(seen.at_B)
@@ -45,7 +46,7 @@ class Window(Struct):
             figure.add(values_B[np.isfinite(values_B)], math.inf)
 
     def verdict(self, order_bar: float, labels_bar: float) -> Literal["passed", "failed", "open"]:
-        """Whether the teacher has surely shown enough, surely not, or neither."""
+        """Whether the teacher surely agrees enough (passed), surely not (failed), or it is not clear yet (open)."""
         for_order, against_order = verdict(self.order, CHANCE_ORDER, order_bar)
         for_labels, against_labels = verdict(self.labels, CHANCE_PAIRS, labels_bar)
         if for_labels or (for_order and not against_labels):
@@ -54,12 +55,12 @@ class Window(Struct):
 
 
 def bar(own: Figure, others: Iterable[Figure], chance: float, *, least: float, kept: float = 1.0) -> float:
-    """The lift over chance that a teacher has to show.
+    """The lift over chance that a teacher must have.
 
     Args:
-        own: What the teacher's agreement was before.
-        others: The same of proven teachers; they count where `own` is no reference.
-        chance: What an order without any meaning would get.
+        own: The teacher's agreement before.
+        others: The agreement of proven teachers. They count where `own` is no reference.
+        chance: The agreement of a random order.
         least: Share of the former lift that is asked for.
         kept: Share of the former lift that can still be expected.
     """

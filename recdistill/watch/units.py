@@ -1,8 +1,8 @@
 """Makes scores of different teachers comparable, list by list, and says how much each list counts.
 
-`teacher_logits` reads scores by the scale that their teacher names. `comparable_scores` goes on from there: each list
-gets mean 0 and a spread near 1, so nothing depends on a teacher's zero or unit. How much one unit weighs is then a
-single number for each teacher (`Watch.spreads`).
+`teacher_logits` turns scores into logits, by the scale that the teacher names. Then `comparable_scores` gives each list
+mean 0 and a spread near 1, so a teacher's zero and unit do not matter. The weight of one unit is then a single number
+for each teacher (`Watch.spreads`).
 
 Everything here depends on the batch alone, never on what was seen before. So a later pass gets the same numbers.
 
@@ -30,24 +30,25 @@ Array = npt.NDArray[np.float64]
 Where = npt.NDArray[np.bool_]
 
 MOST_WEIGHT = 20.0
-"""Of a list among those of its batch, of a candidate among those of its list."""
+"""The largest weight of a list in its batch, and of a candidate in its list."""
 
 UNBOUNDED_SPREAD = 2.0
-"""Standard deviation, in logits, that a list of unknown unit is brought to."""
+"""A list of unknown unit gets this standard deviation, in logits."""
 
 PRIOR = 8.0
-"""Weight of the teacher's usual spread in the spread of one list, in candidates. A list of two has no spread of its own
-to go by: each gap would become the same."""
+"""Weight of the teacher's usual spread, counted as 8 extra candidates. A list of two would otherwise get the same gap
+always, whatever its scores.
+"""
 
 FOREIGN = 25.0
-"""A list whose variance differs by more than this factor has another scale than its teacher's other lists."""
+"""If the variance of a list differs by more than this factor, it has another scale than its teacher's other lists."""
 
 
 def list_weights(lists: Lists) -> np.ndarray:
-    """Weight of each list's scores, f32 `[B]`: 1 / p, in units of the mean over the lists with scores, at most 20.
+    """Weight of each list's scores, f32 `[B]`: 1 / p, divided by its mean over the lists with scores, and at most 20.
 
-    With these the mean over the lists that were put to the teacher is that over all lists, in expectation (Horvitz and
-    Thompson, 1952; normalised after Hájek). The cap trades a little of that for less variance.
+    With these weights, the mean over the scored lists is on average the mean over all lists (Horvitz and Thompson,
+    1952; normalised after Hájek). The limit of 20 adds a little bias, and takes away variance.
     """
     active_B = lists.scored_BL.sum(1) >= 2
     if not active_B.any() or (lists.weights_B == 1).all():
@@ -58,14 +59,14 @@ def list_weights(lists: Lists) -> np.ndarray:
 
 
 def believed_share(lists: Lists, weights_B: np.ndarray, trust_B: np.ndarray) -> float:
-    """Share of the weight of a batch's lists with scores that is left when some are not believed; 1 when all are."""
+    """Share of the weight of a batch's scored lists that is left when some are not believed; 1: all are."""
     active_B = (lists.scored_BL.sum(1) >= 2) * weights_B
     total = float(active_B.sum())
     return float((active_B * trust_B).sum()) / total if total > 0 else 1.0
 
 
 def candidate_offsets(lists: Lists) -> np.ndarray:
-    """What is added to the logits of both sides, f32 `[B, L]`: −log p of each candidate, at most log 20."""
+    """What is added to the logits of student and teacher, f32 `[B, L]`: −log p of each candidate, at most log 20."""
     if lists.offsets_BL is None:
         return np.zeros((1, 1), np.float32)
     return np.minimum(lists.offsets_BL, np.log(MOST_WEIGHT)).astype(np.float32)
@@ -84,7 +85,7 @@ def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
     - `rank`: only the order counts (more is better): −log of the place, so that a softmax gives shares of 1 / place.
     - `unbounded`: nothing is known of the unit, so each list is brought to mean 0 and a standard deviation of 2.
 
-    Where only a part of the candidates was put to the teacher, each counts for the 1 / p that it stands for.
+    Where the teacher scored only a part of the candidates, each scored one counts 1 / p times.
     """
     scored_BL, counts_BL = lists.scored_BL, candidate_counts(lists)
     scores_BL = lists.teacher_scores_BL.copy()
@@ -103,13 +104,14 @@ def teacher_logits(lists: Lists, scales: Sequence[str]) -> np.ndarray:
 
 
 def log_places(scores_BL: npt.ArrayLike, counts_BL: Array) -> Array:
-    """−log of each candidate's place, the best one's being 0; only the order of the scores counts.
+    """−log of each candidate's place, 0 for the best one. Only the order of the scores counts.
 
     Args:
-        scores_BL: Scores, more is better; equal ones keep the list's order.
-        counts_BL: How many candidates each stands for; 0 leaves it out.
+        scores_BL: Scores, more is better. Equal scores keep the order of the list.
+        counts_BL: How many candidates each one stands for; 0 leaves it out.
     """
     order = np.argsort(np.where(counts_BL > 0, -np.asarray(scores_BL), np.inf), axis=1, kind="stable")
+    # `better`: how many candidates are before each one. A running sum in sorted order, put back to the list's order.
     sorted_counts = np.take_along_axis(counts_BL, order, 1)
     better = np.empty_like(sorted_counts)
     np.put_along_axis(better, order, sorted_counts.cumsum(1) - sorted_counts, 1)
@@ -122,22 +124,23 @@ def standardised(
     """Each list with mean 0 and standard deviation 1, f64 `[B, L]`; 0 where there is no score or all are equal.
 
     With `teachers`, the variance of a list is mixed with the median variance of its teacher's lists in this batch, as
-    if that had been seen in eight more candidates (the posterior mean under a scaled inverse-χ² prior, nearly): long
-    lists keep their own, short ones take their teacher's. A positive affine map of all of a teacher's scores still
-    changes nothing, and where the scale changes within a batch a list of eight or more goes by itself.
+    if eight more candidates had that variance. It is nearly the posterior mean under a scaled inverse-χ² prior. So long
+    lists keep their own variance, and short ones take their teacher's. A positive affine map of all scores of a teacher
+    still changes nothing. Where the scale changes within a batch, a list of eight or more uses its own variance only.
 
     Args:
         scores_BL: Scores.
         scored_BL: Which of them are real.
-        counts: How many candidates each stands for; 1 when None.
-        teachers: Whose list each is.
+        counts: How many candidates each one stands for; None is 1 for each.
+        teachers: The teacher of each list.
     """
     counts_BL = scored_BL.astype(np.float64) if counts is None else counts
     part_BL = np.where(scored_BL, np.asarray(scores_BL, np.float64), 0.0)
+    # Weighted mean and variance of each list.
     total_B1 = np.maximum(counts_BL.sum(1, keepdims=True), 1.0)
     centred_BL = np.where(scored_BL, part_BL - (counts_BL * part_BL).sum(1, keepdims=True) / total_B1, 0.0)
     variance_B = (counts_BL * centred_BL**2).sum(1) / total_B1[:, 0]
-    # What rounding leaves of equal scores is no spread.
+    # Equal scores leave a little variance by rounding: it counts as 0.
     variance_B[variance_B <= (1e-6 * np.abs(part_BL).max(1, initial=0.0)) ** 2] = 0.0
     if teachers is not None:
         number_B = scored_BL.sum(1)
@@ -145,11 +148,11 @@ def standardised(
         for name in dict.fromkeys(teachers):
             rows_B = np.flatnonzero((names == name) & (variance_B > 0))
             if rows_B.size:
-                # The sample's variance is (n − 1) / n of what it estimates, which matters when lists are short.
+                # The variance of n scores is too small by (n − 1) / n on average. Short lists need the correction.
                 n_B = number_B[rows_B]
                 common = float(np.median(variance_B[rows_B] * n_B / np.maximum(n_B - 1, 1)))
                 own_B = variance_B[rows_B]
-                # Where a scale changes within the batch, a list that can say its own is not measured by the others'.
+                # Where the scale changes within the batch, a list that is long enough uses its own variance.
                 foreign_B = (n_B >= PRIOR) & (np.abs(np.log(own_B / common)) > math.log(FOREIGN))
                 variance_B[rows_B] = np.where(foreign_B, own_B, (PRIOR * common + n_B * own_B) / (PRIOR + n_B - 1))
     spread_B1 = np.sqrt(np.where(variance_B > 0, variance_B, 1.0))[:, None]
@@ -162,10 +165,9 @@ def comparable_scores(lists: Lists, scales: Sequence[str], teachers: Sequence[st
     Args:
         lists: The batch.
         scales: What each list's scores mean.
-        teachers: Whose each list is; lists of one teacher share what a short list cannot say of its spread.
-        method: `standard`: the logits that the scale says, with mean 0 and standard deviation near 1. `rank`: the same
-            of −log of the place, so that nothing but the order counts. `scale`: the logits as they are; nothing is
-            made comparable.
+        teachers: The teacher of each list. A short list takes its spread in part from its teacher's other lists.
+        method: `standard`: the logits by the scale, with mean 0 and standard deviation near 1. `rank`: the same for
+            −log of the place, so only the order counts. `scale`: the logits as they are; nothing is made comparable.
     """
     logits_BL = teacher_logits(lists, scales)
     if method == "scale":

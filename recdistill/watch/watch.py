@@ -1,14 +1,14 @@
-"""Which teachers to believe: what is done about what the detectors say.
+"""Which teachers to believe. The watch acts on what the detectors find.
 
-For each teacher, `id@version`, every detector sees its lists as they come, before the student learns them. A scale that
-jumps is told. A teacher that is accused is quarantined: its lists weigh 0 in the soft loss, and their labels are still
-learnt. It is still compared with student and labels, and released when it agrees with them again. A teacher that comes
-later than the first ones is on probation until it agrees at least half as well as those before it.
+For each teacher, `id@version`, every detector sees its lists before the student learns them. A jump of a scale is only
+reported. A teacher that is accused goes into quarantine: its lists weigh 0 in the soft loss, but their labels are still
+learnt. It is still compared with the student and with labels. When it agrees with them again, it is released. A teacher
+that comes later than the first ones is on probation, until it agrees at least half as well as the teachers before it.
 
-What a first pass has found holds for the later ones, from the list on where a change began. All of it is arithmetic on
-a batch and a small state, so a run that was killed and went on finds the same.
+What the first pass finds also holds for later passes, from the list where a change began. The watch computes from the
+batch and a small state alone. So a run that was killed and resumed finds the same.
 
-It knows nothing of torch, losses or logs, nor of how a detector works.
+It knows nothing of torch, losses or logs, or of how a detector works.
 
 Example:
     >>> from recdistill.watch.observation import Observation
@@ -50,19 +50,23 @@ from recdistill.watch.trial import Window, bar
 from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS, Where
 
 MOST_TEACHERS = 256
-"""Teachers remembered; beyond, the one not seen for longest is forgotten, and would be new again."""
+"""So many teachers are remembered. With one more, the teacher that was not seen for the longest time is forgotten, and
+is new when it comes again.
+"""
 
 
 class Watch:
     """Follows every teacher of a stream of lists.
 
     Args:
-        comparable: How scores are made comparable: "scale" leaves them as they are, so that a jump is learnt.
-        spread: Standard deviation, in logits, of a list made comparable; 0: for each teacher what its labels ask for.
-        act: Whether a teacher that is accused is no longer learnt, is only told of, or is not looked at.
-        probation: Lists over which a teacher that comes later is compared before it is learnt; 0: none.
-        least: Agreement that makes a teacher believed, as a share of what it, or others, had.
-        release: Lists over which a quarantined teacher is compared before it may be learnt again.
+        comparable: How scores are made comparable. "scale" leaves them as they are, so the student learns a jump too.
+        spread: Standard deviation, in logits, of a list made comparable. With 0, each teacher gets the one that fits
+            its labels best.
+        act: What happens to a teacher that is accused: "quarantine" stops learning from it, "notice" only reports it.
+            "off": nobody watches.
+        probation: How many lists a later teacher is compared over before the student learns from it; 0: none.
+        least: How much agreement is enough, as a share of what the teacher, or the others, had.
+        release: How many lists a teacher in quarantine is compared over before the student may learn from it again.
     """
 
     def __init__(
@@ -79,13 +83,14 @@ class Watch:
         self.probation, self.least, self.release = probation, least, release
         self.now = State()
         self.counts: Counter[str] = Counter()
-        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`; the caller's to
-        take and clear."""
+        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`. The caller reads
+        and clears them.
+        """
         self.news: list[str] = []
-        """One sentence for each change; the caller's to take and clear."""
+        """One sentence for each change. The caller reads and clears them."""
 
     def weigh(self, batch: Observation) -> npt.NDArray[np.float32]:
-        """Weight of each list's soft loss, 1 or 0, f32 `[B]`, after this batch was looked at, before it is learnt."""
+        """Looks at a batch before it is learnt. Returns the weight of each list's soft loss, 1 or 0, f32 `[B]`."""
         first, self.now.at = self.now.at, self.now.at + len(batch.teachers)
         names = list(dict.fromkeys(batch.teachers))
         for name in names:
@@ -95,6 +100,7 @@ class Watch:
                 known.calibration.add(seen)
             if self.act != "off":
                 self._observe(name, self._known(name, seen), seen)
+        # Lists of teachers that are not believed weigh 0. A list with fewer than two scores has no soft loss anyway.
         mistrusted = [name for name in names if name in self.now.known and not self.now.known[name].trusted]
         out_B = np.isin(batch.names, mistrusted) & batch.judged
         if (batch.judged & ~out_B).any():
@@ -102,7 +108,7 @@ class Watch:
         return self._weights(batch.names, out_B)
 
     def weigh_again(self, teachers: Sequence[str], scored_BL: Where) -> npt.NDArray[np.float32]:
-        """Weights in a later pass over lists that `weigh` has seen, in the same order since `rewind`."""
+        """Weights in a later pass. It must bring the lists that `weigh` has seen, in the same order, after `rewind`."""
         names = np.asarray(teachers)
         ordinals_B = self.now.again + np.arange(len(names))
         self.now.again += len(names)
@@ -113,25 +119,25 @@ class Watch:
         return self._weights(names, out_B & (scored_BL.sum(1) >= 2))
 
     def skip(self, lists: int, *, again: bool) -> None:
-        """Passes over lists that nobody can say anything of, so that later passes count as this one does."""
+        """Counts lists that nothing can be said of, so that later passes have the same numbers."""
         if again:
             self.now.again += lists
         else:
             self.now.at += lists
 
     def rewind(self) -> None:
-        """Says that the next batch of a later pass is the first one ever seen."""
+        """Says that a later pass starts: its next batch is the first one that was ever seen."""
         self.now.again = 0
 
     def forget_passes(self) -> None:
-        """Says that no later pass will come: which lists were left out need not be known any more."""
+        """Says that no later pass will come, so the lists that were left out can be forgotten."""
         self.now.masked = []
 
     def spreads(self, teachers: Sequence[str]) -> npt.NDArray[np.float32]:
         """What each list's scores in common units are multiplied by, f32 `[B]`.
 
-        By default one number for all teachers. With `spread = 0`, for each teacher the inverse of the temperature that
-        makes the labels seen so far most likely, once 200 lists with labels were seen; until then 2.
+        By default it is one number for all teachers. With `spread = 0` each teacher has its own: the inverse of the
+        temperature that makes the labels seen so far most likely. Before 200 lists with labels were seen it is 2.
         """
         if self.comparable == "scale":
             return np.ones(len(teachers), np.float32)
@@ -142,7 +148,7 @@ class Watch:
         return np.array([found[name] for name in teachers], np.float32)
 
     def standing(self) -> list[str]:
-        """A sentence for each teacher that is not learnt from now."""
+        """A sentence for each teacher that the student does not learn from now."""
         return [
             sentences.standing(name, new=known.reason == NEW, why=known.why)
             for name, known in sorted(self.now.known.items())
@@ -150,20 +156,20 @@ class Watch:
         ]
 
     def state(self) -> dict[str, Any]:
-        """Everything the next batch depends on, as JSON can say it."""
+        """Everything that the next batch depends on, as plain data for JSON."""
         built: dict[str, Any] = msgspec.to_builtins(self.now)
         return built
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up where `state()` was taken.
+        """Takes the state that `state()` saved.
 
         Raises:
-            CheckpointError: It is no watch's state.
+            CheckpointError: It is not the state of a watch.
         """
         self.now = restored(state)
 
     def _weights(self, names: np.ndarray, out_B: Where) -> npt.NDArray[np.float32]:
-        """Ones and zeros, counted by reason; all ones when changes are only to be told."""
+        """Ones and zeros, counted by reason. All are ones when changes are only reported."""
         if self.act != "quarantine":
             return np.ones(len(names), np.float32)
         for name, lists in Counter(names[out_B].tolist()).items():
@@ -178,7 +184,7 @@ class Watch:
         return np.where(out_B, 0.0, 1.0).astype(np.float32)
 
     def _known(self, name: str, seen: Seen) -> Known:
-        """What is known of a teacher; one that was never seen is one of the first, or on probation."""
+        """What is known of a teacher. A teacher that was never seen is one of the first, or it is on probation."""
         known = self.now.known.get(name)
         if known is None:
             if len(self.now.known) >= MOST_TEACHERS:
@@ -203,7 +209,7 @@ class Watch:
             self._distrust(name, known, *accusation)
 
     def _distrust(self, name: str, known: Known, reason: str, finding: Finding) -> None:
-        """Learns from a teacher no more; its lists since the change began are left out of later passes too."""
+        """Stops learning from a teacher. Later passes leave out its lists since the change began."""
         start = known.first if finding.since is None else finding.since
         known.trusted, known.reason, known.why, known.since = False, reason, finding.why, start
         known.window = Window(start=start)
@@ -216,7 +222,7 @@ class Watch:
         self.news.append(sentences.accused(name, new=new, since=known.since, why=known.why, in_name_only=only_told))
 
     def _try(self, name: str, known: Known, seen: Seen) -> None:
-        """Gathers what speaks for a teacher that is not learnt from, and trusts it when that is enough."""
+        """Goes on with the trial of a teacher that is not believed, and decides when its window is full."""
         window, new = known.window, known.reason == NEW
         window.add(seen)
         if window.lists < (self.probation if new else self.release):
@@ -230,9 +236,10 @@ class Watch:
         known.window = Window()
 
     def _bars(self, known: Known) -> tuple[float, float]:
-        """The lift over chance that a teacher has to show, in order and in labels."""
+        """The lift over chance that a teacher must have, in order and in labels."""
         own, proven = known.detectors, [k.detectors for k in self.now.known.values() if k.detectors.chance.proven]
-        # A student that learns from labels alone moves away from every teacher.
+        # While the student learns from labels alone, it moves away from every teacher. So the order bar falls with
+        # time.
         kept = 0.5 ** ((self.now.at - self.now.learnt) / HALF_LIFE)
         others = [each.order.reference for each in proven]
         order = bar(own.order.reference, others, CHANCE_ORDER, least=self.least, kept=kept)
@@ -240,7 +247,7 @@ class Watch:
         return order, bar(own.labels.reference, others, CHANCE_PAIRS, least=self.least)
 
     def _trust(self, name: str, known: Known, since: int) -> None:
-        """Learns from a teacher that has passed its trial."""
+        """Learns from a teacher again: it has passed its trial."""
         for masked in self.now.masked:
             if masked.teacher == name and masked.end < 0:
                 masked.end = known.window.start

@@ -1,7 +1,7 @@
 """Statistics of a list: does its order agree with the student or with labels, and where do its scores lie?
 
-Each function takes a batch, `[B, L]`, with a mask of the real entries, and gives one number a list. A list that cannot
-say anything gives NaN. The detectors follow these numbers over time.
+Each function takes a batch, `[B, L]`, with a mask of the real entries. It gives one number for each list, and NaN for a
+list that has no answer. The detectors follow these numbers over time.
 
 It knows nothing of time, of teachers, or of what is done about them.
 
@@ -25,20 +25,21 @@ Array = npt.NDArray[np.float64]
 Where = npt.NDArray[np.bool_]
 
 CHANCE_ORDER, CHANCE_PAIRS = 0.0, 0.5
-"""Rank correlation, and share of pairs, of an order that has nothing to do with what it is held against."""
+"""Rank correlation, and share of pairs, of a random order."""
 
 SHARPEST, FLATTEST = 20.0, 0.02
-"""Bounds of 1 / temperature, for scores whose standard deviation is about 1."""
+"""Limits of 1 / temperature, for scores whose standard deviation is about 1."""
 
 
 def average_ranks(values_BL: npt.ArrayLike, where_BL: Where) -> Array:
-    """Ranks from 1 for the lowest, equal values sharing their mean rank, f64 `[B, L]`; 0 outside of `where_BL`."""
+    """Ranks, 1 for the lowest, f64 `[B, L]`; 0 outside of `where_BL`. Equal values share their mean rank."""
     values = np.where(where_BL, np.asarray(values_BL, np.float64), np.inf)
     # Equal values form a run in the sorted list: each gets the mean of the run's first and last place.
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, 1)
     length = values.shape[1]
     places_L = np.arange(length)
+    # `fresh`: here a run starts. `first`: where the run of each value started. `closes` and `last`: the same for ends.
     fresh = np.ones(values.shape, bool)
     fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     first = np.maximum.accumulate(np.where(fresh, places_L, 0), axis=1)
@@ -51,7 +52,7 @@ def average_ranks(values_BL: npt.ArrayLike, where_BL: Where) -> Array:
 
 
 def rank_correlation(a_BL: npt.ArrayLike, b_BL: npt.ArrayLike, where_BL: Where) -> Array:
-    """Spearman's ρ of each list, f64 `[B]`; NaN where one side is constant or has fewer than two real values."""
+    """Spearman's ρ of each list, f64 `[B]`; NaN where one side is constant, or has fewer than two real values."""
     centred = []
     for values in (a_BL, b_BL):
         ranks = average_ranks(values, where_BL)
@@ -71,13 +72,17 @@ def pair_auc(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where
     ranks = average_ranks(scores_BL, where_BL)
     n_B = positive.sum(1).astype(np.float64)
     pairs_B = n_B * (where_BL.sum(1) - n_B)
+    # Sum of the positives' ranks, less the least it can be: this counts the others below each positive (Mann-Whitney).
     right_B = np.where(positive, ranks, 0.0).sum(1) - n_B * (n_B + 1) / 2
     return np.asarray(np.divide(right_B, pairs_B, out=np.full(len(ranks), np.nan), where=pairs_B > 0))
 
 
 def place_and_spread(scores_BL: Array, scored_BL: Where) -> tuple[Array, Array]:
-    """Median of each list, and the log of its mean distance from it, f64 `[B]` each; NaN where all are equal."""
-    # What is not scored is sorted to the end, so the middle is that of the first `count` entries.
+    """Median of each list, and log of the mean distance from the median, f64 `[B]` each.
+
+    The log is NaN where all are equal.
+    """
+    # Entries without a score are sorted to the end. So the median is the middle of the first `count` entries.
     ordered_BL = np.sort(np.where(scored_BL, scores_BL, np.inf), axis=1)
     count_B = scored_BL.sum(1)
     rows_B = np.arange(len(count_B))
@@ -89,7 +94,7 @@ def place_and_spread(scores_BL: Array, scored_BL: Where) -> tuple[Array, Array]:
 def label_curve(scores_BL: Array, labels_BL: npt.ArrayLike, where_BL: Where, sharpness_G: Array) -> Array:
     """Negative log-likelihood of the labels under `softmax(β t)`, summed over lists, for each β, f64 `[G]`.
 
-    `Σ_lists Σ_i y_i (log Σ_j exp(β t_j) − β t_i) / Σ_i y_i`: convex in β, because log-sum-exp is.
+    `Σ_lists Σ_i y_i (log Σ_j exp(β t_j) − β t_i) / Σ_i y_i`. It is convex in β, because log-sum-exp is convex.
 
     Args:
         scores_BL: t.
@@ -103,6 +108,7 @@ def label_curve(scores_BL: Array, labels_BL: npt.ArrayLike, where_BL: Where, sha
         return np.zeros(len(sharpness_G))
     share_BL = y_BL[rows_B] / y_BL[rows_B].sum(1, keepdims=True)
     real_BL = where_BL[rows_B]
+    # All scores less the best one: exp cannot overflow then, and the formula does not change.
     top_B1 = np.where(real_BL, scores_BL[rows_B], -np.inf).max(1, keepdims=True)
     gap_BL = np.where(real_BL, scores_BL[rows_B] - top_B1, 0.0)
     taken_B = (share_BL * gap_BL).sum(1)
@@ -114,11 +120,11 @@ def label_curve(scores_BL: Array, labels_BL: npt.ArrayLike, where_BL: Where, sha
 def temperature(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Where) -> float:
     """The τ under which `softmax(t / τ)` makes the labels of held-out lists most likely (Platt scaling, for lists).
 
-    A golden-section search (Kiefer, 1953) over 1 / τ in [0.02, 20], in which the likelihood is concave. Labels that say
-    nothing for the order, or against it, end at the upper bound of τ.
+    It is a golden-section search (Kiefer, 1953) over 1 / τ in [0.02, 20]; the likelihood is concave in 1 / τ. Where
+    labels do not agree with the order, the answer is the largest τ.
 
     Args:
-        scores_BL: t; standard deviations should be about 1.
+        scores_BL: t; the standard deviation should be about 1.
         labels_BL: At least 0; lists without a positive label take no part.
         where_BL: The candidates that have a score.
 
@@ -141,6 +147,7 @@ def temperature(scores_BL: npt.ArrayLike, labels_BL: npt.ArrayLike, where_BL: Wh
     low, high = FLATTEST, SHARPEST
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = at(left), at(right)
+    # The lowest point is between `low` and `high`. Each round cuts off the side whose inner point is higher.
     while high - low > 1e-4:
         if at_left <= at_right:
             high, right, at_right = right, left, at_left

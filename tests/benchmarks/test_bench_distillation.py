@@ -13,6 +13,7 @@ import pytest
 from scipy import sparse
 
 from benchmarks.tables.pairs import read_pairs
+from benchmarks.tables.recipes import table_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "benchmarks.bench_distillation"]
@@ -206,21 +207,26 @@ def test_the_builtin_teacher_learns_a_table_and_is_kept(tmp_path: Path) -> None:
     assert "s of CPU" not in again.stderr
 
 
-def test_a_row_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> None:
-    command = [
-        *RUN,
-        *_table_files(tmp_path, 12),
-        "--only",
-        "teacher,rrd",
-        "--recipe",
-        "default",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
-    assert done.returncode == 1
-    assert done.stderr.endswith(
+def test_a_row_that_nobody_makes_is_refused_before_any_work(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*_table_files(tmp_path, 12), "--only", "teacher,rrd", "--recipe", "default"]
+    monkeypatch.setattr(sys, "argv", ["bench_distillation", *words])
+    monkeypatch.setattr(bench, "run", lambda chosen: pytest.fail("it began"))
+    with pytest.raises(SystemExit) as refused:
+        bench.main()
+    assert refused.value.code == (
         "bench_distillation: --only rrd: there is no such row here; there are teacher, popularity, itemknn, ease, bpr, "
-        "default, default without teacher\n"
+        "default, default without teacher"
     )
+
+
+def test_at_most_so_many_epochs_whatever_the_recipe_says(bench: ModuleType) -> None:
+    recipe = table_recipe("default")
+    cut = bench._formed(recipe, "history", 45)
+    assert cut.student.form == "history"
+    assert [cut.fit.epochs, cut.by_dim[64].epochs, cut.alone.epochs] == [40, 45, 45]
+    assert bench._formed(recipe, None, None) == recipe
 
 
 def test_a_table_is_scored_user_by_user_as_impressions_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ WRONG_TABLES = [
     ("t.csv", "id,time,candidates,history,history_times\nr,1,a,h,9\n", "impressions", "later than its request"),
     ("t.csv", "id,time,candidates,propensities\nr,1,a,1.5\n", "impressions", "is 1.5, not above 0 and at most 1"),
     ("t.csv", "id\na\n", "itmes", "'itmes' is no kind of record; did you mean 'items'?"),
-    ("t.csv", "id\na\n", None, "of which kind are its rows? Name one of items"),
+    ("t.csv", "id\na\n", None, "which kind are its rows? Name one of items"),
     ("t.csv", "id\na\n", "rankings", "rankings can be imported from JSONL without a mapping only"),
     ("t.csv", "user\na\n", "interactions", "interactions are no records yet"),
     ("t.jsonl", '{"id": "a"}\n[1]\n', "items", "t.jsonl, line 2: must be an object"),

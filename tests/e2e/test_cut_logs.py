@@ -142,7 +142,7 @@ def test_a_log_that_was_cut_back_and_has_grown_again_is_noticed(
         cut = f"{kept} at the latest" if isinstance(disk, EmbeddedDisk) else str(kept)
         with pytest.raises(WrongLog, match=f"b/0 was read up to {saved}, .* from {cut} on it holds other") as caught:
             log.check_witness({B: saved}, late)
-        assert f"a checkpoint that stands at {kept} or before" in str(caught.value)
+        assert f"a checkpoint at {kept} or before" in str(caught.value)
         log.check_witness({B: kept}, early)
         log.check_witness({B: now}, witness(log, {B: now}))
         with caplog.at_level(logging.WARNING):

@@ -11,7 +11,7 @@ import pytest
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
-from recdistill.errors import Fenced, RegistryError, StreamError
+from recdistill.errors import Fenced, RegistryError, StreamError, UsageError
 from recdistill.loops.announce import Announcer
 from recdistill.stream import (
     BUNDLES,
@@ -54,6 +54,7 @@ def test_a_bundle_is_sent_before_it_is_announced(log: Log, tmp_path: Path) -> No
     bundle = exported(tmp_path, 8)
     sent = []
     announcer = Announcer(log, lambda one: sent.append((one.content_hash, announced(log))))
+    announcer.begin("student", tmp_path / "bundles")
     announcer(bundle)
     assert sent == [(bundle.content_hash, [])]
     assert announced(log) == [
@@ -77,6 +78,7 @@ def test_a_store_that_is_away_stops_nothing(log: Log, tmp_path: Path) -> None:
             raise RegistryError("the server does not answer")
 
     announcer = Announcer(log, put, counts)
+    announcer.begin("student", tmp_path / "bundles")
     announcer(exported(tmp_path, 8))
     assert (counts["unsent_bundles"], announced(log)) == (1, [])
     away.clear()
@@ -89,7 +91,7 @@ def test_a_distiller_that_was_killed_announces_what_it_is_not_sure_of(log: Log, 
     sent: list[str] = []
     folder = tmp_path / "bundles"
     announcer = Announcer(log, lambda bundle: sent.append(bundle.content_hash))
-    announcer.resume(folder)  # its first start
+    announcer.begin("student", folder)  # its first start
     old, new = exported(folder, 8), exported(folder, 16)
     announcer.resume(folder)
     announcer.resume(folder)
@@ -105,14 +107,25 @@ def test_a_distiller_that_was_killed_announces_what_it_is_not_sure_of(log: Log, 
 
 def test_a_second_distiller_fences_the_first(log: Log, tmp_path: Path) -> None:
     bundle = exported(tmp_path, 8)
-    first = Announcer(log, lambda bundle: None)
-    second = Announcer(log, lambda bundle: None)
+    first, second, other = (Announcer(log, lambda bundle: None) for _ in range(3))
+    first.begin("student", tmp_path / "bundles")
+    second.begin("student", tmp_path / "bundles")
+    other.begin("another student", tmp_path / "elsewhere")
     with pytest.raises(Fenced):
         first(bundle)
     second(bundle)
     assert len(announced(log)) == 1
-    first.close()
-    second.close()
+    other(bundle)  # a student of its own, which fences nobody
+    for announcer in (first, second, other):
+        announcer.close()
+
+
+def test_nothing_is_announced_before_the_folder_is_owned(log: Log, tmp_path: Path) -> None:
+    """A distiller that is refused, since another one owns the folder, must not fence that one."""
+    announcer = Announcer(log, lambda bundle: None)
+    with pytest.raises(UsageError, match="before `begin`"):
+        announcer(exported(tmp_path, 8))
+    announcer.close()
 
 
 def test_a_log_of_an_older_version_is_refused_before_any_training(tmp_path: Path) -> None:

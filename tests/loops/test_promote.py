@@ -65,6 +65,7 @@ def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget:
 def made(log: Log, registry: Registry, *bundles: Bundle) -> None:
     """Sends and announces, as a distiller does."""
     announcer = Announcer(log, registry.put)
+    announcer.begin("student", Path("no/such/folder"))
     for bundle in bundles:
         announcer(bundle)
     announcer.close()
@@ -93,7 +94,10 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
         bundles.append(make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0))
     made(log, registry, *bundles, bundles[0])
     forgotten = make_student(seed=9).export(tmp_path / "9", provenance=where, base_position=0)
-    Announcer(log, lambda bundle: None)(forgotten)  # announced, and not in the store
+    forgetful = Announcer(log, lambda bundle: None)
+    forgetful.begin("another", tmp_path / "none")
+    forgetful(forgotten)  # announced, and not in the store
+    forgetful.close()
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:

@@ -1,1 +1,1 @@
-"""What several test modules share: real servers to start. Imported as `support` (see pythonpath in pyproject.toml)."""
+"""Code that several test modules share. It is imported as `support` (see pythonpath in pyproject.toml)."""

@@ -1,6 +1,6 @@
 """A real browser for tests: the system's Chromium, driven by playwright-core under Node.js (`make setup-browser`).
 
-Knows nothing of pages: a test brings a script and its arguments.
+It knows nothing of pages: a test gives it a script and arguments.
 
 Example:
     >>> missing_parts(Path("/nowhere")) is None
@@ -18,7 +18,7 @@ from typing import Any
 
 HOME = Path(__file__).resolve().parents[2] / ".cache" / "browser"
 
-# What every script finds: a `page`, the arguments as `args`, and `done(value)` for what goes back to the test.
+# Every script can use `page`, the arguments as `args`, and `done(value)`, which sends a value back to the test.
 _FRAME = """
 const { chromium } = require("playwright-core");
 (async () => {
@@ -40,7 +40,7 @@ def _chromium() -> str | None:
 
 
 def missing_parts(home: Path = HOME) -> str | None:
-    """What keeps a browser from starting here, as one line with what to do, or None."""
+    """One line that says which part is missing and what to do. None: nothing is missing."""
     if _chromium() is None:
         return "no Chromium on the path; type: make setup-browser"
     if shutil.which("node") is None:
@@ -51,10 +51,10 @@ def missing_parts(home: Path = HOME) -> str | None:
 
 
 def run_script(script: str, /, *, timeout_s: float = 60.0, **args: Any) -> Any:
-    """Runs JavaScript with a fresh `page`, and returns what it handed to `done`; `args` reach it as JSON.
+    """Runs JavaScript with a new `page`, and returns the value that it gave to `done`. It gets `args` as JSON.
 
     Raises:
-        AssertionError: the script failed; the message is what the browser said.
+        AssertionError: The script failed. The message is the output of the browser.
     """
     done = subprocess.run(
         ["node", "-e", _FRAME.replace("%s", script)],

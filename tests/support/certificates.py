@@ -1,4 +1,4 @@
-"""A certificate authority of a test's own, made with `cryptography`: its certificate, and those that it signs.
+"""A certificate authority for one test, made with `cryptography`: its certificate, and the certificates that it signs.
 
 Example:
     >>> Authority("somebody").name
@@ -34,14 +34,14 @@ class Authority:
         )
 
     def write(self, path: Path) -> Path:
-        """Writes the authority's own certificate."""
+        """Writes the certificate of the authority itself."""
         path.write_bytes(self._certificate.public_bytes(_PEM))
         return path
 
     def issue(
         self, folder: Path, name: str, *, host: str = "127.0.0.1", password: bytes | None = None
     ) -> dict[str, Path]:
-        """Writes a certificate for a host with its key: `cert` and `key`."""
+        """Writes a certificate for a host and its key: `cert` and `key`."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
         certificate = (

@@ -1,4 +1,4 @@
-"""One finished demo for all the tests of a session, on a world so small that its student may well be refused.
+"""One finished demo for all tests of a session. Its world is so small that the gate may refuse its student.
 
 It knows nothing of what the demo does: it runs the command as a person types it.
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class DemoRun(NamedTuple):
-    """Its folder, how it was started, and how it ended. The folder is everybody's: whoever changes it copies it."""
+    """Its folder, how it was started, and how it ended. All tests share the folder; to change it, a test copies it."""
 
     folder: Path
     command: list[str]
@@ -26,13 +26,13 @@ class DemoRun(NamedTuple):
 
 
 def command_of(folder: Path) -> list[str]:
-    """How it is started."""
+    """The command line that starts it."""
     command = [sys.executable, "-m", "recdistill", "demo", "--impressions", "2500", "--seed", "3"]
     return [*command, "--output", str(folder)]
 
 
 def run_demo(folder: Path) -> DemoRun:
-    """Runs it to its end."""
+    """Runs the demo to its end."""
     command = command_of(folder)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
     return DemoRun(folder, command, done)

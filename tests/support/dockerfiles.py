@@ -1,6 +1,6 @@
-"""A Dockerfile, read far enough to do what it says without an engine: stages, instructions, exec forms.
+"""Reads a Dockerfile: stages, instructions, exec forms. So a test can do what it says without a container engine.
 
-Knows the instructions that deploy/ uses and refuses any other, so that a test never passes over something in silence.
+It knows the instructions that deploy/ uses. It refuses all others, so that a test never skips one silently.
 
 Example:
     >>> build, final = parse('FROM a AS build\\nRUN --a=b \\\\\\n  make\\nFROM b\\nENV X=1 Y="a b"\\nENTRYPOINT ["x"]')
@@ -22,34 +22,34 @@ KNOWN = frozenset(
 
 @dataclass
 class Stage:
-    """One `FROM` and what follows it, in order, as (instruction, rest) pairs with the `--options` of the rest apart."""
+    """One `FROM` and the instructions after it, in order: name, rest of the line, and its `--options` separately."""
 
     base: str
     name: str
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def values(self, instruction: str) -> list[str]:
-        """The rests of every instruction of this name, without their `--options`."""
+        """The rest of the line of every instruction with this name, without `--options`."""
         return [re.sub(r"^(--\S+\s+)+", "", rest) for name, rest in self.steps if name == instruction]
 
     def value(self, instruction: str) -> str:
-        """The rest of the one instruction of this name."""
+        """The rest of the line of the only instruction with this name."""
         [only] = self.values(instruction)
         return only
 
     def exec_form(self, instruction: str) -> list[str]:
-        """The words of the one instruction of this name, which has to be in exec form."""
+        """The words of the only instruction with this name. It must be in exec form."""
         words = json.loads(self.value(instruction).removeprefix("CMD "))
         assert isinstance(words, list)
         return words
 
     def env(self) -> dict[str, str]:
-        """What all ENV instructions set."""
+        """The variables that all ENV instructions set."""
         pairs: list[list[str]] = [word.split("=", 1) for rest in self.values("ENV") for word in shlex.split(rest)]
         return dict(pairs)
 
     def copies(self) -> list[tuple[str | None, list[str], str]]:
-        """Every COPY: the stage it takes from (None: the build context), sources, destination."""
+        """Every COPY: the stage that it copies from (None: the build context), sources, destination."""
         found = []
         for name, rest in self.steps:
             if name == "COPY":

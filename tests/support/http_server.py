@@ -1,4 +1,4 @@
-"""The endpoint on a real socket, in a thread of the test's own process."""
+"""The endpoint on a real socket, in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recdistill.serve.http import Keep, Limits, Ranker, bind, create_app, serve
 def serving(
     ranker: Ranker, limits: Limits | None = None, *, write_back: float = 0.0, keep: Keep | None = None
 ) -> Iterator[str]:
-    """Serves until the block ends; gives the address. Leaving it waits for the requests in flight."""
+    """Serves until the block ends, and gives the address. At the end it waits for running requests."""
     listener, stop = bind("127.0.0.1", 0), threading.Event()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(ranker, limits, write_back=write_back, keep=keep)

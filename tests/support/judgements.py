@@ -1,4 +1,4 @@
-"""An invented judgement with everything in it, for tests of the gate and the report."""
+"""An invented judgement with all its parts, for tests of the gate and the report."""
 
 from recdistill.judge.judgement import (
     Agreement,
@@ -26,8 +26,8 @@ SLICES = [
     ("new users", "at most 5 events of history", 812, 0.9),
     ("heavy users", "at least 30 events of history", 6411, 1.02),
     ("popular items", "the most liked items that make up 50% of the training interactions", 6110, 1.4),
-    ("rare items", "items of the other half that the training part has", 3790, 0.4),
-    ("new items", "items that the training part does not have", 0, 0.0),
+    ("rare items", "all other items that occur in the training part", 3790, 0.4),
+    ("new items", "items that do not occur in the training part", 0, 0.0),
 ]
 
 

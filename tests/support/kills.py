@@ -1,6 +1,6 @@
-"""A writer that dies at its nth call to the file system, as a process does that is killed there.
+"""Makes a writer die at its nth call to the file system, as if its process had been killed there.
 
-From that call on each further one fails too: a dead process cleans nothing up.
+Every later call fails too, because a dead process cleans nothing up.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 CALLS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
-"""All that changes what stands under a name, and what makes it last."""
+"""The calls that change a file or a name, and those that flush them to the disk."""
 
 
 class Killed(BaseException):
-    """What no `except Exception` may swallow: the writer is gone."""
+    """The writer is dead. It is a BaseException, so that no `except Exception` catches it."""
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool = False) -> Callable[[], int]:
-    """Kills the writer at its nth call, before or after the call took effect; returns how to count the calls."""
+    """Kills the writer at its nth call, before or after the call worked. Returns a function that counts the calls."""
     calls = 0
 
     def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +37,6 @@ def die_at(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool = False) ->
         return double
 
     for name in CALLS:
-        # A killed process, unlike a loss of power, does not need what was flushed: that would only take time.
+        # After a kill (not a power cut), the system still has all data. So nothing is flushed, which saves time.
         monkeypatch.setattr(os, name, wrap((lambda _: None) if name == "fsync" else getattr(os, name)))
     return lambda: calls

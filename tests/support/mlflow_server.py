@@ -1,6 +1,6 @@
-"""One real MLflow tracking server on loopback: SQLite behind it, artefacts through its own HTTP.
+"""One real MLflow tracking server on loopback, with SQLite. Artefacts go through its own HTTP.
 
-Knows nothing of what is stored in it.
+It knows nothing of what is stored in it.
 
 Example:
     >>> MlflowServer(Path("somewhere")).log.name
@@ -22,7 +22,7 @@ _STOP_PATIENCE_S = 10.0
 
 
 class MlflowServer:
-    """An MLflow tracking server whose whole state lies in `directory`, an existing folder."""
+    """An MLflow tracking server. All its state is in `directory`, an existing folder."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -38,10 +38,10 @@ class MlflowServer:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> MlflowServer:
-        """Starts the server and waits until it answers; a second start keeps the address.
+        """Starts the server and waits until it answers. A second start keeps the address.
 
         Raises:
-            RuntimeError: it did not start; the message has the end of its log.
+            RuntimeError: It did not start. The message has the end of its log.
         """
         if self._process is not None:
             raise RuntimeError("this MLflow server is already running")
@@ -66,7 +66,7 @@ class MlflowServer:
         return self
 
     def stop(self) -> None:
-        """Ends the server. Nothing if it is not running."""
+        """Ends the server. Does nothing if it is not running."""
         if self._process is not None:
             processes.end(self._process, patience_s=_STOP_PATIENCE_S)
             self._process = None

@@ -1,17 +1,17 @@
-"""Runs the examples of README.md and docs/: each page is followed from top to bottom, in a new folder of its own.
+"""Runs the examples of README.md and docs/. Each page runs from top to bottom, in its own new folder.
 
 | in the page | what happens |
 | --- | --- |
-| a `python` block | runs, in one namespace with the page's others |
+| a `python` block | it runs; all blocks of a page share one namespace |
 | `<!-- file: NAME -->` before a block | the block is written to that file |
 | `<!-- run -->` before a `bash` block | it must exit with 0; `<!-- run: 7 -->`: with 7 |
 | `<!-- serve -->` before a `bash` block | its one command runs until the end of the page |
 | an `http` block | is sent to that server |
-| `<!-- prints -->` before a block | what the example above it printed must be this; `...` stands for anything |
+| `<!-- prints -->` before a block | the example above must have printed this; `...` stands for any text |
 | `<!-- continues: PAGE -->` | the page begins with the files that another page ends with |
 
-`recdistill` in a plain command line runs in this process, since importing torch for each would take minutes; what needs
-a shell gets one. Where a page says 127.0.0.1:8080, a free port is used. Knows nothing of what the pages say.
+A plain command line with `recdistill` runs in this process, because importing torch each time would take minutes. Other
+command lines run in a shell. Where a page says 127.0.0.1:8080, a free port is used. It does not know the pages' text.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _blocks(document: Document) -> Generator[Region, None, None]:
 
 
 def _open(namespace: dict[str, Any]) -> None:
-    """A folder to be in, an environment to change, and something to stop at the end."""
+    """Makes the folder in which the page runs, saves the environment, and stops what runs at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,7 +91,7 @@ def _open(namespace: dict[str, Any]) -> None:
     stack.enter_context(mock.patch.dict(os.environ, {"RECDISTILL__RANK__PORT": str(port), "PYTHONPATH": str(ROOT)}))
     os.chdir(folder)
     stack.callback(os.chdir, before)
-    # Modules that a page writes can be imported by what it runs.
+    # The code of a page can import modules that the page has written.
     stack.enter_context(mock.patch.object(sys, "path", [folder, *sys.path]))
     namespace["__page__"] = {"stack": stack, "address": f"127.0.0.1:{port}", "printed": ""}
 
@@ -106,7 +106,7 @@ def _continue(example: Example) -> None:
 
 @functools.cache
 def _files_after(path: Path) -> Path:
-    """The files that a page ends with, from a run of its own."""
+    """The files that a page ends with. The page is run for this."""
     kept = Path(tempfile.mkdtemp(prefix="recdistill-docs-kept-"))
     _at_end.callback(shutil.rmtree, kept, ignore_errors=True)
     document = pages.parse(path)
@@ -223,7 +223,7 @@ def _compare(example: Example) -> str | None:
 
 
 class _Python(PythonCodeBlockParser):
-    """Keeps what a block prints, for `<!-- prints -->`. A block under `<!-- file: … -->` is that file's."""
+    """Keeps the output of a block, for `<!-- prints -->`. A block under `<!-- file: … -->` is not run here."""
 
     def __call__(self, document: Document) -> Generator[Region, None, None]:
         files = [match.span() for match in _BLOCK.finditer(document.text) if match["verb"] == "file"]
@@ -252,7 +252,7 @@ pages = Sybil(
 
 @functools.cache
 def slow(path: Path) -> bool:
-    """Whether a page takes seconds: it trains a student, continues a page that does, or makes a world many times."""
+    """Whether a page takes seconds: it trains a student, continues such a page, or makes a world many times."""
     found = list(_BLOCK.finditer(path.read_text()))
     ran = [match["body"] for match in found if match["verb"] == "run"]
     return (
@@ -263,5 +263,5 @@ def slow(path: Path) -> bool:
 
 
 def clean() -> None:
-    """Removes what pages that others continue have left."""
+    """Removes the files of pages that other pages have continued."""
     _at_end.close()

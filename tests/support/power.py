@@ -1,4 +1,4 @@
-"""A power cut for the embedded log: what was flushed to the disk stays, the rest is gone.
+"""A power cut for the embedded log: flushed data stays, all other data is lost.
 
 It knows nothing of what a log holds.
 
@@ -16,21 +16,21 @@ from pathlib import Path
 import pytest
 
 FILES = ("log.sqlite", "log.sqlite-wal")
-"""The log, and the file beside it to which SQLite appends each commit."""
+"""The log, and the second file, to which SQLite appends each commit."""
 
 
 class Platter:
-    """What of an embedded log is on the disk for good.
+    """The part of an embedded log that a power cut cannot destroy.
 
-    SQLite flushes the log when it makes it, and again when it moves pages to it, which it does not do for a log as
-    small as those of tests. Commits are appended to the file beside it, and only what is flushed of that file counts.
+    SQLite flushes the log when it makes it, and when it moves pages to it. The logs of tests are too small for the
+    second. Commits are appended to a second file, and only the flushed part of that file counts.
 
     Args:
-        folder: Where the log lies, as `log.sqlite`.
-        monkeypatch: To hear of each flush of this process.
+        folder: The folder that holds `log.sqlite`.
+        monkeypatch: Used to see each flush of this process.
 
     Attributes:
-        flushed: How many bytes of the commits are on the disk for good.
+        flushed: How many bytes of the commits are safe on the disk.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ class Platter:
         monkeypatch.setattr(os, "fsync", fsync)
 
     def after_a_power_cut(self, to: Path) -> Path:
-        """Copies what is left into a new folder; returns the log there."""
+        """Copies the part that is left into a new folder, and returns the log there."""
         to.mkdir()
         for name in FILES:
             shutil.copy(self.folder / name, to)

@@ -1,6 +1,6 @@
-"""The product's own processes, as an image would run them: `python -m services.NAME`, configured by a file.
+"""Runs the product's own processes as an image does: `python -m services.NAME`, with a settings file.
 
-Knows nothing of what they are tested for.
+It knows nothing of what is tested with them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Services:
-    """Starts, kills and ends the processes of one loop.
+    """Starts, kills and ends processes that share their settings.
 
     Args:
-        folder: For the settings file and the processes' output.
-        settings: What they all read.
+        folder: Folder for the settings file and the output of the processes.
+        settings: The settings that all of them read.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -35,7 +35,7 @@ class Services:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
-        """Starts processes that are not running."""
+        """Starts those of the processes that are not running."""
         for name in names:
             env = {
                 **os.environ,
@@ -47,19 +47,19 @@ class Services:
             self._running[name] = processes.spawn(command, log=self.log(name), env=env)
 
     def log(self, name: str) -> Path:
-        """Where a process's output goes."""
+        """The file with the output of a process."""
         return self.folder / f"{name}.log"
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a machine that loses power does it."""
+        """Sends SIGKILL, which is like a loss of power."""
         processes.kill(self._running.pop(name))
 
     def end(self, *names: str) -> dict[str, int]:
-        """SIGTERM, as an orchestrator does it; returns the exit codes."""
+        """Sends SIGTERM, as an orchestrator does, and returns the exit codes."""
         return {name: processes.end(self._running.pop(name), patience_s=60) for name in names or list(self._running)}
 
     def wait(self, done: Callable[[], bool], *, what: str, patience_s: float = 120.0) -> None:
-        """Waits for something, and says what the processes said when it does not come, or when one of them ends."""
+        """Waits for something. If it does not come, or a process ends, the error has the output of the processes."""
         deadline = time.monotonic() + patience_s
         while not done():
             dead = [name for name, process in self._running.items() if process.poll() is not None]

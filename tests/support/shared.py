@@ -1,6 +1,6 @@
-"""The public data sets that some tests and benchmarks use, and that do not ship with the project.
+"""Finds the public data sets that some tests and benchmarks use. They do not ship with the project.
 
-It knows nothing of what is in them. A test that needs one and finds none may skip, even where nothing else may.
+It knows nothing of their contents. A test without its data set may skip, even where no other test may skip.
 
 Example:
     >>> issubclass(AbsentData, pytest.skip.Exception)
@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class AbsentData(pytest.skip.Exception):
-    """The one reason to skip that is good everywhere: data that does not ship."""
+    """The only reason to skip that is always allowed: a data set that does not ship."""
 
 
 def data_folder() -> Path:
-    """Where they lie: in RECDISTILL_SHARED/data, or in shared/data beside the checkout.
+    """The folder of the data sets: RECDISTILL_SHARED/data, or shared/data next to the checkout.
 
     Raises:
         AbsentData: There is no such folder.

@@ -1,9 +1,9 @@
-"""A real HTTP server with a ranker behind it, that can be told to misbehave in every way that we know of.
+"""A real HTTP server with a ranker. A test can make it fail in every way that we know.
 
-It speaks the Open Inference Protocol v2 (`/v2/models/hash[/versions/N][/infer]`) and the rerank API (`/rerank`: asked
-with `documents` it answers as Cohere does, with `texts` as text-embeddings-inference does), on loopback, with uvicorn
-in a thread. What it does is decided for each request by `behave`, a function of the request's number and the item ids
-in it; what it was asked is kept in `asked`.
+It speaks the Open Inference Protocol v2 (`/v2/models/hash[/versions/N][/infer]`) and the rerank API (`/rerank`). To
+`documents` it answers as Cohere does, to `texts` as text-embeddings-inference does. It runs on loopback, with uvicorn
+in a thread. `behave` decides what it does with each request; it gets the request's number and the item ids in it.
+`asked` keeps the requests.
 
 Example:
     >>> score_of("item-3")
@@ -23,18 +23,18 @@ from typing import Any
 import uvicorn
 
 Behaviour = Callable[[int, list[str]], str]
-"""Number of the request and the ids in it -> one of the names in `Server._answer`, or a status as text."""
+"""Takes the request's number and its item ids, and gives a name from `Server._answer`, or a status as text."""
 
 
 def score_of(item: str) -> float:
-    """The ranker: a score that depends on the item alone; a document is scored by its first word."""
+    """The ranker: a score that depends only on the item. A document is scored by its first word."""
     word = item.split(maxsplit=1)[0].rpartition("-")[2]
     number = int(word) if word.isdecimal() else sum(word.encode())
     return (number * 37 % 19) / 5.0 + (number % 3) * 5.0
 
 
 class Server:
-    """The application and what is to be known of it."""
+    """The application, its address and its requests."""
 
     def __init__(self) -> None:
         self.behave: Behaviour = lambda _number, _items: "well"
@@ -95,7 +95,7 @@ class Server:
                 headers.append((b"location", b"http://127.0.0.1:1/elsewhere"))
         elif how in ("slow", "soon"):
             await asyncio.sleep(1.0 if how == "slow" else 0.05)
-        elif how == "drip":  # never silent for long, and never done
+        elif how == "drip":  # it sends a little again and again, and never ends
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for _ in range(200):
                 await send({"type": "http.response.body", "body": b" ", "more_body": True})
@@ -140,12 +140,12 @@ class _Dies(Exception):
 
 
 def dict_of_secrets(headers: dict[str, str]) -> dict[str, str]:
-    """What a careless server says back."""
+    """The headers that a careless server sends back."""
     return {name: value for name, value in headers.items() if name == "authorization"}
 
 
 def _lie(how: str, answer: Any) -> Any:
-    """The answer, changed."""
+    """Changes the answer into a wrong one."""
     if isinstance(answer, list) or "results" in answer:
         bare = isinstance(answer, list)
         results, key = (answer, "score") if bare else (answer["results"], "relevance_score")
@@ -200,7 +200,7 @@ async def _send_bytes(send: Any, body: bytes, headers: Any = (), status: int = 2
 
 @contextmanager
 def teacher_server(port: int = 0, **options: Any) -> Iterator[Server]:
-    """Serves until the block ends; the options are uvicorn's (TLS)."""
+    """Serves until the block ends. The options are those of uvicorn (TLS)."""
     app = Server()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", lifespan="off", **options)
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""Made-up streams of lists: taste, a student that comes to know it, teachers that know it better, and labels."""
+"""Invented streams of lists: a taste, a student that learns it over time, teachers that know it better, and labels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Change = Callable[[int, np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass
 class Stream:
-    """Lists of taste, a student that comes to know it, teachers that know it better, and a label for most lists."""
+    """Lists from a taste, a student that learns it over time, teachers that know it better, and most lists' labels."""
 
     seed: int
     noise: float = 0.7
     labels: float = 0.8
     length: int = L
     skill: float = 3000.0
-    """Lists by which the student has lost half of its ignorance."""
+    """Number of lists after which the student's error has fallen to one half."""
     teacher: Change = lambda at, scores, random: scores
     name: Callable[[int], str] = lambda at: "t@1"
     at: int = 0
@@ -34,7 +34,7 @@ class Stream:
     def batch(self, size: int) -> Observation:
         rows: list[list[np.ndarray]] = []
         names = []
-        for _ in range(size):  # one by one, so that the stream is the same for all sizes of batch
+        for _ in range(size):  # one by one, so that the stream does not depend on the batch size
             random = self.random
             taste = random.normal(size=self.length)
             ignorance = 0.8 + 3 * 0.5 ** (self.at / self.skill)

@@ -1,4 +1,4 @@
-"""The browser fixture runs a real page, and takes pictures of it."""
+"""The browser fixture runs a real page and takes pictures of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner of the pages: what does not do as its page says fails."""
+"""The runner of the pages: an example that does not do what its page says fails."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A tiny world of records for tests of loops: items, impressions with lists, feedback late, twice or out of order."""
+"""A small world of records for tests of loops: items, impressions with lists, and feedback.
+
+Some feedback comes late, twice or out of order.
+"""
 
 import random
 from collections.abc import Sequence
@@ -39,7 +42,7 @@ def impressions(count: int, *, seed: int = 0, item_count: int = 20, length: int 
 
 
 def feedback(lists: Sequence[Impression], *, seed: int = 0, share: float = 0.6, late: float = 0.1) -> list[Feedback]:
-    """Clicks on some lists, not quite in the order of time; some twice, some too late, some on other items."""
+    """Clicks on some lists, not always in the order of time. Some come twice, some too late, some on other items."""
     chance = random.Random(seed)
     clicks = []
     for impression in lists:
@@ -59,7 +62,7 @@ def feedback(lists: Sequence[Impression], *, seed: int = 0, share: float = 0.6, 
 
 
 def by_hash(lists: Sequence[Impression]) -> list[list[float]]:
-    """A teacher function: a score that depends on the item and the newest event alone."""
+    """A teacher function. Its score depends only on the item and the newest event."""
     return [
         [
             ((int(c.item.split("-")[1]) * 37 + (len(i.history) * 11)) % 19) / 5.0

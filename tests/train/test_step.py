@@ -148,6 +148,7 @@ def test_a_sample_of_all_live_items_is_the_whole_catalogue() -> None:
         assert other["soft"] == pytest.approx(one["soft"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_sampled_normaliser_is_right_on_average() -> None:
     """The label loss of a list with one positive is log Z − s; the mean of exp of it is Σ_j exp(s_j − s)."""
     one = next(e for b in BATCHES for e in b if np.count_nonzero(e.labels) == 1 and len(e.ranking.impression.history))
@@ -161,6 +162,7 @@ def test_the_sampled_normaliser_is_right_on_average() -> None:
     assert len(np.unique(found)) > 100  # each step draws anew
 
 
+@pytest.mark.slow
 def test_learning_from_samples_lowers_the_loss_over_all() -> None:
     def over_all(made: Trainer) -> float:
         judge = make_trainer(SPEC, msgspec.structs.replace(SETTINGS, **STILL), LossSettings(), seed=3)
@@ -314,7 +316,7 @@ def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
     torch.set_num_threads(1)
     tensors, state = first.state()
     trainer().restore(tensors, state | {"threads": 2})
-    assert "with 1 torch threads what ran with 2" in caplog.text
+    assert "with 1 torch threads a run that had 2" in caplog.text
 
 
 def test_without_soft_the_teacher_has_no_say() -> None:

@@ -206,7 +206,7 @@ def test_of_two_teachers_only_the_one_that_breaks_is_left_out() -> None:
 def test_told_only_or_not_at_all() -> None:
     told, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, act="notice")
     assert weights.min() == 1
-    assert "in name only" in told.news[0]
+    assert "but only reported" in told.news[0]
     assert told.counts == {}
     off, weights = watched(Stream(0, teacher=shuffled_from(3000)), 4000, act="off")
     assert weights.min() == 1

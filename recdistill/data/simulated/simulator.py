@@ -1,14 +1,14 @@
-"""A world with a known truth: tastes that drift, a catalogue that changes, a product that shows lists, and clicks.
+"""A world with a known truth: tastes change, the catalogue changes, a product shows lists, and users click.
 
-The product of this world knows utilities through noise (`skill`): it fills half of a list with the items it thinks
-best and half at random, and shows them in the order of what it thinks, or, for a share of requests, in random order.
-So whether an item was in a list, where it stood and whether it was clicked all rise with its utility, and nothing
-else about the item matters: no ranker can expect to do better on the clicks than the order of true utilities. That
-order is `Truth`; its score on the same clicks is the best possible one.
+The product of this world knows utilities with an error (`noise`). It fills half of a list with the items that it thinks
+best, and half at random. It shows them in the order of what it thinks, or, for a share of requests, in random order. An
+item with a higher utility is more often in a list, stands higher, and is clicked more often. Nothing else about the
+item matters. So no ranker can expect to do better on the clicks than the order of true utilities. That order is
+`Truth`, and its score on the same clicks is the best possible one.
 
-A history holds clicks and what users found on their own ("view"). A user's slots are an hour apart and clicks come
-within 20 minutes, so a history is complete when the next request comes. What the world is made of is in
-`recdistill.data.simulated.world`.
+A history holds clicks and what users found alone ("view"). A user has at most one request in an hour, and clicks come
+within 20 minutes. So a history is complete when the next request comes. `recdistill.data.simulated.world` defines the
+world.
 
 Example:
     >>> small = SimulatorSettings(items=60, users=20, impressions=40, days=20, shortest=10, longest=12)
@@ -51,34 +51,34 @@ from recdistill.records import Candidate, Event, Feedback, Impression, Item
 START_US = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
 _MINUTE_US = 60_000_000
 _HOUR_US = 3_600_000_000
-_HOUR_SHARE = np.repeat((0.4, 1.0, 1.2, 2.0), 6) / 27.6  # of requests by hour; the evening is busiest
+_HOUR_SHARE = np.repeat((0.4, 1.0, 1.2, 2.0), 6) / 27.6  # share of requests in each hour; the evening has the most
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Size and temper of a world.
+    """Size and behaviour of a world.
 
     Attributes:
-        items: All that are ever in the catalogue.
-        users: All that ever come.
-        impressions: Requests, over all users; a few users make many of them.
-        days: How long it runs, from 1 January 2026 on.
+        items: Number of all items that are ever in the catalogue.
+        users: Number of all users that ever come.
+        impressions: Number of requests of all users. A few users make many of them.
+        days: How many days it runs, from 1 January 2026.
         shortest: Fewest candidates in a list.
         longest: Most candidates in a list.
         new_items: Share of items that are launched while it runs.
         new_users: Share of users that arrive while it runs, with no history.
         withdrawn: Share of items that are withdrawn while it runs.
         shuffled: Share of lists that are shown in random order (their candidates carry a propensity).
-        click_rate: Share of lists with at least one click in the first days; it falls by a sixth or so as users use up
-            what they like best.
+        click_rate: Share of lists with at least one click in the first days. It falls later by about a sixth, because
+            users have had what they like best.
         position_bias: Exponent of the examination of places.
         zipf: Exponent of popularity.
-        strength: Of personal taste.
-        mood: Of the topic of the hour.
-        noise: Of what the product knows; 0 knows all.
-        views: Mean number of items that users find on their own between two requests.
-        late: Share of feedback that arrives minutes late, so out of order.
+        strength: Strength of personal taste.
+        mood: Strength of the user's present topic.
+        noise: Error in what the product knows; with 0 it knows all.
+        views: Mean number of items that a user finds alone between two requests.
+        late: Share of feedback that arrives minutes late, and so out of order.
         duplicates: Share of feedback that arrives twice.
         dim: Latent dimensions.
         history: Most events in a history; the user's older items are in `exclude`.
@@ -108,7 +108,7 @@ class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
-    """Runs a world. Equal settings and seed: equal records.
+    """Runs a world. Equal settings and seeds give equal records.
 
     Raises:
         ConfigError: Settings that contradict each other.
@@ -159,7 +159,10 @@ def _check(settings: SimulatorSettings) -> None:
 
 
 def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Adding it and taking the largest draws from the softmax; -log of an exponential, kept off zero."""
+    """Gumbel noise: −log of an exponential, which is kept above 0.
+
+    The largest of score + noise is a draw from the softmax.
+    """
     drawn = random.standard_exponential(shape, dtype=np.float32)
     noise: Floats = -np.log(np.maximum(drawn, np.float32(1e-30)))
     return noise
@@ -189,7 +192,7 @@ class _World:
 
     def __init__(self, settings: SimulatorSettings, seed: int) -> None:
         self.settings = settings
-        # A stream for each part, so that a change in one leaves the others as they are.
+        # Each part has its own random stream, so that a change in one part does not change the others.
         streams = np.random.SeedSequence(seed).spawn(6)
         make, people, calendar, self._past, self._requests, self._arrivals = map(np.random.default_rng, streams)
         self.end_us = START_US + settings.days * DAY_US
@@ -226,13 +229,14 @@ class _World:
         )
 
     def _make_calendar(self, random: np.random.Generator) -> tuple[Ints, Ints]:
-        """Users and times of all requests, in the order of time; no two of a user in one hour."""
+        """Users and times of all requests, in the order of time. A user has at most one request in an hour."""
         days, count = self.settings.days, self.settings.impressions
         arrival_U = self.users.arrival_day_U
         activity_U = random.lognormal(0.0, 0.8, len(arrival_U)) * (days - arrival_U)
         user_I = random.choice(len(arrival_U), count, p=activity_U / activity_U.sum())
         slot_I = np.zeros(count, np.int64)
         again = np.arange(count)
+        # Draw an hour for each request. Where a user has two in one hour, draw again for all but the first.
         for _ in range(200):
             first = arrival_U[user_I[again]]
             day = np.minimum(first + random.random(len(again)) * (days - first), days - 1e-6).astype(np.int64)
@@ -249,7 +253,7 @@ class _World:
         return user_I[order], time_us_I[order]
 
     def run(self) -> tuple[Dataset, Truth]:
-        """Walks the requests; returns the records and what is true of them."""
+        """Goes through the requests. Returns the records and the truth about them."""
         settings, catalogue = self.settings, self.catalogue
         self._make_past()
         offset = self._calibrate()
@@ -261,6 +265,7 @@ class _World:
         seen: list[tuple[int, int]] = []  # user and length of history at the request
         clicks: list[tuple[int, int, int]] = []  # request, item, time
         for number, (user, time_us) in enumerate(zip(self.user_I.tolist(), self.time_us_I.tolist(), strict=True)):
+            # What the user wants now, what the product shows, and what is clicked.
             self._drift(user, time_us)
             device_I[number] = self._device(user)
             taste_ID[number], boost_IK[number] = self._wishes(user, time_us, int(device_I[number]))
@@ -300,7 +305,7 @@ class _World:
         return dataset, truth
 
     def _make_past(self) -> None:
-        """What users who are there from the start found before it: three sittings, each in a mood of its own."""
+        """The past of users who are there from the start: three visits, each with another topic in mind."""
         random, catalogue, users = self._past, self.catalogue, self.users
         founders = np.flatnonzero(users.arrival_day_U == 0)
         live = np.flatnonzero(catalogue.launch_us_N <= START_US)
@@ -323,7 +328,10 @@ class _World:
                     self._choose(user, int(live[column]), at, "view")
 
     def _calibrate(self) -> float:
-        """The offset of attraction at which the wished share of the first 400 lists gets a click."""
+        """The offset of attraction with which the wanted share of the first 400 lists gets a click.
+
+        The share grows with the offset, so it is found by halving an interval.
+        """
         settings, catalogue = self.settings, self.catalogue
         random, self._requests = self._requests, np.random.default_rng(self._past.integers(2**63))
         lists = []
@@ -343,7 +351,7 @@ class _World:
         return (low + high) / 2
 
     def _drift(self, user: int, time_us: int) -> None:
-        """Moves a user on to the time of a request: quirks wander, interests are replaced, moods change."""
+        """Moves a user to the time of a request: personal tastes drift, interests are replaced, moods change."""
         random, users = self._requests, self.users
         days = (time_us - int(users.last_us_U[user])) / DAY_US
         users.last_us_U[user] = time_us
@@ -366,7 +374,7 @@ class _World:
         return self.users.taste(user, self.forces), boost_K
 
     def _offer(self, utility_N: Floats, allowed_N: NDArray[np.bool_]) -> tuple[Ints, Floats, bool]:
-        """The product's list in the order shown, what it thought of each item, and whether the order is random."""
+        """The product's list in the order shown, its scores of the items, and whether the order is random."""
         random, settings = self._requests, self.settings
         thought_N = utility_N + np.float32(settings.noise) * random.standard_normal(len(utility_N), dtype=np.float32)
         length = int(random.integers(settings.shortest, settings.longest + 1))
@@ -428,7 +436,7 @@ class _World:
             user, end = seen[number]
             recent = max(0, end - longest)
             days = time_us // DAY_US
-            chance = 1.0 / len(rows) if shuffled and len(rows) else None  # who has had everything is shown nothing
+            chance = 1.0 / len(rows) if shuffled and len(rows) else None  # all items were had: the list is empty
             return Impression(
                 id=ids[number],
                 time_us=time_us,
@@ -449,7 +457,7 @@ class _World:
         return LazyImpressions(len(ids), build, time_us=lambda number: int(time_us_I[number]))
 
     def _feedback(self, ids: list[str], clicks: list[tuple[int, int, int]]) -> list[Feedback]:
-        """In the order of arrival: a second or two after the click, some minutes later, some twice."""
+        """Feedback in the order of arrival: up to two seconds after the click, some minutes later, some twice."""
         random, settings = self._arrivals, self.settings
         arriving: list[tuple[int, int, Feedback]] = []
         for number, item, at in clicks:

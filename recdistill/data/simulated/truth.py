@@ -1,6 +1,6 @@
-"""What is true of every request of a simulated world: utilities, clicks to expect, and the best possible ranking.
+"""The truth about every request of a simulated world: utilities, chances of clicks, and the best possible ranking.
 
-It knows the world's catalogue and what users wanted at each request, not how they came to want it.
+It knows the world's catalogue and what users wanted at each request. It does not know why they wanted it.
 
 Example:
     >>> from recdistill.data.simulated.simulator import SimulatorSettings, simulate
@@ -32,7 +32,7 @@ def utilities_of(catalogue: Catalogue, strength: float, taste_D: Floats, boost_K
 
 
 class Truth:
-    """What is true in a simulated world, for every request and every item; also a contender that ranks by it.
+    """The truth of a simulated world, for every request and every item. It is also a contender that ranks by the truth.
 
     Items are numbered in the order of launch; `item_ids` names them.
     """
@@ -66,7 +66,7 @@ class Truth:
         return self._row[item]
 
     def utilities(self, impression_id: str) -> Floats:
-        """[N], of every item for one request of this world, there or not, had or not.
+        """[N], the utility of every item for one request of this world, also of items that are gone or were had.
 
         Raises:
             KeyError: The world had no such request.
@@ -75,11 +75,11 @@ class Truth:
         return utilities_of(self.catalogue, self._strength, self._taste_ID[number], self._boost_IK[number])
 
     def attractions(self, impression_id: str) -> NDArray[np.float64]:
-        """[N], probability of a click on an item that is looked at."""
+        """[N], probability of a click on each item, if the user looks at it."""
         return attraction(self.utilities(impression_id), self.offset)
 
     def allowed(self, impression: Impression) -> NDArray[np.bool_]:
-        """[N], the items that are there at that time and that the user has not had."""
+        """[N], which items are there at that time and were not had by the user."""
         allowed_N = self.catalogue.live(impression.time_us)
         allowed_N[[self._row[event.item] for event in impression.history]] = False
         allowed_N[[self._row[item] for item in impression.exclude]] = False
@@ -95,7 +95,7 @@ class Truth:
         return answers
 
     def best_possible(self, impressions: Sequence[Impression], clicked: Mapping[str, set[str]], k: int = 10) -> float:
-        """Mean NDCG@k of the true order over the whole catalogue, on lists that have a click; NaN when none has."""
+        """Mean NDCG@k of the true order over the whole catalogue, on lists with a click; NaN if no list has one."""
         values = []
         for one in impressions:
             if not clicked.get(one.id):

@@ -1,17 +1,18 @@
-"""The truth behind the simulator: what items are, what users want at a moment, and how wanting becomes a click.
+"""The truth of the simulator: what items are, what users want at a moment, and when they click.
 
 The utility of item i for user u at time t, in context c:
 
     utility = popularity_i + strength · <taste_u(t), latent_i> + mood(u, t)[topic_i] + season(t)[topic_i] +
     context(c)[topic_i]
 
-popularity falls as Zipf's law; taste is a mixture of a user's interests that drifts; the mood is the topic of the
-hour, which what was just chosen may move on. Shown at place p (from 0) of a list, an item is clicked with probability
+Popularity follows Zipf's law. Taste is a mixture of a user's interests, and changes slowly. The mood is the topic that
+the user wants now; a choice can change it. An item at place p (from 0) of a list is clicked with probability
 
     examination(p) · attraction(utility),   examination(p) = (1 + p)^-bias,   attraction = sigmoid(utility + offset)
 
-independently of the rest of the list (the position-based model: Richardson, Dominowska and Ragno, 2007). It knows no
-records.
+independently of the rest of the list (the position-based model: Richardson, Dominowska and Ragno, 2007).
+
+It knows nothing of records.
 
 Example:
     >>> examination(np.array([0, 3]), bias=0.5).tolist()
@@ -39,12 +40,12 @@ TOPICS = (
 
 
 def examination(place: NDArray[np.int64], bias: float) -> NDArray[np.float64]:
-    """Probability that the place of a list, counted from 0, is looked at."""
+    """Probability that a user looks at a place of a list, counted from 0."""
     return (1.0 + np.asarray(place, np.float64)) ** -bias
 
 
 def attraction(utility: Floats, offset: float) -> NDArray[np.float64]:
-    """Probability that an item which is looked at is clicked."""
+    """Probability that a user clicks an item that the user looks at."""
     return 1.0 / (1.0 + np.exp(-(np.asarray(utility, np.float64) + offset)))
 
 
@@ -54,12 +55,12 @@ class Catalogue:
 
     Attributes:
         topic_N: Row in TOPICS.
-        latent_ND: What an item is like, about unit length.
-        popularity_N: Its part of the utility that is the same for everybody.
-        price_N: In money; follows the first latent dimension, with noise.
-        titles: Words of the topic and of the strongest ways in which it differs from its topic.
-        launch_us_N: Since when it is there.
-        withdrawn_us_N: Since when it is gone; the largest int64 where it stays.
+        latent_ND: The item as a vector, of length about 1.
+        popularity_N: The part of an item's utility that is the same for everybody.
+        price_N: The price. It follows the first latent dimension, with noise.
+        titles: Words of the topic, and words for the dimensions in which the item differs most from its topic.
+        launch_us_N: When the item was launched.
+        withdrawn_us_N: When the item was withdrawn; the largest int64 if it stays.
     """
 
     topic_N: Ints
@@ -77,14 +78,14 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Forces:
-    """What moves utilities of whole topics; K topics.
+    """What changes the utilities of whole topics; K topics.
 
     Attributes:
         centre_KD: The typical item of a topic, of unit length.
-        part_of_day_4K: By part of the day (UTC).
-        device_4K: By device.
+        part_of_day_4K: Change of utility by part of the day (UTC).
+        device_4K: Change of utility by device.
         season_K: Day of the year at which a topic is wanted most, as an angle.
-        next_K: The topic to which a choice may move the mood.
+        next_K: The topic to which a choice can move the mood.
     """
 
     centre_KD: Floats
@@ -94,7 +95,7 @@ class Forces:
     next_K: Ints
 
     def of_request(self, time_us: int, device: int) -> Floats:
-        """[K], season and context together."""
+        """[K], the sum of season and context."""
         day = time_us / DAY_US
         part = int(day % 1 * 4)
         season_K = 0.5 * np.cos(2 * np.pi * day / 365.25 - self.season_K)
@@ -109,7 +110,7 @@ def make_forces(random: np.random.Generator, dim: int) -> Forces:
     centre_KD /= np.linalg.norm(centre_KD, axis=1, keepdims=True)
     turn_K = random.permutation(count)
     next_K = np.empty(count, np.int64)
-    next_K[turn_K] = np.roll(turn_K, -1)  # one ring through all topics: nothing moves on to itself
+    next_K[turn_K] = np.roll(turn_K, -1)  # one ring through all topics, so no topic is followed by itself
     return Forces(
         centre_KD=centre_KD.astype(np.float32),
         part_of_day_4K=(0.4 * random.standard_normal((4, count))).astype(np.float32),
@@ -157,7 +158,7 @@ def make_catalogue(
 
 
 def _titles(random: np.random.Generator, topic_N: Ints, own_ND: NDArray[np.float64]) -> list[str]:
-    """Two words of the topic's own, and one for each of the two dimensions in which an item differs most from it."""
+    """Two words of the topic, and one for each of the two dimensions in which the item differs most from its topic."""
     words = _words(random, 8 * len(TOPICS) + 2 * own_ND.shape[1])
     of_topic = [words[8 * topic : 8 * topic + 8] for topic in range(len(TOPICS))]
     of_style = words[8 * len(TOPICS) :]
@@ -171,7 +172,7 @@ def _titles(random: np.random.Generator, topic_N: Ints, own_ND: NDArray[np.float
 
 
 def _words(random: np.random.Generator, count: int) -> list[str]:
-    """Distinct words that can be said."""
+    """Distinct words that can be pronounced."""
     syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
     words: dict[str, None] = {}
     while len(words) < count:

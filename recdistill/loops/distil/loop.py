@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from recdistill.bundle import Bundle
 from recdistill.loops.distil.bundling import export
@@ -21,6 +20,16 @@ from recdistill.stream import Log
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
+
+
+class Publisher(Protocol):
+    """What sends bundles to those who judge them, see `loops.announce`."""
+
+    def begin(self, student: str, bundles: Path) -> None:
+        """Called once, when the student's folder is owned."""
+
+    def __call__(self, bundle: Bundle) -> None:
+        """Called with each bundle that was made."""
 
 
 def run(
@@ -39,7 +48,7 @@ def run(
     drain: bool = False,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
-    publish: Callable[[Bundle], None] | None = None,
+    publish: Publisher | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
@@ -58,7 +67,7 @@ def run(
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
-        publish: Given each bundle that was made; None: it stays in its folder.
+        publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
         Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
@@ -79,6 +88,8 @@ def run(
                 publish(bundle)
 
         try:
+            if publish is not None:
+                publish.begin(folder.student, folder.bundles)
             total = distiller.saved.total()
             last_saved = distiller.step
             while not stop.is_set():

@@ -1,7 +1,7 @@
 """The endpoint: a recommender's answers over HTTP.
 
-`create_app` makes the application around a `Ranker`, `bind` takes an address, `serve` runs it there until it is told to
-stop. `RECOMMEND` reads a request as the endpoint does, for who puts one to a bundle without an endpoint.
+`create_app` makes the application for a `Ranker`. `bind` opens a listening socket. `serve` runs the application until
+it must stop. `RECOMMEND` reads a request as the endpoint does; the command line uses it without an endpoint.
 
 It does not know registries or logs.
 

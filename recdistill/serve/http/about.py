@@ -1,4 +1,4 @@
-"""What the endpoint says of itself: that it lives, that it is ready, what serves, and its description.
+"""What the endpoint says about itself: that it runs, that it is ready, what serves, and its description.
 
 It does not know how a request is answered.
 
@@ -23,7 +23,7 @@ from recdistill.serve.ranker import Ranker
 
 
 def routes(ranker: Ranker) -> list[Route]:
-    """What is told of the endpoint and of what serves."""
+    """The routes that tell about the endpoint and about what serves."""
     spec, page = msgspec.json.encode(openapi.document()), openapi.page().encode()
     return [
         get("/", lambda: Reply(307, TEXT, b"", [(b"location", b"/docs")])),

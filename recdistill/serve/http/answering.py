@@ -1,8 +1,8 @@
-"""From a body to an answer, the same for every protocol: read it, choose what answers, run, encode.
+"""From a body to an answer, the same for every protocol: read it, choose the recommender, run it, encode the answer.
 
-A request reads the reference to what serves once and is answered by it alone, so a swap never shows in the middle of an
-answer. Small requests are answered in the event loop's own thread, which is faster than handing them over; what takes
-long (a batch, a large catalogue) goes to a pool.
+A request reads once which recommender serves, and this one makes the whole answer. So a swap never changes half of an
+answer. Small requests are answered in the thread of the event loop, because handing them over takes longer. Large ones
+(a batch, a large catalogue) go to a pool of threads.
 
 It does not know what a body holds: a protocol gives a function that reads one (see `v1`).
 
@@ -27,16 +27,16 @@ from recdistill.serve.http.problem import Problem
 from recdistill.serve.ranker import Ranker
 from recdistill.serve.recommender import Recommender
 
-IN_LOOP: Final = 150_000  # requests x items up to which a body is answered in the event loop's own thread
-THREADS: Final = 2  # for what takes longer
+IN_LOOP: Final = 150_000  # requests × items; up to here a body is answered in the thread of the event loop
+THREADS: Final = 2  # threads of the pool for larger bodies
 
 
 class Work(NamedTuple):
-    """What a body asks for.
+    """The work that a body asks for.
 
     Args:
         size: How many requests it holds.
-        run: Answers them; what it returns is sent as JSON.
+        run: Answers them. Its result is sent as JSON.
     """
 
     size: int
@@ -55,8 +55,8 @@ class Answering:
     """Makes handlers that answer bodies.
 
     Args:
-        ranker: What serves.
-        max_body: Bytes that a body may have.
+        ranker: Says which recommender serves.
+        max_body: Most bytes of a body.
     """
 
     def __init__(self, ranker: Ranker, *, max_body: int) -> None:

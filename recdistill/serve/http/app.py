@@ -1,4 +1,4 @@
-"""Answers over HTTP: an ASGI application around whichever recommender serves now.
+"""Answers over HTTP: an ASGI application for the recommender that serves now.
 
 | path | |
 | --- | --- |
@@ -6,13 +6,13 @@
 | `POST /v1/rank` | the given candidates, best first |
 | `POST /v1/similar` | the items most like one |
 | `GET /v1/model` | what serves now, how fresh its catalogue is |
-| `GET /livez`, `/readyz` | the process is there; it has a champion and takes requests |
+| `GET /livez`, `/readyz` | the process runs; it has a champion and takes requests |
 | `GET /metrics`, `/openapi.json`, `/docs` | for Prometheus, programs and people |
 
-The application is a table of routes with layers folded around it. A new protocol is a file beside `v1` and a line among
-the routes; what has to be done around every request (a token that is checked) is a line among the layers.
+The application is a table of routes with layers around it. A new protocol is a new file like `v1`, and one more line
+among the routes. Work for every request (such as checking a token) is one more line among the layers.
 
-It does not know registries or logs: whoever follows them calls `Ranker.swap`.
+It does not know registries or logs. The code that follows them calls `Ranker.swap`.
 
 Example:
     >>> import asyncio
@@ -42,11 +42,11 @@ from recdistill.serve.ranker import Ranker
 
 
 class App:
-    """A handler as an ASGI application. Made by `create_app`.
+    """A handler as an ASGI application. `create_app` makes it.
 
     Args:
-        handle: What answers a request, its layers around it.
-        close: Gives back what the handlers hold.
+        handle: Answers a request; its layers are around it.
+        close: Closes what the handlers hold.
     """
 
     def __init__(self, handle: Handler, close: Callable[[], None]) -> None:
@@ -67,15 +67,15 @@ class App:
 def create_app(
     ranker: Ranker, limits: Limits | None = None, *, write_back: float = 0.0, keep: Keep | None = None
 ) -> App:
-    """The application, for any ASGI server; `server.serve` runs it in uvicorn.
+    """The application, for any ASGI server. `server.serve` runs it in uvicorn.
 
     Args:
-        ranker: What serves.
+        ranker: Says which recommender serves.
         limits: How much one request may ask for.
         write_back: Share of the answers that is kept.
-        keep: Takes an answer as an impression, without waiting; says whether it did. None: nothing is kept.
+        keep: Takes an answer as an impression, without waiting, and says whether it did. None: nothing is kept.
     """
-    # The forms are read by the command line too, which needs no prometheus_client.
+    # Imported here, because the command line uses the forms but needs no prometheus_client.
     from recdistill.serve.http.metrics import CONTENT_TYPE, Metrics
 
     limits = limits or Limits()

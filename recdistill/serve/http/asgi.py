@@ -1,9 +1,9 @@
 """The few types that the parts of the endpoint share, in ASGI's terms.
 
-A `Handler` takes a request and gives a `Reply`; a `Layer` takes a handler and gives one that does something around it.
-So a part can be tried without a server, and layers are folded one around the other.
+A `Handler` takes a request and gives a `Reply`. A `Layer` takes a handler and gives a new one that does more work
+around it. So each part can be tested without a server, and layers can be put around each other.
 
-It does not know paths, bodies or what is answered.
+It does not know paths, bodies or answers.
 
 Example:
     >>> import asyncio
@@ -43,7 +43,7 @@ Layer = Callable[[Handler], Handler]
 
 
 async def respond(reply: Reply, scope: Scope, send: Send) -> None:
-    """Sends a reply; to HEAD without its body."""
+    """Sends a reply. A HEAD request gets it without the body."""
     headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})

@@ -1,4 +1,4 @@
-"""Reads the body of a request: how large it may be, how long it may take, and that it is plain JSON.
+"""Reads the body of a request. It limits the size and the time, and checks that the body is sent as plain JSON.
 
 It does not know what is in the body.
 
@@ -17,8 +17,8 @@ from typing import Final
 from recdistill.serve.http.asgi import JSON, Message, Receive, Scope
 from recdistill.serve.http.problem import Problem
 
-BODY_S: Final = 10.0  # a body that takes longer to arrive is given up
-DRAIN: Final = 8  # so many times the largest body is read and dropped, so that its sender sees the answer
+BODY_S: Final = 10.0  # longest time in which a body may arrive
+DRAIN: Final = 8  # a body that is too large is read up to 8 times the limit, so that its sender can see the answer
 
 
 async def read(scope: Scope, receive: Receive, most: int) -> bytes:
@@ -27,7 +27,7 @@ async def read(scope: Scope, receive: Receive, most: int) -> bytes:
     Args:
         scope: The request.
         receive: Where its body comes from.
-        most: Bytes that it may have.
+        most: Most bytes that it may have.
 
     Raises:
         Problem: 413 when it is too large, 415 when it is not plain JSON, 408 when it does not arrive.

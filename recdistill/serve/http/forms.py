@@ -1,7 +1,7 @@
-"""What the endpoint reads: bodies -> checked requests, or a problem that names the field.
+"""Reads bodies: the result is checked requests, or a problem that names the field.
 
-A body is one request or `{"requests": [...]}` of the same. Everything in it is hostile until it is checked. Whatever is
-wrong with it is a `Problem` with a status of 4xx.
+A body is one request, or several as `{"requests": [...]}`. Nothing in it is trusted before it is checked. Every mistake
+in it is a `Problem` with a status of 4xx.
 
 It does not know HTTP servers, bundles, or how a request is answered.
 
@@ -27,22 +27,24 @@ from recdistill.serve.http.problem import Problem
 from recdistill.serve.requests import Filters, Request
 from recdistill.text import did_you_mean, misfit
 
-History = Annotated[
-    tuple[Event, ...], Meta(description="What the user did, oldest first; items that are not known are passed over.")
+History = Annotated[tuple[Event, ...], Meta(description="What the user did, oldest first. Unknown items are ignored.")]
+Context = Annotated[dict[str, Value], Meta(description="Context fields by name. Unknown fields are ignored.")]
+Time = Annotated[
+    int, Meta(description="Time of the request in microseconds since 1970. 0: unknown; the ages of events are too.")
 ]
-Context = Annotated[dict[str, Value], Meta(description="Context fields by name; those of no model are ignored.")]
-Time = Annotated[int, Meta(description="Time of the request in microseconds since 1970; 0: unknown, and so are ages.")]
 K = Annotated[int, Meta(description="Most items of the answer: 1 to `rank.max_k`.")]
-Exclude = Annotated[tuple[str, ...], Meta(description="Items that are not to be answered.")]
-Allow = Annotated[tuple[str, ...], Meta(description="Answer only these; null for all.")]
+Exclude = Annotated[tuple[str, ...], Meta(description="Items that the answer must not hold.")]
+Allow = Annotated[tuple[str, ...], Meta(description="The answer holds only these items; null: all are allowed.")]
 Where = Annotated[
     dict[str, Value],
-    Meta(description="Attribute -> value: it must be the value or hold it; of several values one is enough."),
+    Meta(
+        description="Attribute -> value. The attribute must be the value or hold it. Of several values one is enough."
+    ),
 ]
 
 
 class RecommendRequest(Request, frozen=True, forbid_unknown_fields=True):
-    """The best k items for somebody."""
+    """The best k items for a user."""
 
     history: History = ()
     context: Context = msgspec.field(default_factory=dict)
@@ -51,26 +53,26 @@ class RecommendRequest(Request, frozen=True, forbid_unknown_fields=True):
     k: K = 10
     allow: Allow | None = None
     where: Where = msgspec.field(default_factory=dict)
-    repeat: Annotated[bool, Meta(description="Whether items of the history may be answered again.")] = False
+    repeat: Annotated[bool, Meta(description="Whether the answer may hold items of the history.")] = False
 
     def filters(self) -> Filters:
-        """What the recommender is to leave out."""
+        """What the recommender must leave out."""
         seen = frozenset() if self.repeat else frozenset([event.item for event in self.history])
         return Filters(seen, None if self.allow is None else frozenset(self.allow), self.where)
 
 
 class RankRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The given candidates, best first for somebody."""
+    """The given candidates, best first, for a user."""
 
-    candidates: Annotated[tuple[str, ...], Meta(description="Ids of the items to rank; one that comes twice is once.")]
+    candidates: Annotated[tuple[str, ...], Meta(description="Ids of the items to rank. A repeated id counts once.")]
     history: History = ()
     context: Context = msgspec.field(default_factory=dict)
-    exclude: Annotated[tuple[str, ...], Meta(description="Candidates that are not to be answered.")] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="Candidates that the answer must not hold.")] = ()
     time_us: Time = 0
 
 
 class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The k items most like another one."""
+    """The k items that are most similar to another item."""
 
     item: Annotated[str, Meta(description="Id of an item of the catalogue.")]
     k: K = 10
@@ -79,7 +81,7 @@ class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     where: Where = {}
 
     def filters(self) -> Filters:
-        """What the recommender is to leave out."""
+        """What the recommender must leave out."""
         allow = None if self.allow is None else frozenset(self.allow)
         return Filters(frozenset(self.exclude), allow, self.where)
 
@@ -88,13 +90,13 @@ class ModelForm(Struct, frozen=True):
     """What serves now."""
 
     bundle: Annotated[str, Meta(description="Content hash.")]
-    version: Annotated[str, Meta(description="Its number in the registry; empty when served from a folder.")]
-    items: Annotated[int, Meta(description="Items that may be answered now.")]
+    version: Annotated[str, Meta(description="Its number in the registry; empty when it is served from a folder.")]
+    items: Annotated[int, Meta(description="Number of items that an answer may hold now.")]
     dim: int
-    base: Annotated[int, Meta(description="Offset of `items` at which the bundle was cut.")]
+    base: Annotated[int, Meta(description="Next offset of `items` when the bundle was exported.")]
     overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]
     items_age_s: Annotated[
-        float | None, Meta(description="Seconds since the catalogue was seen to hold all of `items`; null: never.")
+        float | None, Meta(description="Seconds since the catalogue last held all of `items`; null: it never did.")
     ]
     serving_s: Annotated[float, Meta(description="Seconds since this bundle began to serve.")]
     provenance: Annotated[dict[str, Any], Meta(description="Where the bundle comes from.")]
@@ -119,13 +121,13 @@ Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)
 
 @dataclass(frozen=True)
 class Body(Generic[Asked]):
-    """The requests of a body; `path` is where a field of the i-th stands."""
+    """The requests of a body. `path` gives the place of a field of one request."""
 
     requests: tuple[Asked, ...]
     batch: bool
 
     def path(self, index: int, field: str) -> str:
-        """A field as the caller wrote it."""
+        """The path of a field in the body of the caller."""
         return f"requests[{index}].{field}" if self.batch else field
 
 
@@ -137,11 +139,11 @@ _probe: Final = msgspec.json.Decoder(_Probe)
 
 
 class Form(Generic[Asked]):
-    """One kind of request: how its bodies are read and checked, and what answers it.
+    """One kind of request: how its bodies are read and checked, and the form of its answer.
 
     Args:
-        kind: The request.
-        answer: Its answer.
+        kind: Struct of the request.
+        answer: Struct of its answer.
     """
 
     def __init__(self, kind: type[Asked], answer: type[Answer]) -> None:
@@ -155,7 +157,7 @@ class Form(Generic[Asked]):
         )
         self.batch.__doc__ = "Several requests in one body."
         self.answers: Any = msgspec.defstruct(f"{answer.__name__}s", [("answers", list[answer])])  # type: ignore[valid-type]
-        self.answers.__doc__ = "Answers to a batch, in its order."
+        self.answers.__doc__ = "Answers to a batch, in the order of its requests."
         self._one: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(kind)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.batch)
 
@@ -181,7 +183,7 @@ class Form(Generic[Asked]):
     def _parse(self, body: bytes) -> Body[Asked]:
         batch = False
         try:
-            # The word may also be an id or a context value, so it is only a reason to look.
+            # The word may also be an id or a context value, so the body is parsed once more to find out.
             if b'"requests"' in body and _probe.decode(body).requests is not UNSET:
                 batch = True
                 return Body(self._many.decode(body).requests, batch=True)
@@ -202,7 +204,7 @@ SIMILAR: Final = Form(SimilarRequest, SimilarAnswer)
 
 
 def _check(request: RecommendRequest | RankRequest | SimilarRequest, limits: Limits) -> None:
-    """The rules that types cannot say."""
+    """Checks the rules that types cannot express."""
     if not isinstance(request, RankRequest):
         if not 1 <= request.k <= limits.max_k:
             raise Problem(422, f"must be 1 to {limits.max_k}, not {_number(request.k)}", field="k")
@@ -234,7 +236,7 @@ def _checked(field: str, check: Callable[[], None]) -> None:
 
 
 def explain(error: msgspec.ValidationError, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
-    """Field and problem in an error of msgspec; names the key that it leaves out, and one that was probably meant."""
+    """Field and problem of a msgspec error. Adds the key that msgspec leaves out, and a similar known key."""
     found = misfit(error)
     path = _with_key(found.path, found.problem, body) if "[...]" in found.path else found.path
     if found.missing:
@@ -254,7 +256,7 @@ def _below(path: str, name: str) -> str:
 
 
 def _with_key(path: str, detail: str, body: bytes) -> str:
-    """Puts the key of the first value that does not fit into `context[...]`, which msgspec does not name."""
+    """Puts a key into `context[...]`: the first one whose value does not fit. msgspec does not name it."""
     head, _, tail = path.partition("[...]")
     try:
         node: Any = msgspec.json.decode(body)
@@ -267,7 +269,7 @@ def _with_key(path: str, detail: str, body: bytes) -> str:
                 if str(problem).startswith(detail):
                     return f"{head}.{key}{tail}"
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass  # a number out of range is refused before it can be looked at
+        pass  # a number out of range is an error already when it is parsed
     return head
 
 
@@ -276,5 +278,5 @@ def _number(value: int) -> str:
 
 
 def _lower(text: str) -> str:
-    """A message of a library within a sentence."""
+    """The message of a library in a form that fits into a sentence."""
     return text if text.startswith("JSON") else text[:1].lower() + text[1:]

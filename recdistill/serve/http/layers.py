@@ -1,8 +1,8 @@
-"""What is done around every request, whatever it asks: one layer each, folded one around the other.
+"""The work that is done around every request. Each part of it is a layer, and each layer is around the one before.
 
-A layer that checks a token, or one that limits how many requests run at once, is a function of the same shape.
+A layer that checks a token, or that limits how many requests run at once, is a function of the same form.
 
-It does not know paths, bodies or what is answered.
+It does not know paths, bodies or answers.
 
 Example:
     >>> import asyncio
@@ -27,16 +27,16 @@ from recdistill.serve.http.problem import Problem
 
 log_ = logging.getLogger(__name__)
 
-OTHER = "other"  # where a request is counted whose path is none of ours
+OTHER = "other"  # requests to unknown paths are counted under this name
 
 
 def fold(handle: Handler, layers: Sequence[Layer]) -> Handler:
-    """The handler with layers around it, the first one innermost."""
+    """The handler with layers around it. The first layer is the innermost."""
     return functools.reduce(lambda inner, layer: layer(inner), layers, handle)
 
 
 def explained(handle: Handler) -> Handler:
-    """Turns what a handler raises into a reply. The end of a connection is passed on: nobody is there to be told."""
+    """Turns an error of a handler into a reply. The end of a connection is passed on: nobody can be answered."""
 
     async def around(scope: Scope, receive: Receive) -> Reply:
         try:
@@ -53,11 +53,11 @@ def explained(handle: Handler) -> Handler:
 
 
 def counted(observe: Callable[[str, int, float], None], paths: Collection[str]) -> Layer:
-    """Tells path, status and seconds of each request to `observe`.
+    """Gives path, status and seconds of each request to `observe`.
 
     Args:
-        observe: As `Metrics.observe`.
-        paths: The paths that are told by name; all else is `OTHER`, so that a stranger cannot make new series.
+        observe: A function like `Metrics.observe`.
+        paths: The paths that are counted by name. Every other path is `OTHER`, so a client cannot make new series.
     """
     known = frozenset(paths)
 

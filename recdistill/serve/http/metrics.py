@@ -1,9 +1,9 @@
-"""What `/metrics` says, in Prometheus' text form.
+"""The metrics at `/metrics`, in the text form of Prometheus.
 
-Each endpoint has a registry of its own, so that two of them in one process (tests) do not meet. What the loop behind
-the endpoint counts is read from its counter when somebody asks.
+Each endpoint has its own registry of metrics, so two endpoints in one process (in tests) do not mix. The loop behind
+the endpoint has its own counter. It is read at each request for metrics.
 
-It does not know requests, only their outcomes.
+It does not know requests, only their results.
 
 Example:
     >>> metrics = Metrics(Counter(swaps=2), lambda: {"overlay_position": 7.0})
@@ -28,13 +28,13 @@ CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 HELP: Final = {
     "swaps": "Bundles that began to serve",
-    "refused_bundles": "Champions that could not be served; the one before went on serving",
-    "registry_failures": "Looks at the registry that failed",
-    "log_failures": "Looks at the log that failed",
-    "items": "Catalogue records taken in",
+    "refused_bundles": "Champions that could not be served; the champion before kept serving",
+    "registry_failures": "Times that the registry could not be read",
+    "log_failures": "Times that the log could not be read",
+    "items": "Catalogue records that were applied",
     "bad_items": "Catalogue records that could not be read, or that did not fit the features",
     "impressions_written": "Answers written to `impressions`",
-    "impressions_dropped": "Answers that were to be written to `impressions` but were not",
+    "impressions_dropped": "Answers that should have been written to `impressions` but were not",
 }
 
 
@@ -42,18 +42,18 @@ class Metrics:
     """Counts and times.
 
     Args:
-        counts: What the loop behind the endpoint counts; the keys of `HELP` are shown.
-        gauges: Asked for the gauges and their values whenever somebody looks.
+        counts: The counts of the loop behind the endpoint. The keys of `HELP` are shown.
+        gauges: Gives the gauges and their values. It is called at each request for metrics.
     """
 
     def __init__(self, counts: Counter[str], gauges: Callable[[], Mapping[str, float]]) -> None:
-        # A second series for each count, which nothing here needs.
+        # These would be a second series for each count, and nobody needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Tally("recdistill_requests", "Requests answered.", ["path", "status"], registry=self._registry)
         self._seconds = Histogram(
             "recdistill_request_seconds",
-            "From the whole head of a request to its answer.",
+            "Time from the end of a request's head to its answer.",
             ["path"],
             buckets=SECONDS,
             registry=self._registry,
@@ -63,7 +63,7 @@ class Metrics:
         )
         self._unknown = Tally(
             "recdistill_unknown_history",
-            "Events of histories passed over: not in the catalogue.",
+            "Events of histories that were ignored: their items are not in the catalogue.",
             registry=self._registry,
         )
         self._registry.register(_Loop(counts, gauges))
@@ -72,8 +72,8 @@ class Metrics:
         self._answers_of: dict[str, Tally] = {}
 
     def observe(self, path: str, status: int, seconds: float) -> None:
-        """Takes note of one answered request; `path` must be one of a few."""
-        # The client builds a child anew for each call of `labels`, which costs more than the count itself.
+        """Counts one answered request. `path` must be one of a few."""
+        # Each call of `labels` builds a new object, and that costs more than the count itself. So they are kept.
         if (path, status) not in self._requests_of:
             self._requests_of[path, status] = self._requests.labels(path, str(status))
         self._requests_of[path, status].inc()
@@ -82,7 +82,7 @@ class Metrics:
         self._seconds_of[path].observe(seconds)
 
     def answered(self, source: str, unknown_history: int) -> None:
-        """Takes note of one answer."""
+        """Counts one answer."""
         if source not in self._answers_of:
             self._answers_of[source] = self._answers.labels(source)
         self._answers_of[source].inc()
@@ -90,18 +90,18 @@ class Metrics:
             self._unknown.inc(unknown_history)
 
     def text(self) -> bytes:
-        """All of it."""
+        """All metrics as text."""
         return generate_latest(self._registry)
 
 
 class _Loop(Collector):
-    """What is counted elsewhere."""
+    """Metrics that are counted outside this module."""
 
     def __init__(self, counts: Counter[str], gauges: Callable[[], Mapping[str, float]]) -> None:
         self._counts, self._gauges = counts, gauges
 
     def collect(self) -> Iterator[Metric]:
-        """Metrics as they are now."""
+        """The metrics with their present values."""
         for key, text in HELP.items():
             yield CounterMetricFamily(f"recdistill_{key}", f"{text}.", value=self._counts[key])
         for key, value in self._gauges().items():

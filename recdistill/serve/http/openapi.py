@@ -1,6 +1,6 @@
-"""The endpoint described: an OpenAPI 3.1 document, JSON Schemas of what it takes and gives, and a page for people.
+"""Describes the endpoint: an OpenAPI 3.1 document, JSON Schemas of its requests and answers, and a page for people.
 
-All of it is made from the structs of `forms`, `answers` and `problem`. The page needs nothing from any other host.
+All of it is made from the structs of `forms`, `answers` and `problem`. The page loads nothing from another host.
 
 It does not know what serves.
 
@@ -34,12 +34,12 @@ _OPERATIONS: Final[dict[str, tuple[Form[Any], str, dict[str, Any]]]] = {
         "The given candidates, best first.",
         {"history": _HISTORY, "candidates": ["7", "8"]},
     ),
-    "/v1/similar": (SIMILAR, "The items most like one.", {"item": "42", "k": 10}),
+    "/v1/similar": (SIMILAR, "The items that are most similar to one.", {"item": "42", "k": 10}),
 }
 _GET: Final = {
     "/v1/model": ("What serves now.", "application/json"),
-    "/livez": ("The process is there.", "text/plain"),
-    "/readyz": ("It has a champion and takes requests; 503 until then.", "text/plain"),
+    "/livez": ("The process runs.", "text/plain"),
+    "/readyz": ("It has a champion and takes requests. The status is 503 until then.", "text/plain"),
     "/metrics": ("For Prometheus.", "text/plain"),
     "/openapi.json": ("This document.", "application/json"),
     "/docs": ("This document for people.", "text/html"),
@@ -62,14 +62,15 @@ def _components(template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of every body, as `schemas/http.schema.json` has it."""
+    """JSON Schema of every body. `schemas/http.schema.json` is this schema."""
     _, parts = _components("#/$defs/{name}")
     bodies = [kind.__name__ for form, *_ in _OPERATIONS.values() for kind in (form.kind, form.batch)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recdistill over HTTP",
-        "description": "Bodies of requests; the answers, the problem and the model stand beside them. Limits of k, of "
-        "a batch and of a body are settings; the rules that no schema can say are in recdistill/records/checks.py.",
+        "description": "Bodies of requests. The definitions also hold the answers, the problem and the model. Limits "
+        "of k, of a batch and of a body are settings. Rules that a schema cannot say are in "
+        "recdistill/records/checks.py.",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in bodies],
         "$defs": parts,
     }

@@ -1,4 +1,4 @@
-"""A refused request, written as RFC 9457 says (`application/problem+json`), with the field that is wrong.
+"""A refused request as RFC 9457 writes it (`application/problem+json`), with the field that is wrong.
 
 It does not know what a request asks.
 
@@ -20,7 +20,7 @@ from recdistill.serve.http.asgi import Reply
 from recdistill.text import cut, printable
 
 KIND: Final = b"application/problem+json"
-MAX_QUOTED: Final = 301  # characters of a problem's text, which may quote what is in a body
+MAX_QUOTED: Final = 301  # most characters of a problem's text, because it may quote a body
 
 
 class ProblemForm(Struct, frozen=True, rename={"kind": "type"}):
@@ -39,8 +39,8 @@ class Problem(Exception):
     Args:
         status: The HTTP status.
         detail: What is wrong and what would be right.
-        field: Path of the field, if it is one.
-        headers: Headers that the answer needs besides.
+        field: Path of the wrong field, if there is one.
+        headers: More headers of the answer.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Problem(Exception):
     ) -> None:
         super().__init__(f"{field}: {detail}" if field else detail)
         self.status, self.headers = status, headers
-        # It may quote what is in a body: it stays short, and nothing in it may steer a terminal or a log.
+        # It may quote a body. So it is cut, and characters that control a terminal are removed.
         self.detail, self.field = cut(printable(detail), MAX_QUOTED), cut(printable(field), MAX_QUOTED)
 
     def form(self) -> ProblemForm:

@@ -1,4 +1,4 @@
-"""Path and method -> handler: the table of what the endpoint answers.
+"""The table of routes: path and method -> handler.
 
 It does not know what the handlers do.
 
@@ -21,7 +21,7 @@ from recdistill.serve.http.problem import Problem
 
 
 class Route(NamedTuple):
-    """What answers a method at a path. GET answers HEAD too."""
+    """The handler of a method at a path. A GET route answers HEAD too."""
 
     path: str
     method: Literal["GET", "POST"]
@@ -29,7 +29,7 @@ class Route(NamedTuple):
 
 
 def get(path: str, reply: Callable[[], Reply]) -> Route:
-    """A GET that looks at nothing in the request and answers at once."""
+    """A GET route that reads nothing of the request and answers at once."""
 
     async def handle(_scope: Scope, _receive: Receive) -> Reply:
         return reply()
@@ -38,10 +38,10 @@ def get(path: str, reply: Callable[[], Reply]) -> Route:
 
 
 class Table:
-    """A handler that passes each request on to the handler of its route.
+    """A handler that gives each request to the handler of its route.
 
     Args:
-        routes: All of them; a path may have several methods.
+        routes: All routes. A path may have several methods.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:

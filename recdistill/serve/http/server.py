@@ -1,7 +1,7 @@
 """Runs the endpoint in uvicorn, in this process and thread, until an event is set.
 
-It does not know what the application answers. uvicorn is loaded by `serve` alone: who only reads a form (the command
-line) needs no server.
+It does not know what the application answers. Only `serve` loads uvicorn, because a process that only reads a form (the
+command line) needs no server.
 
 Example:
     >>> listener = bind("127.0.0.1", 0)
@@ -35,35 +35,35 @@ def bind(host: str, port: int) -> socket.socket:
 
     Args:
         host: A name or an address of this machine.
-        port: 0 takes a free one, which the socket's `getsockname` has.
+        port: The port. 0 takes a free one; the socket's `getsockname` says which.
 
     Raises:
-        ConfigError: The address cannot be had.
+        ConfigError: The address cannot be used.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as e:
-        raise ConfigError(f"rank.host: {host!r} is no address of this machine ({e.strerror or e})") from e
+        raise ConfigError(f"rank.host: {host!r} is not an address of this machine ({e.strerror or e})") from e
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # who comes before the server runs waits for it
+        listener.listen(BACKLOG)  # clients that connect before the server runs wait for it
     except OSError as e:
         listener.close()
         raise ConfigError(
-            f"rank.port: {host}:{port} cannot be had ({e.strerror}); choose another one, 0 for any"
+            f"rank.port: {host}:{port} cannot be used ({e.strerror}); choose another one, 0 for any"
         ) from e
     return listener
 
 
 def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Event) -> None:
-    """Runs the application until `stop` is set; then finishes the requests in flight and returns.
+    """Runs the application until `stop` is set. Then it finishes the running requests and returns.
 
     Args:
         app: The application.
-        ranker: Its ranker, told that the end is near.
-        listener: From `bind`; closed at the end.
+        ranker: Its ranker. It is told when the process is stopping.
+        listener: The socket from `bind`. It is closed at the end.
         stop: The stop signal.
     """
     server = _server(app, ranker, stop)
@@ -76,7 +76,7 @@ def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Eve
 
 
 def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
-    """uvicorn that stops on an event and leaves signals to whoever owns the process."""
+    """A uvicorn server that stops on an event. It does not handle signals: the owner of the process does."""
     import uvicorn
 
     class Server(uvicorn.Server):

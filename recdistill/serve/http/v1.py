@@ -1,8 +1,8 @@
-"""recdistill's own protocol: bodies of `/v1/recommend`, `/v1/rank` and `/v1/similar` -> answers.
+"""recdistill's own protocol: it answers the bodies of `/v1/recommend`, `/v1/rank` and `/v1/similar`.
 
-Another protocol is another file like this one: a function that reads a body and says what answers it, and its routes.
+A new protocol is a new file like this one. It has a function that reads a body and prepares the answer, and routes.
 
-It does not know sockets, nor which recommender serves.
+It does not know sockets, or which recommender serves.
 
 Example:
     >>> from recdistill.serve import Ranker
@@ -39,17 +39,17 @@ from recdistill.serve.http.writeback import WriteBack
 from recdistill.serve.recommender import Recommender
 
 Count = Callable[[str, int], None]
-"""Told of each answer its source and how many events of the history were unknown."""
+"""Is called for each answer, with its source and the number of unknown events in the history."""
 
 
 def routes(answering: Answering, limits: Limits, count: Count, write_back: WriteBack) -> list[Route]:
-    """What this protocol answers.
+    """The routes of this protocol.
 
     Args:
         answering: Makes the handlers.
-        limits: Of one body.
-        count: Told of each answer.
-        write_back: Asked to keep each answer that somebody may be shown.
+        limits: Limits of one body.
+        count: Called for each answer.
+        write_back: May keep each answer that a user may see.
     """
     asked = {
         "/v1/recommend": partial(_prepare, RECOMMEND, partial(_recommend, count, write_back), limits),
@@ -83,7 +83,7 @@ def _recommend(
 ) -> list[RecommendAnswer]:
     requests = body.requests
     answers: dict[int, RecommendAnswer] = {}
-    # One call takes requests of one k; mostly all of them are.
+    # One call takes requests with the same k. In most bodies all requests have the same k.
     for k in {request.k for request in requests}:
         rows = [row for row, request in enumerate(requests) if request.k == k]
         chosen = [requests[row] for row in rows]
@@ -117,7 +117,7 @@ def _similar(count: Count, recommender: Recommender, body: Body[SimilarRequest])
 
 @contextlib.contextmanager
 def _naming(body: Body[Any], rows: list[int]) -> Iterator[None]:
-    """Names the field of a refused request as its caller wrote it; `rows` are those that the recommender was given."""
+    """Names the field of a refused request as in the caller's body. `rows`: the requests that the recommender got."""
     try:
         yield
     except RequestError as refused:

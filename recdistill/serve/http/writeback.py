@@ -1,4 +1,4 @@
-"""Gives a share of the answers back to the log, as impressions: what was asked, what was answered, by which bundle.
+"""Writes a share of the answers to the log, as impressions. Each says the request, the answer and the bundle.
 
 It does not know where impressions are written.
 
@@ -33,15 +33,15 @@ class WriteBack:
     """Keeps a share of the answers.
 
     Args:
-        share: Of the answers that are not empty.
-        keep: Takes an impression, without waiting; says whether it did. None: nothing is kept.
+        share: Share of the answers that is kept. Empty answers do not count.
+        keep: Takes an impression, without waiting, and says whether it did. None: nothing is kept.
     """
 
     def __init__(self, share: float, keep: Keep | None) -> None:
         self._share, self._keep = share, keep
 
     def __call__(self, request: Request, answer: Given) -> Given:
-        """The answer, with the id under which it was kept if it was."""
+        """The answer. If it was kept, it has the id of its impression."""
         if self._keep is None or not answer.items or random.random() >= self._share:
             return answer
         impression = Impression(

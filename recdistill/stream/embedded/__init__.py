@@ -1,16 +1,16 @@
-"""The embedded log: one SQLite file that several processes read and write at once, with Kafka's behaviour.
+"""The embedded log: one SQLite file that several processes read and write at once. It behaves as Kafka does.
 
-A transaction collects its messages in memory and writes them in one SQLite transaction together with the input
-positions, so the write lock is short and a SIGKILL at any moment leaves all of it or nothing. As in Kafka the end of a
-transaction takes an offset in each partition that it wrote to, an aborted one leaves a gap, and a newer stage of a name
-fences the older one.
+A transaction collects its messages in memory. Then it writes them, with the input positions, in one SQLite transaction.
+So the write lock is held for a short time only, and a SIGKILL at any moment leaves all of it or nothing. As in Kafka,
+the end of a transaction takes an offset in each partition that it wrote to. An aborted transaction leaves a gap. A
+newer stage fences an older one of the same name.
 
-In WAL mode with `synchronous=NORMAL` (the default) a killed process loses nothing that was committed; only a power
-failure can take the last commits. `EmbeddedLog.sync` brings what is committed to the disk; it is called before a
-position is saved outside the log. The option `synchronous = "FULL"` pays one flush a commit, so nothing is lost at all.
+In WAL mode with `synchronous=NORMAL` (the default), a killed process loses no commit. Only a power failure can take the
+last commits. `EmbeddedLog.sync` flushes all commits to the disk. It is called before a position is saved outside the
+log. With the option `synchronous = "FULL"` each commit is flushed, so no commit is lost at all.
 
-There is no retention by itself: `trim` removes old messages on request, `compact` those that have a newer one of their
-key, and `remove` single ones.
+There is no automatic retention. `trim` removes old messages, `compact` those with a newer message of the same key, and
+`remove` single ones.
 
 It knows nothing of Kafka or what is inside a value.
 

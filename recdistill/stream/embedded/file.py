@@ -1,4 +1,4 @@
-"""The SQLite file behind the embedded log: how it is opened, made, locked, and what its errors mean to a person.
+"""The SQLite file of the embedded log: it opens, makes and locks the file, and explains its errors to a person.
 
 It knows nothing of stages or of what is inside a message.
 
@@ -28,10 +28,10 @@ from recdistill.stream.embedded import generations
 
 Options = Mapping[str, str | int | float | bool]
 
-_APPLICATION_ID = 0x7265636C  # "recl": says that a SQLite file is one of ours
+_APPLICATION_ID = 0x7265636C  # "recl": marks a SQLite file as one of ours
 _OPTIONS: dict[str, str | int | float | bool] = {"synchronous": "NORMAL", "busy_timeout_s": 60.0}
 _SYNCHRONOUS = ("NORMAL", "FULL")
-# 3 KB records waste a third of SQLite's usual page of 4 KiB; larger pages than this one were not faster.
+# Records of 3 KB waste a third of SQLite's default page of 4 KiB. Pages larger than this one were not faster.
 _PAGE_BYTES = 16_384
 _WAL_KEEP_BYTES = 64 << 20
 
@@ -68,7 +68,7 @@ def checked_options(options: Options) -> dict[str, str | int | float | bool]:
 
 @contextmanager
 def explained(path: str, doing: str) -> Iterator[None]:
-    """Turns what SQLite raises into one sentence that says what to do."""
+    """Turns an error of SQLite into one sentence that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -87,7 +87,7 @@ def explained(path: str, doing: str) -> Iterator[None]:
 
 
 def connect(path: str, options: Options) -> sqlite3.Connection:
-    """Opens a connection that any thread may use, one at a time.
+    """Opens a connection. Any thread may use it, but only one at a time.
 
     Args:
         path: The file; its folder exists.
@@ -104,7 +104,7 @@ def connect(path: str, options: Options) -> sqlite3.Connection:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One write transaction; IMMEDIATE, as a read lock cannot wait for a writer and then become a write lock."""
+    """One write transaction. It is IMMEDIATE: a read lock cannot wait for a writer and then become a write lock."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -116,7 +116,7 @@ def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> str:
-    """Makes the tables when the file is new, also when several processes try at once.
+    """Makes the tables if the file is new. Several processes may try at once.
 
     Args:
         connection: A new connection.
@@ -133,7 +133,7 @@ def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> s
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         _switch_to_wal(connection, timeout_s)
         with writing(connection):
-            # Another process may have been faster: look again, now that nobody else writes.
+            # Another process may have been faster. Look again, now that no other process can write.
             if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
                 if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     raise WrongLog(f"{path} is a SQLite file of something else; choose another path for the log")
@@ -149,7 +149,7 @@ def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> s
 
 
 def _switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    """Turns WAL mode on. SQLite does not wait here while another process does the same, so this does."""
+    """Turns WAL mode on. SQLite does not wait while another process does the same, so this function waits."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -1,12 +1,12 @@
 """Generations: how the embedded log notices that it was cut back and has grown again.
 
-A generation has a random name. Each stage that opens gives the log a new one, and the first transaction that writes to
-a partition in a new generation notes at which offset it began there. A loss of power, or a copy that is put back, ends
-every process; so whatever is written afterwards is written in a generation that nobody has seen before.
+A generation has a random name. Each stage that opens starts a new generation of the log. In a new generation, the first
+transaction that writes to a partition notes the offset where the generation begins there. A loss of power ends every
+process, and so does putting a copy back. So everything that is written afterwards belongs to a new generation.
 
-The witness of a position is the generation of the offset just before it. It holds as long as that generation is still
-known and reaches up to the position. None of this looks at messages: trimming, compaction and the removal of single
-messages change nothing. Kafka has the same idea under the name of leader epochs.
+The witness of a position is the generation of the offset just before it. The witness holds as long as that generation
+is still known and goes up to the position. Messages do not matter here: trimming, compaction and the removal of single
+messages change nothing. Kafka has the same idea, with the name leader epochs.
 
 It knows nothing of messages.
 
@@ -35,7 +35,7 @@ CREATE TABLE generations (
 
 
 class Cut(NamedTuple):
-    """Where a log was cut back: at this offset, or perhaps before it."""
+    """Where a log was cut back: at this offset, or with `at_most` perhaps before it."""
 
     offset: int
     at_most: bool
@@ -49,7 +49,7 @@ def make(connection: sqlite3.Connection) -> None:
 
 
 def adopt(connection: sqlite3.Connection) -> None:
-    """Makes the tables in a log of an older version; what it holds is of one generation. Inside a transaction."""
+    """Makes the tables in a log of an older version. All its messages are one generation. Inside a transaction."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'generations'").fetchone() is None:
         make(connection)
         connection.execute("INSERT INTO generations SELECT id, 0, name FROM partitions, generation WHERE next > 0")
@@ -62,7 +62,7 @@ def renew(connection: sqlite3.Connection) -> None:
 
 
 def note(connection: sqlite3.Connection, partition: int, start: int) -> None:
-    """Notes that the present generation writes to a partition, if this is its first offset there.
+    """Notes where the present generation begins in a partition, if it has not written there before.
 
     Args:
         connection: Inside of the transaction that writes.
@@ -77,7 +77,10 @@ def note(connection: sqlite3.Connection, partition: int, start: int) -> None:
 
 
 def forget(connection: sqlite3.Connection, partition: int, before: int) -> None:
-    """Forgets generations that ended before the offset just before `before`: no position needs them. When trimming."""
+    """Forgets generations that ended before the offset just before `before`.
+
+    `trim` calls this: no position needs them.
+    """
     connection.execute(
         "DELETE FROM generations WHERE partition = ? AND start < "
         "(SELECT max(start) FROM generations WHERE partition = ? AND start < ?)",
@@ -86,7 +89,7 @@ def forget(connection: sqlite3.Connection, partition: int, before: int) -> None:
 
 
 def witness(connection: sqlite3.Connection, partition: int, offset: int) -> str | None:
-    """The generation of what stands just before an offset, as `start:name`; None when nothing ever stood there."""
+    """The generation of the offset just before this one, as `start:name`; None if nothing was ever written there."""
     row = connection.execute(
         "SELECT start, name FROM generations WHERE partition = ? AND start < ? ORDER BY start DESC LIMIT 1",
         (partition, offset),
@@ -95,7 +98,7 @@ def witness(connection: sqlite3.Connection, partition: int, offset: int) -> str 
 
 
 def cut(connection: sqlite3.Connection, partition: int, offset: int, witness: str) -> Cut | None:
-    """Where the partition was cut back since the witness of this offset was taken; None when it was not.
+    """Where the partition was cut back since the witness of this offset was taken; None if it was not.
 
     Raises:
         ValueError: The text is no witness.
@@ -107,6 +110,7 @@ def cut(connection: sqlite3.Connection, partition: int, offset: int, witness: st
     known = connection.execute(
         "SELECT 1 FROM generations WHERE partition = ? AND start = ? AND name = ?", (partition, start, name)
     ).fetchone()
+    # An unknown generation: the cut took its beginning too. Else the next one must not begin before the position.
     if known is None:
         return Cut(start, at_most=True)
     following = connection.execute(

@@ -1,4 +1,4 @@
-"""The embedded log as a whole: topics, readers and writers, what goes away on request, and what outlasts a power cut.
+"""The embedded log as a whole: topics, readers and writers, removal of messages, and safety in a power cut.
 
 It knows nothing of Kafka or what is inside a value.
 
@@ -46,7 +46,7 @@ class EmbeddedLog:
     """A log in one SQLite file; see `recdistill.stream.contract.Log`.
 
     Args:
-        path: The file; it and its folder are made when missing. It has to be on a local disk.
+        path: The file. It and its folder are made if missing. It must be on a local disk.
         prefix: Put before each topic and stage name in the file.
         options: `synchronous` ("NORMAL" or "FULL") and `busy_timeout_s` (how long to wait for another writer).
 
@@ -92,19 +92,19 @@ class EmbeddedLog:
         return self._tables.identity(topics)
 
     def sync(self) -> None:
-        """Flushes every committed transaction to the disk, whichever process wrote it.
+        """Flushes every committed transaction to the disk, of all processes.
 
-        SQLite writes a commit to the file beside the log (`-wal`) and flushes that only before it moves pages to the
-        log itself; by then it flushes the log too. So what is committed is in the one, or safe in the other. To ask
-        SQLite to move pages would not do: where a reader is in the way it moves nothing and flushes nothing, without
-        a word.
+        SQLite writes a commit to a second file (`-wal`). Later it moves pages from there to the log itself. Before that
+        it flushes `-wal`, and after that the log. So a commit is in `-wal`, or it is already safe in the log, and
+        flushing `-wal` is enough. It does not help to ask SQLite to move pages: while another process reads, it may
+        move and flush nothing, and gives no error.
         """
         try:
             for path, flags in (
                 (f"{self.path}-wal", os.O_RDONLY),
                 (Path(self.path).parent, os.O_RDONLY | os.O_DIRECTORY),
             ):
-                # The log's own file must not be opened and closed here: that would drop SQLite's locks on it.
+                # Do not open and close the log's own file here: that drops SQLite's locks on it.
                 handle = os.open(path, flags)
                 try:
                     os.fsync(handle)
@@ -117,7 +117,7 @@ class EmbeddedLog:
             ) from error
 
     def witness(self, position: Position) -> dict[str, str]:
-        """What stands before these positions, as generations; see the contract."""
+        """A witness of the messages before these positions, as generations; see the contract."""
         self.sync()
         tables = {tp: self._tables.table(tp) for tp in position}
         with self._tables.reading() as connection:
@@ -161,9 +161,9 @@ class EmbeddedLog:
             generations.forget(connection, table, beginning)
 
     def compact(self, topic: str) -> int:
-        """Keeps the newest message of each key, as compaction does in Kafka; the others leave holes.
+        """Keeps the newest message of each key, as compaction does in Kafka. The others leave holes.
 
-        Messages without a key stay, and so does a newest message without a value (a tombstone).
+        Messages without a key stay. A newest message without a value (a tombstone) stays too.
 
         Args:
             topic: The topic, all of its partitions.
@@ -181,11 +181,11 @@ class EmbeddedLog:
         return removed
 
     def remove(self, tp: TopicPartition, offsets: Iterable[int]) -> int:
-        """Removes single messages, as when the records of one person have to go; they leave holes.
+        """Removes single messages, for example all records of one person. They leave holes.
 
         Args:
             tp: The partition.
-            offsets: Offsets of the messages; where there is none, nothing happens.
+            offsets: Offsets of the messages. An offset without a message is ignored.
 
         Returns:
             How many messages were removed.

@@ -45,9 +45,9 @@ class EmbeddedSource:
         return self._file.identity(sorted({tp.topic for tp in self._tables}))
 
     def read(self, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
-        """Reads from whichever partitions have something."""
+        """Reads from all partitions that have messages."""
         tps = list(self._tables)
-        # Start with another partition each time, so that a full one does not starve the others.
+        # Start with another partition each time, so that no partition has to wait for a full one.
         self._turn = (self._turn + 1) % max(1, len(tps))
         return self._wait([*tps[self._turn :], *tps[: self._turn]], max_messages, timeout_s)
 
@@ -89,7 +89,7 @@ class EmbeddedSource:
         seen = -1
         while True:
             with explained(self._file.path, "read"):
-                # Cheap, and changes whenever another connection has committed.
+                # This costs little, and changes whenever another connection has committed.
                 version = self._connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
                     messages = self._read_now(tps, max_messages)
@@ -106,7 +106,7 @@ class EmbeddedSource:
         messages: list[Message] = []
         connection = self._connection
         position = dict(self._position)
-        # One snapshot: otherwise a trim between two statements could make messages vanish without OutOfRange.
+        # Read from one snapshot. Otherwise a trim between two statements could remove messages without OutOfRange.
         connection.execute("BEGIN")
         try:
             for tp in tps:
@@ -136,7 +136,7 @@ class EmbeddedSource:
                     )
                     for offset, key, value, time_us, headers in rows
                 )
-                # What follows the last message may be only the end of its transaction: pass that too.
+                # After the last message there may be only the end of its transaction: pass that too.
                 rest = (
                     len(rows) == wanted
                     and connection.execute(

@@ -134,13 +134,13 @@ class EmbeddedStage:
                 connection.execute("UPDATE stages SET note = ? WHERE name = ?", (note, self._name))
 
     def _leave_gap(self, transaction: Collected) -> None:
-        """Gives an aborted transaction the offsets that it would have taken, so that nobody relies on none."""
+        """Uses up the offsets of an aborted transaction, as Kafka does: so nobody relies on having no gaps."""
         try:
             with writing(self._connection) as connection:
                 for table, rows in self._by_table(transaction).items():
                     self._take(connection, table, len(rows))
         except sqlite3.Error as error:
-            # Nothing depends on the gap, and the error that aborted the transaction is the one to hear about.
+            # Nothing depends on the gap. The error that aborted the transaction is the important one.
             log_.debug("no gap for an aborted transaction of %s: %s", self._name, error)
 
     def _by_table(self, transaction: Collected) -> dict[int, list[Row]]:
@@ -150,7 +150,7 @@ class EmbeddedStage:
         return rows
 
     def _take(self, connection: sqlite3.Connection, table: int, messages: int) -> int:
-        """Takes offsets for so many messages and the end of their transaction; returns the first of them."""
+        """Takes offsets for some messages and the end of their transaction. Returns the first one."""
         start = int(connection.execute("SELECT next FROM partitions WHERE id = ?", (table,)).fetchone()[0])
         generations.note(connection, table, start)
         connection.execute("UPDATE partitions SET next = ? WHERE id = ?", (start + messages + 1, table))

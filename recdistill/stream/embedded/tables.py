@@ -1,4 +1,4 @@
-"""Where a log lies in its SQLite file: which table holds which partition, under one prefix.
+"""Which table of the SQLite file holds which partition, for one prefix.
 
 It knows nothing of stages or of what is inside a message.
 
@@ -31,14 +31,14 @@ class Tables:
     """The topics of one prefix in one file.
 
     Args:
-        path: The file; it and its folder are made when missing.
+        path: The file. It and its folder are made if missing.
         prefix: Put before each topic and stage name in the file.
         options: See `EmbeddedLog`.
 
     Attributes:
         path: The file.
         prefix: The prefix.
-        cluster: Id that the log was given when it was made.
+        cluster: Id of the log, from when it was made.
     """
 
     def __init__(self, path: str | Path, *, prefix: str, options: Options) -> None:
@@ -92,7 +92,8 @@ class Tables:
                     row_id = connection.execute(
                         "INSERT INTO partitions (topic, partition) VALUES (?, ?)", (name, partition)
                     ).lastrowid
-                    # A table for each partition: appends stay at the end of a tree, where SQLite packs pages full.
+                    # Each partition has a table. So appends go to the end of a tree, where SQLite fills pages
+                    # completely.
                     connection.execute(
                         f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
                         "key BLOB, value BLOB, headers BLOB)"
@@ -112,7 +113,7 @@ class Tables:
         return LogIdentity(self.cluster, counts, {topic: self._known[topic][0] for topic in topics})
 
     def of_topic(self, topic: str) -> dict[int, int]:
-        """Number of the table of each partition of a topic. Topics never change, so what was found once is kept."""
+        """Number of the table of each partition of a topic. Topics never change, so the answer is kept."""
         found = self._known.get(topic)
         if found is None:
             name = self.prefix + topic
@@ -132,7 +133,7 @@ class Tables:
         return tables[tp.partition]
 
     def connect(self) -> sqlite3.Connection:
-        """A connection of its own for a source or a stage."""
+        """A new connection, for a source or a stage."""
         with explained(self.path, "open"):
             return connect(self.path, self._options)
 

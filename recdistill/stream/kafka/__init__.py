@@ -1,21 +1,22 @@
 """A log on Apache Kafka (3.0 or later), through kafka-python 3.0.12 or later.
 
-Reading goes by `assign` and `seek`, never by a consumer group and never with a reset. It is `read_committed`, so the
-end is the last stable offset and aborted messages stay invisible. Values stay bytes, because a deserializer that raises
-makes this client hang.
+A source reads with `assign` and `seek`, never with a consumer group, and never with a reset. It reads `read_committed`,
+so the end is the last stable offset, and aborted messages are not seen. Values stay bytes: if a deserializer raises,
+this client hangs.
 
 A transaction collects its messages in memory and talks to the broker when it commits: begin, send all, add the input
-positions, commit. So a slow stage never holds a transaction open, which would hold back every reader, and leaving the
-block with an exception costs nothing. The transactional id is the stage's name: opening a stage aborts what an older
-one left half done, and fences it. The group of the same name holds the positions, and the note is the metadata of that
-commit; lag dashboards see it like any other group. Each transaction also leaves a mark of its own in the group
-`<name>.marks`: when a broker goes away in the middle, a new connection sees by it whether the commit went through, and
-sends all of it again if not.
+positions, commit. An open transaction makes every reader wait, so a slow stage must not hold one open. An exception in
+the block costs nothing.
 
-A broker that restarts is waited for, with a line in the log; what takes longer than two minutes becomes a StreamError.
+The transactional id is the stage's name. Opening a stage aborts an unfinished transaction of an older one, and fences
+it. The group of the same name holds the positions, so dashboards can show its lag. The note is the metadata of that
+commit. Each transaction also leaves a mark in the group `<name>.marks`. If a broker goes away in the middle, a new
+connection looks for the mark. If it is not there, the commit did not succeed, and all is sent again.
 
-A commit waits for all replicas in sync (`acks=all`). Kafka itself writes to the disk in its own time and relies on the
-replicas: a single broker that loses its power may lose the last seconds. `witness` notices that afterwards.
+If a broker restarts, this waits for it and writes a line to the log. After two minutes it raises a StreamError.
+
+A commit waits for all replicas in sync (`acks=all`). Kafka itself writes to the disk later, and relies on the replicas.
+A single broker that loses its power may lose the last seconds. `witness` makes it possible to notice that afterwards.
 
 It knows nothing of SQLite or what is inside a value.
 

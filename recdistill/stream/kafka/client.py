@@ -1,4 +1,4 @@
-"""What every use of kafka-python needs: checked settings, errors as sentences, and patience while a broker is away.
+"""What all uses of kafka-python need: checked settings, errors as sentences, and waiting while a broker is away.
 
 It knows nothing of topics, messages or stages.
 
@@ -43,9 +43,9 @@ PATIENCE_S = 120.0
 """How long a broker may be away before that is an error."""
 
 REMIND_S = 10.0
-"""How often the log says that we are waiting."""
+"""How often the log says that this process is waiting."""
 
-# What makes the contract hold, and what only objects could set: not for the settings file.
+# Not for the settings file: settings that the contract needs, and settings whose values are objects.
 _OURS = frozenset(
     "bootstrap_servers group_id group_instance_id enable_auto_commit auto_offset_reset isolation_level "  # noqa: SIM905
     "default_offset_commit_callback key_deserializer value_deserializer key_serializer value_serializer "
@@ -56,7 +56,7 @@ _OURS = frozenset(
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
-# The client's own backoff of 100 ms would be waited in each transaction, while the coordinator still closes the last.
+# With the client's default backoff each transaction would wait 100 ms, while the coordinator still closes the last one.
 _PRODUCER = {
     "compression_type": "lz4",
     "batch_size": 256 << 10,
@@ -76,7 +76,7 @@ class Brokers:
         options: Settings of kafka-python by its own names.
 
     Raises:
-        ConfigError: An option that does not exist, or that is not for the user to set; no server.
+        ConfigError: An option does not exist or must not be set by the user, or there is no server.
     """
 
     def __init__(self, servers: str, options: Options) -> None:
@@ -94,19 +94,19 @@ class Brokers:
         return f"Kafka at {','.join(self._servers)}"
 
     def settings(self, client: type, ours: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings for one of the client's classes: our defaults, then the user's options, then what has to be."""
+        """Settings of one class of the client: our defaults, then the user's options, then what the contract needs."""
         defaults: Mapping[str, Any] = _DEFAULTS.get(client, {})
         known: dict[str, Any] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
         chosen = {name: value for name, value in self._options.items() if name in known}
         return {**defaults, **chosen, **ours, "bootstrap_servers": self._servers}
 
     def consumer(self, group: str | None = None, *, fetch_bytes: int | None = None) -> KafkaConsumer:
-        """A consumer that never commits, never resets and sees what is committed only.
+        """A consumer that never commits, never resets, and sees only committed messages.
 
         Args:
-            group: For asking about the committed positions of a group. A broker then answers only when no transaction
-                of that group is still being closed.
-            fetch_bytes: How much to ask for at once, for somebody who wants a few records only.
+            group: To ask for the committed positions of a group. The broker then answers only when no transaction of
+                that group is still being closed.
+            fetch_bytes: How much to ask for at once, for a caller that wants only a few records.
         """
         ours = {
             "group_id": group,
@@ -120,7 +120,7 @@ class Brokers:
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
-        """Turns what the client raises into one sentence that says what to do."""
+        """Turns an error of the client into one sentence that says what to do."""
         try:
             yield
         except (ProducerFencedError, InvalidProducerEpochError) as error:
@@ -134,17 +134,17 @@ class Brokers:
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:
-                # A refused login, too, looks to this client like a broker that does not answer.
+                # To this client, a refused login looks like a broker that does not answer.
                 secured = " and the security options in log.options" if _is_secured(self._options) else ""
                 advice = f"check log.brokers{secured}, and that the brokers are up and can be reached from here"
             raise StreamError(f"cannot {doing} {self.where}: {text}; {advice}") from error
 
     def fenced(self) -> Fenced:
-        """The error for a stage that somebody else has taken over."""
+        """The error for a stage that another process has taken over."""
         return Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop")
 
     def retry(self, call: Callable[[], _T]) -> _T:
-        """Calls until the broker answers, for two minutes at most; says so in the log while waiting."""
+        """Calls until the broker answers, for two minutes at most. It says so in the log while it waits."""
         started = time.monotonic()
         reminded = started
         while True:
@@ -160,10 +160,10 @@ class Brokers:
                 time.sleep(0.2)
 
     def bounded(self, doing: str, call: Callable[[], object], limit_s: float) -> None:
-        """Waits so long for a call of the client that would itself wait for ever.
+        """Makes a call of the client that may wait for ever, and waits for it only so long.
 
         Raises:
-            StreamError: It did not return; whatever it used must not be used again.
+            StreamError: It did not return in time. What it used must not be used again.
         """
         result: list[BaseException | None] = []
 
@@ -198,7 +198,7 @@ def _check_options(options: Options) -> None:
             raise ConfigError(f"log.options.{name}: recdistill sets this itself; remove it")
         if name not in known:
             raise ConfigError(f"log.options.{name}: no option of kafka-python{suggest(name, known)}")
-        # The client finds out about a wrong type in the middle of things, if at all.
+        # The client notices a wrong type late or never, so check it here.
         default = known[name]
         if isinstance(default, bool) or not isinstance(default, int | float):
             fits = default is None or type(value) is type(default)

@@ -68,11 +68,11 @@ class KafkaLog:
         try:
             self._ask("make topics on", lambda: self._admin.create_topics(wanted, wait_for_metadata=True))
         except TopicAlreadyExistsError:
-            # Somebody else made one of them in the meantime: check the counts, make the rest.
+            # Another process made one of them in the meantime: check the counts, and make the rest.
             return self.create_topics(partitions, configs=configs)
         made = [name[len(self.prefix) :] for name in wanted]
         deadline = time.monotonic() + PATIENCE_S
-        # Brokers learn of a topic one after the other, and we do not know which one answers next.
+        # Brokers learn of a new topic one after the other, and any of them may answer next.
         while not all(self.topics().get(topic) for topic in made):
             if time.monotonic() > deadline:
                 raise StreamError(f"new topics do not become usable on {self.brokers.where}; check the brokers' logs")
@@ -109,10 +109,10 @@ class KafkaLog:
         )
 
     def sync(self) -> None:
-        """Nothing: each commit has waited for all replicas in sync; see the contract."""
+        """Does nothing: each commit has waited for all replicas in sync; see the contract."""
 
     def witness(self, position: Position) -> dict[str, str]:
-        """What stands before these positions; see the contract and `recdistill.stream.kafka.witness`."""
+        """A witness of the messages before these positions; see the contract and `recdistill.stream.kafka.witness`."""
         return take(self._namespace, position)
 
     def check_witness(self, position: Position, witness: Mapping[str, str] | None) -> None:
@@ -127,12 +127,12 @@ class KafkaLog:
             self._admin.close()
 
     def _ask(self, doing: str, call: Callable[[], Any]) -> Any:
-        """One administrative request at a time: that client is not for several threads."""
+        """Makes one administrative request at a time: only one thread may use that client."""
         with self.brokers.explained(doing), self._lock:
             return self.brokers.retry(call)
 
     def _describe(self) -> list[dict[str, Any]]:
-        # All topics, because asking a broker for one by name may make it.
+        # Ask for all topics: asking a broker for one by name may make it.
         found = self._ask("ask", self._admin.describe_topics)
         return [topic for topic in found if not topic["is_internal"] and topic["name"].startswith(self.prefix)]
 

@@ -1,4 +1,4 @@
-"""One prefix on one set of brokers: what things are called there, and what groups and partitions say of themselves.
+"""One prefix on one set of brokers: names on the wire, committed offsets of groups, and beginnings of partitions.
 
 It knows nothing of messages, sources or stages.
 
@@ -38,7 +38,7 @@ class Namespace:
         return WirePartition(self.prefix + tp.topic, tp.partition)
 
     def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
-        """Offset and metadata that a group committed, of those partitions where it did."""
+        """Offset and metadata that a group committed, for the partitions where it did."""
         result = {}
         with self.brokers.explained("ask"), closing(self.brokers.consumer(group)) as consumer:
             for tp in tps:
@@ -48,7 +48,7 @@ class Namespace:
         return result
 
     def claim(self, group: str, tp: TopicPartition, name: str) -> None:
-        """Writes a name as what a group committed, outside of any transaction."""
+        """Commits a name as metadata of a group, outside of any transaction."""
         with self.brokers.explained("write to"), closing(self.brokers.consumer(group)) as consumer:
             self.brokers.retry(partial(consumer.commit, {self.wire(tp): OffsetAndMetadata(0, name, -1)}))
 

@@ -26,7 +26,7 @@ from recdistill.stream.kafka.namespace import Namespace
 log_ = logging.getLogger(__name__)
 
 _AHEAD = 2_000
-"""Messages of one partition kept in memory while waiting for another; beyond that the partition is paused."""
+"""So many messages of a partition are kept while waiting for another one. After that the partition is paused."""
 
 
 class KafkaSource:
@@ -55,11 +55,11 @@ class KafkaSource:
             raise
 
     def identity(self) -> LogIdentity:
-        """What the positions of this source belong to, as of when it was opened."""
+        """What the positions of this source belong to, as it was when the source was opened."""
         return self._identity
 
     def read(self, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
-        """Reads from whichever partitions have something."""
+        """Reads from all partitions that have messages."""
         messages: list[Message] = []
         tps = list(self._kept)
         self._turn = (self._turn + 1) % max(1, len(tps))
@@ -72,7 +72,7 @@ class KafkaSource:
         return messages
 
     def read_from(self, tp: TopicPartition, max_messages: int = 1000, timeout_s: float = 1.0) -> list[Message]:
-        """Reads from one partition; what comes from others meanwhile is kept for them."""
+        """Reads from one partition. Messages that come from other partitions are kept for later."""
         self._check_ours(tp)
         deadline = time.monotonic() + timeout_s
         while not self._kept[tp]:
@@ -154,14 +154,14 @@ class KafkaSource:
         if found:
             self._answered = time.monotonic()
         elif time.monotonic() - self._answered > 3 * REMIND_S:
-            # An empty answer looks the same as no answer: ask something that has to be answered.
+            # An empty answer looks the same as no answer. So ask a question that always has an answer.
             self._bounds(list(self._wire)[:1])
         return {
             self._plain[wire]: [_message(self._plain[wire], each) for each in batch] for wire, batch in found.items()
         }
 
     def _lost(self) -> StreamError:
-        """The error that says which partition's position the log does not hold any more."""
+        """The error that names the partition whose position the log no longer holds."""
         position = {tp: int(self._consumer.position(wire)) for tp, wire in self._wire.items()}
         for tp, (beginning, end) in self._bounds(list(self._wire)).items():
             if not beginning <= position[tp] <= end:

@@ -1,4 +1,4 @@
-"""The writing half of a Kafka log: stages and how they commit. `recdistill.stream.kafka` says how they behave.
+"""Writes a Kafka log: stages, and how they commit. The header of `recdistill.stream.kafka` says how they behave.
 
 It knows nothing of reading messages.
 
@@ -32,16 +32,16 @@ from recdistill.stream.transaction import Collected
 log_ = logging.getLogger(__name__)
 
 _HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
-"""What trying again does not mend."""
+"""Errors that trying again does not repair."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and note of each input, as the group of the stage has them."""
 
 _COMMIT_S = 20.0
-"""How long a small transaction may take before the client is thought to hang."""
+"""After so long, a small transaction is taken to hang in the client."""
 
 _SLOWEST_BYTES_S = 1_000_000
-"""What a slow broker takes in a second: large transactions are given more time."""
+"""Bytes that a slow broker takes in a second. Large transactions get more time by this."""
 
 _MARKS = ".marks"
 """After a stage's name: the group that tells whether a commit of unknown outcome went through."""
@@ -72,7 +72,8 @@ class KafkaStage:
         self._producer: Any = None
         self._open_producer()
         try:
-            # Whoever writes its name last is the owner: a broker that restarts can fence a producer nobody followed.
+            # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
+            # successor, so being fenced is not enough to know.
             self._me = uuid.uuid4().hex
             for place in self._place():
                 self._namespace.claim(self._id + _OWNER, place, self._me)
@@ -139,7 +140,7 @@ class KafkaStage:
             return
         saved = self._saved
         if transaction.committed is not None:
-            # The position of every input, so that each of them carries the same note.
+            # Save the position of every input, so that all of them hold the same note.
             position, note = transaction.committed
             saved = {tp: (offset, note) for tp, offset in {**self.position(), **position}.items()}
         mark = uuid.uuid4().hex
@@ -155,8 +156,8 @@ class KafkaStage:
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
-                    # The client does not get over every restart of a broker, and whether this commit went through is
-                    # unknown. A new producer of our name ends the old transaction either way; then the mark tells.
+                    # The client does not survive every restart of a broker, and it is not known whether this commit
+                    # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
                     log_.warning("%s; connecting the stage %s anew", error, self._id)
                     self._recover(gave_up)
@@ -192,14 +193,14 @@ class KafkaStage:
                 self._namespace.wire(tp): OffsetAndMetadata(offset, note, -1) for tp, (offset, note) in saved.items()
             }
             producer.send_offsets_to_transaction(offsets, self._id)
-        # Step 3: the mark by which this very transaction can be recognised.
+        # Step 3: the mark that shows later whether exactly this transaction was committed.
         marked = self._namespace.wire(self._first(transaction))
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
 
     def _open_producer(self) -> None:
-        """Takes the stage over: ends whatever was left open under its name, and fences whoever left it."""
+        """Takes the stage over: ends an open transaction of its name, and fences its older writer."""
         brokers = self._namespace.brokers
         ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
         with brokers.explained("write to"):
@@ -211,7 +212,7 @@ class KafkaStage:
                 raise
 
     def _drop_producer(self) -> None:
-        # A producer that waits for a broker must not hold us up.
+        # Do not wait for a producer that waits for a broker.
         with suppress(Exception):
             self._producer.close(timeout=0)
 
@@ -229,11 +230,14 @@ class KafkaStage:
                 time.sleep(0.5)
 
     def _place(self) -> list[TopicPartition]:
-        """Where the owner's name is kept, the same for all who open this stage; nowhere in a log without topics."""
+        """Where the owner's name is kept.
+
+        It is the same for all processes of this stage; a log without topics has no place.
+        """
         return [*self._inputs, *(TopicPartition(topic, 0) for topic in sorted(self._counts))][:1]
 
     def _first(self, transaction: Collected) -> TopicPartition:
-        """Any partition that a transaction is about."""
+        """A partition that belongs to a transaction."""
         return transaction.rows[0].tp if transaction.rows else self._inputs[0]
 
     def _is_ours(self) -> bool:

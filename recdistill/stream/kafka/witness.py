@@ -1,13 +1,13 @@
 """How a saved position notices that Kafka lost messages and took new ones in their place.
 
 Each time a partition gets a leader, Kafka raises the partition's leader epoch, and each record carries the epoch that
-it was written in. A broker that comes back after a loss of power, an election that is not clean, or a copy that is put
-back begins a new epoch. So the witness of a position is the epoch, offset and time of the last few records before it:
+it was written in. A new epoch begins when a broker comes back after a loss of power, after an unclean election, and
+when a copy is put back. So the witness of a position is the epoch, offset and time of the last few records before it:
 
-* The broker still knows where the epoch of the newest of them ended. If that is before this record, the record was cut
-  off. This needs no record to be left, so retention and compaction do not disturb it.
-* Whichever of the records is still there must have the same epoch and time. This also notices a cluster that was put
-  back together with its own memory of the epochs.
+* The broker still knows where the epoch of the newest record ended. If that is before this record, the record was cut
+  off. This works also when the records are gone, so retention and compaction do not matter.
+* Each record that is still there must have the same epoch and time. This also notices a cluster that was put back with
+  its memory of the epochs.
 
 A topic that was made again has another id, which `check_identity` notices.
 
@@ -40,7 +40,7 @@ _RECORDS = 3
 """How many records a witness names."""
 
 _LOOK = 16
-"""How many offsets before the position are looked at first; in a hole of a compacted topic it grows."""
+"""How many offsets before the position are read first. In a hole of a compacted topic, more are read."""
 
 _FETCH_BYTES = 64 << 10
 
@@ -71,7 +71,7 @@ def decode(text: str) -> list[Record]:
 
 
 def take(namespace: Namespace, position: Position) -> dict[str, str]:
-    """The witness of each position before which a record is left; see `Log.witness`."""
+    """The witness of each position that still has a record before it; see `Log.witness`."""
     with namespace.brokers.explained("ask"), closing(_consumer(namespace)) as consumer:
         found = {
             tp: _before(namespace.brokers, consumer, namespace.wire(tp), offset) for tp, offset in position.items()
@@ -104,7 +104,7 @@ def _check_one(
     # Step 1: does the epoch of the newest record still reach up to it?
     if saved[-1].epoch >= 0 and (cut := _cut(brokers, consumer, wire, saved[-1])) is not None:
         raise cut_back(tp, offset, min(cut, saved[-1].offset), at_most=cut > saved[-1].offset)
-    # Step 2: are those that are left the same?
+    # Step 2: are the records that are left the same?
     first = max(beginning, saved[0].offset)
     present = {record.offset: record for record in _read(brokers, consumer, wire, first, saved[-1].offset + 1)}
     for record in saved:
@@ -117,7 +117,7 @@ def _consumer(namespace: Namespace) -> Any:
 
 
 def _before(brokers: Brokers, consumer: Any, wire: Any, offset: int) -> list[Record]:
-    """The last records before an offset; none when none is left."""
+    """The last records before an offset; empty if none is left."""
     look = _LOOK
     while True:
         beginning = int(brokers.retry(partial(consumer.beginning_offsets, [wire]))[wire])
@@ -125,14 +125,14 @@ def _before(brokers: Brokers, consumer: Any, wire: Any, offset: int) -> list[Rec
         try:
             found = _read(brokers, consumer, wire, start, offset)
         except OffsetOutOfRangeError:
-            continue  # retention has just passed the beginning that we asked for
+            continue  # retention has just removed the beginning that was asked for
         if found or start <= beginning:
             return found[-_RECORDS:]
         look *= _LOOK
 
 
 def _read(brokers: Brokers, consumer: Any, wire: Any, start: int, stop: int) -> list[Record]:
-    """The records from `start` to before `stop`. Holes and ends of transactions are passed."""
+    """The records from `start` up to, not including, `stop`. Holes and ends of transactions are skipped."""
     if start >= stop:
         return []
     consumer.assign([wire])
@@ -150,18 +150,18 @@ def _read(brokers: Brokers, consumer: Any, wire: Any, start: int, stop: int) -> 
 
 
 def _cut(brokers: Brokers, consumer: Any, wire: Any, record: Record) -> int | None:
-    """Where the epoch of a record ended, if that is before the record's own end; None when the record stands.
+    """Where the epoch of a record ended, if that is before the record's end; None if the record is still valid.
 
-    An epoch that the broker has never heard of gives an offset behind the record: the cut lies anywhere before.
+    If the broker does not know the epoch, the answer is the offset after the record: the cut is somewhere before it.
     """
     consumer.assign([wire])
-    # The client validates a position by its epoch, but has no public call to set both; its version is pinned.
+    # The client can check a position with its epoch, but has no public call to set both. Its version is pinned.
     positions = consumer._subscription  # noqa: SLF001
     positions.seek(wire, OffsetAndMetadata(record.offset + 1, "", record.epoch))
     positions.request_position_validation(wire)
     deadline = time.monotonic() + PATIENCE_S
     try:
-        # The answer to one call is raised by the next one.
+        # The error of one call is raised by the next call.
         consumer.position(wire)
         consumer.position(wire)
         while positions.assignment[wire].awaiting_validation:

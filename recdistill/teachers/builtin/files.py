@@ -1,4 +1,4 @@
-"""The two files of a built-in teacher: written whole or not at all, read with every byte verified.
+"""The two files of a built-in teacher. They are written whole or not at all, and verified when read.
 
 They hold data only. It knows nothing of torch.
 
@@ -36,7 +36,7 @@ SEAL: Final = Seal(DESCRIPTION, most=1 << 30, error=TeacherError, again="`recdis
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Size of a tower. `layers` 0: it pools the history and does not attend to it."""
+    """Size of a tower. With `layers` 0 it pools the history, and has no attention."""
 
     dim: int
     layers: int
@@ -46,7 +46,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     widening: int = 4
 
     def floats(self, contexts: int) -> int:
-        """At least so many floats a tower of this size has, with that many context fields."""
+        """The least number of floats in a tower of this size, with that many context fields."""
         told = self.context_dim * (2 + contexts)
         features = (2 + bool(self.layers)) * self.dim + told
         attending = self.layers * (4 + 2 * self.widening) * self.dim**2
@@ -54,7 +54,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `teacher.json` says, but for its hashes."""
+    """The content of `teacher.json` without its hashes."""
 
     spec: FeatureSpec
     vocabulary: dict[str, list[str | None]]
@@ -71,12 +71,12 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write(out: Path, saved: Saved, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Writes a new folder, all of it or nothing.
+    """Writes a new folder, as a whole or not at all.
 
     Args:
         out: Must not exist.
         saved: What describes the arrays.
-        arrays: By name; their bytes and the description decide the version.
+        arrays: Arrays by name. Their bytes and the description give the version.
 
     Returns:
         The version: the first 12 digits of the content's hash.
@@ -119,7 +119,7 @@ def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
         raise TeacherError(f"{path / DESCRIPTION}: does not describe a teacher: {e}") from e
     if found.format != FORMAT:
         raise TeacherError(f"{path / DESCRIPTION}: format {found.format} is not known, this version reads {FORMAT}")
-    # This format notes no size: whatever the file has is right, if its digest is.
+    # This format holds no sizes, so any size is right if the digest is right.
     data = SEAL.read(path / WEIGHTS, FileEntry(SEAL.size(path / WEIGHTS), found.weights_sha256))
     if _version(found.weights_sha256, saved) != found.version:
         raise TeacherError(f"{path / DESCRIPTION}: has been changed; {SEAL.again}")
@@ -132,7 +132,7 @@ def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
 
 
 def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
-    """Refuses sizes that the weights cannot have, before anything is made of such a size."""
+    """Refuses sizes that the weights cannot have, before memory for such sizes is taken."""
     where = path / DESCRIPTION
     if not 1 <= len(saved.towers) <= 16:
         raise TeacherError(f"{where}: must have 1 to 16 towers, not {len(saved.towers)}")

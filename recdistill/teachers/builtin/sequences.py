@@ -1,14 +1,14 @@
-"""Examples -> the timelines that the built-in teacher learns from, and batches of windows of them.
+"""Examples -> the timelines that the built-in teacher learns from, and batches of their windows.
 
-The histories of one user's impressions overlap, so they are laid over each other: a *timeline* is a run of events,
-each there once. A *question* is a place in a timeline, a time and a context, and what was chosen there: an item of an
-impression with a positive label, or, for an event that no impression explains, the event's own item, asked without
-context. A window of a timeline then answers many questions at the price of one history.
+The histories of one user's impressions overlap, so they are merged. A *timeline* is a sequence of events, each in it
+once. A *question* is a place in a timeline, a time, a context, and the item that was chosen there. The item is one of
+an impression, with a positive label. An event that no impression explains is a question too: its item is the event's,
+and it has no context. So one window of a timeline answers many questions at the cost of one history.
 
-An impression whose history contradicts its user's timeline, or that names no user, begins a timeline of its own, so
-nothing is asked with more history than the product had.
+An impression starts a new timeline if its history contradicts its user's timeline, or if it has no user. So no question
+has more history than the product had.
 
-It knows no torch, no weights and no loss.
+It knows nothing of torch, weights or losses.
 
 Example:
     >>> from recdistill.features import Catalogue, FeatureSpec, Vocabulary
@@ -37,7 +37,7 @@ from recdistill.records import Example
 Ints = npt.NDArray[np.int64]
 
 LABELLED = 0
-"""Origin of a question that an impression asked; 1 + a: an event of action row a."""
+"""Origin of a question from an impression. The origin 1 + a is an event with action row a."""
 
 _LOOK_BACK = 64  # events
 
@@ -46,7 +46,7 @@ _Event = tuple[int, int, int]  # slot, time in microseconds (0: unknown), row of
 
 @dataclass(frozen=True)
 class Timelines:
-    """T timelines of E events together, with M questions, which are sorted by timeline and place.
+    """T timelines with E events in total, and M questions, sorted by timeline and place.
 
     Args:
         first_T1: Where each timeline's events begin, and where the last one ends.
@@ -60,8 +60,8 @@ class Timelines:
         question_origin_M: `LABELLED`, or 1 + the action's row.
         question_context_M: Row of `context`.
         question_weight_M: Weight in the loss, above 0 to 1.
-        context: One array [rows, width] a context field; row 0 has no value anywhere.
-        lists: Impressions with a label among them.
+        context: One array [rows, width] for each context field. Row 0 has no values.
+        lists: Number of impressions with a positive label.
     """
 
     first_T1: Ints
@@ -90,7 +90,7 @@ class Windows:
         at_BQ: How many events of the window come before the question; -1 where there is no question.
         asked_us_BQ: When it was asked, 0 where unknown.
         origin_BQ: See `Timelines`.
-        context: One array [B * Q, width] a context field.
+        context: One array [B * Q, width] for each context field.
     """
 
     slots_BL: Ints
@@ -104,26 +104,26 @@ class Windows:
 
 @dataclass
 class _Line:
-    """A timeline as it grows."""
+    """A timeline while it is built."""
 
     events: list[_Event]
     questions: list[tuple[int, int, int, int, int, float]] = field(default_factory=list)
     chosen: set[int] = field(default_factory=set)
 
     def place(self, history: list[_Event]) -> int | None:
-        """Where a history ends in this timeline, which it may extend; None when the two contradict each other."""
+        """Where a history ends in this timeline. It may extend the timeline. None if the two contradict each other."""
         events = self.events
         if not history or not events:
             events += history
             return len(history)
-        # The timeline's newest event is in the history: what follows it there is new.
+        # If the timeline's newest event is in the history, the events after it are new.
         for shared in range(len(history), 0, -1):
             if history[shared - 1] == events[-1]:
                 if history[:shared] != events[-shared:]:
                     return None
                 events += history[shared:]
                 return len(events)
-        # Or the history ends before it, as when an event became known late.
+        # Or the history ends before the newest event, for example if an event became known late.
         for end in range(len(events) - 1, max(0, len(events) - _LOOK_BACK), -1):
             if events[end - 1] == history[-1]:
                 return end if events[max(0, end - len(history)) : end] == history else None
@@ -131,23 +131,23 @@ class _Line:
 
 
 def known_events(spec: FeatureSpec, catalogue: Catalogue, request: Asker) -> list[_Event]:
-    """The events that count, oldest first: of known items, strictly before the request, at most `history.length`."""
+    """The events that count, oldest first: of known items, before the request, at most `history.length`."""
     rows = {action: row for row, action in enumerate(spec.history.actions, 1)}
     find, row_of, now = catalogue.slot_of.get, rows.get, request.time_us
     events = [(find(e.item, -1), e.time_us, row_of(e.action, 0)) for e in request.history]
-    # Nearly always all of them count; slots come first in an event, so the least one has the least slot.
+    # Nearly always all of them count. The slot is the first part of an event, so `min` finds the smallest slot.
     if events and (min(events)[0] < 0 or 0 < now <= max([time_us for _, time_us, _ in events])):
         events = [e for e in events if e[0] >= 0 and not 0 < now <= e[1]]
     return events[-spec.history.length :]
 
 
 def timelines(spec: FeatureSpec, catalogue: Catalogue, examples: Sequence[Example]) -> Timelines:
-    """Lays the histories of examples over each other.
+    """Merges the histories of examples into timelines.
 
     Args:
         spec: What counts.
-        catalogue: Slots of the items; those it does not know are left out.
-        examples: Any order; only positive labels are looked at.
+        catalogue: Slots of the items. Unknown items are left out.
+        examples: In any order. Only positive labels are used.
     """
     requests = [example.ranking.impression for example in examples]
     lines: list[_Line] = []
@@ -216,7 +216,7 @@ def _flat(lines: list[_Line], context: dict[str, npt.NDArray[Any]], lists: int) 
 def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
     """One pass over all timelines as overlapping windows of up to `length` events.
 
-    Windows are half a length apart and shifted at random, so that a question is met about twice, once with a short
+    Windows start half a length apart, with a random shift. So each question comes about twice, once with a short
     history and once with a long one.
 
     Returns:
@@ -233,7 +233,8 @@ def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
         end = count + (shift if count > length else 0)
         while True:
             first, last = max(0, end - length), min(count, end)
-            # A window that does not begin with its timeline has no question before its first event.
+            # If a window does not begin at the start of its timeline, a question at its first event would have no
+            # history.
             one = int(np.searchsorted(at, first, side="left" if first == 0 else "right"))
             two = int(np.searchsorted(at, last, side="right"))
             if two > one:
@@ -245,7 +246,7 @@ def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
 
 
 def batches(cuts: Ints, size: int, random: np.random.Generator) -> Iterator[Ints]:
-    """Shuffles windows into batches of about equal lengths, which come in random order."""
+    """Shuffles windows into batches. Windows of a batch have about equal lengths; batches come in random order."""
     order = random.permutation(len(cuts))
     groups = []
     for start in range(0, len(order), 16 * size):
@@ -262,7 +263,7 @@ def windows(lines: Timelines, cuts: Ints, most: int, random: np.random.Generator
     Args:
         lines: The timelines.
         cuts: Rows of `cut`, B of them.
-        most: Most questions of one window; of more, some are drawn.
+        most: Most questions of one window. If there are more, some are drawn.
         random: For that draw.
 
     Returns:
@@ -279,7 +280,7 @@ def windows(lines: Timelines, cuts: Ints, most: int, random: np.random.Generator
     for row in np.flatnonzero(hi - lo > most).tolist():
         question_BQ[row] = np.sort(random.choice(np.arange(lo[row], hi[row]), most, replace=False))
     asked_BQ = question_BQ >= 0
-    # The window's first event within its timeline: what the question's place is counted from.
+    # Places count from the start of the timeline. Subtract the place of the window's first event.
     line_B = np.searchsorted(lines.first_question_T1, lo, side="right") - 1
     offset_B = begin - lines.first_T1[line_B]
     at_BQ = np.where(asked_BQ, lines.question_at_M[question_BQ] - offset_B[:, None], -1)
@@ -303,7 +304,7 @@ def windows(lines: Timelines, cuts: Ints, most: int, random: np.random.Generator
 
 
 def single(events: Sequence[list[_Event]], asked_us: Sequence[int], context: dict[str, npt.NDArray[Any]]) -> Windows:
-    """Windows of whole histories with one question each, at their ends: what scoring asks."""
+    """Windows of whole histories, each with one question at its end, for scoring."""
     count = len(events)
     length = max(1, max((len(one) for one in events), default=0))
     packed_B3L = np.zeros((count, 3, length), np.int64)

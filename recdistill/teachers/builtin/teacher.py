@@ -1,13 +1,13 @@
-"""The built-in teacher: a large ranker for whoever has none yet, trained from labelled examples.
+"""The built-in teacher: a large ranker for products that have none yet, trained from labelled examples.
 
 A trained teacher is a folder of two files. `teacher.json` holds the format, the feature specification, the vocabulary,
-the sizes and the hash of `weights.safetensors`, which holds every array, the catalogue of the training among them.
-Loading verifies hashes, shapes and finiteness and runs nothing that comes from the files.
+the sizes, and the hash of `weights.safetensors`. That file holds all arrays, also the catalogue of the training.
+Loading checks hashes and shapes, and that numbers are finite. It runs no code from the files.
 
-An item that came after the training is scored through its attributes and the row of unknown items; one that the
-teacher was never told of is masked.
+An item that came after the training is scored by its attributes and the row of unknown items. An item that the teacher
+never got is masked.
 
-It knows no log, no student and no metric.
+It knows nothing of logs or metrics.
 
 Example:
     >>> import tempfile
@@ -50,7 +50,7 @@ from recdistill.teachers.contract import Scores
 log_ = logging.getLogger(__name__)
 
 _BLOCK = 256  # impressions at once
-_DENSE_SHARE = 32  # all items are scored instead of a list's when they are at most so many times as many
+_DENSE_SHARE = 32  # if the catalogue has at most so many times the items of a list, all items are scored at once
 
 
 def shapes(settings: TeacherTraining) -> list[Shape]:
@@ -79,12 +79,12 @@ def train_teacher(
     """Trains a teacher and saves it.
 
     Args:
-        examples: Labelled lists, in any order; their scores are not looked at.
+        examples: Labelled lists, in any order. Their scores are not used.
         items: Catalogue records in log order.
         spec: What the teacher sees.
         settings: Size and schedule.
         out: Folder to write; it must not exist yet.
-        progress: Told (done, total), in thousandths of the training.
+        progress: Called with (done, total), in thousandths of the training.
 
     Returns:
         Figures: `lists` (labelled lists learnt from), `questions`, `items`, `parameters`, `bytes`, `seconds`,
@@ -127,7 +127,7 @@ def train_teacher(
         log_.info("tower %d (%s): loss %.4f", number, plans[number], loss)
         return loss
 
-    # Towers share nothing, not even random numbers, so they may learn side by side; torch frees the interpreter.
+    # Towers share nothing, not even random numbers. So they can learn in parallel threads; torch releases the GIL.
     threads = torch.get_num_threads()
     try:
         if threads > 1 and len(plans) > 1:
@@ -179,7 +179,7 @@ class BuiltinTeacher:
         """Opens a folder that `train_teacher` wrote.
 
         Raises:
-            TeacherError: A file is missing, changed, or not what it should be.
+            TeacherError: A file is missing, was changed, or has the wrong content.
         """
         saved, version, arrays = read(path)
         try:
@@ -199,7 +199,7 @@ class BuiltinTeacher:
         return cls(version, catalogue, towers)
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Takes in catalogue changes; an item whose attributes do not fit the specification is passed over."""
+        """Takes catalogue changes. An item whose attributes do not fit the specification is skipped."""
         for item in items:
             try:
                 self._stale.add(self._catalogue.apply(item, admit=False))
@@ -232,19 +232,19 @@ class BuiltinTeacher:
 
     @property
     def item_ids(self) -> list[str]:
-        """Every item that it was ever told of, in the order of `catalogue_scores`. Not to be changed."""
+        """Every item that it ever got, in the order of `catalogue_scores`. Not to be changed."""
         return self._catalogue.ids
 
     @torch.no_grad()
     def catalogue_scores(self, impressions: Sequence[Impression]) -> npt.NDArray[np.float32]:
-        """Scores of the whole catalogue for some impressions, whose candidates are not looked at.
+        """Scores of the whole catalogue for some impressions. Their candidates are not used.
 
         Returns:
-            f32 `[B, N]`, a column for each of `item_ids`; what `score` gives for these items as candidates, so
-            withdrawn items and those of the history have scores too.
+            f32 `[B, N]`, a column for each of `item_ids`. `score` gives the same for these items as candidates.
+            Withdrawn items and items of the history have scores too.
 
         Raises:
-            TeacherError: The context of an impression does not fit the specification; the message names the first.
+            TeacherError: The context of an impression does not fit the specification. The message names the first one.
         """
         self._refresh()
         scores_BN = np.empty((len(impressions), len(self._biases_N)), np.float32)
@@ -271,7 +271,7 @@ class BuiltinTeacher:
     def _users(
         self, block: Sequence[Impression], events: Sequence[list[tuple[int, int, int]]]
     ) -> tuple[torch.Tensor, list[FeatureError]]:
-        """The user sides of all towers, `[B, E]`, and which contexts do not fit."""
+        """The user vectors of all towers side by side, `[B, E]`, and the errors of contexts that do not fit."""
         errors: list[FeatureError] = []
         context = {
             name: encode_column(
@@ -291,6 +291,7 @@ class BuiltinTeacher:
         return users_BE, errors
 
     def _answers(self, block: Sequence[Impression], users_BE: torch.Tensor) -> list[Scores | TeacherError]:
+        # All impressions of the block have one list: score it for all of them with one product.
         first = block[0].candidates
         if len(block) > 1 and all(impression.candidates is first for impression in block):
             slots_L = self._slots(first)
@@ -301,6 +302,7 @@ class BuiltinTeacher:
             return [Scores(values_L, known_L.copy()) for values_L in values_BL]
         slots = [self._slots(impression.candidates) for impression in block]
         answers: list[Scores | TeacherError] = []
+        # A small catalogue is scored as a whole, and each list picks its items; else each list is scored alone.
         every = len(self._biases_N) <= _DENSE_SHARE * max(1, *map(len, slots))
         all_BN = torch.addmm(self._biases_N, users_BE, self._vectors_NE.T).numpy() if every else None
         for row, slots_L in enumerate(slots):
@@ -317,14 +319,14 @@ class BuiltinTeacher:
         return answers
 
     def _slots(self, candidates: tuple[Candidate, ...]) -> npt.NDArray[np.int32]:
-        """Slots of a list; the last one is kept, for whoever asks about one list again and again."""
+        """Slots of a list. The last list is kept, because a caller may use the same list many times."""
         if self._shared is None or self._shared[0] is not candidates:
             slots_L = self._catalogue.slots([candidate.item for candidate in candidates])
             self._shared = (candidates, slots_L)
         return self._shared[1]
 
     def _refresh(self) -> None:
-        """Brings the vectors of changed items up to date."""
+        """Computes the vectors of changed items again."""
         if not self._stale:
             return
         slots = np.array(sorted(self._stale), np.int64)
@@ -337,6 +339,7 @@ class BuiltinTeacher:
         places = torch.from_numpy(slots)
         for number, tower in enumerate(self._towers):
             self._outputs[number][places] = tower.items(encoded.id_rows_N, encoded.fields)
+        # The mean over towers as one product: vectors side by side and biases summed, both divided by the tower count.
         share = 1.0 / len(self._towers)
         self._vectors_NE[places] = torch.cat([o[places, layout.VECTOR] for o in self._outputs], 1) * share
         self._biases_N[places] = torch.stack([o[places, layout.BIAS] for o in self._outputs]).sum(0) * share
@@ -344,7 +347,7 @@ class BuiltinTeacher:
 
 
 class _Told:
-    """Adds up what the towers have done for one progress bar."""
+    """Adds up the progress of all towers for one progress bar."""
 
     def __init__(self, towers: int, progress: Callable[[int, int], object] | None) -> None:
         self._done = [0.0] * towers
@@ -353,7 +356,7 @@ class _Told:
         self._lock = Lock()
 
     def of(self, number: int) -> Callable[[float], None]:
-        """What one tower reports to."""
+        """The function that one tower reports to."""
 
         def report(share: float) -> None:
             with self._lock:
@@ -367,7 +370,7 @@ class _Told:
 
 
 def _apply_all(catalogue: Catalogue, items: Sequence[Item]) -> Times:
-    """Applies records in log order, and notes since when and until when each item was there."""
+    """Applies records in log order, and notes from when to when each item was there."""
     forever = np.iinfo(np.int64).max
     since: list[int] = []
     until: list[int] = []
@@ -392,7 +395,7 @@ def _not_fitting(block: Sequence[Impression], error: FeatureError) -> TeacherErr
 
 
 def _own_rows(spec: FeatureSpec, encoded: EncodedItems) -> EncodedItems:
-    """Rows of the teacher's id table: hashed rows, which nothing has trained, all fall to the unknown one."""
+    """Rows of the teacher's id table. It has no hashed rows: they all become the unknown row."""
     own_N = np.maximum(encoded.id_rows_N - spec.id.hashed, 0)
     return EncodedItems(own_N, encoded.fields)
 
@@ -400,7 +403,7 @@ def _own_rows(spec: FeatureSpec, encoded: EncodedItems) -> EncodedItems:
 def _tower(
     path: Path, spec: FeatureSpec, shape: Shape, rows: Mapping[str, int], arrays: Mapping[str, npt.NDArray[Any]]
 ) -> Tower:
-    """A tower with saved weights, which must be exactly its own."""
+    """A tower with saved weights. Their names and shapes must be exactly those of the tower."""
     tower = Tower(spec, shape, rows, seed=0)
     weights = tower.weights()
     if set(weights) != set(arrays):

@@ -1,20 +1,21 @@
 """The built-in teacher in torch: towers that read a history and give each item of a catalogue a score.
 
-A tower's item side is torchrec's: a `FusedEmbeddingBagCollection` reads, through a `KeyedJaggedTensor`, the item's own
-row and the bags of its attributes' rows, and updates, in the backward pass, only the rows it read. A row holds what
-`model.layout` names; the weight in a history is raw. An item has one vector, in a history and as a candidate.
+A tower's item side uses torchrec. A `FusedEmbeddingBagCollection` reads the item's own row and the bags of its
+attributes' rows, through a `KeyedJaggedTensor`. In the backward pass it updates only the rows that it read. A row holds
+what `model.layout` names; the weight in a history is raw. An item has the same vector in a history and as a candidate.
 
 Its user side answers a *question* (a place in a history, a time, a context):
 
-1. the history, pooled twice as a student would: a weighted sum over √n, and a softmax over recency, age and action;
-2. unless `layers` is 0, a transformer over the events before it: causal attention among events, then attention of the
-   question over them, both biased by distance and by age, so that a session differs from last month;
-3. both beside the context, through a cross (`x0 · Wx0 + x0`, after DCN v2: Wang et al., WWW 2021) and a hidden layer.
+1. it pools the history twice, as a student does: a weighted sum divided by √n, and a softmax over recency, age and
+  action;
+2. unless `layers` is 0, a transformer reads the events before the question: first causal attention among events, then
+  attention of the question over them. Both have a bias by distance and age, so a session differs from last month;
+3. both, with the context, go through a cross (`x0 · Wx0 + x0`, after DCN v2: Wang et al., WWW 2021) and a hidden layer.
 
-The score of an item is the inner product of the two sides plus the item's bias. Several towers learn alone and their
-scores are averaged, which, per question and up to a constant, averages their log-probabilities.
+The score of an item is the inner product of the two sides plus the item's bias. Several towers learn alone, and their
+scores are averaged. For each question this averages their log-probabilities, up to a constant.
 
-It knows no records, files, losses or slots: rows and places come in, vectors go out.
+It knows nothing of records, losses or slots: rows and places come in, vectors go out.
 
 Example:
     >>> from recdistill.features import FeatureSpec
@@ -40,11 +41,11 @@ from recdistill.teachers.builtin.files import Shape
 from recdistill.teachers.builtin.sequences import Windows
 
 BAGS = ("category", "text")
-_FAR = -1e9  # an attention logit that no real one comes near
+_FAR = -1e9  # an attention logit far below all real ones
 
 
 class Bags:
-    """The attribute rows of some items as torchrec takes them, made once and read often."""
+    """The attribute rows of some items as torchrec takes them. They are made once and read often."""
 
     def __init__(self, fields: Mapping[str, np.ndarray]) -> None:
         values, lengths = [], []
@@ -57,7 +58,7 @@ class Bags:
         self.lengths = torch.from_numpy(np.concatenate(lengths)) if lengths else None
 
     def with_ids(self, id_rows_N: Tensor) -> KeyedJaggedTensor:
-        """These bags with one of a single row, the item's own, in front."""
+        """These bags, with a first bag that holds only the item's own row."""
         ones = torch.ones(len(id_rows_N), dtype=torch.int32)
         if self.values is None or self.lengths is None:
             return KeyedJaggedTensor(keys=["id"], values=id_rows_N, lengths=ones)
@@ -69,7 +70,7 @@ class Bags:
 
 
 class _Block(nn.Module):
-    """One pre-normalised attention layer; asked about all events, or about questions over them."""
+    """One pre-normalised attention layer, for events over events or for questions over events."""
 
     def __init__(self, shape: Shape, reach: int) -> None:
         super().__init__()
@@ -86,6 +87,7 @@ class _Block(nn.Module):
         self.age = nn.Parameter(torch.zeros(AGE_BUCKETS, shape.heads))
 
     def forward(self, x_BQD: Tensor, over_BKD: Tensor, bias_BhQK: Tensor, drop: _Drop) -> Tensor:
+        # Split into heads, take attention with the bias, join the heads; then a two-layer network. Both are added to x.
         batch, count, dim = x_BQD.shape
         split = (batch, -1, self.heads, dim // self.heads)
         query = self.query(self.norm(x_BQD)).view(split).transpose(1, 2)
@@ -97,7 +99,8 @@ class _Block(nn.Module):
         return x_BQD + drop(self.down(F.gelu(self.up(self.norm_mlp(x_BQD)))))
 
     def bias(self, distance: Tensor, ages: Tensor, allowed: Tensor) -> Tensor:
-        """`[B, heads, Q, K]` from distances and age buckets, far below zero where a key may not be looked at."""
+        """`[B, heads, Q, K]` from distances and age buckets; far below zero where a key is not allowed."""
+        # One table of all pairs (age, distance), so that one lookup gives the sum.
         table = (self.age[:, None] + self.distance[None]).flatten(0, 1)
         places = ages * len(self.distance) + distance.int()
         bias = table.index_select(0, places.flatten()).view(*places.shape, -1).permute(0, 3, 1, 2)
@@ -105,7 +108,7 @@ class _Block(nn.Module):
 
 
 class _Drop:
-    """Dropout from a generator of its own, so that towers may learn side by side and still repeat exactly."""
+    """Dropout with its own generator, so that towers can learn in parallel and a run can still be repeated exactly."""
 
     def __init__(self, rate: float, generator: torch.Generator | None) -> None:
         self.rate, self.generator = rate, generator
@@ -124,9 +127,10 @@ class Tower(nn.Module):
     Args:
         spec: The feature specification.
         shape: Size.
-        rows: Rows in use of "id" and of each "item.<field>", "context.<field>" that is a category; text has its own.
-        seed: Of all initial values.
-        table_learning_rate: Of the item rows, which Adagrad updates within the backward pass.
+        rows: Rows in use of "id", and of each "item.<field>" and "context.<field>" that is a category. Text fields use
+            the specification's.
+        seed: Seed of all initial values.
+        table_learning_rate: Learning rate of the item rows, which Adagrad updates in the backward pass.
     """
 
     def __init__(
@@ -153,7 +157,7 @@ class Tower(nn.Module):
             optimizer_kwargs={"lr": table_learning_rate, "eps": 1e-8},
         )
         for key, table in self.tables.items():
-            # Row 0 stands for what is not known, and the hashed rows for what nobody has learnt: zero adds nothing.
+            # Row 0 is for unknown values, and nothing trains the hashed rows. They stay zero, so they add nothing.
             first = 1 if key == "id" else 1 + self._hashed(key)
             table.zero_()
             table[first:, :dim].normal_(0.0, 0.05 if key == "id" else 0.015, generator=random)
@@ -202,35 +206,35 @@ class Tower(nn.Module):
 
     @property
     def tables(self) -> dict[str, Tensor]:
-        """The sparse tables by key, as views that write through."""
+        """The sparse tables by key, as views: writing to one changes the table."""
         return {
             name.removeprefix("embedding_bags.").removesuffix(".weight").replace("/", "."): table
             for name, table in self._collection.state_dict().items()
         }
 
     def dense_parameters(self) -> dict[str, nn.Parameter]:
-        """What an ordinary optimizer updates: everything but the tables."""
+        """The parameters that an ordinary optimizer updates: all except the tables."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("_collection")}
 
     def weights(self) -> dict[str, Tensor]:
-        """Tables and dense parameters by name, as views that write through."""
+        """Tables and dense parameters by name, as views: writing to one changes the tower."""
         dense = {f"dense.{name}": p.detach() for name, p in self.dense_parameters().items()}
         return {f"table.{key}": table.detach() for key, table in self.tables.items()} | dense
 
     def set_table_learning_rate(self, rate: float) -> None:
-        """Of the updates from the next backward pass on."""
+        """Sets the rate of the tables' updates, from the next backward pass on."""
         optimizer = self._collection.fused_optimizer()
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()  # hands the rate to the fused kernels, nothing else
+        optimizer.step()  # this only gives the rate to the fused kernels
 
     def items(self, id_rows_N: np.ndarray, fields: Mapping[str, np.ndarray], bags: Bags | None = None) -> Tensor:
         """The item side, `[N, D + 2]`: vector, bias, raw weight in a history.
 
         Args:
-            id_rows_N: Rows of the items' own.
+            id_rows_N: The items' own rows.
             fields: Their attributes by plain name, as `EncodedItems.fields`.
-            bags: What `bags_of` made of the same fields, where it is at hand.
+            bags: The result of `bags_of` for the same fields, if the caller has it.
         """
         bags = self.bags_of(fields) if bags is None else bags
         kjt = bags.with_ids(torch.from_numpy(id_rows_N.astype(np.int64)))
@@ -246,11 +250,11 @@ class Tower(nn.Module):
         return Bags({key: fields[key.removeprefix("item.")] for key in self._bag_keys})
 
     def users(self, items_NW: Tensor, asked: Windows, slots_BL: Tensor, drop: _Drop | None = None) -> Tensor:
-        """The user side, `[M, D]`: one row for each question that is there, window by window.
+        """The user side, `[M, D]`: one row for each real question, window by window.
 
         Args:
             items_NW: What `items` gave.
-            asked: The windows; their slots are not looked at.
+            asked: The windows. Their slots are not used.
             slots_BL: The events as rows of `items_NW`, -1 where there is none.
             drop: Dropout of a training step.
         """
@@ -264,6 +268,7 @@ class Tower(nn.Module):
         actions_BL = torch.from_numpy(asked.actions_BL)
         times_BL, asked_BQ = torch.from_numpy(asked.times_us_BL), torch.from_numpy(asked.asked_us_BQ)
         ages_BQL = _ages(asked_BQ[:, :, None], times_BL[:, None])
+        # Which events come before each question: only these may be used. `gap`: time since the newest of them.
         before_BQL = (torch.arange(length) < at_BQ[:, :, None]) & real_BL[:, None]
         last_BQ = (at_BQ - 1).clamp_min(0)
         gap_BQ = ages_BQL.gather(2, last_BQ[:, :, None])[:, :, 0].masked_fill(at_BQ <= 0, 0)
@@ -275,6 +280,7 @@ class Tower(nn.Module):
             read = self._read(vectors_BLD, actions_BL, times_BL, ages_BQL, before_BQL, at_BQ, context, drop)
             parts.append(drop(self.norm(read)[there_BQ], 0.5 * drop.rate))
         parts.append(drop(context.view(*at_BQ.shape, -1)[there_BQ]))
+        # The cross multiplies features with each other. A straight and a hidden path give the vector; pools are added.
         x0 = torch.cat(parts, 1)
         x1 = x0 * self.cross(x0) + x0
         users_MD: Tensor = self.straight(x1) + self.hidden_out(torch.relu(self.hidden_in(x0)))
@@ -289,7 +295,7 @@ class Tower(nn.Module):
         before_BQL: Tensor,
         at_BQ: Tensor,
     ) -> Tensor:
-        """`[B, Q, 2, D]`: the weighted sum over √n, and the softmax over recency, age and action."""
+        """`[B, Q, 2, D]`: the weighted sum divided by √n, and the average by a softmax over recency, age and action."""
         weights_BL = F.softplus(raw_BL + layout.UNIT_WEIGHT)
         sums_BQL = before_BQL * _pick(self.pool_action, actions_BL)[:, None]
         sums_BQL = sums_BQL / at_BQ.clamp_min(1).sqrt()[:, :, None]
@@ -313,7 +319,7 @@ class Tower(nn.Module):
         context_BQC: Tensor,
         drop: _Drop,
     ) -> Tensor:
-        """The transformer, `[B, Q, D]`. Place 0 of what is attended to is a learnt start, so no history is empty."""
+        """The transformer, `[B, Q, D]`. A learnt start is put before the events, so no history is empty."""
         batch, length, dim = vectors_BLD.shape
         previous_BL = torch.cat([torch.zeros_like(times_BL[:, :1]), times_BL[:, :-1]], 1)
         x_BLD = vectors_BLD * dim**0.5 + F.embedding(actions_BL, self.action)
@@ -326,6 +332,7 @@ class Tower(nn.Module):
             allowed = (place[:, None] >= place).expand(batch, -1, -1)
             for block in self._blocks()[:-1]:
                 x_BLD = block(x_BLD, x_BLD, block.bias(distance, ages, allowed), drop)
+        # The question is the newest event before it plus its context. The last layer lets it attend to earlier events.
         last = self._blocks()[-1]
         newest_BQD = x_BLD.gather(1, at_BQ.clamp_min(0)[:, :, None].expand(-1, -1, dim))
         question_BQD = newest_BQD + self.asked(context_BQC)
@@ -338,7 +345,7 @@ class Tower(nn.Module):
         return [block for block in self.blocks if isinstance(block, _Block)]
 
     def _context(self, asked: Windows, gap_BQ: Tensor) -> Tensor:
-        """`[B, Q, C]`: origin, time since the newest event, and each field."""
+        """`[B, Q, C]`: embeddings of the origin, of the time since the newest event, and of each field."""
         parts = [F.embedding(torch.from_numpy(asked.origin_BQ), self.origin), F.embedding(gap_BQ, self.gap)]
         for name, field in self.spec.context.items():
             values = torch.from_numpy(asked.context[name])
@@ -352,12 +359,12 @@ def dropout(rate: float, generator: torch.Generator) -> _Drop:
 
 
 def _key(name: str) -> str:
-    """A field's name where torch wants an attribute's, which must not be one that a module has already."""
+    """A field's name as an attribute of a torch module. It must not be a name that a module already has."""
     return f"of_{name}"
 
 
 def _mean(table: Tensor, field: Field, values: Tensor) -> Tensor:
-    """Mean of the rows that are there, or the numbers times their table."""
+    """Mean of the rows that are not −1; for numbers and vectors, the values times the table."""
     if field.kind not in BAGS:
         return values @ table
     real = values >= 0
@@ -366,20 +373,20 @@ def _mean(table: Tensor, field: Field, values: Tensor) -> Tensor:
 
 
 def _ages(now: Tensor, then: Tensor) -> Tensor:
-    """Age buckets as in `recdistill.features.age_buckets`, but 1 for two known times that are the same or reversed."""
+    """Age buckets as in `recdistill.features.age_buckets`. For two known times that are equal or reversed it is 1."""
     gap = (now - then).clamp_min(0).to(torch.float32) * 1e-6 + 1.0
-    # The exponent of a float32 is floor(log2) of it plus 127, at a tenth of the price of a logarithm.
+    # The exponent bits of a float32 hold floor(log2) + 127. Reading them takes a tenth of the time of a logarithm.
     buckets = ((gap.view(torch.int32) >> 23) - 126).clamp_max(AGE_BUCKETS - 1)
     return buckets.masked_fill((now <= 0) | (then <= 0), 0)
 
 
 def _pick(vector: Tensor, places: Tensor) -> Tensor:
-    """vector[places], by the route whose gradient is quickest on a CPU."""
+    """vector[places], in the way whose gradient is fastest on a CPU."""
     return vector.index_select(0, places.flatten()).view(places.shape)
 
 
 def table_rows(spec: FeatureSpec, vocabulary: Vocabulary) -> dict[str, int]:
-    """Rows in use of each table: only what was admitted in training is kept, and ids have no hashed rows."""
+    """Rows in use of each table: those admitted in training. Ids have no hashed rows here."""
     rows = {"id": vocabulary.size("id") - spec.id.hashed}
     for key in spec.vocabulary_keys()[1:]:
         rows[key] = vocabulary.size(key)

@@ -1,11 +1,11 @@
-"""How a tower of the built-in teacher learns: the softmax of what was chosen over the whole catalogue.
+"""How a tower of the built-in teacher learns: by the softmax over the whole catalogue of the chosen item.
 
-What a question's history already holds, and items that were not yet or no longer there when it was asked, are barred
-from its softmax, as they are from a recommendation. Labels are smoothed over the items that remain. Above
-`FULL_CATALOGUE` items the softmax runs over the chosen items of the batch and drawn ones, each logit lowered by the
-logarithm of its probability of being among them (sampled softmax: Bengio and Senécal, 2008).
+Items of a question's history are left out of its softmax, as they are left out of a recommendation. So are items that
+were not there at the time of the question. Labels are smoothed over the other items. With more than `FULL_CATALOGUE`
+items, the softmax is over the chosen items of the batch and some random ones. Then the log of an item's chance to be
+among them is subtracted from its logit (sampled softmax: Bengio and Senécal, 2008).
 
-It knows no records and no files.
+It knows nothing of records.
 
 Example:
     >>> random = np.random.default_rng(0)
@@ -36,21 +36,23 @@ log_ = logging.getLogger(__name__)
 
 FULL_CATALOGUE = 20_000
 DRAWN = 4096
-"""Items drawn for each step above `FULL_CATALOGUE`."""
+"""Items drawn for each step, with more than `FULL_CATALOGUE` items."""
 
 SMOOTHING = 0.1
 ID_DROPOUT = 0.05
-"""How often an item is trained without its own row, so that the row of unknown items, and attributes alone, work."""
+"""How often an item is trained without its own row. So the row of unknown items learns, and attributes alone are
+enough.
+"""
 WEIGHT_DECAY = 0.01
 ATTENDING_SHARE = 0.5
-"""Of the rows' learning rate for a tower that attends: at the full rate it learns the histories by heart."""
+"""Share of the rows' learning rate for a tower with attention. At the full rate it memorises the histories."""
 _WARM_UP = 50  # steps
-_LEAST_RATE = 0.02  # of the rates at the last step
+_LEAST_RATE = 0.02  # share of the rates that is left at the last step
 
 
 @dataclass(frozen=True)
 class Times:
-    """When each of N items was there, in microseconds: from its launch (0: always) until it was withdrawn."""
+    """When each of N items was there, in microseconds: from its launch (0: always) until its withdrawal."""
 
     from_us_N: Ints
     until_us_N: Ints
@@ -66,8 +68,8 @@ class Columns:
 
     Args:
         chosen_N: How often each item was chosen.
-        full: Up to how many items all of them are taken.
-        drawn: How many are drawn otherwise.
+        full: Up to so many items, all of them are taken.
+        drawn: How many items are drawn if there are more.
     """
 
     def __init__(self, chosen_N: npt.NDArray[np.float64], *, full: int = FULL_CATALOGUE, drawn: int = DRAWN) -> None:
@@ -81,11 +83,12 @@ class Columns:
         self._steps_N = np.cumsum(self._odds_N)
 
     def draw(self, chosen_M: Ints, random: np.random.Generator) -> tuple[Ints, npt.NDArray[np.float32] | None]:
-        """Slots in rising order, and the logarithm of each one's probability of being among them (None: all are)."""
+        """Slots in ascending order, and the log of each one's chance to be among them (None: all are)."""
         if self.full:
             return self._all, None
         drawn = np.searchsorted(self._steps_N, random.random(self._drawn) * self._steps_N[-1], side="right")
         slots_C = np.unique(np.concatenate([chosen_M, np.minimum(drawn, self.count - 1)]))
+        # The chance that an item is absent: by none of the draws, and by none of the batch's choices. Its log is a sum.
         absent_C = self._drawn * np.log1p(-self._odds_N[slots_C])
         absent_C = absent_C + len(chosen_M) * np.log1p(-np.minimum(self._share_N[slots_C], 1 - 1e-9))
         return slots_C, np.log(np.maximum(-np.expm1(absent_C), 1e-12)).astype(np.float32)
@@ -108,15 +111,15 @@ def fit(
 
     Args:
         tower: Changed in place.
-        lines: What it learns from; at least one question.
+        lines: The timelines to learn from, with at least one question.
         encoded: The rows of all items, in slot order.
-        times: When they were there.
+        times: When the items were there.
         length: Most events of a window.
         settings: Learning rates, dropout, passes, windows a step.
-        seed: Of everything that is drawn.
-        progress: Told the share that is done after each step.
-        full: Up to how many items the softmax runs over all of them.
-        drawn: Items drawn for each step otherwise.
+        seed: Seed of everything that is drawn.
+        progress: Called after each step with the share that is done.
+        full: Up to so many items, the softmax is over all of them.
+        drawn: Items drawn for each step if there are more.
 
     Returns:
         Mean cross-entropy of the last pass, in nats, without smoothing.
@@ -137,13 +140,16 @@ def fit(
     tower.train()
     for epoch in range(epochs):
         for cuts in batches(cut(lines, length, random), batch, random):
+            # The rates rise for the first steps, and then fall in a straight line.
             rate = max(_LEAST_RATE, min(1.0, (step + 1) / _WARM_UP) * (1.0 - step / max(1, steps)))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate
             tower.set_table_learning_rate(row_rate * rate)
+            # The batch: windows with questions, the items that were chosen, and the items of the softmax.
             asked, question_BQ = windows(lines, cuts, 4 * length, random)
             chosen_M = lines.question_slot_M[question_BQ[question_BQ >= 0]]
             slots_C, correction_C = columns.draw(chosen_M, random)
+            # Run the item side once for each item that is needed; `place_N` says where each slot is among them.
             place_N = np.full(columns.count, -1)
             known = slots_C if columns.full else np.union1d(slots_C, asked.slots_BL[asked.slots_BL >= 0])
             place_N[known] = np.arange(len(known))
@@ -180,15 +186,18 @@ def fit(
 def _barred(
     lines: Timelines, slots_BL: Ints, at_BQ: Ints, asked_us_BQ: Ints, cuts: Ints, slots_C: Ints, times: Times
 ) -> Tensor:
-    """bool `[M, C]`: what each question's user had before, in the window or earlier, and what was not there."""
+    """bool `[M, C]`: items that each question's user had before, in the window or earlier, or that were not there."""
     column_N = np.full(len(times.from_us_N), -1)
     column_N[slots_C] = np.arange(len(slots_C))
     length = slots_BL.shape[1]
     never = np.iinfo(np.int16).max
+    # `first_BC`: at which event of the window an item first comes; −1 for items before the window. The item is barred
+    # for the questions after that event.
     first_BC = np.full((len(slots_BL), len(slots_C) + 1), never, np.int16)
     line_B = np.searchsorted(lines.first_question_T1, cuts[:, 2], side="right") - 1
     for row, (slots_L, begin, line) in enumerate(zip(slots_BL, cuts[:, 0].tolist(), line_B.tolist(), strict=True)):
-        columns_L = np.where(slots_L >= 0, column_N[slots_L], -1)[::-1]  # the first of two must win, so it comes last
+        # Of two events of one item the first must count, so it is written last.
+        columns_L = np.where(slots_L >= 0, column_N[slots_L], -1)[::-1]
         first_BC[row, columns_L] = np.arange(length - 1, -1, -1)
         first_BC[row, column_N[lines.slots_E[lines.first_T1[line] : begin]]] = -1
     there_BQ = at_BQ >= 0
@@ -224,9 +233,12 @@ def _softmax(
 
 
 class _SoftmaxLoss(torch.autograd.Function):
-    """Weighted cross-entropy whose gradient is made along with it, in place: the [M, C] logits are the whole cost.
+    """Weighted cross-entropy.
 
-    The gradient is that of the smoothed loss; the value is the plain one, so that it can be read.
+    Its gradient is computed in the forward pass, in place, so there is only one array [M, C].
+
+    The gradient is that of the loss with smoothed labels. The value is the loss without smoothing, which is easier to
+    read.
     """
 
     @staticmethod
@@ -235,6 +247,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         logits_MC = torch.addmm(biases_C, users_MD, vectors_CD.T).masked_fill_(barred_MC, -torch.inf)
         hit_M = logits_MC.gather(1, target_M[:, None])[:, 0]
         normaliser_M = logits_MC.logsumexp(1)
+        # Gradient of the logits: p − target, with SMOOTHING spread over the open items and 1 − SMOOTHING on the chosen.
         p_MC = logits_MC.sub_(normaliser_M[:, None]).exp_()
         open_M = (p_MC.shape[1] - barred_MC.sum(1)).clamp_min(1)
         p_MC.sub_((SMOOTHING / open_M)[:, None]).masked_fill_(barred_MC, 0.0)

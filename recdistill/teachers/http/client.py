@@ -1,14 +1,13 @@
-"""Requests to one server: few at a time, in time, again where that may help, and not at all while it is down.
+"""Requests to one server: with a limit of requests at once, timeouts, retries, and a pause while the server is down.
 
-What can go wrong is told apart by what it says of the request. `Refused`: the server read it and would not have it.
-`Unsure`: no answer came, and it may be the request that the server died of. `Unavailable`: it says nothing of the
-request; the server cannot be asked now. A caller that waits can do something about the last, and dividing the request
-about the first two.
+There are three errors. `Refused`: the server read the request and did not accept it. `Unsure`: no answer came, perhaps
+because this request was too much for the server. `Unavailable`: the server cannot be asked now; the request is not the
+reason. After `Unavailable` a caller can wait. After the other two it can divide the request.
 
-An answer is read up to a size, is never decompressed and never redirected, so that headers go where the settings send
-them and nowhere else. Nothing of the environment is used but the variables that the settings name.
+An answer has a largest size and is never decompressed. Redirects are not followed, so headers go only to the server of
+the settings. Of the environment, only the variables that the settings name are used.
 
-It knows nothing of what is asked.
+It knows nothing of what the requests mean.
 
 Example:
     >>> headers_of({"Authorization": "Bearer env:TOKEN"}, {"TOKEN": "s3cret"})
@@ -43,20 +42,20 @@ T = TypeVar("T")
 
 SECTION: Final = "teacher.http"
 _LONGEST_PAUSE_S: Final = 300.0
-"""A server that asks to be left alone for longer is asked again after this."""
+"""If a server asks for a longer pause, it is asked again after this time."""
 _CONNECT_S: Final = 5.0
 _EXCERPT: Final = 200  # characters of a refusal that are shown
 _UNREADABLE: Final = 2_000  # bytes of a refusal that are read
 _NOT_THE_CONTENT: Final = frozenset({401, 403, 404, 405, 407, 410, 421, 426})
-"""Statuses of a request that went to the wrong place or came from the wrong one; no other content would do better."""
+"""Statuses for a wrong address or wrong credentials. Another content would not help."""
 
 
 class Unavailable(TeacherError):
-    """The server cannot be asked now, or not by us."""
+    """The server cannot be asked now, or it does not accept us."""
 
 
 class Refused(Exception):
-    """The server would not have this content, or answered with what cannot be read."""
+    """The server did not accept this content, or its answer cannot be read."""
 
     def __init__(self, problem: str, *, status: int = 200) -> None:
         super().__init__(problem)
@@ -64,19 +63,21 @@ class Refused(Exception):
 
 
 class Unsure(Exception):
-    """No answer came: the server may be down, or this content may be more than it can bear."""
+    """No answer came. The server may be down, or this content may be too much for it."""
 
 
 @dataclass
 class _Again(Exception):
-    """May be tried again after `pause_s`, where the server said one; or else `error` is the end of it."""
+    """The request may be tried again, after `pause_s` if the server named a pause. If it is not, `error` is raised."""
 
     error: Exception
     pause_s: float | None = None
 
 
 class Breaker:
-    """Leaves a server alone after some failures in a row. Closed: asks. Open: does not. Half-open: one tries.
+    """Stops requests after some failures in a row.
+
+    Closed: requests go through. Open: they do not. Half-open: one may try.
 
     Args:
         failures: How many.
@@ -95,7 +96,7 @@ class Breaker:
         return self._failures < self._most
 
     def wait_s(self) -> float:
-        """How long it stays open, 0 when one may try."""
+        """How long it stays open; 0 if one request may try."""
         return 0.0 if self.closed else max(0.0, self._until - time.monotonic())
 
     def succeeded(self) -> None:
@@ -110,16 +111,16 @@ class Breaker:
 
 
 class HttpClient:
-    """A client of one server, with an event loop in a thread of its own; `run` takes what is to be done there.
+    """A client of one server. It has an event loop in its own thread; `run` runs a coroutine there.
 
-    Both end with `close`, or when the client is forgotten.
+    Both end with `close`, or when the client is garbage-collected.
 
     Args:
-        settings: Where and how.
+        settings: The address, and how to send requests.
         env: The environment.
 
     Raises:
-        ConfigError: The settings do not fit, or an environment variable or a file that they name is not there.
+        ConfigError: The settings do not fit, or name an environment variable or a file that does not exist.
     """
 
     def __init__(self, settings: HttpTeacherSettings, env: Mapping[str, str]) -> None:
@@ -132,7 +133,7 @@ class HttpClient:
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._pause_until = 0.0
-        # Each request would be a line of the log otherwise, with its whole address.
+        # Otherwise each request would write a line to the log, with its whole address.
         if logging.getLogger("httpx").level == logging.NOTSET:
             logging.getLogger("httpx").setLevel(logging.WARNING)
         try:
@@ -153,27 +154,27 @@ class HttpClient:
         self.close = weakref.finalize(self, _end, self._loop, client)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the client's loop, from any other thread, and returns what it returns."""
+        """Runs a coroutine on the client's loop, from any other thread, and returns its result."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C ends what is in flight as well
+            future.cancel()  # Ctrl-C also ends the requests that are running
             raise
 
     async def ask(self, method: str, url: str, body: bytes | None, *, until: float | None, retry: bool = True) -> Any:
-        """Sends a request until it is answered or there is no sense in another; returns what its JSON holds.
+        """Sends a request, and sends it again while that may help. Returns the content of the JSON answer.
 
         Args:
             method: GET or POST.
             url: The whole address.
             body: JSON to send.
-            until: End of the time allowed, of `time.monotonic()`; None for none.
+            until: End of the time allowed, as `time.monotonic()`; None for no limit.
             retry: Whether to try again at all.
 
         Raises:
             Unavailable: The server cannot be asked now.
-            Refused: It would not have this content, or its answer cannot be read.
+            Refused: It did not accept this content, or its answer cannot be read.
             Unsure: No answer came.
         """
         attempt = 0
@@ -195,10 +196,10 @@ class HttpClient:
     async def _admitted(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
         if self._breaker.closed:
             return await self._counted(method, url, body, until)
-        async with self._breaker.trial:  # one tries for all; the others see what became of it
+        async with self._breaker.trial:  # one request tries, and the others wait for its result
             if (wait_s := self._breaker.wait_s()) > 0:
                 raise Unavailable(
-                    f"{self._server} failed {self._settings.breaker_failures} times in a row and is left alone until "
+                    f"{self._server} failed {self._settings.breaker_failures} times in a row and is not asked until "
                     f"{_clock(wait_s)}"
                 )
             return await self._counted(method, url, body, until)
@@ -206,12 +207,12 @@ class HttpClient:
     async def _counted(self, method: str, url: str, body: bytes | None, until: float | None) -> Any:
         if (pause_s := self._pause_until - time.monotonic()) > 0:
             if until is not None and self._pause_until >= until:
-                raise Unavailable(f"{self._server} asked to be left alone until {_clock(pause_s)}")
+                raise Unavailable(f"{self._server} wants no request until {_clock(pause_s)}")
             await asyncio.sleep(pause_s)
         try:
             answer = await self._once(method, url, body, until)
         except Refused:
-            self._breaker.succeeded()  # it is there, and reads
+            self._breaker.succeeded()  # the server works: it read the request
             raise
         except _Again as again:
             if not isinstance(again.error, _Busy):
@@ -256,7 +257,7 @@ class HttpClient:
         status = response.status_code
         if 200 <= status < 300:
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise Refused("the answer is compressed, though it was not to be")
+                raise Refused("the answer is compressed, but the request asked for no compression")
             body = await _body(response, self._settings.max_answer_bytes)
             if len(body) > self._settings.max_answer_bytes:
                 most = self._settings.max_answer_bytes
@@ -283,21 +284,21 @@ class HttpClient:
         raise Refused(problem, status=status)
 
     def _shown(self, text: str) -> str:
-        """The beginning of a text of the server's on one line, without what we sent it in confidence."""
+        """The beginning of a text from the server, on one line, without the secrets that we sent."""
         for secret in self._secrets:
             text = text.replace(secret, "***") if len(secret) > 3 else text
         return _line(text)
 
 
 class _Busy(Unavailable):
-    """The server answers, only not so often."""
+    """The server works, but it wants fewer requests."""
 
 
 def headers_of(headers: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """Fills in what the headers take from the environment.
+    """Fills in the parts of headers that come from the environment.
 
     Raises:
-        ConfigError: A variable is not there, or a name or value cannot stand in a header; no value is shown.
+        ConfigError: A variable is missing, or a name or value is not allowed in a header. Values are never shown.
     """
     filled = {}
     for name, value in headers.items():
@@ -332,12 +333,12 @@ def _tls(settings: HttpTeacherSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as e:
         raise ConfigError(f"{SECTION}.ca_file: {settings.ca_file} holds no certificates in PEM form ({e})") from e
     if not settings.verify:
-        log_.warning("%s.verify is off: whoever answers at this address is believed", SECTION)
+        log_.warning("%s.verify is off: any server at this address is trusted", SECTION)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if settings.client_cert:
         try:
-            # A password, so that an encrypted key is an error and not a question at the terminal.
+            # Give an empty password, so that an encrypted key is an error and not a question at the terminal.
             context.load_cert_chain(settings.client_cert, settings.client_key or None, password="")
         except (OSError, ssl.SSLError) as e:
             raise ConfigError(
@@ -347,7 +348,7 @@ def _tls(settings: HttpTeacherSettings) -> ssl.SSLContext:
 
 
 async def _body(response: httpx.Response, most: int) -> bytes:
-    """The body, or a little more than `most` bytes of it."""
+    """The body. If it is longer than `most` bytes, a little more than `most` bytes of it."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
@@ -357,7 +358,7 @@ async def _body(response: httpx.Response, most: int) -> bytes:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for; it has them, or a date."""
+    """Seconds that a Retry-After header asks for. The header holds seconds or a date."""
     if value is None:
         return None
     if re.fullmatch(r"[0-9]{1,9}", value.strip()):
@@ -369,7 +370,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _clock(seconds: float) -> str:
-    """The local time that it will be then."""
+    """The local time after so many seconds."""
     return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
 
 
@@ -378,13 +379,13 @@ def _line(text: str) -> str:
 
 
 def _live(loop: asyncio.AbstractEventLoop) -> None:
-    """The life of a client's thread."""
+    """Runs in a client's thread until the loop is stopped."""
     loop.run_forever()
     loop.close()
 
 
 def _end(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
-    """Has connections and loop closed, without waiting: whoever forgets a client last may be the loop itself."""
+    """Closes connections and loop, but does not wait: it may be called on the loop's own thread."""
 
     async def close() -> None:
         await client.aclose()

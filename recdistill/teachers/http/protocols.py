@@ -1,10 +1,10 @@
-"""What is said over HTTP: impressions as the body of a request, and an answer as scores.
+"""What is sent over HTTP: it turns impressions into the body of a request, and an answer into scores.
 
-`OpenInference` speaks the Open Inference Protocol v2 in JSON, as Triton and KServe do: tensors in, tensors out, many
-lists in a request. `Rerank` speaks the rerank API in its two shapes: a query and documents as text in, an index and a
-score for each document out, one list in a request or in several.
+`OpenInference` is the Open Inference Protocol v2 in JSON, as in Triton and KServe. It sends tensors and gets tensors,
+and a request has many lists. `Rerank` is the rerank API in its two shapes. It sends a query and documents as text, and
+gets an index and a score for each document. A list is sent in one request or in several.
 
-Whatever does not fit what was asked is a `Misfit`; a score that is missing or no finite number is masked.
+An answer that does not fit the request is a `Misfit`. A score that is missing or not a finite number is masked.
 
 They know nothing of connections.
 
@@ -49,30 +49,30 @@ R = TypeVar("R")
 
 
 class Ask(Protocol[R]):
-    """How one protocol puts its questions; `R` is an impression made ready."""
+    """How one protocol asks for scores. `R` is an impression that is ready to be sent."""
 
     url: str
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Remembers what is sent of items."""
+        """Remembers the attributes of items that are sent."""
 
     def rows(self, impressions: Sequence[Impression]) -> list[R | TeacherError]:
-        """Makes impressions ready, or says why it cannot."""
+        """Prepares impressions, or returns why it cannot."""
 
     def batches(self, rows: Sequence[R]) -> list[list[R]]:
         """Rows that go into one request."""
 
     def parts(self, batch: Sequence[R]) -> list[list[R]]:
-        """The batch as one request or several, each with a part of what is asked of every row; see `joined`."""
+        """The batch as one or several requests. Each has a part of the candidates of every row; see `joined`."""
 
     def body(self, batch: Sequence[R]) -> bytes:
         """The request."""
 
     def scores(self, batch: Sequence[R], answer: Any) -> tuple[list[Scores | TeacherError], str]:
-        """The scores of each row and the version that made them, empty where the answer does not say.
+        """The scores of each row, and the version that made them; empty if the answer has no version.
 
         Raises:
-            Misfit: The answer is not one to this request.
+            Misfit: The answer does not fit this request.
         """
 
 
@@ -80,12 +80,12 @@ class OpenInference:
     """The Open Inference Protocol v2.
 
     Args:
-        settings: Where, and what is fed.
-        metadata: What the server says of the model; None: it was not asked.
+        settings: The address, and what the model is fed.
+        metadata: The server's description of the model; None if it was not asked.
 
     Raises:
         ConfigError: The settings do not fit the model.
-        TeacherError: The metadata is not what it should be.
+        TeacherError: The metadata is not as the protocol says.
     """
 
     def __init__(self, settings: HttpTeacherSettings, metadata: Any = None) -> None:
@@ -153,7 +153,7 @@ class OpenInference:
 
 
 class _Question(NamedTuple):
-    """One list as text: `places` are those of the candidates that have a document."""
+    """One list as text. `places` are the places of the candidates that have a document."""
 
     impression: Impression
     places: list[int]
@@ -164,18 +164,18 @@ class _Question(NamedTuple):
 class Rerank:
     """The rerank API, in the shape that `teacher.http.protocol` names.
 
-    `rerank`: `documents` in, `{"results": [{"index", "relevance_score"}]}` out. `rerank-texts`: `texts` in, a bare list
-    of `{"index", "score"}` out, as text-embeddings-inference has it; it is asked for raw scores, before any sigmoid.
+    `rerank` sends `documents` and gets `{"results": [{"index", "relevance_score"}]}`. `rerank-texts` sends `texts` and
+    gets a list of `{"index", "score"}`, as in text-embeddings-inference. It asks for raw scores, before any sigmoid.
 
-    A list of more than `max_documents` goes in several requests. A cross-encoder scores each document by itself, so
-    that brings exactly the scores that one request would; a reranker that weighs documents against each other needs
-    them in one.
+    A list of more than `max_documents` is sent in several requests. A cross-encoder scores each document alone, so the
+    scores are the same as from one request. A reranker that compares documents with each other needs them in one
+    request.
 
     Args:
-        settings: Where, and the templates.
+        settings: The address, and the templates.
 
     Raises:
-        ConfigError: A template names what cannot be filled in.
+        ConfigError: A template names something that cannot be filled in.
     """
 
     def __init__(self, settings: HttpTeacherSettings) -> None:
@@ -208,7 +208,7 @@ class Rerank:
         places = [place for place, document in enumerate(documents) if document]
         if not places:
             return TeacherError(
-                f"impression {impression.id}: none of its candidates has what {SECTION}.document is made of"
+                f"impression {impression.id}: none of its candidates has an attribute that {SECTION}.document names"
             )
         events = impression.history[
             len(impression.history) - min(self._settings.query_history, len(impression.history)) :
@@ -220,13 +220,11 @@ class Rerank:
 
         query = render(self._settings.query, fill)
         if not query:
-            return TeacherError(
-                f"impression {impression.id}: its query is empty; give {SECTION}.query words of its own"
-            )
+            return TeacherError(f"impression {impression.id}: its query is empty; add words to {SECTION}.query")
         return _Question(impression, places, query, [documents[place] for place in places])
 
     def _document(self, item: str) -> str:
-        """Text of an item, empty when it has nothing of what the template names."""
+        """Text of an item; empty if it has no attribute that the template names."""
         known: Mapping[str, Value] = self._attributes.get(item) or {}
         names = placeholders(self._settings.document)
         if not any(name == "id" or known.get(name) not in (None, "", []) for name in names):
@@ -238,7 +236,7 @@ class Rerank:
         return [[row] for row in rows]
 
     def parts(self, batch: Sequence[_Question]) -> list[list[_Question]]:
-        """As many requests as the cap on documents makes of the list."""
+        """The list cut into requests of at most `max_documents` documents."""
         [row] = batch
         most = self._settings.max_documents or len(row.documents)
         return [
@@ -247,7 +245,7 @@ class Rerank:
         ]
 
     def body(self, batch: Sequence[_Question]) -> bytes:
-        """The request; every document is to come back."""
+        """The request. It asks for the scores of all documents."""
         [row] = batch
         request: dict[str, Any]
         if self._settings.protocol == "rerank-texts":
@@ -257,7 +255,7 @@ class Rerank:
         return msgspec.json.encode(request | ({"model": self._settings.model} if self._settings.model else {}))
 
     def scores(self, batch: Sequence[_Question], answer: Any) -> tuple[list[Scores | TeacherError], str]:
-        """Reads the results, in whatever order they come."""
+        """Reads the results. They may come in any order."""
         [row] = batch
         if self._settings.protocol == "rerank-texts":
             results, key = answer, "score"
@@ -280,7 +278,7 @@ class Rerank:
 
 
 def joined(parts: Sequence[Scores | TeacherError]) -> Scores | TeacherError:
-    """One list's scores from those of its parts; an error where no part has any."""
+    """Joins the scores of a list's parts. It is an error if no part has scores."""
     found = [part for part in parts if isinstance(part, Scores)]
     if not found:
         return parts[0]
@@ -306,7 +304,7 @@ def model_url(settings: HttpTeacherSettings) -> str:
 
 
 def version_of(metadata: Any) -> str:
-    """The newest version that the metadata names, empty when it names none."""
+    """The newest version that the metadata names; empty if it names none."""
     versions = metadata.get("versions") if isinstance(metadata, dict) else None
     texts = [one for one in versions if isinstance(one, str)] if isinstance(versions, list) else []
     return max(texts, key=lambda one: (int(one) if one.isdecimal() else -1, one), default="")
@@ -330,15 +328,15 @@ def _ports(metadata: Any, key: str) -> list[Port]:
 
 
 def _tensor(output: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    """An output as an array; null is NaN."""
+    """An output as an array. null becomes NaN."""
     shape, data, kind = output.get("shape"), output.get("data"), output.get("datatype")
     if not isinstance(kind, str) or not kind.startswith(("FP", "BF")):
-        raise Misfit(f"the output's type is {kind!r:.20}, not one of numbers with a fraction")
+        raise Misfit(f"the output's type is {kind!r:.20}, not a floating-point type")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise Misfit(f"the output's shape is {shape!r:.40}")
     if not isinstance(data, list):
         raise Misfit("the output has no list of data")
-    while data and all(isinstance(one, list) for one in data):  # nested, or flat in row-major order: both are allowed
+    while data and all(isinstance(one, list) for one in data):  # data may be nested, or flat in row-major order
         data = [value for one in data for value in one]
     if math.prod(shape) != len(data):
         raise Misfit(f"the output says that it has shape {shape!r:.60}, but has {len(data)} numbers")
@@ -346,7 +344,7 @@ def _tensor(output: Mapping[str, Any]) -> npt.NDArray[np.float64]:
 
 
 def _number(value: Any) -> float:
-    """A number of JSON; NaN for null. Anything else is no score, and not read as one."""
+    """A number of JSON; NaN for null. Anything else is an error."""
     if value is None:
         return math.nan
     if type(value) not in (int, float):

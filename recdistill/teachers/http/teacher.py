@@ -1,15 +1,15 @@
-"""A teacher behind HTTP: a model server or a reranker that somebody runs.
+"""A teacher behind HTTP: a model server or a reranker.
 
-A request that the server refuses, or answers wrongly, is divided until the list that it is about is found; that list
-is an error of its own and the others are scored. Before lists are blamed although none was scored, a list that the
-server did score before is sent again: if that fails too, it is the server. Where the server as a whole cannot answer,
-`score` raises and blames no list; what it has of the answers by then it keeps for the next call, so that a slow server
-gets through a batch in several.
+If the server refuses a request, or answers wrongly, the request is divided until the bad list is found. That list is an
+error, and the others are scored. If no list was scored at all, a list that the server has scored before is sent again.
+If that fails too, the server is the problem, not the lists. If the server as a whole cannot answer, `score` raises, and
+no list is an error. It keeps the answers that it already has for the next call. So a slow server can answer a batch in
+several calls.
 
-Scores of two versions of the model are never handed out together, nor under a version that was not the teacher's when
-the call began: a call that meets a new version raises, and what it has of that version is kept for the next one.
+One call never returns scores of two versions of the model, or of a version that was not the teacher's when the call
+began. A call that meets a new version raises. Answers of the new version are kept for the next call.
 
-It does not know what is said over the wire (`http_protocols`) nor how it gets there (`http_client`).
+It does not know the form of requests and answers (`protocols`), or how they are sent (`client`).
 
 Example:
     >>> from recdistill.config import HttpTeacherSettings
@@ -38,21 +38,21 @@ from recdistill.teachers.tensors import Misfit
 log_ = logging.getLogger(__name__)
 
 _OPENING_S: Final = 30.0
-"""Time that the server has to describe the model."""
+"""How long the server may take to describe the model."""
 
 
 class HttpTeacher:
     """Asks a server.
 
     Args:
-        settings: Which one, and how.
+        settings: Which server, and how to ask it.
         teacher_id: Name of the teacher.
-        version: Its version; empty: what the server says, or else 1.
+        version: Its version. If empty, the version that the server names, or else 1.
         scale: What its scores mean.
         env: The environment, `os.environ` when None.
 
     Raises:
-        ConfigError: The settings do not fit, or name what is not there.
+        ConfigError: The settings do not fit, or name something that does not exist.
         TeacherError: The server does not describe the model.
     """
 
@@ -85,21 +85,21 @@ class HttpTeacher:
         return self._fixed_version or self._told_version or "1"
 
     def close(self) -> None:
-        """Closes the connections; also done when the teacher is forgotten."""
+        """Closes the connections. This also happens when the teacher is garbage-collected."""
         self._client.close()
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Remembers what is sent of items."""
+        """Remembers the attributes of items that are sent."""
         self._ask.apply_items(items)
 
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Asks for the scores of all impressions, several requests at once, within the deadline.
+        """Asks for the scores of all impressions, with several requests at once, within the deadline.
 
         Raises:
-            TeacherError: The server as a whole cannot answer, or did not answer everything in time; what it did answer
-                is kept for the next call with the same impressions.
+            TeacherError: The server as a whole cannot answer, or did not answer all in time. Its answers are kept for
+                the next call with the same impressions.
         """
         until = None if deadline_s is None else time.monotonic() + deadline_s
         kept, self._kept = self._kept, {}
@@ -132,11 +132,11 @@ class HttpTeacher:
         self._told_version = newest
         for key in old:
             del call.scored[key]
-        # Raised even where nothing is old: whoever asks may have looked at the version before this call.
+        # Raise even if no score is old: the caller may have read the version before this call.
         if old or before not in ("", newest):
             was = f", no longer {before}" if before else ""
             raise Unavailable(
-                f"the model is of version {newest}{was}; {len(old)} lists of this call had another one's scores"
+                f"the model is of version {newest}{was}; {len(old)} lists of this call had scores of another version"
             )
 
     def _metadata(self, settings: HttpTeacherSettings) -> Any:
@@ -151,7 +151,7 @@ class HttpTeacher:
 
 
 class _Call:
-    """What one call of `score` has come to: scores and their versions, and the lists that are to blame."""
+    """The state of one call of `score`: scores with their versions, and the lists that are errors."""
 
     def __init__(self, ask: Ask[Any], client: HttpClient, until: float | None) -> None:
         self._ask, self._client, self._until = ask, client, until
@@ -162,7 +162,7 @@ class _Call:
         self._refused_only = True
 
     async def work(self, rows: list[Any], good: Any) -> None:
-        """Scores the rows, or finds out why not; `good` is one that the server has scored before."""
+        """Scores the rows, or finds out why it cannot. `good` is a row that the server has scored before."""
         try:
             async with asyncio.TaskGroup() as group:
                 for batch in self._ask.batches(rows):
@@ -179,7 +179,7 @@ class _Call:
             found, version = await self._answers(batch, retry=first)
         except (Refused, Misfit, Unsure) as e:
             if len(batch) > 1:
-                # What was refused was refused soon, so halves are quick; what took all its time is sent one by one.
+                # A refusal comes soon, so sending halves is fast. After a timeout the lists are sent one by one.
                 size = 1 if isinstance(e, Unsure) else (len(batch) + 1) // 2
                 log_.warning("%s; %d lists are sent again by %d", e, len(batch), size)
                 for at in range(0, len(batch), size):
@@ -193,7 +193,7 @@ class _Call:
         for row, answer in zip(batch, found, strict=True):
             if isinstance(answer, Scores):
                 self.good = row
-            elif len(batch) > 1:  # one list's NaN may have spoilt its neighbours
+            elif len(batch) > 1:  # a NaN of one list may have spoilt the others
                 group.create_task(self._batch([row], group, first=False))
                 continue
             else:
@@ -201,7 +201,7 @@ class _Call:
             self.scored[id(row)] = answer, version
 
     async def _answers(self, batch: list[Any], *, retry: bool) -> tuple[list[Scores | TeacherError], str]:
-        """What the server answers to a batch, its parts one after another; the first that fails is the end of it."""
+        """The server's answers to a batch. Its parts are sent one after another, until one fails."""
         answers, version = [], ""
         for part in self._ask.parts(batch):
             body = self._ask.body(part)
@@ -211,7 +211,7 @@ class _Call:
         return [joined(of_row) for of_row in zip(*answers, strict=True)], version
 
     async def _well(self, good: Any) -> bool:
-        """Whether the server is well although it scored none of these lists."""
+        """Whether the server works, although it scored none of these lists."""
         if good is None:
             return self._refused_only
         try:

@@ -1,9 +1,9 @@
-"""A sentence encoder of the BERT family from its files: texts in, unit vectors out.
+"""A sentence encoder of the BERT family, read from its files. It makes vectors of length 1 from texts.
 
-The folder is laid out as sentence-transformers does: `config.json`, `vocab.txt`, `model.safetensors`, and beside them
-`1_Pooling/config.json`. Uncased WordPiece, absolute positions, GELU, the mean over tokens: what all-MiniLM-L6-v2 and
-its many relatives are. Anything else is refused. Nothing in the folder is executed, and a Python package that carries
-a folder is looked into without being imported.
+The folder has the layout of sentence-transformers: `config.json`, `vocab.txt`, `model.safetensors` and
+`1_Pooling/config.json`. The encoder must have uncased WordPiece, absolute positions, GELU and the mean over tokens, as
+all-MiniLM-L6-v2 and many similar models. Others are refused. Nothing in the folder is executed. A Python package with
+such a folder is not imported.
 
 Sources: Devlin et al., "BERT", 2019 (network, WordPiece); Reimers and Gurevych, "Sentence-BERT", 2019 (the mean).
 
@@ -38,7 +38,7 @@ _LONGEST_WORD = 100  # characters; a longer word is unknown, as in BERT's own to
 
 
 class _Config(msgspec.Struct, frozen=True):
-    """What is needed of `config.json`."""
+    """The part of `config.json` that is needed."""
 
     vocab_size: int
     hidden_size: int
@@ -70,14 +70,14 @@ class Encoder:
 
     @classmethod
     def open(cls, model: str) -> Encoder:
-        """Opens a folder, or the one that a Python package carries.
+        """Opens a folder, or the folder inside a Python package.
 
         Args:
             model: Path of the folder, or name of the package.
 
         Raises:
             ConfigError: There is neither.
-            TeacherError: The folder holds no encoder that can be run here.
+            TeacherError: The folder holds no encoder that this module can run.
         """
         folder = _folder(model)
         try:
@@ -113,7 +113,7 @@ class Encoder:
         return cls(config, {word: row for row, word in enumerate(words)}, floats, digest.hexdigest()[:12])
 
     def tokens(self, text: str, most: int) -> list[int]:
-        """Rows of a text's tokens, [CLS] and [SEP] around them; what is beyond `most` is cut."""
+        """Rows of a text's tokens, between [CLS] and [SEP]. They are cut to `most` tokens."""
         unknown = self._vocabulary["[UNK]"]
         pieces = [self._vocabulary.get(piece, unknown) for piece in wordpieces(text, self._vocabulary)]
         return [self._vocabulary["[CLS]"], *pieces[: most - 2], self._vocabulary["[SEP]"]]
@@ -123,14 +123,14 @@ class Encoder:
         """Unit vectors [N, dim] of texts.
 
         Args:
-            texts: Any texts; an empty one has a vector too.
+            texts: Any texts. An empty text has a vector too.
             batch: Texts at once.
             max_tokens: A longer text is cut.
         """
         most = min(max_tokens, self.max_tokens)
         rows = [self.tokens(text, most) for text in texts]
         vectors_ND = np.zeros((len(rows), self.dim), np.float32)
-        order = sorted(range(len(rows)), key=lambda n: len(rows[n]))  # alike lengths need little padding
+        order = sorted(range(len(rows)), key=lambda n: len(rows[n]))  # texts of similar length need little padding
         for start in range(0, len(order), batch):
             numbers = order[start : start + batch]
             length = len(rows[numbers[-1]])
@@ -155,6 +155,7 @@ class Encoder:
         def heads(x: Tensor) -> Tensor:
             return x.view(batch, length, config.num_attention_heads, -1).transpose(1, 2)
 
+        # Sum of word, position and type embeddings; then each layer adds attention and a two-layer network.
         x_BTD = (
             w["embeddings.word_embeddings.weight"][tokens_BT]
             + w["embeddings.position_embeddings.weight"][:length]
@@ -169,14 +170,15 @@ class Encoder:
             x_BTD = norm(x_BTD + seen, f"{at}.attention.output.LayerNorm")
             wide = F.gelu(linear(x_BTD, f"{at}.intermediate.dense"))
             x_BTD = norm(x_BTD + linear(wide, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+        # Mean over the real tokens, scaled to length 1.
         weights_BT1 = there_BT[:, :, None].to(x_BTD.dtype)
         return F.normalize((x_BTD * weights_BT1).sum(1) / weights_BT1.sum(1), dim=1)
 
 
 def wordpieces(text: str, vocabulary: Collection[str]) -> list[str]:
-    """Uncased words and punctuation, each cut greedily into the longest pieces that the vocabulary holds.
+    """Lower-case words and punctuation, each cut from the left into the longest pieces that the vocabulary has.
 
-    A word that cannot be cut so is `[UNK]`.
+    A word that cannot be cut in this way is `[UNK]`.
     """
     pieces: list[str] = []
     for word in _words(text):
@@ -200,7 +202,7 @@ def _words(text: str) -> list[str]:
 
 
 def _stands_alone(char: str, kind: str) -> bool:
-    """Punctuation, any ASCII sign, and the ideographs of East Asia, which are written without spaces."""
+    """Whether a character is a word: punctuation, ASCII signs and East Asian ideographs (they have no spaces)."""
     code = ord(char)
     if kind.startswith("P") or (33 <= code <= 126 and not char.isalnum()):
         return True
@@ -262,7 +264,7 @@ def _shapes(config: _Config) -> dict[str, tuple[int, ...]]:
 
 
 def _check(folder: Path, config: _Config, words: Sequence[str], weights: dict[str, Tensor]) -> None:
-    """Holds sizes, special tokens and numbers against each other, so that nothing fails later."""
+    """Checks that sizes, special tokens and numbers fit each other, so that nothing fails later."""
     layers = sum(name.endswith("attention.self.query.weight") for name in weights)
     if config.num_hidden_layers != layers or config.hidden_size % max(1, config.num_attention_heads):
         raise TeacherError(f"{folder}: config.json names {config.num_hidden_layers} layers, {WEIGHTS} holds {layers}")

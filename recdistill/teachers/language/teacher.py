@@ -1,15 +1,17 @@
-"""A language model as the teacher: it knows an item by its text alone, so also one that nobody has chosen yet.
+"""A language model as the teacher.
 
-Each item's text is a template filled with its attributes; an encoder (`recdistill.teachers.language.sentences`) makes a
-unit vector v of it. A request's taste is the mean of its history's vectors, newer events weighing more, less the mean m
-over all items that the teacher knows: what the history says beyond what any text says. The score of a candidate is the
-cosine of the two, v · (Σ w_h v_h / Σ w_h − m) / |…|. (On MovieLens 100K with a fifth of the films held out, taking m
-away doubles the NDCG@10 on those.)
+It knows an item by its text alone, so it can score items that nobody has chosen yet.
 
-Texts are embedded when items are told, each text once. m moves a little as the catalogue grows. An item without text
-is masked; so is all of a list whose history holds no text, or is like all texts alike.
+The text of an item is a template, filled with the item's attributes. An encoder
+(`recdistill.teachers.language.sentences`) makes a vector v of length 1 from it. The taste of a request is the mean of
+its history's vectors, where newer events weigh more, minus the mean m over all items that the teacher knows. m takes
+away what all texts have in common. The score of a candidate is the cosine of v and the taste, v · (Σ w_h v_h / Σ w_h −
+m) / |…|. On MovieLens 100K with a fifth of the films held out, m doubles the NDCG@10 on these films.
 
-It knows nothing of the network, and no label.
+Texts are embedded when items come, each text once. m changes a little when the catalogue grows. An item without text is
+masked. A list is masked as a whole if its history has no text, or if its mean is equal to m.
+
+It knows nothing of the network.
 
 Example:
     >>> from recdistill.records import Candidate, Event
@@ -47,7 +49,7 @@ _BLOCK = 64  # lists between two looks at the clock
 
 
 class Embedder(Protocol):
-    """Makes unit vectors of texts."""
+    """Makes vectors of length 1 from texts."""
 
     dim: int
     digest: str
@@ -57,13 +59,13 @@ class Embedder(Protocol):
 
 
 class LanguageTeacher:
-    """Scores by the likeness of texts.
+    """Scores items by how similar their texts are.
 
     Args:
         encoder: Makes vectors.
         settings: Template, recency.
         teacher_id: Name of the teacher.
-        version: Its version; empty: a digest of the encoder's files and of the settings that scores depend on.
+        version: Its version. If empty, a digest of the encoder's files and of the settings that change scores.
 
     Raises:
         ConfigError: The template names no attribute.
@@ -138,7 +140,7 @@ class LanguageTeacher:
         return Scores(np.where(scored_L, self._vectors_ND[rows_L] @ taste_D, np.float32(0)), scored_L)
 
     def _taste(self, impression: Impression, mean_D: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """What the history says beyond the mean, to unit length; None where it says nothing."""
+        """The history's mean vector minus the mean of all items, scaled to length 1; None if there is none."""
         events = impression.history[-self._settings.history :]
         known = [(age, self._row[e.item]) for age, e in enumerate(reversed(events)) if e.item in self._row]
         if not known:
@@ -150,7 +152,7 @@ class LanguageTeacher:
         return np.asarray(taste_D / np.float32(length)) if length > 1e-5 else None
 
     def _text(self, name: str) -> str:
-        """Text of an item; empty when it has nothing of what the template names."""
+        """Text of an item; empty if it has no attribute that the template names."""
         known = self._attributes.get(name) or {}
         if not any(part == "id" or known.get(part) not in (None, "", []) for part in self._names):
             return ""

@@ -1,4 +1,4 @@
-"""Templates that make text of an item or a request: `{title} ({year})`.
+"""Templates that make text from an item or a request: `{title} ({year})`.
 
 They know nothing of who reads the text.
 
@@ -22,12 +22,12 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
 def placeholders(template: str) -> list[str]:
-    """What stands in braces, in its order; an empty pair gives an empty name."""
+    """The names in braces, in order. An empty pair of braces gives an empty name."""
     return _PLACEHOLDER.findall(template)
 
 
 def render(template: str, fill: Callable[[str], Value | None]) -> str:
-    """Fills in the places in braces; what is missing leaves nothing. A value is never read as a template again."""
+    """Fills in the names in braces. A missing value gives an empty text. A value is never read as a template."""
 
     def text(match: re.Match[str]) -> str:
         value = fill(match[1])

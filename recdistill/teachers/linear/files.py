@@ -1,4 +1,4 @@
-"""The files of a linear teacher: written whole or not at all, read with every byte verified. Data only, no code.
+"""The files of a linear teacher. They are written whole or not at all, and verified when read. They hold data, no code.
 
 | file | holds |
 | --- | --- |
@@ -59,7 +59,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str = ""
 
     def digest(self) -> str:
-        """First 12 digits of the hash of all but the version."""
+        """First 12 digits of the hash of all except the version."""
         rest = msgspec.structs.replace(self, version="")
         return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()[:12]
 
@@ -67,13 +67,13 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write(
     out: Path, settings: LinearTeacherSettings, ids: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]
 ) -> str:
-    """Writes a new folder, all of it or nothing.
+    """Writes a new folder, as a whole or not at all.
 
     Args:
         out: Must not exist.
         settings: What was fitted.
         ids: The N items.
-        arrays: By the names of the table above.
+        arrays: Arrays by the names in the table above.
 
     Returns:
         The version.
@@ -96,7 +96,7 @@ def write(
 
 
 def read(path: Path) -> tuple[str, LinearTeacherSettings, list[str], dict[str, npt.NDArray[Any]]]:
-    """Reads a folder: version, settings, items and arrays, which fit each other.
+    """Reads a folder: version, settings, items and arrays. It checks that they fit each other.
 
     Raises:
         TeacherError: A file is missing, changed, or not of this format.
@@ -123,7 +123,7 @@ def _array(path: Path, name: str, told: _Array) -> npt.NDArray[Any]:
     if name not in _KINDS:
         raise TeacherError(f"{path / DESCRIPTION}: a linear teacher has no array {name!r}")
     file = path / f"{name}.npy"
-    # This format notes no size: whatever the file has is right, if its digest is.
+    # This format holds no sizes, so any size is right if the digest is right.
     return SEAL.array(file, FileEntry(SEAL.size(file), told.sha256), told.shape, _KINDS[name])
 
 

@@ -1,16 +1,18 @@
-"""The linear teacher: EASE, the graph filter and popularity, fitted in closed form. A teacher within minutes.
+"""The linear teacher: EASE, the graph filter and popularity, fitted in closed form within minutes.
 
-A request's scores are the weighted sum of what the three say of its history, each standardised over all items that the
-teacher knows; newer events of the history weigh more. On MovieLens 100K in time order, weights chosen on the tenth
-before, that recency weight takes EASE's NDCG@10 from .085 to .108. The user's id is not looked at.
+A request's scores are the weighted sum of the three rankers' scores of its history. Each is standardised over all items
+that the teacher knows. Newer events of the history weigh more. On MovieLens 100K in time order this recency weight
+raises EASE's NDCG@10 from .085 to .108; the weights were chosen on the tenth before the test part. The user's id is not
+used.
 
-An item that the training did not show is masked. So are, where users and items are both more than 12,000, all but the
-12,000 most popular items. A request whose history holds no item that the teacher knows is scored by popularity alone;
-where popularity has no weight, all of it is masked.
+An item that was not in the training data is masked. If there are more than 12,000 users and more than 12,000 items,
+only the 12,000 most popular items are scored. A request whose history has no known item is scored by popularity alone.
+If popularity has no weight, the whole list is masked.
 
-A taught teacher is a folder: `teacher.json`, and one `.npy` file an array, each held against its hash on loading.
+A trained teacher is a folder: `teacher.json`, and one `.npy` file for each array. Each file's hash is checked on
+loading.
 
-It knows no log, no attribute of an item, and no torch.
+It knows nothing of logs, torch or item attributes.
 
 Example:
     >>> import tempfile
@@ -45,7 +47,7 @@ from recdistill.records import Example, Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.linear.files import read, write
 
-# Numbers in one block of scores: 16 MB of float32.
+# At most so many numbers in one block of scores: 16 MB of float32.
 _BLOCK = 4_000_000
 
 
@@ -53,8 +55,8 @@ def train_linear_teacher(examples: Iterable[Example], settings: LinearTeacherSet
     """Fits a teacher and saves it.
 
     Args:
-        examples: Lists in any order, read once; histories and positive labels count, scores are not looked at.
-        settings: What is fitted, and how histories are read when it scores.
+        examples: Lists in any order, read once. Histories and positive labels count; scores are not used.
+        settings: What is fitted, and how histories are weighed when it scores.
         out: Folder to write; it must not exist yet.
 
     Returns:
@@ -70,7 +72,7 @@ def train_linear_teacher(examples: Iterable[Example], settings: LinearTeacherSet
         known = linear.read_interactions(examples)
         matrix, ids = known.matrix(), known.ids
         if min(matrix.shape) > linear.MOST_INVERTED:
-            # Items come by falling popularity.
+            # Items are sorted by falling popularity, so these are the most popular ones.
             matrix, ids = matrix[:, : linear.MOST_INVERTED], ids[: linear.MOST_INVERTED]
         model = linear.ease(matrix, settings.l2)
     except DataError as e:
@@ -117,7 +119,7 @@ class LinearTeacher:
         """Opens a folder that `train_linear_teacher` wrote.
 
         Raises:
-            TeacherError: A file is missing, changed, or not what it should be.
+            TeacherError: A file is missing, was changed, or has the wrong content.
         """
         from scipy import sparse
 
@@ -137,7 +139,7 @@ class LinearTeacher:
         return cls(version, settings, ids, matrix, model)
 
     def apply_items(self, items: Sequence[Item]) -> None:
-        """Does nothing: it knows items by who chose them."""
+        """Does nothing: this teacher knows items only by who chose them."""
 
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
@@ -170,7 +172,10 @@ class LinearTeacher:
         return Scores(np.where(scored_L, scores_N[places_L], np.float32(0)), scored_L)
 
     def _histories(self, block: Sequence[Impression]) -> Any:
-        """CSR [B, N]: the newest event of an item counts, by how many events of the history are newer."""
+        """CSR [B, N]: the weight of each item in a history.
+
+        Only its newest event counts, and weighs less the more events of the history are newer.
+        """
         from scipy import sparse
 
         rows: list[int] = []

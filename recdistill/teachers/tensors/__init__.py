@@ -1,4 +1,4 @@
-"""Teachers that take tensors: how impressions become arrays, and a model in an ONNX file.
+"""Teachers that take tensors: it turns impressions into arrays, and runs a model in an ONNX file.
 
 Example:
     >>> text_of(7.0), text_of(True)

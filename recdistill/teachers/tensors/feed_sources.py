@@ -1,4 +1,4 @@
-"""What can be fed to a model of tensors, by the names that the settings use, and single values as its types take them.
+"""What can be fed to a model of tensors, by the names in the settings, and how values are converted to its types.
 
 | text | one for each | types |
 | --- | --- | --- |
@@ -36,7 +36,7 @@ DTYPES: Final[Mapping[str, type]] = {
     "float32": np.float32,
     "float64": np.float64,
 }
-"""Types of tensors that can be fed, with numpy's type for each; texts are objects."""
+"""Types of tensors that can be fed, with numpy's type for each. Texts are objects."""
 
 FLOATS: Final = ("float16", "float32", "float64")
 INTEGERS: Final = ("int32", "int64")
@@ -46,7 +46,7 @@ Axis = Literal["candidate", "event", "request"]
 
 
 class Port(NamedTuple):
-    """One input or output of a model; a dimension of any size is None."""
+    """One input or output of a model. A dimension of any size is None."""
 
     name: str
     dtype: str
@@ -57,7 +57,7 @@ class Port(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What can be fed: `name` is the attribute or the field, where it has one."""
+    """Something that can be fed. `name` is the attribute or the context field, if there is one."""
 
     text: str
     kind: str
@@ -99,7 +99,7 @@ _NATURAL: Final[Mapping[str, str]] = {
 
 
 class Input(NamedTuple):
-    """One input of the model and its sources; `width` is its last axis beside the natural ones, None for none."""
+    """One input of the model and its sources. `width` is the size of an extra last axis; None if there is none."""
 
     port: Port
     sources: tuple[Source, ...]
@@ -109,11 +109,13 @@ class Input(NamedTuple):
 
 
 def natural_ports(settings: TensorSettings, types: Mapping[str, str], section: str) -> list[Port]:
-    """Inputs as what feeds them has it, for a model that cannot be asked: texts for ids, float32 for values.
+    """Inputs for a model that cannot be asked for them.
+
+    Types follow from the sources: texts for ids, float32 for values.
 
     Args:
         settings: What is fed.
-        types: Type by input, where it is another.
+        types: Type by input, where it is different.
         section: Section of the settings, for errors.
 
     Raises:
@@ -135,13 +137,13 @@ def natural_ports(settings: TensorSettings, types: Mapping[str, str], section: s
 
 
 def needed_attributes(settings: TensorSettings) -> set[str]:
-    """The item attributes that the inputs are fed from."""
+    """The item attributes that are fed to inputs."""
     texts = [text for value in settings.inputs.values() for text in ([value] if isinstance(value, str) else value)]
     return {text.removeprefix("item.") for text in texts if text.startswith("item.")}
 
 
 def source_of(text: str, at: str) -> Source:
-    """What a text of the settings names; `at` is its key, for the error.
+    """The source that a text of the settings names. `at` is the key in the settings, for the error.
 
     Raises:
         ConfigError: Nothing of that name can be fed.
@@ -153,11 +155,11 @@ def source_of(text: str, at: str) -> Source:
         return Source(text, kind, name, "candidate")
     if name and kind == "context":
         return Source(text, kind, name, "request")
-    raise ConfigError(f"{at}: {text!r} is nothing that can be fed; use {', '.join(_PLAIN)}, item.NAME or context.NAME")
+    raise ConfigError(f"{at}: {text!r} cannot be fed; use {', '.join(_PLAIN)}, item.NAME or context.NAME")
 
 
 def check_names(settings: TensorSettings, known: Mapping[str, Port], section: str) -> None:
-    """Holds the names in the settings against the model's own.
+    """Compares the names in the settings with the model's inputs.
 
     Raises:
         ConfigError: An input that is not fed, or one that the model does not have.
@@ -165,7 +167,7 @@ def check_names(settings: TensorSettings, known: Mapping[str, Port], section: st
     shown = ", ".join(map(str, known.values()))
     for name in known:
         if name not in settings.inputs:
-            raise ConfigError(f"{section}.inputs: says nothing of the model's input {known[name]}; its inputs: {shown}")
+            raise ConfigError(f"{section}.inputs: does not name the model's input {known[name]}; its inputs: {shown}")
     for name in settings.inputs:
         if name not in known:
             raise ConfigError(f"{section}.inputs.{name}: the model has no such input; its inputs: {shown}")
@@ -175,7 +177,7 @@ def check_names(settings: TensorSettings, known: Mapping[str, Port], section: st
 
 
 def vocabulary(settings: TensorSettings, section: str) -> dict[str, int] | None:
-    """Integer by item id, from the file that the settings name; None where they name none.
+    """Integer by item id, from the file in the settings; None if the settings have no file.
 
     Raises:
         ConfigError: The file cannot be read, or names an item twice.
@@ -193,7 +195,7 @@ def vocabulary(settings: TensorSettings, section: str) -> dict[str, int] | None:
 
 
 def cell_of(value: Any, dtype: str) -> Any:
-    """A value as the type takes it; None where it does not fit."""
+    """A value converted to the type; None if it does not fit."""
     if value is None or isinstance(value, list):
         return None
     if dtype == "string":

@@ -1,12 +1,11 @@
-"""From impressions to the tensors that a model takes, and from its output back to scores.
+"""Turns impressions into the tensors that a model takes, and its output into scores.
 
-The settings say which input is fed what. A candidate that something is missing for is left out of what is fed, and
-comes back masked; an impression that something is missing for is an error of its own. Lists of different lengths are
-put into one batch only where the model is told what is padding (`candidates.mask`, `history.mask`, `history.length`)
-or where its own shape demands a length; otherwise a batch holds lists of one length, so that no score rests on a
-padded place that the model took for an item.
+The settings say what each input is fed. A candidate with a missing value is not fed, and is masked in the answer. An
+impression with a missing value is an error. Lists of different lengths go into one batch only if the model knows what
+is padding (`candidates.mask`, `history.mask`, `history.length`), or if its shape has a fixed length. Otherwise all
+lists of a batch have one length. So the model cannot take padding for an item.
 
-It does not know who runs the model.
+It does not know how the model is run.
 
 Example:
     >>> from recdistill.config import OnnxTeacherSettings
@@ -53,11 +52,14 @@ from recdistill.teachers.tensors.feed_sources import (
 
 
 class Misfit(TeacherError):
-    """A model's answer that has not the shape of what was asked."""
+    """A model's answer that does not have the shape that was asked for."""
 
 
 class Row(NamedTuple):
-    """One impression made ready: `kept` are the places of the candidates that are fed, `cells` the values by input."""
+    """One impression, ready to be fed.
+
+    `kept` are the places of the candidates that are fed; `cells` are the values by input.
+    """
 
     impression: Impression
     kept: list[int]
@@ -69,7 +71,7 @@ class Feeder:
     """Makes tensors for one model.
 
     Args:
-        settings: Which input is fed what.
+        settings: What each input is fed.
         ports: The model's inputs.
         attributes: The catalogue; asked at each call.
         nan: Whether a number that is missing may be fed as NaN.
@@ -101,7 +103,7 @@ class Feeder:
         told = "history.mask" in kinds or "history.length" in kinds
         self._by_events = self._events is None and not told and any(one.axis == "event" for one in self._inputs)
         self._most_events = min(settings.max_history, self._events or settings.max_history)
-        # Where the model knows an item by its integer alone, an event with an item that has none is passed over.
+        # If the model knows items only by integers, events whose item has no integer are left out.
         self._passes_over = any(
             one.sources[0].kind == "history" and one.port.dtype in INTEGERS and one.substitute is None
             for one in self._inputs
@@ -135,7 +137,7 @@ class Feeder:
         )
 
     def _width(self, port: Port, sources: tuple[Source, ...], axis: Axis, many: bool, at: str) -> int | None:
-        """Checks the number of axes, and the first of them; returns the size of the last one, if it is one more."""
+        """Checks the number of axes, and the first one. Returns the size of an extra last axis, if there is one."""
         lists = self._settings.layout == "lists"
         batch = "B" if lists else "N"
         natural = [batch, *{"candidate": ["L"] if lists else [], "event": ["H"], "request": []}[axis]]
@@ -158,14 +160,14 @@ class Feeder:
         return last
 
     def _fixed(self, axis: Axis, place: int) -> int | None:
-        """The size that the inputs of an axis demand of it."""
+        """The fixed size of an axis in the model's inputs; None if there is none."""
         sizes = {one.port.shape[place] for one in self._inputs if one.axis == axis} - {None}
         if len(sizes) > 1:
             raise ConfigError(f"{self._section}.inputs: the model wants lists of both {' and '.join(map(str, sizes))}")
         return sizes.pop() if sizes else None
 
     def rows(self, impressions: Sequence[Impression]) -> list[Row | TeacherError]:
-        """Makes impressions ready: each a row, or the reason why it cannot be fed."""
+        """Prepares impressions. Each becomes a row, or the reason why it cannot be fed."""
         return [self._row(impression) for impression in impressions]
 
     def _row(self, impression: Impression) -> Row | TeacherError:
@@ -256,7 +258,7 @@ class Feeder:
         return {"history.length": events, "user": impression.user, "time_us": impression.time_us}[source.kind]
 
     def _stacked(self, one: Input, values: list[Any], *, unheard: bool = False) -> Any:
-        """One cell: a value, or a list of them where the input has a last axis; None where one is missing."""
+        """One cell: a value, or a list of values if the input has an extra axis. None if one is missing."""
         if one.width is not None and len(one.sources) == 1 and one.width != 1:
             vector = values[0]
             if not isinstance(vector, list) or len(vector) != one.width:
@@ -284,7 +286,7 @@ class Feeder:
         return [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
 
     def arrays(self, batch: Sequence[Row]) -> dict[str, npt.NDArray[Any]]:
-        """The tensors of a batch by input; texts are arrays of objects."""
+        """The tensors of a batch by input. Texts are arrays of objects."""
         lists = self._settings.layout == "lists"
         counts = [len(row.kept) for row in batch]
         length = self._length or max(counts)
@@ -293,6 +295,7 @@ class Feeder:
         for one in self._inputs:
             tail = () if one.width is None else (one.width,)
             columns = [row.cells[one.port.name] for row in batch]
+            # Candidates without padding, all lists one after another; or one row a request; or one padded row a list.
             if one.axis == "candidate" and not lists:
                 array = _full(one, (sum(counts), *tail), self._settings.pad)
                 _put(array, [cell for column in columns for cell in column])
@@ -306,16 +309,17 @@ class Feeder:
                 for at, column in enumerate(columns):
                     if column:
                         _put(array[at, width - len(column) :] if left else array[at, : len(column)], column)
+            # In the flat layout each candidate has its own copy of the request's values.
             if not lists and one.axis != "candidate":
                 array = np.repeat(array, counts, axis=0)
             made[one.port.name] = array
         return made
 
     def scores(self, batch: Sequence[Row], output: npt.NDArray[Any]) -> list[Scores | TeacherError]:
-        """The scores of each row of a batch; what is not a finite number is masked.
+        """The scores of each row of a batch. A score that is not a finite number is masked.
 
         Raises:
-            Misfit: The output has not the shape of the batch.
+            Misfit: The output does not have the shape of the batch.
         """
         counts = [len(row.kept) for row in batch]
         length = self._length or max(counts)
@@ -339,7 +343,7 @@ def _scores(row: Row, fed: npt.NDArray[np.float32]) -> Scores | TeacherError:
 
 
 def put_scores(impression: Impression, places: Sequence[int], found: npt.NDArray[np.float32]) -> Scores | TeacherError:
-    """Puts scores to the places of the candidates they are for; a list without any finite one is an error."""
+    """Puts scores at the places of their candidates. A list without any finite score is an error."""
     values_L = np.zeros(len(impression.candidates), np.float32)
     scored_L = np.zeros(len(impression.candidates), np.bool_)
     finite = np.isfinite(found)
@@ -358,7 +362,10 @@ def _full(one: Input, shape: tuple[int, ...], pad: int) -> npt.NDArray[Any]:
 
 
 def _put(into: npt.NDArray[Any], cells: Sequence[Any]) -> None:
-    """Writes cells over an array; one by one where numpy would read texts as its own fixed-width kind."""
+    """Writes cells into an array.
+
+    Texts are written one by one, because numpy would turn them into its fixed-width type.
+    """
     if into.dtype != object:
         with np.errstate(over="ignore"):  # a number too large for float16 becomes infinite, and its score is masked
             into[...] = cells

@@ -1,10 +1,10 @@
 """A teacher that is an ONNX file: any model with named inputs, run in this process by onnxruntime.
 
-The file is read once and checked before it is loaded: its digest is the version, data in other files and operators
-that onnxruntime does not bring are refused, and each input is held against what the settings feed it. A batch that the
-model fails on is tried list by list, so that one list does not take its neighbours with it.
+The file is read once, and checked before it is loaded. Its digest is the version. A model with data in other files, or
+with operators that onnxruntime does not have, is refused. Each input is compared with what the settings feed it. If the
+model fails on a batch, each list is tried alone, so that one bad list does not spoil the others.
 
-It does not know how tensors are made (`feeds` does) nor where the model comes from.
+It does not know how tensors are made (`feeds` does), or where the model comes from.
 
 Example:
     >>> from recdistill.config import OnnxTeacherSettings
@@ -38,7 +38,7 @@ log_ = logging.getLogger(__name__)
 
 SECTION: Final = "teacher.onnx"
 _BUILT_IN: Final = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "com.microsoft.nchwc"}
-"""Domains of the operators that every onnxruntime brings."""
+"""Domains of the operators that every onnxruntime has."""
 _TYPES: Final = {"float": "float32", "double": "float64"}
 
 
@@ -47,7 +47,7 @@ class OnnxTeacher:
 
     Args:
         session: An onnxruntime session.
-        settings: What it is fed, and its output.
+        settings: What the model is fed, and its output.
         teacher_id: Name of the teacher.
         version: Its version.
         scale: What its scores mean.
@@ -68,11 +68,11 @@ class OnnxTeacher:
 
     @classmethod
     def open(cls, settings: OnnxTeacherSettings, *, teacher_id: str, version: str, scale: Scale) -> OnnxTeacher:
-        """Reads, checks and loads the file; an empty `version` becomes the first 12 digits of its SHA-256.
+        """Reads, checks and loads the file. An empty `version` becomes the first 12 digits of its SHA-256.
 
         Raises:
             ConfigError: The settings do not fit the model.
-            TeacherError: The file cannot be read, is no ONNX file, or needs what cannot be given.
+            TeacherError: The file cannot be read, is no ONNX file, or needs something that is not there.
         """
         if not settings.path:
             raise ConfigError(f"{SECTION}.path: names no file; set it to the model")
@@ -99,7 +99,7 @@ class OnnxTeacher:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
-        options.log_severity_level = 4  # what goes wrong is said by the exception, once
+        options.log_severity_level = 4  # the exception reports an error, so the log need not
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # its exceptions share no base class of their own
@@ -114,7 +114,7 @@ class OnnxTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Runs the model in batches; a run that is still going at the deadline is ended.
+        """Runs the model in batches. A run that is not finished at the deadline is stopped.
 
         Raises:
             TeacherError: The deadline has passed.
@@ -162,7 +162,7 @@ class OnnxTeacher:
 
 
 def _port(found: Any) -> Port:
-    """An input or output as onnxruntime describes it; a size that is a name is any size."""
+    """An input or output as onnxruntime describes it. A size that is a name may be any size."""
     inner = found.type.removeprefix("tensor(").removesuffix(")") if found.type.startswith("tensor(") else found.type
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in found.shape or ())
     return Port(found.name, _TYPES.get(inner, inner), shape)
@@ -178,7 +178,7 @@ def _output(ports: list[Port], settings: OnnxTeacherSettings) -> str:
         raise ConfigError(f"{SECTION}.output: the model has several outputs, name the scores' one of {shown}")
     [port] = chosen
     if not port.dtype.startswith("float"):
-        raise ConfigError(f"{SECTION}.output: {port} does not hold numbers with a fraction, so no scores")
+        raise ConfigError(f"{SECTION}.output: {port} is not of a floating-point type, so it holds no scores")
     return port.name
 
 

@@ -1,8 +1,8 @@
-"""What an ONNX file says of itself before anything loads it: operator domains, and data that lies in other files.
+"""Reads two facts from an ONNX file before it is loaded: its operator domains, and whether other files hold its data.
 
-An ONNX file is a protobuf message. Only the few fields that matter here are followed, in a buffer that is never copied;
-everything else is skipped by its length. The format's own package is a part of the training island, and onnxruntime
-would open the other files before it could be asked.
+An ONNX file is a protobuf message. Only the few fields that matter here are read, from a buffer that is never copied.
+All other fields are skipped by their length. The package `onnx` is only in the training installation. onnxruntime would
+open the other files before it could be asked.
 
 It knows nothing of what the graph computes.
 
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DEEPEST: Final = 64
-"""Graphs within graphs; the bodies of If and Loop rarely go beyond three."""
+"""Deepest graph within graphs. The bodies of If and Loop seldom go beyond three."""
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
@@ -35,13 +35,13 @@ class Contents(NamedTuple):
     """What was found."""
 
     domains: frozenset[str]
-    """Domains of the operators that are used, without those that the file defines itself; "" is ONNX's own."""
+    """Domains of the operators that are used, except those that the file itself defines. "" is ONNX's own domain."""
     external: bool
-    """Whether a tensor's data lies in another file."""
+    """Whether the data of a tensor is in another file."""
 
 
 def inspect_model(model: bytes) -> Contents:
-    """Reads what a model says of itself.
+    """Finds the domains and whether there is external data.
 
     Raises:
         ValueError: These bytes are no ONNX file.
@@ -68,7 +68,7 @@ def inspect_model(model: bytes) -> Contents:
 
 
 def _graph(graph: memoryview, domains: set[str], depth: int) -> bool:
-    """Collects the domains of a graph's nodes; returns whether a tensor of it lies elsewhere."""
+    """Collects the domains of a graph's nodes. Returns whether a tensor of it is in another file."""
     if depth > _DEEPEST:
         raise ValueError(f"has graphs within graphs, deeper than {_DEEPEST}")
     external = False
@@ -118,7 +118,7 @@ def _message(value: memoryview | int) -> memoryview:
 
 
 def _fields(buffer: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """The fields of a message: their numbers, and their bytes or integers; fixed-size ones are skipped."""
+    """The fields of a message: their numbers, and their bytes or integers. Fixed-size fields are skipped."""
     at, end = 0, len(buffer)
     while at < end:
         tag, at = _varint(buffer, at)
@@ -135,7 +135,7 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
         else:
-            raise IndexError("a kind of field that there is not")
+            raise IndexError("an unknown kind of field")
 
 
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:

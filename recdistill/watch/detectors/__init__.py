@@ -1,9 +1,10 @@
-"""Detectors: each follows one quantity of a teacher's lists, and says when it has changed for the worse.
+"""Detectors: each follows one quantity of a teacher's lists, and reports when it has become worse.
 
-One file, one detector. To add one, write its file against `Detector`, add a field to `Detectors`, and a line to the
-contract suite (`tests/watch/detectors/test_contract.py`), which says what the detector must find.
+There is one file for each detector. To add one, write a file with a class that fits `Detector`. Then add a field to
+`Detectors`, and a line to the contract suite (`tests/watch/detectors/test_contract.py`) that says what the detector
+must find.
 
-It knows nothing of what is done about a teacher: that is the watch's.
+It knows nothing of what is done about a teacher: the watch decides that.
 """
 
 from recdistill.watch.detectors.all import Detectors

@@ -1,4 +1,4 @@
-"""The detectors that every teacher is followed by: the one list of them, and who is asked when.
+"""The list of all detectors that follow a teacher, and the order in which they are asked.
 
 It knows nothing of what is done about a finding.
 
@@ -26,8 +26,8 @@ from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS
 class Detectors(Struct):
     """One of each, for one teacher.
 
-    The order of the fields counts: of several that accuse at once the first one gives the reason. A checkpoint of
-    before a detector was added has no state of it, and the detector then starts fresh.
+    The order of the fields counts: where several accuse at once, the first one gives the reason. A checkpoint from
+    before a detector was added has no state of it. Then the detector starts fresh.
     """
 
     scale: Scale = field(default_factory=Scale)
@@ -40,12 +40,15 @@ class Detectors(Struct):
             yield name, getattr(self, name)
 
     def notices(self, seen: Seen) -> list[tuple[str, Detector, Finding]]:
-        """Shows a batch to the detectors that accuse nobody; those that found something, and what."""
+        """Shows a batch to the detectors that only report. Returns those that found something, and what they found."""
         found = ((name, each, each.observe(seen)) for name, each in self if each.notice)
         return [(name, each, finding) for name, each, finding in found if finding is not None]
 
     def accusation(self, seen: Seen) -> tuple[str, Finding] | None:
-        """Shows a batch to the detectors that may accuse the teacher; the first that does, and what it found."""
+        """Shows a batch to the detectors that may accuse the teacher.
+
+        Returns the first that does, and what it found.
+        """
         first: tuple[str, Finding] | None = None
         quiet = False
         for name, each in self:
@@ -53,19 +56,20 @@ class Detectors(Struct):
                 finding = each.observe(seen, quiet=quiet)
                 if finding is not None and first is None:
                     first = name, finding
-                # One that knows the teacher well is the better witness, so those after it only learn.
+                # A detector that knows the teacher well is more reliable, so those after it only learn.
                 quiet = quiet or each.sure
         return first
 
     def drop(self) -> None:
-        """Drops every suspicion against the teacher."""
+        """Resets every suspicion against the teacher."""
         for _, each in self:
             if not each.notice:
                 each.drop()
 
     def renew(self, order: Figure, labels: Figure) -> None:
-        """Takes over what was usual during a trial that the teacher has passed, where the old reference is no use."""
-        # Held against what it was before, a student that has moved away would at once accuse it again.
+        """After a passed trial, takes its figures as references where the old reference is of no use."""
+        # A student that has moved away agrees less. Against the old reference, the teacher would be accused again at
+        # once.
         before = self.order.reference
         if not watched(before, CHANCE_ORDER) or order.mean < 0.75 * before.mean:
             self.order.reference = order

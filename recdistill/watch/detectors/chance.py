@@ -1,8 +1,9 @@
 """Chance: was the teacher ever better than chance?
 
-The other detectors hold a teacher against its own past. A teacher that was random from the start has none. This one
-gathers rank correlations and shares of pairs until either is a reference, which proves the teacher; then it has nothing
-more to do. A teacher that is surely at chance after 1,000 lists and 50 batches is accused.
+The other detectors compare a teacher with its own past. A teacher that was random from the start has no such past. This
+detector collects rank correlations and shares of pairs until one of them is a reference. Then the teacher is proven,
+and the detector has nothing more to do. A teacher that is surely no better than chance after 1,000 lists and 50 batches
+is accused.
 
 It knows nothing of the detectors that follow a proven teacher.
 
@@ -23,14 +24,15 @@ from recdistill.watch.observation import Seen
 from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS
 
 FOUNDING = 1_000
-"""Lists after which a first teacher is judged."""
+"""After so many lists a first teacher is judged."""
 
 FOUNDING_BATCHES = 50
-"""Batches that the student has to find a first teacher's order in."""
+"""The student gets so many batches to learn a first teacher's order."""
 
 HOPELESS = 0.05
-"""A rank correlation (and twice the share of pairs above a half) that a teacher has to be surely below to be no better
-than chance."""
+"""A teacher is no better than chance when its rank correlation is surely below this, and its share of pairs is surely
+below 0.5 plus half of this.
+"""
 
 
 class Chance(Struct):
@@ -62,7 +64,7 @@ class Chance(Struct):
         return None
 
     def prove(self) -> None:
-        """Holds the teacher for proven; what was gathered is needed no more."""
+        """Takes the teacher as proven. What was collected is no longer needed."""
         self.proven, self.lists, self.batches, self.order, self.labels = True, 0, 0, Figure(), Figure()
 
     def drop(self) -> None:

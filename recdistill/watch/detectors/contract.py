@@ -1,9 +1,9 @@
 """What every detector offers to the watch.
 
-A detector is a msgspec `Struct`: its fields are its state, which a checkpoint holds as JSON. So it has no other memory,
-and what it answers depends on its fields and on what it is shown alone.
+A detector is a msgspec `Struct`. Its fields are its state, and a checkpoint holds them as JSON. It has no other memory:
+its answer depends only on its fields and on the lists that it is shown.
 
-It knows nothing of any one detector.
+It knows nothing of any single detector.
 
 Example:
     >>> Finding("its scores are all equal", since=7)
@@ -25,32 +25,34 @@ class Finding:
     why: str
     """Part of a sentence about the teacher, after "teacher t@1 is quarantined: "."""
     since: int | None = None
-    """Number of the list where the change began; None: it was so from the teacher's first list on."""
+    """Number of the list where the change began; None: from the teacher's first list on."""
 
 
 class Detector(Protocol):
     """Follows one quantity of one teacher."""
 
     notice: ClassVar[str]
-    """What a finding is counted as, where it is only told; "" for a detector whose finding accuses the teacher."""
+    """The name under which findings are counted, for a detector that only reports; "" for one that accuses the
+    teacher.
+    """
 
     @property
     def sure(self) -> bool:
-        """Whether it knows the teacher so well that the detectors after it need not judge: they are made quiet."""
+        """Whether it knows the teacher so well that the detectors after it need not judge. They are then quiet."""
         ...
 
     def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
-        """Takes in a batch.
+        """Looks at a batch.
 
         Args:
             seen: The teacher's lists, in the order of the stream.
-            quiet: Only learn from them what is usual; find nothing, and drop any suspicion.
+            quiet: Whether to only learn what is usual: it finds nothing, and resets any suspicion.
 
         Returns:
-            What was found in the light of these lists and all before them; None: nothing.
+            What was found, from these lists and all lists before them; None: nothing.
         """
         ...
 
     def drop(self) -> None:
-        """Drops any suspicion; what is usual for the teacher stays known."""
+        """Resets any suspicion. What is usual for the teacher stays known."""
         ...

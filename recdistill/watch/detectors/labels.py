@@ -1,7 +1,7 @@
-"""Labels: does the teacher still put what was taken above what was not?
+"""Labels: does the teacher still rank items that were taken above items that were not?
 
-Follows the share of pairs (taken, not taken) of a list that the teacher puts in the right order. Labels also change
-with tastes and with lists, so the watch makes this detector quiet where the student knows the teacher well.
+It follows the share of pairs (taken, not taken) of a list that the teacher puts in the right order. Labels also change
+when tastes or lists change. So this detector is quiet where the student knows the teacher well.
 
 It knows nothing of the student.
 
@@ -23,7 +23,7 @@ from recdistill.watch.witnesses import CHANCE_PAIRS
 
 
 class Labels(Struct):
-    """Notices that a teacher's agreement with labels is gone."""
+    """Notices that a teacher no longer agrees with labels."""
 
     notice: ClassVar[str] = ""
     sure: ClassVar[bool] = False

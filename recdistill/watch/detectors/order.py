@@ -1,7 +1,7 @@
 """Order: does the teacher still agree with the student?
 
-Follows the rank correlation of the teacher's order with the student's own scores of the same list. The student has
-learnt from this teacher, so they agree; when that is lost, the teacher has changed.
+It follows the rank correlation between the teacher's scores and the student's scores of the same list. The student has
+learnt from this teacher, so they agree. When they no longer agree, the teacher has changed.
 
 It knows nothing of labels.
 
@@ -22,11 +22,11 @@ from recdistill.watch.observation import Seen
 from recdistill.watch.witnesses import CHANCE_ORDER
 
 SURE = 0.5
-"""How many standard deviations above chance the usual agreement is, where the student knows the teacher well."""
+"""The student knows a teacher well when their usual agreement is this many standard deviations above chance."""
 
 
 class Order(Struct):
-    """Notices that a teacher's agreement with the student is gone."""
+    """Notices that a teacher no longer agrees with the student."""
 
     notice: ClassVar[str] = ""
     reference: Figure = field(default_factory=Figure)
@@ -34,7 +34,7 @@ class Order(Struct):
 
     @property
     def sure(self) -> bool:
-        """Whether the student knows this teacher well: it is then a better witness than labels."""
+        """Whether the student knows this teacher well. The student is then more reliable than labels."""
         return lift_of(self.reference, CHANCE_ORDER) >= SURE
 
     def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:

@@ -1,7 +1,7 @@
-"""Scale: do the teacher's scores still lie where they lay, and spread as far?
+"""Scale: do the teacher's scores still have the same middle and the same spread?
 
-Follows the median of each list and its mean distance from it. A jump accuses nobody: lists are made comparable anyway.
-It is told, because whoever runs the teacher will want to know.
+It follows the median of each list and the mean distance from it. A jump accuses nobody, because lists are made
+comparable anyway. It is reported, because the owner of the teacher should know.
 
 It knows nothing of orders, of the student or of labels.
 
@@ -24,18 +24,19 @@ from recdistill.watch.observation import Seen
 from recdistill.watch.witnesses import Array
 
 SPREAD_JUMP = math.log(4)
-"""What a spread is tested for, in logs: it is a jump when it has at least doubled or halved, which one user's lists
-seldom do. Less than that is of no consequence."""
+"""The shift that a spread is tested for, in logs. The spread must have at least doubled or halved, which the lists of
+one user seldom do. A smaller change does not matter.
+"""
 
 
 class Scale(Struct):
-    """Notices that scores have jumped to another place or spread."""
+    """Notices that scores have jumped to another middle or spread."""
 
     notice: ClassVar[str] = "normalised"
     sure: ClassVar[bool] = False
     location: Figure = field(default_factory=Figure)
     spread: Figure = field(default_factory=Figure)
-    """Of logs."""
+    """Of the logs of the spreads."""
 
     def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
         """See `Detector`."""
@@ -47,7 +48,7 @@ class Scale(Struct):
             usual = math.exp(self.spread.mean)
             unit = max(self.location.sd, usual)
             spread_sd = max(self.spread.sd, SPREAD_JUMP / 2)
-            # One list far out is no jump, and must not become the reference either.
+            # One list far out is no jump, and must not change the reference much.
             location_B = _clipped(location_B, self.location.mean, 4 * unit)
             spread_B = _clipped(spread_B, self.spread.mean, 4 * spread_sd)
             jumped = False
@@ -59,12 +60,12 @@ class Scale(Struct):
                     jumped |= figure.falls(values, shift, sd, seen.at_B, LONG_RUN)
                     jumped |= figure.rises(values, shift, sd, seen.at_B, LONG_RUN)
             if jumped:
-                # Older lists of this batch may have the older scale.
+                # The older lists of this batch may still have the old scale: take the newest ones only.
                 location_B, spread_B = whole[0][-RUN:], whole[1][-RUN:]
                 new_location, new_spread = float(np.median(location_B)), math.exp(np.median(spread_B))
                 why = (
-                    f"its scores lay at {self.location.mean:.3g} ± {usual:.3g} "
-                    f"and lie at {new_location:.3g} ± {new_spread:.3g}"
+                    f"its scores were at {self.location.mean:.3g} ± {usual:.3g} "
+                    f"and are now at {new_location:.3g} ± {new_spread:.3g}"
                 )
                 found = Finding(why, int(seen.at_B[-1]))
                 self.location, self.spread = Figure(), Figure()

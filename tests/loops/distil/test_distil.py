@@ -510,7 +510,7 @@ def _with_part_of_the_candidates(log: Log) -> None:
 @pytest.mark.parametrize(
     ("recipe", "comparable", "says"),
     [
-        ("listmle", "standard", "list_mle takes those that are left for the whole list"),
+        ("listmle", "standard", "list_mle takes the scored ones for the whole list"),
         ("default", "standard", None),
         ("margin-mse", "standard", 'set watch.comparable = "scale"'),
         ("margin-mse", "scale", "margin_mse takes those that are left"),

@@ -109,7 +109,7 @@ def test_values_are_no_templates_and_an_empty_query_is_an_error(server: Server, 
     assert isinstance(answers[0], Scores)
     assert server.asked[0][SENT[protocol]] == ["item-0 {title} {history} \x00"]
     assert "its query is empty" in str(answers[1])
-    assert "none of its candidates has what teacher.http.document is made of" in str(answers[2])
+    assert "none of its candidates has an attribute that teacher.http.document names" in str(answers[2])
     assert len(server.asked) == 1
 
 

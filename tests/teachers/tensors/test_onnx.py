@@ -282,9 +282,9 @@ def dynamic(path: Path, **inputs: tuple[int, list[Any]]) -> Path:
 
 IDS: dict[str, tuple[int, list[Any]]] = {"ids": (S, ["B", "L"])}
 WRONG: list[tuple[dict[str, tuple[int, list[Any]]], dict[str, Any], str]] = [
-    (IDS, {}, "inputs: says nothing of the model's input 'ids' (string [?, ?])"),
+    (IDS, {}, "inputs: does not name the model's input 'ids' (string [?, ?])"),
     (IDS, {"inputs": {"ids": "candidates", "x": "user"}}, "inputs.x: the model has no such input; its inputs: 'ids'"),
-    (IDS, {"inputs": {"ids": "candidate"}}, "inputs.ids: 'candidate' is nothing that can be fed; use candidates,"),
+    (IDS, {"inputs": {"ids": "candidate"}}, "inputs.ids: 'candidate' cannot be fed; use candidates,"),
     (IDS, {"inputs": {"ids": []}}, "inputs.ids: is an empty list"),
     (IDS, {"inputs": {"ids": "candidates.logged_score"}}, "cannot feed the input 'ids' (string [?, ?]); it feeds"),
     (IDS, {"inputs": {"ids": "history"}}, "feeds no input from the candidates"),

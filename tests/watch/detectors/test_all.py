@@ -78,7 +78,7 @@ def test_a_notice_comes_from_those_that_accuse_nobody() -> None:
         assert detectors.accusation(seen) is None
     [(name, count, why)] = told
     assert (name, count) == ("scale", "normalised")
-    assert why.startswith("its scores lay at ")
+    assert why.startswith("its scores were at ")
 
 
 def figure(mean: float, sd: float = 0.1) -> Figure:
