@@ -84,7 +84,7 @@ class Announcer:
             self._put(bundle)
         except RegistryError as e:
             self._counts["unsent_bundles"] += 1
-            log_.warning("bundle %s stays in %s, unannounced: %s", bundle.content_hash[:12], bundle.path, e)
+            log_.warning("bundle %s stays in %s and is not announced: %s", bundle.content_hash[:12], bundle.path, e)
             return
         announce(self._stage, made(bundle))
         log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])

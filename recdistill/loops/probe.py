@@ -191,7 +191,7 @@ class _Asked:
                 self._follow(self._champion)
             except (RegistryError, BundleError) as e:
                 self._counts["registry_failures"] += 1
-                log_.warning("the champion cannot be had; the one before it is asked on: %s", e)
+                log_.warning("the champion cannot be fetched; the one before is asked until it can: %s", e)
         if self._recommender is not None:
             catch_up(
                 self._items,

@@ -290,7 +290,7 @@ class _Follower:
             self._say(f"the registry cannot be reached; the current champion keeps serving: {e}")
         except StreamError as e:
             counts["log_failures"] += 1
-            self._say(f"the champion {wanted[:12]} waits, for its catalogue would be older than what serves: {e}")
+            self._say(f"the champion {wanted[:12]} waits; its catalogue would be older than the one that serves: {e}")
         except RecdistillError as e:
             self._refuse(wanted, str(e))
         except Exception as e:
@@ -305,7 +305,7 @@ class _Follower:
         wait_s = min(LATER_S[1], 2 * self._failed[wanted][1]) if wanted in self._failed else LATER_S[0]
         self._failed[wanted] = (time.monotonic() + wait_s, wait_s)
         self._ranker.counts["refused_bundles"] += 1
-        log_.error("the champion %s is not served, tried again in %.0f s: %s", wanted[:12], wait_s, why)
+        log_.error("the champion %s is not served; it is tried again in %.0f s: %s", wanted[:12], wait_s, why)
 
 
 # What was answered

@@ -206,7 +206,7 @@ class Store:
             try:
                 return msgspec.json.decode(Path(scratch, CONDEMNED).read_bytes(), type=dict[str, float])
             except msgspec.MsgspecError as e:
-                log_.warning("%s cannot be read, so it is written anew: %s", CONDEMNED, e)
+                log_.warning("%s cannot be read, so a new one is written: %s", CONDEMNED, e)
                 return {}
 
     def _note(self, noted: Mapping[str, float]) -> None:

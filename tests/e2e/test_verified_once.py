@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from recdistill.config import GateSettings, LogSettings, PromoteSettings, RankSettings, RegistrySettings, Settings
-from recdistill.loops import promote, rank
+from recdistill.config import GateSettings, LogSettings, RankSettings, RegistrySettings, Settings
+from recdistill.judge import gate
+from recdistill.loops import promote, wire
+from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
 from recdistill.registry import Registry
@@ -67,25 +71,27 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     learnt = lanes.end_state()
     lanes.close()
 
-    # The distiller exports.
+    # The distiller exports, sends and announces.
     student = make_student()
     bundle = student.export(
         tmp_path / "bundles" / "step-0000000001",
-        provenance={"positions": {"lanes": learnt}},
+        provenance={"positions": {"lanes": msgspec.to_builtins(learnt)}},
         base_position=0,
         golden_requests=make_requests(student, 5),
     )
+    registry = Registry(settings.registry.uri, settings.registry.name)
+    announcer = Announcer(log, registry.put)
+    announcer(bundle)
+    announcer.close()
     assert not verified
 
     # The promoter waits, looking again and again, until there are enough examples; then it judges and promotes.
-    registry = Registry(settings.registry.uri, settings.registry.name)
     counts: Counter[str] = Counter()
     stop = threading.Event()
 
     def promoter() -> None:
-        chosen = PromoteSettings(wait_s=0.02)
-        folder = tmp_path / "bundles"
-        promote.run(log, registry, chosen, LENIENT, bundles=folder, teacher=None, stop=stop, counts=counts)
+        verdict = partial(gate, settings=LENIENT)
+        promote.run(log, registry, gate=verdict, min_lists=20, wait_s=0.02, teacher=None, stop=stop, counts=counts)
 
     thread = threading.Thread(target=promoter)
     thread.start()
@@ -99,8 +105,7 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     # A ranker fetches the champion and serves it; a second one finds it in the cache.
     for _ in range(2):
         counts, stop = Counter(), threading.Event()
-        arguments: dict[str, Any] = {"stop": stop, "counts": counts}
-        ranker = threading.Thread(target=rank.run, args=(settings,), kwargs=arguments)
+        ranker = threading.Thread(target=wire.serve, args=(settings, stop, counts))
         ranker.start()
         until(lambda counted=counts: counted["swaps"] == 1)  # type: ignore[misc]
         stop.set()

@@ -131,7 +131,7 @@ class Owner:
                     f"{folder}: another distiller works in this folder ({self._holder()}); "
                     "end it (it may be paused), or choose another distil.directory"
                 ) from e
-            log_.warning("%s: this disk has no locks, so see to it that one distiller alone works there", folder)
+            log_.warning("%s: this disk has no locks, so make sure that only one distiller works there", folder)
         before, inode = self._read(), os.fstat(self._file).st_ino
         ours = before is not None and before.inode == inode
         student = before.student if before is not None and ours else uuid.uuid4().hex[:12]
