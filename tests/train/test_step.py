@@ -187,7 +187,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     at_once = losses_of()
     monkeypatch.setattr(rivals, "LARGE", 20)
-    monkeypatch.setattr(losses, "CHUNK", 7)
+    monkeypatch.setattr(rivals, "CHUNK", 7)
     chunks: list[int | None] = []
     plain = losses.catalogue_scores
 
