@@ -113,7 +113,7 @@ def test_from_tables_to_a_champion(terminal: Terminal) -> None:
     assert learnt["bundles"] == 1
 
     terminal("evaluate", code=3)
-    assert "no labelled example lies behind" in terminal.errors
+    assert "there is no labelled example after those" in terminal.errors
     for kind in ("impressions", "feedback"):
         terminal(f"import late-{kind}.jsonl --kind {kind}")
     terminal("score --drain --quiet")
