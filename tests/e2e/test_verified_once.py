@@ -81,6 +81,7 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     )
     registry = Registry(settings.registry.uri, settings.registry.name)
     announcer = Announcer(log, registry.put)
+    announcer.begin("student", tmp_path / "none")
     announcer(bundle)
     announcer.close()
     assert not verified
