@@ -417,6 +417,18 @@ def test_options_that_do_not_fit(options: dict, sentence: str) -> None:
         KafkaLog(" , ")
 
 
+def test_what_a_closed_stage_wrote_is_before_the_end_for_every_reader(log: KafkaLog) -> None:
+    source = log.source([OUT])
+    for count in range(1, 21):
+        stage = log.stage("writer")
+        with stage.transaction() as transaction:
+            transaction.send("out", b"%d" % count)
+        stage.close()
+        assert source.bounds(OUT)[1] >= 2 * count  # a message and the end of its transaction take an offset each
+    assert drain(source) == [b"%d" % count for count in range(1, 21)]
+    source.close()
+
+
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_wrong_values_of_options_are_one_sentence(kafka_brokers: str) -> None:
     prefix = f"t{uuid.uuid4().hex[:8]}."

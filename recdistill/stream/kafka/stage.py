@@ -43,6 +43,9 @@ _COMMIT_S = 20.0
 _SLOWEST_BYTES_S = 1_000_000
 """Bytes that a slow broker takes in a second. Large transactions get more time by this."""
 
+_VISIBLE_S = 10.0
+"""How long closing a stage waits until readers see what it committed last."""
+
 _MARKS = ".marks"
 """After a stage's name: the group that tells whether a commit of unknown outcome went through."""
 
@@ -70,6 +73,7 @@ class KafkaStage:
         self._closed = False
         self._broken: StreamError | None = None
         self._producer: Any = None
+        self._newest: dict[TopicPartition, int] = {}  # offset of the last message of the last commit, by partition
         self._open_producer()
         try:
             # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
@@ -117,8 +121,27 @@ class KafkaStage:
             self._closed = True
             if self._broken is None:
                 self._producer.close(timeout=10)
+                self._wait_until_visible()
             else:
                 self._drop_producer()
+
+    def _wait_until_visible(self) -> None:
+        """Waits until a reader's end is past the last commit.
+
+        Kafka answers a commit as soon as its coordinator has noted it. The partitions hear of it a moment later, and
+        only then does the end of committed messages move. Without this wait, a stage that reads up to the end just
+        after another one has closed could miss the last transaction.
+        """
+        deadline = time.monotonic() + _VISIBLE_S
+        try:
+            while self._newest and time.monotonic() < deadline:
+                ends = self._namespace.ends(list(self._newest))
+                self._newest = {tp: offset for tp, offset in self._newest.items() if ends[tp] <= offset}
+                if self._newest:
+                    time.sleep(0.02)
+        except StreamError as error:
+            # All is committed. Only the look at it failed.
+            log_.warning("%s; what the stage %s wrote is safe, but readers may see it a little later", error, self._id)
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -187,6 +210,7 @@ class KafkaStage:
         for future in sent:
             if future.failed():
                 raise future.exception
+        self._newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:
             offsets = {
