@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recdistill.config import Settings, load_settings, parse_settings, reference
