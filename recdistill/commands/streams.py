@@ -6,19 +6,19 @@ They know nothing of the form of tables or worlds; `recdistill.data` does.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdistill.commands.datasets import bring, bring_events, mix_of, must_be_there, write
 from recdistill.commands.verb import Bar, Parser, Verb, between, counted, one_of, settings_of, show, stopping
-from recdistill.errors import StreamError, UsageError
+from recdistill.errors import UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
-    from recdistill.data import Dataset
+    from recdistill.data.mapping import TableMapping
     from recdistill.records import Record
     from recdistill.stream import Log
 
@@ -83,63 +83,7 @@ def _simulate(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}
     chosen = SimulatorSettings(**{name: value for name, value in given.items() if value is not None})
-    return _feed_dataset(args, settings, lambda: simulate(chosen, seed=args.seed)[0])
-
-
-def _feed_dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
-    """Writes a data set in the order of its time. Writes its feature specification too, if there is none yet."""
-    from recdistill.stream import open_log
-
-    with closing(open_log(settings.log)) as log:
-        _must_be_there(log)
-        dataset: Dataset = make()
-        total = len(dataset.items) + len(dataset.impressions) + len(dataset.feedback)
-        counts, stopped = _write(args, log, dataset.timeline(), total)
-    wrote = _write_spec(settings, dataset)
-    text = [counted(counts, "nothing") + (" (stopped)" if stopped else "")]
-    if wrote:
-        text.append(f"the feature specification is in {settings.features.file}")
-    missing = {name: weight for name, weight in dataset.labels.items() if name not in settings.join.labels}
-    if missing:
-        labels = ", ".join(f"join.labels.{name} = {weight:g}" for name, weight in missing.items())
-        text.append(f"add this to your settings, so that feedback gives labels: {labels}")
-    show(
-        args, {**counts, "stopped": stopped, "features_written": wrote, "labels": dict(dataset.labels)}, "\n".join(text)
-    )
-    return 0
-
-
-def _must_be_there(log: Log) -> None:
-    from recdistill.stream import standard_topics
-
-    if missing := sorted(set(standard_topics()) - set(log.topics())):
-        raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
-
-
-def _write(
-    args: argparse.Namespace, log: Log, records: Iterable[Record], total: int | None
-) -> tuple[Counter[str], bool]:
-    from recdistill.loops import feed
-
-    with stopping() as stop, Bar("write", args) as bar:
-        return feed.feed(log, records, stop=stop, total=total, progress=bar), stop.is_set()
-
-
-def _write_spec(settings: Settings, dataset: Dataset) -> bool:
-    import msgspec
-
-    from recdistill.config import to_toml
-
-    path = Path(settings.features.file)
-    if path.exists():
-        print(f"{path} exists already and was not changed", file=sys.stderr)
-        return False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"{path}: cannot be written ({e.strerror}); set features.file to another place") from e
-    return True
+    return bring(args, settings, lambda _: simulate(chosen, seed=args.seed)[0])
 
 
 # import
@@ -147,7 +91,11 @@ def _write_spec(settings: Settings, dataset: Dataset) -> bool:
 
 def _import_options(parser: Parser) -> None:
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a .csv, .tsv, .jsonl or .parquet file, or the folder of MovieLens"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a .csv, .tsv, .jsonl or .parquet file, several files of one kind, or the folder of MovieLens",
     )
     parser.add_argument(
         "--kind",
@@ -163,6 +111,14 @@ def _import_options(parser: Parser) -> None:
         help="a file that names the columns (default: columns have the names of the fields)",
     )
     parser.add_argument(
+        "--earlier",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="interactions only: events that were imported before; they make histories, but no lists. May be repeated",
+    )
+    parser.add_argument(
         "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
     )
     parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
@@ -170,23 +126,45 @@ def _import_options(parser: Parser) -> None:
 
 def _import(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    if args.path.is_dir():
-        if args.kind or args.mapping:
-            raise UsageError(
-                f"{args.path}: a folder is MovieLens and takes neither --kind nor --mapping; or name a file"
-            )
-        from recdistill.data import movielens
-
-        return _dataset(args, settings, lambda: movielens.load(args.path, seed=args.seed))
-    from recdistill.data import mapping, tables
+    if len(args.paths) == 1 and args.paths[0].is_dir():
+        return _folder(args, settings, args.paths[0])
+    from recdistill.data import mapping
 
     columns = mapping.TableMapping.load(args.mapping) if args.mapping else None
     if "interactions" in (args.kind, columns.kind if columns and not args.kind else None):
-        return _dataset(args, settings, lambda: tables.import_interactions(args.path, columns, seed=args.seed))
+        return bring_events(args, settings, args.paths, columns, earlier=args.earlier)
+    if args.earlier:
+        raise UsageError("--earlier: is only for interactions; records bring their own histories")
+    return _records(args, settings, args.paths, columns)
+
+
+def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
+    if args.kind or args.mapping:
+        raise UsageError(f"{path}: a folder is MovieLens and takes neither --kind nor --mapping; or name a file")
+    from recdistill.data import movielens
+
+    chosen = settings.interactions
+    return bring(
+        args,
+        settings,
+        lambda _: movielens.load(
+            path, mix=mix_of(settings), history=chosen.history, min_history=chosen.min_history, seed=args.seed
+        ),
+    )
+
+
+def _records(args: argparse.Namespace, settings: Settings, paths: Sequence[Path], columns: TableMapping | None) -> int:
+    from recdistill.data import tables
+    from recdistill.stream import open_log
+
+    def records() -> Iterator[Record]:
+        for path in paths:
+            yield from tables.import_table(path, args.kind, columns)
+
     # All rows are checked before the first one is written: an import is whole, or nothing was written.
     with stopping() as stop, Bar("check", args) as bar:
         rows = 0
-        for rows, _ in enumerate(tables.import_table(args.path, args.kind, columns), 1):
+        for rows, _ in enumerate(records(), 1):
             if rows % 1000 == 0:
                 bar(rows, None)
             if stop.is_set():
@@ -197,26 +175,11 @@ def _import(args: argparse.Namespace) -> int:
     if args.check:
         show(args, {"checked": rows}, f"{rows:,} rows are right; nothing was written")
         return 0
-    from recdistill.stream import open_log
-
     with closing(open_log(settings.log)) as log:
-        _must_be_there(log)
-        counts, stopped = _write(args, log, tables.import_table(args.path, args.kind, columns), rows)
+        must_be_there(log)
+        counts, stopped = write(args, log, records(), rows)
     text = counted(counts, "the table is empty")
     show(args, {**counts, "stopped": stopped}, text + (" (stopped)" if stopped else ""))
-    return 0
-
-
-def _dataset(args: argparse.Namespace, settings: Settings, make: Any) -> int:
-    if not args.check:
-        return _feed_dataset(args, settings, make)
-    found: Dataset = make()
-    figures = {
-        "items": len(found.items),
-        "impressions": len(found.impressions),
-        "feedback": len(found.feedback),
-    }
-    show(args, {"checked": figures}, f"{counted(figures, 'nothing')} would be written; nothing was")
     return 0
 
 
@@ -249,7 +212,8 @@ VERBS = (
         examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",
-            "import clicks.csv --kind interactions",
+            "import purchases.csv --kind interactions",
+            "import december.csv --kind interactions --earlier november.csv",
             "import ~/ml-100k",
         ),
         options=_import_options,
