@@ -22,6 +22,7 @@ from msgspec import Struct
 from recdistill.config import convert
 from recdistill.data.cells import Kind, Unit, as_texts, as_time_us, as_value
 from recdistill.data.rows import Row
+from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_of, split_labels
 from recdistill.errors import ConfigError, DataError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
 from recdistill.text import did_you_mean
@@ -52,6 +53,8 @@ FIELDS: Mapping[str, Mapping[str, _Field]] = {
         "logged_scores": _Field("numbers"),
         "propensities": _Field("numbers"),
         "exclude": _Field("texts"),
+        "clicked": _Field("texts"),
+        "action": _Field("text"),
     },
     "feedback": {
         "id": _Field("text"),
@@ -73,11 +76,16 @@ _SIDE = {"items": "attributes", "impressions": "context"}  # where records of a 
 
 
 class Column(Struct, frozen=True, forbid_unknown_fields=True):
-    """The column of a value. `unit` says how times are written. `type` is the type of attributes and context values."""
+    """The column of a value.
+
+    `unit` says how times are written. `type` is the type of attributes and context values. `labels` is for candidates
+    that say whether they were clicked: with "-", `N1-0 N2-1` are N1 and N2, and N2 was clicked.
+    """
 
     column: str
     unit: Unit = "s"
     type: Kind | None = None
+    labels: str = ""
 
 
 class TableMapping(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +98,7 @@ class TableMapping(Struct, frozen=True, forbid_unknown_fields=True):
     context: dict[str, str | Column] = {}
     list_separator: str = "|"
     delimiter: str = ","
+    add_items: bool = False
 
     @classmethod
     def load(cls, path: Path | str) -> TableMapping:
@@ -144,9 +153,20 @@ class Reader:
             if getattr(mapping, side) and _SIDE.get(kind) != side:
                 raise ConfigError(f"mapping of {table}: {kind} have no [{side}]; leave it out")
         self._named = self._named_values()
+        candidates = mapping.columns.get("candidates")
+        self._labels = candidates.labels if isinstance(candidates, Column) else ""
+        self._tells_clicks = kind == "impressions" and bool(self._labels or "clicked" in self._sources)
         self._make: Callable[[Row], Record] = {
             "items": self._item, "impressions": self._impression, "feedback": self._feedback
         }.get(kind, self._item)  # fmt: skip
+
+    def records(self, row: Row) -> list[Record]:
+        """The records of one row, checked: one, and after a list the feedback that the list itself tells."""
+        record = self.record(row)
+        if not isinstance(record, Impression) or not self._tells_clicks:
+            return [record]
+        clicked, action = self._clicked(row, record)
+        return [record, *feedback_of(record, clicked, action)]
 
     def record(self, row: Row) -> Record:
         """One record, checked."""
@@ -196,7 +216,7 @@ class Reader:
 
     def _impression(self, row: Row) -> Impression:
         found = self.fields(row)
-        history, candidates = found.get("history", []), found["candidates"]
+        history, candidates = found.get("history", []), self._split(row, found["candidates"])[0]
         times = self._beside(row, found, "history_times", len(history), 0)
         actions = self._beside(row, found, "history_actions", len(history), "")
         scores = self._beside(row, found, "logged_scores", len(candidates), None)
@@ -210,6 +230,27 @@ class Reader:
             candidates=tuple(Candidate(*one) for one in zip(candidates, scores, chances, strict=True)),
             exclude=tuple(found.get("exclude", ())),
         )
+
+    def _clicked(self, row: Row, shown: Impression) -> tuple[list[str], str]:
+        """Which candidates of a list were clicked, and what that is called."""
+        found = self.fields(row)
+        if self._labels:
+            clicked = self._split(row, found["candidates"])[1]
+        else:
+            try:
+                clicked = clicked_of(found.get("clicked", []), [one.item for one in shown.candidates])
+            except ValueError as e:
+                raise self.error(row, "clicked", str(e)) from None
+        return clicked, found.get("action", DEFAULT_ACTION)
+
+    def _split(self, row: Row, entries: list[str]) -> tuple[list[str], list[str]]:
+        """Candidates, and which of them were clicked, where their cell says it."""
+        if not self._labels:
+            return entries, []
+        try:
+            return split_labels(entries, self._labels)
+        except ValueError as e:
+            raise self.error(row, "candidates", str(e)) from None
 
     def _feedback(self, row: Row) -> Feedback:
         found = self.fields(row)
@@ -226,6 +267,8 @@ class Reader:
     def _beside(self, row: Row, found: Mapping[str, Any], name: str, count: int, absent: Any) -> list[Any]:
         """A list that belongs to another one, or `absent` for each of its entries."""
         values: list[Any] = found.get(name, [absent] * count)
+        if name in found and self._sources[name].column is None and len(values) == 1:
+            values = values * count  # a constant holds for each of them
         if len(values) != count:
             of = "history" if name.startswith("history") else "candidates"
             raise self.error(row, name, f"has {len(values)} values for {count} {of}; they must be as many")

@@ -79,7 +79,7 @@ def import_table(
     for row in rows:
         if reader is None:
             reader = Reader(path.name, kind, loaded or TableMapping(), row.columns)
-        yield reader.record(row)
+        yield from reader.records(row)
 
 
 def kind_of(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
