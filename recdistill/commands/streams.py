@@ -212,7 +212,6 @@ VERBS = (
         examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",
-            "import purchases.csv --kind interactions",
             "import december.csv --kind interactions --earlier november.csv",
             "import ~/ml-100k",
         ),

@@ -5,7 +5,8 @@ A guess is a start: `recdistill init` writes it with comments, for a person to r
 It knows nothing of tables or logs.
 
 Example:
-    >>> spec = infer_specification([Item("a", attributes={"genre": "war", "year": 1994.0}), Item("b")], actions=["buy"])
+    >>> items = [Item(name, attributes={"genre": "war", "year": 1994.0}) for name in "ab"]
+    >>> spec = infer_specification(items, actions=["buy"])
     >>> {name: field.kind for name, field in spec.item.items()}, spec.history.actions
     ({'genre': 'category', 'year': 'number'}, ('buy',))
 """

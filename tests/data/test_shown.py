@@ -71,9 +71,7 @@ def test_a_candidate_without_its_label(tmp_path: Path, shown: str) -> None:
 def test_a_click_on_what_was_not_offered(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,time,candidates,clicked\n1,100,a|b,z\n")
-    with pytest.raises(
-        DataError, match="column 'clicked': must be candidates of the list, or 0 or 1"
-    ):
+    with pytest.raises(DataError, match="column 'clicked': must be candidates of the list, or 0 or 1"):
         list(import_table(path, "impressions"))
 
 
