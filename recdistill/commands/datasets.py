@@ -18,9 +18,7 @@ from recdistill.errors import StreamError, UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
-    from recdistill.data import Dataset
-    from recdistill.data.mapping import TableMapping
-    from recdistill.data.retrieval import Mix
+    from recdistill.data import Dataset, mapping, retrieval
     from recdistill.records import Item, Record
     from recdistill.stream import Log
 
@@ -53,7 +51,7 @@ def bring_events(
     args: argparse.Namespace,
     settings: Settings,
     paths: Sequence[Path],
-    mapping: TableMapping | None,
+    columns: mapping.TableMapping | None,
     *,
     earlier: Sequence[Path] = (),
 ) -> int:
@@ -65,7 +63,7 @@ def bring_events(
     def make(known: Known) -> Dataset:
         return events.import_interactions(
             paths,
-            mapping,
+            columns,
             earlier=earlier,
             known=list(known.values()),
             mix=mix_of(settings),
@@ -77,12 +75,12 @@ def bring_events(
     return bring(args, settings, make)
 
 
-def mix_of(settings: Settings) -> Mix:
+def mix_of(settings: Settings) -> retrieval.Mix:
     """Which candidates a made list has, by the section `[interactions]`."""
-    from recdistill.data.retrieval import Mix
+    from recdistill.data import retrieval
 
     chosen = settings.interactions
-    return Mix(
+    return retrieval.Mix(
         length=chosen.length,
         popular=int(chosen.length * chosen.popular),
         covisited=int(chosen.length * chosen.covisited),
@@ -97,14 +95,14 @@ def bring(args: argparse.Namespace, settings: Settings, make: Callable[[Known], 
         settings: Everything.
         make: The items that the log has -> the data set.
     """
-    from recdistill.loops.known import items_of
+    from recdistill.loops import known as held
     from recdistill.stream import open_log
 
     if getattr(args, "check", False):
         return _only_checked(args, settings, make({}))
     with closing(open_log(settings.log)) as log:
         must_be_there(log)
-        known = items_of(log)
+        known = held.items_of(log)
         dataset = make(known)
         total = len(dataset.items) + len(dataset.impressions) + len(dataset.feedback)
         counts, stopped = write(args, log, dataset.timeline(), total)

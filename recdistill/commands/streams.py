@@ -18,7 +18,7 @@ from recdistill.errors import UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
-    from recdistill.data.mapping import TableMapping
+    from recdistill.data import mapping
     from recdistill.records import Record
     from recdistill.stream import Log
 
@@ -153,7 +153,9 @@ def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
     )
 
 
-def _records(args: argparse.Namespace, settings: Settings, paths: Sequence[Path], columns: TableMapping | None) -> int:
+def _records(
+    args: argparse.Namespace, settings: Settings, paths: Sequence[Path], columns: mapping.TableMapping | None
+) -> int:
     from recdistill.data import tables
     from recdistill.stream import open_log
 
