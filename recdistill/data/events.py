@@ -150,7 +150,16 @@ def _read(
         item = items.setdefault(values["item"], len(items))
         user = users.setdefault(values["user"], len(users))
         action = values.get("action") or DEFAULT_ACTION
-        events.append(_Event(values["time"], user, item, action, values.get("value", 1.0), listed))
+        events.append(
+            _Event(
+                time_us=values["time"],
+                user=user,
+                item=item,
+                action=action,
+                value=values.get("value", 1.0),
+                listed=listed,
+            )
+        )
     return events
 
 
