@@ -3,8 +3,8 @@
 The header of `recdistill.data.tables` shows a mapping file. It knows nothing of rows and cells.
 
 Example:
-    >>> nearest("itme", FIELDS["feedback"])
-    "did you mean 'item'?"
+    >>> nearest("actoin", FIELDS["feedback"])
+    "did you mean 'action'?"
 """
 
 from __future__ import annotations
