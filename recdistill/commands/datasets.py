@@ -1,4 +1,4 @@
-"""Writes a data set into the log, and says what became of its rows: for `simulate`, and for `import` of events.
+"""Writes a data set into the log, whole and once, and says what became of its rows: for `simulate` and `import`.
 
 It knows nothing of the form of tables or worlds; `recdistill.data` does.
 """
@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdistill.commands.verb import Bar, counted, show, stopping
-from recdistill.errors import StreamError, UsageError
+from recdistill.errors import Interrupted, StreamError, UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.data import Dataset, mapping, retrieval
+    from recdistill.loops import feed
     from recdistill.records import Item, Record
     from recdistill.stream import Log
 
-Known = dict[str, "Item"]
+
+# Writing
 
 
 def must_be_there(log: Log) -> None:
@@ -37,17 +41,93 @@ def must_be_there(log: Log) -> None:
         raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
 
 
-def write(
-    args: argparse.Namespace, log: Log, records: Iterable[Record], total: int | None
-) -> tuple[Counter[str], bool]:
-    """Writes records with a bar and a stop signal. Returns the counts, and whether it was stopped."""
+def surveyed(records: Iterable[Record], stop: threading.Event, bar: Bar) -> feed.Whole:
+    """Checks all records.
+
+    Raises:
+        Interrupted: It was stopped.
+    """
     from recdistill.loops import feed
 
-    with stopping() as stop, Bar("write", args) as bar:
-        return feed.feed(log, records, stop=stop, total=total, progress=bar), stop.is_set()
+    whole = feed.survey(records, stop=stop, progress=bar)
+    if whole is None:
+        raise Interrupted("stopped while the records were checked; nothing was written")
+    return whole
 
 
-def bring_events(
+def write_once(
+    args: argparse.Namespace, log: Log, records: Iterable[Record], whole: feed.Whole, stop: threading.Event
+) -> feed.Fed:
+    """Writes those of the records that are not there yet.
+
+    Raises:
+        Interrupted: It was stopped. The same call goes on.
+    """
+    from recdistill.loops import feed
+
+    with Bar("write", args) as bar:
+        fed = feed.feed_once(log, records, whole, again=args.again, stop=stop, progress=bar)
+    if fed.stopped:
+        done = fed.before + fed.counts.total()
+        raise Interrupted(
+            f"stopped: {done:,} of {whole.records:,} records are in the log; the same command writes the rest"
+        )
+    return fed
+
+
+def write_items(args: argparse.Namespace, log: Log, items: Sequence[Item], stop: threading.Event) -> Counter[str]:
+    """Writes items that the log does not have, as a set of their own.
+
+    So the lists that come with them are the same set whatever the log holds, and are found again after a kill.
+    """
+    whole = surveyed(items, stop, Bar("check", args))
+    return write_once(args, log, items, whole, stop).counts
+
+
+def told(args: argparse.Namespace, said: Iterable[str]) -> None:
+    """Says on stderr what was guessed."""
+    if not args.quiet:
+        for line in said:
+            print(line, file=sys.stderr)
+
+
+def written(counts: Counter[str], before: int, records: int, nothing: str) -> str:
+    """What an import wrote, for people."""
+    if records and before == records and not counts:
+        return f"nothing was written: all {records:,} records are in the log already; --again writes them once more"
+    there = f" ({before:,} records were there already)" if before else ""
+    return counted(counts, nothing) + there
+
+
+# Data sets
+
+
+def feed_dataset(
+    args: argparse.Namespace,
+    settings: Settings,
+    make: Callable[[], Dataset],
+) -> int:
+    """Writes a data set in the order of its time. Writes its feature specification too, if there is none yet.
+
+    Args:
+        args: The call. With `check` nothing is written.
+        settings: Its settings.
+        make: Makes the data set.
+    """
+    from recdistill.stream import open_log
+
+    if getattr(args, "check", False):
+        return _only_checked(args, settings, make())
+    with stopping() as stop, closing(open_log(settings.log)) as log:
+        must_be_there(log)
+        dataset = make()
+        with Bar("check", args) as bar:
+            whole = surveyed(dataset.timeline(), stop, bar)
+        fed = write_once(args, log, dataset.timeline(), whole, stop)
+    return _done(args, settings, dataset, fed.counts, written(fed.counts, fed.before, whole.records, "nothing"), fed)
+
+
+def feed_events(
     args: argparse.Namespace,
     settings: Settings,
     paths: Sequence[Path],
@@ -57,22 +137,40 @@ def bring_events(
 ) -> int:
     """Makes lists from tables of events and writes them. Items that the log has keep their attributes."""
     from recdistill.data import events
+    from recdistill.loops import known
+    from recdistill.stream import open_log
 
+    said: list[str] = []
     chosen = settings.interactions
 
-    def make(known: Known) -> Dataset:
+    def make(held: Sequence[Item]) -> Dataset:
         return events.import_interactions(
             paths,
             columns,
             earlier=earlier,
-            known=list(known.values()),
+            known=held,
             mix=mix_of(settings),
             history=chosen.history,
             min_history=chosen.min_history,
             seed=args.seed,
+            said=said.append,
         )
 
-    return bring(args, settings, make)
+    if args.check:
+        found = make([])
+        told(args, said)
+        return _only_checked(args, settings, found)
+    with stopping() as stop, closing(open_log(settings.log)) as log:
+        must_be_there(log)
+        dataset = make(list(known.items_of(log).values()))
+        told(args, said)
+        lists = replace(dataset, items=[])
+        with Bar("check", args) as bar:
+            whole = surveyed(lists.timeline(), stop, bar)
+        counts = write_items(args, log, dataset.items, stop)
+        fed = write_once(args, log, lists.timeline(), whole, stop)
+    counts += fed.counts
+    return _done(args, settings, dataset, counts, written(counts, fed.before, whole.records, "nothing"), fed)
 
 
 def mix_of(settings: Settings) -> retrieval.Mix:
@@ -87,30 +185,17 @@ def mix_of(settings: Settings) -> retrieval.Mix:
     )
 
 
-def bring(args: argparse.Namespace, settings: Settings, make: Callable[[Known], Dataset]) -> int:
-    """Writes a data set in the order of its time, and its feature specification, if there is none yet.
-
-    Args:
-        args: The call. With `check` nothing is written.
-        settings: Everything.
-        make: The items that the log has -> the data set.
-    """
-    from recdistill.loops import known as held
-    from recdistill.stream import open_log
-
-    if getattr(args, "check", False):
-        return _only_checked(args, settings, make({}))
-    with closing(open_log(settings.log)) as log:
-        must_be_there(log)
-        known = held.items_of(log)
-        dataset = make(known)
-        total = len(dataset.items) + len(dataset.impressions) + len(dataset.feedback)
-        counts, stopped = write(args, log, dataset.timeline(), total)
+def _done(
+    args: argparse.Namespace,
+    settings: Settings,
+    dataset: Dataset,
+    counts: Counter[str],
+    first: str,
+    fed: feed.Fed,
+) -> int:
+    """Says what was written, what became of the events, and what to add to settings and specification."""
     wrote = _write_spec(settings, dataset)
-    text = [counted(counts, "nothing") + (" (stopped)" if stopped else "")]
-    text += _became(dataset, settings)
-    if left := len({item.id for item in dataset.items} & set(known)):
-        text.append(f"{left:,} items were in the log already; the newer records hold")
+    text = [first, *_became(dataset, settings)]
     if wrote:
         text.append(f"the feature specification is in {settings.features.file}")
     else:
@@ -121,7 +206,8 @@ def bring(args: argparse.Namespace, settings: Settings, make: Callable[[Known], 
         text.append(f"add this to your settings, so that feedback gives labels: {labels}")
     shown = {
         **counts,
-        "stopped": stopped,
+        "before": fed.before,
+        "stopped": False,
         "features_written": wrote,
         "labels": dict(dataset.labels),
         "left_out": dict(dataset.left_out),

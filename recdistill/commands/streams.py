@@ -1,25 +1,20 @@
-"""Verbs that fill a log: topics, simulate, import.
+"""Verbs that begin a log: topics, simulate.
 
-They know nothing of the form of tables or worlds; `recdistill.data` does.
+They know nothing of the form of worlds; `recdistill.data` does.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdistill.commands.datasets import bring, bring_events, mix_of, must_be_there, write
-from recdistill.commands.verb import Bar, Parser, Verb, between, counted, one_of, settings_of, show, stopping
-from recdistill.errors import UsageError
+from recdistill.commands.datasets import feed_dataset
+from recdistill.commands.imports import AGAIN
+from recdistill.commands.verb import Parser, Verb, between, one_of, settings_of, show
 
 if TYPE_CHECKING:
-    from recdistill.config import Settings
-    from recdistill.data import mapping
-    from recdistill.records import Record
     from recdistill.stream import Log
 
 
@@ -75,6 +70,7 @@ def _simulate_options(parser: Parser) -> None:
     ):
         parser.add_argument(f"--{name}", type=between(low), metavar="N", help=f"{what} (default: the simulator's)")
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--again", action="store_true", help=AGAIN)
 
 
 def _simulate(args: argparse.Namespace) -> int:
@@ -83,106 +79,7 @@ def _simulate(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}
     chosen = SimulatorSettings(**{name: value for name, value in given.items() if value is not None})
-    return bring(args, settings, lambda _: simulate(chosen, seed=args.seed)[0])
-
-
-# import
-
-
-def _import_options(parser: Parser) -> None:
-    parser.add_argument(
-        "paths",
-        type=Path,
-        nargs="+",
-        metavar="PATH",
-        help="a .csv, .tsv, .jsonl or .parquet file, several files of one kind, or the folder of MovieLens",
-    )
-    parser.add_argument(
-        "--kind",
-        type=one_of("items", "impressions", "feedback", "interactions", "rankings", "examples"),
-        metavar="KIND",
-        help="what a row is: items, impressions, feedback or interactions (user, item, time; lists are made from "
-        "them). JSONL without a mapping may also hold rankings or examples (default: what the mapping says)",
-    )
-    parser.add_argument(
-        "--mapping",
-        type=Path,
-        metavar="FILE",
-        help="a file that names the columns (default: columns have the names of the fields)",
-    )
-    parser.add_argument(
-        "--earlier",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="interactions only: events that were imported before; they make histories, but no lists. May be repeated",
-    )
-    parser.add_argument(
-        "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
-    )
-    parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
-
-
-def _import(args: argparse.Namespace) -> int:
-    settings = settings_of(args)
-    if len(args.paths) == 1 and args.paths[0].is_dir():
-        return _folder(args, settings, args.paths[0])
-    from recdistill.data import mapping
-
-    columns = mapping.TableMapping.load(args.mapping) if args.mapping else None
-    if "interactions" in (args.kind, columns.kind if columns and not args.kind else None):
-        return bring_events(args, settings, args.paths, columns, earlier=args.earlier)
-    if args.earlier:
-        raise UsageError("--earlier: is only for interactions; records bring their own histories")
-    return _records(args, settings, args.paths, columns)
-
-
-def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
-    if args.kind or args.mapping:
-        raise UsageError(f"{path}: a folder is MovieLens and takes neither --kind nor --mapping; or name a file")
-    from recdistill.data import movielens
-
-    chosen = settings.interactions
-    return bring(
-        args,
-        settings,
-        lambda _: movielens.load(
-            path, mix=mix_of(settings), history=chosen.history, min_history=chosen.min_history, seed=args.seed
-        ),
-    )
-
-
-def _records(
-    args: argparse.Namespace, settings: Settings, paths: Sequence[Path], columns: mapping.TableMapping | None
-) -> int:
-    from recdistill.data import tables
-    from recdistill.stream import open_log
-
-    def records() -> Iterator[Record]:
-        for path in paths:
-            yield from tables.import_table(path, args.kind, columns)
-
-    # All rows are checked before the first one is written: an import is whole, or nothing was written.
-    with stopping() as stop, Bar("check", args) as bar:
-        rows = 0
-        for rows, _ in enumerate(records(), 1):
-            if rows % 1000 == 0:
-                bar(rows, None)
-            if stop.is_set():
-                show(
-                    args, {"checked": rows, "stopped": True}, f"{rows:,} rows are right (stopped); nothing was written"
-                )
-                return 0
-    if args.check:
-        show(args, {"checked": rows}, f"{rows:,} rows are right; nothing was written")
-        return 0
-    with closing(open_log(settings.log)) as log:
-        must_be_there(log)
-        counts, stopped = write(args, log, records(), rows)
-    text = counted(counts, "the table is empty")
-    show(args, {**counts, "stopped": stopped}, text + (" (stopped)" if stopped else ""))
-    return 0
+    return feed_dataset(args, settings, lambda: simulate(chosen, seed=args.seed)[0])
 
 
 VERBS = (
@@ -204,20 +101,5 @@ VERBS = (
         examples=("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
         options=_simulate_options,
         run=_simulate,
-    ),
-    Verb(
-        name="import",
-        purpose="Write a table into the log: CSV, TSV, JSONL or Parquet through a mapping file, or a MovieLens folder.",
-        when="Every row is checked before the first one is written. The error of a wrong cell names line and column. "
-        "If you import a table twice, its records are there twice (items take the newer version, feedback is joined "
-        "once).",
-        examples=(
-            "import items.csv --kind items",
-            "import requests.parquet --mapping requests.toml --check",
-            "import december.csv --kind interactions --earlier november.csv",
-            "import ~/ml-100k",
-        ),
-        options=_import_options,
-        run=_import,
     ),
 )

@@ -17,7 +17,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +26,12 @@ import numpy as np
 from recdistill.data import Dataset
 from recdistill.data.infer import infer_specification
 from recdistill.data.interactions import Interactions, clock, cut_in_time, impressions_of, untie
-from recdistill.data.mapping import Reader, TableMapping
+from recdistill.data.mapping import TableMapping
+from recdistill.data.reader import Reader
 from recdistill.data.retrieval import Mix
 from recdistill.data.rows import read_rows
-from recdistill.data.tables import kind_of
+from recdistill.data.shape import guess
+from recdistill.data.tables import kind_of, read_as, reader_of
 from recdistill.errors import DataError
 from recdistill.records import Item
 
@@ -37,13 +39,54 @@ DEFAULT_ACTION = "choose"
 """What an event did, where the table does not say it."""
 
 
-class _Event(NamedTuple):
+class Choice(NamedTuple):
+    """One row: who did what with which item, and when."""
+
     time_us: int
-    user: int
-    item: int
-    action: str
-    value: float
-    listed: bool
+    user: str
+    item: str
+    action: str = DEFAULT_ACTION
+    value: float = 1.0
+
+
+def read_events(
+    path: Path,
+    mapping: TableMapping,
+    *,
+    only: Container[str] | None = None,
+    said: Callable[[str], None] | None = None,
+) -> Iterator[Choice]:
+    """The events of one table, in the order of its rows.
+
+    Args:
+        path: The table.
+        mapping: Its columns.
+        only: The items that it may name. None: any.
+        said: Told once, in one line, how the table is read.
+
+    Raises:
+        ConfigError: The mapping does not fit the table.
+        DataError: The table cannot be read, or a cell is wrong.
+    """
+    kind_of(path, "interactions", mapping)
+    shape = guess(path, mapping)
+    with read_as(shape):
+        reader: Reader | None = None
+        for row in read_rows(path, shape):
+            if reader is None:
+                reader = reader_of(path.name, "interactions", mapping, row.columns, shape, said)
+            values = reader.fields(row)
+            if only is not None and values["item"] not in only:
+                raise reader.error(
+                    row, "item", f"{values['item']!r} is not in the catalogue; add it there or import without one"
+                )
+            yield Choice(
+                time_us=values["time"],
+                user=values["user"],
+                item=values["item"],
+                action=values.get("action") or DEFAULT_ACTION,
+                value=values.get("value", 1.0),
+            )
 
 
 def import_interactions(
@@ -57,6 +100,7 @@ def import_interactions(
     history: int = 50,
     min_history: int = 3,
     seed: int = 0,
+    said: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Makes a data set from tables of interactions, which count as one table.
 
@@ -70,6 +114,7 @@ def import_interactions(
         history: Most events in a history.
         min_history: Fewest earlier events that a user must have for an impression.
         seed: Seed of the candidates.
+        said: Told once for each table, in one line, how it is read.
 
     Raises:
         ConfigError: The mapping does not fit a table.
@@ -83,33 +128,36 @@ def import_interactions(
         if mapping is None
         else TableMapping.load(mapping)
     )
-    users: dict[str, int] = {}
-    item_row = {item.id: number for number, item in enumerate(items or ())}
-    events: list[_Event] = []
     before = [Path(path) for path in earlier]
+    names = None if items is None else {item.id for item in items}
+    events: list[tuple[Choice, bool]] = []
     for path in [*before, *paths]:
-        events += _read(path, loaded, users, item_row, listed=path not in before, closed=items is not None)
+        events += [(event, path not in before) for event in read_events(path, loaded, only=names, said=said)]
     name = paths[0].name if len(paths) == 1 else f"{len(paths)} tables"
-    if not any(event.listed for event in events):
+    if not any(listed for _, listed in events):
         raise DataError(f"{name}: holds no interaction")
-    events.sort(key=lambda event: event.time_us)  # stable: ties stay in the order of the tables
+    # Rows of users and items by their first place in the tables, so that equal tables give equal lists.
+    users = {user: row for row, user in enumerate(dict.fromkeys(event.user for event, _ in events))}
+    given = [item.id for item in items or ()]
+    item_row = {item: row for row, item in enumerate(dict.fromkeys([*given, *(event.item for event, _ in events)]))}
+    events.sort(key=lambda one: one[0].time_us)  # stable: ties stay in the order of the tables
     log = Interactions(
-        user_E=np.array([event.user for event in events], np.int64),
-        item_E=np.array([event.item for event in events], np.int64),
-        time_us_E=untie(np.array([event.time_us for event in events], np.int64)),
-        actions=[event.action for event in events],
-        value_E=np.array([event.value for event in events], np.float64),
+        user_E=np.array([users[event.user] for event, _ in events], np.int64),
+        item_E=np.array([item_row[event.item] for event, _ in events], np.int64),
+        time_us_E=untie(np.array([event.time_us for event, _ in events], np.int64)),
+        actions=[event.action for event, _ in events],
+        value_E=np.array([event.value for event, _ in events], np.float64),
     )
     made = impressions_of(
         log,
-        prefix=_prefix(paths, events),
+        prefix=_prefix(paths, sum(not listed for _, listed in events)),
         users=list(users),
         items=list(item_row),
         context=lambda _, time_us: clock(time_us),
         mix=mix,
         history=history,
         min_history=min_history,
-        listed_E=np.array([event.listed for event in events], np.bool_),
+        listed_E=np.array([listed for _, listed in events], np.bool_),
         seed=seed,
     )
     if not len(made.impressions):
@@ -119,7 +167,7 @@ def import_interactions(
         )
     there = {item.id: item for item in known}
     catalogue = items if items is not None else [there.get(name, Item(id=name)) for name in item_row]
-    actions = sorted({event.action for event in events})
+    actions = sorted({event.action for event, _ in events})
     return Dataset(
         name=paths[0].stem,
         items=[item for item in catalogue if item.id not in there],
@@ -132,38 +180,6 @@ def import_interactions(
     )
 
 
-def _read(
-    path: Path, mapping: TableMapping, users: dict[str, int], items: dict[str, int], *, listed: bool, closed: bool
-) -> list[_Event]:
-    """The events of one table. New users and items get the next rows. If `closed`, a new item is an error."""
-    kind_of(path, "interactions", mapping)
-    reader: Reader | None = None
-    events = []
-    for row in read_rows(path, delimiter=mapping.delimiter):
-        if reader is None:
-            reader = Reader(path.name, "interactions", mapping, row.columns)
-        values = reader.fields(row)
-        if closed and values["item"] not in items:
-            raise reader.error(
-                row, "item", f"{values['item']!r} is not in the catalogue; add it there or import without one"
-            )
-        item = items.setdefault(values["item"], len(items))
-        user = users.setdefault(values["user"], len(users))
-        action = values.get("action") or DEFAULT_ACTION
-        events.append(
-            _Event(
-                time_us=values["time"],
-                user=user,
-                item=item,
-                action=action,
-                value=values.get("value", 1.0),
-                listed=listed,
-            )
-        )
-    return events
-
-
-def _prefix(paths: list[Path], events: list[_Event]) -> str:
+def _prefix(paths: list[Path], earlier: int) -> str:
     """Start of the lists' ids. With earlier events it says how many, so that no list has the id of one of theirs."""
-    earlier = sum(not event.listed for event in events)
     return f"{paths[0].stem}-after-{earlier}-" if earlier else f"{paths[0].stem}-"

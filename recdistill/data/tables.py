@@ -1,12 +1,12 @@
 r"""CSV, Parquet and JSONL tables -> records. A mapping file says which column is which field.
 
     kind = "feedback"                  # items, impressions, feedback or interactions
-    list_separator = "|"               # inside one cell of a CSV
-    delimiter = ","                    # of a CSV; a .tsv has tabs
+    list_separator = "|"               # inside one cell; this and how the table is written is guessed if left out
+    delimiter = ","                    # also: quote, encoding, header, missing, multiline, compression
     [columns]                          # field of the record = column of the table
     impression_id = "request"
     item = "movie_id"
-    time = { column = "ts", unit = "s" }          # s, ms, us or iso
+    time = { column = "ts", unit = "s" }          # s, ms, us, ns, iso or %d.%m.%Y; guessed if left out
     [constants]                        # the same for every row
     action = "click"
     [attributes]                       # items; [context] for impressions
@@ -33,27 +33,39 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from recdistill.data.mapping import FIELDS, Reader, TableMapping, nearest
+from recdistill.data.fit import Fit
+from recdistill.data.mapping import FIELDS, TableMapping, nearest
+from recdistill.data.reader import Reader
 from recdistill.data.rows import Row, read_rows
+from recdistill.data.shape import Shape, guess
 from recdistill.errors import ConfigError, DataError
+from recdistill.features import FeatureSpec
 from recdistill.records import TOPICS, Record, decode
 
 
 def import_table(
-    path: Path | str, kind: str | None = None, mapping: TableMapping | Path | str | None = None
+    path: Path | str,
+    kind: str | None = None,
+    mapping: TableMapping | Path | str | None = None,
+    *,
+    said: Callable[[str], None] | None = None,
+    spec: FeatureSpec | None = None,
 ) -> Iterator[Record]:
     """Reads a table row by row.
 
     Args:
-        path: `.csv`, `.tsv`, `.jsonl`/`.ndjson` or `.parquet`.
+        path: A text with delimiters, JSON lines or Parquet, perhaps compressed; see `recdistill.data.shape`.
         kind: "items", "impressions" or "feedback". From JSONL without a mapping also "rankings" and "examples". None
             takes the kind of the mapping.
         mapping: The mapping, or its file. None if the columns have the names of the fields.
+        said: Told once, in one line, how the table is read.
+        spec: What a model may see. Texts become numbers where it says so.
 
     Yields:
         Records, checked, in the order of the rows.
@@ -69,17 +81,52 @@ def import_table(
         raise ConfigError(
             f"{path.name}: interactions are no records yet; import them as a data set (recdistill.data.events)"
         )
-    rows = read_rows(path, delimiter="," if loaded is None else loaded.delimiter)
-    if loaded is None and path.suffix in (".jsonl", ".ndjson"):
-        yield from _natural(rows, TOPICS[kind])
+    natural = loaded is None and kind in TOPICS
+    shape = guess(path, loaded)
+    rows = read_rows(path, shape)
+    fit = Fit(spec)
+    if natural and shape.kind == "jsonl":
+        if said:
+            said(f"{path.name}: {shape.sentence()}, one record each")
+        yield from _natural(rows, TOPICS[kind], fit)
         return
     if kind not in FIELDS:
         raise ConfigError(f"{path.name}: {kind} can be imported from JSONL without a mapping only")
-    reader: Reader | None = None
-    for row in rows:
-        if reader is None:
-            reader = Reader(path.name, kind, loaded or TableMapping(), row.columns)
-        yield from reader.records(row)
+    with read_as(shape):
+        reader: Reader | None = None
+        for row in rows:
+            if reader is None:
+                reader = reader_of(path.name, kind, loaded or TableMapping(), row.columns, shape, said)
+            for record in reader.records(row):
+                yield fit(record, row.where)
+
+
+@contextmanager
+def read_as(shape: Shape) -> Iterator[None]:
+    """Adds to an error how the table was read, where that was guessed: a wrong guess is a common cause."""
+    try:
+        yield
+    except (DataError, ConfigError) as e:
+        if shape.kind != "text" or not shape.guessed:
+            raise
+        kind = ConfigError if isinstance(e, ConfigError) else DataError
+        raise kind(f"{e} (read with {shape.sentence()})") from None
+
+
+def reader_of(
+    name: str,
+    kind: str,
+    mapping: TableMapping,
+    columns: tuple[str, ...] | None,
+    shape: Shape,
+    said: Callable[[str], None] | None,
+) -> Reader:
+    """The reader of a table, after it has said how the table is read."""
+    reader = Reader(name, kind, mapping, columns, shape)
+    if said:
+        more = reader.said()
+        said(f"{name}: {shape.sentence()}{'; ' if more else ''}{more}")
+    return reader
 
 
 def kind_of(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
@@ -100,9 +147,10 @@ def kind_of(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
     return kind
 
 
-def _natural(rows: Iterator[Row], kind: type[Record]) -> Iterator[Record]:
+def _natural(rows: Iterator[Row], kind: type[Record], fit: Fit) -> Iterator[Record]:
     for row in rows:
         try:
-            yield decode(kind, msgspec.json.encode(row.cells))
+            record = decode(kind, msgspec.json.encode(row.cells))
         except DataError as e:
             raise DataError(f"{row.where}: {e}") from None
+        yield fit(record, row.where)
