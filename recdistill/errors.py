@@ -12,6 +12,7 @@
     │   │   ├── WrongLog            exit 4   another cluster, topic or partition count than the one saved
     │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
     │   └── Fenced                  exit 4   a newer process has taken over this stage
+    ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
@@ -105,6 +106,12 @@ class LostPosition(PositionError):
 
 class Fenced(StreamError):
     """A newer process has taken over this stage; this one must stop."""
+
+
+class Interrupted(RecdistillError):
+    """Work that a signal stopped before its end. The sentence says how far it came, and how to go on."""
+
+    exit_code = 130
 
 
 class TeacherError(RecdistillError):
