@@ -147,7 +147,10 @@ class Distiller:
             self._items.seek(self.saved.items_identity, beginning := self._items.beginning())
             log_.warning("reading all of 'items' from %d: %s", beginning, e.facts)
         self.saved.items_next = self._items.next
-        self.saved.restarts = [*self.saved.restarts, Restart("from", self.step, self.saved.lanes, left)]
+        self.saved.restarts = [
+            *self.saved.restarts,
+            Restart(how="from", step=self.step, to=self.saved.lanes, left=left),
+        ]
         log_.warning("the student goes on at %s; it stood at %s", self.saved.lanes.offsets, left.offsets)
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:

@@ -120,7 +120,7 @@ def take_over(path: Path, trainer: Trainer, saved: Saved) -> int:
     _, fresh = trainer.state()
     trainer.restore(found.tensors, {**fresh, **found.trainer})
     saved.seen, saved.parent = found.seen, found.parent
-    saved.restarts = [Restart("warm-start", found.step, saved.lanes, found.left, found.source)]
+    saved.restarts = [Restart(how="warm-start", step=found.step, to=saved.lanes, left=found.left, source=found.source)]
     return found.step
 
 
