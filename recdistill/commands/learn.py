@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdistill.commands.features import specification
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
 from recdistill.errors import TeacherError, UsageError
 
@@ -107,6 +108,7 @@ def _distil_options(parser: Parser) -> None:
 
 
 def _distil(args: argparse.Namespace) -> int:
+    specification(settings_of(args))  # writes it, where there is none yet
     return run_job("distiller", "distil", args, warm=args.warm_start)
 
 
@@ -119,7 +121,6 @@ def _teach_options(parser: Parser) -> None:
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from recdistill.features import FeatureSpec
     from recdistill.loops import teach
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
@@ -137,7 +138,7 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(f"{place}: does not hold a trained teacher, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
-    spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    spec = specification(settings) if kind == "builtin" else None
     window_s, labels = settings.join.window_s, settings.join.labels
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:

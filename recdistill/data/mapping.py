@@ -110,20 +110,35 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
         Raises:
             ConfigError: It cannot be read, or something in it does not fit.
         """
-        path = Path(path)
         try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+            return cls.parse(Path(path).read_text(encoding="utf-8"), str(path))
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        except UnicodeDecodeError as e:
             raise ConfigError(f"{path}: is not TOML: {e}") from e
-        mapping = convert(tree, cls, source=str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> TableMapping:
+        """Reads the text of a mapping file.
+
+        Args:
+            text: The text.
+            source: Where it is from, for the error.
+
+        Raises:
+            ConfigError: Something in it does not fit.
+        """
+        try:
+            tree = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as e:
+            raise ConfigError(f"{source}: is not TOML: {e}") from e
+        mapping = convert(tree, cls, source=source)
         if problem := _problem_of_form(mapping):
-            raise ConfigError(f"{path}: {problem}")
+            raise ConfigError(f"{source}: {problem}")
         for section in ("columns", "attributes", "context"):
             for name, column in getattr(mapping, section).items():
                 if isinstance(column, Column) and (problem := _problem_of_column(column)):
-                    raise ConfigError(f"{path}: {section}.{name}.{problem}")
+                    raise ConfigError(f"{source}: {section}.{name}.{problem}")
         return mapping
 
 

@@ -146,8 +146,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return cls.from_dict(tomllib.loads(text))
         except OSError as problem:
             raise ConfigError(
-                f"{path}: cannot be read ({problem.strerror or problem}); write a feature specification there, or name "
-                "another one with --set features.file=FILE"
+                f"{path}: cannot be read ({problem.strerror or problem}); let `recdistill init` write a feature "
+                "specification there, or name another one with --set features.file=FILE"
             ) from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path}: is not UTF-8 text") from None
