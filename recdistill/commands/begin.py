@@ -189,7 +189,7 @@ def _commands(tables: Sequence[understood.Understood], found: survey.Survey, unt
     return [
         *lines,
         "recdistill score --drain",
-        "recdistill join --drain --flush",
+        "recdistill join --flush",
         f"recdistill distil --drain --until {until}",
         "recdistill evaluate --report report.html",
         "recdistill publish",
