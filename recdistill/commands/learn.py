@@ -17,6 +17,10 @@ from recdistill.errors import TeacherError
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
+UNTOLD = ("known", "unknown")
+"""Counts that only programs are given: where they say something to a person, a sentence does."""
+
+
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
 
@@ -29,6 +33,7 @@ def run_job(name: str, title: str, args: argparse.Namespace) -> int:
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`.
     """
+    from recdistill.commands import nothing
     from recdistill.loops import wire
 
     settings = settings_of(args)
@@ -38,8 +43,11 @@ def run_job(name: str, title: str, args: argparse.Namespace) -> int:
     show(
         args,
         {**counts, "stopped": stopped},
-        counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else ""),
+        counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
+        + (" (stopped)" if stopped and args.drain else ""),
     )
+    if args.drain and not stopped:
+        nothing.check(name, settings, counts)
     return 0
 
 

@@ -26,7 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -198,6 +198,11 @@ def run(
     return counts
 
 
+EMPTY: Final = (
+    "the catalogue is empty, and a student learns of a list only the items that were there when it was scored; "
+    "import the items before the lists"
+)
+
 Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher
 Dead = list[tuple[Message, Exception]]
 
@@ -315,6 +320,8 @@ def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) ->
     counts["missing"] += missing
     counts["dead_letters"] += len(dead)
     counts["batches"] += 1
+    if counts["batches"] == 1 and not counts["items"]:
+        log_.warning("%s", EMPTY)
     for message, error in dead:
         log_.warning("dead letter from %s/%d at %d: %s", message.tp.topic, message.tp.partition, message.offset, error)
 

@@ -162,9 +162,9 @@ class Trainer:
 
         Returns:
             `loss`, and its parts before their weights: `soft` and `label` (nats a list). Then counts: `lists`, `scored`
-            candidates, `positives`, `unknown` (candidates and history items that the catalogue does not hold), `unfit`
-            (context values of the wrong kind, which count as absent). With an earlier copy also `previous`, the loss
-            against it.
+            candidates, `positives`, `known` (candidates that the catalogue holds), `unknown` (candidates and history
+            items that it does not hold), `unfit` (context values of the wrong kind, which count as absent). With an
+            earlier copy also `previous`, the loss against it.
         """
         lists, teacher_BL, again = batch.lists, batch.units_BL, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
@@ -172,6 +172,7 @@ class Trainer:
             "lists": float(len(labelled_BL)),
             "scored": float(lists.scored_BL.sum()),
             "positives": float((labelled_BL & (lists.labels_BL > 0)).sum()),
+            "known": float(lists.where_BL.sum()),
             "unknown": float(batch.unknown),
             "unfit": float(batch.unfit),
         }

@@ -254,7 +254,7 @@ def test_a_teacher_that_no_longer_answers_as_at_first_is_accused_and_comes_back_
     def agreement(at: int) -> float:
         return 0.1 if 3000 <= at < 5000 else 1.0
 
-    watch, weights = watched(asked_again(Stream(0), agreement), 7000)
+    watch, weights = watched(asked_again(Stream(0, teacher=shuffled_from(3000, 5000)), agreement), 7000)
     out = np.flatnonzero(weights == 0)
     assert (out.min(), out.max()) == (3000, 4999)
     assert len(out) == 2000
@@ -265,6 +265,10 @@ def test_a_teacher_that_no_longer_answers_as_at_first_is_accused_and_comes_back_
     assert last.startswith("teacher t@1 is learnt from, from list 5000 on")
     assert last.endswith("asked again, it agrees with its own first answers at 1.00")
     assert watch.counts["quarantined_lists_itself"] == 2000
+    # Another order that the student agrees with is learnt after a trial, and is not accused again.
+    watch, weights = watched(asked_again(Stream(0), lambda at: 1.0 if at < 3000 else 0.1), 7000)
+    assert 300 <= (weights == 0).sum() <= 600
+    assert len(watch.news) == 2
     # Between alike and another teacher, the stream decides as it does without.
     watch, _ = watched(asked_again(Stream(0, teacher=shuffled_from(3000)), lambda at: 0.8), 4000)
     assert "its order agreed with the student" in watch.news[0]
@@ -339,6 +343,14 @@ def close(found: Any, expected: Any) -> None:
         assert found == (pytest.approx(expected, rel=1e-9, abs=1e-9) if isinstance(expected, float) else expected)
 
 
+def _without_old_counts(state: Any) -> Any:
+    """That version dropped a suspicion's sum, and kept its count of lists in a row; without a sum it says nothing."""
+    if not isinstance(state, dict):
+        return state
+    cleared = {f"{side}_{kind}": 0 for side in ("low", "high") for kind in ("run", "onset") if state.get(side) == 0}
+    return {key: cleared.get(key, _without_old_counts(value)) for key, value in state.items()}
+
+
 def test_a_state_of_an_older_version_goes_on_as_that_version_did() -> None:
     """The file was written by the version in which the watch was one class (commit 073a1ce): see `state` and the rest.
 
@@ -356,7 +368,7 @@ def test_a_state_of_an_older_version_goes_on_as_that_version_did() -> None:
     while stream.at < 2000:
         here.weigh(stream.batch(50))
     restored.restore(recorded["state"])
-    close(restored.state(), here.state())
+    close(_without_old_counts(restored.state()), _without_old_counts(here.state()))
     weights: dict[str, list[float]] = {"t@1": [], "u@1": [], "v@1": []}
     while stream.at < 9000:
         batch = stream.batch(50)

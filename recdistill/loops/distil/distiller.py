@@ -13,8 +13,11 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recdistill.errors import DataError, DecodeError
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
@@ -54,6 +57,7 @@ class Distiller:
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
         self._pending: list[Example] = []
+        self._matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
@@ -106,6 +110,7 @@ class Distiller:
         if not self._whole_batch(timeout_s):
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
+        self._matched.take(self._pending)
         batch = self.trainer.encode(self._pending)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
@@ -136,6 +141,8 @@ class Distiller:
         self.step += 1
         self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
+        self.counts["known"] += int(figures["known"])
+        self.counts["unknown"] += int(figures["unknown"])
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
@@ -198,6 +205,15 @@ class Distiller:
         tensors, state = self.trainer.state()
         self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
         self.counts["checkpoints"] += 1
+
+    def unmet(self) -> list[str]:
+        """A sentence for each name of the feature specification that met nothing in this run."""
+        catalogue = self.trainer.catalogue
+        said = self._matched.unmet(catalogue.item(slot) for slot in np.flatnonzero(catalogue.live_N).tolist())
+        known, unknown = self.counts["known"], self.counts["unknown"]
+        if known and unknown > known:
+            said.append(f"{unknown:,} candidates and events of {known + unknown:,} are not in the catalogue")
+        return said
 
     def claim(self) -> None:
         """Makes sure, in the folder and in the log, that no newer distiller works on this student.

@@ -5,6 +5,7 @@ It knows nothing of losses or torch, and nothing of what becomes of a bundle.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,8 @@ from recdistill.stream import Log
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
+
+log_ = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
@@ -70,7 +73,8 @@ def run(
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
-        Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
+        Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
+        it does not hold), items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
 
     Raises:
         CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
@@ -108,7 +112,10 @@ def run(
             if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
             if not stop.is_set():
-                ship()
+                for sentence in distiller.unmet():
+                    log_.warning("%s", sentence)
+                if distiller.counts["known"] or not distiller.counts["steps"]:  # else the student has learnt nothing
+                    ship()
         finally:
             distiller.close()
         return distiller.counts

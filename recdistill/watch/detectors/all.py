@@ -78,3 +78,4 @@ class Detectors(Struct):
         if not watched(self.labels.reference, CHANCE_PAIRS):
             self.labels.reference = labels
         self.chance.prove()
+        self.itself.accept()

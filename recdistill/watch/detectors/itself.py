@@ -38,6 +38,8 @@ class Itself(Struct):
     run: int = 0
     """Lists in a row that came from another teacher."""
     onset: int = 0
+    accepted: bool = False
+    """Whether the new answers passed a trial: then they accuse nobody, until the teacher is as it was at first."""
 
     @property
     def sure(self) -> bool:
@@ -50,8 +52,9 @@ class Itself(Struct):
         # A ranking holds 32-bit numbers: what was written as 0.95 is read as 0.94999999.
         agreement_A = seen.agreement_B[asked_B].round(4).tolist()
         self.last = min(agreement_A, default=None)
+        self.accepted = self.accepted and not self.sure
         for at, agreement in zip(seen.at_B[asked_B].tolist(), agreement_A, strict=True):
-            if agreement >= OTHER:
+            if agreement >= OTHER or self.accepted:
                 self.run = 0
                 continue
             self.onset = at if self.run == 0 else self.onset
@@ -61,6 +64,11 @@ class Itself(Struct):
         if quiet:
             self.drop()
         return None
+
+    def accept(self) -> None:
+        """Takes the present answers as good, whatever the first ones were."""
+        self.accepted = self.last is not None and not self.sure
+        self.run = 0
 
     def drop(self) -> None:
         """See `Detector`."""

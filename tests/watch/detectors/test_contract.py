@@ -130,7 +130,7 @@ def test_it_changes_nothing_of_what_it_is_shown(name: str) -> None:
     before = {side: value.copy() for side, value in vars(seen).items() if isinstance(value, np.ndarray)}
     made(name).observe(seen)
     for side, value in before.items():
-        assert (getattr(seen, side) == value).all()
+        np.testing.assert_array_equal(getattr(seen, side), value)
 
 
 @each
