@@ -154,8 +154,8 @@ def test_items_that_came_after_the_lists_were_scored(terminal: Terminal) -> None
 
 
 def test_every_item_refused(terminal: Terminal) -> None:
-    Path("features.toml").write_text(FEATURES + '[item.price]\nkind = "number"\n')
     terminal.write("items", [Item(f"item-{n}", attributes={"price": "cheap"}) for n in range(20)])
+    Path("features.toml").write_text(FEATURES + '[item.price]\nkind = "number"\n')  # after the import has looked
     scored_and_joined(terminal)
     said = terminal.nothing("distil --drain")
     assert "all 20 records of items were refused; `recdistill inspect dead-letters --from-end -n 1` says why" in said

@@ -14,8 +14,6 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from recdistill.errors import DataError, DecodeError, OutOfRange
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
@@ -83,7 +81,7 @@ class Distiller:
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
         self._pending: list[Example] = []
-        self._matched = Matched(trainer.spec)
+        self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
@@ -176,7 +174,7 @@ class Distiller:
         if not self._whole_batch(timeout_s):
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        self._matched.take(self._pending)
+        self.matched.take(self._pending)
         batch = self.trainer.encode(self._pending)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
@@ -207,8 +205,7 @@ class Distiller:
         self.step += 1
         self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
-        self.counts["known"] += int(figures["known"])
-        self.counts["unknown"] += int(figures["unknown"])
+        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
@@ -272,15 +269,6 @@ class Distiller:
         self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
         self._rests_on.append(self.saved.rests_on())
         self.counts["checkpoints"] += 1
-
-    def unmet(self) -> list[str]:
-        """A sentence for each name of the feature specification that met nothing in this run."""
-        catalogue = self.trainer.catalogue
-        said = self._matched.unmet(catalogue.item(slot) for slot in np.flatnonzero(catalogue.live_N).tolist())
-        known, unknown = self.counts["known"], self.counts["unknown"]
-        if known and unknown > known:
-            said.append(f"{unknown:,} candidates and events of {known + unknown:,} are not in the catalogue")
-        return said
 
     def claim(self) -> None:
         """Makes sure, in the folder and in the log, that no newer distiller works on this student.

@@ -121,9 +121,10 @@ def run(
             if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
             if not stop.is_set():
-                for sentence in distiller.unmet():
+                known, unknown = distiller.counts["known"], distiller.counts["unknown"]
+                for sentence in distiller.matched.unmet(trainer.catalogue, known=known, unknown=unknown):
                     log_.warning("%s", sentence)
-                if distiller.counts["known"] or not distiller.counts["steps"]:  # else the student has learnt nothing
+                if known or not distiller.counts["steps"]:  # else the student has learnt nothing
                     ship()
         finally:
             distiller.close()

@@ -6,19 +6,24 @@ only without it. So it is said once, with the names that there are.
 It knows nothing of how a student learns.
 
 Example:
-    >>> from recdistill.features import Field
+    >>> from recdistill.features import Field, Vocabulary
+    >>> from recdistill.records import Item
     >>> matched = Matched(FeatureSpec(item={"pirce": Field("number")}))
-    >>> matched.unmet([Item("a", attributes={"price": 3.0})])[0]
+    >>> catalogue = Catalogue(FeatureSpec(), Vocabulary(FeatureSpec()))
+    >>> _ = catalogue.apply(Item("a", attributes={"price": 3.0}), admit=True)
+    >>> matched.unmet(catalogue, known=9, unknown=0)[0]
     "no item has the attribute 'pirce' of the feature specification, [item.pirce]; did you mean 'price'?"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from recdistill.features import FeatureSpec
-from recdistill.records import Example, Item
+import numpy as np
+
+from recdistill.features import Catalogue, FeatureSpec
+from recdistill.records import Example
 from recdistill.text import cut, did_you_mean
 
 SAMPLE: Final = 2_000
@@ -57,24 +62,28 @@ class Matched:
                 self._fitting += not wanted or event.action in wanted
                 self._actions.add(event.action)
 
-    def unmet(self, items: Iterable[Item]) -> list[str]:
+    def unmet(self, catalogue: Catalogue, *, known: int, unknown: int) -> list[str]:
         """A sentence for each name that meets nothing.
 
         Args:
-            items: The catalogue.
+            catalogue: The items.
+            known: How many candidates were in it.
+            unknown: How many candidates and events were not.
         """
         said = []
-        missing, known = set(self._spec.item), set[str]()
-        count = 0
-        for item in items:
+        if known and unknown > known:
+            said.append(f"{unknown:,} candidates and events of {known + unknown:,} are not in the catalogue")
+        missing, there = set(self._spec.item), set[str]()
+        live = np.flatnonzero(catalogue.live_N).tolist()
+        for slot in live:
             if not missing:
                 break
-            count += 1
-            missing.difference_update(item.attributes)
-            known.update(item.attributes)
-        if count:
+            attributes = catalogue.item(slot).attributes
+            missing.difference_update(attributes)
+            there.update(attributes)
+        if live:
             said += [
-                f"no item has the attribute {name!r} of the feature specification, [item.{name}]; {_meant(name, known)}"
+                f"no item has the attribute {name!r} of the feature specification, [item.{name}]; {_meant(name, there)}"
                 for name in sorted(missing)
             ]
         if self._examples < MANY:
@@ -85,11 +94,11 @@ class Matched:
             for name in sorted(set(self._spec.context) - self._context)
         ]
         if self._events >= MANY and not self._fitting:
-            there = ", ".join(sorted(map(repr, self._actions)))
+            actions = ", ".join(sorted(map(repr, self._actions)))
             said.append(
                 f"no event of {self._events:,} has an action of the feature specification, [history] actions = "
                 f"{list(self._spec.history.actions)}, so the student does not see what was done; events have "
-                f"{cut(there, _SHOWN)}"
+                f"{cut(actions, _SHOWN)}"
             )
         return said
 
