@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from recdistill.errors import DataError
+from recdistill.installed import how_to_install
 
 MAX_LINE = 16 << 20  # bytes of one line; a longer line means a file of another kind
 
@@ -114,7 +115,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise DataError(f"{path.name}: Parquet needs pyarrow; pip install 'recdistill[data]'") from None
+        raise DataError(f"{path.name}: Parquet needs pyarrow; type: {how_to_install('data')}") from None
     number = 0
     try:
         with parquet.ParquetFile(path) as file:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from recdistill.errors import DataError
@@ -137,8 +138,20 @@ def item_tower(weights: Mapping[str, np.ndarray], spec: FeatureSpec) -> bytes:
 
 
 def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
-    """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them."""
-    initializers = onnx.load_model_from_string(tower).graph.initializer
+    """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them.
+
+    Raises:
+        DataError: It is no ONNX graph, or keeps a weight in another file.
+    """
+    try:
+        initializers = onnx.load_model_from_string(tower).graph.initializer
+    except DecodeError as e:
+        raise DataError("is not an ONNX graph; export the bundle again") from e
+    # `to_array` would open the file that such a tensor names, on this machine, and put its bytes into what we write.
+    if outside := [i.name for i in initializers if i.data_location == TensorProto.EXTERNAL or i.external_data]:
+        raise DataError(
+            f"weight {outside[0]!r} lies outside of the graph, in another file; a tower holds all its weights"
+        )
     return {i.name[len(_WEIGHT) :]: numpy_helper.to_array(i) for i in initializers if i.name.startswith(_WEIGHT)}
 
 
