@@ -89,10 +89,10 @@ def _members(file: _Walk, *, count: int, width: int, lists: int) -> np.ndarray[A
         pairs = file.array("<i8", None, "sizes")
         if pairs.size % 2 or pairs.size > 2 * lists:
             raise ValueError(f"holds {pairs.size} sizes for {lists} cells")
-        at, size = pairs[0::2], pairs[1::2]
-        if at.size and (at.min() < 0 or at.max() >= lists or len(np.unique(at)) < len(at)):
+        cell, held = pairs[0::2], pairs[1::2]
+        if cell.size and (cell.min() < 0 or cell.max() >= lists or len(np.unique(cell)) < len(cell)):
             raise ValueError("names a cell twice, or one that is not there")
-        sizes_L[at] = size
+        sizes_L[cell] = held
     else:
         raise ValueError(f"holds cells of the kind {kind!r}, not b'full' or b'sprs'")
     if (sizes_L < 0).any() or (sizes_L > count).any() or int(sizes_L.sum()) != count:

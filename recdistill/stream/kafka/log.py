@@ -94,7 +94,7 @@ class KafkaLog:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        return KafkaStage(self._namespace, name, expand(inputs, self.topics()), self.topics)
+        return KafkaStage(self._namespace, name, expand(inputs, self.topics()), self.topics, self._administrate)
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
@@ -130,6 +130,9 @@ class KafkaLog:
         """Makes one administrative request at a time: only one thread may use that client."""
         with self.brokers.explained(doing), self._lock:
             return self.brokers.retry(call)
+
+    def _administrate(self, call: Callable[[KafkaAdminClient], Any]) -> Any:
+        return self._ask("ask", lambda: call(self._admin))
 
     def _describe(self) -> list[dict[str, Any]]:
         # Ask for all topics: asking a broker for one by name may make it.

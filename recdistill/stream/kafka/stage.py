@@ -19,12 +19,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka import TopicPartition as WirePartition
 from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError
 from recdistill.stream.contract import TopicPartition, suggest
+from recdistill.stream.kafka import hanging
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.transaction import Collected
@@ -62,11 +64,14 @@ class KafkaStage:
         name: str,
         inputs: Sequence[TopicPartition],
         topics: Callable[[], Mapping[str, int]],
+        administrate: Callable[[Callable[[KafkaAdminClient], Any]], Any],
     ) -> None:
         self._namespace = namespace
         self._id = namespace.prefix + name
         self._inputs = tuple(inputs)
         self._topics = topics
+        self._administrate = administrate
+        self._decided: bool | None = None  # how the last transaction of this stage's name ended, if that is known
         self._counts = topics()
         self._turns = itertools.count()
         self._open = False
@@ -226,14 +231,34 @@ class KafkaStage:
     def _open_producer(self) -> None:
         """Takes the stage over: ends an open transaction of its name, and fences its older writer."""
         brokers = self._namespace.brokers
+        decided = self._administrate(lambda admin: hanging.decided(admin, self._id))
+        self._decided = self._decided if decided is None else decided
         ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
         with brokers.explained("write to"):
             self._producer = KafkaProducer(**brokers.settings(KafkaProducer, ours))
             try:
                 brokers.bounded("write to", self._producer.init_transactions, _COMMIT_S)
+                self._end_what_hangs()
             except BaseException:
                 self._drop_producer()
                 raise
+
+    def _end_what_hangs(self) -> None:
+        """Ends a transaction that the brokers had decided but not finished. `hanging` says how that can be."""
+        if self._decided is None:  # then taking the stage over has aborted what was open
+            return
+        prefix, counts = self._namespace.prefix, self._topics()
+        wires = [WirePartition(prefix + topic, p) for topic, count in counts.items() for p in range(count)]
+        number = hanging.producer_id(self._producer)
+        found = self._administrate(lambda admin: hanging.left_open(admin, number, wires))
+        if found:
+            names = ", ".join(sorted(f"{wire.topic}/{wire.partition}" for wire in found))
+            did = "committed" if self._decided else "aborted"
+            log_.warning("the brokers %s a transaction of %s but did not tell %s; telling them", did, self._id, names)
+            groups = [self._id, self._id + _MARKS]
+            finish = partial(hanging.finish, self._producer, found, groups, commit=self._decided)
+            self._namespace.brokers.bounded("write to", finish, _COMMIT_S)
+        self._decided = None
 
     def _drop_producer(self) -> None:
         # Do not wait for a producer that waits for a broker.
