@@ -10,6 +10,7 @@
     │   ├── OutOfRange              exit 4   a saved position that the log no longer (or not yet) holds
     │   ├── WrongLog                exit 4   another cluster, topic or partition count than the one saved
     │   └── Fenced                  exit 4   a newer process has taken over this stage
+    ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
@@ -86,6 +87,12 @@ class WrongLog(StreamError):
 
 class Fenced(StreamError):
     """A newer process has taken over this stage; this one must stop."""
+
+
+class Interrupted(RecdistillError):
+    """Work that a signal stopped before its end. The sentence says how far it came, and how to go on."""
+
+    exit_code = 130
 
 
 class TeacherError(RecdistillError):

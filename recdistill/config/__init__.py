@@ -11,7 +11,7 @@ Example:
     32
 """
 
-from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
+from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.settings import (
     DistilSettings,
@@ -72,6 +72,7 @@ __all__ = [
     "load_function",
     "load_settings",
     "parse_settings",
+    "read_toml",
     "reference",
     "to_toml",
 ]

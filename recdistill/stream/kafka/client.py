@@ -32,6 +32,7 @@ from kafka.errors import (
 )
 
 from recdistill.errors import ConfigError, Fenced, RecdistillError, StreamError
+from recdistill.installed import how_to_install
 from recdistill.stream.contract import suggest
 
 log_ = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Brokers:
         except (KafkaError, OSError, RuntimeError, ValueError) as error:
             text = str(error) or type(error).__name__
             if "compression codec" in text:
-                advice = "install recdistill[kafka], or set the log option compression_type to gzip"
+                advice = f"type: {how_to_install('kafka')}; or set the log option compression_type to gzip"
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:
