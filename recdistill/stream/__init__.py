@@ -29,6 +29,7 @@ from recdistill.stream.contract import (
     BUNDLES,
     ITEMS,
     STANDARD_CONFIGS,
+    Left,
     Log,
     LogIdentity,
     Message,
@@ -46,6 +47,7 @@ from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
+from recdistill.stream.placed import event_time_us, place_at
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -57,6 +59,7 @@ __all__ = [
     "STANDARD_CONFIGS",
     "LanePosition",
     "Lanes",
+    "Left",
     "Log",
     "LogIdentity",
     "MadeBundle",
@@ -71,9 +74,11 @@ __all__ = [
     "check_identity",
     "check_topic",
     "dead_letter",
+    "event_time_us",
     "made_bundles",
     "open_log",
     "partition_for",
+    "place_at",
     "read_made",
     "read_place",
     "standard_topics",
