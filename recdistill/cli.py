@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    _print_anything()
     try:
         code = _dispatch(argv)
         sys.stdout.flush()
@@ -72,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as e:  # noqa: BLE001 - a person gets a sentence; --debug shows the traceback
         return _fail(_unexplained(e), 1, debug)
+
+
+def _print_anything() -> None:
+    r"""Lets a terminal that lacks a character show `\u0417` instead: that is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(argv: list[str]) -> int:
