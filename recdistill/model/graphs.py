@@ -25,7 +25,6 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from recdistill.errors import DataError
@@ -145,7 +144,7 @@ def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
     """
     try:
         initializers = onnx.load_model_from_string(tower).graph.initializer
-    except DecodeError as e:
+    except Exception as e:  # protobuf's own error, a class that only the wire code may know
         raise DataError("is not an ONNX graph; export the bundle again") from e
     # `to_array` would open the file that such a tensor names, on this machine, and put its bytes into what we write.
     if outside := [i.name for i in initializers if i.data_location == TensorProto.EXTERNAL or i.external_data]:
