@@ -1,4 +1,4 @@
-"""One prefix on one set of brokers: names on the wire, committed offsets of groups, beginnings and ends of partitions.
+"""One prefix on one set of brokers: names on the wire, committed offsets of groups, and beginnings of partitions.
 
 It knows nothing of messages, sources or stages.
 
@@ -65,10 +65,4 @@ class Namespace:
             return {}
         with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
             found = self.brokers.retry(partial(consumer.beginning_offsets, [self.wire(tp) for tp in tps]))
-        return {tp: int(found[self.wire(tp)]) for tp in tps}
-
-    def ends(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """End of each partition, for a reader that sees only committed messages. It asks once."""
-        with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
-            found = consumer.end_offsets([self.wire(tp) for tp in tps])
         return {tp: int(found[self.wire(tp)]) for tp in tps}
