@@ -9,19 +9,19 @@ Example:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 
-from recdistill.config import convert
+from recdistill.config import convert, read_toml
 from recdistill.data.cells import UNITS, Kind
 from recdistill.data.files import known_encoding
 from recdistill.data.lines import single_line
 from recdistill.data.shape import TableForm
 from recdistill.errors import ConfigError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean
 
 TableKind = Literal["items", "impressions", "feedback", "interactions"]
@@ -110,12 +110,8 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
         Raises:
             ConfigError: It cannot be read, or something in it does not fit.
         """
-        try:
-            return cls.parse(Path(path).read_text(encoding="utf-8"), str(path))
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-        except UnicodeDecodeError as e:
-            raise ConfigError(f"{path}: is not TOML: {e}") from e
+        path = Path(path)
+        return cls.parse(read_text(path, ConfigError, what="mappings", advice="give a mapping, a TOML file"), str(path))
 
     @classmethod
     def parse(cls, text: str, source: str) -> TableMapping:
@@ -128,10 +124,7 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
         Raises:
             ConfigError: Something in it does not fit.
         """
-        try:
-            tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as e:
-            raise ConfigError(f"{source}: is not TOML: {e}") from e
+        tree = read_toml(text, source)
         mapping = convert(tree, cls, source=source)
         if problem := _problem_of_form(mapping):
             raise ConfigError(f"{source}: {problem}")
