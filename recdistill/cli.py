@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     closed, stream = _open_what_is_closed(), sys.stdout
+    _print_anything()
     sys.stdout = _Output(stream)
     try:
         code = _dispatch(argv)
@@ -133,6 +135,13 @@ class _Output:
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             raise OutputError(f"standard output cannot be written ({e.strerror}){_UNPRINTED}") from e
+
+
+def _print_anything() -> None:
+    r"""Lets a terminal that lacks a character show `\u0417` instead: that is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(argv: list[str]) -> int:

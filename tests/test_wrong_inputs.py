@@ -270,7 +270,7 @@ TABLES: list[tuple[str, str, str, str]] = [
     ("items", "t.parquet", "PAR1 not", "t.parquet, after row 0: is not Parquet"),
     ("items", "t.xlsx", "PK\x03\x04", "t.xlsx: is a zip archive or an Excel file; convert it to CSV"),
     ("interactions", "t.csv", "user,item,time\n", "t.csv: holds no interaction"),
-    ("interactions", "t.csv", "user,item,time\nu,a,1\n", "no user has more than 3 interactions"),
+    ("interactions", "t.csv", "user,item,time\nu,a,1\n", "no list can be made; 1 events are among the first 3"),
     ("interactions", "t.csv", "user,item\nu,a\n", "has no column 'time', which interactions need"),
     ("interactions", "t.csv", "user,item,time\nu,a,x\n", "line 2, column 'time'"),
 ]
