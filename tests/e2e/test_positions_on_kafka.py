@@ -122,7 +122,6 @@ class Running:
 
     def __init__(self, log: Log) -> None:
         self.error: Exception | None = None
-        self.counts: dict[str, int] = {}
         self.stop = threading.Event()
         self._log = log
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -131,7 +130,7 @@ class Running:
     def _run(self) -> None:
         teacher = FunctionTeacher(world.by_hash, "hash", "3", "logit")
         try:
-            score.run(self._log, teacher, wait_s=0.2, stop=self.stop, counts=self.counts)  # type: ignore[arg-type]
+            score.run(self._log, teacher, wait_s=0.2, stop=self.stop)
         except RecdistillError as e:
             self.error = e
 
@@ -140,13 +139,9 @@ class Running:
         assert not self._thread.is_alive(), "the scorer goes on as if nothing had happened"
 
 
-def scorer(shop: Shop, lists: int) -> tuple[Log, Running]:
-    from collections import Counter
-
+def scorer(shop: Shop) -> tuple[Log, Running]:
     log = shop.log()
-    running = Running(log)
-    running.counts = Counter()
-    return log, running
+    return log, Running(log)
 
 
 def until(what: object, patience_s: float = 60) -> None:
@@ -162,7 +157,7 @@ def test_a_deleted_topic_ends_the_scorer_within_seconds_in_one_sentence(
     shop: Shop, admin: kafka.KafkaAdminClient, caplog: pytest.LogCaptureFixture, topic: str
 ) -> None:
     shop.write(lists=20)
-    log, running = scorer(shop, 20)
+    log, running = scorer(shop)
     until(lambda: len(shop.read("rankings")) == 20)
     caplog.clear()
     admin.delete_topics([shop.settings.prefix + topic])
@@ -179,7 +174,7 @@ def test_a_deleted_topic_ends_the_scorer_within_seconds_in_one_sentence(
 
 def test_partitions_that_were_added_are_noticed_and_the_way_on_works(shop: Shop, admin: kafka.KafkaAdminClient) -> None:
     shop.write(lists=20, partitions=2)
-    log, running = scorer(shop, 20)
+    log, running = scorer(shop)
     until(lambda: len(shop.read("rankings")) == 20)
     admin.create_partitions({f"{shop.settings.prefix}impressions": 3})
     running.wait(60)

@@ -11,7 +11,7 @@ import pytest
 from recdistill.cli import main
 from recdistill.config import LogSettings
 from recdistill.loops.feed import feed
-from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.stream import STANDARD_CONFIGS, Log, Message, open_log, standard_topics
 from support import world
 
 SETTINGS = """
@@ -58,7 +58,7 @@ class Shop:
     def write(self, *, items: int = 20, lists: int = 60, first: int = 0, partitions: int = 1, lanes: int = 1) -> None:
         """Makes the topics, and writes items, lists and clicks."""
         with closing(self.log()) as log:
-            log.create_topics(standard_topics(partitions=partitions, lanes=lanes))
+            log.create_topics(standard_topics(partitions=partitions, lanes=lanes), configs=STANDARD_CONFIGS)
             made = world.impressions(first + lists)[first:]
             feed(log, [*world.items(items), *made, *world.feedback(made)])
 
