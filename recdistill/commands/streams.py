@@ -64,8 +64,8 @@ def _create(args: argparse.Namespace, settings: Settings, log: Log) -> int:
 
     partitions, lanes, grown = settings.topics.partitions, settings.topics.lanes, []
     if args.grow:
-        there = {name: count for name, count in log.topics().items() if name in (*_KEYED, "examples")}
-        lanes = there.pop("examples", lanes)
+        topics = log.topics()
+        there, lanes = {name: topics[name] for name in _KEYED if name in topics}, topics.get("examples", lanes)
         partitions = max(partitions, *there.values()) if there else partitions
         grown = log.grow_topics(dict.fromkeys(there, partitions))
     made = log.create_topics(standard_topics(partitions, lanes), configs=STANDARD_CONFIGS)
