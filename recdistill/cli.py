@@ -1,7 +1,8 @@
 """`recdistill VERB`: finds the verb, runs it, and turns every error into one sentence. Each verb is one step.
 
 Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
-6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted. errors.py has all errors.
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 8 nothing was made; 130 interrupted. errors.py has
+all errors.
 
 It knows the names and groups of the verbs, but not what they do.
 
@@ -24,13 +25,13 @@ from pathlib import Path
 from typing import TextIO
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
+from recdistill.commands import answer, begin, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import OutputError, RecdistillError, UsageError
-from recdistill.text import did_you_mean, printable
+from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "begin": ("demo", "doctor"),
+    "begin": ("demo", "doctor", "init"),
     "the stream": ("topics", "simulate", "import", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
@@ -38,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
+    for module in (machine, doctor, begin, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}
@@ -171,7 +172,7 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
         # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(handlers=[_handler()])
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -180,6 +181,19 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """Lines for people. Libraries may log an address with its password, so each line is cleaned."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(super().format(record))
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def _find(name: str) -> Verb:
@@ -215,7 +229,7 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     with suppress(OSError):  # where the sentence cannot be written either, the exit code says it
         if debug:
             traceback.print_exc()
-        print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)
+        print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
     return code
 
 
