@@ -1,7 +1,8 @@
 """`recdistill VERB`: finds the verb, runs it, and turns every error into one sentence. Each verb is one step.
 
 Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
-6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted. errors.py has all errors.
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 8 nothing was made; 130 interrupted. errors.py has
+all errors.
 
 It knows the names and groups of the verbs, but not what they do.
 
