@@ -96,7 +96,7 @@ def _distinct_files(tables: Sequence[understood.Understood]) -> None:
 
 
 def _body(text: str) -> str:
-    """A mapping without its first line, which names the table."""
+    """A mapping without its first line, which names the table: two tables may share it."""
     return text.partition("\n")[2]
 
 
