@@ -62,6 +62,7 @@ def _fields(found: Meaning) -> dict[str, str]:
             {"impression_id": "request", "item": "sku", "action": "what", "time": "at"},
         ),
         ("items.csv", "sku,name\na,first\nb,second\n", "items", {"id": "sku"}),
+        ("order.csv", "user,item,t\nu,a,1\nu,b,2\n", "interactions", {"user": "user", "item": "item", "time": "t"}),
     ],
 )  # fmt: skip
 def test_shapes_that_people_have(tmp_path: Path, name: str, text: str, kind: str, fields: dict[str, str]) -> None:

@@ -35,7 +35,7 @@ def test_lists_that_tell_their_clicks(tmp_path: Path) -> None:
     )
     assert (found.lists, found.candidates) == (240, len(shown))
     assert found.ids_named == len({*shown, *past})
-    assert found.rows == {"behaviors.tsv": 240}, "a click inside a list is no row"
+    assert found.rows == {str(behaviors): 240}, "a click inside a list is no row"
     assert found.feedback == sum(cell.endswith("-1") for row in rows for cell in row[4].split())
     assert found.times_us == sorted(found.times_us)
     assert found.delays_us == [], "the lists do not say when they were clicked"
