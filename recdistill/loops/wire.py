@@ -271,6 +271,7 @@ def promote(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
+            protocol=settings.judge.protocol,
             stop=stop,
             drain=drain,
             counts=counts,

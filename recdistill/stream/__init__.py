@@ -42,6 +42,7 @@ from recdistill.stream.contract import (
     standard_topics,
     suggest,
 )
+from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
@@ -55,6 +56,7 @@ __all__ = [
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",
+    "Cut",
     "LanePosition",
     "Lanes",
     "Log",
@@ -70,6 +72,7 @@ __all__ = [
     "announce",
     "check_identity",
     "check_topic",
+    "cut_at",
     "dead_letter",
     "made_bundles",
     "open_log",
