@@ -10,8 +10,20 @@ import shutil
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
+from recdistill.commands.verb import (
+    PLACES,
+    Bar,
+    Parser,
+    Verb,
+    counted,
+    place,
+    settings_of,
+    share,
+    show,
+    stopping,
+)
 from recdistill.errors import TeacherError
 
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
@@ -21,25 +33,27 @@ def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
 
 
-def run_job(name: str, title: str, args: argparse.Namespace) -> int:
+def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "", **more: Any) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`.
+        sentence: What to say behind the counts, if the job ran to its end.
+        more: What this job takes beside that.
     """
     from recdistill.loops import wire
 
     settings = settings_of(args)
     with stopping() as stop, Bar(title, args) as bar:
-        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
+        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar, **more)
         stopped = stop.is_set()
-    show(
-        args,
-        {**counts, "stopped": stopped},
-        counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else ""),
-    )
+    told = counted(counts, "nothing to do") + (" (stopped)" if stopped and (args.drain or more) else "")
+    result: dict[str, Any] = {**counts, "stopped": stopped}
+    if sentence and not stopped:
+        told, result = f"{told}\n{sentence}", {**result, "part": sentence}
+    show(args, result, told)
     return 0
 
 
@@ -67,8 +81,26 @@ def _join(args: argparse.Namespace) -> int:
     return run_job("joiner", "join", args)
 
 
+def _distil_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--until",
+        type=place,
+        metavar="TIME|POSITION",
+        help=f"learn only what comes before this place of the examples, then stop: {PLACES}; the rest is left to judge "
+        "on. A time is that of the lists",
+    )
+
+
 def _distil(args: argparse.Namespace) -> int:
-    return run_job("distiller", "distil", args)
+    if args.until is None:
+        return run_job("distiller", "distil", args)
+    from recdistill.loops.until import learnt_part
+    from recdistill.stream import open_log
+
+    with closing(open_log(settings_of(args).log)) as log:
+        until = learnt_part(log, args.until)
+    return run_job("distiller", "distil", args, until.sentence, until=until.position)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -168,9 +200,15 @@ VERBS = (
         name="distil",
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
-        "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
-        examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
-        options=_drain,
+        "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
+        "of other students: give each its own distil.directory. Settings: [student], [loss], [distil], [features].",
+        examples=(
+            "distil --drain",
+            "distil --config shop.toml --set distil.passes=4 --drain",
+            "distil --until 2026-01-31T12:00:00Z",
+            "distil --until examples/0:1200 --set distil.directory=trial",
+        ),
+        options=_distil_options,
         run=_distil,
     ),
 )

@@ -28,7 +28,7 @@ from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, open_log
+from recdistill.stream import LanePosition, Log, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -130,7 +130,13 @@ def join_from(
 
 
 def distil(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    until: LanePosition | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
     spec = FeatureSpec.load(Path(settings.features.file))
@@ -145,6 +151,7 @@ def distil(
             settings.watch,
             stop=stop,
             drain=drain,
+            until=until,
             counts=counts,
             progress=progress,
         )
@@ -189,6 +196,7 @@ def distil_from(
     *,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -215,6 +223,7 @@ def distil_from(
         wait_s=settings.wait_s,
         stop=stop,
         drain=drain,
+        until=until,
         counts=counts,
         progress=progress,
         publish=publish,

@@ -34,6 +34,7 @@ class Cut(Struct, frozen=True):
     Attributes:
         position: The place, for `Lanes.next(until=)`.
         inside: Whether the log holds an example behind it.
+        some: Whether the log holds an example before it.
         newest_us: Time of the latest list before it. 0: there is none, or a position was typed.
         late: How many of the next examples have lists that are older than the time.
         looked: How many examples behind it were looked at.
@@ -41,6 +42,7 @@ class Cut(Struct, frozen=True):
 
     position: LanePosition
     inside: bool
+    some: bool = True
     newest_us: int = 0
     late: int = 0
     looked: int = 0
@@ -77,11 +79,12 @@ def _at_position(lanes: Lanes, place: Place) -> Cut:
     return Cut(
         LanePosition(end.identity, offsets, begin.turn),
         inside=any(o < e for o, e in zip(offsets, end.offsets, strict=True)),
+        some=offsets != begin.offsets,
     )
 
 
 def _at_time(lanes: Lanes, time_us: int) -> Cut:
-    end, newest_us = lanes.end_state(), 0
+    begin, end, newest_us = lanes.state(), lanes.end_state(), 0
     while True:
         before = lanes.state()
         block = [each.ranking.impression.time_us for each in lanes.next(_READ, 0.2, until=end)]
@@ -93,7 +96,7 @@ def _at_time(lanes: Lanes, time_us: int) -> Cut:
             lanes.next(at, 0.2, until=end)
             break
         if not block and lanes.reached(end):
-            return Cut(lanes.state(), inside=False, newest_us=newest_us)
+            return Cut(lanes.state(), inside=False, some=newest_us > 0, newest_us=newest_us)
     position = lanes.state()
     late = looked = 0
     while looked < LOOKED:
@@ -102,7 +105,7 @@ def _at_time(lanes: Lanes, time_us: int) -> Cut:
             break
         looked += len(block)
         late += sum(each < time_us for each in block)
-    return Cut(position, inside=True, newest_us=newest_us, late=late, looked=looked)
+    return Cut(position, inside=True, some=position != begin, newest_us=newest_us, late=late, looked=looked)
 
 
 def _pass_over(message: Message, error: Exception) -> None:

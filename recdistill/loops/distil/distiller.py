@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from recdistill.errors import DataError, DecodeError
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
-from recdistill.loops.distil.saved import Recipe, Saved
+from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.records import DEAD_LETTERS, Example, Item, decode
 from recdistill.stream import LanePosition, Lanes, Log, Message, dead_letter
@@ -37,14 +37,24 @@ class Distiller:
         recipe: What it is made with.
         memory_mb: Megabytes of batches kept for the next pass.
         drain: Stop at what the log holds now.
+        until: Stop at this place instead.
 
     Raises:
-        CheckpointError: The folder's checkpoint was made with other settings or another specification.
+        CheckpointError: The folder's checkpoint was made with other settings or another specification, or its student
+            has learnt what lies behind `until`.
         WrongLog, OutOfRange: The checkpoint's positions do not fit the log.
     """
 
     def __init__(
-        self, log: Log, trainer: Trainer, folder: StudentFolder, recipe: Recipe, *, memory_mb: int, drain: bool = False
+        self,
+        log: Log,
+        trainer: Trainer,
+        folder: StudentFolder,
+        recipe: Recipe,
+        *,
+        memory_mb: int,
+        drain: bool = False,
+        until: LanePosition | None = None,
     ) -> None:
         self.trainer, self.folder = trainer, folder
         self.counts: Counter[str] = Counter()
@@ -57,8 +67,9 @@ class Distiller:
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
+        self._until = until
         try:
-            self._start(recipe, drain=drain)
+            self._start(recipe, drain=drain or until is not None)
         except BaseException:
             self.close()
             raise
@@ -83,8 +94,11 @@ class Distiller:
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
+        if self._until is not None:
+            check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
-            self.saved.range = Range(passes, self._lanes.state(), self._lanes.end_state())
+            end = self._lanes.end_state() if self._until is None else self._until
+            self.saved.range = Range(passes, self._lanes.state(), end)
             self.save()
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
@@ -157,6 +171,9 @@ class Distiller:
             self._kept.clear()
             if watch:
                 watch.forget_passes()
+            if self._until is not None and not self._lanes.reached(self._until):
+                # The range was that of an earlier call, and ended before the place where this call ends.
+                self.saved.range = Range(1, self._lanes.state(), self._until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 

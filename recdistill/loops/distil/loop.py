@@ -16,7 +16,7 @@ from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.saved import Recipe
 from recdistill.progress import Progress
-from recdistill.stream import Log
+from recdistill.stream import LanePosition, Log
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
@@ -46,6 +46,7 @@ def run(
     wait_s: float,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -65,6 +66,7 @@ def run(
         wait_s: Longest wait for examples before the stop signal is looked at.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
+        until: Return when everything before this place is learnt, and learn nothing behind it.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
@@ -78,7 +80,8 @@ def run(
     """
     folder = StudentFolder(directory, keep=keep)
     try:
-        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
+        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain, until=until)
+        drain = drain or until is not None
         if counts is not None:
             distiller.counts = counts
 
