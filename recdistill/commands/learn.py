@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import (
     PLACES,
@@ -24,13 +24,36 @@ from recdistill.commands.verb import (
     show,
     stopping,
 )
-from recdistill.errors import TeacherError
+from recdistill.errors import TeacherError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.stream import Place
 
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
+    _from(parser, "begin there; it is remembered at once (default: where it stopped)")
+
+
+def _from(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--from",
+        dest="begin",
+        type=_place,
+        metavar="PLACE",
+        help=f"beginning, latest, a time (2026-01-31T12:00Z) or a position (1200, rankings/0:7,feedback/0:9); {what}",
+    )
+
+
+def _place(text: str) -> Place:
+    from recdistill.stream import read_place
+
+    try:
+        return read_place(text, words=True)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "", **more: Any) -> int:
@@ -39,17 +62,20 @@ def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "",
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
-        args: The arguments of the call, with `drain`.
+        args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
         sentence: What to say behind the counts, if the job ran to its end.
-        more: What this job takes beside that.
+        more: What this loop alone takes.
     """
     from recdistill.loops import wire
 
     settings = settings_of(args)
     with stopping() as stop, Bar(title, args) as bar:
-        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar, **more)
+        if name in wire.STAGES:
+            counts = wire.STAGES[name](settings, stop, args.drain, Counter(), bar, begin=args.begin, **more)
+        else:
+            counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    told = counted(counts, "nothing to do") + (" (stopped)" if stopped and (args.drain or more) else "")
+    told = counted(counts, "nothing to do") + (" (stopped)" if stopped and (args.drain or more.get("until")) else "")
     result: dict[str, Any] = {**counts, "stopped": stopped}
     if sentence and not stopped:
         told, result = f"{told}\n{sentence}", {**result, "part": sentence}
@@ -90,17 +116,24 @@ def _distil_options(parser: Parser) -> None:
         help=f"learn only what comes before this place of the examples, then stop: {PLACES}; the rest is left to judge "
         "on. A time is that of the lists",
     )
+    parser.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="PATH",
+        help="begin a new student with the weights of an older one: a bundle, a checkpoint, or its distil.directory "
+        "(default: begin with fresh weights, or go on with the student of distil.directory)",
+    )
 
 
 def _distil(args: argparse.Namespace) -> int:
     if args.until is None:
-        return run_job("distiller", "distil", args)
+        return run_job("distiller", "distil", args, warm=args.warm_start)
     from recdistill.loops.until import learnt_part
     from recdistill.stream import open_log
 
     with closing(open_log(settings_of(args).log)) as log:
         until = learnt_part(log, args.until)
-    return run_job("distiller", "distil", args, until.sentence, until=until.position)
+    return run_job("distiller", "distil", args, until.sentence, warm=args.warm_start, until=until.position)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -108,6 +141,7 @@ def _teach_options(parser: Parser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
+    _from(parser, "learn only from what follows (default: beginning)")
 
 
 def _teach(args: argparse.Namespace) -> int:
@@ -135,10 +169,18 @@ def _teach(args: argparse.Namespace) -> int:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
                 figures = teach.run(
-                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                    log,
+                    spec,
+                    settings.teacher_training,
+                    out,
+                    window_s=window_s,
+                    labels=labels,
+                    begin=args.begin,
+                    progress=bar,
                 )
             else:
-                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
+                linear = settings.teacher.linear
+                figures = teach.run_linear(log, linear, out, window_s=window_s, labels=labels, begin=args.begin)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -173,6 +215,7 @@ VERBS = (
             "score --teacher-budget 0.3",
             "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
+            "score --from latest",
         ),
         options=_score_options,
         run=_score,
@@ -207,6 +250,7 @@ VERBS = (
             "distil --config shop.toml --set distil.passes=4 --drain",
             "distil --until 2026-01-31T12:00:00Z",
             "distil --until examples/0:1200 --set distil.directory=trial",
+            "distil --warm-start old/student --set distil.directory=recdistill-data/new",
         ),
         options=_distil_options,
         run=_distil,

@@ -28,7 +28,7 @@ from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import LanePosition, Log, open_log
+from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -39,14 +39,32 @@ if TYPE_CHECKING:
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
+StageJob = Callable[..., "Counter[str]"]
+"""A job that also takes `begin`, the place in its input where it begins."""
+
 
 def score(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the scorer with the settings' teacher."""
     teacher = open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log:
-        return score_from(log, teacher, settings.score, stop=stop, drain=drain, counts=counts, progress=progress)
+        return score_from(
+            log,
+            teacher,
+            settings.score,
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
 
 
 def score_from(
@@ -54,6 +72,7 @@ def score_from(
     teacher: Teacher,
     settings: ScoreSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -86,6 +105,7 @@ def score_from(
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -94,17 +114,24 @@ def score_from(
 
 
 def join(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the joiner."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, stop=stop, drain=drain, counts=counts, progress=progress)
+        return join_from(log, settings.join, begin=begin, stop=stop, drain=drain, counts=counts, progress=progress)
 
 
 def join_from(
     log: Log,
     settings: JoinSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -121,6 +148,7 @@ def join_from(
         batch=settings.batch,
         wait_s=settings.wait_s,
         idle_s=settings.idle_s,
+        begin=begin,
         stop=stop,
         drain=drain,
         flush=flush,
@@ -137,6 +165,8 @@ def distil(
     progress: Progress | None,
     *,
     until: LanePosition | None = None,
+    begin: Place | None = None,
+    warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
     spec = FeatureSpec.load(Path(settings.features.file))
@@ -149,6 +179,8 @@ def distil(
             settings.loss,
             settings.distil,
             settings.watch,
+            begin=begin,
+            warm=warm,
             stop=stop,
             drain=drain,
             until=until,
@@ -194,6 +226,8 @@ def distil_from(
     settings: DistilSettings,
     watch: WatchSettings | None = None,
     *,
+    begin: Place | None = None,
+    warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
     until: LanePosition | None = None,
@@ -221,6 +255,8 @@ def distil_from(
         popular=settings.popular,
         memory_mb=settings.memory_mb,
         wait_s=settings.wait_s,
+        begin=begin,
+        warm=warm,
         stop=stop,
         drain=drain,
         until=until,
@@ -231,7 +267,13 @@ def distil_from(
 
 
 def probe(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the prober with the registry's champion."""
     from recdistill.loops import probe as loop
@@ -247,6 +289,7 @@ def probe(
             batch=chosen.batch,
             wait_s=chosen.wait_s,
             follow_s=chosen.follow_s,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -362,3 +405,6 @@ JOBS: dict[str, Job] = {
     "prober": probe,
 }
 """Each process of the house by its name."""
+
+STAGES: dict[str, StageJob] = {"scorer": score, "joiner": join, "distiller": distil, "prober": probe}
+"""Those that can be told where to begin."""

@@ -29,6 +29,7 @@ from recdistill.stream.contract import (
     BUNDLES,
     ITEMS,
     STANDARD_CONFIGS,
+    Left,
     Log,
     LogIdentity,
     Message,
@@ -47,6 +48,7 @@ from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
+from recdistill.stream.placed import event_time_us, place_at
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -59,6 +61,7 @@ __all__ = [
     "Cut",
     "LanePosition",
     "Lanes",
+    "Left",
     "Log",
     "LogIdentity",
     "MadeBundle",
@@ -74,9 +77,11 @@ __all__ = [
     "check_topic",
     "cut_at",
     "dead_letter",
+    "event_time_us",
     "made_bundles",
     "open_log",
     "partition_for",
+    "place_at",
     "read_made",
     "read_place",
     "standard_topics",
