@@ -249,7 +249,6 @@ VERBS = (
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",
             "distil --until 2026-01-31T12:00:00Z",
-            "distil --until examples/0:1200 --set distil.directory=trial",
             "distil --warm-start old/student --set distil.directory=recdistill-data/new",
         ),
         options=_distil_options,
