@@ -1,7 +1,8 @@
 """`recdistill VERB`: finds the verb, runs it, and turns every error into one sentence. Each verb is one step.
 
 Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
-6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted. errors.py has all errors.
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 8 nothing was made; 130 interrupted. errors.py has
+all errors.
 
 It knows the names and groups of the verbs, but not what they do.
 
@@ -13,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    _print_anything()
     try:
         code = _dispatch(argv)
         sys.stdout.flush()
@@ -72,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as e:  # noqa: BLE001 - a person gets a sentence; --debug shows the traceback
         return _fail(_unexplained(e), 1, debug)
+
+
+def _print_anything() -> None:
+    r"""Lets a terminal that lacks a character show `\u0417` instead: that is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(argv: list[str]) -> int:

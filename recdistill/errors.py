@@ -16,8 +16,9 @@
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
-    └── RegistryError               exit 7   a registry that does not answer
-        └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    ├── RegistryError               exit 7   a registry that does not answer
+    │   └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    └── NothingMade                 exit 8   a run that ended in order, and made nothing of what it read
 
 It knows nothing of the rest of the package.
 
@@ -148,3 +149,9 @@ class Refused(RegistryError):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("promotion refused: " + "; ".join(reasons))
         self.reasons = reasons
+
+
+class NothingMade(RecdistillError):
+    """A run that ended in order, and made nothing of what it read: nothing was scored, joined or learnt."""
+
+    exit_code = 8

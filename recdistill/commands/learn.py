@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
+UNTOLD = ("known", "unknown")
+"""Counts that only programs are given: where they say something to a person, a sentence does."""
+
+
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
     _from(parser, "begin there; it is remembered at once (default: where it stopped)")
@@ -66,6 +70,7 @@ def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "",
         sentence: What to say behind the counts, if the job ran to its end.
         more: What this loop alone takes.
     """
+    from recdistill.commands import nothing
     from recdistill.loops import wire
 
     settings = settings_of(args)
@@ -75,11 +80,15 @@ def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "",
         else:
             counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    told = counted(counts, "nothing to do") + (" (stopped)" if stopped and (args.drain or more.get("until")) else "")
+    drained = bool(args.drain or more.get("until"))
+    told = counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
+    told += " (stopped)" if stopped and drained else ""
     result: dict[str, Any] = {**counts, "stopped": stopped}
     if sentence and not stopped:
         told, result = f"{told}\n{sentence}", {**result, "part": sentence}
     show(args, result, told)
+    if drained and not stopped:
+        nothing.check(name, settings, counts)
     return 0
 
 

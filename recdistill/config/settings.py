@@ -173,6 +173,25 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "the same question within one step.",
         ),
     ] = 60.0
+    again: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="So many of the requests that the teacher was asked first are asked again for each 256 "
+            "impressions of a partition. A changed answer is reported, and each ranking says how well the teacher "
+            "agrees with itself. 0: none. Scores that are logged cannot be asked again.",
+        ),
+    ] = 4
+    most_missing: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="The scorer stops when the teacher gives no score for a larger share of the candidates than "
+            "this. 1: never.",
+        ),
+    ] = 0.95
     cost_per_1000: Annotated[
         float, Meta(ge=0, description="Cost of a thousand candidate scores of the teacher; 0: costs are not counted.")
     ] = 0.0
@@ -286,16 +305,16 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
     act: Annotated[
         Literal["quarantine", "notice", "off"],
         Meta(
-            description="What happens when a teacher's order changes suddenly. quarantine: the student no longer "
-            "learns from it. notice: it is only reported. off: nobody looks."
+            description="What happens when a teacher's order seems to change suddenly. notice: it is only reported. "
+            "quarantine: the student no longer learns from it; a sound teacher is sometimes accused. off: nobody looks."
         ),
-    ] = "quarantine"
+    ] = "notice"
     probation: Annotated[
         int,
         Meta(
             ge=0,
-            description="A teacher that comes later is watched for so many lists. Only then does the student learn "
-            "from it. 0: it learns at once.",
+            description="With `quarantine`: a teacher that comes later is watched for so many lists. Only then does "
+            "the student learn from it. 0: it learns at once.",
         ),
     ] = 200
     least: Annotated[

@@ -102,6 +102,8 @@ def score_from(
             patience_s=settings.patience_s,
             budget=settings.budget,
             budget_by=settings.budget_by,
+            again=settings.again,
+            most_missing=settings.most_missing,
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
