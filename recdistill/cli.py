@@ -26,7 +26,7 @@ from recdistill import __version__
 from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
-from recdistill.text import did_you_mean, printable
+from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor"),
@@ -111,7 +111,7 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
         # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(handlers=[_handler()])
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -120,6 +120,19 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """Lines for people. Libraries may log an address with its password, so each line is cleaned."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(super().format(record))
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def _find(name: str) -> Verb:
@@ -154,7 +167,7 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     """Prints one sentence on stderr. Characters that control a terminal are removed."""
     if debug:
         traceback.print_exc()
-    print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)
+    print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
     return code
 
 
