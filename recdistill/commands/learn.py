@@ -137,12 +137,12 @@ def _distil_options(parser: Parser) -> None:
 def _distil(args: argparse.Namespace) -> int:
     if args.until is None:
         return run_job("distiller", "distil", args, warm=args.warm_start)
-    from recdistill.loops.until import learnt_part
+    from recdistill.loops import until
     from recdistill.stream import open_log
 
     with closing(open_log(settings_of(args).log)) as log:
-        until = learnt_part(log, args.until)
-    return run_job("distiller", "distil", args, until.sentence, warm=args.warm_start, until=until.position)
+        part = until.learnt_part(log, args.until)
+    return run_job("distiller", "distil", args, part.sentence, warm=args.warm_start, until=part.position)
 
 
 def _teach_options(parser: Parser) -> None:

@@ -103,7 +103,7 @@ class Distiller:
         if found is None:
             self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.next)
             if begin is not None:
-                self._seek(self._at(begin))
+                self._seek(_at(self._log, self._lanes, begin))
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
                 self.step = take_over(warm, self.trainer, self.saved)
@@ -136,30 +136,21 @@ class Distiller:
         if passes or self.saved.restarts != restarts:
             self.save()
 
-    def _at(self, place: Place) -> LanePosition:
-        """A place in the lanes, with the first lane in turn."""
-        identity, lanes = self._lanes.state().identity, list(self._lanes.state().by_partition())
-        found = place_at(self._log, lanes, place)
-        return LanePosition(identity, tuple(found[tp] for tp in lanes), 0)
-
     def _move(self, place: Place) -> None:
         """Goes on at another place of the same log, and leaves out or repeats what lies between."""
         check_identity(self.saved.lanes.identity, self._lanes.state().identity)
         left = self.saved.lanes
-        self._seek(self._at(place))
+        self._seek(_at(self._log, self._lanes, place))
         self.saved.lanes, self.saved.range = self._lanes.state(), None
         try:
             self._items.seek(self.saved.items_identity, self.saved.items_next)
-        except (
-            OutOfRange
-        ) as e:  # the topic keeps the newest record of every item, so all of it gives the same catalogue
+        except OutOfRange as e:
+            # The topic keeps the newest record of every item, so all of it gives the same catalogue.
             self._items.seek(self.saved.items_identity, beginning := self._items.beginning())
             log_.warning("reading all of 'items' from %d: %s", beginning, e.facts)
         self.saved.items_next = self._items.next
-        self.saved.restarts = [
-            *self.saved.restarts,
-            Restart(how="from", step=self.step, to=self.saved.lanes, left=left),
-        ]
+        restart = Restart(how="from", step=self.step, to=self.saved.lanes, left=left)
+        self.saved.restarts = [*self.saved.restarts, restart]
         log_.warning("the student goes on at %s; it stood at %s", self.saved.lanes.offsets, left.offsets)
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
@@ -304,6 +295,13 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
+
+
+def _at(log: Log, lanes: Lanes, place: Place) -> LanePosition:
+    """A place in the lanes, with the first lane in turn."""
+    here = lanes.state()
+    found = place_at(log, list(here.by_partition()), place)
+    return LanePosition(here.identity, tuple(found[tp] for tp in here.by_partition()), 0)
 
 
 def _warn(sentence: str | None) -> None:
