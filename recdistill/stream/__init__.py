@@ -38,11 +38,11 @@ from recdistill.stream.contract import (
     TopicPartition,
     Transaction,
     check_identity,
-    dead_letter,
     standard_topics,
     suggest,
 )
 from recdistill.stream.lanes import LanePosition, Lanes
+from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 
@@ -53,12 +53,14 @@ __all__ = [
     "BUNDLES",
     "ITEMS",
     "STANDARD_CONFIGS",
+    "Delivery",
     "LanePosition",
     "Lanes",
     "Log",
     "LogIdentity",
     "MadeBundle",
     "Message",
+    "Outgoing",
     "Position",
     "Source",
     "Stage",
@@ -68,6 +70,7 @@ __all__ = [
     "check_identity",
     "check_topic",
     "dead_letter",
+    "deliver",
     "made_bundles",
     "open_log",
     "partition_for",
