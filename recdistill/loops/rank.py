@@ -36,11 +36,12 @@ from typing import Final
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import DataError, DecodeError, RecdistillError, RegistryError, StreamError
+from recdistill.loops.feed import unwritten
 from recdistill.loops.follow import Champion, catch_up
 from recdistill.records import Impression, encode, key_of
 from recdistill.serve import Ranker, Recommender, Request
 from recdistill.serve.http import App, Keep, serve
-from recdistill.stream import ITEMS, Log, Message, Source, Stage
+from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Source, Stage, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -369,15 +370,14 @@ class _Writer:
         return stage
 
     def _write(self, stage: Stage, some: list[Impression]) -> None:
-        written = 0
-        with stage.transaction() as transaction:
-            for impression in some:
-                try:
-                    value = encode(impression)
-                except DataError as e:  # the request broke a rule that only records have
-                    self._say(f"an answer is not written back: {e}")
-                    continue
-                transaction.send("impressions", value, key=key_of(impression))
-                written += 1
+        outgoing: list[Outgoing] = []
+        dead: list[tuple[Message, Exception]] = []
+        for impression in some:
+            try:
+                outgoing.append(Outgoing("impressions", encode(impression), key=key_of(impression)))
+            except DataError as e:  # the request broke a rule that only records have
+                dead.append((unwritten(impression), e))
+        refused = deliver(stage, "rank", lambda _: Delivery(outgoing, dead))
+        written = len(outgoing) - len(refused)
         self._counts["impressions_written"] += written
         self._counts["impressions_dropped"] += len(some) - written

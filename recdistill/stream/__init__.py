@@ -45,6 +45,7 @@ from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
+from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUNDLES",
     "ITEMS",
+    "PLACES",
     "STANDARD_CONFIGS",
     "Delivery",
     "LanePosition",
@@ -61,6 +63,7 @@ __all__ = [
     "MadeBundle",
     "Message",
     "Outgoing",
+    "Place",
     "Position",
     "Source",
     "Stage",
@@ -75,9 +78,12 @@ __all__ = [
     "open_log",
     "partition_for",
     "read_made",
+    "read_place",
     "standard_topics",
     "suggest",
     "write_made",
+    "write_position",
+    "write_time",
 ]
 
 

@@ -19,9 +19,9 @@ import pytest
 
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
+from recdistill.limits import MAX_BYTES, MAX_NOTE
 from recdistill.stream import Log, Message, Source, TopicPartition, open_log, partition_for
 from recdistill.stream.testing import COMPACT_SOON, compacted
-from recdistill.stream.transaction import MAX_BYTES, MAX_NOTE
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
 

@@ -18,8 +18,8 @@ from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
-from recdistill.records import DEAD_LETTERS, Example, Item, decode
-from recdistill.stream import LanePosition, Lanes, Log, Message, dead_letter
+from recdistill.records import Example, Item, decode
+from recdistill.stream import Delivery, LanePosition, Lanes, Log, Message, deliver
 
 if TYPE_CHECKING:
     from recdistill.train import Batch, Trainer
@@ -180,11 +180,8 @@ class Distiller:
     def _dead_letter(self, message: Message, error: Exception) -> None:
         if message.tp != ITEMS and self.saved.range is not None and self.saved.range.again:
             return
-        log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
         self.folder.check()
-        value, headers = dead_letter(message, error, "distil")
-        with self._stage.transaction() as transaction:
-            transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
+        deliver(self._stage, "distil", lambda _: Delivery(dead=[(message, error)]))
         self.counts["dead_letters"] += 1
 
     def save(self) -> None:
