@@ -22,6 +22,9 @@ from typing import Final
 MAX_BYTES: Final = 1_000_000
 """Key and value of one message together, and so of one record. A broker with default settings refuses a little more."""
 
+MAX_JSON: Final = 16 << 20
+"""Bytes of the JSON form of a record. It is longer than the form that is written."""
+
 MAX_HEADERS: Final = 32_000
 """Bytes of the headers of one message. Together with `MAX_BYTES` it is what a broker with default settings takes."""
 

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 def _topics_options(parser: Parser) -> None:
     parser.add_argument(
         "action",
-        type=one_of("create", "list"),
-        metavar="create|list",
-        help="create: make the missing topics. list: show the topics with their records",
+        type=one_of("create", "list", "mend"),
+        metavar="create|list|mend",
+        help="create: make the missing topics. list: show the topics with their records. mend: check every message of "
+        "an embedded log, and move damaged ones to the dead letters",
     )
 
 
@@ -45,9 +46,25 @@ def _topics(args: argparse.Namespace) -> int:
             made = log.create_topics(counts, configs=STANDARD_CONFIGS)
             show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics exist already")
             return 0
+        if args.action == "mend":
+            return _mend(args, log)
         rows = _ends(log)
     text = [f"{row['topic']:14} {row['partitions']:3} partitions  {row['end']:12,} offsets" for row in rows]
     show(args, {"topics": rows}, "\n".join(text) or "there are no topics; make them with `recdistill topics create`")
+    return 0
+
+
+def _mend(args: argparse.Namespace, log: Log) -> int:
+    from recdistill.stream.embedded import EmbeddedLog
+
+    if not isinstance(log, EmbeddedLog):
+        raise UsageError("mend: only an embedded log is mended; Kafka's brokers check and repair their own records")
+    found = log.mend()
+    text = [f"{found.checked:,} messages have a checksum, and {len(found.moved)} of them were damaged"]
+    text += [f"  {tp} offset {offset} is now in the dead letters" for tp, offset in found.moved]
+    if found.unchecked:
+        text.append(f"{found.unchecked:,} messages have none: an older version wrote them")
+    show(args, found._asdict(), "\n".join(text))
     return 0
 
 
@@ -225,8 +242,9 @@ VERBS = (
         name="topics",
         purpose="Make the topics of a log, or list them.",
         when="Run it once, before anything else is written. The number of partitions and lanes ([topics]) cannot "
-        "change later. Topics that exist are not changed. One with another number of partitions is an error.",
-        examples=("topics create", "topics create --set topics.lanes=4", "topics list --json"),
+        "change later. Topics that exist are not changed. One with another number of partitions is an error. `mend` is "
+        "for an embedded log of which a stage says that a message is damaged.",
+        examples=("topics create", "topics create --set topics.lanes=4", "topics list --json", "topics mend"),
         options=_topics_options,
         run=_topics,
     ),

@@ -47,7 +47,7 @@ from recdistill.data.retrieval import Mix
 from recdistill.data.rows import Row, read_rows
 from recdistill.errors import ConfigError, DataError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.records import TOPICS, Item, Record, decode
+from recdistill.records import TOPICS, Item, Record, decode, encode
 
 
 def import_table(
@@ -224,6 +224,8 @@ def _kind(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
 def _natural(rows: Iterator[Row], kind: type[Record]) -> Iterator[Record]:
     for row in rows:
         try:
-            yield decode(kind, msgspec.json.encode(row.cells))
+            record = decode(kind, msgspec.json.encode(row.cells))
+            encode(record)  # the stages must have room for what they add
+            yield record
         except DataError as e:
             raise DataError(f"{row.where}: {e}") from None

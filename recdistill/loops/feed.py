@@ -94,7 +94,8 @@ def unwritten(record: Record) -> Message:
         value = to_json(record)
     except (ValueError, TypeError, OverflowError):
         value = repr(record).encode(errors="replace")
-    return Message(TopicPartition(TOPIC_OF[type(record)], -1), -1, None, value, 0)
+    tp = TopicPartition(TOPIC_OF[type(record)], -1)
+    return Message(tp=tp, offset=-1, key=None, value=value, time_us=0)
 
 
 def _delivery(outgoing: list[Outgoing], dead: list[tuple[Message, Exception]], _refused: object) -> Delivery:

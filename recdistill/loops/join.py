@@ -205,7 +205,9 @@ def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition]
     """The input partitions and the number of lanes, after a look at whether settings and topics fit."""
     for action, weight in labels.items():
         if not 0 <= weight <= MAX_WEIGHT:
-            raise ConfigError(f"join.labels.{action}: is {weight}; a label weight is at least 0 and at most {MAX_WEIGHT:g}")
+            raise ConfigError(
+                f"join.labels.{action}: is {weight}; a label weight is at least 0 and at most {MAX_WEIGHT:g}"
+            )
     topics = log.topics()
     missing = [name for name in ("rankings", "feedback", "examples") if name not in topics]
     if missing:
@@ -242,8 +244,9 @@ def _commit(
     def prepare(refused: Container[int]) -> Delivery:
         # An example takes the next lane when it is written, so one that is refused must not take one.
         written = (n for n in range(note.n, note.n + len(made)))
-        turned = [one if place in refused else one._replace(partition=next(written) % lanes)
-                  for place, one in enumerate(made)]
+        turned = [
+            one if place in refused else one._replace(partition=next(written) % lanes) for place, one in enumerate(made)
+        ]
         after = _Note(next(written, note.n + len(made)), note.read)
         return Delivery(turned, dead, position, msgspec.json.encode(after).decode())
 

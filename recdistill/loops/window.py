@@ -110,7 +110,7 @@ class Window:
             yield example
 
     def closed_values(self, *, flush: bool = False) -> Iterator[tuple[Example, bytes, tuple[TopicPartition, int]]]:
-        """The examples of `closed`, each with the value that its ranking came with, and the place that it was read from."""
+        """The examples of `closed`, each with its ranking's value, and the place that this was read from."""
         while self._open:
             place, opened = next(iter(self._open.items()))
             impression = opened.ranking.impression

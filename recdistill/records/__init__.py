@@ -37,6 +37,7 @@ from recdistill.limits import (
     MAX_FIELDS,
     MAX_HISTORY,
     MAX_ID,
+    MAX_JSON,
     MAX_LABEL,
     MAX_SCORE,
     MAX_TEXT,
@@ -197,9 +198,10 @@ def decode(kind: type[R], value: bytes | None) -> R:
     try:
         if value is None:
             raise Invalid("there is no value (a tombstone)")
-        if len(value) > MAX_BYTES:
-            raise Invalid(f"{len(value):,} bytes, more than the {MAX_BYTES:,} that a log takes")
-        if value[:1] != b"{":
+        most = MAX_JSON if value[:1] == b"{" else MAX_BYTES
+        if len(value) > most:
+            raise Invalid(f"{len(value):,} bytes, more than {most:,}")
+        if most == MAX_BYTES:
             record = codec.read(kind, value)
             CHECKS[kind](record)
             return record

@@ -108,12 +108,6 @@ def _check_floats(values: Sequence[float], name: str, most: float = MAX_FLOAT) -
             raise Invalid(f"{name}[{index}] is {number}, {_bounds(most)}", f"{name}[{index}]")
 
 
-def _check_float(number: float, name: str, most: float = MAX_FLOAT) -> None:
-    if not -most <= number <= most:
-        wanted = "not a finite number of 32 bits" if most == MAX_FLOAT else _bounds(most)
-        raise Invalid(f"{name} is {number}, {wanted}", name)
-
-
 def _bounds(most: float) -> str:
     return "not a finite 32-bit number" if most == MAX_FLOAT else f"not a number between -{most:,.0f} and {most:,.0f}"
 
@@ -160,8 +154,8 @@ def check_values(values: Mapping[str, Value], name: str) -> None:
             raise Invalid(
                 f"{name}.{key} is a {kind}, not a text, number, flag or list of texts or numbers", f"{name}.{key}"
             )
-        else:
-            _check_float(value, f"{name}.{key}")
+        elif not math.isfinite(value):
+            raise Invalid(f"{name}.{key} is {value}, not a finite number", f"{name}.{key}")
 
 
 def check_history(history: Sequence[Event], time_us: int, name: str = "history") -> None:
@@ -262,7 +256,8 @@ def check_scores(ranking: Ranking) -> None:
 def _check_feedback(feedback: Feedback) -> None:
     for name in ("id", "impression_id", "item", "action"):
         _check_id(getattr(feedback, name), name)
-    _check_float(feedback.value, "value", MAX_VALUE)
+    if not -MAX_VALUE <= feedback.value <= MAX_VALUE:
+        raise Invalid(f"value is {feedback.value}, {_bounds(MAX_VALUE)}")
     _check_time(feedback.time_us, "time_us")
 
 

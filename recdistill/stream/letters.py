@@ -33,7 +33,7 @@ from recdistill.stream.transaction import check_size, size_of
 log_ = logging.getLogger(__name__)
 
 _HEADS: Final = (None, 65_536, 4_096, 256, 0)
-"""How much of a value a letter holds: all of it, or so many bytes. Each is tried when the log refuses the one before."""
+"""How much of a value a letter holds: all of it, or so many bytes. If the log refuses one, the next is tried."""
 
 _MOST_REASON: Final = 2_000  # bytes
 _MOST_KEY: Final = 1_024  # bytes
@@ -107,9 +107,7 @@ def dead_letter(message: Message, error: Exception, stage: str, *, shorter: int 
     return Letter(key, value, (*headers, *originals))
 
 
-def deliver(
-    stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]], Delivery]
-) -> dict[int, Unwritable]:
+def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]], Delivery]) -> dict[int, Unwritable]:
     """Writes a batch in one transaction. What the log refuses becomes a dead letter of the same transaction.
 
     Args:
@@ -171,9 +169,7 @@ def deliver(
         return refused
 
 
-def _letters(
-    delivery: Delivery, refused: Mapping[int, Unwritable]
-) -> dict[tuple[str, int], tuple[Message, Exception]]:
+def _letters(delivery: Delivery, refused: Mapping[int, Unwritable]) -> dict[tuple[str, int], tuple[Message, Exception]]:
     """The dead letters of a batch, each under a mark that stays the same when the batch is written again."""
     letters: dict[tuple[str, int], tuple[Message, Exception]] = {}
     for place, (message, error) in enumerate(delivery.dead):

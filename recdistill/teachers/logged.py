@@ -42,7 +42,7 @@ class LoggedTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Reads the logged scores. A candidate without one is masked, and so is a whole list: its labels still teach."""
+        """Reads the logged scores. A candidate without one is masked. A list without any still has labels."""
         return [_logged(impression) for impression in impressions]
 
 

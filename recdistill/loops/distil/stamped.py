@@ -53,6 +53,7 @@ class StampedItems:
         self._ahead: deque[Message] = deque()
         self.next = self._source.position()[ITEMS]
         """Everything before this offset has been handed out, and nothing behind it."""
+        self._end = self.next
 
     def identity(self) -> LogIdentity:
         """What `next` belongs to."""
@@ -73,6 +74,12 @@ class StampedItems:
         self._source.seek({ITEMS: position})
         self._ahead.clear()
         self.next = position
+
+    def holds(self, stamp: int) -> bool:
+        """Whether `items` goes up to a stamp."""
+        if stamp > self._end:
+            self._end = self._source.bounds(ITEMS)[1]
+        return stamp <= self._end
 
     def until(self, stamp: int) -> Iterator[list[Message]]:
         """Hands out every message before a stamp that has not been handed out, in order, block by block.
@@ -109,7 +116,16 @@ class StampedItems:
 
     def _check(self, stamp: int) -> None:
         if stamp > (end := self._source.bounds(ITEMS)[1]):
-            raise OutOfRange(
-                f"an example was scored with the catalogue as of {stamp}, but items ends at {end}; "
-                "the topic was made again or truncated, so go back to the log the rankings came from"
-            )
+            raise beyond(stamp, end)
+
+    def beyond(self, stamp: int) -> OutOfRange:
+        """The error for a stamp that `items` does not go up to."""
+        return beyond(stamp, self._end)
+
+
+def beyond(stamp: int, end: int) -> OutOfRange:
+    """The error for a stamp behind the end of `items`."""
+    return OutOfRange(
+        f"an example was scored with the catalogue as of {stamp}, but items ends at {end}; "
+        "the topic was made again or truncated, so go back to the log the rankings came from"
+    )

@@ -96,7 +96,7 @@ class Tables:
                     # fills pages completely.
                     connection.execute(
                         f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
-                        "key BLOB, value BLOB, headers BLOB)"
+                        "key BLOB, value BLOB, headers BLOB, crc INTEGER)"
                     )
                 made.append(topic)
         return made

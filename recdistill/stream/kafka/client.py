@@ -130,7 +130,10 @@ class Brokers:
         except (KafkaError, OSError, RuntimeError, ValueError) as error:
             text = str(error) or type(error).__name__
             if "compression codec" in text:
-                advice = "install recdistill[kafka], or set the log option compression_type to gzip"
+                advice = (
+                    "the packages lz4, python-snappy and zstandard read every codec of Kafka: install the extra "
+                    "'kafka' again, which has all three"
+                )
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:

@@ -20,10 +20,17 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    AuthorizationError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.errors import Fenced, StreamError
+from recdistill.errors import Fenced, StreamError, Unwritable
 from recdistill.stream.contract import TopicPartition, suggest
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
@@ -31,8 +38,11 @@ from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
 
-_HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
+_HOPELESS = (AuthorizationError, UnknownTopicOrPartitionError)
 """Errors that trying again does not repair."""
+
+_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
+"""Errors of one message. The client splits batches that are too large, so only a single message has such an error."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and note of each input, as the group of the stage has them."""
@@ -176,6 +186,10 @@ class KafkaStage:
                         send = partial(self._send, transaction, saved, mark)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
+                except Unwritable:
+                    # The new producer with our name ends this transaction.
+                    self._recover(time.monotonic() + PATIENCE_S)
+                    raise
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
@@ -190,6 +204,8 @@ class KafkaStage:
                         raise self._namespace.brokers.fenced() from error
                     if time.monotonic() > gave_up:
                         raise
+        except Unwritable:
+            raise
         except BaseException as error:
             self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
             raise
@@ -200,13 +216,21 @@ class KafkaStage:
         producer, prefix = self._producer, self._namespace.prefix
         # Step 1: the messages.
         producer.begin_transaction()
-        sent = [
-            producer.send(
-                prefix + row.tp.topic, row.value, row.key, list(row.headers), row.tp.partition, row.time_us // 1000
-            )
-            for row in transaction.rows
-        ]
-        producer.flush()
+        sent: list[Any] = []
+        try:
+            for row in transaction.rows:
+                name, stamp = prefix + row.tp.topic, row.time_us // 1000
+                sent.append(producer.send(name, row.value, row.key, list(row.headers), row.tp.partition, stamp))
+            producer.flush()
+        except Exception as error:
+            # Once a message was refused, the client takes no more of this transaction.
+            refused = _refused(sent) or ({len(sent): error} if isinstance(error, _REFUSED) else {})
+            if not refused:
+                raise
+        else:
+            refused = _refused(sent)
+        if refused:
+            raise _unwritable(self._namespace, transaction, refused)
         for future in sent:
             if future.failed():
                 raise future.exception
@@ -271,3 +295,20 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
+
+
+def _refused(sent: Sequence[Any]) -> dict[int, Exception]:
+    """Which messages the broker refuses, and why."""
+    failed = {place: future.exception for place, future in enumerate(sent) if future.failed()}
+    return {place: error for place, error in failed.items() if isinstance(error, _REFUSED)}
+
+
+def _unwritable(namespace: Namespace, transaction: Collected, refused: Mapping[int, Exception]) -> Unwritable:
+    place, error = next(iter(refused.items()))
+    row = transaction.rows[place]
+    size = len(row.value or b"") + len(row.key or b"")
+    return Unwritable(
+        f"{namespace.brokers.where} refuses a message of {size:,} bytes for topic {row.tp.topic!r} "
+        f"({str(error) or type(error).__name__}); look at max.message.bytes of the topic",
+        tuple(sorted(refused)),
+    )
