@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, learn, look, machine, recipes, release, streams
+from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
 from recdistill.text import did_you_mean, printable
@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, look, recipes, learn, release, answer)
+    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}

@@ -12,6 +12,7 @@
     │   ├── Unwritable              exit 4   messages that the log does not take; it takes the others
     │   ├── Damaged                 exit 4   a message whose bytes have changed since it was written
     │   └── Fenced                  exit 4   a newer process has taken over this stage
+    ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
     │   └── TeacherAway             exit 5   a teacher's server that does not answer; it is asked again
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
@@ -106,6 +107,12 @@ class Damaged(StreamError):
 
 class Fenced(StreamError):
     """A newer process has taken over this stage; this one must stop."""
+
+
+class Interrupted(RecdistillError):
+    """Work that a signal stopped before its end. The sentence says how far it came, and how to go on."""
+
+    exit_code = 130
 
 
 class TeacherError(RecdistillError):

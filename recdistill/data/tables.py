@@ -1,12 +1,12 @@
 r"""CSV, Parquet and JSONL tables -> records. A mapping file says which column is which field.
 
     kind = "feedback"                  # items, impressions, feedback or interactions
-    list_separator = "|"               # inside one cell of a CSV
-    delimiter = ","                    # of a CSV; a .tsv has tabs
+    list_separator = "|"               # inside one cell; this and how the table is written is guessed if left out
+    delimiter = ","                    # also: quote, encoding, header, missing, multiline, compression
     [columns]                          # field of the record = column of the table
     impression_id = "request"
     item = "movie_id"
-    time = { column = "ts", unit = "s" }          # s, ms, us or iso
+    time = { column = "ts", unit = "s" }          # s, ms, us, ns, iso or %d.%m.%Y; guessed if left out
     [constants]                        # the same for every row
     action = "click"
     [attributes]                       # items; [context] for impressions
@@ -33,7 +33,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +42,35 @@ import msgspec
 import numpy as np
 
 from recdistill.data import Dataset
+from recdistill.data.fit import Fit
 from recdistill.data.interactions import Interactions, clock, cut_in_time, impressions_of, untie
-from recdistill.data.mapping import FIELDS, Reader, TableMapping, nearest
+from recdistill.data.mapping import FIELDS, TableMapping, nearest
+from recdistill.data.reader import Reader
 from recdistill.data.retrieval import Mix
 from recdistill.data.rows import Row, read_rows
+from recdistill.data.shape import Shape, guess
 from recdistill.errors import ConfigError, DataError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import TOPICS, Item, Record, decode, encode
 
 
 def import_table(
-    path: Path | str, kind: str | None = None, mapping: TableMapping | Path | str | None = None
+    path: Path | str,
+    kind: str | None = None,
+    mapping: TableMapping | Path | str | None = None,
+    *,
+    said: Callable[[str], None] | None = None,
+    spec: FeatureSpec | None = None,
 ) -> Iterator[Record]:
     """Reads a table row by row.
 
     Args:
-        path: `.csv`, `.tsv`, `.jsonl`/`.ndjson` or `.parquet`.
+        path: A text with delimiters, JSON lines or Parquet, perhaps compressed; see `recdistill.data.shape`.
         kind: "items", "impressions" or "feedback". From JSONL without a mapping also "rankings" and "examples". None
             takes the kind of the mapping.
         mapping: The mapping, or its file. None if the columns have the names of the fields.
+        said: Told once, in one line, how the table is read.
+        spec: What a model may see. Texts become numbers where it says so.
 
     Yields:
         Records, checked, in the order of the rows.
@@ -75,17 +86,51 @@ def import_table(
         raise ConfigError(
             f"{path.name}: interactions are no records yet; import them as a data set (import_interactions)"
         )
-    rows = read_rows(path, delimiter="," if loaded is None else loaded.delimiter)
-    if loaded is None and path.suffix in (".jsonl", ".ndjson"):
-        yield from _natural(rows, TOPICS[kind])
+    natural = loaded is None and kind in TOPICS
+    shape = guess(path, loaded)
+    rows = read_rows(path, shape)
+    fit = Fit(spec)
+    if natural and shape.kind == "jsonl":
+        if said:
+            said(f"{path.name}: {shape.sentence()}, one record each")
+        yield from _natural(rows, TOPICS[kind], fit)
         return
     if kind not in FIELDS:
         raise ConfigError(f"{path.name}: {kind} can be imported from JSONL without a mapping only")
-    reader: Reader | None = None
-    for row in rows:
-        if reader is None:
-            reader = Reader(path.name, kind, loaded or TableMapping(), row.columns)
-        yield reader.record(row)
+    with _read_as(shape):
+        reader: Reader | None = None
+        for row in rows:
+            if reader is None:
+                reader = _reader(path.name, kind, loaded or TableMapping(), row.columns, shape, said)
+            yield fit(reader.record(row), row.where)
+
+
+@contextmanager
+def _read_as(shape: Shape) -> Iterator[None]:
+    """Adds to an error how the table was read, where that was guessed: a wrong guess is a common cause."""
+    try:
+        yield
+    except (DataError, ConfigError) as e:
+        if shape.kind != "text" or not shape.guessed:
+            raise
+        kind = ConfigError if isinstance(e, ConfigError) else DataError
+        raise kind(f"{e} (read with {shape.sentence()})") from None
+
+
+def _reader(
+    name: str,
+    kind: str,
+    mapping: TableMapping,
+    columns: tuple[str, ...] | None,
+    shape: Shape,
+    said: Callable[[str], None] | None,
+) -> Reader:
+    """The reader of a table, after it has said how the table is read."""
+    reader = Reader(name, kind, mapping, columns, shape)
+    if said:
+        more = reader.said()
+        said(f"{name}: {shape.sentence()}{'; ' if more else ''}{more}")
+    return reader
 
 
 def import_interactions(
@@ -97,6 +142,7 @@ def import_interactions(
     history: int = 50,
     min_history: int = 3,
     seed: int = 0,
+    said: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Makes a data set from a table of interactions, as `recdistill.data.interactions` describes.
 
@@ -108,6 +154,7 @@ def import_interactions(
         history: Most events in a history.
         min_history: Fewest earlier events that a user must have for an impression.
         seed: Seed of the candidates.
+        said: Told once, in one line, how the table is read.
 
     Raises:
         ConfigError: The mapping does not fit the table.
@@ -122,22 +169,24 @@ def import_interactions(
         else TableMapping.load(mapping)
     )
     _kind(path, "interactions", loaded)
+    shape = guess(path, loaded)
     user_row: dict[str, int] = {}
     item_row = {item.id: number for number, item in enumerate(items or ())}
     given = len(item_row)
     events: list[tuple[int, int, int, str, float]] = []
-    reader: Reader | None = None
-    for row in read_rows(path, delimiter=loaded.delimiter):
-        if reader is None:
-            reader = Reader(path.name, "interactions", loaded, row.columns)
-        values = reader.fields(row)
-        item = item_row.setdefault(values["item"], len(item_row))
-        if items is not None and item >= given:
-            raise reader.error(
-                row, "item", f"{values['item']!r} is not in the catalogue; add it there or import without one"
-            )
-        user = user_row.setdefault(values["user"], len(user_row))
-        events.append((values["time"], user, item, values.get("action") or "choose", values.get("value", 1.0)))
+    with _read_as(shape):
+        reader: Reader | None = None
+        for row in read_rows(path, shape):
+            if reader is None:
+                reader = _reader(path.name, "interactions", loaded, row.columns, shape, said)
+            values = reader.fields(row)
+            item = item_row.setdefault(values["item"], len(item_row))
+            if items is not None and item >= given:
+                raise reader.error(
+                    row, "item", f"{values['item']!r} is not in the catalogue; add it there or import without one"
+                )
+            user = user_row.setdefault(values["user"], len(user_row))
+            events.append((values["time"], user, item, values.get("action") or "choose", values.get("value", 1.0)))
     if not events:
         raise DataError(f"{path.name}: holds no interaction")
     events.sort(key=lambda event: event[0])  # stable: ties stay in the order of the table
@@ -221,11 +270,11 @@ def _kind(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
     return kind
 
 
-def _natural(rows: Iterator[Row], kind: type[Record]) -> Iterator[Record]:
+def _natural(rows: Iterator[Row], kind: type[Record], fit: Fit) -> Iterator[Record]:
     for row in rows:
         try:
             record = decode(kind, msgspec.json.encode(row.cells))
             encode(record)  # the stages must have room for what they add
-            yield record
         except DataError as e:
             raise DataError(f"{row.where}: {e}") from None
+        yield fit(record, row.where)
