@@ -7,8 +7,10 @@
     │   └── DecodeError             exit 3   bytes that are not the record they should be
     ├── RequestError                exit 3   a request that the endpoint or the recommender refuses; names the field
     ├── StreamError                 exit 4   a log that cannot be read or written
-    │   ├── OutOfRange              exit 4   a saved position that the log no longer (or not yet) holds
-    │   ├── WrongLog                exit 4   another cluster, topic or partition count than the one saved
+    │   ├── PositionError           exit 4   a position that cannot be used; the caller says how it can go on
+    │   │   ├── OutOfRange          exit 4   a saved position that the log no longer (or not yet) holds
+    │   │   ├── WrongLog            exit 4   another cluster, topic or partition count than the one saved
+    │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
     │   ├── Unwritable              exit 4   messages that the log does not take; it takes the others
     │   ├── Damaged                 exit 4   a message whose bytes have changed since it was written
     │   └── Fenced                  exit 4   a newer process has taken over this stage
@@ -80,12 +82,29 @@ class StreamError(RecdistillError):
     exit_code = 4
 
 
-class OutOfRange(StreamError):
+class PositionError(StreamError):
+    """A position that cannot be used.
+
+    Args:
+        facts: What is wrong.
+        ways: What can safely be done. A stage that knows it better says its own. Empty: `facts` says it already.
+    """
+
+    def __init__(self, facts: str, ways: str = "") -> None:
+        super().__init__(f"{facts}; {ways}" if ways else facts)
+        self.facts, self.ways = facts, ways
+
+
+class OutOfRange(PositionError):
     """A saved position that the log does not hold. It is before the beginning (retention) or after the end."""
 
 
-class WrongLog(StreamError):
+class WrongLog(PositionError):
     """Another cluster, topic or partition count than the one that was saved."""
+
+
+class LostPosition(PositionError):
+    """A stage that ran before, and whose position the log does not hold any more."""
 
 
 class Unwritable(StreamError):

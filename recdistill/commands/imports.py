@@ -8,32 +8,41 @@ It knows nothing of the form of tables; `recdistill.data` does.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from recdistill.commands.verb import Bar, Parser, Verb, between, counted, one_of, settings_of, show, stopping
-from recdistill.errors import Interrupted, StreamError, UsageError
+from recdistill.commands.datasets import (
+    feed_dataset,
+    feed_events,
+    mix_of,
+    must_be_there,
+    surveyed,
+    told,
+    write_once,
+    written,
+)
+from recdistill.commands.verb import Bar, Parser, Verb, between, one_of, settings_of, show, stopping
+from recdistill.errors import UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
-    from recdistill.data import Dataset
+    from recdistill.data import mapping
     from recdistill.features import FeatureSpec
-    from recdistill.loops import feed
     from recdistill.records import Record
-    from recdistill.stream import Log
 
 AGAIN = "write records that are in the log already once more (default: they are not written twice)"
 
 
 def _import_options(parser: Parser) -> None:
     parser.add_argument(
-        "path",
+        "paths",
         type=Path,
+        nargs="+",
         metavar="PATH",
-        help="a table (text with delimiters, JSON lines or Parquet, perhaps compressed), or the folder of MovieLens",
+        help="a table (text with delimiters, JSON lines or Parquet, perhaps compressed), several of one kind, or "
+        "the folder of MovieLens",
     )
     parser.add_argument(
         "--kind",
@@ -49,6 +58,14 @@ def _import_options(parser: Parser) -> None:
         help="a file that names the columns (default: columns have the names of the fields)",
     )
     parser.add_argument(
+        "--earlier",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="interactions only: events that were imported before; they make histories, but no lists. May be repeated",
+    )
+    parser.add_argument(
         "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
     )
     parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
@@ -57,49 +74,56 @@ def _import_options(parser: Parser) -> None:
 
 def _import(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    if args.path.is_dir():
-        if args.kind or args.mapping:
-            raise UsageError(
-                f"{args.path}: a folder is MovieLens and takes neither --kind nor --mapping; or name a file"
-            )
-        from recdistill.data import movielens
-
-        return _dataset(args, settings, lambda: movielens.load(args.path, seed=args.seed))
-    from recdistill.data import mapping, tables
+    if len(args.paths) == 1 and args.paths[0].is_dir():
+        return _folder(args, settings, args.paths[0])
+    from recdistill.data import mapping
 
     columns = mapping.TableMapping.load(args.mapping) if args.mapping else None
-    said: list[str] = []
     if "interactions" in (args.kind, columns.kind if columns and not args.kind else None):
-        return _dataset(
-            args,
-            settings,
-            lambda: tables.import_interactions(args.path, columns, seed=args.seed, said=said.append),
-            said,
-        )
-    spec = _spec(settings)
-
-    def rows(said: Callable[[str], None] | None = None) -> Iterable[Record]:
-        return tables.import_table(args.path, args.kind, columns, spec=spec, said=said)
-
-    return _write_table(args, settings, rows, said)
+        return feed_events(args, settings, args.paths, columns, earlier=args.earlier)
+    if args.earlier:
+        raise UsageError("--earlier: is only for interactions; records bring their own histories")
+    return _records(args, settings, columns)
 
 
-def _write_table(
-    args: argparse.Namespace, settings: Settings, rows: Callable[..., Iterable[Record]], said: list[str]
-) -> int:
+def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
+    if args.kind or args.mapping or args.earlier:
+        raise UsageError(f"{path}: a folder is MovieLens and takes no --kind, --mapping or --earlier; or name a file")
+    from recdistill.data import movielens
+
+    chosen = settings.interactions
+    return feed_dataset(
+        args,
+        settings,
+        lambda: movielens.load(
+            path, mix=mix_of(settings), history=chosen.history, min_history=chosen.min_history, seed=args.seed
+        ),
+    )
+
+
+def _records(args: argparse.Namespace, settings: Settings, columns: mapping.TableMapping | None) -> int:
+    """Tables whose rows are records."""
+    from recdistill.data import tables
+    from recdistill.stream import open_log
+
+    spec, said = _spec(settings), list[str]()
+
+    def rows(say: Callable[[str], None] | None = None) -> Iterator[Record]:
+        for path in args.paths:
+            yield from tables.import_table(path, args.kind, columns, spec=spec, said=say)
+
     with stopping() as stop:
         with Bar("check", args) as bar:
-            whole = _survey(rows(said.append), stop, bar)
-        _tell(args, said)
+            whole = surveyed(rows(said.append), stop, bar)
+        told(args, said)
         if args.check:
             show(args, {"checked": whole.records}, f"{whole.records:,} rows are right; nothing was written")
             return 0
-        from recdistill.stream import open_log
-
         with closing(open_log(settings.log)) as log:
-            _must_be_there(log)
-            fed = _write(args, log, rows(), whole, stop)
-    show(args, {**fed.counts, "before": fed.before, "stopped": False}, _counted(fed, whole, "the table is empty"))
+            must_be_there(log)
+            fed = write_once(args, log, rows(), whole, stop)
+    text = written(fed.counts, fed.before, whole.records, "the table is empty")
+    show(args, {**fed.counts, "before": fed.before, "stopped": False}, text)
     return 0
 
 
@@ -109,116 +133,6 @@ def _spec(settings: Settings) -> FeatureSpec | None:
 
     path = Path(settings.features.file)
     return FeatureSpec.load(path) if path.is_file() else None
-
-
-def _tell(args: argparse.Namespace, said: list[str]) -> None:
-    if not args.quiet:
-        for line in said:
-            print(line, file=sys.stderr)
-
-
-def _counted(fed: feed.Fed, whole: feed.Whole, nothing: str) -> str:
-    if whole.records and fed.before == whole.records:
-        return (
-            f"nothing was written: all {whole.records:,} records are in the log already; --again writes them once more"
-        )
-    before = f" ({fed.before:,} records were there already)" if fed.before else ""
-    return counted(fed.counts, nothing) + before
-
-
-def _survey(records: Iterable[Record], stop: Any, bar: Bar) -> feed.Whole:
-    from recdistill.loops import feed
-
-    whole = feed.survey(records, stop=stop, progress=bar)
-    if whole is None:
-        raise Interrupted("stopped while the records were checked; nothing was written")
-    return whole
-
-
-def _write(args: argparse.Namespace, log: Log, records: Iterable[Record], whole: feed.Whole, stop: Any) -> feed.Fed:
-    from recdistill.loops import feed
-
-    with Bar("write", args) as bar:
-        fed = feed.feed_once(log, records, whole, again=args.again, stop=stop, progress=bar)
-    if fed.stopped:
-        done = fed.before + fed.counts.total()
-        raise Interrupted(
-            f"stopped: {done:,} of {whole.records:,} records are in the log; the same command writes the rest"
-        )
-    return fed
-
-
-def feed_dataset(
-    args: argparse.Namespace, settings: Settings, make: Callable[[], Dataset], said: list[str] | None = None
-) -> int:
-    """Writes a data set in the order of its time. Writes its feature specification too, if there is none yet.
-
-    Args:
-        args: The call.
-        settings: Its settings.
-        make: Makes the data set.
-        said: What `make` said, for people.
-    """
-    from recdistill.stream import open_log
-
-    with stopping() as stop, closing(open_log(settings.log)) as log:
-        _must_be_there(log)
-        dataset = make()
-        with Bar("check", args) as bar:
-            whole = _survey(dataset.timeline(), stop, bar)
-        _tell(args, said or [])
-        fed = _write(args, log, dataset.timeline(), whole, stop)
-    wrote = _write_spec(settings, dataset)
-    text = [_counted(fed, whole, "nothing")]
-    if wrote:
-        text.append(f"the feature specification is in {settings.features.file}")
-    missing = {name: weight for name, weight in dataset.labels.items() if name not in settings.join.labels}
-    if missing:
-        labels = ", ".join(f"join.labels.{name} = {weight:g}" for name, weight in missing.items())
-        text.append(f"add this to your settings, so that feedback gives labels: {labels}")
-    result = {**fed.counts, "before": fed.before, "stopped": False, "features_written": wrote}
-    show(args, {**result, "labels": dict(dataset.labels)}, "\n".join(text))
-    return 0
-
-
-def _must_be_there(log: Log) -> None:
-    from recdistill.stream import standard_topics
-
-    if missing := sorted(set(standard_topics()) - set(log.topics())):
-        raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
-
-
-def _write_spec(settings: Settings, dataset: Dataset) -> bool:
-    import msgspec
-
-    from recdistill.config import to_toml
-
-    path = Path(settings.features.file)
-    if path.exists():
-        print(f"{path} exists already and was not changed", file=sys.stderr)
-        return False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"{path}: cannot be written ({e.strerror}); set features.file to another place") from e
-    return True
-
-
-def _dataset(
-    args: argparse.Namespace, settings: Settings, make: Callable[[], Dataset], said: list[str] | None = None
-) -> int:
-    if not args.check:
-        return feed_dataset(args, settings, make, said)
-    found = make()
-    _tell(args, said or [])
-    figures = {
-        "items": len(found.items),
-        "impressions": len(found.impressions),
-        "feedback": len(found.feedback),
-    }
-    show(args, {"checked": figures}, f"{counted(figures, 'nothing')} would be written; nothing was")
-    return 0
 
 
 VERBS = (
@@ -232,7 +146,7 @@ VERBS = (
         examples=(
             "import items.csv --kind items",
             "import requests.parquet --mapping requests.toml --check",
-            "import clicks.csv --kind interactions",
+            "import december.csv --kind interactions --earlier november.csv",
             "import ~/ml-100k",
         ),
         options=_import_options,

@@ -10,30 +10,58 @@ import shutil
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
-from recdistill.errors import TeacherError
+from recdistill.errors import TeacherError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.stream import Place
 
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
+    _from(parser, "begin there; it is remembered at once (default: where it stopped)")
 
 
-def run_job(name: str, title: str, args: argparse.Namespace) -> int:
+def _from(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--from",
+        dest="begin",
+        type=_place,
+        metavar="PLACE",
+        help=f"beginning, latest, a time (2026-01-31T12:00Z) or a position (1200, rankings/0:7,feedback/0:9); {what}",
+    )
+
+
+def _place(text: str) -> Place:
+    from recdistill.stream import read_place
+
+    try:
+        return read_place(text, words=True)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def run_job(name: str, title: str, args: argparse.Namespace, **more: Any) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
-        args: The arguments of the call, with `drain`.
+        args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
+        more: What this loop alone takes.
     """
     from recdistill.loops import wire
 
     settings = settings_of(args)
     with stopping() as stop, Bar(title, args) as bar:
-        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
+        if name in wire.STAGES:
+            counts = wire.STAGES[name](settings, stop, args.drain, Counter(), bar, begin=args.begin, **more)
+        else:
+            counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
     show(
         args,
@@ -67,8 +95,19 @@ def _join(args: argparse.Namespace) -> int:
     return run_job("joiner", "join", args)
 
 
+def _distil_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="PATH",
+        help="begin a new student with the weights of an older one: a bundle, a checkpoint, or its distil.directory "
+        "(default: begin with fresh weights, or go on with the student of distil.directory)",
+    )
+
+
 def _distil(args: argparse.Namespace) -> int:
-    return run_job("distiller", "distil", args)
+    return run_job("distiller", "distil", args, warm=args.warm_start)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -76,6 +115,7 @@ def _teach_options(parser: Parser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
+    _from(parser, "learn only from what follows (default: beginning)")
 
 
 def _teach(args: argparse.Namespace) -> int:
@@ -103,10 +143,18 @@ def _teach(args: argparse.Namespace) -> int:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
                 figures = teach.run(
-                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                    log,
+                    spec,
+                    settings.teacher_training,
+                    out,
+                    window_s=window_s,
+                    labels=labels,
+                    begin=args.begin,
+                    progress=bar,
                 )
             else:
-                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
+                linear = settings.teacher.linear
+                figures = teach.run_linear(log, linear, out, window_s=window_s, labels=labels, begin=args.begin)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -141,6 +189,7 @@ VERBS = (
             "score --teacher-budget 0.3",
             "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
+            "score --from latest",
         ),
         options=_score_options,
         run=_score,
@@ -169,8 +218,12 @@ VERBS = (
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
         "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
-        examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
-        options=_drain,
+        examples=(
+            "distil --drain",
+            "distil --config shop.toml --set distil.passes=4 --drain",
+            "distil --warm-start old/student --set distil.directory=recdistill-data/new",
+        ),
+        options=_distil_options,
         run=_distil,
     ),
 )

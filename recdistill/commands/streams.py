@@ -10,7 +10,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from recdistill.commands.imports import AGAIN, feed_dataset
+from recdistill.commands.datasets import feed_dataset
+from recdistill.commands.imports import AGAIN
 from recdistill.commands.verb import Parser, Verb, between, one_of, settings_of, show
 from recdistill.errors import UsageError
 

@@ -11,6 +11,7 @@ Example:
     32
 """
 
+from recdistill.config.interactions import InteractionSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
 from recdistill.config.plugin import load_function
 from recdistill.config.settings import (
@@ -49,6 +50,7 @@ __all__ = [
     "FeatureSettings",
     "GateSettings",
     "HttpTeacherSettings",
+    "InteractionSettings",
     "JoinSettings",
     "LanguageTeacherSettings",
     "LinearTeacherSettings",

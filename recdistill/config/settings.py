@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from recdistill.config.interactions import InteractionSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
     LanguageTeacherSettings,
@@ -430,6 +431,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     topics: TopicSettings = TopicSettings()
     features: FeatureSettings = FeatureSettings()
+    interactions: InteractionSettings = InteractionSettings()
     teacher: TeacherSettings = TeacherSettings()
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()

@@ -50,6 +50,8 @@ FIELDS: Mapping[str, Mapping[str, _Field]] = {
         "logged_scores": _Field("numbers"),
         "propensities": _Field("numbers"),
         "exclude": _Field("texts"),
+        "clicked": _Field("texts"),
+        "action": _Field("text"),
     },
     "feedback": {
         "id": _Field("text"),
@@ -78,22 +80,28 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
         unit: How times are written: s, ms, us, ns, iso, or a format of `strptime` (`%d.%m.%Y %H:%M`). None: guessed.
         type: The type of attributes and context values.
         separator: Between the members of a list in one cell, or "json". None takes `list_separator`.
+        labels: For candidates that say whether they were clicked: with "-", `N1-0 N2-1` are N1 and N2, and N2 was.
     """
 
     column: str
     unit: str | None = None
     type: Kind | None = None
     separator: str | None = None
+    labels: str = ""
 
 
 class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
-    """A mapping file; the header of `recdistill.data.tables` shows one."""
+    """A mapping file; the header of `recdistill.data.tables` shows one.
+
+    `add_items`: lists name items that no table describes. They become items without attributes.
+    """
 
     kind: TableKind | None = None
     columns: dict[str, str | Column] = field(default_factory=dict)
     constants: dict[str, str | float | bool] = field(default_factory=dict)
     attributes: dict[str, str | Column] = field(default_factory=dict)
     context: dict[str, str | Column] = field(default_factory=dict)
+    add_items: bool = False
 
     @classmethod
     def load(cls, path: Path | str) -> TableMapping:

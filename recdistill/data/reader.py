@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, says_nothing
-from recdistill.data.mapping import FIELDS, SIDE, TableMapping
+from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping
 from recdistill.data.rows import Row
 from recdistill.data.shape import Shape
+from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_of, split_labels
 from recdistill.data.sources import Source, Sources
 from recdistill.errors import DataError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
@@ -40,9 +41,20 @@ class Reader:
         self._kind = kind
         self._sources = Sources(table, kind, mapping, columns, shape)
         self._missing = None if mapping.missing is None else tuple(mapping.missing)
+        candidates = mapping.columns.get("candidates")
+        self._labels = candidates.labels if isinstance(candidates, Column) else ""
+        self._tells_clicks = kind == "impressions" and bool(self._labels or "clicked" in self._sources.fields)
         self._make: Callable[[Row], Record] = {
             "items": self._item, "impressions": self._impression, "feedback": self._feedback
         }.get(kind, self._item)  # fmt: skip
+
+    def records(self, row: Row) -> list[Record]:
+        """The records of one row, checked: one, and after a list the feedback that the list itself tells."""
+        record = self.record(row)
+        if not isinstance(record, Impression) or not self._tells_clicks:
+            return [record]
+        clicked, action = self._clicked(row, record)
+        return [record, *feedback_of(record, clicked, action)]
 
     def record(self, row: Row) -> Record:
         """One record, checked."""
@@ -96,7 +108,7 @@ class Reader:
 
     def _impression(self, row: Row) -> Impression:
         found = self.fields(row)
-        history, candidates = found.get("history", []), found["candidates"]
+        history, candidates = found.get("history", []), self._split(row, found["candidates"])[0]
         times = self._beside(row, found, "history_times", len(history), 0)
         actions = self._beside(row, found, "history_actions", len(history), "")
         scores = self._beside(row, found, "logged_scores", len(candidates), None)
@@ -110,6 +122,27 @@ class Reader:
             candidates=tuple(Candidate(*one) for one in zip(candidates, scores, chances, strict=True)),
             exclude=tuple(found.get("exclude", ())),
         )
+
+    def _clicked(self, row: Row, shown: Impression) -> tuple[list[str], str]:
+        """Which candidates of a list were clicked, and what that is called."""
+        found = self.fields(row)
+        if self._labels:
+            clicked = self._split(row, found["candidates"])[1]
+        else:
+            try:
+                clicked = clicked_of(found.get("clicked", []), [one.item for one in shown.candidates])
+            except ValueError as e:
+                raise self.error(row, "clicked", str(e)) from None
+        return clicked, found.get("action", DEFAULT_ACTION)
+
+    def _split(self, row: Row, entries: list[str]) -> tuple[list[str], list[str]]:
+        """Candidates, and which of them were clicked, where their cell says it."""
+        if not self._labels:
+            return entries, []
+        try:
+            return split_labels(entries, self._labels)
+        except ValueError as e:
+            raise self.error(row, "candidates", str(e)) from None
 
     def _feedback(self, row: Row) -> Feedback:
         found = self.fields(row)
@@ -126,6 +159,8 @@ class Reader:
     def _beside(self, row: Row, found: Mapping[str, Any], name: str, count: int, absent: Any) -> list[Any]:
         """A list that belongs to another one, or `absent` for each of its entries."""
         values: list[Any] = found.get(name, [absent] * count)
+        if name in found and self._sources.fields[name].column is None and len(values) == 1:
+            values = values * count  # a constant holds for each of them
         if len(values) != count:
             of = "history" if name.startswith("history") else "candidates"
             raise self.error(row, name, f"has {len(values)} values for {count} {of}; they must be as many")

@@ -124,6 +124,7 @@ class Sources:
             unit=column.unit or seen.unit,
             type=column.type,
             separator=column.separator or self._mapping.list_separator or separator,
+            labels=column.labels,
         )
 
     def _seen(self, name: str) -> Seen:

@@ -28,10 +28,11 @@ import msgspec
 from recdistill.errors import ConfigError, DataError, DecodeError, StreamError
 from recdistill.limits import MAX_WEIGHT
 from recdistill.loops import ends_of, reached
+from recdistill.loops.begin import begun
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Ranking, decode, encode_around, key_of
-from recdistill.stream import Delivery, Log, Message, Outgoing, Source, Stage, TopicPartition, deliver
+from recdistill.stream import Delivery, Log, Message, Outgoing, Place, Source, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def run(
     batch: int = 1000,
     wait_s: float = 0.5,
     idle_s: float = 30.0,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -148,6 +150,7 @@ def run(
         batch: Most messages read between two commits.
         wait_s: Longest wait for new messages.
         idle_s: A partition that is silent for so long no longer holds the order of the others back.
+        begin: Where in `rankings` and `feedback` to begin; None: where it stopped.
         stop: Set it and what is closed is committed, then the function returns.
         drain: Return when everything that the log held at the start is taken. Rankings with an open window stay in it.
         flush: With `drain`: close every window at the end; for a log that gets no more.
@@ -163,9 +166,7 @@ def run(
         StreamError: The log cannot be read or written, or another joiner took over.
     """
     inputs, lanes = _topics(log, labels)
-    stage = log.stage("join", inputs)
-    source = log.source(inputs, stage.position())
-    try:
+    with begun(log, "join", "join", inputs, begin, moved=_moved) as (stage, source):
         window = Window(round(window_s * 1e6), labels)
         window.counts = counts if counts is not None else window.counts
         note = msgspec.json.decode(stage.note() or "{}", type=_Note)
@@ -193,11 +194,10 @@ def run(
                 read = {str(tp): max(offset, note.read.get(str(tp), 0)) for tp, offset in merge.read.items()}
                 note = _commit(stage, examples, dead, position, _Note(note.n, read), lanes, window.counts)
                 committed = position
+            else:
+                stage.keep()
             if progress:
                 progress(sum(merge.read[tp] - start[tp] for tp in inputs), total)
-    finally:
-        source.close()
-        stage.close()
     return window.counts
 
 
@@ -220,6 +220,11 @@ def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition]
     return [TopicPartition(name, p) for name in ("rankings", "feedback") for p in range(topics[name])], topics[
         "examples"
     ]
+
+
+def _moved(note: str) -> str:
+    """The note for another position: the lanes go on in their turn, and nothing behind the position was read before."""
+    return msgspec.json.encode(_Note(msgspec.json.decode(note or "{}", type=_Note).n)).decode()
 
 
 def _commit(

@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -35,11 +36,12 @@ import numpy as np
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.errors import ConfigError, DataError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.begin import begun, check_counts
 from recdistill.loops.follow import new_items
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
 from recdistill.records import Impression, Ranking, decode, encode, encode_around, key_of
-from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Position, Source, TopicPartition, deliver
+from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
 from recdistill.teachers import CachedTeacher, Scores, Teacher, masked
 
 log_ = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ def run(
     cost_per_1000: float = 0.0,
     worker: int = 0,
     workers: int = 1,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -89,6 +92,7 @@ def run(
         cost_per_1000: What a thousand scores of the teacher cost; 0: nobody counts it.
         worker: This worker's number.
         workers: How many workers share the partitions.
+        begin: Where in `impressions` to begin; None: where it stopped.
         stop: Set it and the batch in work is finished and committed, then the function returns.
         drain: Return when everything that the log held at the start is scored.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -106,9 +110,11 @@ def run(
         StreamError: The log cannot be read or written, or another scorer of this name took over.
     """
     counts = Counter() if counts is None else counts
-    total_partitions = log.topics().get("impressions")
+    topics = log.topics()
+    total_partitions = topics.get("impressions")
     if total_partitions is None:
         raise StreamError("there is no topic 'impressions'; make the topics with `recdistill topics create`")
+    check_counts(topics, "impressions", "rankings")
     own = partitions_of(total_partitions, worker=worker, workers=workers)
     inputs = [TopicPartition("impressions", p) for p in own]
     if not inputs:
@@ -118,13 +124,13 @@ def run(
             total_partitions,
             workers,
         )
-    stage = log.stage(f"score-{worker}", inputs)
-    source = log.source(inputs, stage.position())
-    items = log.source([ITEMS])
     chooser = Chooser(budget, budget_by)
     cache = teacher if isinstance(teacher, CachedTeacher) else None
     _check_names(teacher)
-    try:
+    with (
+        begun(log, "score", f"score-{worker}", inputs, begin) as (stage, source),
+        closing(log.source([ITEMS])) as items,
+    ):
         if budget < 1:
             taken = restore(chooser, log, stage.position())
             log_.info("the choice under the budget rests on %d rankings that were there", taken)
@@ -136,6 +142,7 @@ def run(
             as_of = _apply_items(items, teacher, counts)
             messages = source.read(batch, wait_s)
             if not messages:
+                stage.keep()
                 continue
             scored: Scored = []
             dead: Dead = []
@@ -175,10 +182,6 @@ def run(
                 _count_savings(counts, cache.hits if cache else 0, cost_per_1000)
             if progress:
                 progress(sum(position.get(tp, 0) - start.get(tp, 0) for tp in inputs), total)
-    finally:
-        source.close()
-        items.close()
-        stage.close()
     return counts
 
 

@@ -20,8 +20,8 @@ from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
-from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
-from recdistill.stream import Log, TopicPartition
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
+from recdistill.stream import Log, Place, TopicPartition, place_at
 
 _Timed = Item | Impression | Feedback
 
@@ -29,18 +29,23 @@ UNSCORED = "nobody"
 """Teacher id of an impression that no teacher has scored."""
 
 
-def labelled(log: Log, *, window_s: float, labels: Mapping[str, float]) -> Iterator[Example]:
+def labelled(
+    log: Log, *, window_s: float, labels: Mapping[str, float], begin: Place | None = None
+) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
     Args:
         log: Where `impressions` and `feedback` are read, to their present ends.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
     """
     topics = log.topics()
     window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
-    for _, _, tp, offset, record in merge(*(_timed(log, tp) for tp in tps), key=lambda entry: entry[:4]):
+    starts = {} if begin is None else place_at(log, tps, begin)
+    timed = (_timed(log, tp, starts.get(tp)) for tp in tps)
+    for _, _, tp, offset, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
@@ -59,6 +64,7 @@ def run(
     *,
     window_s: float,
     labels: Mapping[str, float],
+    begin: Place | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -70,6 +76,7 @@ def run(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         progress: Told how far the training is.
 
     Returns:
@@ -80,7 +87,8 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    examples = [example for example in labelled(log, window_s=window_s, labels=labels) if any(example.labels)]
+    every = labelled(log, window_s=window_s, labels=labels, begin=begin)
+    examples = [example for example in every if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
@@ -89,7 +97,13 @@ def run(
 
 
 def run_linear(
-    log: Log, settings: LinearTeacherSettings, out: Path, *, window_s: float, labels: Mapping[str, float]
+    log: Log,
+    settings: LinearTeacherSettings,
+    out: Path,
+    *,
+    window_s: float,
+    labels: Mapping[str, float],
+    begin: Place | None = None,
 ) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
@@ -99,6 +113,7 @@ def run_linear(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
 
     Returns:
         Figures, as the teacher gives them.
@@ -108,14 +123,17 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    return linear.train_linear_teacher(labelled(log, window_s=window_s, labels=labels), settings, out)
+    every = labelled(log, window_s=window_s, labels=labels, begin=begin)
+    return linear.train_linear_teacher(every, settings, out)
 
 
-def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
+def _timed(
+    log: Log, tp: TopicPartition, start: int | None = None
+) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
     """A partition's records with what they are merged by: time, impressions first, partition, offset."""
     kinds: dict[str, type[_Timed]] = {"items": Item, "impressions": Impression, "feedback": Feedback}
     kind = kinds[tp.topic]
-    source = log.source([tp])
+    source = log.source([tp], None if start is None else {tp: start})
     ends = ends_of(source, [tp])
     latest = 0
     try:
@@ -124,7 +142,7 @@ def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartit
                 if message.offset >= ends[tp]:
                     break
                 try:
-                    record = decode(kind, message.value)
+                    record = decode_item(message.key, message.value) if kind is Item else decode(kind, message.value)
                 except DecodeError:  # the scorer and the joiner write its dead letter
                     continue
                 # Out-of-order records keep their place in the log: a merge needs rising keys.

@@ -29,7 +29,7 @@ from recdistill.features import FeatureSpec
 from recdistill.loops.follow import Champion
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, open_log
+from recdistill.stream import Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -40,9 +40,18 @@ if TYPE_CHECKING:
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
+StageJob = Callable[..., "Counter[str]"]
+"""A job that also takes `begin`, the place in its input where it begins."""
+
 
 def score(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the scorer with the settings' teacher. A server that does not answer yet is waited for."""
     teacher = patiently(
@@ -55,7 +64,16 @@ def score(
     if teacher is None:  # stopped while waiting
         return counts
     with closing(open_log(settings.log)) as log:
-        return score_from(log, teacher, settings.score, stop=stop, drain=drain, counts=counts, progress=progress)
+        return score_from(
+            log,
+            teacher,
+            settings.score,
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
 
 
 def score_from(
@@ -63,6 +81,7 @@ def score_from(
     teacher: Teacher,
     settings: ScoreSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -95,6 +114,7 @@ def score_from(
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -103,17 +123,24 @@ def score_from(
 
 
 def join(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the joiner."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, stop=stop, drain=drain, counts=counts, progress=progress)
+        return join_from(log, settings.join, begin=begin, stop=stop, drain=drain, counts=counts, progress=progress)
 
 
 def join_from(
     log: Log,
     settings: JoinSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -130,6 +157,7 @@ def join_from(
         batch=settings.batch,
         wait_s=settings.wait_s,
         idle_s=settings.idle_s,
+        begin=begin,
         stop=stop,
         drain=drain,
         flush=flush,
@@ -139,7 +167,14 @@ def join_from(
 
 
 def distil(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
+    warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
     spec = FeatureSpec.load(Path(settings.features.file))
@@ -152,6 +187,8 @@ def distil(
             settings.loss,
             settings.distil,
             settings.watch,
+            begin=begin,
+            warm=warm,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -196,6 +233,8 @@ def distil_from(
     settings: DistilSettings,
     watch: WatchSettings | None = None,
     *,
+    begin: Place | None = None,
+    warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -222,6 +261,8 @@ def distil_from(
         popular=settings.popular,
         memory_mb=settings.memory_mb,
         wait_s=settings.wait_s,
+        begin=begin,
+        warm=warm,
         stop=stop,
         drain=drain,
         counts=counts,
@@ -231,7 +272,13 @@ def distil_from(
 
 
 def probe(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the prober with the registry's champion."""
     from recdistill.loops import probe as loop
@@ -247,6 +294,7 @@ def probe(
             batch=chosen.batch,
             wait_s=chosen.wait_s,
             follow_s=chosen.follow_s,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -361,3 +409,6 @@ JOBS: dict[str, Job] = {
     "prober": probe,
 }
 """Each process of the house by its name."""
+
+STAGES: dict[str, StageJob] = {"scorer": score, "joiner": join, "distiller": distil, "prober": probe}
+"""Those that can be told where to begin."""

@@ -29,6 +29,7 @@ from recdistill.stream.contract import (
     BUNDLES,
     ITEMS,
     STANDARD_CONFIGS,
+    Left,
     Log,
     LogIdentity,
     Message,
@@ -46,6 +47,7 @@ from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
+from recdistill.stream.placed import event_time_us, place_at
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -58,6 +60,7 @@ __all__ = [
     "Delivery",
     "LanePosition",
     "Lanes",
+    "Left",
     "Log",
     "LogIdentity",
     "MadeBundle",
@@ -74,9 +77,11 @@ __all__ = [
     "check_topic",
     "dead_letter",
     "deliver",
+    "event_time_us",
     "made_bundles",
     "open_log",
     "partition_for",
+    "place_at",
     "read_made",
     "read_place",
     "standard_topics",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from recdistill.data.mapping import TableMapping
-from recdistill.data.tables import import_interactions, import_table, infer_specification
+from recdistill.data.tables import import_table
 from recdistill.errors import ConfigError, DataError, RecdistillError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Ranking, Record, to_json
 
@@ -321,57 +321,3 @@ def test_rows_are_read_one_after_another(tmp_path: Path) -> None:
     assert next(rows) == Item("a", 1)
     with pytest.raises(DataError, match="line 3"):
         next(rows)
-
-
-def test_interactions_become_lists_in_the_order_of_time(tmp_path: Path) -> None:
-    text = "who,what,ts\n" + "".join(f"u{n % 2},i{n * 7 % 23},{1000 - n // 3}\n" for n in range(40))
-    (tmp_path / "log.csv").write_text(text)
-    mapped = mapping(tmp_path, '[columns]\nuser = "who"\nitem = "what"\ntime = "ts"')
-    data = import_interactions(tmp_path / "log.csv", mapped, min_history=2, history=5)
-    rows = [line.split(",") for line in text.splitlines()[1:]]
-    order = sorted(range(40), key=lambda n: (int(rows[n][2]), n))
-    past: dict[str, list[str]] = {"u0": [], "u1": []}
-    lists = iter(data.impressions)
-    for n in order:
-        user, item, _ = rows[n]
-        had = past[user]
-        if len(had) >= 2 and item not in had:  # what was had is not offered again
-            one = next(lists)
-            assert one.user == user
-            assert [event.item for event in one.history] == had[-5:]
-            assert set(one.exclude) == set(had[:-5]) - set(had[-5:])
-            assert item in {candidate.item for candidate in one.candidates}
-            assert {candidate.item for candidate in one.candidates}.isdisjoint(had)
-        had.append(item)
-    assert next(lists, None) is None
-    assert data.labels == {"choose": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("user,item,time\n", "holds no interaction"),
-        ("user,item,time\nu,a,1\n", "no user has more than 3 interactions"),
-        ("user,item,time\nu,z,1\n", "line 2, column 'item': 'z' is not in the catalogue"),
-        ("user,time\nu,1\n", "has no column 'item', which interactions need"),
-    ],
-)
-def test_wrong_interactions_get_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(RecdistillError) as caught:
-        import_interactions(tmp_path / "t.csv", items=[Item("a")])
-    assert sentence in str(caught.value)
-
-
-def test_a_specification_is_inferred_from_attributes() -> None:
-    items = [
-        Item(f"i{n}", attributes={"title": f"name {n}", "kind": "ab"[n % 2], "tags": ["x", "y"], "price": float(n),
-                                  "vector": [0.5, 1.0], "new": n > 2})
-        for n in range(6)
-    ]  # fmt: skip
-    spec = infer_specification(items, actions=["buy"])
-    kinds = {name: field.kind for name, field in spec.item.items()}
-    assert {name for name, kind in kinds.items() if kind == "category"} == {"kind", "tags", "new"}
-    assert (kinds["title"], kinds["price"], kinds["vector"]) == ("text", "number", "vector")
-    assert (spec.item["price"].mean, spec.item["vector"].size) == (2.5, 2)
-    assert spec.history.actions == ("buy",)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from recdistill.bundle import Bundle
+from recdistill.loops.begin import naming_ways
 from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.saved import Recipe
 from recdistill.progress import Progress
-from recdistill.stream import Log
+from recdistill.stream import Log, Place
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
@@ -44,6 +45,8 @@ def run(
     popular: int,
     memory_mb: int,
     wait_s: float,
+    begin: Place | None = None,
+    warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -63,6 +66,8 @@ def run(
         popular: Length of a bundle's popular list.
         memory_mb: Megabytes of batches kept for the next pass.
         wait_s: Longest wait for examples before the stop signal is looked at.
+        begin: Where in `examples` a new student begins, or this one goes on; None: the beginning, or where it stopped.
+        warm: A bundle, checkpoint or student whose weights a new student takes over; None: a fresh one.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -78,7 +83,10 @@ def run(
     """
     folder = StudentFolder(directory, keep=keep)
     try:
-        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
+        with naming_ways("distil", directory):
+            distiller = Distiller(
+                log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain, begin=begin, warm=warm
+            )
         if counts is not None:
             distiller.counts = counts
 
@@ -93,7 +101,8 @@ def run(
             total = distiller.saved.total()
             last_saved = distiller.step
             while not stop.is_set():
-                figures = distiller.advance(wait_s)
+                with naming_ways("distil", directory):
+                    figures = distiller.advance(wait_s)
                 if figures is None:
                     if drain and distiller.saved.range is None:
                         break

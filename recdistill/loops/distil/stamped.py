@@ -81,6 +81,10 @@ class StampedItems:
             self._end = self._source.bounds(ITEMS)[1]
         return stamp <= self._end
 
+    def beginning(self) -> int:
+        """The first offset that the log still holds."""
+        return self._source.bounds(ITEMS)[0]
+
     def until(self, stamp: int) -> Iterator[list[Message]]:
         """Hands out every message before a stamp that has not been handed out, in order, block by block.
 

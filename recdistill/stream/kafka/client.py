@@ -55,7 +55,8 @@ _OURS = frozenset(
 )
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
+# The topics are asked for every few seconds, so a deleted topic and a new partition are noticed soon.
+_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False, "metadata_max_age_ms": 5_000}
 # With the client's default backoff each transaction would wait 100 ms, while the coordinator still closes the last one.
 _PRODUCER = {
     "compression_type": "lz4",
@@ -66,6 +67,28 @@ _PRODUCER = {
     "metrics_enabled": False,
 }
 _DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}
+
+
+class _Seldom(logging.Filter):
+    """Lets a line of the client through once in a while. It repeats some of them ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line was not written in the last seconds."""
+        line, now = record.getMessage(), time.monotonic()
+        if now < self._next.get(line, 0.0):
+            return False
+        if len(self._next) > 1000:
+            self._next.clear()
+        self._next[line] = now + REMIND_S
+        return True
+
+
+for _name in ("cluster", "consumer.fetcher", "consumer.group", "producer.kafka", "producer.sender", "net.manager"):
+    logging.getLogger(f"kafka.{_name}").addFilter(_Seldom())
 
 
 class Brokers:

@@ -31,9 +31,11 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError, Unwritable
-from recdistill.stream.contract import TopicPartition, suggest
+from recdistill.stream.contract import Left, TopicPartition, suggest
+from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.problems import gone
 from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ class KafkaStage:
         name: str,
         inputs: Sequence[TopicPartition],
         topics: Callable[[], Mapping[str, int]],
+        *,
+        leaves: bool = False,
     ) -> None:
         self._namespace = namespace
         self._id = namespace.prefix + name
@@ -84,6 +88,8 @@ class KafkaStage:
         self._broken: StreamError | None = None
         self._producer: Any = None
         self._newest: dict[TopicPartition, int] = {}  # offset of the last message of the last commit, by partition
+        self._says = left.Says(namespace, self._id, possible=leaves)
+        self._committed_s = time.monotonic()
         self._open_producer()
         try:
             # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
@@ -94,15 +100,32 @@ class KafkaStage:
             self._saved = self._namespace.committed(self._id, self._inputs)
             missing = [tp for tp in self._inputs if tp not in self._saved]
             self._beginnings = self._namespace.beginnings(missing)
+            self._says.find(missing)
         except Exception:
             self.close()
             raise
 
     def position(self) -> dict[TopicPartition, int]:
-        """Committed next offset of each input."""
+        """Committed next offset of each input; see the contract."""
         self._check_usable()
-        saved = {tp: offset for tp, (offset, _) in self._saved.items()}
-        return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
+        if (found := self.left()) is not None:
+            raise left.lost(self._id, found)
+        return self._position()
+
+    def left(self) -> Left | None:
+        """What this stage said last, where its position is lost."""
+        return self._says.lost([tp for tp in self._inputs if tp not in self._saved])
+
+    def keep(self) -> None:
+        """Commits the position again, if the last commit was long ago."""
+        self._check_usable()
+        if not self._saved or time.monotonic() - self._committed_s < left.AGAIN_S:
+            return
+        position, note = self._position(), self.note()
+        with self.transaction() as transaction:
+            transaction.commit_inputs(position, note)
+        for place in self._place():  # the name of the owner is such a position too
+            self._namespace.claim(self._id + _OWNER, place, self._me)
 
     def note(self) -> str:
         """The note of the last commit that had input positions."""
@@ -130,6 +153,7 @@ class KafkaStage:
         if not self._closed:
             self._closed = True
             if self._broken is None:
+                self._says.leave(self._producer, self._saved)
                 self._producer.close(timeout=10)
                 self._wait_until_visible()
             else:
@@ -175,15 +199,17 @@ class KafkaStage:
         if transaction.committed is not None:
             # Save the position of every input, so that all of them hold the same note.
             position, note = transaction.committed
-            saved = {tp: (offset, note) for tp, offset in {**self.position(), **position}.items()}
+            saved = {tp: (offset, note) for tp, offset in {**self._position(), **position}.items()}
         mark = uuid.uuid4().hex
+        now_s = time.monotonic()
+        says = bool(saved) and self._says.due(now_s)
         patience_s = _COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         gave_up: float | None = None
         try:
             while True:
                 try:
                     with self._namespace.brokers.explained("write to"):
-                        send = partial(self._send, transaction, saved, mark)
+                        send = partial(self._send, transaction, saved, mark, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
                 except Unwritable:
@@ -193,6 +219,7 @@ class KafkaStage:
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
+                    _check_topics(self._topics, transaction, error)
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
@@ -209,18 +236,23 @@ class KafkaStage:
         except BaseException as error:
             self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
             raise
-        self._saved = saved
+        self._saved, self._committed_s = saved, now_s
+        if says:
+            self._says.said(now_s)
 
-    def _send(self, transaction: Collected, saved: _Saved, mark: str) -> None:
+    def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
         """One attempt at the whole transaction."""
         producer, prefix = self._producer, self._namespace.prefix
         # Step 1: the messages.
         producer.begin_transaction()
         sent: list[Any] = []
+        also: list[Any] = []
         try:
             for row in transaction.rows:
                 name, stamp = prefix + row.tp.topic, row.time_us // 1000
                 sent.append(producer.send(name, row.value, row.key, list(row.headers), row.tp.partition, stamp))
+            if says:
+                also.append(self._says.send(producer, saved, stopped=False))
             producer.flush()
         except Exception as error:
             # Once a message was refused, the client takes no more of this transaction.
@@ -231,7 +263,7 @@ class KafkaStage:
             refused = _refused(sent)
         if refused:
             raise _unwritable(self._namespace, transaction, refused)
-        for future in sent:
+        for future in [*sent, *also]:
             if future.failed():
                 raise future.exception
         self._newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
@@ -246,6 +278,10 @@ class KafkaStage:
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
+
+    def _position(self) -> dict[TopicPartition, int]:
+        saved = {tp: offset for tp, (offset, _) in self._saved.items()}
+        return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
 
     def _open_producer(self) -> None:
         """Takes the stage over: ends an open transaction of its name, and fences its older writer."""
@@ -312,3 +348,18 @@ def _unwritable(namespace: Namespace, transaction: Collected, refused: Mapping[i
         f"({str(error) or type(error).__name__}); look at max.message.bytes of the topic",
         tuple(sorted(refused)),
     )
+
+
+def _check_topics(topics: Callable[[], Mapping[str, int]], transaction: Collected, error: StreamError) -> None:
+    """Whether the topics of a transaction that failed are still there.
+
+    Raises:
+        WrongLog: One is not.
+    """
+    try:
+        there = topics()
+    except StreamError:  # no broker answers: that is what failed
+        return
+    missing = sorted({row.tp.topic for row in transaction.rows} - set(there))
+    if missing:
+        raise gone(missing[0]) from error
