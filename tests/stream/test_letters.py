@@ -60,6 +60,25 @@ def test_every_letter_fits_and_says_where_the_whole_is(
         assert len(letter.value or b"") + len(letter.key or b"") + size_of(letter.headers) < 1_000
 
 
+def test_a_dead_letter_is_the_original_bytes_and_where_they_came_from() -> None:
+    message = Message(TopicPartition("feedback", 3), 41, b"key", b"\x00junk", 1_000, (("schema", b"7"),))
+    key, value, headers = dead_letter(message, DecodeError("too short"), "joiner")
+    assert key == b"key"
+    assert value == b"\x00junk"
+    assert dict(headers) == {
+        "topic": b"feedback",
+        "partition": b"3",
+        "offset": b"41",
+        "time_us": b"1000",
+        "stage": b"joiner",
+        "error": b"DecodeError: too short",
+        "key": b"key",
+        "original.schema": b"7",
+    }
+    long_error = dict(dead_letter(message, DecodeError("x" * 10_000), "joiner").headers)["error"]
+    assert len(long_error) == 2_000
+
+
 def test_what_fits_is_whole_with_its_headers() -> None:
     message = Message(FEEDBACK, 17, b"r-1", b"x" * (MAX_BYTES - 3), 5, (("trace", b"42"),))
     letter = dead_letter(message, WHY, "join")

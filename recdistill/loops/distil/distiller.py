@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from recdistill.errors import DataError, DecodeError, OutOfRange
 from recdistill.loops.distil.folder import StudentFolder
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from recdistill.train import Batch, Trainer
 
 log_ = logging.getLogger(__name__)
-
-_GIVE_UP_AFTER: Final = 100
-"""So many examples in a row may have an impossible stamp. More are no accident."""
 
 
 class Distiller:
@@ -78,8 +75,7 @@ class Distiller:
         self.step = 0
         self._log = log
         self._items = StampedItems(log)
-        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._refuse)
-        self._beyond = 0  # examples in a row whose stamp is behind the end of `items`
+        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
         # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
         self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
@@ -247,21 +243,6 @@ class Distiller:
                 self._dead_letter(messages[place], error)
             self.counts["items"] += len(messages) - len(refused)
         self.saved.items_next = self._items.next
-
-    def _refuse(self, example: Example) -> Exception | None:
-        """Why an example cannot be learnt: its stamp names records of `items` that were never written.
-
-        Raises:
-            OutOfRange: So do many examples in a row: it is the log that is wrong.
-        """
-        stamp = example.ranking.catalogue_as_of
-        if self._items.holds(stamp):
-            self._beyond = 0
-            return None
-        self._beyond += 1
-        if self._beyond > _GIVE_UP_AFTER:
-            raise self._items.beyond(stamp)
-        return self._items.beyond(stamp)
 
     def _dead_letter(self, message: Message, error: Exception) -> None:
         if message.tp != ITEMS and self.saved.range is not None and self.saved.range.again:

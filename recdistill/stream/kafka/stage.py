@@ -20,14 +20,7 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import (
-    AuthorizationError,
-    InvalidRecordError,
-    InvalidTimestampError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    UnknownTopicOrPartitionError,
-)
+from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError, Unwritable
@@ -35,6 +28,7 @@ from recdistill.stream.contract import Left, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.refused import send
 from recdistill.stream.problems import gone
 from recdistill.stream.transaction import Collected
 
@@ -42,9 +36,6 @@ log_ = logging.getLogger(__name__)
 
 _HOPELESS = (AuthorizationError, UnknownTopicOrPartitionError)
 """Errors that trying again does not repair."""
-
-_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
-"""Errors of one message. The client splits batches that are too large, so only a single message has such an error."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and note of each input, as the group of the stage has them."""
@@ -242,30 +233,11 @@ class KafkaStage:
 
     def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
         """One attempt at the whole transaction."""
-        producer, prefix = self._producer, self._namespace.prefix
+        producer = self._producer
         # Step 1: the messages.
         producer.begin_transaction()
-        sent: list[Any] = []
-        also: list[Any] = []
-        try:
-            for row in transaction.rows:
-                name, stamp = prefix + row.tp.topic, row.time_us // 1000
-                sent.append(producer.send(name, row.value, row.key, list(row.headers), row.tp.partition, stamp))
-            if says:
-                also.append(self._says.send(producer, saved, stopped=False))
-            producer.flush()
-        except Exception as error:
-            # Once a message was refused, the client takes no more of this transaction.
-            refused = _refused(sent) or ({len(sent): error} if isinstance(error, _REFUSED) else {})
-            if not refused:
-                raise
-        else:
-            refused = _refused(sent)
-        if refused:
-            raise _unwritable(self._namespace, transaction, refused)
-        for future in [*sent, *also]:
-            if future.failed():
-                raise future.exception
+        also = partial(self._says.send, producer, saved, stopped=False) if says else None
+        sent = send(self._namespace, producer, transaction.rows, also)
         self._newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:
@@ -331,23 +303,6 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
-
-
-def _refused(sent: Sequence[Any]) -> dict[int, Exception]:
-    """Which messages the broker refuses, and why."""
-    failed = {place: future.exception for place, future in enumerate(sent) if future.failed()}
-    return {place: error for place, error in failed.items() if isinstance(error, _REFUSED)}
-
-
-def _unwritable(namespace: Namespace, transaction: Collected, refused: Mapping[int, Exception]) -> Unwritable:
-    place, error = next(iter(refused.items()))
-    row = transaction.rows[place]
-    size = len(row.value or b"") + len(row.key or b"")
-    return Unwritable(
-        f"{namespace.brokers.where} refuses a message of {size:,} bytes for topic {row.tp.topic!r} "
-        f"({str(error) or type(error).__name__}); look at max.message.bytes of the topic",
-        tuple(sorted(refused)),
-    )
 
 
 def _check_topics(topics: Callable[[], Mapping[str, int]], transaction: Collected, error: StreamError) -> None:
