@@ -19,8 +19,9 @@
     │   └── TeacherAway             exit 5   a teacher's server that does not answer; it is asked again
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
-    └── RegistryError               exit 7   a registry that does not answer
-        └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    ├── RegistryError               exit 7   a registry that does not answer
+    │   └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    └── NothingMade                 exit 8   a run that ended in order, and made nothing of what it read
 
 It knows nothing of the rest of the package.
 
@@ -172,3 +173,9 @@ class Refused(RegistryError):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("promotion refused: " + "; ".join(reasons))
         self.reasons = reasons
+
+
+class NothingMade(RecdistillError):
+    """A run that ended in order, and made nothing of what it read: nothing was scored, joined or learnt."""
+
+    exit_code = 8

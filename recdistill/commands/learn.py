@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
+UNTOLD = ("known", "unknown")
+"""Counts that only programs are given: where they say something to a person, a sentence does."""
+
+
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
     _from(parser, "begin there; it is remembered at once (default: where it stopped)")
@@ -54,6 +58,7 @@ def run_job(name: str, title: str, args: argparse.Namespace, **more: Any) -> int
         args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
         more: What this loop alone takes.
     """
+    from recdistill.commands import nothing
     from recdistill.loops import wire
 
     settings = settings_of(args)
@@ -66,8 +71,11 @@ def run_job(name: str, title: str, args: argparse.Namespace, **more: Any) -> int
     show(
         args,
         {**counts, "stopped": stopped},
-        counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else ""),
+        counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
+        + (" (stopped)" if stopped and args.drain else ""),
     )
+    if args.drain and not stopped:
+        nothing.check(name, settings, counts)
     return 0
 
 

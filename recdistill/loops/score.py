@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,13 +36,15 @@ import numpy as np
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.errors import ConfigError, DataError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.again import Again
 from recdistill.loops.begin import begun, check_counts
 from recdistill.loops.follow import new_items
+from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
 from recdistill.records import Impression, Ranking, decode, encode, encode_around, key_of
 from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
-from recdistill.teachers import CachedTeacher, Scores, Teacher, masked
+from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked
 
 log_ = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ def run(
     patience_s: float = 600.0,
     budget: float = 1.0,
     budget_by: Literal["lists", "candidates"] = "candidates",
+    again: int = 0,
+    most_missing: float = 1.0,
     cost_per_1000: float = 0.0,
     worker: int = 0,
     workers: int = 1,
@@ -89,6 +93,8 @@ def run(
         patience_s: How long a teacher that cannot answer at all is waited for.
         budget: Share of the candidates that the teacher is asked about; 1: all of them.
         budget_by: Under a budget, leave out candidates of each list, or whole lists.
+        again: So many of the teacher's first requests are asked again for each block of a partition; 0: none.
+        most_missing: Largest share of the candidates that may be without a score; 1: any.
         cost_per_1000: What a thousand scores of the teacher cost; 0: nobody counts it.
         worker: This worker's number.
         workers: How many workers share the partitions.
@@ -101,7 +107,8 @@ def run(
 
     Returns:
         Counts: impressions, rankings, asked (candidates put to the teacher), spared (those that were not), scores,
-        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (what its answers took). With a
+        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (what its answers took),
+        asked_again (lists). With a
         cache: cache_hits, the candidates of `asked` that the teacher itself was not asked about. Where something was
         saved: saved_ms, in proportion to what the rest took, and saved_cost_thousandths, by `cost_per_1000`.
 
@@ -127,10 +134,13 @@ def run(
     chooser = Chooser(budget, budget_by)
     cache = teacher if isinstance(teacher, CachedTeacher) else None
     _check_names(teacher)
+    itself = cache.teacher if cache else teacher
+    missing = Missing(teacher.id, most=most_missing, why=getattr(itself, "why_missing", str))
     with (
         begun(log, "score", f"score-{worker}", inputs, begin) as (stage, source),
         closing(log.source([ITEMS])) as items,
     ):
+        repeats = Again(log, itself, each=again if asked_again(itself) else 0, partitions=total_partitions)
         if budget < 1:
             taken = restore(chooser, log, stage.position())
             log_.info("the choice under the budget rests on %d rankings that were there", taken)
@@ -139,7 +149,7 @@ def run(
         failures = 0
         total = sum(end - start.get(tp, 0) for tp, end in ends.items()) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
-            as_of = _apply_items(items, teacher, counts)
+            as_of = _apply_items(items, teacher, counts, repeats)
             messages = source.read(batch, wait_s)
             if not messages:
                 stage.keep()
@@ -149,7 +159,7 @@ def run(
             worked_s = 0.0
             for group in groups(messages):
                 answer = patiently(
-                    partial(_score, group, teacher, deadline_s, chooser, as_of, clock_us),
+                    partial(_score, group, teacher, deadline_s, chooser, as_of, clock_us, repeats),
                     patience_s,
                     stop=stop,
                     waited=partial(counts.update, ("waits",)),
@@ -170,14 +180,17 @@ def run(
                     "nothing of this batch was written, so mend the teacher and start the scorer again"
                 )
             position = source.position()
-            refused = deliver(stage, "score", partial(_delivery, scored, dead, position))
+            missing.take(**_missing(scored), last=drain and reached(position, ends))
+            kept = repeats.outgoing()
+            refused = deliver(stage, "score", partial(_delivery, scored, kept, dead, position))
             if refused and budget < 1:
                 # The choice rests on the rankings that are in the log, and these are not.
                 chooser = Chooser(budget, budget_by)
                 restore(chooser, log, position)
-            dead += [(scored[place].message, error) for place, error in refused.items()]
+            dead += [(scored[place].message, error) for place, error in refused.items() if place < len(scored)]
             scored = [one for place, one in enumerate(scored) if place not in refused]
             _count(counts, scored, dead, worked_s)
+            counts["asked_again"] = repeats.asked
             if budget < 1 or cache:
                 _count_savings(counts, cache.hits if cache else 0, cost_per_1000)
             if progress:
@@ -195,26 +208,28 @@ class _One(NamedTuple):
     """How many candidates were put to the teacher."""
 
 
+EMPTY: Final = (
+    "the catalogue is empty, and a student learns of a list only the items that were there when it was scored; "
+    "import the items before the lists"
+)
+
 Scored = list[_One]
 Dead = list[tuple[Message, Exception]]
 
 
-def _delivery(scored: Scored, dead: Dead, position: Position, _refused: object) -> Delivery:
-    return Delivery(
-        outgoing=[
-            Outgoing(
-                topic="rankings",
-                value=one.value,
-                key=key_of(one.ranking),
-                partition=one.message.tp.partition,
-                headers=(offset_header(one.message.offset),),
-                source=one.message,
-            )
-            for one in scored
-        ],
-        dead=dead,
-        position=position,
-    )
+def _delivery(scored: Scored, kept: list[Outgoing], dead: Dead, position: Position, _refused: object) -> Delivery:
+    rankings = [
+        Outgoing(
+            topic="rankings",
+            value=one.value,
+            key=key_of(one.ranking),
+            partition=one.message.tp.partition,
+            headers=(offset_header(one.message.offset),),
+            source=one.message,
+        )
+        for one in scored
+    ]
+    return Delivery([*rankings, *kept], dead, position)
 
 
 def _score(
@@ -224,8 +239,10 @@ def _score(
     chooser: Chooser,
     as_of: int,
     clock_us: Callable[[], int],
+    repeats: Again,
 ) -> tuple[Scored, Dead, float]:
     """Decodes and scores some messages; what could not be comes back as dead, and last the seconds of the teacher."""
+    repeats.look(messages, deadline_s)
     dead: Dead = []
     chosen: list[tuple[Message, Impression, Choice]] = []
     for message in messages:
@@ -271,6 +288,7 @@ def _score(
             candidates_sampled=choice.candidates_sampled,
         )
         try:
+            ranking = repeats.took(ranking, message)
             # A ranking is there only where its impression was decoded, so there is a value.
             value = encode_around(ranking, message.value or b"")
         except DataError as e:
@@ -311,7 +329,7 @@ def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
     return None
 
 
-def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
+def _apply_items(items: Source, teacher: Teacher, counts: Counter[str], repeats: Again) -> int:
     """Brings the teacher's catalogue up to the end of `items`; returns the position it now stands at."""
 
     def passed_over(message: Message, error: DecodeError) -> None:
@@ -320,22 +338,29 @@ def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
 
     for records in new_items(items, passed_over):
         teacher.apply_items(records)
+        repeats.apply_items(records)
         counts["items"] += len(records)
     return items.position()[ITEMS]
 
 
-def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
-    answered = sum(sum(one.ranking.scored) for one in scored)
+def _missing(scored: Scored) -> dict[str, int]:
     asked = sum(one.asked for one in scored)
+    return {"asked": asked, "missing": asked - sum(sum(one.ranking.scored) for one in scored)}
+
+
+def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
+    asked, missing = _missing(scored).values()
     counts["impressions"] += len(scored) + len(dead)
     counts["rankings"] += len(scored)
     counts["asked"] += asked
     counts["spared"] += sum(len(one.ranking.scores) for one in scored) - asked
     counts["scoring_ms"] += round(1000 * worked_s)
-    counts["scores"] += answered
-    counts["missing"] += asked - answered
+    counts["scores"] += asked - missing
+    counts["missing"] += missing
     counts["dead_letters"] += len(dead)
     counts["batches"] += 1
+    if counts["batches"] == 1 and not counts["items"]:
+        log_.warning("%s", EMPTY)
 
 
 def _count_savings(counts: Counter[str], hits: int, cost_per_1000: float) -> None:

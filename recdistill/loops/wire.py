@@ -26,6 +26,7 @@ from recdistill.config import (
 )
 from recdistill.errors import RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
+from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress, folder_bytes
@@ -111,6 +112,8 @@ def score_from(
             patience_s=settings.patience_s,
             budget=settings.budget,
             budget_by=settings.budget_by,
+            again=settings.again,
+            most_missing=settings.most_missing,
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
@@ -212,7 +215,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
 
     if find_spec("mlflow") is None:  # better now than after hours of training
         raise RegistryError(
-            "bundles go to the registry, and mlflow is not installed; type: pip install 'recdistill[registry]', "
+            f"bundles go to the registry, and mlflow is not installed; type: {how_to_install('registry')}, "
             "or leave them in their folder: distil.publish = false"
         )
     opened: list[Registry] = []

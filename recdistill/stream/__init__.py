@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
     BUNDLES,
+    CHECKS,
     ITEMS,
     STANDARD_CONFIGS,
     Left,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLES",
+    "CHECKS",
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",

@@ -58,6 +58,9 @@ ITEMS = TopicPartition("items", 0)
 BUNDLES = TopicPartition("bundles", 0)
 """The announcements of distillers: one partition, so that one bundle is the newest."""
 
+CHECKS = TopicPartition("checks", 0)
+"""What a scorer asks its teacher again, with the first answers."""
+
 
 class Message(NamedTuple):
     """One committed message, as bytes."""
@@ -362,13 +365,14 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
 
 
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
-    "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)}
+    "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)},
+    "checks": {"cleanup.policy": "compact"},
 }
 """Settings of the loop's topics, by Kafka's names.
 
 The newest record of each item stays for ever. Older records of the last seven days stay too, because a scorer or a
 distiller that resumes needs the catalogue of the time when it stopped. Seven days is how long a broker keeps the other
-topics by default.
+topics by default. `checks` holds what the scorer asks its teacher again: the newest record of each key stays for ever.
 """
 
 
@@ -391,7 +395,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1}
+    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from recdistill.errors import DataError, DecodeError, OutOfRange
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
@@ -81,6 +82,7 @@ class Distiller:
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
         self._pending: list[Example] = []
+        self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
@@ -173,6 +175,7 @@ class Distiller:
         if not self._whole_batch(timeout_s):
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
+        self.matched.take(self._pending)
         batch = self.trainer.encode(self._pending)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
@@ -203,6 +206,7 @@ class Distiller:
         self.step += 1
         self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
+        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:

@@ -5,6 +5,7 @@ It knows nothing of losses or torch, and nothing of what becomes of a bundle.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,8 @@ from recdistill.stream import Log, Place
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
+
+log_ = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
@@ -75,7 +78,8 @@ def run(
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
-        Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
+        Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
+        it does not hold), items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
 
     Raises:
         CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
@@ -117,7 +121,11 @@ def run(
             if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
             if not stop.is_set():
-                ship()
+                known, unknown = distiller.counts["known"], distiller.counts["unknown"]
+                for sentence in distiller.matched.unmet(trainer.catalogue, known=known, unknown=unknown):
+                    log_.warning("%s", sentence)
+                if known or not distiller.counts["steps"]:  # else the student has learnt nothing
+                    ship()
         finally:
             distiller.close()
         return distiller.counts
