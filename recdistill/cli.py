@@ -23,13 +23,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
+from recdistill.commands import answer, begin, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
 from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "begin": ("demo", "doctor"),
+    "begin": ("demo", "doctor", "init"),
     "the stream": ("topics", "simulate", "import", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
+    for module in (machine, doctor, begin, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}
