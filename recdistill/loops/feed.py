@@ -183,7 +183,8 @@ def feed_once(
 
     Raises:
         DataError: The records are other ones than those of `whole`, or than those that were written before.
-        StreamError: A topic is missing, or the log cannot be written.
+        StreamError: A topic is missing, the log cannot be written, or the broker has forgotten how far a process came
+            that died.
     """
     if not whole.records:
         return Fed(Counter(), 0, stopped=False)
@@ -191,11 +192,10 @@ def feed_once(
     place = TopicPartition(whole.topics[0], 0)  # notes are saved beside a position, and any partition will do
     stage = log.stage(f"import-{whole.digest}", [place])
     try:
-        note = stage.note()
+        position, note = _began(stage, again=again)
         done = msgspec.json.decode(note, type=_Progress) if note else _Progress()
         if again and done.written == whole.records:
             done = _Progress()
-        position = stage.position()
         remaining = iter(records)
         for record in islice(remaining, done.written):
             _add(chain, record, encode(record))
@@ -219,6 +219,19 @@ def feed_once(
     if stopped and not (stop and stop.is_set()):
         raise _changed(written)
     return Fed(counts, done.written, stopped)
+
+
+def _began(stage: Stage, *, again: bool) -> tuple[Position, str]:
+    """Position and note of the last commit, also where a broker has forgotten them since."""
+    left = stage.left()
+    if left is None:
+        return stage.position(), stage.note()
+    if left.stopped or again:
+        return left.position, left.note if left.stopped else ""
+    raise StreamError(
+        "a process died in the middle of this import, and since then the broker has forgotten how far it came; look at "
+        "what is there (`recdistill inspect`), and say --again to write all of it once more"
+    )
 
 
 def _batches(records: Iterable[Record], batch: int, stop: threading.Event | None) -> Iterator[list[Record]]:

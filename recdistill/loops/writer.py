@@ -1,7 +1,7 @@
 """Writes answers to `impressions`, in a thread of its own, and never delays an answer.
 
-What does not fit into the queue is dropped and counted. What the log does not take goes to the dead letters. While the log is gone or is another one, nothing is taken: an
-answer then has no id of an impression, and the ranker is not ready.
+What does not fit into the queue is dropped and counted. What the log does not take goes to the dead letters. While the
+log is gone or is another one, nothing is taken: an answer then has no id of an impression, and the ranker is not ready.
 
 It knows nothing of how a student answers.
 

@@ -43,6 +43,7 @@ from recdistill.stream.contract import (
     standard_topics,
     suggest,
 )
+from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
@@ -59,6 +60,7 @@ __all__ = [
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",
+    "Cut",
     "Delivery",
     "LanePosition",
     "Lanes",
@@ -77,6 +79,7 @@ __all__ = [
     "announce",
     "check_identity",
     "check_topic",
+    "cut_at",
     "dead_letter",
     "deliver",
     "event_time_us",
