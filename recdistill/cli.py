@@ -23,13 +23,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
-from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
+from recdistill.commands import (
+    answer,
+    completion,
+    doctor,
+    imports,
+    learn,
+    look,
+    machine,
+    recipes,
+    release,
+    settings,
+    streams,
+)
+from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
 from recdistill.errors import RecdistillError, UsageError
 from recdistill.text import did_you_mean, printable
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "begin": ("demo", "doctor"),
+    "begin": ("demo", "doctor", "settings", "completion"),
     "the stream": ("topics", "simulate", "import", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
@@ -37,9 +49,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
+    for module in (machine, doctor, settings, completion, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
+KNOWN.update(VERBS)
 ALSO = {"distill": "distil"}
 """Other spellings of a verb."""
 
@@ -111,6 +124,8 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
         # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
+    root = logging.getLogger()
+    root.addFilter(_from_a_library_s_root)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -118,8 +133,14 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        root.removeFilter(_from_a_library_s_root)
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _from_a_library_s_root(record: logging.LogRecord) -> bool:
+    """Lets through what a library warns of by the root logger itself. fbgemm writes 20 other lines there."""
+    return record.levelno >= logging.WARNING
 
 
 def _find(name: str) -> Verb:
