@@ -38,7 +38,7 @@ from recdistill.commands import (
 )
 from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
 from recdistill.errors import RecdistillError, UsageError
-from recdistill.text import did_you_mean, printable
+from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor", "settings", "completion"),
@@ -126,7 +126,7 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     }
     root = logging.getLogger()
     root.addFilter(_from_a_library_s_root)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(handlers=[_handler()])
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -141,6 +141,19 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
 def _from_a_library_s_root(record: logging.LogRecord) -> bool:
     """Lets through what a library warns of by the root logger itself. fbgemm writes 20 other lines there."""
     return record.levelno >= logging.WARNING
+
+
+class _Lines(logging.Formatter):
+    """Lines for people. Libraries may log an address with its password, so each line is cleaned."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(super().format(record))
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def _find(name: str) -> Verb:
@@ -175,7 +188,7 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     """Prints one sentence on stderr. Characters that control a terminal are removed."""
     if debug:
         traceback.print_exc()
-    print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)
+    print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
     return code
 
 

@@ -22,9 +22,10 @@ from typing import Any, Final
 
 from recdistill.commands.verb import Parser, Verb, settings_of, show
 from recdistill.errors import UsageError
-from recdistill.text import did_you_mean
+from recdistill.text import did_you_mean, without_credentials
 
 SECRET: Final = re.compile(r"password|secret|token|api.?key|authorization|credential", re.IGNORECASE)
+_NAMED: Final = re.compile(r"^$|(^| )env:\w+$")
 _HIDDEN: Final = "(not shown)"
 
 
@@ -105,10 +106,10 @@ def _sources(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    if SECRET.search(key) and value not in ("", {}, []) and not str(value).startswith("env:"):
+    if SECRET.search(key) and isinstance(value, str) and not _NAMED.search(value):
         return _HIDDEN
     if isinstance(value, str):
-        return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", value)
+        return without_credentials(value)
     if isinstance(value, list):
         return [
             {name: _shown(name, inner) for name, inner in flat(one).items()} if isinstance(one, dict) else one

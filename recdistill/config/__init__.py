@@ -12,7 +12,7 @@ Example:
 """
 
 from recdistill.config.interactions import InteractionSettings
-from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
+from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.settings import (
     DistilSettings,
@@ -74,6 +74,7 @@ __all__ = [
     "load_function",
     "load_settings",
     "parse_settings",
+    "read_toml",
     "reference",
     "to_toml",
 ]

@@ -32,7 +32,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Annotated[Literal["embedded", "kafka"], Meta(description="SQLite file on this machine, or Apache Kafka.")] = (
         "embedded"
     )
-    path: Annotated[str, Meta(description="File of the embedded log.")] = "recdistill-data/log.sqlite"
+    path: Annotated[str, Meta(min_length=1, description="File of the embedded log.")] = "recdistill-data/log.sqlite"
     brokers: Annotated[str, Meta(description="Kafka bootstrap servers, `host:port,host:port`.")] = "127.0.0.1:9092"
     prefix: Annotated[
         str,
@@ -57,7 +57,7 @@ class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[features]`: the one specification of what a model sees."""
 
-    file: Annotated[str, Meta(description="The feature specification, a TOML file.")] = "features.toml"
+    file: Annotated[str, Meta(min_length=1, description="The feature specification, a TOML file.")] = "features.toml"
 
 
 class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +71,7 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "closed form. language: a sentence encoder. ensemble: several of these."
         ),
     ] = "builtin"
-    path: Annotated[str, Meta(description="builtin, linear: folder of the trained teacher.")] = (
+    path: Annotated[str, Meta(min_length=1, description="builtin, linear: folder of the trained teacher.")] = (
         "recdistill-data/teacher"
     )
     function: Annotated[
@@ -337,7 +337,7 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[distil]`: examples -> checkpoints and bundles."""
 
-    directory: Annotated[str, Meta(description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
+    directory: Annotated[str, Meta(min_length=1, description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
         "recdistill-data/student"
     )
     batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
@@ -384,7 +384,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[registry]`: MLflow."""
 
-    uri: Annotated[str, Meta(description="Tracking URI: `sqlite:///file`, or an MLflow server.")] = (
+    uri: Annotated[str, Meta(min_length=1, description="Tracking URI: `sqlite:///file`, or an MLflow server.")] = (
         "sqlite:///recdistill-data/mlflow.sqlite"
     )
     name: Annotated[str, Meta(description="Name of the registered model.", pattern="^[A-Za-z0-9._ -]{1,200}$")] = (

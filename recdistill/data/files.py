@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from recdistill.errors import DataError
+from recdistill.installed import how_to_install
 
 Compression = Literal["none", "gz", "bz2", "xz", "zst"]
 
@@ -105,7 +106,7 @@ def _open(path: Path, compression: Compression) -> Any:
             try:
                 import pyarrow as pa
             except ImportError:
-                raise DataError(f"{path.name}: zstd needs pyarrow; pip install pyarrow") from None
+                raise DataError(f"{path.name}: zstd needs pyarrow; type: {how_to_install('data')}") from None
             return pa.PythonFile(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), mode="r")
     return path.open("rb")
 

@@ -9,19 +9,19 @@ Example:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 
-from recdistill.config import convert
+from recdistill.config import convert, read_toml
 from recdistill.data.cells import UNITS, Kind
 from recdistill.data.files import known_encoding
 from recdistill.data.lines import single_line
 from recdistill.data.shape import TableForm
 from recdistill.errors import ConfigError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean
 
 TableKind = Literal["items", "impressions", "feedback", "interactions"]
@@ -111,12 +111,8 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
             ConfigError: It cannot be read, or something in it does not fit.
         """
         path = Path(path)
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-            raise ConfigError(f"{path}: is not TOML: {e}") from e
+        text = read_text(path, ConfigError, what="mappings", advice="give a mapping, a TOML file")
+        tree = read_toml(text, str(path))
         mapping = convert(tree, cls, source=str(path))
         if problem := _problem_of_form(mapping):
             raise ConfigError(f"{path}: {problem}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from recdistill.data.files import explained
 from recdistill.errors import DataError
+from recdistill.installed import how_to_install
 
 
 def batches(path: Path, *, batch: int = 4096) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
@@ -37,7 +38,7 @@ def batches(path: Path, *, batch: int = 4096) -> Iterator[tuple[tuple[str, ...],
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise DataError(f"{path.name}: Parquet needs pyarrow; pip install pyarrow") from None
+        raise DataError(f"{path.name}: Parquet needs pyarrow; type: {how_to_install('data')}") from None
     number = 0
     try:
         with explained(path), parquet.ParquetFile(path) as file:

@@ -26,6 +26,7 @@ from recdistill.config import (
 )
 from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
+from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import Log, Place, open_log
@@ -205,7 +206,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
 
     if find_spec("mlflow") is None:  # better now than after hours of training
         raise RegistryError(
-            "bundles go to the registry, and mlflow is not installed; type: pip install 'recdistill[registry]', "
+            f"bundles go to the registry, and mlflow is not installed; type: {how_to_install('registry')}, "
             "or leave them in their folder: distil.publish = false"
         )
     opened: list[Registry] = []

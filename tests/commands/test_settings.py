@@ -65,4 +65,4 @@ def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["settings", *form, *options]) == 0
         out = capsys.readouterr().out
         assert "hunter2" not in out
-        assert "http://bob:***@host/x" in out
+        assert "http://host/x" in out

@@ -84,11 +84,9 @@ def test_an_attribute_that_nobody_has_stops_the_scorer_unless_it_is_meant(termin
     model = by_price(tmp_path / "m.onnx")
     terminal(f"score --drain {settings(model, {'price': 'item.price'})}", code=2)
     assert "(no item has it)" in terminal.errors
-    out = json.loads(
-        terminal(
-            f"score --drain --json {settings(model, {'price': 'item.price'})} --set teacher.onnx.missing.price=0.5"
-        )
-    )
+    chosen = settings(model, {"price": "item.price"})
+    Path("shop.toml").write_text(Path("shop.toml").read_text() + "[teacher.onnx.missing]\nprice = 0.5\n")
+    out = json.loads(terminal(f"score --drain --json {chosen}"))
     assert (out["rankings"], out["missing"]) == (60, 0)
 
 

@@ -126,7 +126,7 @@ class KafkaLog:
             self._warned = True
             self._say_dangers()
         leaves = bool(tps) and self._make_place_of_stages()
-        return KafkaStage(self._namespace, name, tps, self.topics, leaves=leaves)
+        return KafkaStage(self._namespace, name, tps, self.topics, self._administrate, leaves=leaves)
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
@@ -200,6 +200,9 @@ class KafkaLog:
         """Makes one administrative request at a time: only one thread may use that client."""
         with self.brokers.explained(doing), self._lock:
             return self.brokers.retry(call)
+
+    def _administrate(self, call: Callable[[KafkaAdminClient], Any]) -> Any:
+        return self._ask("ask", lambda: call(self._admin))
 
     def _describe(self) -> list[dict[str, Any]]:
         # Ask for all topics: asking a broker for one by name may make it.

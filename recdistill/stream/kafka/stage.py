@@ -15,11 +15,9 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
@@ -28,6 +26,8 @@ from recdistill.stream.contract import Left, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.visible import Visible
+from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
 from recdistill.stream.problems import gone
 from recdistill.stream.transaction import Collected
 
@@ -39,11 +39,11 @@ _HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartiti
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and note of each input, as the group of the stage has them."""
 
-_COMMIT_S = 20.0
-"""After so long, a small transaction is taken to hang in the client."""
-
 _SLOWEST_BYTES_S = 1_000_000
 """Bytes that a slow broker takes in a second. Large transactions get more time by this."""
+
+_SOON_S = 2.0
+"""After so long, a transaction that is still not visible is looked into."""
 
 _VISIBLE_S = 10.0
 """How long closing a stage waits until readers see what it committed last."""
@@ -64,6 +64,7 @@ class KafkaStage:
         name: str,
         inputs: Sequence[TopicPartition],
         topics: Callable[[], Mapping[str, int]],
+        administrate: Administrate,
         *,
         leaves: bool = False,
     ) -> None:
@@ -76,11 +77,14 @@ class KafkaStage:
         self._open = False
         self._closed = False
         self._broken: StreamError | None = None
-        self._producer: Any = None
-        self._newest: dict[TopicPartition, int] = {}  # offset of the last message of the last commit, by partition
+        groups = [self._id, self._id + _MARKS]
+        self._writer = Writer(
+            namespace, self._id, groups=groups, counts=lambda: self._counts, administrate=administrate
+        )
+        self._visible = Visible(namespace)
         self._says = left.Says(namespace, self._id, possible=leaves)
         self._committed_s = time.monotonic()
-        self._open_producer()
+        self._writer.open()
         try:
             # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
             # successor, so being fenced is not enough to know.
@@ -143,29 +147,41 @@ class KafkaStage:
         if not self._closed:
             self._closed = True
             if self._broken is None:
-                self._says.leave(self._producer, self._saved)
-                self._producer.close(timeout=10)
-                self._wait_until_visible()
+                self._says.leave(self._writer.client, self._saved)
+                self._writer.close()
+                try:
+                    self._visible.wait(_VISIBLE_S)
+                except StreamError as error:  # all is committed; only the look at it failed
+                    log_.warning("%s; what the stage %s wrote is safe, but may be seen later", error, self._id)
             else:
-                self._drop_producer()
+                self._writer.drop()
+            self._visible.close()
 
-    def _wait_until_visible(self) -> None:
-        """Waits until a reader's end is past the last commit.
+    def _finish_last(self) -> None:
+        """Makes sure that the last transaction has reached its partitions, before another one begins.
 
-        Kafka answers a commit as soon as its coordinator has noted it. The partitions hear of it a moment later, and
-        only then does the end of committed messages move. Without this wait, a stage that reads up to the end just
-        after another one has closed could miss the last transaction.
+        Raises:
+            StreamError: The brokers do not answer, for as long as a stage waits.
         """
-        deadline = time.monotonic() + _VISIBLE_S
-        try:
-            while self._newest and time.monotonic() < deadline:
-                ends = self._namespace.ends(list(self._newest))
-                self._newest = {tp: offset for tp, offset in self._newest.items() if ends[tp] <= offset}
-                if self._newest:
-                    time.sleep(0.02)
-        except StreamError as error:
-            # All is committed. Only the look at it failed.
-            log_.warning("%s; what the stage %s wrote is safe, but readers may see it a little later", error, self._id)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self._visible.wait(_SOON_S):
+                    return
+                # Others may hold the end back. Only what this stage left open must not stay.
+                if not self._writer.left_open():
+                    break
+                log_.warning("the last transaction of the stage %s is committed, but not visible", self._id)
+                self._writer.recover(deadline)
+                break
+            except Fenced:
+                raise
+            except StreamError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log_.warning("%s; trying again", error)
+                time.sleep(0.5)
+        self._visible.expect({})
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -193,9 +209,10 @@ class KafkaStage:
         mark = uuid.uuid4().hex
         now_s = time.monotonic()
         says = bool(saved) and self._says.due(now_s)
-        patience_s = _COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
+        patience_s = COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         gave_up: float | None = None
         try:
+            self._finish_last()
             while True:
                 try:
                     with self._namespace.brokers.explained("write to"):
@@ -210,7 +227,7 @@ class KafkaStage:
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
                     log_.warning("%s; connecting the stage %s anew", error, self._id)
-                    self._recover(gave_up)
+                    self._writer.recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
                     if self._namespace.committed(self._id, self._inputs) != self._saved:
@@ -226,7 +243,7 @@ class KafkaStage:
 
     def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
         """One attempt at the whole transaction."""
-        producer, prefix = self._producer, self._namespace.prefix
+        producer, prefix = self._writer.client, self._namespace.prefix
         # Step 1: the messages.
         producer.begin_transaction()
         sent = [
@@ -240,7 +257,7 @@ class KafkaStage:
         for future in [*sent, *also]:
             if future.failed():
                 raise future.exception
-        self._newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
+        newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:
             offsets = {
@@ -252,40 +269,11 @@ class KafkaStage:
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
+        self._visible.expect(newest)
 
     def _position(self) -> dict[TopicPartition, int]:
         saved = {tp: offset for tp, (offset, _) in self._saved.items()}
         return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
-
-    def _open_producer(self) -> None:
-        """Takes the stage over: ends an open transaction of its name, and fences its older writer."""
-        brokers = self._namespace.brokers
-        ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
-        with brokers.explained("write to"):
-            self._producer = KafkaProducer(**brokers.settings(KafkaProducer, ours))
-            try:
-                brokers.bounded("write to", self._producer.init_transactions, _COMMIT_S)
-            except BaseException:
-                self._drop_producer()
-                raise
-
-    def _drop_producer(self) -> None:
-        # Do not wait for a producer that waits for a broker.
-        with suppress(Exception):
-            self._producer.close(timeout=0)
-
-    def _recover(self, deadline: float) -> None:
-        while True:
-            self._drop_producer()
-            try:
-                return self._open_producer()
-            except Fenced:
-                raise
-            except StreamError as error:
-                if time.monotonic() > deadline:
-                    raise
-                log_.warning("%s; trying again", error)
-                time.sleep(0.5)
 
     def _place(self) -> list[TopicPartition]:
         """Where the owner's name is kept.
