@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdistill.commands.features import specification
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
 from recdistill.errors import TeacherError, UsageError
 
@@ -115,6 +116,7 @@ def _distil_options(parser: Parser) -> None:
 
 
 def _distil(args: argparse.Namespace) -> int:
+    specification(settings_of(args))  # writes it, where there is none yet
     return run_job("distiller", "distil", args, warm=args.warm_start)
 
 
@@ -124,10 +126,24 @@ def _teach_options(parser: Parser) -> None:
         "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
     _from(parser, "learn only from what follows (default: beginning)")
+    parser.add_argument(
+        "--until",
+        type=_time,
+        metavar="TIME",
+        help="learn only from lists before this time (2026-01-31T12:00Z, or @SECONDS since 1970), as `distil --until` "
+        "does. The later ones are left to judge on",
+    )
+
+
+def _time(text: str) -> int:
+    """A time, in microseconds."""
+    time_us = _place(text).time_us
+    if time_us is None:
+        raise argparse.ArgumentTypeError(f"must be a time such as 2026-01-31T12:00Z, not {text[:100]!r}")
+    return time_us
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from recdistill.features import FeatureSpec
     from recdistill.loops import teach
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
@@ -145,7 +161,7 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(f"{place}: does not hold a trained teacher, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
-    spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    spec = specification(settings) if kind == "builtin" else None
     window_s, labels = settings.join.window_s, settings.join.labels
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
@@ -158,11 +174,14 @@ def _teach(args: argparse.Namespace) -> int:
                     window_s=window_s,
                     labels=labels,
                     begin=args.begin,
+                    until_us=args.until,
                     progress=bar,
                 )
             else:
                 linear = settings.teacher.linear
-                figures = teach.run_linear(log, linear, out, window_s=window_s, labels=labels, begin=args.begin)
+                figures = teach.run_linear(
+                    log, linear, out, window_s=window_s, labels=labels, begin=args.begin, until_us=args.until
+                )
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -182,7 +201,12 @@ VERBS = (
         "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
         "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
         "([teacher.linear]).",
-        examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
+        examples=(
+            "teach",
+            "teach --until 2026-01-31T12:00:00Z",
+            "teach --set teacher_training.epochs=3 --replace",
+            "teach --kind linear",
+        ),
         options=_teach_options,
         run=_teach,
     ),

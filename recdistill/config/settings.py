@@ -52,6 +52,14 @@ class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions of impressions, rankings and feedback.")] = 1
     lanes: Annotated[int, Meta(ge=1, le=1024, description="Lanes: partitions of `examples`, read in a fixed turn.")] = 1
+    keep_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=36500,
+            description="`recdistill topics trim` removes only records that are in the log for longer than this.",
+        ),
+    ] = 7.0
 
 
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):

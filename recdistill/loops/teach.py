@@ -30,7 +30,12 @@ UNSCORED = "nobody"
 
 
 def labelled(
-    log: Log, *, window_s: float, labels: Mapping[str, float], begin: Place | None = None
+    log: Log,
+    *,
+    window_s: float,
+    labels: Mapping[str, float],
+    begin: Place | None = None,
+    until_us: int | None = None,
 ) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
@@ -39,6 +44,7 @@ def labelled(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out: they are for the judge. None: no list is left out.
     """
     topics = log.topics()
     window = Window(round(window_s * 1e6), labels)
@@ -47,6 +53,8 @@ def labelled(
     timed = (_timed(log, tp, starts.get(tp)) for tp in tps)
     for _, _, tp, offset, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
+            if until_us is not None and record.time_us >= until_us:
+                continue
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
             window.add_ranking(ranking, tp, offset)
@@ -65,6 +73,7 @@ def run(
     window_s: float,
     labels: Mapping[str, float],
     begin: Place | None = None,
+    until_us: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -77,6 +86,7 @@ def run(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out. None: no list is.
         progress: Told how far the training is.
 
     Returns:
@@ -87,7 +97,7 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    every = labelled(log, window_s=window_s, labels=labels, begin=begin)
+    every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
     examples = [example for example in every if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
@@ -104,6 +114,7 @@ def run_linear(
     window_s: float,
     labels: Mapping[str, float],
     begin: Place | None = None,
+    until_us: int | None = None,
 ) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
@@ -114,6 +125,7 @@ def run_linear(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out. None: no list is.
 
     Returns:
         Figures, as the teacher gives them.
@@ -123,7 +135,7 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    every = labelled(log, window_s=window_s, labels=labels, begin=begin)
+    every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
     return linear.train_linear_teacher(every, settings, out)
 
 
