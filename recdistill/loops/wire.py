@@ -357,7 +357,8 @@ def serve(
     from recdistill.serve.http import Limits, bind, create_app
 
     chosen, log = settings.rank, settings.log
-    limits = Limits(chosen.max_k, chosen.max_batch, chosen.max_body)
+    same = {name: getattr(chosen, name) for name in Limits.__struct_fields__}  # a limit has the name of its setting
+    limits = Limits(**same | {"origins": tuple(chosen.origins)})
 
     def log_if_there() -> Log | None:
         # An embedded log that is not there would be made by opening it.
@@ -368,7 +369,7 @@ def serve(
         listen=lambda: bind(chosen.host, chosen.port),
         app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep),
         read_log=log_if_there,
-        write_log=(lambda: open_log(log)) if chosen.write_back else None,
+        write_back=chosen.write_back > 0,
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
