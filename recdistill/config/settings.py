@@ -375,10 +375,30 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
+class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[judge]`: how a bundle is measured."""
+
+    protocol: Annotated[
+        Literal["auto", "catalogue", "shown"],
+        Meta(
+            description="catalogue: each contender ranks the whole catalogue. shown: each orders the candidates that "
+            "were shown. auto: shown where the lists are small parts of the catalogue with clicks among them; the "
+            "choice is said."
+        ),
+    ] = "auto"
+
+
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[gate]`: what a candidate must show before it is promoted."""
 
-    retention: Annotated[float, Meta(ge=0, description="Least share of the teacher's NDCG@10.")] = 0.95
+    retention: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Least share of the teacher's NDCG@10 that the student keeps. Both are counted above chance: "
+            "(student − chance) / (teacher − chance). 0 asks for nothing.",
+        ),
+    ] = 0.95
     beats_popularity: Annotated[
         bool, Meta(description="The paired interval against popularity must lie above zero.")
     ] = True
@@ -516,6 +536,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
+    judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
     promote: PromoteSettings = PromoteSettings()

@@ -29,7 +29,7 @@ from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, Place, open_log
+from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def distil(
     counts: Counter[str],
     progress: Progress | None,
     *,
+    until: LanePosition | None = None,
     begin: Place | None = None,
     warm: Path | None = None,
 ) -> Counter[str]:
@@ -185,6 +186,7 @@ def distil(
             warm=warm,
             stop=stop,
             drain=drain,
+            until=until,
             counts=counts,
             progress=progress,
         )
@@ -231,6 +233,7 @@ def distil_from(
     warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -259,6 +262,7 @@ def distil_from(
         warm=warm,
         stop=stop,
         drain=drain,
+        until=until,
         counts=counts,
         progress=progress,
         publish=publish,
@@ -322,6 +326,7 @@ def promote(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
+            protocol=settings.judge.protocol,
             stop=stop,
             drain=drain,
             counts=counts,
