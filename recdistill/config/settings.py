@@ -437,6 +437,14 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
     follow_s: Annotated[float, Meta(gt=0, description="How often the champion alias is looked at.")] = 2.0
     items_s: Annotated[float, Meta(gt=0, description="How often new catalogue records are taken in.")] = 0.5
+    items_from: Annotated[
+        Literal["", "beginning", "latest"],
+        Meta(
+            description="What is done with a bundle that was made on another log. beginning: all items of this log are "
+            "applied to its catalogue. latest: only those that come. Empty: its own catalogue serves, and the log says "
+            "so."
+        ),
+    ] = ""
     threads: Annotated[int, Meta(ge=1, description="Threads of one inference.")] = 1
     max_k: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     max_batch: Annotated[int, Meta(ge=1, le=10_000, description="Most requests in one body.")] = 128
