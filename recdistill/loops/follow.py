@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
-from recdistill.errors import DecodeError, OutOfRange, WrongLog
+from recdistill.errors import DecodeError, OutOfRange, StreamError
 from recdistill.records import Item, decode_item
 from recdistill.stream import ITEMS, Message, Source
 
@@ -144,14 +144,14 @@ class OtherLog:
             recommender: With the bundle and the catalogue.
 
         Raises:
-            WrongLog: The bundle was made on another log, and nobody said what to do.
+            StreamError: The bundle was made on another log, and nobody said what to do. It still serves what it holds.
         """
         made_on = _log_of(recommender.bundle.manifest.provenance)
         here = source.identity().cluster
         if not made_on or made_on == here or recommender in self._settled:
             return
         if not self._begin:
-            raise WrongLog(
+            raise StreamError(
                 f"bundle {recommender.content_hash[:12]} was made on the log {made_on!r}, and this is {here!r}, so its "
                 "catalogue is not followed; set log to the one it was made on, or begin on this one: "
                 'rank.items_from = "beginning" (all its items over the bundle\'s) or "latest" (only what comes)'
