@@ -389,6 +389,7 @@ def serve(
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
+        items_from=chosen.items_from,
         stop=stop,
         counts=counts,
         started=started,
