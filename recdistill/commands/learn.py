@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.features import specification
-from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
+from recdistill.commands.verb import (
+    PLACES,
+    Bar,
+    Parser,
+    Verb,
+    counted,
+    place,
+    settings_of,
+    share,
+    show,
+    stopping,
+)
 from recdistill.errors import TeacherError, UsageError
 
 if TYPE_CHECKING:
@@ -50,13 +61,14 @@ def _place(text: str) -> Place:
         raise argparse.ArgumentTypeError(str(e)) from e
 
 
-def run_job(name: str, title: str, args: argparse.Namespace, **more: Any) -> int:
+def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "", **more: Any) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
+        sentence: What to say behind the counts, if the job ran to its end.
         more: What this loop alone takes.
     """
     from recdistill.commands import nothing
@@ -69,13 +81,14 @@ def run_job(name: str, title: str, args: argparse.Namespace, **more: Any) -> int
         else:
             counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    show(
-        args,
-        {**counts, "stopped": stopped},
-        counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
-        + (" (stopped)" if stopped and args.drain else ""),
-    )
-    if args.drain and not stopped:
+    drained = bool(args.drain or more.get("until"))
+    told = counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
+    told += " (stopped)" if stopped and drained else ""
+    result: dict[str, Any] = {**counts, "stopped": stopped}
+    if sentence and not stopped:
+        told, result = f"{told}\n{sentence}", {**result, "part": sentence}
+    show(args, result, told)
+    if drained and not stopped:
         nothing.check(name, settings, counts)
     return 0
 
@@ -107,6 +120,13 @@ def _join(args: argparse.Namespace) -> int:
 def _distil_options(parser: Parser) -> None:
     _drain(parser)
     parser.add_argument(
+        "--until",
+        type=place,
+        metavar="TIME|POSITION",
+        help=f"learn only what comes before this place of the examples, then stop: {PLACES}; the rest is left to judge "
+        "on. A time is that of the lists",
+    )
+    parser.add_argument(
         "--warm-start",
         type=Path,
         metavar="PATH",
@@ -117,7 +137,14 @@ def _distil_options(parser: Parser) -> None:
 
 def _distil(args: argparse.Namespace) -> int:
     specification(settings_of(args))  # writes it, where there is none yet
-    return run_job("distiller", "distil", args, warm=args.warm_start)
+    if args.until is None:
+        return run_job("distiller", "distil", args, warm=args.warm_start)
+    from recdistill.loops import until
+    from recdistill.stream import open_log
+
+    with closing(open_log(settings_of(args).log)) as log:
+        part = until.learnt_part(log, args.until)
+    return run_job("distiller", "distil", args, part.sentence, warm=args.warm_start, until=part.position)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -185,6 +212,7 @@ def _teach(args: argparse.Namespace) -> int:
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
+        teach.note(place, figures["latest_list"])
     finally:
         shutil.rmtree(out, ignore_errors=True)
     lines = [f"{name:16} {value}" for name, value in figures.items()]
@@ -249,10 +277,12 @@ VERBS = (
         name="distil",
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
-        "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
+        "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
+        "of other students: give each its own distil.directory. Settings: [student], [loss], [distil], [features].",
         examples=(
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",
+            "distil --until 2026-01-31T12:00:00Z",
             "distil --warm-start old/student --set distil.directory=recdistill-data/new",
         ),
         options=_distil_options,

@@ -32,6 +32,7 @@ from recdistill.text import did_you_mean, near
 if TYPE_CHECKING:
     from recdistill.bundle import Hold
     from recdistill.config import Settings
+    from recdistill.stream import Place
 
 EXIT_INTERRUPTED = 130
 
@@ -128,6 +129,10 @@ class Verb:
         return parser
 
 
+KNOWN: dict[str, Verb] = {}
+"""Every verb by its name. The command line fills it."""
+
+
 # Types of options
 
 
@@ -171,6 +176,17 @@ def one_of(*values: str) -> Callable[[str], str]:
     return word
 
 
+PLACES = "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (1200, or examples/0:1200)"
+"""What `place` takes, for the help of an option."""
+
+
+def place(text: str) -> Place:
+    """The type of a time or a position in the log."""
+    from recdistill.stream import read_place
+
+    return read_place(text)
+
+
 # Helpers for running verbs
 
 
@@ -205,6 +221,7 @@ class Bar:
 
     def __init__(self, title: str, args: argparse.Namespace) -> None:
         self._title = title
+        self._figures: dict[str, str] = {}
         self._shown = sys.stderr.isatty() and not args.quiet
         self._bar: Any = None
 
@@ -217,7 +234,14 @@ class Bar:
 
             self.close()
             self._bar = tqdm(total=total, desc=self._title, file=sys.stderr, leave=False)
+            self._bar.set_postfix(self._figures, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def tell(self, figures: Mapping[str, float]) -> None:
+        """Shows figures beside the count, from the next call on: the loss, and how good it is where that is known."""
+        self._figures = {name: f"{value:.3g}" for name, value in figures.items()}
+        if self._bar is not None:
+            self._bar.set_postfix(self._figures, refresh=False)
 
     def close(self) -> None:
         """Removes the bar."""

@@ -21,6 +21,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.limits import MAX_WEIGHT, MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -159,7 +160,11 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 600.0
     budget: Annotated[
         float,
-        Meta(gt=0, le=1, description="Share of the candidates that the teacher is asked to score; 1: all of them."),
+        Meta(
+            ge=MIN_BUDGET,
+            le=1,
+            description="Share of the candidates that the teacher is asked to score; 1: all of them.",
+        ),
     ] = 1.0
     budget_by: Annotated[
         Literal["lists", "candidates"],
@@ -218,7 +223,8 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="How long feedback may take, in event time. Then the example is closed.")
     ] = 1800.0
     labels: Annotated[
-        dict[str, float], Meta(description="Action -> label weight. An action that is not named gives no label.")
+        dict[str, Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]],
+        Meta(description="Action -> label weight, at most 1000. An action that is not named gives no label."),
     ] = msgspec.field(default_factory=lambda: {"click": 1.0})
     batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for new messages.")] = 0.5
@@ -375,10 +381,30 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
+class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[judge]`: how a bundle is measured."""
+
+    protocol: Annotated[
+        Literal["auto", "catalogue", "shown"],
+        Meta(
+            description="catalogue: each contender ranks the whole catalogue. shown: each orders the candidates that "
+            "were shown. auto: shown where the lists are small parts of the catalogue with clicks among them; the "
+            "choice is said."
+        ),
+    ] = "auto"
+
+
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[gate]`: what a candidate must show before it is promoted."""
 
-    retention: Annotated[float, Meta(ge=0, description="Least share of the teacher's NDCG@10.")] = 0.95
+    retention: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Least share of the teacher's NDCG@10 that the student keeps. Both are counted above chance: "
+            "(student − chance) / (teacher − chance). 0 asks for nothing.",
+        ),
+    ] = 0.95
     beats_popularity: Annotated[
         bool, Meta(description="The paired interval against popularity must lie above zero.")
     ] = True
@@ -439,6 +465,14 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
     follow_s: Annotated[Seconds, Meta(description="How often the champion alias is looked at.")] = 2.0
     items_s: Annotated[Seconds, Meta(description="How often new catalogue records are taken in.")] = 0.5
+    items_from: Annotated[
+        Literal["", "beginning", "latest"],
+        Meta(
+            description="What is done with a bundle that was made on another log. beginning: all items of this log are "
+            "applied to its catalogue. latest: only those that come. Empty: its own catalogue serves, and the log says "
+            "so."
+        ),
+    ] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
     write_back: Annotated[
         float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin student).")
@@ -516,6 +550,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
+    judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
     promote: PromoteSettings = PromoteSettings()

@@ -24,12 +24,13 @@ from recdistill.config import (
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import RegistryError
+from recdistill.errors import RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
+from recdistill.loops.patience import patiently
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, Place, open_log
+from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -53,8 +54,16 @@ def score(
     *,
     begin: Place | None = None,
 ) -> Counter[str]:
-    """Runs the scorer with the settings' teacher."""
-    teacher = open_teacher(settings.teacher)
+    """Runs the scorer with the settings' teacher. A server that does not answer yet is waited for."""
+    teacher = patiently(
+        lambda: open_teacher(settings.teacher),
+        settings.score.patience_s,
+        stop=stop,
+        waited=partial(counts.update, ("waits",)),
+        only=TeacherAway,
+    )
+    if teacher is None:  # stopped while waiting
+        return counts
     with closing(open_log(settings.log)) as log:
         return score_from(
             log,
@@ -167,6 +176,7 @@ def distil(
     counts: Counter[str],
     progress: Progress | None,
     *,
+    until: LanePosition | None = None,
     begin: Place | None = None,
     warm: Path | None = None,
 ) -> Counter[str]:
@@ -185,6 +195,7 @@ def distil(
             warm=warm,
             stop=stop,
             drain=drain,
+            until=until,
             counts=counts,
             progress=progress,
         )
@@ -231,6 +242,7 @@ def distil_from(
     warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -259,6 +271,7 @@ def distil_from(
         warm=warm,
         stop=stop,
         drain=drain,
+        until=until,
         counts=counts,
         progress=progress,
         publish=publish,
@@ -305,6 +318,7 @@ def promote(
     """
     from recdistill.judge import gate
     from recdistill.loops import promote as loop
+    from recdistill.loops.teach import taught_us
 
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
@@ -322,6 +336,8 @@ def promote(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
+            protocol=settings.judge.protocol,
+            taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -373,6 +389,7 @@ def serve(
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
+        items_from=chosen.items_from,
         stop=stop,
         counts=counts,
         started=started,
