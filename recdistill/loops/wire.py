@@ -24,10 +24,11 @@ from recdistill.config import (
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import RegistryError
+from recdistill.errors import RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
+from recdistill.loops.patience import patiently
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
@@ -53,8 +54,16 @@ def score(
     *,
     begin: Place | None = None,
 ) -> Counter[str]:
-    """Runs the scorer with the settings' teacher."""
-    teacher = open_teacher(settings.teacher)
+    """Runs the scorer with the settings' teacher. A server that does not answer yet is waited for."""
+    teacher = patiently(
+        lambda: open_teacher(settings.teacher),
+        settings.score.patience_s,
+        stop=stop,
+        waited=partial(counts.update, ("waits",)),
+        only=TeacherAway,
+    )
+    if teacher is None:  # stopped while waiting
+        return counts
     with closing(open_log(settings.log)) as log:
         return score_from(
             log,
@@ -309,6 +318,7 @@ def promote(
     """
     from recdistill.judge import gate
     from recdistill.loops import promote as loop
+    from recdistill.loops.teach import taught_us
 
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
@@ -327,6 +337,7 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -378,6 +389,7 @@ def serve(
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
+        items_from=chosen.items_from,
         stop=stop,
         counts=counts,
         started=started,
