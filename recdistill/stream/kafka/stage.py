@@ -178,11 +178,21 @@ class KafkaStage:
             except Fenced:
                 raise
             except StreamError as error:
+                if lost := self._missing(self._visible.topics()):
+                    self._visible.expect({})
+                    raise gone(lost) from error
                 if time.monotonic() > deadline:
                     raise
                 log_.warning("%s; trying again", error)
                 time.sleep(0.5)
         self._visible.expect({})
+
+    def _missing(self, names: set[str]) -> str:
+        """One of these topics that was deleted; empty if they are there, or if no broker answers."""
+        try:
+            return min(names - set(self._topics()), default="")
+        except StreamError:
+            return ""
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -227,7 +237,8 @@ class KafkaStage:
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
-                    _check_topics(self._topics, transaction, error)
+                    if lost := self._missing({row.tp.topic for row in transaction.rows}):
+                        raise gone(lost) from error
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
@@ -291,18 +302,3 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
-
-
-def _check_topics(topics: Callable[[], Mapping[str, int]], transaction: Collected, error: StreamError) -> None:
-    """Whether the topics of a transaction that failed are still there.
-
-    Raises:
-        WrongLog: One is not.
-    """
-    try:
-        there = topics()
-    except StreamError:  # no broker answers: that is what failed
-        return
-    missing = sorted({row.tp.topic for row in transaction.rows} - set(there))
-    if missing:
-        raise gone(missing[0]) from error
