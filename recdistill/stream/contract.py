@@ -52,6 +52,9 @@ class TopicPartition(NamedTuple):
 Position = Mapping[TopicPartition, int]
 """The next offset of each partition. There may be no message at that offset, because of gaps."""
 
+Notes = Mapping[TopicPartition, str]
+"""A short line of text for each of some inputs of a stage."""
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -159,12 +162,16 @@ class Transaction(Protocol):
         """
         ...
 
-    def commit_inputs(self, position: Position, note: str = "") -> None:
-        """Saves the next offsets of inputs, and a note, with this transaction. Only the last call counts.
+    def commit_inputs(self, position: Position, note: str = "", notes: Notes | None = None) -> None:
+        """Saves the next offsets of inputs, and notes, with this transaction. Only the last call counts.
+
+        A note for each input has room where one note for all has not: a stage may have thousands of inputs.
 
         Args:
             position: Next offsets. Inputs that are not named keep theirs.
-            note: A short text (at most 4,000 bytes) that belongs to this position.
+            note: A short line of text that belongs to this position.
+            notes: A short line for each of some inputs. Inputs that are not named have none from now on. The note and
+                the line of an input have at most 4,000 bytes together.
         """
         ...
 
@@ -178,6 +185,10 @@ class Stage(Protocol):
 
     def note(self) -> str:
         """The note of the last commit that had input positions; empty if there was none."""
+        ...
+
+    def notes(self) -> dict[TopicPartition, str]:
+        """What that commit noted for single inputs. Inputs without a line are not in it."""
         ...
 
     def transaction(self) -> AbstractContextManager[Transaction]:

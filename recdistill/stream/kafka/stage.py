@@ -35,7 +35,9 @@ _HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartiti
 """Errors that trying again does not repair."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
-"""Offset and note of each input, as the group of the stage has them."""
+"""Offset and metadata of each input, as the group of the stage has them. The metadata is the note of the stage and, on
+a second line, that of the input.
+"""
 
 _COMMIT_S = 20.0
 """After so long, a small transaction is taken to hang in the client."""
@@ -97,8 +99,14 @@ class KafkaStage:
     def note(self) -> str:
         """The note of the last commit that had input positions."""
         self._check_usable()
-        notes = [note for _, note in self._saved.values()]
+        notes = [metadata.partition("\n")[0] for _, metadata in self._saved.values()]
         return notes[-1] if notes else ""
+
+    def notes(self) -> dict[TopicPartition, str]:
+        """The lines of single inputs, of that commit."""
+        self._check_usable()
+        lines = {tp: metadata.partition("\n")[2] for tp, (_, metadata) in self._saved.items()}
+        return {tp: line for tp, line in lines.items() if line}
 
     @contextmanager
     def transaction(self) -> Generator[Collected]:
@@ -164,8 +172,11 @@ class KafkaStage:
         saved = self._saved
         if transaction.committed is not None:
             # Save the position of every input, so that all of them hold the same note.
-            position, note = transaction.committed
-            saved = {tp: (offset, note) for tp, offset in {**self.position(), **position}.items()}
+            position, note, notes = transaction.committed
+            saved = {
+                tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
+                for tp, offset in {**self.position(), **position}.items()
+            }
         mark = uuid.uuid4().hex
         patience_s = _COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         gave_up: float | None = None
