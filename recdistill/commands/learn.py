@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
@@ -21,25 +23,26 @@ def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
 
 
-def run_job(name: str, title: str, args: argparse.Namespace) -> int:
+def run_job(
+    name: str, title: str, args: argparse.Namespace, more: Callable[[Counter[str]], list[str]] = lambda _: []
+) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`.
+        more: Lines to print after the counts.
     """
     from recdistill.loops import wire
 
     settings = settings_of(args)
+    job = partial(wire.join, flush=True) if name == "joiner" and args.flush else wire.JOBS[name]
     with stopping() as stop, Bar(title, args) as bar:
-        counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
+        counts = job(settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    show(
-        args,
-        {**counts, "stopped": stopped},
-        counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else ""),
-    )
+    text = counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else "")
+    show(args, {**counts, "stopped": stopped}, "\n".join([text, *more(counts)]))
     return 0
 
 
@@ -63,8 +66,33 @@ def _probe(args: argparse.Namespace) -> int:
     return run_job("prober", "probe", args)
 
 
+def _join_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--flush",
+        action="store_true",
+        help="as --drain, and at the end close every list that is open; for a log that gets no more records",
+    )
+
+
 def _join(args: argparse.Namespace) -> int:
-    return run_job("joiner", "join", args)
+    args.drain = args.drain or args.flush
+    return run_job("joiner", "join", args, _of_joiner)
+
+
+def _of_joiner(counts: Counter[str]) -> list[str]:
+    lines = []
+    if opened := counts["open"]:
+        lines.append(
+            f"{opened:,} lists are open: their windows are not over yet; if no more records come, "
+            "`recdistill join --flush` closes them"
+        )
+    if ahead := counts["ahead"]:
+        lines.append(
+            f"{ahead:,} records are too far ahead in time and went to the dead letters (join.max_ahead_s); "
+            "`recdistill inspect dead-letters` shows them"
+        )
+    return lines
 
 
 def _distil(args: argparse.Namespace) -> int:
@@ -98,15 +126,16 @@ def _teach(args: argparse.Namespace) -> int:
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
-    window_s, labels = settings.join.window_s, settings.join.labels
+    join = settings.join
+    timing = {"window_s": join.window_s, "max_ahead_s": join.max_ahead_s}
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
                 figures = teach.run(
-                    log, spec, settings.teacher_training, out, window_s=window_s, labels=labels, progress=bar
+                    log, spec, settings.teacher_training, out, labels=join.labels, progress=bar, **timing
                 )
             else:
-                figures = teach.run_linear(log, settings.teacher.linear, out, window_s=window_s, labels=labels)
+                figures = teach.run_linear(log, settings.teacher.linear, out, labels=join.labels, **timing)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -159,9 +188,10 @@ VERBS = (
         name="join",
         purpose="Join rankings with the feedback in their window: rankings + feedback -> examples.",
         when="An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
-        "rankings may stay open until later records come. Settings: [join].",
-        examples=("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
-        options=_drain,
+        "lists stay open until later records come; --flush closes them too. A record whose time is too far ahead, "
+        "join.max_ahead_s, goes to dead-letters. Settings: [join].",
+        examples=("join --drain", "join --flush", "join --set join.window_s=600", "join --set join.labels.buy=3"),
+        options=_join_options,
         run=_join,
     ),
     Verb(

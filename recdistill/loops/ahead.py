@@ -23,7 +23,7 @@ Example:
     >>> def at(offset, seconds):
     ...     place = TopicPartition("feedback", 0)
     ...     message = Message(place, offset, key=b"%d" % offset, value=b"", time_us=2_000_000_000 * 10**6)
-    ...     return message, Feedback("f", "i", "a", "click", time_us=seconds * 10**6)
+    ...     return message, Feedback("f", f"list-{offset}", "a", "click", time_us=seconds * 10**6)
     >>> guard = Guard(max_ahead_s=600)
     >>> for offset in range(20):
     ...     guard.put(*at(offset, 1_000_000_000 + offset if offset != 3 else 1_400_000_000))
@@ -37,16 +37,17 @@ Example:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from recdistill.errors import AheadOfTime, DecodeError
 from recdistill.records import Feedback, Impression, Item, Ranking
-from recdistill.stream import Message, TopicPartition
+from recdistill.stream import Message
 
-__all__ = ["AheadOfTime", "Clock", "Guard", "Passed"]
+__all__ = ["AheadOfTime", "Clock", "Guard", "Timed", "Waiting"]
 
 VOTERS: Final = 16
 """Most records behind one that are asked whether they follow it."""
@@ -69,7 +70,6 @@ _MOST_FORCED: Final = 32
 _SYMBOLS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
 Timed = Item | Impression | Ranking | Feedback
-Passed = Callable[["Waiting"], None]
 
 
 class Clock(NamedTuple):
@@ -86,6 +86,9 @@ class Clock(NamedTuple):
     log_time: bool = True
 
 
+START: Final = Clock()
+
+
 @dataclass(slots=True)
 class Waiting:
     """A message with what it holds, and the clock before it.
@@ -100,11 +103,11 @@ class Waiting:
     message: Message
     record: Timed | DecodeError | AheadOfTime
     time_us: int | None
-    before: Clock = Clock()
+    before: Clock = START
 
     @property
     def order_us(self) -> int:
-        """By which it is ordered. One without a time stands where the clock stood. One that is refused goes first."""
+        """By which it is ordered. One without a time stands where the clock stood. One of no use goes first."""
         if isinstance(self.record, DecodeError | AheadOfTime):
             return -1
         return max(self.before.us, 0) if self.time_us is None else self.time_us
@@ -120,9 +123,7 @@ class Guard:
             same.
     """
 
-    def __init__(
-        self, max_ahead_s: float, clock: Clock = Clock(), forced: Mapping[int, bool] | None = None
-    ) -> None:
+    def __init__(self, max_ahead_s: float, clock: Clock = START, forced: Mapping[int, bool] | None = None) -> None:
         self.clock = clock
         self.forced = dict(forced or {})
         self._bound_us = round(max_ahead_s * 1e6)
@@ -180,10 +181,12 @@ class Guard:
     def order_us(self) -> int:
         """By which the first record is ordered. One without a verdict holds back what comes after those behind it."""
         first = self._waiting[0]
-        if self._verdict is not None and not self._verdict[0]:
+        if isinstance(first.record, DecodeError) or (self._verdict is not None and not self._verdict[0]):
             return -1
-        if first.time_us is None or self._verdict is not None:
-            return Waiting(first.message, first.record, first.time_us, self.clock).order_us
+        if first.time_us is None:
+            return max(self.clock.us, 0)
+        if self._verdict is not None:
+            return first.time_us
         return min(each.time_us for each in self._waiting if each.time_us is not None)
 
     def first_us(self) -> int:
@@ -230,7 +233,7 @@ class Guard:
             return True, ""
         if clock.us < 0 and log_us > 0 and abs(one.time_us - log_us) <= self._bound_us:
             return True, ""
-        verdict = self._judge_by_others(one, last=last)
+        verdict = self._judge_by_others(one, one.time_us, last=last)
         return None if verdict is None else (verdict, "" if verdict else self._ahead_of_others(one))
 
     def _judge_by_log(self, one: Waiting, *, last: bool) -> bool | None:
@@ -242,19 +245,17 @@ class Guard:
             return True
         return False if last or votes.count(False) > VOTERS - NEEDED else None
 
-    def _judge_by_others(self, one: Waiting, *, last: bool) -> bool | None:
-        assert one.time_us is not None
+    def _judge_by_others(self, one: Waiting, time_us: int, *, last: bool) -> bool | None:
         at_first = self.clock.us < 0
         needed = NEEDED_AT_FIRST if at_first else NEEDED
         times: list[int] = []
         follow = 0
         for other in self._voters(one):
-            assert other.time_us is not None
             if self._is_ahead_of_log(other) and not self._is_ahead_of_log(one):
                 continue  # it is wrong itself
-            times.append(other.time_us)
-            least_us = one.time_us - self._allowed_us(max(_scatter(times), _usual(self.clock.steps)))
-            follow = sum(time_us >= least_us for time_us in times)
+            times.append(other.time_us or 0)
+            least_us = time_us - self._allowed_us(max(_scatter(times), _usual(self.clock.steps)))
+            follow = sum(each_us >= least_us for each_us in times)
             if follow >= needed:
                 return True
             if len(times) - follow > VOTERS - needed:
@@ -266,10 +267,10 @@ class Guard:
         return follow >= len(times) - follow
 
     def _voters(self, one: Waiting) -> Iterator[Waiting]:
-        """The records behind the first one that have a time. Those of the same key have the same source, so no vote."""
-        found = 0
+        """The records behind the first one that have a time. Those of the same impression have no vote."""
+        found, source = 0, _source_of(one.record)
         for other in self._waiting:
-            if other is one or other.time_us is None or (other.message.key is not None and other.message.key == one.message.key):
+            if other is one or other.time_us is None or _source_of(other.record) == source:
                 continue
             yield other
             found += 1
@@ -304,6 +305,13 @@ def _time_of(record: Timed | DecodeError) -> int | None:
     return (record.impression.time_us if isinstance(record, Ranking) else record.time_us) or None
 
 
+def _source_of(record: Timed | DecodeError | AheadOfTime) -> str | None:
+    """Where a record comes from: its impression."""
+    if isinstance(record, Ranking):
+        return record.impression.id
+    return record.impression_id if isinstance(record, Feedback) else getattr(record, "id", None)
+
+
 def _usual(steps: str) -> int:
     """The usual step of a clock, rounded down to a power of two: the middle of those that are remembered."""
     if not steps:
@@ -316,7 +324,7 @@ def _scatter(times: list[int]) -> int:
     """The usual distance between two times that follow each other; 0 where there are few."""
     if len(times) < NEEDED_AT_FIRST:
         return 0
-    apart = sorted(abs(after - before) for before, after in zip(times, times[1:], strict=False))
+    apart = sorted(abs(after - before) for before, after in pairwise(times))
     return apart[(len(apart) - 1) // 2]
 
 

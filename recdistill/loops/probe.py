@@ -36,7 +36,7 @@ from recdistill.loops.follow import Champion, catch_up
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
 from recdistill.serve import Filters, Recommender, Request
-from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition
+from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, log_time
 
 log_ = logging.getLogger(__name__)
 
@@ -131,8 +131,9 @@ def run(
             probes = _probes(messages, recommender, share, k, counts)
             position = source.position()
             with stage.transaction() as transaction:
-                for probe in probes:
-                    transaction.send("impressions", encode(probe), key=key_of(probe))
+                for probe, at_us in probes:
+                    # The log's time of the request goes along. So retention never depends on a clock of ours.
+                    transaction.send("impressions", encode(probe), key=key_of(probe), time_us=at_us)
                 transaction.commit_inputs(position)
             counts["impressions"] += len(messages)
             counts["probes"] += len(probes)
@@ -148,7 +149,8 @@ def run(
 
 def _probes(
     messages: Sequence[Message], recommender: Recommender, share: float, k: int, counts: Counter[str]
-) -> list[Impression]:
+) -> list[tuple[Impression, int | None]]:
+    """Probes, each with the log's time of the request that it was made from."""
     probes = []
     for message in messages:
         try:
@@ -169,7 +171,7 @@ def _probes(
         if answer.source != "personal" or not answer.items:
             counts["impersonal"] += 1
             continue
-        probes.append(probe_of(impression, answer.items, answer.scores, answer.bundle))
+        probes.append((probe_of(impression, answer.items, answer.scores, answer.bundle), log_time(message)))
     return probes
 
 

@@ -38,7 +38,7 @@ from recdistill.loops.follow import new_items
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode, encode_around, key_of
-from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, dead_letter
+from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, dead_letter, log_time
 from recdistill.teachers import CachedTeacher, Scores, Teacher
 
 log_ = logging.getLogger(__name__)
@@ -168,7 +168,15 @@ def run(
                     value = encode_around(msgspec.structs.replace(ranking, scored_at_us=now_us), message.value or b"")
                     headers = (offset_header(message.offset),)
                     partition = message.tp.partition
-                    transaction.send("rankings", value, key=key_of(ranking), partition=partition, headers=headers)
+                    # The log's time of the impression goes along. So retention never depends on a clock of ours.
+                    transaction.send(
+                        "rankings",
+                        value,
+                        key=key_of(ranking),
+                        partition=partition,
+                        headers=headers,
+                        time_us=log_time(message),
+                    )
                 for message, error in dead:
                     letter, about = dead_letter(message, error, "score")
                     transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)

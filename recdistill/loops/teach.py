@@ -1,52 +1,68 @@
 """Impressions + feedback -> a taught teacher, built-in or linear, for those who have no ranker of their own yet.
 
 Feedback meets impressions in the same window in which the joiner lets it meet rankings. So the teacher learns from
-labels that mean the same as the student's. The log is read from its beginning to its present end, and nothing is
-committed.
+labels that mean the same as the student's, and a record that is too far ahead in time is left out here too. The log
+is read from its beginning to its present end, and nothing is committed.
 
 It knows nothing of the teacher's architecture.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from heapq import merge
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recdistill.config import LinearTeacherSettings, TeacherTraining
-from recdistill.errors import DataError, DecodeError
+from recdistill.errors import AheadOfTime, DataError, DecodeError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
+from recdistill.loops.ahead import Guard, Waiting
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
-from recdistill.stream import Log, TopicPartition
+from recdistill.stream import Log, Message, TopicPartition
 
 _Timed = Item | Impression | Feedback
+
+log_ = logging.getLogger(__name__)
+
+MAX_AHEAD_S: Final = 600.0
+"""How far one record may move the clock, unless the caller says otherwise."""
+
+_NO_BOUND_S: Final = 1e12
+"""Items have no clock."""
 
 UNSCORED = "nobody"
 """Teacher id of an impression that no teacher has scored."""
 
 
-def labelled(log: Log, *, window_s: float, labels: Mapping[str, float]) -> Iterator[Example]:
+def labelled(
+    log: Log, *, window_s: float, labels: Mapping[str, float], max_ahead_s: float = MAX_AHEAD_S
+) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
     Args:
         log: Where `impressions` and `feedback` are read, to their present ends.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
     """
     topics = log.topics()
     window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
-    for _, _, tp, offset, record in merge(*(_timed(log, tp) for tp in tps), key=lambda entry: entry[:4]):
+    for time_us, _, tp, offset, record in merge(
+        *(_timed(log, tp, max_ahead_s) for tp in tps), key=lambda entry: entry[:4]
+    ):
         if isinstance(record, Impression):
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
-            window.add_ranking(ranking, tp, offset)
+            window.add_ranking(ranking, tp, offset, time_us=time_us)
         elif isinstance(record, Feedback):
-            window.add_feedback(record, tp, offset)
+            window.add_feedback(record, tp, offset, time_us=time_us)
         yield from window.closed()
     yield from window.closed(flush=True)
 
@@ -59,6 +75,7 @@ def run(
     *,
     window_s: float,
     labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -70,6 +87,7 @@ def run(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
         progress: Told how far the training is.
 
     Returns:
@@ -80,16 +98,23 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    examples = [example for example in labelled(log, window_s=window_s, labels=labels) if any(example.labels)]
+    found = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s)
+    examples = [example for example in found if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
-    items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
+    items = [record for *_, record in _timed(log, TopicPartition("items", 0), _NO_BOUND_S) if isinstance(record, Item)]
     figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
     return figures
 
 
 def run_linear(
-    log: Log, settings: LinearTeacherSettings, out: Path, *, window_s: float, labels: Mapping[str, float]
+    log: Log,
+    settings: LinearTeacherSettings,
+    out: Path,
+    *,
+    window_s: float,
+    labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
 ) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
@@ -99,6 +124,7 @@ def run_linear(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
 
     Returns:
         Figures, as the teacher gives them.
@@ -108,27 +134,46 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    return linear.train_linear_teacher(labelled(log, window_s=window_s, labels=labels), settings, out)
+    found = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s)
+    return linear.train_linear_teacher(found, settings, out)
 
 
-def _timed(log: Log, tp: TopicPartition) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
+def _timed(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
     """A partition's records with what they are merged by: time, impressions first, partition, offset."""
+    latest, left_out = 0, 0
+    for one in _guarded(log, tp, max_ahead_s):
+        record = one.record
+        if isinstance(record, AheadOfTime):  # the joiner writes its dead letter
+            log_.info("%s at %d is left out: %s", tp, one.message.offset, record)
+            left_out += 1
+        elif isinstance(record, Item | Impression | Feedback):  # scorer and joiner write dead letters of the others
+            # Out-of-order records keep their place in the log: a merge needs rising keys.
+            latest = max(latest, one.order_us)
+            yield latest, int(isinstance(record, Feedback)), tp, one.message.offset, record
+    if left_out:
+        log_.warning(
+            "%d records of %s are left out: their times are too far ahead (join.max_ahead_s); --verbose shows each one",
+            left_out,
+            tp,
+        )
+
+
+def _guarded(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[Waiting]:
     kinds: dict[str, type[_Timed]] = {"items": Item, "impressions": Impression, "feedback": Feedback}
     kind = kinds[tp.topic]
-    source = log.source([tp])
-    ends = ends_of(source, [tp])
-    latest = 0
+    guard = Guard(max_ahead_s)
+    with closing(log.source([tp])) as source:
+        ends = ends_of(source, [tp])
+        while not (done := reached(source.position(), ends)) or len(guard):
+            for message in source.read(1000, 0.2) if not done else ():
+                if message.offset < ends[tp]:
+                    guard.put(message, _decoded(kind, message))
+            while guard.decide(last=done):
+                yield guard.pop()
+
+
+def _decoded(kind: type[_Timed], message: Message) -> _Timed | DecodeError:
     try:
-        while not reached(source.position(), ends):
-            for message in source.read(1000, 0.2):
-                if message.offset >= ends[tp]:
-                    break
-                try:
-                    record = decode(kind, message.value)
-                except DecodeError:  # the scorer and the joiner write its dead letter
-                    continue
-                # Out-of-order records keep their place in the log: a merge needs rising keys.
-                latest = max(latest, record.time_us)
-                yield latest, int(kind is Feedback), tp, message.offset, record
-    finally:
-        source.close()
+        return decode(kind, message.value)
+    except DecodeError as e:
+        return e

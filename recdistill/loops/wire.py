@@ -94,11 +94,17 @@ def score_from(
 
 
 def join(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    flush: bool = False,
 ) -> Counter[str]:
-    """Runs the joiner."""
+    """Runs the joiner; with `flush` it closes every list at the end."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, stop=stop, drain=drain, counts=counts, progress=progress)
+        return join_from(log, settings.join, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress)
 
 
 def join_from(
@@ -117,6 +123,7 @@ def join_from(
     return loop.run(
         log,
         window_s=settings.window_s,
+        max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
         batch=settings.batch,
         wait_s=settings.wait_s,

@@ -39,6 +39,7 @@ from recdistill.stream.contract import (
     Transaction,
     check_identity,
     dead_letter,
+    log_time,
     standard_topics,
     suggest,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "check_identity",
     "check_topic",
     "dead_letter",
+    "log_time",
     "made_bundles",
     "open_log",
     "partition_for",

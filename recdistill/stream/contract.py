@@ -365,6 +365,11 @@ def bad_witness(tp: TopicPartition, text: str) -> CheckpointError:
     )
 
 
+def log_time(message: Message) -> int | None:
+    """The log's time of a message, for what a stage makes of it; None, which is now, where the log knew none."""
+    return message.time_us if message.time_us > 0 else None
+
+
 def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
     """Value and headers for the dead-letter topic: all original bytes, and where they came from.
 
