@@ -20,6 +20,7 @@ verdict yet, unless the caller knows better.
 It knows nothing of windows or labels.
 
 Example:
+    >>> from recdistill.stream import TopicPartition
     >>> def at(offset, seconds):
     ...     place = TopicPartition("feedback", 0)
     ...     message = Message(place, offset, key=b"%d" % offset, value=b"", time_us=2_000_000_000 * 10**6)
@@ -111,6 +112,11 @@ class Waiting:
         if isinstance(self.record, DecodeError | AheadOfTime):
             return -1
         return max(self.before.us, 0) if self.time_us is None else self.time_us
+
+    @property
+    def place_us(self) -> int:
+        """The greatest time in its partition up to it. By this a merge has a rising order."""
+        return max(self.order_us, self.before.us)
 
 
 class Guard:

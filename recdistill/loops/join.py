@@ -85,12 +85,19 @@ class _Joiner:
         self.merge, self.window = merge, window
         self._stage, self._note, self._lanes = stage, note, lanes
         self._committed: Mapping[TopicPartition, int] = stage.position()
+        self._read: Mapping[TopicPartition, int] = {}
 
     def resume(self, read: Mapping[TopicPartition, int]) -> None:
         """Fills the window with what an earlier joiner had in it."""
+        # How far the rankings were that are not read again. Each counts from where it stood in the order.
+        clocks = sorted((clock.us for tp, clock in self.merge.clocks().items() if tp.topic == "rankings"), reverse=True)
         for one in self.merge.again(read):
+            while clocks and clocks[-1] <= one.place_us:
+                self.window.forget_orphans(clocks.pop())
             self._add(one)
+            self.window.forget_orphans()
         self.window.resume(self._note.clock_us, self._note.ranking_clock_us)
+        self._read = dict(self.merge.read)
         self.merge.clock_us = self.window.clock_us or -1
 
     def step(self, ends: Mapping[TopicPartition, int] | None, *, flush: bool) -> bool:
@@ -107,7 +114,8 @@ class _Joiner:
         if finished and flush:
             closed.extend(self.window.closed_values(flush=True))
         position = self.window.oldest_needed(self.merge.read)
-        if closed or dead or position != self._committed:
+        read_more = finished and self.merge.read != self._read  # so that nobody counts it twice
+        if closed or dead or position != self._committed or read_more:
             self._commit(closed, dead, position)
         return finished
 
@@ -140,7 +148,7 @@ class _Joiner:
             transaction.commit_inputs(position, _text(note), lines)
         for message, error in dead:
             log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
-        self._note, self._committed = note, position
+        self._note, self._committed, self._read = note, position, dict(self.merge.read)
         self.window.counts["dead_letters"] += len(dead)
 
     def _line(self, tp: TopicPartition, offset: int) -> str:

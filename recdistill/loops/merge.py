@@ -69,8 +69,7 @@ class Merge:
             read: Its next offsets.
         """
         taken = {tp: self._read_again(tp, read[tp]) for tp in self._guards}
-        merged = heapq.merge(*taken.values(), key=lambda one: _key(one.order_us, one.message.tp))
-        for one in merged:
+        for one in heapq.merge(*taken.values(), key=_key_again):
             self._passed(one)
             yield one
         for tp, offset in read.items():
@@ -102,7 +101,11 @@ class Merge:
     def at_end(self, ends: Mapping[TopicPartition, int]) -> bool:
         """Whether everything up to `ends` was taken, but for what waits for records that will come later."""
         position = self._source.position()
-        return all(position[tp] >= end for tp, end in ends.items()) and (self._blocked or not self._heap)
+        return self._blocked or (not self._heap and all(position[tp] >= end for tp, end in ends.items()))
+
+    def clocks(self) -> dict[TopicPartition, Clock]:
+        """What the guard of each partition knows now."""
+        return {tp: guard.clock for tp, guard in self._guards.items()}
 
     def waiting(self) -> int:
         """How many rankings are read, and wait for a verdict or for their turn."""
@@ -196,7 +199,7 @@ class Merge:
                 aside.append(entry)
                 # It holds the others back as a silent partition does.
                 if ends is not None or not self._is_idle(tp):
-                    self._blocked = True
+                    self._blocked = self._ended(tp, ends)
                     break
         for entry in aside:
             heapq.heappush(self._heap, entry)
@@ -213,6 +216,13 @@ class Merge:
 
     def _is_idle(self, tp: TopicPartition) -> bool:
         return self._clock() - self._seen_s[tp] >= self._idle_s
+
+
+def _key_again(one: Waiting) -> tuple[int, bool, int, TopicPartition]:
+    # A record out of order was taken at once behind the one that was greater. That one may not be there any more, but
+    # the clock before it is.
+    behind = one.order_us < one.before.us
+    return one.place_us, not behind, int(one.message.tp.topic == "feedback"), one.message.tp
 
 
 def _key(order_us: int, tp: TopicPartition) -> tuple[int, int, TopicPartition]:

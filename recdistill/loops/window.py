@@ -185,7 +185,7 @@ class Window:
             silent = impression.origin != "product" and not opened.labels
             example = Example(opened.ranking, tuple(labels), "none" if silent else "closed")
             yield Closed(example, opened.value, opened.at_us)
-        self._forget_orphans()
+        self.forget_orphans()
 
     def resume(self, clock_us: int, ranking_clock_us: int) -> None:
         """Ends the reading again of what an earlier reader had in its window, and takes its clocks.
@@ -199,7 +199,7 @@ class Window:
         )
         for early in self._early.values():
             early.ghost = True
-        self._forget_orphans()
+        self.forget_orphans()
         self.counts, self._late_value = Counter(), 0.0
 
     def one_time(self) -> bool:
@@ -241,11 +241,15 @@ class Window:
         self._late_value += max(0.0, self._labels.get(feedback.action, 0.0) * feedback.value)
         self.counts["late_value"] = round(self._late_value)
 
-    def _forget_orphans(self) -> None:
+    def forget_orphans(self, ranking_clock_us: int = 0) -> None:
         """Drops feedback whose ranking was emitted before it came, or never came.
 
         Measured by the rankings' own clock: while the scorer stands still, its feedback waits, however long that takes.
+
+        Args:
+            ranking_clock_us: How far that clock is at least.
         """
+        self.ranking_clock_us = max(self.ranking_clock_us, ranking_clock_us)
         while self._early_by_time and self._early_by_time[0][0] + self._window_us < self.ranking_clock_us:
             _, place = heapq.heappop(self._early_by_time)
             early = self._early.pop(place, None)
