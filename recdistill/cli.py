@@ -1,7 +1,8 @@
 """`recdistill VERB`: finds the verb, runs it, and turns every error into one sentence. Each verb is one step.
 
 Exit codes: 0 done; 1 something unexpected; 2 the command line or the settings; 3 data; 4 the log; 5 the teacher;
-6 a checkpoint, bundle or device file; 7 the registry or the gate; 130 interrupted. errors.py has all errors.
+6 a checkpoint, bundle or device file; 7 the registry or the gate; 8 nothing was made; 130 interrupted. errors.py has
+all errors.
 
 It knows the names and groups of the verbs, but not what they do.
 
@@ -13,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -21,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, learn, look, machine, recipes, release, streams
+from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
 from recdistill.errors import RecdistillError, UsageError
-from recdistill.text import did_you_mean, printable
+from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor"),
@@ -35,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, look, recipes, learn, release, answer)
+    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    _print_anything()
     try:
         code = _dispatch(argv)
         sys.stdout.flush()
@@ -72,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as e:  # noqa: BLE001 - a person gets a sentence; --debug shows the traceback
         return _fail(_unexplained(e), 1, debug)
+
+
+def _print_anything() -> None:
+    r"""Lets a terminal that lacks a character show `\u0417` instead: that is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -101,7 +111,7 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
         # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(handlers=[_handler()])
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -110,6 +120,19 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """Lines for people. Libraries may log an address with its password, so each line is cleaned."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(super().format(record))
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def _find(name: str) -> Verb:
@@ -144,7 +167,7 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     """Prints one sentence on stderr. Characters that control a terminal are removed."""
     if debug:
         traceback.print_exc()
-    print("error: " + printable(" ".join(sentence.split())), file=sys.stderr)
+    print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
     return code
 
 

@@ -8,14 +8,18 @@
     │   └── AheadOfTime             exit 3   a record whose time is too far ahead of the others, or of the log
     ├── RequestError                exit 3   a request that the endpoint or the recommender refuses; names the field
     ├── StreamError                 exit 4   a log that cannot be read or written
-    │   ├── OutOfRange              exit 4   a saved position that the log no longer (or not yet) holds
-    │   ├── WrongLog                exit 4   another cluster, topic or partition count than the one saved
+    │   ├── PositionError           exit 4   a position that cannot be used; the caller says how it can go on
+    │   │   ├── OutOfRange          exit 4   a saved position that the log no longer (or not yet) holds
+    │   │   ├── WrongLog            exit 4   another cluster, topic or partition count than the one saved
+    │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
     │   └── Fenced                  exit 4   a newer process has taken over this stage
+    ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
-    └── RegistryError               exit 7   a registry that does not answer
-        └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    ├── RegistryError               exit 7   a registry that does not answer
+    │   └── Refused                 exit 7   a promotion that the gate or the fence did not let through
+    └── NothingMade                 exit 8   a run that ended in order, and made nothing of what it read
 
 It knows nothing of the rest of the package.
 
@@ -81,16 +85,39 @@ class StreamError(RecdistillError):
     exit_code = 4
 
 
-class OutOfRange(StreamError):
+class PositionError(StreamError):
+    """A position that cannot be used.
+
+    Args:
+        facts: What is wrong.
+        ways: What can safely be done. A stage that knows it better says its own. Empty: `facts` says it already.
+    """
+
+    def __init__(self, facts: str, ways: str = "") -> None:
+        super().__init__(f"{facts}; {ways}" if ways else facts)
+        self.facts, self.ways = facts, ways
+
+
+class OutOfRange(PositionError):
     """A saved position that the log does not hold. It is before the beginning (retention) or after the end."""
 
 
-class WrongLog(StreamError):
+class WrongLog(PositionError):
     """Another cluster, topic or partition count than the one that was saved."""
+
+
+class LostPosition(PositionError):
+    """A stage that ran before, and whose position the log does not hold any more."""
 
 
 class Fenced(StreamError):
     """A newer process has taken over this stage; this one must stop."""
+
+
+class Interrupted(RecdistillError):
+    """Work that a signal stopped before its end. The sentence says how far it came, and how to go on."""
+
+    exit_code = 130
 
 
 class TeacherError(RecdistillError):
@@ -127,3 +154,9 @@ class Refused(RegistryError):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("promotion refused: " + "; ".join(reasons))
         self.reasons = reasons
+
+
+class NothingMade(RecdistillError):
+    """A run that ended in order, and made nothing of what it read: nothing was scored, joined or learnt."""
+
+    exit_code = 8

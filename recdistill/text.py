@@ -11,6 +11,8 @@ Example:
     'red �[31m text'
     >>> cut("a long sentence", 8)
     'a long …'
+    >>> without_credentials("cannot reach http://bob:secret@mlflow:5000/api")
+    'cannot reach http://mlflow:5000/api'
 """
 
 from __future__ import annotations
@@ -56,6 +58,24 @@ def escaped(text: str) -> str:
 def cut(text: str, most: int) -> str:
     """The text with at most `most` characters. If it is cut, the last one is an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+_USER: Final = re.compile(r"(?<=://)[^/\s\"'<>]*@")
+_SECRET: Final = re.compile(
+    r"([?&][^=&\s]*(?:password|passwd|token|secret|api_?key|signature)[^=&\s]*=)[^&\s\"'<>]+", re.I
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text without user and password of the addresses in it, and without values of secret query parameters.
+
+    Messages of other libraries often hold the whole address that they called.
+
+    Example:
+        >>> without_credentials("GET http://host/x?k=3&api_key=abc failed")
+        'GET http://host/x?k=3&api_key=… failed'
+    """
+    return _SECRET.sub(r"\1…", _USER.sub("", text))
 
 
 class Misfit(NamedTuple):

@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from recdistill.config import load_settings
 from recdistill.errors import RecdistillError
 from recdistill.loops import wire
+from recdistill.text import without_credentials
 
 log_ = logging.getLogger("services")
 
@@ -36,10 +37,11 @@ class JsonLines(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            # Messages of libraries may hold an address with its password.
+            "message": without_credentials(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = without_credentials(self.formatException(record.exc_info))
         return json.dumps(line)
 
 

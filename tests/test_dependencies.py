@@ -13,6 +13,7 @@ import pytest
 from support import dockerfiles
 
 from recdistill.errors import RegistryError
+from recdistill.installed import how_to_install
 from recdistill.records import Item, encode
 from recdistill.registry import Registry
 
@@ -101,7 +102,7 @@ def test_a_registry_in_a_file_asks_for_the_whole_of_mlflow(tmp_path: Path, monke
     with pytest.raises(RegistryError) as refused:
         Registry(uri, "shop")
     assert str(refused.value) == (
-        f"{uri}: a registry in a file needs the whole of MLflow; type: pip install 'recdistill[mlflow]', or set "
+        f"{uri}: a registry in a file needs the whole of MLflow; type: {how_to_install('mlflow')}, or set "
         "registry.uri to the http(s):// address of a server"
     )
 
@@ -120,4 +121,4 @@ def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(role: 
     for uri, needed in (("sqlite:///here.sqlite", True), ("http://127.0.0.1:9", False)):
         command = [sys.executable, "-c", code, "doctor", "--role", role, "--set", f"registry.uri={uri}"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert ("pip install 'recdistill[mlflow]'" in done.stdout) == needed, done.stdout + done.stderr
+        assert (how_to_install("mlflow") in done.stdout) == needed, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recdistill.text import cut, did_you_mean, escaped, misfit, near, printable
+from recdistill.text import cut, did_you_mean, escaped, misfit, near, printable, without_credentials
 
 
 def test_a_near_name_is_found_and_a_far_one_is_not() -> None:
@@ -86,3 +86,26 @@ def test_difflib_is_loaded_only_for_a_wrong_name() -> None:
 
     code = "import sys, recdistill.text; print('difflib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("http://bob:pa:ss@host:5000/x failed", "http://host:5000/x failed"),
+        ("'https://token@host' and sqlite:////a@b.sqlite", "'https://host' and sqlite:////a@b.sqlite"),
+        ("http://bob:p@ss@host/x", "http://host/x"),
+        ("GET /a?K=1&X-Amz-Signature=abc&b=2", "GET /a?K=1&X-Amz-Signature=…&b=2"),
+        ("mail bob@host.org, see http://host/a@b", "mail bob@host.org, see http://host/a@b"),
+        ("(Caused by ConnectTo('http://u:p@h:1'))", "(Caused by ConnectTo('http://h:1'))"),
+    ],
+)
+def test_addresses_lose_their_credentials(text: str, clean: str) -> None:
+    assert without_credentials(text) == clean
+
+
+@given(st.from_regex(r"[a-zA-Z0-9%:!$&*+,;=._~@-]{1,20}", fullmatch=True))
+def test_no_password_survives(password: str) -> None:
+    assert (
+        without_credentials(f"cannot open http://user:{password}@host:1/path: no")
+        == "cannot open http://host:1/path: no"
+    )

@@ -60,7 +60,7 @@ class Value(_message.Message):
     flag: bool
     texts: Value.Texts
     vector: Value.Vector
-    def __init__(self, text: _Optional[str] = ..., number: _Optional[float] = ..., flag: bool = ..., texts: _Optional[_Union[Value.Texts, _Mapping]] = ..., vector: _Optional[_Union[Value.Vector, _Mapping]] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., number: _Optional[float] = ..., flag: _Optional[bool] = ..., texts: _Optional[_Union[Value.Texts, _Mapping]] = ..., vector: _Optional[_Union[Value.Vector, _Mapping]] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("id", "version", "withdrawn", "attributes", "time_us")
@@ -81,7 +81,7 @@ class Item(_message.Message):
     withdrawn: bool
     attributes: _containers.MessageMap[str, Value]
     time_us: int
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., withdrawn: bool = ..., attributes: _Optional[_Mapping[str, Value]] = ..., time_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., withdrawn: _Optional[bool] = ..., attributes: _Optional[_Mapping[str, Value]] = ..., time_us: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("item", "action", "time_us")
@@ -133,7 +133,7 @@ class Impression(_message.Message):
     def __init__(self, id: _Optional[str] = ..., time_us: _Optional[int] = ..., user: _Optional[str] = ..., history: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., context: _Optional[_Mapping[str, Value]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., origin: _Optional[_Union[Origin, str]] = ..., served_by: _Optional[str] = ..., exclude: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Ranking(_message.Message):
-    __slots__ = ("impression", "teacher_id", "teacher_version", "scale", "scores", "scored", "scored_at_us", "catalogue_as_of", "sampled", "candidates_sampled")
+    __slots__ = ("impression", "teacher_id", "teacher_version", "scale", "scores", "scored", "scored_at_us", "catalogue_as_of", "sampled", "candidates_sampled", "self_agreement")
     IMPRESSION_FIELD_NUMBER: _ClassVar[int]
     TEACHER_ID_FIELD_NUMBER: _ClassVar[int]
     TEACHER_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,7 @@ class Ranking(_message.Message):
     CATALOGUE_AS_OF_FIELD_NUMBER: _ClassVar[int]
     SAMPLED_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    SELF_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     impression: Impression
     teacher_id: str
     teacher_version: str
@@ -154,7 +155,8 @@ class Ranking(_message.Message):
     catalogue_as_of: int
     sampled: float
     candidates_sampled: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, impression: _Optional[_Union[Impression, _Mapping]] = ..., teacher_id: _Optional[str] = ..., teacher_version: _Optional[str] = ..., scale: _Optional[_Union[Scale, str]] = ..., scores: _Optional[_Iterable[float]] = ..., scored: _Optional[bytes] = ..., scored_at_us: _Optional[int] = ..., catalogue_as_of: _Optional[int] = ..., sampled: _Optional[float] = ..., candidates_sampled: _Optional[_Iterable[float]] = ...) -> None: ...
+    self_agreement: float
+    def __init__(self, impression: _Optional[_Union[Impression, _Mapping]] = ..., teacher_id: _Optional[str] = ..., teacher_version: _Optional[str] = ..., scale: _Optional[_Union[Scale, str]] = ..., scores: _Optional[_Iterable[float]] = ..., scored: _Optional[bytes] = ..., scored_at_us: _Optional[int] = ..., catalogue_as_of: _Optional[int] = ..., sampled: _Optional[float] = ..., candidates_sampled: _Optional[_Iterable[float]] = ..., self_agreement: _Optional[float] = ...) -> None: ...
 
 class Feedback(_message.Message):
     __slots__ = ("id", "impression_id", "item", "action", "value", "time_us")

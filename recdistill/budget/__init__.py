@@ -6,8 +6,8 @@
 It knows nothing of teachers or of students.
 """
 
-from recdistill.budget.blocks import groups, offset_header
+from recdistill.budget.blocks import block_of, groups, offset_header
 from recdistill.budget.chances import head_and_rest, systematic, unit
 from recdistill.budget.choose import Choice, Chooser, restore
 
-__all__ = ["Choice", "Chooser", "groups", "head_and_rest", "offset_header", "restore", "systematic", "unit"]
+__all__ = ["Choice", "Chooser", "block_of", "groups", "head_and_rest", "offset_header", "restore", "systematic", "unit"]

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from recdistill.bundle import faiss_file
 from recdistill.bundle.manifest import IndexInfo
 from recdistill.errors import BundleError
 from recdistill.model import layout
@@ -86,21 +87,32 @@ def build_index(
     return faiss.serialize_index(index).tobytes(), info
 
 
-def read_index(data: bytes, *, count: int, width: int, source: str) -> Any:
-    """The faiss index of `index.faiss`.
+def read_index(data: bytes, info: IndexInfo, *, count: int, width: int, source: str) -> Any:
+    """The faiss index of `index.faiss`. Its bytes are checked before faiss reads them.
+
+    Args:
+        data: The file.
+        info: What the manifest says about it.
+        count: Keys that it must hold.
+        width: Components of a key.
+        source: Name of the file, for the errors.
 
     Raises:
-        BundleError: It is not an index of `count` keys of `width` components.
+        BundleError: It is not what recdistill writes for `count` keys of `width` components, or the manifest asks for a
+            search that is not possible.
     """
     import faiss
 
+    if not 1 <= info.probes <= info.lists <= count:
+        raise BundleError(
+            f"{source}: the manifest says {info.probes} probes of {info.lists} cells for {count} items, which cannot "
+            "be; export the bundle again"
+        )
     try:
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-    except (RuntimeError, AssertionError) as e:
-        raise BundleError(f"{source}: is not a faiss index; export the bundle again") from e
-    if (index.ntotal, index.d) != (count, width):
-        raise BundleError(f"{source}: holds {index.ntotal} keys of {index.d}, expected {count} of {width}")
-    return index
+        faiss_file.check(data, count=count, width=width, lists=info.lists)
+        return faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    except (ValueError, RuntimeError, AssertionError) as e:
+        raise BundleError(f"{source}: is not an index that recdistill writes: {e}; export the bundle again") from e
 
 
 def search_index(

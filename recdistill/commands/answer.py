@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
+from recdistill.given import MOST, read_bytes
 from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
@@ -116,8 +117,10 @@ def _body(args: argparse.Namespace) -> bytes:
         return json.dumps(body).encode()
     if args.history or args.context or args.exclude or args.where:
         raise UsageError("--request: holds the whole request; leave out items, --context, --exclude and --where")
+    if str(args.request) != "-":
+        return read_bytes(args.request, DataError, advice="give a file with a request in JSON, or - for standard input")
     try:
-        return sys.stdin.buffer.read() if str(args.request) == "-" else bytes(args.request.read_bytes())
+        return sys.stdin.buffer.read(MOST + 1)
     except OSError as e:
         raise DataError(f"{args.request}: cannot be read ({e.strerror})") from e
 

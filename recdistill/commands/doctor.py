@@ -3,8 +3,8 @@
 It changes nothing: it makes no log, registry or file.
 
 Example:
-    >>> how_to_get("faiss")
-    "pip install 'recdistill[serve]'"
+    >>> how_to_get("faiss") == how_to_install("serve")
+    True
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from recdistill.commands.verb import Parser, Verb, one_of, settings_of, show
 from recdistill.errors import RecdistillError
+from recdistill.installed import how_to_install
 
 if TYPE_CHECKING:
     from recdistill.config import Settings, TeacherSettings
@@ -94,7 +95,7 @@ def how_to_get(module: str) -> str | None:
     # For onnxruntime, onnx or scipy it is the smallest extra that has it. That one does not install torch.
     for extra in ("device", "export", "linear", *EXTRAS):
         if module in EXTRAS[extra]:
-            return f"pip install 'recdistill[{extra}]'"
+            return how_to_install(extra)
     return None
 
 
@@ -173,7 +174,7 @@ def _python() -> Check:
 def _package(module: str, distribution: str, extra: str | None) -> Check:
     # It is searched, not imported, because importing torch and mlflow takes seconds.
     if importlib.util.find_spec(module) is None:
-        line = how_to_get(module) if extra is None else f"pip install 'recdistill[{extra}]'"
+        line = how_to_get(module) if extra is None else how_to_install(extra)
         return Check(distribution, "missing", "not installed", str(line))
     try:
         return Check(distribution, "ok", importlib.metadata.version(distribution))

@@ -10,39 +10,81 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
-from recdistill.errors import TeacherError
+from recdistill.errors import TeacherError, UsageError
+
+if TYPE_CHECKING:
+    from recdistill.stream import Place
 
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
+UNTOLD = ("known", "unknown")
+"""Counts that only programs are given: where they say something to a person, a sentence does."""
+
+
 def _drain(parser: Parser) -> None:
     parser.add_argument("--drain", action="store_true", help=DRAIN)
+    _from(parser, "begin there; it is remembered at once (default: where it stopped)")
+
+
+def _from(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--from",
+        dest="begin",
+        type=_place,
+        metavar="PLACE",
+        help=f"beginning, latest, a time (2026-01-31T12:00Z) or a position (1200, rankings/0:7,feedback/0:9); {what}",
+    )
+
+
+def _place(text: str) -> Place:
+    from recdistill.stream import read_place
+
+    try:
+        return read_place(text, words=True)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def _nothing_more(_: Counter[str]) -> list[str]:
+    return []
 
 
 def run_job(
-    name: str, title: str, args: argparse.Namespace, more: Callable[[Counter[str]], list[str]] = lambda _: []
+    name: str,
+    title: str,
+    args: argparse.Namespace,
+    say: Callable[[Counter[str]], list[str]] = _nothing_more,
+    **more: Any,
 ) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
-        args: The arguments of the call, with `drain`.
-        more: Lines to print after the counts.
+        args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
+        say: Gives the lines that are printed behind the counts.
+        more: What this loop alone takes.
     """
+    from recdistill.commands import nothing
     from recdistill.loops import wire
 
     settings = settings_of(args)
-    job = partial(wire.join, flush=True) if name == "joiner" and args.flush else wire.JOBS[name]
     with stopping() as stop, Bar(title, args) as bar:
-        counts = job(settings, stop, args.drain, Counter(), bar)
+        if name in wire.STAGES:
+            counts = wire.STAGES[name](settings, stop, args.drain, Counter(), bar, begin=args.begin, **more)
+        else:
+            counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    text = counted(counts, "nothing to do") + (" (stopped)" if stopped and args.drain else "")
-    show(args, {**counts, "stopped": stopped}, "\n".join([text, *more(counts)]))
+    told = {name: value for name, value in counts.items() if name not in UNTOLD}
+    text = counted(told, "nothing to do") + (" (stopped)" if stopped and args.drain else "")
+    show(args, {**counts, "stopped": stopped}, "\n".join([text, *say(counts)]))
+    if args.drain and not stopped:
+        nothing.check(name, settings, counts)
     return 0
 
 
@@ -77,7 +119,7 @@ def _join_options(parser: Parser) -> None:
 
 def _join(args: argparse.Namespace) -> int:
     args.drain = args.drain or args.flush
-    return run_job("joiner", "join", args, _of_joiner)
+    return run_job("joiner", "join", args, _of_joiner, flush=args.flush)
 
 
 def _of_joiner(counts: Counter[str]) -> list[str]:
@@ -95,8 +137,19 @@ def _of_joiner(counts: Counter[str]) -> list[str]:
     return lines
 
 
+def _distil_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="PATH",
+        help="begin a new student with the weights of an older one: a bundle, a checkpoint, or its distil.directory "
+        "(default: begin with fresh weights, or go on with the student of distil.directory)",
+    )
+
+
 def _distil(args: argparse.Namespace) -> int:
-    return run_job("distiller", "distil", args)
+    return run_job("distiller", "distil", args, warm=args.warm_start)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -104,6 +157,7 @@ def _teach_options(parser: Parser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
+    _from(parser, "learn only from what follows (default: beginning)")
 
 
 def _teach(args: argparse.Namespace) -> int:
@@ -132,10 +186,18 @@ def _teach(args: argparse.Namespace) -> int:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
                 figures = teach.run(
-                    log, spec, settings.teacher_training, out, labels=join.labels, progress=bar, **timing
+                    log,
+                    spec,
+                    settings.teacher_training,
+                    out,
+                    labels=join.labels,
+                    begin=args.begin,
+                    progress=bar,
+                    **timing,
                 )
             else:
-                figures = teach.run_linear(log, settings.teacher.linear, out, labels=join.labels, **timing)
+                linear = settings.teacher.linear
+                figures = teach.run_linear(log, linear, out, labels=join.labels, begin=args.begin, **timing)
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -170,6 +232,7 @@ VERBS = (
             "score --teacher-budget 0.3",
             "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
+            "score --from latest",
         ),
         options=_score_options,
         run=_score,
@@ -199,8 +262,12 @@ VERBS = (
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
         "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
-        examples=("distil --drain", "distil --config shop.toml --set distil.passes=4 --drain"),
-        options=_drain,
+        examples=(
+            "distil --drain",
+            "distil --config shop.toml --set distil.passes=4 --drain",
+            "distil --warm-start old/student --set distil.directory=recdistill-data/new",
+        ),
+        options=_distil_options,
         run=_distil,
     ),
 )

@@ -75,8 +75,8 @@ def _topic(args: argparse.Namespace) -> int:
 
 
 def _as_json(message: Message) -> dict[str, Any]:
-    from recdistill.records import DEAD_LETTERS, TOPICS, decode, to_json
-    from recdistill.stream import BUNDLES, read_made, write_made
+    from recdistill.records import DEAD_LETTERS, TOPICS, decode, decode_item, to_json
+    from recdistill.stream import BUNDLES, ITEMS, read_made, write_made
 
     shown: dict[str, Any] = {
         "topic": message.tp.topic,
@@ -90,6 +90,8 @@ def _as_json(message: Message) -> dict[str, Any]:
     try:
         if message.tp == BUNDLES:
             return {**shown, "record": json.loads(write_made(read_made(message.value)))}
+        if message.tp == ITEMS and message.value is None:
+            return {**shown, "withdrawn": decode_item(message.key, None).id}
         return {**shown, "record": json.loads(to_json(decode(TOPICS[message.tp.topic], message.value)))}
     except DecodeError as e:
         return {**shown, "error": str(e)}
@@ -103,8 +105,8 @@ def _headers(message: Message) -> dict[str, str]:
 
 
 def _as_text(message: Message, now_us: int) -> str:
-    from recdistill.records import DEAD_LETTERS, TOPICS, decode, render
-    from recdistill.stream import BUNDLES, read_made
+    from recdistill.records import DEAD_LETTERS, TOPICS, decode, decode_item, render
+    from recdistill.stream import BUNDLES, ITEMS, read_made
 
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
@@ -123,6 +125,8 @@ def _as_text(message: Message, now_us: int) -> str:
             made = read_made(message.value)
             line = f"  bundle {made.content_hash[:12]} of step {made.step}: {made.size:,} bytes, made at {made.made_at}"
             return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        if message.tp == ITEMS and message.value is None:
+            return f"  {decode_item(message.key, None).id!r} is withdrawn (a tombstone: a key without a value)"
         return render(decode(TOPICS[message.tp.topic], message.value), now_us=now_us)
     except DecodeError as e:
         return f"  cannot be read: {e}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.verb import Bar, Parser, Verb, between, newest_bundle, settings_of, show
 from recdistill.errors import DataError, Refused, UsageError
+from recdistill.given import read_bytes
 from recdistill.text import printable
 
 if TYPE_CHECKING:
@@ -175,9 +176,9 @@ def _read_judgement(path: Path) -> Judgement:
     from recdistill.judge import from_json
 
     try:
-        return from_json(path.read_bytes())
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
+        return from_json(
+            read_bytes(path, DataError, advice="give the judgement.json that `evaluate` wrote", most=64 << 20)
+        )
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
 

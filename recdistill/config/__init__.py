@@ -11,7 +11,8 @@ Example:
     32
 """
 
-from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings
+from recdistill.config.interactions import InteractionSettings
+from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.settings import (
     DistilSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "FeatureSettings",
     "GateSettings",
     "HttpTeacherSettings",
+    "InteractionSettings",
     "JoinSettings",
     "LanguageTeacherSettings",
     "LinearTeacherSettings",
@@ -72,6 +74,7 @@ __all__ = [
     "load_function",
     "load_settings",
     "parse_settings",
+    "read_toml",
     "reference",
     "to_toml",
 ]

@@ -19,6 +19,7 @@ import msgspec
 
 from recdistill.config.settings import Settings
 from recdistill.errors import ConfigError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean, misfit
 
 T = TypeVar("T")
@@ -41,12 +42,7 @@ def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None
         path = Path(env["RECDISTILL_CONFIG"])
     if path is None:
         return parse_settings("", env=env)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read ({e.strerror}); give an existing file with --config") from e
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"{path}: is not UTF-8 text; settings are a TOML file") from e
+    text = read_text(path, ConfigError, what="settings", advice="give an existing TOML file with --config")
     return parse_settings(text, source=str(path), env=env)
 
 
@@ -56,10 +52,7 @@ def parse_settings(text: str, *, source: str = "settings", env: Mapping[str, str
     Raises:
         ConfigError: Something in it does not fit.
     """
-    try:
-        tree: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{source}: is not TOML: {e}") from e
+    tree = read_toml(text, source)
     for name, value in sorted((env or {}).items()):
         if not name.startswith(PREFIX):
             continue
@@ -71,9 +64,22 @@ def parse_settings(text: str, *, source: str = "settings", env: Mapping[str, str
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"{name}: {part} is a value, not a section")
-        # A password of digits is still a text.
-        node[path[-1]] = value if "password" in path[-1] else _literal(value)
+        node[path[-1]] = _value(value, ".".join(path))
     return convert(tree, Settings, source=source)
+
+
+def read_toml(text: str, source: str) -> dict[str, Any]:
+    """TOML as plain data.
+
+    Raises:
+        ConfigError: It is not TOML, or is nested too deep for any honest file.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{source}: is not TOML: {e}") from e
+    except RecursionError:
+        raise ConfigError(f"{source}: is not TOML that can be used: it is nested too deep") from None
 
 
 def convert(tree: Any, kind: type[T], *, source: str) -> T:
@@ -138,9 +144,17 @@ def _bare(info: Any) -> Any:
     return _bare(info.type) if isinstance(info, msgspec.inspect.Metadata) else info
 
 
-def _literal(text: str) -> Any:
-    """A value from the environment. It is read as TOML; if it is not TOML, it is the text itself."""
+def _value(text: str, path: str) -> Any:
+    """A value from the environment. The type of the setting says how the text is read, never its look.
+
+    Where a text fits, it stays the text that it is: the user name 12345 is no number. That holds for `log.options`,
+    too, whose client knows the types of its options. Everything else is read as TOML.
+    """
+    info = _info_at(Settings, path)
+    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else [info]
+    if any(isinstance(_bare(kind), msgspec.inspect.StrType | msgspec.inspect.LiteralType) for kind in kinds):
+        return text
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return read_toml(f"v = {text}", path)["v"]
+    except ConfigError:
         return text

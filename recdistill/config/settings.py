@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from recdistill.config.interactions import InteractionSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
     LanguageTeacherSettings,
@@ -34,7 +35,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Annotated[Literal["embedded", "kafka"], Meta(description="SQLite file on this machine, or Apache Kafka.")] = (
         "embedded"
     )
-    path: Annotated[str, Meta(description="File of the embedded log.")] = "recdistill-data/log.sqlite"
+    path: Annotated[str, Meta(min_length=1, description="File of the embedded log.")] = "recdistill-data/log.sqlite"
     brokers: Annotated[str, Meta(description="Kafka bootstrap servers, `host:port,host:port`.")] = "127.0.0.1:9092"
     prefix: Annotated[
         str,
@@ -59,7 +60,7 @@ class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[features]`: the one specification of what a model sees."""
 
-    file: Annotated[str, Meta(description="The feature specification, a TOML file.")] = "features.toml"
+    file: Annotated[str, Meta(min_length=1, description="The feature specification, a TOML file.")] = "features.toml"
 
 
 class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +74,7 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "closed form. language: a sentence encoder. ensemble: several of these."
         ),
     ] = "builtin"
-    path: Annotated[str, Meta(description="builtin, linear: folder of the trained teacher.")] = (
+    path: Annotated[str, Meta(min_length=1, description="builtin, linear: folder of the trained teacher.")] = (
         "recdistill-data/teacher"
     )
     function: Annotated[
@@ -175,6 +176,25 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "the same question within one step.",
         ),
     ] = 60.0
+    again: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="So many of the requests that the teacher was asked first are asked again for each 256 "
+            "impressions of a partition. A changed answer is reported, and each ranking says how well the teacher "
+            "agrees with itself. 0: none. Scores that are logged cannot be asked again.",
+        ),
+    ] = 4
+    most_missing: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="The scorer stops when the teacher gives no score for a larger share of the candidates than "
+            "this. 1: never.",
+        ),
+    ] = 0.95
     cost_per_1000: Annotated[
         float, Meta(ge=0, description="Cost of a thousand candidate scores of the teacher; 0: costs are not counted.")
     ] = 0.0
@@ -306,16 +326,16 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
     act: Annotated[
         Literal["quarantine", "notice", "off"],
         Meta(
-            description="What happens when a teacher's order changes suddenly. quarantine: the student no longer "
-            "learns from it. notice: it is only reported. off: nobody looks."
+            description="What happens when a teacher's order seems to change suddenly. notice: it is only reported. "
+            "quarantine: the student no longer learns from it; a sound teacher is sometimes accused. off: nobody looks."
         ),
-    ] = "quarantine"
+    ] = "notice"
     probation: Annotated[
         int,
         Meta(
             ge=0,
-            description="A teacher that comes later is watched for so many lists. Only then does the student learn "
-            "from it. 0: it learns at once.",
+            description="With `quarantine`: a teacher that comes later is watched for so many lists. Only then does "
+            "the student learn from it. 0: it learns at once.",
         ),
     ] = 200
     least: Annotated[
@@ -338,7 +358,7 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[distil]`: examples -> checkpoints and bundles."""
 
-    directory: Annotated[str, Meta(description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
+    directory: Annotated[str, Meta(min_length=1, description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
         "recdistill-data/student"
     )
     batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
@@ -385,7 +405,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[registry]`: MLflow."""
 
-    uri: Annotated[str, Meta(description="Tracking URI: `sqlite:///file`, or an MLflow server.")] = (
+    uri: Annotated[str, Meta(min_length=1, description="Tracking URI: `sqlite:///file`, or an MLflow server.")] = (
         "sqlite:///recdistill-data/mlflow.sqlite"
     )
     name: Annotated[str, Meta(description="Name of the registered model.", pattern="^[A-Za-z0-9._ -]{1,200}$")] = (
@@ -445,6 +465,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     topics: TopicSettings = TopicSettings()
     features: FeatureSettings = FeatureSettings()
+    interactions: InteractionSettings = InteractionSettings()
     teacher: TeacherSettings = TeacherSettings()
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()

@@ -91,6 +91,7 @@ class Dataset:
         cut_us: Start of the validation part and of the test part. Train is before the first; test is from
             the second on.
         labels: Action -> label weight, for the join of rankings and feedback.
+        left_out: Events that became no impression: reason -> how many.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Dataset:
     spec: FeatureSpec
     cut_us: tuple[int, int]
     labels: Mapping[str, float] = field(default_factory=lambda: {"click": 1.0})
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def parts(self) -> Parts:
         """Train, validation and test impressions, cut at `cut_us`."""

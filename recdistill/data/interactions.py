@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,22 @@ class Interactions:
     def action(self, event: int) -> str:
         """What was done in one event."""
         return self.actions if isinstance(self.actions, str) else self.actions[event]
+
+
+class Made(NamedTuple):
+    """What a log of interactions became.
+
+    Attributes:
+        impressions: The lists.
+        feedback: One for each list, a microsecond later, with the value of the log.
+        repeats: Events that made no list, because the user had had the item before.
+        early: Events that made no list, because the user had too few events before.
+    """
+
+    impressions: LazyImpressions
+    feedback: list[Feedback]
+    repeats: int
+    early: int
 
 
 def untie(time_us_E: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,8 +117,9 @@ def impressions_of(
     mix: Mix | None = None,
     history: int = 50,
     min_history: int = 3,
+    listed_E: NDArray[np.bool_] | None = None,
     seed: int = 0,
-) -> tuple[LazyImpressions, list[Feedback], int]:
+) -> Made:
     """Turns a log into impressions and feedback.
 
     An event on an item that its user has had before is part of later histories. But it becomes no impression, because
@@ -116,11 +134,8 @@ def impressions_of(
         mix: How candidates are found.
         history: Most events in a history; the user's older items are in `exclude`.
         min_history: Fewest earlier events that a user must have.
+        listed_E: Which events may become lists; the others are only history. None: all.
         seed: Of the candidates.
-
-    Returns:
-        The impressions; their feedback (one for each, a microsecond later, with the value of the log); and how many
-        events were on items that the user had had before.
     """
     time_us_E = log.time_us_E
     count = len(time_us_E)
@@ -134,14 +149,16 @@ def impressions_of(
     retriever = Retriever(len(items), mix, seed=seed)
     kept: list[int] = []
     lists: list[NDArray[np.int32]] = []
-    repeats = 0
+    repeats = early = 0
     for event, (user, item, place) in enumerate(
         zip(log.user_E.tolist(), log.item_E.tolist(), place_E.tolist(), strict=True)
     ):
         start = int(starts_U[user])
         had = items_by_user_E[start : start + place]
-        if place >= min_history:
-            if (had == item).any():
+        if listed_E is None or listed_E[event]:
+            if place < min_history:
+                early += 1
+            elif (had == item).any():
                 repeats += 1
             else:
                 kept.append(event)
@@ -184,4 +201,5 @@ def impressions_of(
         )
         for event in kept
     ]
-    return LazyImpressions(len(kept), build, time_us=lambda number: int(time_us_E[kept[number]])), feedback, repeats
+    lists_made = LazyImpressions(len(kept), build, time_us=lambda number: int(time_us_E[kept[number]]))
+    return Made(lists_made, feedback, repeats, early)

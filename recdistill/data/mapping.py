@@ -1,29 +1,27 @@
-"""The mapping of a table's columns to the fields of a record, and the reader that applies it.
+"""What a mapping file says: which column of a table is which field of a record. And which fields there are.
 
-The header of `recdistill.data.tables` shows a mapping file. This module knows rows as cells by column. It does not know
-the files they come from.
+The header of `recdistill.data.tables` shows a mapping file. It knows nothing of rows and cells.
 
 Example:
-    >>> from recdistill.data.rows import Row
-    >>> reader = Reader("t.csv", "items", TableMapping(columns={"id": "sku"}), ("sku", "attributes.colour"))
-    >>> reader.record(Row("t.csv, line 2", {"sku": "a1", "attributes.colour": "red"}, None)).attributes
-    {'colour': 'red'}
+    >>> nearest("actoin", FIELDS["feedback"])
+    "did you mean 'action'?"
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from recdistill.config import convert
-from recdistill.data.cells import Kind, Unit, as_texts, as_time_us, as_value
-from recdistill.data.rows import Row
-from recdistill.errors import ConfigError, DataError
-from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
+from recdistill.config import convert, read_toml
+from recdistill.data.cells import UNITS, Kind
+from recdistill.data.files import known_encoding
+from recdistill.data.lines import single_line
+from recdistill.data.shape import TableForm
+from recdistill.errors import ConfigError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean
 
 TableKind = Literal["items", "impressions", "feedback", "interactions"]
@@ -52,6 +50,8 @@ FIELDS: Mapping[str, Mapping[str, _Field]] = {
         "logged_scores": _Field("numbers"),
         "propensities": _Field("numbers"),
         "exclude": _Field("texts"),
+        "clicked": _Field("texts"),
+        "action": _Field("text"),
     },
     "feedback": {
         "id": _Field("text"),
@@ -69,27 +69,39 @@ FIELDS: Mapping[str, Mapping[str, _Field]] = {
         "value": _Field("number"),
     },
 }
-_SIDE = {"items": "attributes", "impressions": "context"}  # where records of a kind hold values with free names
+SIDE = {"items": "attributes", "impressions": "context"}  # where records of a kind hold values with free names
 
 
 class Column(Struct, frozen=True, forbid_unknown_fields=True):
-    """The column of a value. `unit` says how times are written. `type` is the type of attributes and context values."""
+    """The column of a value.
+
+    Attributes:
+        column: Its name; its number, from "1" on, where the table has no header.
+        unit: How times are written: s, ms, us, ns, iso, or a format of `strptime` (`%d.%m.%Y %H:%M`). None: guessed.
+        type: The type of attributes and context values.
+        separator: Between the members of a list in one cell, or "json". None takes `list_separator`.
+        labels: For candidates that say whether they were clicked: with "-", `N1-0 N2-1` are N1 and N2, and N2 was.
+    """
 
     column: str
-    unit: Unit = "s"
+    unit: str | None = None
     type: Kind | None = None
+    separator: str | None = None
+    labels: str = ""
 
 
-class TableMapping(Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping file; see the header of this module."""
+class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
+    """A mapping file; the header of `recdistill.data.tables` shows one.
+
+    `add_items`: lists name items that no table describes. They become items without attributes.
+    """
 
     kind: TableKind | None = None
-    columns: dict[str, str | Column] = {}
-    constants: dict[str, str | float | bool] = {}
-    attributes: dict[str, str | Column] = {}
-    context: dict[str, str | Column] = {}
-    list_separator: str = "|"
-    delimiter: str = ","
+    columns: dict[str, str | Column] = field(default_factory=dict)
+    constants: dict[str, str | float | bool] = field(default_factory=dict)
+    attributes: dict[str, str | Column] = field(default_factory=dict)
+    context: dict[str, str | Column] = field(default_factory=dict)
+    add_items: bool = False
 
     @classmethod
     def load(cls, path: Path | str) -> TableMapping:
@@ -99,194 +111,41 @@ class TableMapping(Struct, frozen=True, forbid_unknown_fields=True):
             ConfigError: It cannot be read, or something in it does not fit.
         """
         path = Path(path)
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-            raise ConfigError(f"{path}: is not TOML: {e}") from e
+        text = read_text(path, ConfigError, what="mappings", advice="give a mapping, a TOML file")
+        tree = read_toml(text, str(path))
         mapping = convert(tree, cls, source=str(path))
-        if len(mapping.delimiter) != 1 or mapping.delimiter in '"\r\n':
-            raise ConfigError(f"{path}: delimiter: must be one character, not {mapping.delimiter!r}")
-        if not mapping.list_separator:
-            raise ConfigError(f"{path}: list_separator: must not be empty")
+        if problem := _problem_of_form(mapping):
+            raise ConfigError(f"{path}: {problem}")
+        for section in ("columns", "attributes", "context"):
+            for name, column in getattr(mapping, section).items():
+                if isinstance(column, Column) and (problem := _problem_of_column(column)):
+                    raise ConfigError(f"{path}: {section}.{name}.{problem}")
         return mapping
 
 
-class _Source(NamedTuple):
-    """Where a field comes from: a column, or else a constant."""
-
-    column: str | None
-    unit: Unit
-    constant: Any = None
-
-
-class Reader:
-    """Turns rows of one table into records of one kind. All checks that need no row are done once, at the start."""
-
-    def __init__(self, table: str, kind: str, mapping: TableMapping, columns: tuple[str, ...] | None) -> None:
-        self._table, self._kind, self._mapping, self._columns = table, kind, mapping, columns
-        fields = FIELDS[kind]
-        for name in (*mapping.columns, *mapping.constants):
-            if name not in fields:
-                raise ConfigError(f"mapping of {table}: {kind} have no field {name!r}; {nearest(name, fields)}")
-        self._sources: dict[str, _Source] = {}
-        for name, field in fields.items():
-            source = self._source(name)
-            if source is not None:
-                self._sources[name] = source
-            elif field.required:
-                raise ConfigError(
-                    f"{table}: has no column {name!r}, which {kind} need; "
-                    f'map another one ([columns] {name} = "…") or give a constant'
-                )
-        for side in ("attributes", "context"):
-            if getattr(mapping, side) and _SIDE.get(kind) != side:
-                raise ConfigError(f"mapping of {table}: {kind} have no [{side}]; leave it out")
-        self._named = self._named_values()
-        self._make: Callable[[Row], Record] = {
-            "items": self._item, "impressions": self._impression, "feedback": self._feedback
-        }.get(kind, self._item)  # fmt: skip
-
-    def record(self, row: Row) -> Record:
-        """One record, checked."""
-        record = self._make(row)
-        try:
-            encode(record)
-        except DataError as e:
-            problem = str(e).removeprefix(f"cannot write this {type(record).__name__.lower()}: ")
-            raise DataError(f"{row.where}: {problem}") from None
-        return record
-
-    def fields(self, row: Row) -> dict[str, Any]:
-        """The fields that the row has, by name. All required fields are there."""
-        found: dict[str, Any] = {}
-        for name, source in self._sources.items():
-            cell = source.constant if source.column is None else row.cells.get(source.column)
-            kind, required = FIELDS[self._kind][name]
-            if cell is None or cell == "" or cell != cell:  # NaN is how some tables write "nothing"
-                if required:
-                    raise self.error(row, name, "is empty; every row needs a value")
-                continue
-            try:
-                found[name] = self._convert(cell, kind, source.unit)
-            except ValueError as e:
-                raise self.error(row, name, str(e)) from None
-        return found
-
-    def error(self, row: Row, field: str, problem: str) -> DataError:
-        """One sentence that names file, row and column. It also names the field if it has another name."""
-        column = self._sources[field].column
-        if column is None:
-            return DataError(f"{row.where}, constant {field!r}: {problem}")
-        return DataError(f"{row.where}, column {column!r}{'' if column == field else f' ({field})'}: {problem}")
-
-    def _item(self, row: Row) -> Item:
-        found = self.fields(row)
-        version = found.get("version", 0.0)
-        if version != int(version) or version < 0:
-            raise self.error(row, "version", f"must be a whole number from 0 on, not {version:g}")
-        return Item(
-            id=found["id"],
-            version=int(version),
-            withdrawn=found.get("withdrawn", False),
-            attributes=self._values(row),
-            time_us=found.get("time", 0),
+def _problem_of_form(form: TableForm) -> str:
+    delimiter, names = form.delimiter, form.header if isinstance(form.header, list) else []
+    if delimiter is not None and (not single_line(delimiter) or (form.quote or '"') in delimiter):
+        return f"delimiter: must be one or more characters, without quotes and line ends, not {delimiter!r}"
+    if form.list_separator == "":
+        return "list_separator: must not be empty"
+    if form.encoding is not None and not known_encoding(form.encoding):
+        return (
+            f"encoding: {form.encoding!r} is no encoding of text that Python knows; utf-8, cp1252 and utf-16 are some"
         )
-
-    def _impression(self, row: Row) -> Impression:
-        found = self.fields(row)
-        history, candidates = found.get("history", []), found["candidates"]
-        times = self._beside(row, found, "history_times", len(history), 0)
-        actions = self._beside(row, found, "history_actions", len(history), "")
-        scores = self._beside(row, found, "logged_scores", len(candidates), None)
-        chances = self._beside(row, found, "propensities", len(candidates), None)
-        return Impression(
-            id=found["id"],
-            time_us=found["time"],
-            user=found.get("user"),
-            history=tuple(Event(*event) for event in zip(history, times, actions, strict=True)),
-            context=self._values(row),
-            candidates=tuple(Candidate(*one) for one in zip(candidates, scores, chances, strict=True)),
-            exclude=tuple(found.get("exclude", ())),
-        )
-
-    def _feedback(self, row: Row) -> Feedback:
-        found = self.fields(row)
-        where = "/".join((found["impression_id"], found["item"], found["action"], str(found["time"])))
-        return Feedback(
-            id=found.get("id", where),
-            impression_id=found["impression_id"],
-            item=found["item"],
-            action=found["action"],
-            value=found.get("value", 1.0),
-            time_us=found["time"],
-        )
-
-    def _beside(self, row: Row, found: Mapping[str, Any], name: str, count: int, absent: Any) -> list[Any]:
-        """A list that belongs to another one, or `absent` for each of its entries."""
-        values: list[Any] = found.get(name, [absent] * count)
-        if len(values) != count:
-            of = "history" if name.startswith("history") else "candidates"
-            raise self.error(row, name, f"has {len(values)} values for {count} {of}; they must be as many")
-        return values
-
-    def _values(self, row: Row) -> dict[str, Any]:
-        found = {}
-        for name, source in self._named.items():
-            cell = row.cells.get(source.column)
-            if cell is None or cell == "" or cell != cell:
-                continue
-            try:
-                found[name] = as_value(cell, source.type, self._mapping.list_separator)
-            except ValueError as e:
-                raise DataError(f"{row.where}, column {source.column!r} ({_SIDE[self._kind]}.{name}): {e}") from None
-        return found
-
-    def _convert(self, cell: Any, kind: str, unit: Unit) -> Any:
-        separator = self._mapping.list_separator
-        if kind == "time":
-            return as_time_us(cell, unit)
-        if kind == "times":
-            return [as_time_us(one, unit) for one in as_texts(cell, separator)]
-        return as_value(cell, kind, separator)  # type: ignore[arg-type]  # the kinds left are those of cells
-
-    def _source(self, name: str) -> _Source | None:
-        mapping = self._mapping
-        if name in mapping.columns:
-            if name in mapping.constants:
-                raise ConfigError(f"mapping of {self._table}: {name} has both a column and a constant; leave one out")
-            column = _column(mapping.columns[name])
-            if column.type is not None:
-                raise ConfigError(
-                    f"mapping of {self._table}: columns.{name}.type: the field's type is known; leave it out"
-                )
-            return _Source(self._there(column.column, f"columns.{name}"), column.unit)
-        if name in mapping.constants:
-            return _Source(None, "s", mapping.constants[name])
-        return _Source(name, "s") if self._columns is None or name in self._columns else None
-
-    def _named_values(self) -> dict[str, Column]:
-        side = _SIDE.get(self._kind)
-        if side is None:
-            return {}
-        named = {name: _column(column) for name, column in getattr(self._mapping, side).items()}
-        for name, column in named.items():
-            self._there(column.column, f"{side}.{name}")
-        for column_name in self._columns or ():
-            if column_name.startswith(f"{side}."):
-                named.setdefault(column_name.removeprefix(f"{side}."), Column(column_name))
-        return named
-
-    def _there(self, column: str, key: str) -> str:
-        if self._columns is not None and column not in self._columns:
-            raise ConfigError(
-                f"mapping of {self._table}: {key}: the table has no column {column!r}; {nearest(column, self._columns)}"
-            )
-        return column
+    if isinstance(form.header, list) and (not names or "" in names or len(set(names)) < len(names)):
+        return "header: must name each column once, or be true or false"
+    return ""
 
 
-def _column(column: str | Column) -> Column:
+def _problem_of_column(column: Column) -> str:
+    if column.unit is not None and column.unit not in UNITS and "%" not in column.unit:
+        return f"unit: must be {', '.join(UNITS)} or a form such as %d.%m.%Y %H:%M, not {column.unit!r}"
+    return "separator: must not be empty" if column.separator == "" else ""
+
+
+def as_column(column: str | Column) -> Column:
+    """A column, of which a mapping may give the name alone."""
     return Column(column) if isinstance(column, str) else column
 
 

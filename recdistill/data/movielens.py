@@ -92,7 +92,7 @@ def load(
         value_E=np.array([rating for _, _, rating, _ in ratings], np.float64),
     )
     people = list(tables.users.values())
-    impressions, feedback, _ = impressions_of(
+    made = impressions_of(
         log,
         prefix="ml-",
         users=user_names,
@@ -106,11 +106,12 @@ def load(
     return Dataset(
         name=folder.resolve().name,
         items=tables.items,
-        impressions=impressions,
-        feedback=feedback,
+        impressions=made.impressions,
+        feedback=made.feedback,
         spec=specification(tables.items, history=history),
         cut_us=cut_in_time(log.time_us_E),
         labels={"rate": 1.0},
+        left_out={"too early": made.early, "repeated": made.repeats},
     )
 
 

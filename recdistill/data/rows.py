@@ -1,4 +1,4 @@
-r"""Rows of a CSV, Parquet or JSONL file, one after another. Each row has its place in the file, for error messages.
+r"""Rows of a table, one after another, as `recdistill.data.shape` says that it is written. Each row has its place.
 
 It knows nothing of what columns mean, or of records.
 
@@ -12,16 +12,19 @@ Example:
 
 from __future__ import annotations
 
-import csv
+import io
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from recdistill.data.files import opened
+from recdistill.data.lines import MOST_CHARACTERS, Broken, Cut, rows_of
+from recdistill.data.parquet import batches
+from recdistill.data.shape import Shape, guess, header_names
 from recdistill.errors import DataError
-
-MAX_LINE = 16 << 20  # bytes of one line; a longer line means a file of another kind
 
 
 class Row(NamedTuple):
@@ -32,56 +35,77 @@ class Row(NamedTuple):
     columns: tuple[str, ...] | None
 
 
-def read_rows(path: Path, *, delimiter: str = ",") -> Iterator[Row]:
-    """Reads a file by its ending: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`.
+def read_rows(path: Path, shape: Shape | None = None) -> Iterator[Row]:
+    """Reads a table.
+
+    Args:
+        path: The file.
+        shape: How it is written; None takes the guess.
 
     Raises:
-        DataError: It cannot be read, or its content does not fit its ending.
+        DataError: It cannot be read, or it is not written so.
     """
-    readers = {
-        ".csv": lambda: _csv(path, delimiter),
-        ".tsv": lambda: _csv(path, "\t"),
-        ".jsonl": lambda: _jsonl(path),
-        ".ndjson": lambda: _jsonl(path),
-        ".parquet": lambda: _parquet(path),
-    }
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: is none of {', '.join(readers)}; convert it, or give the file its right ending")
-    try:
-        yield from readers[path.suffix.lower()]()
-    except FileNotFoundError:
-        raise DataError(f"{path}: does not exist") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; give a file") from None
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
+    shape = shape or guess(path)
+    return {"text": _text, "jsonl": _json_lines, "parquet": _parquet}[shape.kind](path, shape)
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        columns: tuple[str, ...] | None = None
+@contextmanager
+def _lines(path: Path, shape: Shape) -> Iterator[_Lines]:
+    with opened(path, shape.compression) as raw:
+        file = io.TextIOWrapper(raw, encoding=shape.encoding, newline=None)
+        lines = _Lines(path.name, file)
         try:
-            for cells in reader:
-                where = f"{path.name}, line {reader.line_num}"
-                if not cells:
-                    continue
-                if columns is None:
-                    columns = tuple(name.strip() for name in cells)
+            yield lines
+        except UnicodeError as e:
+            reason = getattr(e, "reason", str(e))
+            raise DataError(
+                f"{path.name}, after line {lines.number}: is not {shape.encoding.upper()} text ({reason}); "
+                "set encoding in the mapping (cp1252 is a common one), or convert it"
+            ) from None
+
+
+class _Lines:
+    """Lines without their ends, and the number of the last one."""
+
+    def __init__(self, table: str, file: io.TextIOWrapper) -> None:
+        self._table, self._file = table, file
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(MOST_CHARACTERS):
+            self.number += 1
+            if len(line) == MOST_CHARACTERS and not line.endswith("\n"):
+                raise DataError(
+                    f"{self._table}, line {self.number}: is longer than {MOST_CHARACTERS:,} characters; a table has "
+                    "one row a line"
+                )
+            yield line.removesuffix("\n")
+
+
+def _text(path: Path, shape: Shape) -> Iterator[Row]:
+    cut = Cut(shape.delimiter, shape.quote, shape.multiline)
+    columns: tuple[str, ...] | None = shape.named or None
+    with _lines(path, shape) as lines:
+        try:
+            for number, cells in rows_of(lines, cut):
+                where = f"{path.name}, line {number}"
+                if columns is None and shape.header:
+                    columns = tuple(header_names(cells))
                     _distinct(columns, where)
                     continue
+                if columns is None:
+                    columns = tuple(str(n) for n in range(1, len(cells) + 1))
                 if len(cells) != len(columns):
-                    raise DataError(
-                        f"{where}: has {len(cells)} cells where the header has {len(columns)}; "
-                        f"quote cells that hold {delimiter!r}"
-                    )
+                    raise DataError(f"{where}: {_ragged(len(cells), len(columns), shape)}")
                 yield Row(where, dict(zip(columns, cells, strict=True)), columns)
-        except csv.Error as e:
-            raise DataError(f"{path.name}, line {reader.line_num}: is not CSV: {e}") from None
-        except UnicodeDecodeError as e:
-            raise DataError(
-                f"{path.name}, after line {reader.line_num}: is not UTF-8 text ({e.reason}); convert it"
-            ) from None
+        except Broken as e:
+            raise DataError(f"{path.name}, line {e.line}: {e.problem}") from None
+
+
+def _ragged(cells: int, columns: int, shape: Shape) -> str:
+    than = "the header has" if shape.header else "header names" if shape.named else "the first row has"
+    mend = f"quote cells that hold {shape.delimiter!r}" if shape.quote else "mend the row"
+    return f"has {cells} cells where {than} {columns}; {mend}, or set delimiter and quote in the mapping"
 
 
 def _distinct(columns: tuple[str, ...], where: str) -> None:
@@ -90,39 +114,24 @@ def _distinct(columns: tuple[str, ...], where: str) -> None:
             raise DataError(f"{where}: the header names column {name!r} twice; rename one")
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE):
-            number += 1
-            where = f"{path.name}, line {number}"
-            if len(line) == MAX_LINE:
-                raise DataError(f"{where}: is longer than {MAX_LINE} bytes; a JSONL file has one object a line")
+def _json_lines(path: Path, shape: Shape) -> Iterator[Row]:
+    with _lines(path, shape) as lines:
+        for line in lines:
+            where = f"{path.name}, line {lines.number}"
             if not line.strip():
                 continue
             try:
-                cells = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+                cells = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
                 raise DataError(f"{where}: is not JSON: {e}") from None
             if not isinstance(cells, dict):
                 raise DataError(f"{where}: must be an object, {{…}}, not a {type(cells).__name__}")
             yield Row(where, cells, None)
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(f"{path.name}: Parquet needs pyarrow; pip install 'recdistill[data]'") from None
+def _parquet(path: Path, _: Shape) -> Iterator[Row]:
     number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = tuple(file.schema_arrow.names)
-            _distinct(columns, path.name)
-            for batch in file.iter_batches(batch_size=4096):
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield Row(f"{path.name}, row {number}", cells, columns)
-    except pa.ArrowException as e:
-        raise DataError(f"{path.name}, after row {number}: is not Parquet: {str(e).splitlines()[0]}") from None
+    for columns, rows in batches(path):
+        for cells in rows:
+            number += 1
+            yield Row(f"{path.name}, row {number}", cells, columns)

@@ -16,7 +16,7 @@ from typing import Any
 
 from recdistill.bundle import Bundle
 from recdistill.device import file
-from recdistill.errors import BundleError
+from recdistill.errors import BundleError, DataError
 from recdistill.model import graphs, layout
 
 
@@ -32,12 +32,16 @@ def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
 
     Raises:
         DataError: The specification has hashed text in the context.
-        BundleError: The file cannot be written.
+        BundleError: The user tower is not a whole ONNX graph, or the file cannot be written.
     """
     spec = bundle.spec
+    try:
+        weights = graphs.tower_weights(bundle.user_tower)
+    except DataError as e:
+        raise BundleError(f"{bundle.path / 'user_tower.onnx'}: {e}") from e
     keys = [f"context.{name}" for name, field in spec.context.items() if field.kind == "category"]
     graph = graphs.device(
-        graphs.tower_weights(bundle.user_tower),
+        weights,
         spec,
         ids=[item.id for item in bundle.items],
         values={key: [(v, bundle.vocabulary.row(key, v)) for v in bundle.vocabulary.admitted(key)] for key in keys},

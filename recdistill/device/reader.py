@@ -20,6 +20,9 @@ import numpy as np
 
 from recdistill.device import file
 from recdistill.errors import BundleError, RequestError
+from recdistill.given import read_bytes
+
+_MOST_BYTES = 2 << 30  # of an ONNX file: protobuf holds no more
 
 
 class Device:
@@ -66,10 +69,7 @@ class Device:
         Raises:
             BundleError: It cannot be read, was changed, or comes from another bundle.
         """
-        try:
-            model = Path(path).read_bytes()
-        except OSError as e:
-            raise BundleError(f"{path}: cannot be read ({e.strerror})") from e
+        model = read_bytes(Path(path), BundleError, most=_MOST_BYTES)
         device = cls(model, source=str(path), threads=threads)
         if expect is not None and device.content_hash != expect:
             raise BundleError(f"{path}: comes from bundle {device.content_hash[:12]}, not from {expect[:12]}")

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recdistill.errors import ConfigError, DataError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean, misfit
 
 MAX_ROWS: Final = 1 << 26  # of one table: rows must fit in memory, and row numbers in int32
@@ -141,16 +142,10 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ConfigError: When it cannot be read, has a key that is not known (the nearest known one is named) or a value
                 out of range.
         """
+        advice = "write a feature specification there, or name another one with --set features.file=FILE"
+        text = read_text(Path(path), ConfigError, what="feature specifications", advice=advice)
         try:
-            text = Path(path).read_text(encoding="utf-8")
             return cls.from_dict(tomllib.loads(text))
-        except OSError as problem:
-            raise ConfigError(
-                f"{path}: cannot be read ({problem.strerror or problem}); write a feature specification there, or name "
-                "another one with --set features.file=FILE"
-            ) from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{path}: is not UTF-8 text") from None
         except (tomllib.TOMLDecodeError, RecursionError) as problem:
             raise ConfigError(f"{path}: is not TOML: {problem}") from None
         except ConfigError as problem:

@@ -65,6 +65,9 @@ _STEPS: Final = 8
 _FACTOR: Final = 4
 """So many usual steps of the clock are added to the bound."""
 
+_DISORDER: Final = 10
+"""So many usual steps back are added to it, where the records are out of order."""
+
 _MOST_FORCED: Final = 32
 """Verdicts that a caller may force before the place from which it would start again has passed them."""
 
@@ -254,23 +257,22 @@ class Guard:
     def _judge_by_others(self, one: Waiting, time_us: int, *, last: bool) -> bool | None:
         at_first = self.clock.us < 0
         needed = NEEDED_AT_FIRST if at_first else NEEDED
+        least_us = time_us - self._allowed_us(_usual(self.clock.steps))
         times: list[int] = []
-        follow = 0
         for other in self._voters(one):
             if self._is_ahead_of_log(other) and not self._is_ahead_of_log(one):
                 continue  # it is wrong itself
             times.append(other.time_us or 0)
-            least_us = time_us - self._allowed_us(max(_scatter(times), _usual(self.clock.steps)))
-            follow = sum(each_us >= least_us for each_us in times)
-            if follow >= needed:
+            if sum(each_us >= least_us for each_us in times) >= needed:
                 return True
-            if len(times) - follow > VOTERS - needed:
-                return False
-        if not last:
+        if len(times) < VOTERS and not last:
             return None
-        if at_first:
-            return follow > 0 or len(times) < NEEDED_AT_FIRST
-        return follow >= len(times) - follow
+        # Where the records are not in order at all, it is no wonder that many are before this one.
+        least_us -= _DISORDER * _disorder(times)
+        follow = sum(each_us >= least_us for each_us in times)
+        if len(times) == VOTERS:
+            return follow >= needed
+        return (follow > 0 or len(times) < NEEDED_AT_FIRST) if at_first else 2 * follow >= len(times)
 
     def _voters(self, one: Waiting) -> Iterator[Waiting]:
         """The records behind the first one that have a time. Those of the same impression have no vote."""
@@ -326,12 +328,12 @@ def _usual(steps: str) -> int:
     return 1 << bits >> 1
 
 
-def _scatter(times: list[int]) -> int:
-    """The usual distance between two times that follow each other; 0 where there are few."""
-    if len(times) < NEEDED_AT_FIRST:
+def _disorder(times: list[int]) -> int:
+    """How far back the next time usually is; 0 where most times rise, even if a few are far ahead."""
+    if len(times) < NEEDED:
         return 0
-    apart = sorted(abs(after - before) for before, after in pairwise(times))
-    return apart[(len(apart) - 1) // 2]
+    back = sorted(max(0, before - after) for before, after in pairwise(times))
+    return back[len(back) * 3 // 5]
 
 
 def _date(us: int) -> str:

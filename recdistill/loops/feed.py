@@ -3,6 +3,10 @@
 Records are written in transactions of a few thousand, each record to the topic of its kind. Impressions and feedback
 go to the partition of their key. Every Kafka client would choose the same one, so the two meet in the joiner.
 
+`feed` writes what it is given. `feed_once` writes a whole set of records, once: its stage has the name of the set's
+content, and how far it came is saved with each transaction. So two imports do not disturb each other, one that was
+stopped or killed goes on where it stopped, and one that is done does not write anything again.
+
 It knows nothing of where the records came from.
 
 Example:
@@ -14,24 +18,65 @@ Example:
     ...     log = open_log(LogSettings(path=f"{folder}/log.sqlite"))
     ...     _ = log.create_topics(standard_topics())
     ...     counts = feed(log, [Item("a"), Item("b")])
+    ...     both = survey([Item("c"), Item("d")])
+    ...     done = [feed_once(log, [Item("c"), Item("d")], both) for _ in range(2)]
     ...     log.close()
-    >>> dict(counts)
-    {'items': 2}
+    >>> dict(counts), [(dict(fed.counts), fed.before) for fed in done]
+    ({'items': 2}, [({'items': 2}, 0), ({}, 2)])
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import NamedTuple
 
-from recdistill.errors import StreamError
+import msgspec
+
+from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
 from recdistill.records import TOPICS, Record, encode, key_of
-from recdistill.stream import Log
+from recdistill.stream import Log, TopicPartition, Transaction
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
+
+
+class Whole(NamedTuple):
+    """A set of records that is written as one.
+
+    Attributes:
+        records: How many there are.
+        digest: Of all their bytes, in their order.
+        topics: Topics that they go to.
+    """
+
+    records: int
+    digest: str
+    topics: tuple[str, ...]
+
+
+class Fed(NamedTuple):
+    """What `feed_once` did.
+
+    Attributes:
+        counts: Records written now, by topic.
+        before: Records that an earlier call had written.
+        stopped: Whether it was stopped before all were written.
+    """
+
+    counts: Counter[str]
+    before: int
+    stopped: bool
+
+
+class _Progress(msgspec.Struct, frozen=True):
+    """The note of a stage: how many records were written, and the digest of those."""
+
+    written: int = 0
+    digest: str = ""
 
 
 def feed(
@@ -59,25 +104,135 @@ def feed(
     Raises:
         StreamError: A topic is missing, or a record is too large.
     """
-    topics = log.topics()
-    counts: Counter[str] = Counter()
+    topics, counts, chain = log.topics(), Counter[str](), hashlib.blake2b()
     stage = log.stage("feed")
-    remaining = iter(records)
     try:
-        while (some := list(islice(remaining, batch))) and not (stop and stop.is_set()):
+        for some in _batches(records, batch, stop):
             written: Counter[str] = Counter()
             with stage.transaction() as transaction:
                 for record in some:
-                    topic = TOPIC_OF[type(record)]
-                    if topic not in topics:
-                        raise StreamError(
-                            f"there is no topic {topic!r}; make the topics with `recdistill topics create`"
-                        )
-                    transaction.send(topic, encode(record), key=key_of(record))
-                    written[topic] += 1
+                    written[_send(transaction, record, topics, chain)] += 1
             counts += written
             if progress:
                 progress(counts.total(), total)
     finally:
         stage.close()
     return counts
+
+
+def survey(
+    records: Iterable[Record], *, stop: threading.Event | None = None, progress: Progress | None = None
+) -> Whole | None:
+    """Reads a set of records, and checks each one as it will be checked when it is written.
+
+    Args:
+        records: The records.
+        stop: Set it and the function returns None.
+        progress: Told how many are read.
+
+    Raises:
+        DataError: A record breaks a rule.
+    """
+    chain = hashlib.blake2b(digest_size=16)
+    topics: dict[str, None] = {}
+    number = 0
+    for number, record in enumerate(records, 1):
+        topics[TOPIC_OF[type(record)]] = None
+        _add(chain, record, encode(record))
+        if progress and number % 1000 == 0:
+            progress(number, None)
+        if stop and stop.is_set():
+            return None
+    return Whole(number, chain.hexdigest(), tuple(topics))
+
+
+def feed_once(
+    log: Log,
+    records: Iterable[Record],
+    whole: Whole,
+    *,
+    again: bool = False,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+    batch: int = 2000,
+) -> Fed:
+    """Writes those of the records that no earlier call has written.
+
+    Args:
+        log: Where to; the topics must exist.
+        records: The records that `whole` was made from, in the same order.
+        whole: From `survey`.
+        again: Whether to write all of them once more if all are written. What was stopped goes on in any case.
+        stop: Set it and the function returns after the batch in work.
+        progress: Told how many of them are in the log.
+        batch: Records in one transaction.
+
+    Raises:
+        DataError: The records are other ones than those of `whole`, or than those that were written before.
+        StreamError: A topic is missing, or a record is too large.
+    """
+    if not whole.records:
+        return Fed(Counter(), 0, stopped=False)
+    topics, counts, chain = log.topics(), Counter[str](), hashlib.blake2b(digest_size=16)
+    place = TopicPartition(whole.topics[0], 0)  # notes are saved beside a position, and any partition will do
+    stage = log.stage(f"import-{whole.digest}", [place])
+    try:
+        note = stage.note()
+        done = msgspec.json.decode(note, type=_Progress) if note else _Progress()
+        if again and done.written == whole.records:
+            done = _Progress()
+        position = stage.position()
+        remaining = iter(records)
+        for record in islice(remaining, done.written):
+            _add(chain, record, encode(record))
+        if done.written and chain.hexdigest() != done.digest:
+            raise _changed(done.written)
+        written = done.written
+        for some in _batches(remaining, batch, stop):
+            sent: Counter[str] = Counter()
+            with stage.transaction() as transaction:
+                for record in some:
+                    sent[_send(transaction, record, topics, chain)] += 1
+                progress_now = _Progress(written + len(some), chain.hexdigest())
+                if progress_now.written >= whole.records and progress_now != _Progress(whole.records, whole.digest):
+                    raise _changed(written)
+                transaction.commit_inputs(position, msgspec.json.encode(progress_now).decode())
+            counts += sent
+            written = progress_now.written
+            if progress:
+                progress(written, whole.records)
+    finally:
+        stage.close()
+    stopped = written < whole.records
+    if stopped and not (stop and stop.is_set()):
+        raise _changed(written)
+    return Fed(counts, done.written, stopped)
+
+
+def _batches(records: Iterable[Record], batch: int, stop: threading.Event | None) -> Iterator[list[Record]]:
+    remaining = iter(records)
+    while (some := list(islice(remaining, batch))) and not (stop and stop.is_set()):
+        yield some
+
+
+def _send(transaction: Transaction, record: Record, topics: Mapping[str, int], chain: hashlib.blake2b) -> str:
+    """Sends a record and adds it to the digest. Returns its topic."""
+    topic = TOPIC_OF[type(record)]
+    if topic not in topics:
+        raise StreamError(f"there is no topic {topic!r}; make the topics with `recdistill topics create`")
+    value = encode(record)
+    _add(chain, record, value)
+    transaction.send(topic, value, key=key_of(record))
+    return topic
+
+
+def _add(chain: hashlib.blake2b, record: Record, value: bytes) -> None:
+    chain.update(f"{TOPIC_OF[type(record)]}:{len(value)}:".encode())
+    chain.update(value)
+
+
+def _changed(written: int) -> DataError:
+    return DataError(
+        f"the records changed while they were imported; {written:,} of the old ones are in the log. Leave the file "
+        "alone while it is imported, and import it again: as another table, it is written from its beginning"
+    )

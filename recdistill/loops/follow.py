@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from recdistill.errors import DecodeError, OutOfRange
-from recdistill.records import Item, decode
+from recdistill.records import Item, decode_item
 from recdistill.stream import ITEMS, Message, Source
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def new_items(source: Source, passed_over: PassedOver, *, stop: threading.Event 
         records = []
         for message in source.read(READ, WAIT_S):
             try:
-                records.append(decode(Item, message.value))
+                records.append(decode_item(message.key, message.value))
             except DecodeError as e:
                 passed_over(message, e)
         yield records

@@ -27,7 +27,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from typing import Final, TypeVar
 
 import msgspec
@@ -35,11 +34,12 @@ import msgspec
 from recdistill.errors import AheadOfTime, ConfigError, DecodeError, StreamError
 from recdistill.loops import ends_of
 from recdistill.loops.ahead import Clock, Guard, Waiting
+from recdistill.loops.begin import begun
 from recdistill.loops.merge import Merge
 from recdistill.loops.window import Closed, Window
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Feedback, Ranking, encode_around, key_of
-from recdistill.stream import Log, Message, Stage, TopicPartition, dead_letter, log_time
+from recdistill.stream import Log, Message, Place, Stage, TopicPartition, dead_letter, log_time
 
 log_ = logging.getLogger(__name__)
 
@@ -117,6 +117,8 @@ class _Joiner:
         read_more = finished and self.merge.read != self._read  # so that nobody counts it twice
         if closed or dead or position != self._committed or read_more:
             self._commit(closed, dead, position)
+        else:
+            self._stage.keep()
         return finished
 
     def _add(self, one: Waiting) -> None:
@@ -165,6 +167,7 @@ def run(
     batch: int = 1000,
     wait_s: float = 0.5,
     idle_s: float = 30.0,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -182,6 +185,7 @@ def run(
         batch: Most messages read between two commits.
         wait_s: Longest wait for new messages.
         idle_s: A partition that is silent for so long no longer holds the order of the others back.
+        begin: Where in `rankings` and `feedback` to begin; None: where it stopped.
         stop: Set it and what is closed is committed, then the function returns.
         drain: Return when everything that the log held at the start is taken. Rankings with an open window stay in it.
         flush: With `drain`: close every window at the end; for a log that gets no more.
@@ -200,7 +204,7 @@ def run(
         StreamError: The log cannot be read or written, or another joiner took over.
     """
     inputs, lanes = _topics(log, labels)
-    with closing(log.stage("join", inputs)) as stage, closing(log.source(inputs, stage.position())) as source:
+    with begun(log, "join", "join", inputs, begin, moved=_moved) as (stage, source):
         note = _decoded(stage.note() or "{}", _Note)
         lines = {tp: _decoded(line, _Line) for tp, line in stage.notes().items()}
         lines = {tp: lines.get(tp) or _Line(note.read.get(str(tp), 0)) for tp in inputs}
@@ -273,6 +277,11 @@ def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition]
     return [TopicPartition(name, p) for name in ("rankings", "feedback") for p in range(topics[name])], topics[
         "examples"
     ]
+
+
+def _moved(note: str) -> str:
+    """The note for another position: the lanes go on in their turn, and nothing behind the position was read before."""
+    return _text(_Note(_decoded(note or "{}", _Note).n))
 
 
 def _text(saved: _Note | _Line) -> str:

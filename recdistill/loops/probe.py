@@ -25,6 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 import msgspec
@@ -32,11 +33,12 @@ import msgspec
 from recdistill.budget import unit
 from recdistill.errors import BundleError, DecodeError, RegistryError, RequestError, StreamError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.begin import begun
 from recdistill.loops.follow import Champion, catch_up
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
 from recdistill.serve import Filters, Recommender, Request
-from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, log_time
+from recdistill.stream import ITEMS, Log, Message, Place, Source, TopicPartition, log_time
 
 log_ = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def run(
     batch: int = 200,
     wait_s: float = 0.5,
     follow_s: float = 5.0,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -92,6 +95,7 @@ def run(
         batch: Most impressions passed, and committed, at once.
         wait_s: Longest wait for the first impression of a batch.
         follow_s: How often the champion is looked at.
+        begin: Where in `impressions` to begin; None: where it stopped.
         stop: Set it and the batch in work is committed, then the function returns.
         drain: Return when everything that the log held at the start is passed.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -110,10 +114,10 @@ def run(
     if partitions is None:
         raise StreamError("there is no topic 'impressions'; make the topics with `recdistill topics create`")
     inputs = [TopicPartition("impressions", p) for p in range(partitions)]
-    stage = log.stage("probe", inputs)
-    source = log.source(inputs, stage.position())
-    asked = _Asked(log, champion, follow_s, counts)
-    try:
+    with (
+        begun(log, "probe", "probe", inputs, begin) as (stage, source),
+        closing(_Asked(log, champion, follow_s, counts)) as asked,
+    ):
         start, ends = source.position(), ends_of(source, inputs)
         total = sum(ends[tp] - start[tp] for tp in inputs) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
@@ -127,6 +131,7 @@ def run(
             began = time.monotonic()
             messages = source.read(batch, wait_s)
             if not messages:
+                stage.keep()
                 continue
             probes = _probes(messages, recommender, share, k, counts)
             position = source.position()
@@ -140,10 +145,6 @@ def run(
             if progress:
                 progress(sum(position[tp] - start[tp] for tp in inputs), total)
             stop.wait(max(0.0, len(probes) / per_s - (time.monotonic() - began)))
-    finally:
-        asked.close()
-        source.close()
-        stage.close()
     return counts
 
 

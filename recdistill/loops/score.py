@@ -25,8 +25,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -34,12 +35,15 @@ import numpy as np
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
+from recdistill.loops.again import Again
+from recdistill.loops.begin import begun, check_counts
 from recdistill.loops.follow import new_items
+from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode, encode_around, key_of
-from recdistill.stream import ITEMS, Log, Message, Source, TopicPartition, dead_letter, log_time
-from recdistill.teachers import CachedTeacher, Scores, Teacher
+from recdistill.stream import ITEMS, Log, Message, Place, Source, TopicPartition, dead_letter, log_time
+from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again
 
 log_ = logging.getLogger(__name__)
 
@@ -64,9 +68,12 @@ def run(
     patience_s: float = 600.0,
     budget: float = 1.0,
     budget_by: Literal["lists", "candidates"] = "candidates",
+    again: int = 0,
+    most_missing: float = 1.0,
     cost_per_1000: float = 0.0,
     worker: int = 0,
     workers: int = 1,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -85,9 +92,12 @@ def run(
         patience_s: How long a teacher that cannot answer at all is waited for.
         budget: Share of the candidates that the teacher is asked about; 1: all of them.
         budget_by: Under a budget, leave out candidates of each list, or whole lists.
+        again: So many of the teacher's first requests are asked again for each block of a partition; 0: none.
+        most_missing: Largest share of the candidates that may be without a score; 1: any.
         cost_per_1000: What a thousand scores of the teacher cost; 0: nobody counts it.
         worker: This worker's number.
         workers: How many workers share the partitions.
+        begin: Where in `impressions` to begin; None: where it stopped.
         stop: Set it and the batch in work is finished and committed, then the function returns.
         drain: Return when everything that the log held at the start is scored.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -96,7 +106,8 @@ def run(
 
     Returns:
         Counts: impressions, rankings, asked (candidates put to the teacher), spared (those that were not), scores,
-        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (what its answers took). With a
+        missing, dead_letters, items, batches, waits (for the teacher), scoring_ms (what its answers took),
+        asked_again (lists). With a
         cache: cache_hits, the candidates of `asked` that the teacher itself was not asked about. Where something was
         saved: saved_ms, in proportion to what the rest took, and saved_cost_thousandths, by `cost_per_1000`.
 
@@ -105,9 +116,11 @@ def run(
         StreamError: The log cannot be read or written, or another scorer of this name took over.
     """
     counts = Counter() if counts is None else counts
-    total_partitions = log.topics().get("impressions")
+    topics = log.topics()
+    total_partitions = topics.get("impressions")
     if total_partitions is None:
         raise StreamError("there is no topic 'impressions'; make the topics with `recdistill topics create`")
+    check_counts(topics, "impressions", "rankings")
     own = partitions_of(total_partitions, worker=worker, workers=workers)
     inputs = [TopicPartition("impressions", p) for p in own]
     if not inputs:
@@ -117,12 +130,15 @@ def run(
             total_partitions,
             workers,
         )
-    stage = log.stage(f"score-{worker}", inputs)
-    source = log.source(inputs, stage.position())
-    items = log.source([ITEMS])
     chooser = Chooser(budget, budget_by)
     cache = teacher if isinstance(teacher, CachedTeacher) else None
-    try:
+    itself = cache.teacher if cache else teacher
+    missing = Missing(teacher.id, most=most_missing, why=getattr(itself, "why_missing", str))
+    with (
+        begun(log, "score", f"score-{worker}", inputs, begin) as (stage, source),
+        closing(log.source([ITEMS])) as items,
+    ):
+        repeats = Again(log, itself, each=again if asked_again(itself) else 0, partitions=total_partitions)
         if budget < 1:
             taken = restore(chooser, log, stage.position())
             log_.info("the choice under the budget rests on %d rankings that were there", taken)
@@ -131,16 +147,17 @@ def run(
         failures = 0
         total = sum(end - start.get(tp, 0) for tp, end in ends.items()) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
-            as_of = _apply_items(items, teacher, counts)
+            as_of = _apply_items(items, teacher, counts, repeats)
             messages = source.read(batch, wait_s)
             if not messages:
+                stage.keep()
                 continue
             scored: Scored = []
             dead: Dead = []
             worked_s = 0.0
             for group in groups(messages):
                 answer = patiently(
-                    partial(_score, group, teacher, deadline_s, chooser, as_of),
+                    partial(_score, group, teacher, deadline_s, chooser, as_of, repeats),
                     patience_s,
                     stop=stop,
                     waited=partial(counts.update, ("waits",)),
@@ -162,6 +179,7 @@ def run(
                 )
             now_us = clock_us()
             position = source.position()
+            missing.take(**_missing(scored), last=drain and reached(position, ends))
             with stage.transaction() as transaction:
                 for message, ranking, _ in scored:
                     # A ranking is there only where its impression was decoded, so there is a value.
@@ -177,21 +195,24 @@ def run(
                         headers=headers,
                         time_us=log_time(message),
                     )
+                repeats.send(transaction)
                 for message, error in dead:
                     letter, about = dead_letter(message, error, "score")
                     transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)
                 transaction.commit_inputs(position)
             _count(counts, scored, dead, worked_s)
+            counts["asked_again"] = repeats.asked
             if budget < 1 or cache:
                 _count_savings(counts, cache.hits if cache else 0, cost_per_1000)
             if progress:
                 progress(sum(position.get(tp, 0) - start.get(tp, 0) for tp in inputs), total)
-    finally:
-        source.close()
-        items.close()
-        stage.close()
     return counts
 
+
+EMPTY: Final = (
+    "the catalogue is empty, and a student learns of a list only the items that were there when it was scored; "
+    "import the items before the lists"
+)
 
 Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher
 Dead = list[tuple[Message, Exception]]
@@ -203,8 +224,10 @@ def _score(
     deadline_s: float,
     chooser: Chooser,
     as_of: int,
+    repeats: Again,
 ) -> tuple[Scored, Dead, float]:
     """Decodes and scores some messages; what could not be comes back as dead, and last the seconds of the teacher."""
+    repeats.look(messages, deadline_s)
     dead: Dead = []
     chosen: list[tuple[Message, Impression, Choice]] = []
     for message in messages:
@@ -247,7 +270,7 @@ def _score(
             sampled=choice.sampled,
             candidates_sampled=choice.candidates_sampled,
         )
-        scored.append((message, ranking, int(choice.chosen_L.sum())))
+        scored.append((message, repeats.took(ranking, message), int(choice.chosen_L.sum())))
     return scored, dead, seconds
 
 
@@ -278,7 +301,7 @@ def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
     return None
 
 
-def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
+def _apply_items(items: Source, teacher: Teacher, counts: Counter[str], repeats: Again) -> int:
     """Brings the teacher's catalogue up to the end of `items`; returns the position it now stands at."""
 
     def passed_over(message: Message, error: DecodeError) -> None:
@@ -287,22 +310,29 @@ def _apply_items(items: Source, teacher: Teacher, counts: Counter[str]) -> int:
 
     for records in new_items(items, passed_over):
         teacher.apply_items(records)
+        repeats.apply_items(records)
         counts["items"] += len(records)
     return items.position()[ITEMS]
 
 
-def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
-    answered = sum(sum(ranking.scored) for _, ranking, _ in scored)
+def _missing(scored: Scored) -> dict[str, int]:
     asked = sum(asked for *_, asked in scored)
+    return {"asked": asked, "missing": asked - sum(sum(ranking.scored) for _, ranking, _ in scored)}
+
+
+def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
+    asked, missing = _missing(scored).values()
     counts["impressions"] += len(scored) + len(dead)
     counts["rankings"] += len(scored)
     counts["asked"] += asked
     counts["spared"] += sum(len(ranking.scores) for _, ranking, _ in scored) - asked
     counts["scoring_ms"] += round(1000 * worked_s)
-    counts["scores"] += answered
-    counts["missing"] += asked - answered
+    counts["scores"] += asked - missing
+    counts["missing"] += missing
     counts["dead_letters"] += len(dead)
     counts["batches"] += 1
+    if counts["batches"] == 1 and not counts["items"]:
+        log_.warning("%s", EMPTY)
     for message, error in dead:
         log_.warning("dead letter from %s/%d at %d: %s", message.tp.topic, message.tp.partition, message.offset, error)
 

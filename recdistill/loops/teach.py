@@ -23,8 +23,8 @@ from recdistill.loops import ends_of, reached
 from recdistill.loops.ahead import Guard, Waiting
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
-from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
-from recdistill.stream import Log, Message, TopicPartition
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
+from recdistill.stream import Log, Message, Place, TopicPartition, place_at
 
 _Timed = Item | Impression | Feedback
 
@@ -41,7 +41,12 @@ UNSCORED = "nobody"
 
 
 def labelled(
-    log: Log, *, window_s: float, labels: Mapping[str, float], max_ahead_s: float = MAX_AHEAD_S
+    log: Log,
+    *,
+    window_s: float,
+    labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
+    begin: Place | None = None,
 ) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
@@ -50,13 +55,14 @@ def labelled(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
     """
     topics = log.topics()
     window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
-    for time_us, _, tp, offset, record in merge(
-        *(_timed(log, tp, max_ahead_s) for tp in tps), key=lambda entry: entry[:4]
-    ):
+    starts = {} if begin is None else place_at(log, tps, begin)
+    timed = (_timed(log, tp, max_ahead_s, starts.get(tp)) for tp in tps)
+    for time_us, _, tp, offset, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
@@ -76,6 +82,7 @@ def run(
     window_s: float,
     labels: Mapping[str, float],
     max_ahead_s: float = MAX_AHEAD_S,
+    begin: Place | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -88,6 +95,7 @@ def run(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         progress: Told how far the training is.
 
     Returns:
@@ -98,8 +106,8 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    found = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s)
-    examples = [example for example in found if any(example.labels)]
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin)
+    examples = [example for example in every if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for *_, record in _timed(log, TopicPartition("items", 0), _NO_BOUND_S) if isinstance(record, Item)]
@@ -115,6 +123,7 @@ def run_linear(
     window_s: float,
     labels: Mapping[str, float],
     max_ahead_s: float = MAX_AHEAD_S,
+    begin: Place | None = None,
 ) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
@@ -125,6 +134,7 @@ def run_linear(
         window_s: Event time that feedback may take.
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
+        begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
 
     Returns:
         Figures, as the teacher gives them.
@@ -134,14 +144,16 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    found = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s)
-    return linear.train_linear_teacher(found, settings, out)
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin)
+    return linear.train_linear_teacher(every, settings, out)
 
 
-def _timed(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
+def _timed(
+    log: Log, tp: TopicPartition, max_ahead_s: float, start: int | None = None
+) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
     """A partition's records with what they are merged by: time, impressions first, partition, offset."""
     latest, left_out = 0, 0
-    for one in _guarded(log, tp, max_ahead_s):
+    for one in _guarded(log, tp, max_ahead_s, start):
         record = one.record
         if isinstance(record, AheadOfTime):  # the joiner writes its dead letter
             log_.info("%s at %d is left out: %s", tp, one.message.offset, record)
@@ -158,11 +170,11 @@ def _timed(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[tuple[i
         )
 
 
-def _guarded(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[Waiting]:
+def _guarded(log: Log, tp: TopicPartition, max_ahead_s: float, start: int | None) -> Iterator[Waiting]:
     kinds: dict[str, type[_Timed]] = {"items": Item, "impressions": Impression, "feedback": Feedback}
     kind = kinds[tp.topic]
     guard = Guard(max_ahead_s)
-    with closing(log.source([tp])) as source:
+    with closing(log.source([tp], None if start is None else {tp: start})) as source:
         ends = ends_of(source, [tp])
         while not (done := reached(source.position(), ends)) or len(guard):
             for message in source.read(1000, 0.2) if not done else ():
@@ -174,6 +186,6 @@ def _guarded(log: Log, tp: TopicPartition, max_ahead_s: float) -> Iterator[Waiti
 
 def _decoded(kind: type[_Timed], message: Message) -> _Timed | DecodeError:
     try:
-        return decode(kind, message.value)
+        return decode_item(message.key, message.value) if kind is Item else decode(kind, message.value)
     except DecodeError as e:
         return e

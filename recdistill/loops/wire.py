@@ -26,9 +26,10 @@ from recdistill.config import (
 )
 from recdistill.errors import RegistryError
 from recdistill.features import FeatureSpec
+from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, open_log
+from recdistill.stream import Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -39,14 +40,32 @@ if TYPE_CHECKING:
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
 
+StageJob = Callable[..., "Counter[str]"]
+"""A job that also takes `begin`, the place in its input where it begins."""
+
 
 def score(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the scorer with the settings' teacher."""
     teacher = open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log:
-        return score_from(log, teacher, settings.score, stop=stop, drain=drain, counts=counts, progress=progress)
+        return score_from(
+            log,
+            teacher,
+            settings.score,
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
 
 
 def score_from(
@@ -54,6 +73,7 @@ def score_from(
     teacher: Teacher,
     settings: ScoreSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -83,9 +103,12 @@ def score_from(
             patience_s=settings.patience_s,
             budget=settings.budget,
             budget_by=settings.budget_by,
+            again=settings.again,
+            most_missing=settings.most_missing,
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -100,17 +123,21 @@ def join(
     counts: Counter[str],
     progress: Progress | None,
     *,
+    begin: Place | None = None,
     flush: bool = False,
 ) -> Counter[str]:
     """Runs the joiner; with `flush` it closes every list at the end."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress)
+        return join_from(
+            log, settings.join, begin=begin, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress
+        )
 
 
 def join_from(
     log: Log,
     settings: JoinSettings,
     *,
+    begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
     flush: bool = False,
@@ -128,6 +155,7 @@ def join_from(
         batch=settings.batch,
         wait_s=settings.wait_s,
         idle_s=settings.idle_s,
+        begin=begin,
         stop=stop,
         drain=drain,
         flush=flush,
@@ -137,7 +165,14 @@ def join_from(
 
 
 def distil(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
+    warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
     spec = FeatureSpec.load(Path(settings.features.file))
@@ -150,6 +185,8 @@ def distil(
             settings.loss,
             settings.distil,
             settings.watch,
+            begin=begin,
+            warm=warm,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -173,7 +210,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
 
     if find_spec("mlflow") is None:  # better now than after hours of training
         raise RegistryError(
-            "bundles go to the registry, and mlflow is not installed; type: pip install 'recdistill[registry]', "
+            f"bundles go to the registry, and mlflow is not installed; type: {how_to_install('registry')}, "
             "or leave them in their folder: distil.publish = false"
         )
     opened: list[Registry] = []
@@ -194,6 +231,8 @@ def distil_from(
     settings: DistilSettings,
     watch: WatchSettings | None = None,
     *,
+    begin: Place | None = None,
+    warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -220,6 +259,8 @@ def distil_from(
         popular=settings.popular,
         memory_mb=settings.memory_mb,
         wait_s=settings.wait_s,
+        begin=begin,
+        warm=warm,
         stop=stop,
         drain=drain,
         counts=counts,
@@ -229,7 +270,13 @@ def distil_from(
 
 
 def probe(
-    settings: Settings, stop: threading.Event, drain: bool, counts: Counter[str], progress: Progress | None
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
 ) -> Counter[str]:
     """Runs the prober with the registry's champion."""
     from recdistill.loops import probe as loop
@@ -245,6 +292,7 @@ def probe(
             batch=chosen.batch,
             wait_s=chosen.wait_s,
             follow_s=chosen.follow_s,
+            begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -359,3 +407,6 @@ JOBS: dict[str, Job] = {
     "prober": probe,
 }
 """Each process of the house by its name."""
+
+STAGES: dict[str, StageJob] = {"scorer": score, "joiner": join, "distiller": distil, "prober": probe}
+"""Those that can be told where to begin."""

@@ -137,8 +137,20 @@ def item_tower(weights: Mapping[str, np.ndarray], spec: FeatureSpec) -> bytes:
 
 
 def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
-    """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them."""
-    initializers = onnx.load_model_from_string(tower).graph.initializer
+    """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them.
+
+    Raises:
+        DataError: It is no ONNX graph, or keeps a weight in another file.
+    """
+    try:
+        initializers = onnx.load_model_from_string(tower).graph.initializer
+    except Exception as e:  # protobuf's own error, a class that only the wire code may know
+        raise DataError("is not an ONNX graph; export the bundle again") from e
+    # `to_array` would open the file that such a tensor names, on this machine, and put its bytes into what we write.
+    if outside := [i.name for i in initializers if i.data_location == TensorProto.EXTERNAL or i.external_data]:
+        raise DataError(
+            f"weight {outside[0]!r} lies outside of the graph, in another file; a tower holds all its weights"
+        )
     return {i.name[len(_WEIGHT) :]: numpy_helper.to_array(i) for i in initializers if i.name.startswith(_WEIGHT)}
 
 

@@ -26,6 +26,7 @@ from msgspec import Meta, Struct
 
 from recdistill.config import convert
 from recdistill.errors import ConfigError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean
 
 Option = bool | int | float | str
@@ -91,12 +92,7 @@ def text_of(name: str) -> str:
     """
     if not name.endswith(".toml"):
         return (resources.files("recdistill.recipes") / f"{name}.toml").read_text(encoding="utf-8")
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as e:
-        raise ConfigError(f"recipe {name}: cannot be read ({e.strerror}); give an existing file, or a name") from e
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"recipe {name}: is not UTF-8 text; a recipe is a TOML file") from e
+    return read_text(Path(name), ConfigError, what="recipes", advice="give an existing recipe file, or a name")
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:

@@ -63,7 +63,7 @@ from recdistill.records.structs import (
     Value,
 )
 from recdistill.records.topics import DEAD_LETTERS, TOPICS
-from recdistill.records.versions import newer
+from recdistill.records.versions import TOMBSTONE, newer
 from recdistill.text import cut, escaped
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "check_history",
     "check_values",
     "decode",
+    "decode_item",
     "encode",
     "encode_around",
     "key_of",
@@ -177,6 +178,24 @@ def decode(kind: type[R], value: bytes | None) -> R:
 
 
 _UNWRITABLE: Final = (Invalid, ValueError, TypeError, AttributeError, OverflowError)
+
+
+def decode_item(key: bytes | None, value: bytes | None) -> Item:
+    """Reads a message of `items`: a record, or a tombstone, which withdraws the item that is its key.
+
+    A compacted topic deletes an item by a tombstone: a key without a value.
+
+    Raises:
+        DecodeError: It is neither.
+    """
+    if value is not None or key is None:
+        return decode(Item, value)
+    try:
+        item = Item(key.decode(), withdrawn=True)
+        CHECKS[Item](item)
+    except (UnicodeDecodeError, Invalid) as problem:
+        raise DecodeError(f"not an item: the key of a tombstone: {_one_line(problem)}") from None
+    return msgspec.structs.replace(item, version=TOMBSTONE)
 
 
 def _refusal(kind: type[object], reason: str) -> DataError:

@@ -239,6 +239,9 @@ def check_scores(ranking: Ranking) -> None:
         if len(ranking.candidates_sampled) != count:
             raise Invalid(f"{len(ranking.candidates_sampled)} entries in candidates_sampled for {count} candidates")
         _check_chances(ranking.candidates_sampled, "an entry of candidates_sampled")
+    agreement = ranking.self_agreement
+    if agreement is not None and not -1 <= agreement <= 1:
+        raise Invalid(f"self_agreement is {agreement}, not between -1 and 1")
 
 
 def _check_feedback(feedback: Feedback) -> None:

@@ -379,6 +379,8 @@ def _write_scores(ranking: Ranking, message: Any) -> None:
     if ranking.sampled != 1.0:  # so a ranking without a budget has the same bytes as before budgets existed
         message.sampled = ranking.sampled
     message.candidates_sampled.extend(ranking.candidates_sampled)
+    if ranking.self_agreement is not None:
+        message.self_agreement = ranking.self_agreement
 
 
 def _read_ranking(message: Any) -> Ranking:
@@ -394,6 +396,7 @@ def _read_ranking(message: Any) -> Ranking:
         catalogue_as_of=message.catalogue_as_of,
         sampled=message.sampled if message.HasField("sampled") else 1.0,
         candidates_sampled=tuple(message.candidates_sampled),
+        self_agreement=message.self_agreement if message.HasField("self_agreement") else None,
     )
 
 

@@ -62,6 +62,9 @@ class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     With a teacher budget, `sampled` is the probability that the list was put to the teacher, also if it was not.
     `candidates_sampled` is the probability of each candidate, given that the list was put to the teacher. Empty means 1
     for each.
+
+    `self_agreement` is how well the teacher agreed with its own first answers when it was last asked again: a rank
+    correlation. None: it was not asked again.
     """
 
     impression: Impression
@@ -74,6 +77,7 @@ class Ranking(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     catalogue_as_of: int = 0
     sampled: float = 1.0
     candidates_sampled: tuple[float, ...] = ()
+    self_agreement: float | None = None
 
 
 class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

@@ -12,16 +12,22 @@ Example:
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from recdistill.records.structs import Item
+
+TOMBSTONE: Final = -1
+"""Version of a withdrawal that came as a tombstone. It withdraws whatever version holds; records have none below 0."""
 
 
 def newer(before: Item | None, item: Item) -> Item | None:
     """The record that holds after a new record has come.
 
     The higher version holds. Of equal versions, the later one holds. A withdrawal without attributes keeps the item's
-    attributes, because histories and lists may still name the item.
+    attributes, because histories and lists may still name the item. A tombstone withdraws the version that holds. So a
+    later record of that version or a higher one brings the item back.
 
     Args:
         before: The record that held until now; None where the item was never seen.
@@ -30,6 +36,8 @@ def newer(before: Item | None, item: Item) -> Item | None:
     Returns:
         The record that holds now, with the attributes that it keeps; None where `before` still holds.
     """
+    if item.version == TOMBSTONE:
+        item = msgspec.structs.replace(item, version=0 if before is None else before.version)
     if before is None:
         return item
     if item.version < before.version:

@@ -14,18 +14,28 @@ import importlib.util
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from recdistill.errors import RegistryError
+from recdistill.installed import how_to_install
+from recdistill.text import cut, without_credentials
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
 _RETRIES = 2
+_LOGIN = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for a user that may "
+    "read and write models"
+)
 
 
 class Connection:
@@ -42,7 +52,7 @@ class Connection:
 
     def __init__(self, uri: str, timeout_s: float) -> None:
         self.uri, self.artifacts = checked_uri(uri)
-        self.shown = without_password(self.uri)
+        self.shown = without_credentials(self.uri)
         # By itself MLflow would wait two minutes, seven times, and send usage figures to its makers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -58,7 +68,10 @@ class Connection:
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with one_at_a_time(self.uri), self.talk("open it"):
-            self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            # The timeout of MLflow is for each piece of an answer. A server that sends a byte now and then never ends.
+            whole_s = (_RETRIES + 1) * (timeout_s + 2)
+            self.client: MlflowClient = client if self.artifacts else cast("MlflowClient", _Bounded(client, whole_s))
             if self.artifacts is not None:
                 self.client.search_registered_models(max_results=1)  # makes the tables of a new file
 
@@ -87,6 +100,36 @@ class Connection:
         return True
 
 
+class _Bounded:
+    """A client whose calls end: with an answer, or with TimeoutError after `limit_s` seconds."""
+
+    def __init__(self, client: object, limit_s: float) -> None:
+        self._client = client
+        self._limit_s = limit_s
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(call(*args, **options))
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                done.set_exception(error)
+
+        # A daemon: the end of the process does not wait for a server that never ends its answer.
+        threading.Thread(target=run, name="recdistill-registry", daemon=True).start()
+        try:
+            return done.result(self._limit_s)
+        except FutureTimeout:
+            if done.done():  # the call's own error
+                raise
+            raise TimeoutError("the answer timed out") from None
+
+
 def need_mlflow(uri: str, *, whole: bool) -> None:
     """Makes sure that MLflow is installed: its client is enough for a server, a file needs the whole of it.
 
@@ -95,11 +138,11 @@ def need_mlflow(uri: str, *, whole: bool) -> None:
     """
     if whole and importlib.util.find_spec("alembic") is None:  # what the client alone does without
         raise RegistryError(
-            f"{uri}: a registry in a file needs the whole of MLflow; type: pip install 'recdistill[mlflow]', or set "
+            f"{uri}: a registry in a file needs the whole of MLflow; type: {how_to_install('mlflow')}, or set "
             "registry.uri to the http(s):// address of a server"
         )
     if importlib.util.find_spec("mlflow") is None:
-        raise RegistryError("mlflow is not installed; type: pip install 'recdistill[registry]'")
+        raise RegistryError(f"mlflow is not installed; type: {how_to_install('registry')}")
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -184,22 +227,19 @@ def checked_uri(uri: str) -> tuple[str, str | None]:
         parts = urlsplit(uri)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return uri.rstrip("/"), None
-    shown = without_password(uri)
+    shown = without_credentials(uri)
     raise RegistryError(f"{shown}: not a registry URI; write sqlite:///FILE or an http(s):// address")
-
-
-def without_password(uri: str) -> str:
-    """The URI as it may stand in a message."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(uri)
-        if "@" in parts.netloc:
-            return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return uri
 
 
 def sentence(error: BaseException) -> str:
     """The first line of a foreign error, or what it means where that is known."""
-    text = str(error)
+    text = without_credentials(str(error))
+    if re.search(r"(code|status|HTTP)\W{0,3}40[13]\b|Unauthorized|Forbidden|UNAUTHENTICATED|PERMISSION_DENIED", text):
+        return f"the server refuses this user; {_LOGIN}"
+    if found := re.match(r"INTERNAL_ERROR: Response: (\{.*\})", text):  # a refusal in JSON that is not MLflow's own
+        return (
+            f"the server, or what stands before it, answered only {cut(found[1], 100)}; check the address, and {_LOGIN}"
+        )
     if re.search(r"Connection(Error)? ?refused|NewConnectionError|NameResolutionError|Failed to establish", text):
         return "the server does not answer; is it running, and is the address right?"
     if re.search(r"[Tt]imed? ?out|RemoteDisconnected|Connection aborted", text):

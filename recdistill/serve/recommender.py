@@ -58,7 +58,7 @@ class Recommender:
         if bundle.index is not None:
             count, width = bundle.vectors_NW.shape
             source = str(bundle.path / "index.faiss")
-            index = read_index(bundle.index, count=count, width=width - 1, source=source)
+            index = read_index(bundle.index, content.index, count=count, width=width - 1, source=source)
         self._first = self._state = State.first(
             [item.id for item in bundle.items],
             Base(bundle.vectors_NW, index, content.index.probes),

@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
     BUNDLES,
+    CHECKS,
     ITEMS,
     STANDARD_CONFIGS,
+    Left,
     Log,
     LogIdentity,
     Message,
@@ -47,17 +49,20 @@ from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
+from recdistill.stream.placed import event_time_us, place_at
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
 
 __all__ = [
     "BUNDLES",
+    "CHECKS",
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",
     "LanePosition",
     "Lanes",
+    "Left",
     "Log",
     "LogIdentity",
     "MadeBundle",
@@ -72,10 +77,12 @@ __all__ = [
     "check_identity",
     "check_topic",
     "dead_letter",
+    "event_time_us",
     "log_time",
     "made_bundles",
     "open_log",
     "partition_for",
+    "place_at",
     "read_made",
     "read_place",
     "standard_topics",

@@ -26,17 +26,14 @@ Example:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
+from recdistill.errors import StreamError, WrongLog
 from recdistill.text import near
-
-log_ = logging.getLogger(__name__)
 
 
 class TopicPartition(NamedTuple):
@@ -64,6 +61,9 @@ ITEMS = TopicPartition("items", 0)
 BUNDLES = TopicPartition("bundles", 0)
 """The announcements of distillers: one partition, so that one bundle is the newest."""
 
+CHECKS = TopicPartition("checks", 0)
+"""What a scorer asks its teacher again, with the first answers."""
+
 
 class Message(NamedTuple):
     """One committed message, as bytes."""
@@ -90,6 +90,24 @@ class LogIdentity(msgspec.Struct, frozen=True):
     ids: dict[str, str] = {}
 
 
+class Left(msgspec.Struct, frozen=True):
+    """What a stage says of itself where no broker forgets it.
+
+    Attributes:
+        position: Next offsets that it had committed.
+        note: The note of that commit.
+        stopped: Whether it was closed after that commit. Otherwise it may have gone on: it was killed, or it runs.
+        at_us: When it said so.
+        notes: The lines of that commit for single inputs.
+    """
+
+    position: dict[TopicPartition, int]
+    note: str
+    stopped: bool
+    at_us: int
+    notes: dict[TopicPartition, str] = {}
+
+
 class Source(Protocol):
     """Reads committed messages of a fixed set of partitions. One thread may use it at a time."""
 
@@ -105,6 +123,7 @@ class Source(Protocol):
 
         Raises:
             OutOfRange: The position is before the beginning or after the end of a partition.
+            WrongLog: The log or a topic was removed or replaced since, or a topic has more partitions now.
             StreamError: The log cannot be read.
         """
         ...
@@ -180,7 +199,11 @@ class Stage(Protocol):
     """The one writer of a step from log to log. Its positions are in the log, in the same transaction as its output."""
 
     def position(self) -> dict[TopicPartition, int]:
-        """Committed next offset of each input, or the beginning of the partition if nothing was committed yet."""
+        """Committed next offset of each input, or the beginning of the partition if nothing was committed yet.
+
+        Raises:
+            LostPosition: This stage has committed before, and the log does not hold its position any more.
+        """
         ...
 
     def note(self) -> str:
@@ -189,6 +212,16 @@ class Stage(Protocol):
 
     def notes(self) -> dict[TopicPartition, str]:
         """What that commit noted for single inputs. Inputs without a line are not in it."""
+
+    def left(self) -> Left | None:
+        """What this stage said last, where its position is lost; None where it is not."""
+        ...
+
+    def keep(self) -> None:
+        """Keeps the position alive. Call it again and again while there is nothing to commit.
+
+        A Kafka broker forgets the position of a stage that has not committed for some days.
+        """
         ...
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -231,6 +264,24 @@ class Log(Protocol):
         Raises:
             WrongLog: A topic exists with another partition count; nothing was made.
         """
+        ...
+
+    def grow_topics(self, partitions: Mapping[str, int]) -> list[str]:
+        """Gives topics more partitions. No stage may run meanwhile. Nothing is moved.
+
+        Args:
+            partitions: Wanted partition count of each topic; each of them exists.
+
+        Returns:
+            Names of the topics that have more partitions now.
+
+        Raises:
+            WrongLog: A topic has more partitions than wanted; nothing was changed.
+        """
+        ...
+
+    def dangers(self) -> list[str]:
+        """One sentence for each topic whose settings lose records that the loop needs. The embedded log has none."""
         ...
 
     def topics(self) -> dict[str, int]:
@@ -303,66 +354,20 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
     """
     ways = "go back to the log it was saved on, or start again from the beginning in a new output folder"
     if saved.cluster != actual.cluster:
-        raise WrongLog(f"this log is {actual.cluster!r}, but the saved position is for log {saved.cluster!r}; {ways}")
+        raise WrongLog(f"this log is {actual.cluster!r}, but the saved position is for log {saved.cluster!r}", ways)
     for topic, count in saved.partitions.items():
         found = actual.partitions.get(topic)
         if found is None:
-            raise WrongLog(
-                f"topic {topic!r} of the saved position (with {count} partitions) is not in this log; {ways}"
-            )
+            raise WrongLog(f"topic {topic!r} of the saved position (with {count} partitions) is not in this log", ways)
         if found != count:
-            raise WrongLog(f"topic {topic!r} has {found} partitions, but the saved position is for {count}; {ways}")
+            raise WrongLog(f"topic {topic!r} has {found} partitions, but the saved position is for {count}", ways)
         old_id, new_id = saved.ids.get(topic), actual.ids.get(topic)
         if old_id and new_id and old_id != new_id:
             raise WrongLog(
                 f"topic {topic!r} has id {new_id}, but the saved position is for id {old_id} "
-                f"(the topic was made again, or the prefix changed); {ways}"
+                "(the topic was made again, or the prefix changed)",
+                ways,
             )
-
-
-def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> OutOfRange:
-    """The error for a position that a log does not hold, with all three numbers."""
-    return OutOfRange(
-        f"the position {offset} of {tp} is outside of what the log holds ({beginning} to {end}); "
-        "go back to an older or newer checkpoint, or start again from the beginning"
-    )
-
-
-def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False) -> WrongLog:
-    """The error for a log that lost messages that were read before, and has grown again.
-
-    Args:
-        tp: The partition.
-        offset: The saved position.
-        cut: First offset that holds another message now than when the position was saved.
-        at_most: Whether the cut can also be before `cut`.
-    """
-    where = f"{cut} at the latest" if at_most else str(cut)
-    return WrongLog(
-        f"{tp} was read up to {offset}, and then the log was cut back (by a power cut, a restored copy or a lost "
-        f"disk): from {where} on it holds other messages now, and those before {offset} would never be read; go back "
-        f"to a checkpoint at {cut} or before, put the whole log back, or start again from the beginning "
-        "in a new output folder"
-    )
-
-
-def unwitnessed(position: Position) -> bool:
-    """Warns of positions that were saved without a witness. Returns whether it warned."""
-    saved = [f"{tp} at {offset}" for tp, offset in position.items() if offset > 0]
-    if saved:
-        log_.warning(
-            "the saved position (%s) has no witness, as an older version saved it: whether the log was cut back since "
-            "cannot be checked; the next position that is saved has one",
-            ", ".join(saved),
-        )
-    return bool(saved)
-
-
-def bad_witness(tp: TopicPartition, text: str) -> CheckpointError:
-    """The error for a witness that no log of this kind has written."""
-    return CheckpointError(
-        f"the witness {text!r} beside the saved position of {tp} is not a witness; use another checkpoint"
-    )
 
 
 def log_time(message: Message) -> int | None:
@@ -395,13 +400,14 @@ def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes |
 
 
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
-    "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)}
+    "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)},
+    "checks": {"cleanup.policy": "compact"},
 }
 """Settings of the loop's topics, by Kafka's names.
 
 The newest record of each item stays for ever. Older records of the last seven days stay too, because a scorer or a
 distiller that resumes needs the catalogue of the time when it stopped. Seven days is how long a broker keeps the other
-topics by default.
+topics by default. `checks` holds what the scorer asks its teacher again: the newest record of each key stays for ever.
 """
 
 
@@ -424,7 +430,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1}
+    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

@@ -52,6 +52,7 @@ from contextlib import closing, contextmanager
 from recdistill.errors import StreamError
 from recdistill.stream.contract import (
     Headers,
+    Left,
     Log,
     LogIdentity,
     Message,
@@ -145,6 +146,14 @@ class AbortingLog:
         """As the real log does."""
         return self._log.create_topics(partitions, configs=configs)
 
+    def grow_topics(self, partitions: Mapping[str, int]) -> list[str]:
+        """As the real log does."""
+        return self._log.grow_topics(partitions)
+
+    def dangers(self) -> list[str]:
+        """As the real log does."""
+        return self._log.dangers()
+
     def topics(self) -> dict[str, int]:
         """As the real log does."""
         return self._log.topics()
@@ -232,6 +241,14 @@ class AbortingStage:
     def notes(self) -> dict[TopicPartition, str]:
         """As the real stage does."""
         return self._stage.notes()
+
+    def left(self) -> Left | None:
+        """As the real stage does."""
+        return self._stage.left()
+
+    def keep(self) -> None:
+        """As the real stage does."""
+        self._stage.keep()
 
     @contextmanager
     def transaction(self) -> Generator[AbortingTransaction]:

@@ -81,7 +81,7 @@ class CachedTeacher:
         """Candidates whose scores came from the cache."""
         self.asked = 0
         """Candidates that the teacher was asked about."""
-        self._teacher = teacher
+        self.teacher = teacher
         self._most_bytes = megabytes * 1e6
         self._step_us = round(time_step_s * 1e6)
         self._held: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
@@ -92,23 +92,23 @@ class CachedTeacher:
     @property
     def id(self) -> str:
         """The teacher's own."""
-        return self._teacher.id
+        return self.teacher.id
 
     @property
     def version(self) -> str:
         """The teacher's own."""
-        return self._teacher.version
+        return self.teacher.version
 
     @property
     def scale(self) -> Scale:
         """The teacher's own."""
-        return self._teacher.scale
+        return self.teacher.scale
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Gives them to the teacher, and remembers which record of each item the teacher knows."""
         for item in items:
             self._items[item.id] = _digest(msgspec.msgpack.encode(item, order="deterministic"), 8)
-        self._teacher.apply_items(items)
+        self.teacher.apply_items(items)
 
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
@@ -123,7 +123,7 @@ class CachedTeacher:
                 open_.setdefault(key, impression)
         answers: dict[bytes, Scores | TeacherError] = {}
         if open_:
-            given = self._teacher.score(list(open_.values()), deadline_s=deadline_s)
+            given = self.teacher.score(list(open_.values()), deadline_s=deadline_s)
             if len(given) != len(open_):
                 raise TeacherError(
                     f"teacher {self.id}: answered {len(given)} of {len(open_)} impressions; it must answer each one"

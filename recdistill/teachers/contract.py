@@ -72,3 +72,11 @@ class Teacher(Protocol):
             TeacherError: The teacher as a whole cannot answer.
         """
         ...
+
+
+def asked_again(teacher: Teacher) -> bool:
+    """Whether a teacher can be asked the same question again. One whose scores are in the log cannot.
+
+    A class says so by an attribute `can_be_asked_again`. Without it, it can.
+    """
+    return bool(getattr(teacher, "can_be_asked_again", True))

@@ -34,7 +34,7 @@ import numpy as np
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.linear import standardise
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores, Teacher
+from recdistill.teachers.contract import Scores, Teacher, asked_again
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class EnsembleTeacher:
             return self.named_version
         told = [(teacher.id, teacher.version, float(weight)) for teacher, weight in self.members]
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:12]
+
+    @property
+    def can_be_asked_again(self) -> bool:
+        """Whether a member can."""
+        return any(asked_again(teacher) for teacher, _ in self.members)
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Gives them to each member."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class LoggedTeacher:
     id: str
     version: str
     scale: Scale
+    can_be_asked_again: ClassVar[bool] = False
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Does nothing: a logged score needs no catalogue."""

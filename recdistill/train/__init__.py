@@ -17,8 +17,9 @@ from recdistill.train.shape import Rates, Shape
 from recdistill.train.step import Trainer
 from recdistill.train.student import Student
 from recdistill.train.terms import SoftTerms
+from recdistill.train.warm import state_of_bundle
 
-__all__ = ["Batch", "Rates", "Shape", "SoftTerms", "Student", "Trainer", "use_threads"]
+__all__ = ["Batch", "Rates", "Shape", "SoftTerms", "Student", "Trainer", "state_of_bundle", "use_threads"]
 
 
 def use_threads(count: int) -> None:

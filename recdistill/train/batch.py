@@ -38,6 +38,8 @@ class Batch:
         unknown: How many candidates and history items the catalogue does not hold.
         unfit: How many context values were of the wrong kind; they count as absent.
         again: Whether this is a later pass over these lists.
+        agreement_B: How well the teacher of each list agrees with its own first answers, f32, NaN where nobody asked;
+            None: nobody ever did.
     """
 
     lists: Lists
@@ -46,6 +48,7 @@ class Batch:
     unknown: int = 0
     unfit: int = 0
     again: bool = False
+    agreement_B: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -57,6 +60,7 @@ class Batch:
         *,
         unknown: int = 0,
         unfit: int = 0,
+        agreement_B: np.ndarray | None = None,
     ) -> Batch:
         """A batch of encoded lists.
 
@@ -67,8 +71,10 @@ class Batch:
             comparable: How the scores are made comparable, see `watch.comparable_scores`.
             unknown: See the class.
             unfit: See the class.
+            agreement_B: See the class.
         """
-        return cls(lists, comparable_scores(lists, scales, teachers, comparable), teachers, unknown, unfit)
+        units_BL = comparable_scores(lists, scales, teachers, comparable)
+        return cls(lists, units_BL, teachers, unknown=unknown, unfit=unfit, agreement_B=agreement_B)
 
     def __len__(self) -> int:
         return len(self.units_BL)

@@ -52,7 +52,7 @@ from recdistill.features import (
     encode_examples,
     encode_requests,
 )
-from recdistill.records import Example, Item
+from recdistill.records import Example, Item, Ranking
 from recdistill.train.batch import Batch
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
@@ -154,6 +154,7 @@ class Trainer:
             self.comparable,
             unknown=int(lists.requests.unknown_B.sum()) + asked - int(lists.where_BL.sum()),
             unfit=len(errors),
+            agreement_B=_agreement(rankings),
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -161,16 +162,17 @@ class Trainer:
 
         Returns:
             `loss`, and its parts before their weights: `soft` and `label` (nats a list). Then counts: `lists`, `scored`
-            candidates, `positives`, `unknown` (candidates and history items that the catalogue does not hold), `unfit`
-            (context values of the wrong kind, which count as absent). With an earlier copy also `previous`, the loss
-            against it.
+            candidates, `positives`, `known` (candidates that the catalogue holds), `unknown` (candidates and history
+            items that it does not hold), `unfit` (context values of the wrong kind, which count as absent). With an
+            earlier copy also `previous`, the loss against it.
         """
-        lists, teacher_BL, teachers, again = batch.lists, batch.units_BL, batch.teachers, batch.again
+        lists, teacher_BL, again = batch.lists, batch.units_BL, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
             "lists": float(len(labelled_BL)),
             "scored": float(lists.scored_BL.sum()),
             "positives": float((labelled_BL & (lists.labels_BL > 0)).sum()),
+            "known": float(lists.where_BL.sum()),
             "unknown": float(batch.unknown),
             "unfit": float(batch.unfit),
         }
@@ -197,7 +199,7 @@ class Trainer:
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B, share = list_weights(lists), 1.0
         if self.watch is not None:
-            teacher_BL, trust_B = self._watched(self.watch, lists, teacher_BL, teachers, scores_BL, again=again)
+            teacher_BL, trust_B = self._watched(self.watch, batch, scores_BL)
             # The soft loss is a mean over lists. `share` makes it smaller, so that the believed lists do not stand for
             # the others.
             share = believed_share(lists, believed_B, trust_B)
@@ -227,24 +229,24 @@ class Trainer:
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
     @staticmethod
-    def _watched(
-        watch: Watch, lists: Lists, units_BL: np.ndarray, teachers: Sequence[str], scores_BL: Tensor, *, again: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _watched(watch: Watch, batch: Batch, scores_BL: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Shows the batch to the watch. Returns the teacher's logits and the weight of each list."""
-        if again:
+        lists, teachers = batch.lists, batch.teachers
+        if batch.again:
             trust_B = watch.weigh_again(teachers, lists.scored_BL)
         else:
-            batch = Observation(
+            seen = Observation(
                 teachers=teachers,
                 scores_BL=lists.teacher_scores_BL,
                 scored_BL=lists.scored_BL,
                 labels_BL=lists.labels_BL,
                 labelled_BL=lists.where_BL & lists.label_known_B[:, None],
                 student_BL=scores_BL.detach().numpy(),
-                units_BL=units_BL,
+                units_BL=batch.units_BL,
+                agreement_B=batch.agreement_B,
             )
-            trust_B = watch.weigh(batch)
-        return units_BL * watch.spreads(teachers)[:, None], trust_B
+            trust_B = watch.weigh(seen)
+        return batch.units_BL * watch.spreads(teachers)[:, None], trust_B
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`.
@@ -386,3 +388,11 @@ class Trainer:
         """
         keys = self.vocabulary.keys
         return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
+
+
+def _agreement(rankings: Sequence[Ranking]) -> np.ndarray | None:
+    """How well each list's teacher agrees with its own first answers, f32 `[B]`, NaN where nobody asked."""
+    found = [ranking.self_agreement for ranking in rankings]
+    if all(one is None for one in found):
+        return None
+    return np.array([np.nan if one is None else one for one in found], np.float32)

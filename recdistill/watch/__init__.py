@@ -2,11 +2,12 @@
 
 `comparable_scores` and the other functions of `units` bring the scores of any teacher to one unit. `Watch` follows each
 teacher through the stream. Its detectors (`detectors`, one file each) find what has changed. The watch decides
-what is done.
+what is done. `compare` holds a teacher's answers against those that it gave before.
 
 It knows nothing of torch or of how a student learns.
 """
 
+from recdistill.watch.answers import Comparison, compare
 from recdistill.watch.observation import Observation, Seen
 from recdistill.watch.units import (
     MOST_WEIGHT,
@@ -21,12 +22,14 @@ from recdistill.watch.watch import Watch
 
 __all__ = [
     "MOST_WEIGHT",
+    "Comparison",
     "Observation",
     "Seen",
     "Watch",
     "believed_share",
     "candidate_offsets",
     "comparable_scores",
+    "compare",
     "list_weights",
     "standardised",
     "teacher_logits",

@@ -4,7 +4,8 @@ A `Figure` is the mean and spread of one quantity. Recent values count more. Two
 ratios watch its mean, one for a fall and one for a rise. Each value adds `δ d / sd − δ² / 2` to the sum. Here d is how
 far the value is from the mean, and `δ = shift / sd`. The sum never falls below 0. So it grows when the mean has moved
 by more than half of `shift`. For independent normal values, a false alarm comes on average after at least e^threshold
-values (Lorden, 1971), here 10^8.
+values (Lorden, 1971). Values of a real stream are not independent: stories come and go. There a sum of this height is
+reached more often. `benchmarks/bench_watch.py` counts how often.
 
 It knows nothing of teachers. It is plain arithmetic on numbers, and JSON can hold its state without loss.
 
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 THRESHOLD = math.log(1e8)
-"""Where a CUSUM alarms. A sound teacher is wrongly accused once in 10^8 lists, or less often."""
+"""Where a CUSUM alarms."""
 
 RUN, LONG_RUN = 64, 128
 """An alarm needs at least so many lists of a teacher: a few lists of one odd user are no change. The long run is for
@@ -79,6 +80,11 @@ class Figure(Struct):
         self.total = keep * self.total + float(values.sum())
         self.squares = keep * self.squares + float((values**2).sum())
 
+    def drop(self) -> None:
+        """Forgets what its CUSUMs hold: both the sums and the counts of values in a row."""
+        self.low = self.high = 0.0
+        self.low_run = self.high_run = 0
+
     def falls(
         self, values: npt.NDArray[np.float64], shift: float, sd: float, at: npt.NDArray[np.int64], least: int = RUN
     ) -> bool:
@@ -115,6 +121,8 @@ def _charge(
     Each departure d adds the log-likelihood ratio of N(shift, sd) against N(0, sd).
     """
     delta = shift / sd
+    if charge == 0:  # an older version dropped the sum, but kept the count
+        run = 0
     for i, departure in enumerate(departures.tolist()):
         if math.isfinite(departure):
             # d is positive in the bad direction. The sum grows while d is above shift / 2, and falls back to 0 else.
@@ -161,7 +169,7 @@ def breaks(
 
 def learns(figure: Figure, values_B: npt.NDArray[np.float64]) -> None:
     """Adds a teacher's agreement without judging it, and resets the CUSUM for a fall."""
-    figure.low = 0.0
+    figure.drop()
     figure.add(values_B[np.isfinite(values_B)], HALF_LIFE)
 
 

@@ -43,6 +43,8 @@ class Seen:
     student_BL: npt.NDArray[np.floating]
     units_BL: Array
     """The scores in common units."""
+    agreement_B: Array
+    """How well the teacher agreed with its own first answers when it was last asked again; NaN: it was not asked."""
 
     @cached_property
     def order(self) -> Array:
@@ -80,6 +82,8 @@ class Observation:
     """The student's scores of the same candidates."""
     units_BL: npt.ArrayLike | None = None
     """The scores in common units; None where `scores_BL` are in these units."""
+    agreement_B: npt.ArrayLike | None = None
+    """How well each list's teacher agreed with its own first answers, NaN where nobody asked; None: nobody ever did."""
 
     @cached_property
     def names(self) -> npt.NDArray[np.str_]:
@@ -110,4 +114,7 @@ class Observation:
             witnessed_BL=(self.scored_BL & self.labelled_BL)[rows_B],
             student_BL=np.asarray(self.student_BL)[rows_B],
             units_BL=scores_BL if self.units_BL is None else np.asarray(self.units_BL, np.float64)[rows_B],
+            agreement_B=np.full(len(rows_B), np.nan)
+            if self.agreement_B is None
+            else np.asarray(self.agreement_B, np.float64)[rows_B],
         )

@@ -12,15 +12,19 @@ from __future__ import annotations
 from recdistill.watch.trial import Window
 
 
-def standing(teacher: str, *, new: bool, why: str) -> str:
-    """The state of a teacher that the student does not learn from, and why."""
+def standing(teacher: str, *, new: bool, why: str, in_name_only: bool = False) -> str:
+    """The state of a teacher that is not believed, and why."""
+    if in_name_only:
+        return f"teacher {teacher} {'is new' if new else 'may have changed'}: {why} (watch.act is notice)"
     return f"teacher {teacher} is {_state(new)}: {why}"
 
 
 def accused(teacher: str, *, new: bool, since: int, why: str, in_name_only: bool) -> str:
-    """Since when the student does not learn from a teacher."""
-    act = _state(new) + (" but only reported (watch.act is notice)" if in_name_only else "")
-    return f"teacher {teacher} is {act}, from list {since} on: {why}"
+    """Since when the student does not learn from a teacher, or what was only noticed."""
+    if not in_name_only:
+        return f"teacher {teacher} is {_state(new)}, from list {since} on: {why}"
+    seen = "is new" if new else "may have changed"
+    return f"teacher {teacher} {seen}, from list {since} on: {why}; it is still learnt from (watch.act is notice)"
 
 
 def came_new(lists: int) -> str:
@@ -33,9 +37,18 @@ def failed(window: Window) -> str:
     return f"over {window.lists} lists it {_agreement(window)}, too little beside the teachers before it"
 
 
-def passed(teacher: str, since: int, window: Window) -> str:
-    """Since when the student learns from a teacher, again or for the first time."""
-    return f"teacher {teacher} is learnt from, from list {since} on: over {window.lists} lists it {_agreement(window)}"
+def passed(teacher: str, since: int, window: Window, itself: float | None = None) -> str:
+    """Since when a teacher is believed, again or for the first time.
+
+    Args:
+        teacher: Its name.
+        since: Number of the list.
+        window: Its trial.
+        itself: How well it agrees with its own first answers; None: nobody asked.
+    """
+    asked = "" if itself is None else f"; asked again, it agrees with its own first answers at {itself:.2f}"
+    over = f"over {window.lists} lists it {_agreement(window)}{asked}"
+    return f"teacher {teacher} is learnt from, from list {since} on: {over}"
 
 
 def jumped(what: str, teacher: str, at: int, why: str, *, followed: bool) -> str:

@@ -1,9 +1,12 @@
 """Which teachers to believe. The watch acts on what the detectors find.
 
 For each teacher, `id@version`, every detector sees its lists before the student learns them. A jump of a scale is only
-reported. A teacher that is accused goes into quarantine: its lists weigh 0 in the soft loss, but their labels are still
-learnt. It is still compared with the student and with labels. When it agrees with them again, it is released. A teacher
-that comes later than the first ones is on probation, until it agrees at least half as well as the teachers before it.
+reported. What becomes of a teacher that is accused is a policy. `notice` only reports it: what student and labels say
+is a hint, no proof. With `quarantine` its lists weigh 0 in the soft loss, but their labels are still learnt. It is
+still compared with the student and with labels. When it agrees with them again, it is released. A teacher that comes
+later than the first ones is on probation, until it agrees at least half as well as the teachers before it.
+
+A teacher that was asked again and answers as it did at first has not changed: then nothing in the stream accuses it.
 
 What the first pass finds also holds for later passes, from the list where a change began. The watch computes from the
 batch and a small state alone. So a run that was killed and resumed finds the same.
@@ -12,7 +15,7 @@ It knows nothing of torch, losses or logs, or of how a detector works.
 
 Example:
     >>> from recdistill.watch.observation import Observation
-    >>> watch = Watch()
+    >>> watch = Watch(act="quarantine")
     >>> random, real = np.random.default_rng(0), np.ones((512, 20), bool)
     >>> for step in range(4):
     ...     student = random.normal(size=(512, 20))
@@ -74,7 +77,7 @@ class Watch:
         *,
         comparable: Literal["standard", "rank", "scale"] = "standard",
         spread: float = 2.0,
-        act: Literal["quarantine", "notice", "off"] = "quarantine",
+        act: Literal["quarantine", "notice", "off"] = "notice",
         probation: int = 200,
         least: float = 0.5,
         release: int = 300,
@@ -148,9 +151,9 @@ class Watch:
         return np.array([found[name] for name in teachers], np.float32)
 
     def standing(self) -> list[str]:
-        """A sentence for each teacher that the student does not learn from now."""
+        """A sentence for each teacher that is not believed now."""
         return [
-            sentences.standing(name, new=known.reason == NEW, why=known.why)
+            sentences.standing(name, new=known.reason == NEW, why=known.why, in_name_only=self.act == "notice")
             for name, known in sorted(self.now.known.items())
             if not known.trusted
         ]
@@ -204,6 +207,7 @@ class Watch:
             at, followed = finding.since or known.first, self.comparable == "scale"
             self.news.append(sentences.jumped(kind, name, at, finding.why, followed=followed))
         if not known.trusted:
+            known.detectors.itself.observe(seen, quiet=True)
             self._try(name, known, seen)
         elif accusation := known.detectors.accusation(seen):
             self._distrust(name, known, *accusation)
@@ -225,6 +229,9 @@ class Watch:
         """Goes on with the trial of a teacher that is not believed, and decides when its window is full."""
         window, new = known.window, known.reason == NEW
         window.add(seen)
+        if known.detectors.itself.sure and not new:
+            self._trust(name, known, int(seen.at_B[0]))
+            return
         if window.lists < (self.probation if new else self.release):
             return
         verdict = window.verdict(*self._bars(known))
@@ -254,4 +261,4 @@ class Watch:
         self.now.masked = [each for each in self.now.masked if each.end < 0 or each.end > each.start]
         known.detectors.renew(known.window.order, known.window.labels)
         known.trusted, known.reason, known.why, known.since = True, "", "", since
-        self.news.append(sentences.passed(name, since, known.window))
+        self.news.append(sentences.passed(name, since, known.window, known.detectors.itself.last))

@@ -49,7 +49,7 @@ class Asked:
 
 def run(log: Log, function=None, *, batch: int = 64, until: int = 10**9, **settings):  # type: ignore[no-untyped-def]
     teacher = FunctionTeacher(function or Asked(), "hash", "3", "logit")
-    chosen, stop = ScoreSettings(batch=batch, wait_s=0.05, **settings), threading.Event()
+    chosen, stop = ScoreSettings(batch=batch, wait_s=0.05, again=0, **settings), threading.Event()
 
     def progress(done: int, total: int | None) -> None:
         if done >= until:

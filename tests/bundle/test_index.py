@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ def test_same_vectors_same_bytes_and_true_recall() -> None:
     assert data is not None
     assert build_index(vectors, users, exact_below=1000) == (data, info)
     assert info.recall >= 0.95
-    index = read_index(data, count=6_000, width=17, source="i")
+    index = read_index(data, info, count=6_000, width=17, source="i")
     keys = vectors[:, :-1]
     shares = []
     for user, found in zip(users, search_index(index, keys, with_one(users), 100, info.probes), strict=True):
@@ -43,12 +44,26 @@ def test_without_enough_recall_every_item_is_scored() -> None:
 
 def test_other_bytes_are_no_index() -> None:
     vectors, users = catalogue(3_000)
-    data, _ = build_index(vectors, users, exact_below=1000)
+    data, info = build_index(vectors, users, exact_below=1000)
     assert data is not None
-    with pytest.raises(BundleError, match="i: holds 3000 keys of 17, expected 2 of 17"):
-        read_index(data, count=2, width=17, source="i")
-    with pytest.raises(BundleError, match="i: is not a faiss index"):
-        read_index(b"nothing like it", count=2, width=17, source="i")
+    with pytest.raises(
+        BundleError, match="i: is not an index that recdistill writes: entries of the index: 3000, expected 2000"
+    ):
+        read_index(data, info, count=2_000, width=17, source="i")
+    with pytest.raises(
+        BundleError, match="i: is not an index that recdistill writes: begins with b'noth', not with b'IwSq'"
+    ):
+        read_index(b"nothing like it", info, count=3_000, width=17, source="i")
+
+
+@pytest.mark.parametrize("probes", [0, 65])
+def test_a_search_that_cannot_be_is_refused_before_a_request_comes(probes: int) -> None:
+    vectors, users = catalogue(3_000)
+    data, info = build_index(vectors, users, exact_below=1000)
+    assert data is not None
+    assert info.lists == 64
+    with pytest.raises(BundleError, match=f"the manifest says {probes} probes of 64 cells"):
+        read_index(data, msgspec.structs.replace(info, probes=probes), count=3_000, width=17, source="i")
 
 
 def test_threads_of_faiss_are_given_back() -> None:

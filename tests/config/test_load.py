@@ -1,5 +1,6 @@
 """Settings: defaults, the environment, and one clear sentence for whatever does not fit."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,40 @@ def test_a_password_of_digits_stays_a_text() -> None:
         "RECDISTILL__LOG__OPTIONS__SASL_PLAIN_PASSWORD": "12345",
         "RECDISTILL__LOG__OPTIONS__REQUEST_TIMEOUT_MS": "5000",
     }
-    assert load_settings(None, env).log.options == {"sasl_plain_password": "12345", "request_timeout_ms": 5000}
+    assert load_settings(None, env).log.options == {"sasl_plain_password": "12345", "request_timeout_ms": "5000"}
+
+
+@pytest.mark.parametrize("text", ["12345", "1e5", '"quoted"', "true", "[1]", "7", "2020-01-01"])
+def test_where_a_text_fits_the_environment_gives_a_text(text: str) -> None:
+    env = {
+        "RECDISTILL__TEACHER__VERSION": text,
+        "RECDISTILL__LOG__OPTIONS__SASL_PLAIN_USERNAME": text,
+    }
+    settings = load_settings(None, env)
+    assert settings.teacher.version == text
+    assert load_settings(None, {"RECDISTILL__LOG__PREFIX": "7"}).log.prefix == "7"
+    assert settings.log.options["sasl_plain_username"] == text
+
+
+@pytest.mark.parametrize("key", ["LOG__PATH", "DISTIL__DIRECTORY", "REGISTRY__URI", "FEATURES__FILE", "TEACHER__PATH"])
+def test_an_empty_place_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key.lower().replace('__', '.')}: expected `str` of length >= 1"):
+        load_settings(None, {f"RECDISTILL__{key}": ""})
+
+
+def test_settings_that_never_end_or_nest_too_deep_are_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "deep.toml").write_text("[log]\nprefix = " + "[" * 5000 + "]" * 5000)
+    (tmp_path / "film.toml").write_bytes(b"#" * ((4 << 20) + 1))
+    for path, sentence in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "deep.toml", "nested too deep"),
+        (tmp_path / "film.toml", "is larger than 4,194,304 bytes"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            load_settings(path, {})
 
 
 def test_a_wrong_environment_variable_is_named() -> None:

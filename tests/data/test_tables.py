@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from recdistill.data.mapping import TableMapping
-from recdistill.data.tables import import_interactions, import_table, infer_specification
+from recdistill.data.tables import import_table
 from recdistill.errors import ConfigError, DataError, RecdistillError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Ranking, Record, to_json
 
@@ -171,19 +171,24 @@ WRONG_TABLES = [
     ),
     ("t.csv", "id,version\na,1.5\n", "items", "column 'version': must be a whole number from 0 on, not 1.5"),
     ("t.csv", "id,version\na,-1\n", "items", "column 'version': must be a whole number from 0 on, not -1"),
-    ("t.csv", "id,version\na,nan\n", "items", "column 'version': must be a finite number"),
+    ("t.csv", "id,version\na,inf\n", "items", "column 'version': must be a finite number"),
     ("t.csv", "id,withdrawn\na,maybe\n", "items", "column 'withdrawn': must be true or false, not 'maybe'"),
     ("t.csv", 'id\n""\n', "items", "t.csv, line 2, column 'id': is empty"),
     ("t.csv", f"id\n{'x' * 600}\n", "items", "t.csv, line 2: id has 600 characters"),
-    ("t.csv", 'id\n"a\n', "items", "is not CSV: unexpected end of data"),
+    ("t.csv", 'id,name\n"a","b"\n"c,d\n', "items", "t.csv, line 3: a quote is not closed before the end of the table"),
     ("t.csv", "id,time\na,yesterday\n", "items", "must be a time in s since 1970, not 'yesterday'"),
     (
         "t.csv",
-        "id,time\na,1767225601123456\n",
+        "id,time\na,17672256011\nb,17672256012\nc,1767225601123456\n",
         "items",
-        "in s since 1970 is no time before the year 10000; set its unit",
+        "line 4, column 'time': '1767225601123456' in s since 1970 is no time before the year 10000; set its unit",
     ),
-    ("t.csv", "id,time\na,-5\n", "items", "column 'time': '-5' in s since 1970 is no time"),
+    (
+        "t.csv",
+        "id,time\na,-5\n",
+        "items",
+        "t.csv, line 2, column 'time': '-5' is before 1970, and no record can be older",
+    ),
     ("t.csv", "impression_id,item,action,time\nr,,click,1\n", "feedback", "line 2, column 'item': is empty"),
     ("t.csv", "impression_id,item,time\nr,a,1\n", "feedback", "has no column 'action', which feedback need"),
     ("t.csv", "impression_id,item,action,time,value\nr,a,c,1,1e99\n", "feedback", "line 2: value"),
@@ -207,8 +212,9 @@ WRONG_TABLES = [
     ),
     ("t.jsonl", '{"id": 7}\n', "items", "t.jsonl, line 1: not an item: Expected `str`, got `int`"),
     ("t.parquet", "PAR1 nonsense", "items", "t.parquet, after row 0: is not Parquet"),
-    ("t.xls", "id\na\n", "items", "t.xls: is none of .csv, .tsv, .jsonl, .ndjson, .parquet"),
-    ("t.csv", "id\n\xff\n", "items", "is not UTF-8 text"),
+    ("t.xls", "PK\x03\x04nonsense", "items", "t.xls: is a zip archive or an Excel file; convert it to CSV"),
+    ("t.json", '[\n{"id": "a"}\n]\n', "items", "t.json: is one JSON list; write one object a line"),
+    ("t.csv", "id\n\xff\xfe\xfd\n", "items", "is no text in an encoding that can be guessed; set encoding"),
 ]
 
 
@@ -229,14 +235,20 @@ WRONG_MAPPINGS = [
     ("nonsense", "is not TOML"),
     ('kind = "item"', "kind: invalid enum value 'item'; one of"),
     ("colums = {}", "unknown key 'colums'; did you mean 'columns'?"),
-    ('delimiter = ";;"', "delimiter: must be one character"),
+    ('delimiter = "\\n"', "delimiter: must be one or more characters, without quotes and line ends"),
+    ('encoding = "utf-9"', "encoding: 'utf-9' is no encoding of text that Python knows"),
+    ('header = ["a", "a"]', "header: must name each column once"),
+    ('quote = "x"', "quote: invalid enum value 'x'"),
     ('list_separator = ""', "list_separator: must not be empty"),
     ('kind = "feedback"', "is imported as items, but its mapping is for feedback"),
     ('[columns]\nidd = "name"', "items have no field 'idd'; did you mean 'id'?"),
     ('[columns]\nid = "nam"', "columns.id: the table has no column 'nam'; did you mean 'name'?"),
     ('[columns]\nid = "name"\n[constants]\nid = "x"', "id has both a column and a constant"),
     ('[columns]\nid = { column = "name", type = "text" }', "columns.id.type: the field's type is known"),
-    ('[columns]\nid = { column = "name", unit = "h" }', "invalid enum value 'h'"),
+    (
+        '[columns]\nid = { column = "name", unit = "h" }',
+        "columns.id.unit: must be s, ms, us, ns, iso or a form such as",
+    ),
     ('[columns]\nid = "name"\n[context]\nhour = "name"', "items have no [context]"),
     ('[columns]\nid = "name"\n[attributes]\nyear = "yr"', "attributes.year: the table has no column 'yr'"),
     (
@@ -309,57 +321,3 @@ def test_rows_are_read_one_after_another(tmp_path: Path) -> None:
     assert next(rows) == Item("a", 1)
     with pytest.raises(DataError, match="line 3"):
         next(rows)
-
-
-def test_interactions_become_lists_in_the_order_of_time(tmp_path: Path) -> None:
-    text = "who,what,ts\n" + "".join(f"u{n % 2},i{n * 7 % 23},{1000 - n // 3}\n" for n in range(40))
-    (tmp_path / "log.csv").write_text(text)
-    mapped = mapping(tmp_path, '[columns]\nuser = "who"\nitem = "what"\ntime = "ts"')
-    data = import_interactions(tmp_path / "log.csv", mapped, min_history=2, history=5)
-    rows = [line.split(",") for line in text.splitlines()[1:]]
-    order = sorted(range(40), key=lambda n: (int(rows[n][2]), n))
-    past: dict[str, list[str]] = {"u0": [], "u1": []}
-    lists = iter(data.impressions)
-    for n in order:
-        user, item, _ = rows[n]
-        had = past[user]
-        if len(had) >= 2 and item not in had:  # what was had is not offered again
-            one = next(lists)
-            assert one.user == user
-            assert [event.item for event in one.history] == had[-5:]
-            assert set(one.exclude) == set(had[:-5]) - set(had[-5:])
-            assert item in {candidate.item for candidate in one.candidates}
-            assert {candidate.item for candidate in one.candidates}.isdisjoint(had)
-        had.append(item)
-    assert next(lists, None) is None
-    assert data.labels == {"choose": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("user,item,time\n", "holds no interaction"),
-        ("user,item,time\nu,a,1\n", "no user has more than 3 interactions"),
-        ("user,item,time\nu,z,1\n", "line 2, column 'item': 'z' is not in the catalogue"),
-        ("user,time\nu,1\n", "has no column 'item', which interactions need"),
-    ],
-)
-def test_wrong_interactions_get_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(RecdistillError) as caught:
-        import_interactions(tmp_path / "t.csv", items=[Item("a")])
-    assert sentence in str(caught.value)
-
-
-def test_a_specification_is_inferred_from_attributes() -> None:
-    items = [
-        Item(f"i{n}", attributes={"title": f"name {n}", "kind": "ab"[n % 2], "tags": ["x", "y"], "price": float(n),
-                                  "vector": [0.5, 1.0], "new": n > 2})
-        for n in range(6)
-    ]  # fmt: skip
-    spec = infer_specification(items, actions=["buy"])
-    kinds = {name: field.kind for name, field in spec.item.items()}
-    assert {name for name, kind in kinds.items() if kind == "category"} == {"kind", "tags", "new"}
-    assert (kinds["title"], kinds["price"], kinds["vector"]) == ("text", "number", "vector")
-    assert (spec.item["price"].mean, spec.item["vector"].size) == (2.5, 2)
-    assert spec.history.actions == ("buy",)

@@ -75,6 +75,19 @@ def test_kubernetes_own_schemas_take_it(place: str, version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_pods_are_reached_only_on_the_port_that_they_answer_on(place: str) -> None:
+    policy = one(place, "NetworkPolicy", "recdistill")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    named = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    answering = {port["name"] for _, container in containers(place) for port in container.get("ports", [])}
+    assert named == answering
+    for manifest in build(place):
+        template = manifest.get("spec", {}).get("jobTemplate", manifest).get("spec", {}).get("template")
+        if template:
+            assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
 def test_the_schemas_would_see_a_mistake() -> None:
     manifest = yaml.safe_load(yaml.safe_dump(one("k8s/base", "Deployment", "ranker")))
     manifest["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}

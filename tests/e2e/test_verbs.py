@@ -239,7 +239,7 @@ def test_dead_letters_are_shown_with_their_reason(terminal: Terminal) -> None:
     terminal("topics create")
     with closing(open_log(load_settings().log)) as log, closing(log.stage("test")) as stage, stage.transaction() as t:
         t.send("impressions", b"\x1b[2Jnonsense", key=b"k")
-    assert terminal.json("score --drain")["dead_letters"] == 1
+    assert json.loads(terminal("score --drain --json", code=8))["dead_letters"] == 1
     text = terminal("inspect dead-letters")
     assert "from impressions/0 offset 0" in text
     assert "given up by  score" in text

@@ -65,7 +65,7 @@ class World:
         self, change: Change | None = None, name: Name | None = None, *, seed: int = 0, passes: int = 1, **watch: object
     ) -> tuple[Trainer, list[str]]:
         """A student of the lists as some event has changed them, and what was said on the way."""
-        settings = WatchSettings(**watch)  # type: ignore[arg-type]
+        settings = WatchSettings(**{"act": "quarantine", **watch})  # type: ignore[arg-type]
         trainer = make_trainer(self.spec, STUDENT, LossSettings(), seed=seed, watch=settings)
         assert trainer.apply_items(self.items) == []
         random, batches, news = np.random.default_rng(seed), [], []
@@ -199,7 +199,7 @@ def test_a_list_with_one_score_teaches_as_one_with_none() -> None:
     here = world()
 
     def end(scored: int) -> dict[str, bytes]:
-        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
+        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings(act="quarantine"))
         trainer.apply_items(here.items)
         lists = trainer.encode(here.learnt[:64]).lists
         lists.scored_BL[::2, scored:] = False
@@ -216,7 +216,7 @@ def test_lists_that_are_not_believed_make_the_others_weigh_no_more() -> None:
     here = world()
 
     def step(names: list[str]) -> tuple[float, float]:
-        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings())
+        trainer = make_trainer(here.spec, STUDENT, LossSettings(), seed=0, watch=WatchSettings(act="quarantine"))
         trainer.apply_items(here.items)
         lists = trainer.encode([here.learnt[0]] * 64).lists
         assert trainer.watch is not None

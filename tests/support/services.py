@@ -51,7 +51,7 @@ class Services:
         return self.folder / f"{name}.log"
 
     def kill(self, name: str) -> None:
-        """Sends SIGKILL, which is like a loss of power."""
+        """Sends SIGKILL: the process can neither finish nor clean up."""
         processes.kill(self._running.pop(name))
 
     def end(self, *names: str) -> dict[str, int]:

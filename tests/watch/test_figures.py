@@ -113,3 +113,19 @@ def test_json_holds_a_figure_without_loss() -> None:
     figure.falls(np.full(10, 0.01), 0.3, 0.2, np.arange(10))
     assert figure.low > 0
     assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(figure)), Figure) == figure
+
+
+def test_a_dropped_suspicion_forgets_the_count_of_values_in_a_row_too() -> None:
+    """Else one value far out would be enough for the next alarm: its run would be there already."""
+    figure = filled(0.6, 0.2)
+    assert not figure.falls(np.full(RUN - 4, 0.25), 0.6, 0.3, np.arange(RUN - 4))  # ratio 0.33: not yet enough
+    assert (figure.low > 0, figure.low_run) == (True, RUN - 4)
+    figure.drop()
+    assert (figure.low, figure.low_run, figure.high, figure.high_run) == (0.0, 0, 0.0, 0)
+    far = np.full(RUN - 1, -3.0)  # each has a ratio of 22, above the threshold alone
+    assert not figure.falls(far, 0.6, 0.3, np.arange(RUN - 1))
+    assert figure.falls(far[:1], 0.6, 0.3, np.array([RUN]))
+    # A checkpoint of an older version may have the one without the other.
+    old = filled(0.6, 0.2)
+    old.low, old.low_run = 0.0, 300
+    assert not old.falls(far, 0.6, 0.3, np.arange(RUN - 1))

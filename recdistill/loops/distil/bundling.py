@@ -48,6 +48,8 @@ def export(distiller: Distiller, popular: int) -> Bundle | None:
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": uuid.uuid4().hex,
     }
+    if saved.restarts:
+        provenance["restarts"] = plain["restarts"]
 
     def write(out: Path) -> Bundle:
         return build.export(

@@ -10,16 +10,29 @@ It knows nothing of losses, of torch, or of bundles.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recdistill.errors import DataError, DecodeError
+from recdistill.errors import DataError, DecodeError, OutOfRange
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
-from recdistill.records import DEAD_LETTERS, Example, Item, decode
-from recdistill.stream import LanePosition, Lanes, Log, Message, dead_letter
+from recdistill.loops.distil.warm import Restart, check_same, take_over
+from recdistill.records import DEAD_LETTERS, Example, decode_item
+from recdistill.stream import (
+    LanePosition,
+    Lanes,
+    Log,
+    Message,
+    Place,
+    TopicPartition,
+    check_identity,
+    dead_letter,
+    place_at,
+)
 
 if TYPE_CHECKING:
     from recdistill.train import Batch, Trainer
@@ -37,6 +50,8 @@ class Distiller:
         recipe: What it is made with.
         memory_mb: Megabytes of batches kept for the next pass.
         drain: Stop at what the log holds now.
+        begin: Where in `examples` a new student begins, or this one goes on; None: the beginning, or where it stopped.
+        warm: A bundle, checkpoint or student whose weights a new student takes over.
 
     Raises:
         CheckpointError: The folder's checkpoint was made with other settings or another specification.
@@ -44,48 +59,101 @@ class Distiller:
     """
 
     def __init__(
-        self, log: Log, trainer: Trainer, folder: StudentFolder, recipe: Recipe, *, memory_mb: int, drain: bool = False
+        self,
+        log: Log,
+        trainer: Trainer,
+        folder: StudentFolder,
+        recipe: Recipe,
+        *,
+        memory_mb: int,
+        drain: bool = False,
+        begin: Place | None = None,
+        warm: Path | None = None,
     ) -> None:
         self.trainer, self.folder = trainer, folder
         self.counts: Counter[str] = Counter()
         self.step = 0
         self._log = log
-        self._stage = log.stage(f"distil-{folder.student}", [ITEMS])
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter)
+        # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
+        self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
+        lanes = list(self._lanes.state().by_partition())
+        self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
         self._pending: list[Example] = []
+        self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
         try:
-            self._start(recipe, drain=drain)
+            self._start(recipe, drain=drain, begin=begin, warm=warm)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, recipe: Recipe, *, drain: bool) -> None:
+    def _start(self, recipe: Recipe, *, drain: bool, begin: Place | None, warm: Path | None) -> None:
         """Takes the newest checkpoint up, or begins a student."""
         _warn(self.trainer.terms.warning_of_units(self.trainer.comparable))
         found = self.folder.latest()
+        restarts: list[Restart] = []
         if found is None:
             self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.next)
+            if begin is not None:
+                self._seek(self._at(begin))
+                self.saved.lanes = self._lanes.state()
+            if warm is not None:
+                self.step = take_over(warm, self.trainer, self.saved)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
             self.saved.recipe.check(recipe, found.path)
+            restarts = self.saved.restarts
             self.saved.recipe = recipe  # from here on it says what an older version did not
             self.trainer.restore(found.tensors, found.state["trainer"])
-            self._seek(self.saved.lanes)
-            self._items.seek(self.saved.items_identity, self.saved.items_next)
-            self._log.check_witness(self.saved.positions(), self.saved.witness)
+            if warm is not None:
+                check_same(warm, self.saved.restarts, found.path)
+            if begin is not None and warm is None:
+                self._move(begin)
+            else:
+                self._seek(self.saved.lanes)
+                self._items.seek(self.saved.items_identity, self.saved.items_next)
+                self._log.check_witness(self.saved.positions(), self.saved.witness)
             log_.info("resumed at step %d from %s", self.step, found.path)
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
+        self._rests_on.append(self.saved.rests_on())
         if passes:
             self.saved.range = Range(passes, self._lanes.state(), self._lanes.end_state())
+        if passes or self.saved.restarts != restarts:
             self.save()
+
+    def _at(self, place: Place) -> LanePosition:
+        """A place in the lanes, with the first lane in turn."""
+        identity, lanes = self._lanes.state().identity, list(self._lanes.state().by_partition())
+        found = place_at(self._log, lanes, place)
+        return LanePosition(identity, tuple(found[tp] for tp in lanes), 0)
+
+    def _move(self, place: Place) -> None:
+        """Goes on at another place of the same log, and leaves out or repeats what lies between."""
+        check_identity(self.saved.lanes.identity, self._lanes.state().identity)
+        left = self.saved.lanes
+        self._seek(self._at(place))
+        self.saved.lanes, self.saved.range = self._lanes.state(), None
+        try:
+            self._items.seek(self.saved.items_identity, self.saved.items_next)
+        except (
+            OutOfRange
+        ) as e:  # the topic keeps the newest record of every item, so all of it gives the same catalogue
+            self._items.seek(self.saved.items_identity, beginning := self._items.beginning())
+            log_.warning("reading all of 'items' from %d: %s", beginning, e.facts)
+        self.saved.items_next = self._items.next
+        self.saved.restarts = [
+            *self.saved.restarts,
+            Restart(how="from", step=self.step, to=self.saved.lanes, left=left),
+        ]
+        log_.warning("the student goes on at %s; it stood at %s", self.saved.lanes.offsets, left.offsets)
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
         """Learns the next batch if the lanes have it within the timeout.
@@ -106,6 +174,7 @@ class Distiller:
         if not self._whole_batch(timeout_s):
             return None
         self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
+        self.matched.take(self._pending)
         batch = self.trainer.encode(self._pending)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
@@ -136,6 +205,7 @@ class Distiller:
         self.step += 1
         self.counts["examples"] += len(batch)
         self.counts["steps"] += 1
+        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
@@ -167,7 +237,7 @@ class Distiller:
             places, records = [], []
             for place, message in enumerate(messages):
                 try:
-                    records.append(decode(Item, message.value))
+                    records.append(decode_item(message.key, message.value))
                     places.append(place)
                 except DecodeError as e:
                     refused[place] = e
@@ -197,6 +267,7 @@ class Distiller:
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state()
         self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
+        self._rests_on.append(self.saved.rests_on())
         self.counts["checkpoints"] += 1
 
     def claim(self) -> None:
@@ -206,8 +277,9 @@ class Distiller:
             Fenced: There is one.
         """
         self.folder.check()
+        oldest = {tp: min(each.get(tp, 0) for each in self._rests_on) for tp in self._rests_on[-1]}
         with self._stage.transaction() as transaction:
-            transaction.commit_inputs({ITEMS: self.saved.items_next})
+            transaction.commit_inputs(oldest)
 
     def witness(self) -> dict[str, str]:
         """What stands in the log before the last batch learnt."""

@@ -52,6 +52,11 @@ class StudentFolder:
         self._exported, self._newest = -1, ""  # the step whose bundle is known to be whole, and its content
 
     @property
+    def keep(self) -> int:
+        """Checkpoints and bundles kept."""
+        return self._keep
+
+    @property
     def student(self) -> str:
         """Name of the student, the same for all who ever own the folder."""
         return self._owner.student

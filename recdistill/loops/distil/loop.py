@@ -5,21 +5,25 @@ It knows nothing of losses or torch, and nothing of what becomes of a bundle.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from recdistill.bundle import Bundle
+from recdistill.loops.begin import naming_ways
 from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.saved import Recipe
 from recdistill.progress import Progress
-from recdistill.stream import Log
+from recdistill.stream import Log, Place
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
+
+log_ = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
@@ -44,6 +48,8 @@ def run(
     popular: int,
     memory_mb: int,
     wait_s: float,
+    begin: Place | None = None,
+    warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -63,6 +69,8 @@ def run(
         popular: Length of a bundle's popular list.
         memory_mb: Megabytes of batches kept for the next pass.
         wait_s: Longest wait for examples before the stop signal is looked at.
+        begin: Where in `examples` a new student begins, or this one goes on; None: the beginning, or where it stopped.
+        warm: A bundle, checkpoint or student whose weights a new student takes over; None: a fresh one.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -70,7 +78,8 @@ def run(
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
-        Counts: examples, steps, items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
+        Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
+        it does not hold), items, checkpoints, bundles, dead_letters; and the watch's, see `Watch.counts`.
 
     Raises:
         CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
@@ -78,7 +87,10 @@ def run(
     """
     folder = StudentFolder(directory, keep=keep)
     try:
-        distiller = Distiller(log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain)
+        with naming_ways("distil", directory):
+            distiller = Distiller(
+                log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain, begin=begin, warm=warm
+            )
         if counts is not None:
             distiller.counts = counts
 
@@ -93,7 +105,8 @@ def run(
             total = distiller.saved.total()
             last_saved = distiller.step
             while not stop.is_set():
-                figures = distiller.advance(wait_s)
+                with naming_ways("distil", directory):
+                    figures = distiller.advance(wait_s)
                 if figures is None:
                     if drain and distiller.saved.range is None:
                         break
@@ -108,7 +121,11 @@ def run(
             if not stop.is_set() or distiller.step != last_saved:
                 distiller.save()
             if not stop.is_set():
-                ship()
+                known, unknown = distiller.counts["known"], distiller.counts["unknown"]
+                for sentence in distiller.matched.unmet(trainer.catalogue, known=known, unknown=unknown):
+                    log_.warning("%s", sentence)
+                if known or not distiller.counts["steps"]:  # else the student has learnt nothing
+                    ship()
         finally:
             distiller.close()
         return distiller.counts

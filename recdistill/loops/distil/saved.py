@@ -27,7 +27,8 @@ from recdistill.errors import CheckpointError
 from recdistill.loops.distil.passes import Range, passed
 from recdistill.loops.distil.seen import Seen
 from recdistill.loops.distil.stamped import ITEMS
-from recdistill.stream import LanePosition, LogIdentity, Position
+from recdistill.loops.distil.warm import Restart
+from recdistill.stream import LanePosition, LogIdentity, Position, TopicPartition
 
 UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")
 """Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
@@ -94,6 +95,7 @@ class Saved(msgspec.Struct):
         parent: Content hash of the bundle that was made last.
         witness: By partition, what stood in the log before the positions; None where none was taken.
         seen: What bundles tell of the stream.
+        restarts: Where the student did not simply go on, oldest first.
     """
 
     recipe: Recipe
@@ -104,10 +106,16 @@ class Saved(msgspec.Struct):
     parent: str = ""
     witness: dict[str, str] | None = None
     seen: Seen = msgspec.field(default_factory=Seen)
+    restarts: list[Restart] = []
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
         return {**(self.range.until if self.range else self.lanes).by_partition(), ITEMS: self.items_next}
+
+    def rests_on(self) -> dict[TopicPartition, int]:
+        """From where on the log is still needed: a later pass begins at the start of the range again."""
+        r = self.range
+        return {**(r.start if r and r.another else self.lanes).by_partition(), ITEMS: self.items_next}
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
@@ -125,6 +133,8 @@ class Saved(msgspec.Struct):
         seen: dict[str, Any] = plain.pop("seen")
         if self.witness is None:
             del plain["witness"]
+        if not self.restarts:
+            del plain["restarts"]
         return plain | seen
 
     @classmethod

@@ -74,6 +74,10 @@ class StampedItems:
         self._ahead.clear()
         self.next = position
 
+    def beginning(self) -> int:
+        """The first offset that the log still holds."""
+        return self._source.bounds(ITEMS)[0]
+
     def until(self, stamp: int) -> Iterator[list[Message]]:
         """Hands out every message before a stamp that has not been handed out, in order, block by block.
 

@@ -16,15 +16,22 @@ Example:
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
 from recdistill.errors import ConfigError, StreamError, WrongLog
 from recdistill.stream.contract import suggest
 from recdistill.stream.embedded import generations
+
+log_ = logging.getLogger(__name__)
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -79,6 +86,8 @@ def explained(path: str, doing: str) -> Iterator[None]:
             )
         elif "full" in text:
             advice = "free some disk space and start again; nothing was lost"
+        elif "readonly" in text and doing == "write":
+            advice = "the file or its disk is read-only here, so it can be read and not written"
         elif "malformed" in text or "not a database" in text:
             advice = "the file is damaged or is no log: restore it from a copy, or choose another path"
         else:
@@ -100,6 +109,72 @@ def connect(path: str, options: Options) -> sqlite3.Connection:
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEEP_BYTES}")
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
+
+
+def connect_read_only(path: str) -> sqlite3.Connection:
+    """Opens a connection to a log that cannot be written here, for instance on a read-only disk.
+
+    Without the right to write, SQLite can read the file `-wal`, where the newest commits are, only if another process
+    has the log open. Where it cannot, the log is read without them, and a warning says so.
+    """
+    place = f"file:{quote(str(Path(path).absolute()))}"
+    connection = sqlite3.connect(f"{place}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        wal = Path(f"{path}-wal")
+        if wal.exists() and wal.stat().st_size:
+            log_.warning("%s is read-only here: its newest records, in %s, are not read", path, wal.name)
+        connection = sqlite3.connect(
+            f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+    return connection
+
+
+_UNWRITABLE: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def is_read_only(error: sqlite3.Error, path: str) -> bool:
+    """Whether a log is there, and only cannot be written."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in _UNWRITABLE and Path(path).is_file() and os.access(path, os.R_OK)
+
+
+class Inode:
+    """Which file stood under a path, so that a process notices when it is removed or replaced.
+
+    A process goes on writing into a file that has no name any more, and nobody else ever sees what it wrote.
+
+    Args:
+        path: The file; it exists.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._was = path, _inode(path)
+
+    def check(self) -> None:
+        """Makes sure that the file is still the one under its path. It costs microseconds.
+
+        Raises:
+            WrongLog: It is not.
+        """
+        now = _inode(self._path)
+        if now == self._was:
+            return
+        what = "was removed" if now is None else "was replaced by another file"
+        raise WrongLog(
+            f"the log {self._path} {what} while this process used it, and what is written to the old file is lost; "
+            "stop all processes that use it, put the log back or make a new one, and start them again"
+        )
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -131,6 +206,8 @@ def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> s
     """
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        # So that `EmbeddedLog.shrink` can give pages back to the disk one after the other.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _switch_to_wal(connection, timeout_s)
         with writing(connection):
             # Another process may have been faster. Look again, now that no other process can write.

@@ -30,16 +30,19 @@ from recdistill.stream.contract import (
     LogIdentity,
     Position,
     TopicPartition,
-    bad_witness,
-    cut_back,
     expand,
-    out_of_range,
-    unwitnessed,
 )
 from recdistill.stream.embedded import generations
 from recdistill.stream.embedded.source import EmbeddedSource
 from recdistill.stream.embedded.stage import EmbeddedStage
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.problems import bad_witness, cut_back, out_of_range, unwitnessed
+
+_AT_ONCE = 2000
+"""Messages, and pages of the file, that are removed in one transaction."""
+
+_INCREMENTAL = 2
+"""SQLite's number for `auto_vacuum = INCREMENTAL`."""
 
 
 class EmbeddedLog:
@@ -70,6 +73,14 @@ class EmbeddedLog:
     ) -> list[str]:
         """Makes the topics that do not exist yet; see the contract."""
         return self._tables.create(partitions)
+
+    def grow_topics(self, partitions: Mapping[str, int]) -> list[str]:
+        """Gives topics more partitions; see the contract."""
+        return self._tables.grow(partitions)
+
+    def dangers(self) -> list[str]:
+        """None: this log loses nothing by itself."""
+        return []
 
     def topics(self) -> dict[str, int]:
         """Partition count of each topic under the prefix."""
@@ -157,8 +168,55 @@ class EmbeddedLog:
                 "UPDATE partitions SET beginning = max(beginning, min(next, ?)) WHERE id = ? RETURNING beginning",
                 (before, table),
             ).fetchone()[0]
-            connection.execute(f"DELETE FROM messages_{table} WHERE offset < ?", (beginning,))  # noqa: S608 - a number of our own
             generations.forget(connection, table, beginning)
+        # Nobody reads what lies before the beginning. So it goes in small parts, and others can write in between.
+        removed = _AT_ONCE
+        while removed == _AT_ONCE:
+            with self._tables.writing() as connection:
+                removed = connection.execute(
+                    f"DELETE FROM messages_{table} WHERE offset IN "  # noqa: S608 - a number of our own
+                    f"(SELECT offset FROM messages_{table} WHERE offset < ? ORDER BY offset LIMIT ?)",
+                    (beginning, _AT_ONCE),
+                ).rowcount
+
+    def first_since(self, tp: TopicPartition, time_us: int) -> int:
+        """The first offset that the log took at a time or later; the end if there is none."""
+        table = self._tables.table(tp)
+        with self._tables.reading() as connection:
+            return int(
+                connection.execute(
+                    f"SELECT coalesce((SELECT min(offset) FROM messages_{table} WHERE time_us >= ?), "  # noqa: S608 - a number of our own
+                    "(SELECT next FROM partitions WHERE id = ?))",
+                    (time_us, table),
+                ).fetchone()[0]
+            )
+
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """The committed positions of every stage that was ever opened under the prefix, by its name."""
+        start = len(self.prefix)
+        with self._tables.reading() as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM stages ORDER BY name")]
+            rows = connection.execute("SELECT stage, topic, partition, next FROM positions").fetchall()
+        found: dict[str, dict[TopicPartition, int]] = {n[start:]: {} for n in names if n.startswith(self.prefix)}
+        for name, topic, partition, offset in rows:
+            if name.startswith(self.prefix) and topic.startswith(self.prefix):
+                found.setdefault(name[start:], {})[TopicPartition(topic[start:], partition)] = offset
+        return found
+
+    def shrink(self) -> int:
+        """Gives the space of removed messages back to the disk. Returns how many bytes the file became smaller.
+
+        A log of an older version is written anew once. Nobody else can write meanwhile.
+        """
+        before = _size(self.path)
+        with self._tables.reading() as connection:
+            if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
+            while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                connection.execute(f"PRAGMA incremental_vacuum({_AT_ONCE})").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return max(0, before - _size(self.path))
 
     def compact(self, topic: str) -> int:
         """Keeps the newest message of each key, as compaction does in Kafka. The others leave holes.
@@ -200,3 +258,8 @@ class EmbeddedLog:
     def close(self) -> None:
         """Closes the log's own connection."""
         self._tables.close()
+
+
+def _size(path: str) -> int:
+    """Bytes of the log and of what was not moved into it yet."""
+    return sum(each.stat().st_size for each in (Path(path), Path(f"{path}-wal")) if each.exists())

@@ -16,11 +16,14 @@ from collections.abc import Sequence
 import msgspec
 
 from recdistill.errors import StreamError
-from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition, out_of_range
+from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
 from recdistill.stream.embedded.file import explained
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.problems import grown, out_of_range
 
 _POLL_S = (0.002, 0.02)
+_LOOK_S = 1.0
+"""How often a source that has something to read looks at the number of partitions."""
 
 _headers_from_bytes = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
 
@@ -33,6 +36,8 @@ class EmbeddedSource:
         self._tables = {tp: tables.table(tp) for tp in tps}
         self._connection = tables.connect()
         self._turn = 0
+        self._counts = {topic: len(tables.of_topic(topic)) for topic in {tp.topic for tp in tps}}
+        self._look_again = 0.0
         self._position = {tp: self.bounds(tp)[0] for tp in tps}
         try:
             self.seek(position)
@@ -58,6 +63,7 @@ class EmbeddedSource:
 
     def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Beginning and committed end of a partition."""
+        self._file.check_there()
         with explained(self._file.path, "read"):
             row = self._connection.execute(
                 "SELECT beginning, next FROM partitions WHERE id = ?", (self._table(tp),)
@@ -87,11 +93,13 @@ class EmbeddedSource:
         deadline = time.monotonic() + timeout_s
         pause_s = _POLL_S[0]
         seen = -1
+        self._file.check_there()
         while True:
             with explained(self._file.path, "read"):
                 # This costs little, and changes whenever another connection has committed.
                 version = self._connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
+                    self._check_counts()
                     messages = self._read_now(tps, max_messages)
                     if messages:
                         return messages
@@ -101,6 +109,18 @@ class EmbeddedSource:
                 return []
             time.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, _POLL_S[1])
+
+    def _check_counts(self) -> None:
+        """Whether the topics still have as many partitions as at the start. It asks once in a while."""
+        if time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + _LOOK_S
+        for topic, before in self._counts.items():
+            row = self._connection.execute(
+                "SELECT partitions FROM topics WHERE name = ?", (self._file.prefix + topic,)
+            ).fetchone()
+            if row[0] != before:
+                raise grown(topic, before, row[0])
 
     def _read_now(self, tps: Sequence[TopicPartition], max_messages: int) -> list[Message]:
         messages: list[Message] = []

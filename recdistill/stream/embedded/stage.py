@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import msgspec
 
 from recdistill.errors import Fenced, StreamError
-from recdistill.stream.contract import TopicPartition
+from recdistill.stream.contract import Left, TopicPartition
 from recdistill.stream.embedded import generations
 from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
@@ -44,6 +44,8 @@ class EmbeddedStage:
         self._file = tables
         self._name = tables.prefix + name
         self._inputs = tuple(inputs)
+        if tables.read_only:
+            raise StreamError(f"the log {tables.path} is read-only here, so no stage can work on it")
         self._connection = tables.connect()
         self._open = False
         self._turns = itertools.count()
@@ -87,11 +89,20 @@ class EmbeddedStage:
             ).fetchall()
         return {known[topic, partition]: str(note) for topic, partition, note in rows if (topic, partition) in known}
 
+    def left(self) -> Left | None:
+        """None: this log forgets no position."""
+        return None
+
+    def keep(self) -> None:
+        """Makes sure that the log is still there. The position needs nothing."""
+        self._file.check_there()
+
     @contextmanager
     def transaction(self) -> Generator[Collected]:
         """Opens a transaction; see the contract."""
         if self._open:
             raise StreamError("a stage has one transaction at a time; leave the open one first")
+        self._file.check_there()
         with explained(self._file.path, "read"):
             self._check_epoch(self._connection)
         self._open = True
@@ -103,6 +114,7 @@ class EmbeddedStage:
             raise
         else:
             self._commit(transaction)
+            self._file.check_there()  # nobody reads what was written into a file without a name
         finally:
             transaction.close()
             self._open = False

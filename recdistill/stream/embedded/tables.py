@@ -24,7 +24,18 @@ from pathlib import Path
 
 from recdistill.errors import StreamError, WrongLog
 from recdistill.stream.contract import LogIdentity, TopicPartition
-from recdistill.stream.embedded.file import Options, checked_options, connect, explained, initialise, writing
+from recdistill.stream.embedded.file import (
+    Inode,
+    Options,
+    checked_options,
+    connect,
+    connect_read_only,
+    explained,
+    initialise,
+    is_read_only,
+    writing,
+)
+from recdistill.stream.problems import check_growth
 
 
 class Tables:
@@ -52,22 +63,44 @@ class Tables:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StreamError(f"cannot make the folder of the log {self.path}: {error.strerror}") from error
-            self._connection = connect(self.path, self._options)
+            self.read_only = False
             try:
-                self.cluster = initialise(self._connection, self.path, float(self._options["busy_timeout_s"]))
-            except BaseException:
-                self._connection.close()
-                raise
+                self._connection, self.cluster = self._open()
+            except sqlite3.Error as error:
+                if not is_read_only(error, self.path):
+                    raise
+                self.read_only = True
+                self._connection, self.cluster = self._open()
+            self._inode = Inode(self.path)
+
+    def _open(self) -> tuple[sqlite3.Connection, str]:
+        """A connection, and the id of the log."""
+        connection = connect_read_only(self.path) if self.read_only else connect(self.path, self._options)
+        try:
+            return connection, initialise(connection, self.path, float(self._options["busy_timeout_s"]))
+        except BaseException:
+            connection.close()
+            raise
+
+    def check_there(self) -> None:
+        """Makes sure that the file is still the one that was opened.
+
+        Raises:
+            WrongLog: It was removed or replaced.
+        """
+        self._inode.check()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The log's own connection, for one thread at a time."""
+        self.check_there()
         with self._lock, explained(self.path, "read"):
             yield self._connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A write transaction on the log's own connection, for one thread at a time."""
+        self.check_there()
         with self._lock, explained(self.path, "write"), writing(self._connection) as connection:
             yield connection
 
@@ -88,18 +121,26 @@ class Tables:
                         )
                     continue
                 connection.execute("INSERT INTO topics VALUES (?, ?, ?)", (name, str(uuid.uuid4()), count))
-                for partition in range(count):
-                    row_id = connection.execute(
-                        "INSERT INTO partitions (topic, partition) VALUES (?, ?)", (name, partition)
-                    ).lastrowid
-                    # Each partition has a table. So appends go to the end of a tree, where SQLite
-                    # fills pages completely.
-                    connection.execute(
-                        f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
-                        "key BLOB, value BLOB, headers BLOB)"
-                    )
+                _make_partitions(connection, name, range(count))
                 made.append(topic)
         return made
+
+    def grow(self, partitions: Mapping[str, int]) -> list[str]:
+        """Gives topics more partitions, all or none; see `Log.grow_topics`."""
+        changed = []
+        with self.writing() as connection:
+            for topic, count in partitions.items():
+                name = self.prefix + topic
+                row = connection.execute("SELECT partitions FROM topics WHERE name = ?", (name,)).fetchone()
+                if row is None:
+                    raise StreamError(f"topic {topic!r} does not exist in the log {self.path}; make the topics first")
+                check_growth(topic, row[0], count)
+                if row[0] < count:
+                    connection.execute("UPDATE topics SET partitions = ? WHERE name = ?", (count, name))
+                    _make_partitions(connection, name, range(row[0], count))
+                    changed.append(topic)
+        self._known.clear()
+        return changed
 
     def counts(self) -> dict[str, int]:
         """Partition count of each topic under the prefix."""
@@ -134,9 +175,22 @@ class Tables:
 
     def connect(self) -> sqlite3.Connection:
         """A new connection, for a source or a stage."""
+        self.check_there()
         with explained(self.path, "open"):
-            return connect(self.path, self._options)
+            return connect_read_only(self.path) if self.read_only else connect(self.path, self._options)
 
     def close(self) -> None:
         """Closes the log's own connection."""
         self._connection.close()
+
+
+def _make_partitions(connection: sqlite3.Connection, name: str, numbers: range) -> None:
+    for partition in numbers:
+        row_id = connection.execute(
+            "INSERT INTO partitions (topic, partition) VALUES (?, ?)", (name, partition)
+        ).lastrowid
+        # Each partition has a table. So appends go to the end of a tree, where SQLite fills pages completely.
+        connection.execute(
+            f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
+            "key BLOB, value BLOB, headers BLOB)"
+        )

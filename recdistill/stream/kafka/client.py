@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from kafka.errors import (
 )
 
 from recdistill.errors import ConfigError, Fenced, RecdistillError, StreamError
+from recdistill.installed import how_to_install
 from recdistill.stream.contract import suggest
 
 log_ = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ _OURS = frozenset(
 )
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}
+# The topics are asked for every few seconds, so a deleted topic and a new partition are noticed soon.
+_CONSUMER = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False, "metadata_max_age_ms": 5_000}
 # With the client's default backoff each transaction would wait 100 ms, while the coordinator still closes the last one.
 _PRODUCER = {
     "compression_type": "lz4",
@@ -65,7 +67,30 @@ _PRODUCER = {
     "transaction_timeout_ms": 120_000,
     "metrics_enabled": False,
 }
+_CLIENTS = (KafkaAdminClient, KafkaProducer, KafkaConsumer)
 _DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}
+
+
+class _Seldom(logging.Filter):
+    """Lets a line of the client through once in a while. It repeats some of them ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line was not written in the last seconds."""
+        line, now = record.getMessage(), time.monotonic()
+        if now < self._next.get(line, 0.0):
+            return False
+        if len(self._next) > 1000:
+            self._next.clear()
+        self._next[line] = now + REMIND_S
+        return True
+
+
+for _name in ("cluster", "consumer.fetcher", "consumer.group", "producer.kafka", "producer.sender", "net.manager"):
+    logging.getLogger(f"kafka.{_name}").addFilter(_Seldom())
 
 
 class Brokers:
@@ -81,7 +106,7 @@ class Brokers:
 
     def __init__(self, servers: str, options: Options) -> None:
         self._servers = [server.strip() for server in servers.split(",") if server.strip()]
-        self._options = dict(options)
+        self._options = _typed(options)
         _check_options(self._options)
         if not self._servers:
             raise ConfigError("log.brokers: name at least one broker as host:port")
@@ -130,7 +155,7 @@ class Brokers:
         except (KafkaError, OSError, RuntimeError, ValueError) as error:
             text = str(error) or type(error).__name__
             if "compression codec" in text:
-                advice = "install recdistill[kafka], or set the log option compression_type to gzip"
+                advice = f"type: {how_to_install('kafka')}; or set the log option compression_type to gzip"
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:
@@ -189,9 +214,26 @@ class Brokers:
             raise result[0]
 
 
+def _typed(options: Options) -> dict[str, str | int | float | bool]:
+    """The options, with texts from the environment read as the client's own defaults say.
+
+    A text stays a text where the client wants one, whatever it looks like: a user name may be 12345.
+    """
+    typed = dict(options)
+    for name, value in options.items():
+        default = next((c.DEFAULT_CONFIG[name] for c in _CLIENTS if name in c.DEFAULT_CONFIG), None)
+        counts = isinstance(default, int | float) or name.endswith(("_ms", "_bytes"))
+        if isinstance(value, str) and isinstance(default, bool):
+            typed[name] = {"true": True, "false": False}.get(value.lower(), value)
+        elif isinstance(value, str) and counts:
+            with suppress(ValueError):
+                typed[name] = int(value) if isinstance(default, int) or default is None else float(value)
+    return typed
+
+
 def _check_options(options: Options) -> None:
     known: dict[str, Any] = {}
-    for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
+    for client in _CLIENTS:
         known.update({name: value for name, value in client.DEFAULT_CONFIG.items() if name not in _OURS})
     for name, value in options.items():
         if name in _OURS:

@@ -10,21 +10,28 @@ Example:
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from recdistill.errors import StreamError, WrongLog
-from recdistill.stream.contract import LogIdentity, Position, TopicPartition, expand, unwitnessed
+from recdistill.stream.contract import LogIdentity, Position, TopicPartition, expand
+from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.policies import dangers
 from recdistill.stream.kafka.source import KafkaSource
 from recdistill.stream.kafka.stage import KafkaStage
 from recdistill.stream.kafka.witness import check, take
+from recdistill.stream.problems import check_growth, unwitnessed
+
+log_ = logging.getLogger(__name__)
 
 
 class KafkaLog:
@@ -50,6 +57,7 @@ class KafkaLog:
         with self.brokers.explained("reach"):
             self._admin = KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {}))
         self.cluster = str(self._ask("ask", self._admin.describe_cluster)["cluster_id"])
+        self._warned = False
 
     def create_topics(
         self, partitions: Mapping[str, int], *, configs: Mapping[str, Mapping[str, str]] | None = None
@@ -63,6 +71,7 @@ class KafkaLog:
             _check_count(topic, existing.get(topic, count), count)
             if topic not in existing:
                 wanted[self.prefix + topic] = {"num_partitions": count, "configs": dict((configs or {}).get(topic, {}))}
+        self._make_place_of_stages()
         if not wanted:
             return []
         try:
@@ -71,17 +80,35 @@ class KafkaLog:
             # Another process made one of them in the meantime: check the counts, and make the rest.
             return self.create_topics(partitions, configs=configs)
         made = [name[len(self.prefix) :] for name in wanted]
-        deadline = time.monotonic() + PATIENCE_S
-        # Brokers learn of a new topic one after the other, and any of them may answer next.
-        while not all(self.topics().get(topic) for topic in made):
-            if time.monotonic() > deadline:
-                raise StreamError(f"new topics do not become usable on {self.brokers.where}; check the brokers' logs")
-            time.sleep(0.05)
+        self._wait_for({topic: partitions[topic] for topic in made})
         return made
+
+    def grow_topics(self, partitions: Mapping[str, int]) -> list[str]:
+        """Gives topics more partitions; see the contract."""
+        existing = self.topics()
+        for topic, count in partitions.items():
+            if topic not in existing:
+                raise StreamError(f"topic {topic!r} does not exist on {self.brokers.where}; make the topics first")
+            check_growth(topic, existing[topic], count)
+        changed = {topic: count for topic, count in partitions.items() if existing[topic] < count}
+        if changed:
+            wanted = {self.prefix + topic: count for topic, count in changed.items()}
+            self._ask("add partitions on", lambda: self._admin.create_partitions(wanted))
+            self._wait_for(changed)
+        return list(changed)
+
+    def dangers(self) -> list[str]:
+        """Topics whose settings lose records that the loop needs; see the contract."""
+        names = [self.prefix + topic for topic in self.topics()]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        found = self._ask("ask", lambda: self._admin.describe_configs(resources, config_filter="all"))
+        return dangers(found, self.prefix)
 
     def topics(self) -> dict[str, int]:
         """Partition count of each topic under the prefix."""
-        return {topic["name"][len(self.prefix) :]: len(topic["partitions"]) for topic in self._describe()}
+        found = {topic["name"][len(self.prefix) :]: len(topic["partitions"]) for topic in self._describe()}
+        found.pop(left.TOPIC, None)  # it belongs to this log alone
+        return found
 
     def source(
         self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
@@ -94,7 +121,12 @@ class KafkaLog:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        return KafkaStage(self._namespace, name, expand(inputs, self.topics()), self.topics)
+        tps = expand(inputs, self.topics())
+        if tps and not self._warned:
+            self._warned = True
+            self._say_dangers()
+        leaves = bool(tps) and self._make_place_of_stages()
+        return KafkaStage(self._namespace, name, tps, self.topics, self._administrate, leaves=leaves)
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
@@ -126,10 +158,51 @@ class KafkaLog:
         with self._lock:
             self._admin.close()
 
+    def _make_place_of_stages(self) -> bool:
+        """Makes the topic on which stages say where they stopped. Returns whether it is there now."""
+        name = self.prefix + left.TOPIC
+        if any(topic["name"] == name for topic in self._describe()):
+            return True
+        wanted = {name: {"num_partitions": 1, "configs": dict(left.CONFIGS)}}
+        try:
+            self._ask("make topics on", lambda: self._admin.create_topics(wanted, wait_for_metadata=True))
+        except TopicAlreadyExistsError:
+            return True
+        except StreamError as error:
+            log_.warning(
+                "the topic %s cannot be made, so a stage that is away for longer than the brokers keep its position "
+                "would not be known again: %s",
+                name,
+                error,
+            )
+            return False
+        return True
+
+    def _say_dangers(self) -> None:
+        try:
+            for sentence in self.dangers():
+                log_.warning("%s", sentence)
+        except StreamError as error:  # a user without the right to read settings of topics may still work
+            log_.info("the settings of the topics cannot be read: %s", error)
+
+    def _wait_for(self, counts: Mapping[str, int]) -> None:
+        """Waits until the brokers know of new topics and partitions. They learn of them one after the other."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            topics = self.topics()
+            if all(topics.get(topic, 0) >= count for topic, count in counts.items()):
+                return
+            if time.monotonic() > deadline:
+                raise StreamError(f"new topics do not become usable on {self.brokers.where}; check the brokers' logs")
+            time.sleep(0.05)
+
     def _ask(self, doing: str, call: Callable[[], Any]) -> Any:
         """Makes one administrative request at a time: only one thread may use that client."""
         with self.brokers.explained(doing), self._lock:
             return self.brokers.retry(call)
+
+    def _administrate(self, call: Callable[[KafkaAdminClient], Any]) -> Any:
+        return self._ask("ask", lambda: call(self._admin))
 
     def _describe(self) -> list[dict[str, Any]]:
         # Ask for all topics: asking a broker for one by name may make it.

@@ -1,4 +1,4 @@
-"""One prefix on one set of brokers: names on the wire, committed offsets of groups, beginnings and ends of partitions.
+"""One prefix on one set of brokers: names on the wire, committed offsets of groups, and beginnings of partitions.
 
 It knows nothing of messages, sources or stages.
 
@@ -20,6 +20,9 @@ from kafka.structs import OffsetAndMetadata
 from recdistill.stream.contract import TopicPartition
 from recdistill.stream.kafka.client import Brokers
 
+_ASK_MS = 10_000
+"""How long one question to a group may take. By itself the client would wait for ever."""
+
 
 class Namespace:
     """A prefix on a set of brokers.
@@ -39,13 +42,17 @@ class Namespace:
 
     def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         """Offset and metadata that a group committed, for the partitions where it did."""
-        result = {}
-        with self.brokers.explained("ask"), closing(self.brokers.consumer(group)) as consumer:
-            for tp in tps:
-                found = self.brokers.retry(partial(consumer.committed, self.wire(tp), metadata=True))
-                if found is not None and found.offset >= 0:
-                    result[tp] = (int(found.offset), str(found.metadata or ""))
-        return result
+
+        def ask() -> list[OffsetAndMetadata | None]:
+            # A new connection for each try: one that was opened while a broker starts again may never get its answer.
+            with closing(self.brokers.consumer(group)) as consumer:
+                return [consumer.committed(self.wire(tp), metadata=True, timeout_ms=_ASK_MS) for tp in tps]
+
+        with self.brokers.explained("ask"):
+            found = zip(tps, self.brokers.retry(ask), strict=True)
+        return {
+            tp: (int(one.offset), str(one.metadata or "")) for tp, one in found if one is not None and one.offset >= 0
+        }
 
     def claim(self, group: str, tp: TopicPartition, name: str) -> None:
         """Commits a name as metadata of a group, outside of any transaction."""
@@ -58,10 +65,4 @@ class Namespace:
             return {}
         with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
             found = self.brokers.retry(partial(consumer.beginning_offsets, [self.wire(tp) for tp in tps]))
-        return {tp: int(found[self.wire(tp)]) for tp in tps}
-
-    def ends(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """End of each partition, for a reader that sees only committed messages. It asks once."""
-        with self.brokers.explained("ask"), closing(self.brokers.consumer()) as consumer:
-            found = consumer.end_offsets([self.wire(tp) for tp in tps])
         return {tp: int(found[self.wire(tp)]) for tp in tps}

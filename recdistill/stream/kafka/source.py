@@ -13,20 +13,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from recdistill.errors import OutOfRange, StreamError
-from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition, out_of_range
+from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
 from recdistill.stream.kafka.client import REMIND_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.there import Topics
+from recdistill.stream.problems import out_of_range
 
 log_ = logging.getLogger(__name__)
 
 _AHEAD = 2_000
 """So many messages of a partition are kept while waiting for another one. After that the partition is paused."""
+
+
+_ASK_MS = 5_000
+"""How long one question for an offset may take. It is asked again as long as a broker may be away."""
 
 
 class KafkaSource:
@@ -45,6 +51,7 @@ class KafkaSource:
         self._answered = time.monotonic()
         with self._brokers.explained("reach"):
             self._consumer = self._brokers.consumer()
+        self._topics = Topics(self._consumer, namespace.prefix, identity)
         try:
             self._consumer.assign(list(self._plain))
             bounds = self._bounds(tps)
@@ -129,10 +136,15 @@ class KafkaSource:
             return {}
         wires = [self._wire[tp] for tp in tps]
         with self._brokers.explained("ask"):
-            beginnings = self._brokers.retry(lambda: self._consumer.beginning_offsets(wires))
-            ends = self._brokers.retry(lambda: self._consumer.end_offsets(wires))
+            beginnings = self._brokers.retry(lambda: self._asked(self._consumer.beginning_offsets, wires))
+            ends = self._brokers.retry(lambda: self._asked(self._consumer.end_offsets, wires))
         self._answered = time.monotonic()
         return {self._plain[wire]: (int(beginnings[wire]), int(ends[wire])) for wire in wires}
+
+    def _asked(self, question: Callable[..., dict[Any, int]], wires: list[Any]) -> dict[Any, int]:
+        """Asks for a short time only, so that `retry` comes to look whether the topics are still there."""
+        self._topics.check()
+        return question(wires, timeout_ms=_ASK_MS)
 
     def _take(self, tp: TopicPartition, most: int) -> list[Message]:
         kept = self._kept[tp]
@@ -144,6 +156,7 @@ class KafkaSource:
 
     def _poll(self, most: int, timeout_s: float) -> dict[TopicPartition, list[Message]]:
         with self._brokers.explained("read from"):
+            self._topics.check()
             try:
                 found = self._consumer.poll(timeout_ms=max(0, round(timeout_s * 1000)), max_records=most)
             except (OffsetOutOfRangeError, LogTruncationError) as error:

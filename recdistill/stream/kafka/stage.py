@@ -15,18 +15,20 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError
-from recdistill.stream.contract import TopicPartition, suggest
+from recdistill.stream.contract import Left, TopicPartition, suggest
+from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.visible import Visible
+from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
+from recdistill.stream.problems import gone
 from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
@@ -39,11 +41,11 @@ _Saved = dict[TopicPartition, tuple[int, str]]
 a second line, that of the input.
 """
 
-_COMMIT_S = 20.0
-"""After so long, a small transaction is taken to hang in the client."""
-
 _SLOWEST_BYTES_S = 1_000_000
 """Bytes that a slow broker takes in a second. Large transactions get more time by this."""
+
+_SOON_S = 2.0
+"""After so long, a transaction that is still not visible is looked into."""
 
 _VISIBLE_S = 10.0
 """How long closing a stage waits until readers see what it committed last."""
@@ -64,6 +66,9 @@ class KafkaStage:
         name: str,
         inputs: Sequence[TopicPartition],
         topics: Callable[[], Mapping[str, int]],
+        administrate: Administrate,
+        *,
+        leaves: bool = False,
     ) -> None:
         self._namespace = namespace
         self._id = namespace.prefix + name
@@ -74,9 +79,14 @@ class KafkaStage:
         self._open = False
         self._closed = False
         self._broken: StreamError | None = None
-        self._producer: Any = None
-        self._newest: dict[TopicPartition, int] = {}  # offset of the last message of the last commit, by partition
-        self._open_producer()
+        groups = [self._id, self._id + _MARKS]
+        self._writer = Writer(
+            namespace, self._id, groups=groups, counts=lambda: self._counts, administrate=administrate
+        )
+        self._visible = Visible(namespace)
+        self._says = left.Says(namespace, self._id, possible=leaves)
+        self._committed_s = time.monotonic()
+        self._writer.open()
         try:
             # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
             # successor, so being fenced is not enough to know.
@@ -86,15 +96,32 @@ class KafkaStage:
             self._saved = self._namespace.committed(self._id, self._inputs)
             missing = [tp for tp in self._inputs if tp not in self._saved]
             self._beginnings = self._namespace.beginnings(missing)
+            self._says.find(missing)
         except Exception:
             self.close()
             raise
 
     def position(self) -> dict[TopicPartition, int]:
-        """Committed next offset of each input."""
+        """Committed next offset of each input; see the contract."""
         self._check_usable()
-        saved = {tp: offset for tp, (offset, _) in self._saved.items()}
-        return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
+        if (found := self.left()) is not None:
+            raise left.lost(self._id, found)
+        return self._position()
+
+    def left(self) -> Left | None:
+        """What this stage said last, where its position is lost."""
+        return self._says.lost([tp for tp in self._inputs if tp not in self._saved])
+
+    def keep(self) -> None:
+        """Commits the position again, if the last commit was long ago."""
+        self._check_usable()
+        if not self._saved or time.monotonic() - self._committed_s < left.AGAIN_S:
+            return
+        position, note, notes = self._position(), self.note(), self.notes()
+        with self.transaction() as transaction:
+            transaction.commit_inputs(position, note, notes)
+        for place in self._place():  # the name of the owner is such a position too
+            self._namespace.claim(self._id + _OWNER, place, self._me)
 
     def note(self) -> str:
         """The note of the last commit that had input positions."""
@@ -128,28 +155,41 @@ class KafkaStage:
         if not self._closed:
             self._closed = True
             if self._broken is None:
-                self._producer.close(timeout=10)
-                self._wait_until_visible()
+                self._says.leave(self._writer.client, self._saved)
+                self._writer.close()
+                try:
+                    self._visible.wait(_VISIBLE_S)
+                except StreamError as error:  # all is committed; only the look at it failed
+                    log_.warning("%s; what the stage %s wrote is safe, but may be seen later", error, self._id)
             else:
-                self._drop_producer()
+                self._writer.drop()
+            self._visible.close()
 
-    def _wait_until_visible(self) -> None:
-        """Waits until a reader's end is past the last commit.
+    def _finish_last(self) -> None:
+        """Makes sure that the last transaction has reached its partitions, before another one begins.
 
-        Kafka answers a commit as soon as its coordinator has noted it. The partitions hear of it a moment later, and
-        only then does the end of committed messages move. Without this wait, a stage that reads up to the end just
-        after another one has closed could miss the last transaction.
+        Raises:
+            StreamError: The brokers do not answer, for as long as a stage waits.
         """
-        deadline = time.monotonic() + _VISIBLE_S
-        try:
-            while self._newest and time.monotonic() < deadline:
-                ends = self._namespace.ends(list(self._newest))
-                self._newest = {tp: offset for tp, offset in self._newest.items() if ends[tp] <= offset}
-                if self._newest:
-                    time.sleep(0.02)
-        except StreamError as error:
-            # All is committed. Only the look at it failed.
-            log_.warning("%s; what the stage %s wrote is safe, but readers may see it a little later", error, self._id)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self._visible.wait(_SOON_S):
+                    return
+                # Others may hold the end back. Only what this stage left open must not stay.
+                if not self._writer.left_open():
+                    break
+                log_.warning("the last transaction of the stage %s is committed, but not visible", self._id)
+                self._writer.recover(deadline)
+                break
+            except Fenced:
+                raise
+            except StreamError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log_.warning("%s; trying again", error)
+                time.sleep(0.5)
+        self._visible.expect({})
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -175,26 +215,30 @@ class KafkaStage:
             position, note, notes = transaction.committed
             saved = {
                 tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
-                for tp, offset in {**self.position(), **position}.items()
+                for tp, offset in {**self._position(), **position}.items()
             }
         mark = uuid.uuid4().hex
-        patience_s = _COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
+        now_s = time.monotonic()
+        says = bool(saved) and self._says.due(now_s)
+        patience_s = COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         gave_up: float | None = None
         try:
+            self._finish_last()
             while True:
                 try:
                     with self._namespace.brokers.explained("write to"):
-                        send = partial(self._send, transaction, saved, mark)
+                        send = partial(self._send, transaction, saved, mark, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
+                    _check_topics(self._topics, transaction, error)
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
                     log_.warning("%s; connecting the stage %s anew", error, self._id)
-                    self._recover(gave_up)
+                    self._writer.recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
                     if self._namespace.committed(self._id, self._inputs) != self._saved:
@@ -204,11 +248,13 @@ class KafkaStage:
         except BaseException as error:
             self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
             raise
-        self._saved = saved
+        self._saved, self._committed_s = saved, now_s
+        if says:
+            self._says.said(now_s)
 
-    def _send(self, transaction: Collected, saved: _Saved, mark: str) -> None:
+    def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
         """One attempt at the whole transaction."""
-        producer, prefix = self._producer, self._namespace.prefix
+        producer, prefix = self._writer.client, self._namespace.prefix
         # Step 1: the messages.
         producer.begin_transaction()
         sent = [
@@ -217,11 +263,12 @@ class KafkaStage:
             )
             for row in transaction.rows
         ]
+        also = [self._says.send(producer, saved, stopped=False)] if says else []
         producer.flush()
-        for future in sent:
+        for future in [*sent, *also]:
             if future.failed():
                 raise future.exception
-        self._newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
+        newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:
             offsets = {
@@ -233,36 +280,11 @@ class KafkaStage:
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
+        self._visible.expect(newest)
 
-    def _open_producer(self) -> None:
-        """Takes the stage over: ends an open transaction of its name, and fences its older writer."""
-        brokers = self._namespace.brokers
-        ours = {"transactional_id": self._id, "acks": -1, "allow_auto_create_topics": False}
-        with brokers.explained("write to"):
-            self._producer = KafkaProducer(**brokers.settings(KafkaProducer, ours))
-            try:
-                brokers.bounded("write to", self._producer.init_transactions, _COMMIT_S)
-            except BaseException:
-                self._drop_producer()
-                raise
-
-    def _drop_producer(self) -> None:
-        # Do not wait for a producer that waits for a broker.
-        with suppress(Exception):
-            self._producer.close(timeout=0)
-
-    def _recover(self, deadline: float) -> None:
-        while True:
-            self._drop_producer()
-            try:
-                return self._open_producer()
-            except Fenced:
-                raise
-            except StreamError as error:
-                if time.monotonic() > deadline:
-                    raise
-                log_.warning("%s; trying again", error)
-                time.sleep(0.5)
+    def _position(self) -> dict[TopicPartition, int]:
+        saved = {tp: offset for tp, (offset, _) in self._saved.items()}
+        return {tp: saved[tp] if tp in saved else self._beginnings[tp] for tp in self._inputs}
 
     def _place(self) -> list[TopicPartition]:
         """Where the owner's name is kept.
@@ -282,3 +304,18 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
+
+
+def _check_topics(topics: Callable[[], Mapping[str, int]], transaction: Collected, error: StreamError) -> None:
+    """Whether the topics of a transaction that failed are still there.
+
+    Raises:
+        WrongLog: One is not.
+    """
+    try:
+        there = topics()
+    except StreamError:  # no broker answers: that is what failed
+        return
+    missing = sorted({row.tp.topic for row in transaction.rows} - set(there))
+    if missing:
+        raise gone(missing[0]) from error

@@ -32,9 +32,10 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import StreamError
-from recdistill.stream.contract import Position, TopicPartition, bad_witness, cut_back, out_of_range
+from recdistill.stream.contract import Position, TopicPartition
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.problems import bad_witness, cut_back, out_of_range
 
 _RECORDS = 3
 """How many records a witness names."""

@@ -26,6 +26,7 @@ import numpy as np
 
 from recdistill.config import TensorSettings
 from recdistill.errors import ConfigError
+from recdistill.given import read_text
 
 DTYPES: Final[Mapping[str, type]] = {
     "string": object,
@@ -40,6 +41,7 @@ DTYPES: Final[Mapping[str, type]] = {
 
 FLOATS: Final = ("float16", "float32", "float64")
 INTEGERS: Final = ("int32", "int64")
+_MOST_BYTES: Final = 1 << 30  # of a vocabulary
 _MOST: Final = {"int32": 2**31, "int64": 2**63}
 
 Axis = Literal["candidate", "event", "request"]
@@ -185,9 +187,9 @@ def vocabulary(settings: TensorSettings, section: str) -> dict[str, int] | None:
     if not settings.vocabulary:
         return None
     try:
-        lines = Path(settings.vocabulary).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{section}.vocabulary: {settings.vocabulary} cannot be read as UTF-8 text ({e})") from e
+        lines = read_text(Path(settings.vocabulary), what="vocabularies", most=_MOST_BYTES).splitlines()
+    except ConfigError as e:
+        raise ConfigError(f"{section}.vocabulary: {e}") from e
     rows = {line: at for at, line in enumerate(lines, settings.first_row)}
     if len(rows) < len(lines):
         raise ConfigError(f"{section}.vocabulary: {settings.vocabulary} names an item twice")

@@ -27,6 +27,7 @@ import numpy as np
 
 from recdistill.config import OnnxTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.given import read_bytes
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
@@ -37,6 +38,7 @@ from recdistill.teachers.tensors.onnx_file import inspect_model
 log_ = logging.getLogger(__name__)
 
 SECTION: Final = "teacher.onnx"
+_MOST_BYTES: Final = 2 << 30  # of an ONNX file: protobuf holds no more
 _BUILT_IN: Final = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "com.microsoft.nchwc"}
 """Domains of the operators that every onnxruntime has."""
 _TYPES: Final = {"float": "float32", "double": "float64"}
@@ -78,9 +80,9 @@ class OnnxTeacher:
             raise ConfigError(f"{SECTION}.path: names no file; set it to the model")
         path = Path(settings.path)
         try:
-            model = path.read_bytes()
-        except OSError as e:
-            raise TeacherError(f"{SECTION}.path: {path} cannot be read ({e.strerror})") from e
+            model = read_bytes(path, TeacherError, most=_MOST_BYTES)
+        except TeacherError as e:
+            raise TeacherError(f"{SECTION}.path: {e}") from e
         try:
             contents = inspect_model(model)
         except ValueError as e:

@@ -10,8 +10,9 @@ It knows nothing of what is done about a teacher: the watch decides that.
 from recdistill.watch.detectors.all import Detectors
 from recdistill.watch.detectors.chance import FOUNDING, Chance
 from recdistill.watch.detectors.contract import Detector, Finding
+from recdistill.watch.detectors.itself import Itself
 from recdistill.watch.detectors.labels import Labels
 from recdistill.watch.detectors.order import Order
 from recdistill.watch.detectors.scale import Scale
 
-__all__ = ["FOUNDING", "Chance", "Detector", "Detectors", "Finding", "Labels", "Order", "Scale"]
+__all__ = ["FOUNDING", "Chance", "Detector", "Detectors", "Finding", "Itself", "Labels", "Order", "Scale"]

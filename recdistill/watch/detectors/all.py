@@ -4,7 +4,7 @@ It knows nothing of what is done about a finding.
 
 Example:
     >>> [name for name, detector in Detectors()]
-    ['scale', 'order', 'labels', 'chance']
+    ['scale', 'itself', 'order', 'labels', 'chance']
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from recdistill.watch.detectors.chance import Chance
 from recdistill.watch.detectors.contract import Detector, Finding
+from recdistill.watch.detectors.itself import Itself
 from recdistill.watch.detectors.labels import Labels
 from recdistill.watch.detectors.order import Order
 from recdistill.watch.detectors.scale import Scale
@@ -31,6 +32,7 @@ class Detectors(Struct):
     """
 
     scale: Scale = field(default_factory=Scale)
+    itself: Itself = field(default_factory=Itself)
     order: Order = field(default_factory=Order)
     labels: Labels = field(default_factory=Labels)
     chance: Chance = field(default_factory=Chance)
@@ -76,3 +78,4 @@ class Detectors(Struct):
         if not watched(self.labels.reference, CHANCE_PAIRS):
             self.labels.reference = labels
         self.chance.prove()
+        self.itself.accept()

@@ -41,4 +41,4 @@ class Labels(Struct):
 
     def drop(self) -> None:
         """See `Detector`."""
-        self.reference.low = 0.0
+        self.reference.drop()

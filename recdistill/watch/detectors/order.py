@@ -48,4 +48,4 @@ class Order(Struct):
 
     def drop(self) -> None:
         """See `Detector`."""
-        self.reference.low = 0.0
+        self.reference.drop()

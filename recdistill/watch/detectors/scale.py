@@ -78,8 +78,7 @@ class Scale(Struct):
     def drop(self) -> None:
         """See `Detector`."""
         for figure in (self.location, self.spread):
-            figure.low = figure.high = 0.0
-            figure.low_run = figure.high_run = 0
+            figure.drop()
 
 
 def _clipped(values: Array, middle: float, reach: float) -> Array:

@@ -426,7 +426,9 @@ FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0
 
 def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil_from(log, SPEC, FAST, LossSettings(), chosen, WatchSettings(probation=100), **arguments)  # type: ignore[arg-type]
+    return distil_from(
+        log, SPEC, FAST, LossSettings(), chosen, WatchSettings(act="quarantine", probation=100), **arguments
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -482,7 +484,7 @@ def test_a_resumed_distiller_says_who_is_quarantined(
 
 def test_what_is_done_about_a_teacher_may_be_changed_but_not_what_its_scores_mean(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
-    run(log, settings(tmp_path / "s"), watch=WatchSettings(act="notice", probation=7))
+    run(log, settings(tmp_path / "s"), watch=WatchSettings(act="quarantine", probation=7))
     with pytest.raises(CheckpointError, match=r"watch\.comparable = 'standard', the settings now say 'rank'"):
         run(log, settings(tmp_path / "s"), watch=WatchSettings(comparable="rank"))
 

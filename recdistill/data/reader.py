@@ -1,0 +1,192 @@
+"""Rows of a table -> records, as a mapping says.
+
+It knows rows as cells by column. It does not know the files they come from.
+
+Example:
+    >>> from recdistill.data.rows import Row
+    >>> reader = Reader("t.csv", "items", TableMapping(columns={"id": "sku"}), ("sku", "attributes.colour"))
+    >>> reader.record(Row("t.csv, line 2", {"sku": "a1", "attributes.colour": "red"}, None)).attributes
+    {'colour': 'red'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, says_nothing
+from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping
+from recdistill.data.rows import Row
+from recdistill.data.shape import Shape
+from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_of, split_labels
+from recdistill.data.sources import Source, Sources
+from recdistill.errors import DataError
+from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
+
+_BESIDE: Mapping[str, Any] = {"history_times": 0, "history_actions": "", "logged_scores": None, "propensities": None}
+"""Lists that stand beside another one, and what a member without a value is."""
+
+
+class Reader:
+    """Turns rows of one table into records of one kind. All checks that need no row are done once, at the start."""
+
+    def __init__(
+        self,
+        table: str,
+        kind: str,
+        mapping: TableMapping,
+        columns: tuple[str, ...] | None,
+        shape: Shape | None = None,
+    ) -> None:
+        self._kind = kind
+        self._sources = Sources(table, kind, mapping, columns, shape)
+        self._missing = None if mapping.missing is None else tuple(mapping.missing)
+        candidates = mapping.columns.get("candidates")
+        self._labels = candidates.labels if isinstance(candidates, Column) else ""
+        self._tells_clicks = kind == "impressions" and bool(self._labels or "clicked" in self._sources.fields)
+        self._make: Callable[[Row], Record] = {
+            "items": self._item, "impressions": self._impression, "feedback": self._feedback
+        }.get(kind, self._item)  # fmt: skip
+
+    def records(self, row: Row) -> list[Record]:
+        """The records of one row, checked: one, and after a list the feedback that the list itself tells."""
+        record = self.record(row)
+        if not isinstance(record, Impression) or not self._tells_clicks:
+            return [record]
+        clicked, action = self._clicked(row, record)
+        return [record, *feedback_of(record, clicked, action)]
+
+    def record(self, row: Row) -> Record:
+        """One record, checked."""
+        record = self._make(row)
+        try:
+            encode(record)
+        except DataError as e:
+            problem = str(e).removeprefix(f"cannot write this {type(record).__name__.lower()}: ")
+            raise DataError(f"{row.where}: {problem}") from None
+        return record
+
+    def fields(self, row: Row) -> dict[str, Any]:
+        """The fields that the row has, by name. All required fields are there."""
+        found: dict[str, Any] = {}
+        for name, source in self._sources.fields.items():
+            cell = source.constant if source.column is None else row.cells.get(source.column)
+            kind, required = FIELDS[self._kind][name]
+            if says_nothing(cell, kind, self._missing):
+                if required:
+                    raise self.error(row, name, "is empty; every row needs a value")
+                continue
+            try:
+                found[name] = self._convert(name, cell, kind, source)
+            except ValueError as e:
+                raise self.error(row, name, str(e)) from None
+        return found
+
+    def said(self) -> str:
+        """The guesses about its columns that it goes by."""
+        return self._sources.said()
+
+    def error(self, row: Row, field: str, problem: str) -> DataError:
+        """One sentence that names file, row and column. It also names the field if it has another name."""
+        column = self._sources.fields[field].column
+        if column is None:
+            return DataError(f"{row.where}, constant {field!r}: {problem}")
+        return DataError(f"{row.where}, column {column!r}{'' if column == field else f' ({field})'}: {problem}")
+
+    def _item(self, row: Row) -> Item:
+        found = self.fields(row)
+        version = found.get("version", 0.0)
+        if version != int(version) or version < 0:
+            raise self.error(row, "version", f"must be a whole number from 0 on, not {version:g}")
+        return Item(
+            id=found["id"],
+            version=int(version),
+            withdrawn=found.get("withdrawn", False),
+            attributes=self._values(row),
+            time_us=found.get("time", 0),
+        )
+
+    def _impression(self, row: Row) -> Impression:
+        found = self.fields(row)
+        history, candidates = found.get("history", []), self._split(row, found["candidates"])[0]
+        times = self._beside(row, found, "history_times", len(history), 0)
+        actions = self._beside(row, found, "history_actions", len(history), "")
+        scores = self._beside(row, found, "logged_scores", len(candidates), None)
+        chances = self._beside(row, found, "propensities", len(candidates), None)
+        return Impression(
+            id=found["id"],
+            time_us=found["time"],
+            user=found.get("user"),
+            history=tuple(Event(*event) for event in zip(history, times, actions, strict=True)),
+            context=self._values(row),
+            candidates=tuple(Candidate(*one) for one in zip(candidates, scores, chances, strict=True)),
+            exclude=tuple(found.get("exclude", ())),
+        )
+
+    def _clicked(self, row: Row, shown: Impression) -> tuple[list[str], str]:
+        """Which candidates of a list were clicked, and what that is called."""
+        found = self.fields(row)
+        if self._labels:
+            clicked = self._split(row, found["candidates"])[1]
+        else:
+            try:
+                clicked = clicked_of(found.get("clicked", []), [one.item for one in shown.candidates])
+            except ValueError as e:
+                raise self.error(row, "clicked", str(e)) from None
+        return clicked, found.get("action", DEFAULT_ACTION)
+
+    def _split(self, row: Row, entries: list[str]) -> tuple[list[str], list[str]]:
+        """Candidates, and which of them were clicked, where their cell says it."""
+        if not self._labels:
+            return entries, []
+        try:
+            return split_labels(entries, self._labels)
+        except ValueError as e:
+            raise self.error(row, "candidates", str(e)) from None
+
+    def _feedback(self, row: Row) -> Feedback:
+        found = self.fields(row)
+        where = "/".join((found["impression_id"], found["item"], found["action"], str(found["time"])))
+        return Feedback(
+            id=found.get("id", where),
+            impression_id=found["impression_id"],
+            item=found["item"],
+            action=found["action"],
+            value=found.get("value", 1.0),
+            time_us=found["time"],
+        )
+
+    def _beside(self, row: Row, found: Mapping[str, Any], name: str, count: int, absent: Any) -> list[Any]:
+        """A list that belongs to another one, or `absent` for each of its entries."""
+        values: list[Any] = found.get(name, [absent] * count)
+        if name in found and self._sources.fields[name].column is None and len(values) == 1:
+            values = values * count  # a constant holds for each of them
+        if len(values) != count:
+            of = "history" if name.startswith("history") else "candidates"
+            raise self.error(row, name, f"has {len(values)} values for {count} {of}; they must be as many")
+        return values
+
+    def _values(self, row: Row) -> dict[str, Any]:
+        found = {}
+        for name, source in self._sources.named.items():
+            cell = row.cells.get(source.column)
+            if says_nothing(cell, source.type or "text", self._missing):
+                continue
+            try:
+                found[name] = as_value(cell, source.type, source.separator or "|")
+            except ValueError as e:
+                raise DataError(f"{row.where}, column {source.column!r} ({SIDE[self._kind]}.{name}): {e}") from None
+        return found
+
+    def _convert(self, name: str, cell: Any, kind: str, source: Source) -> Any:
+        if kind == "time":
+            return as_time_us(cell, source.unit)
+        if name not in _BESIDE:
+            return as_value(cell, kind, source.separator)  # type: ignore[arg-type]  # the kinds left are those of cells
+        read: Callable[[Any], Any] = {
+            "times": lambda one: as_time_us(one, source.unit), "numbers": as_number, "texts": as_text
+        }[kind]  # fmt: skip
+        member = "text" if kind == "texts" else "number"
+        return as_beside(
+            cell, source.separator, read, lambda one: says_nothing(one, member, self._missing), _BESIDE[name]
+        )

@@ -1,0 +1,108 @@
+"""What of the feature specification meets nothing in the stream: attributes of no item, actions of no event.
+
+Such a name is nearly always a mistake: another spelling, a mapping that was forgotten. The student learns all the same,
+only without it. So it is said once, with the names that there are.
+
+It knows nothing of how a student learns.
+
+Example:
+    >>> from recdistill.features import Field, Vocabulary
+    >>> from recdistill.records import Item
+    >>> matched = Matched(FeatureSpec(item={"pirce": Field("number")}))
+    >>> catalogue = Catalogue(FeatureSpec(), Vocabulary(FeatureSpec()))
+    >>> _ = catalogue.apply(Item("a", attributes={"price": 3.0}), admit=True)
+    >>> matched.unmet(catalogue, known=9, unknown=0)[0]
+    "no item has the attribute 'pirce' of the feature specification, [item.pirce]; did you mean 'price'?"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from recdistill.features import Catalogue, FeatureSpec
+from recdistill.records import Example
+from recdistill.text import cut, did_you_mean
+
+SAMPLE: Final = 2_000
+"""So many examples are looked at."""
+
+MANY: Final = 20
+"""So many must be without a match before it is said."""
+
+_SHOWN: Final = 200
+
+
+class Matched:
+    """Looks at the first examples of a run.
+
+    Args:
+        spec: The feature specification.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self._spec = spec
+        self._examples = self._events = self._fitting = 0
+        self._actions: set[str] = set()
+        self._context: set[str] = set()
+
+    def take(self, examples: Sequence[Example]) -> None:
+        """Looks at some examples, while it has not seen enough."""
+        if self._examples >= SAMPLE:
+            return
+        wanted = set(self._spec.history.actions)
+        for example in examples:
+            asked = example.ranking.impression
+            self._examples += 1
+            self._context.update(asked.context)
+            for event in asked.history:
+                self._events += 1
+                self._fitting += not wanted or event.action in wanted
+                self._actions.add(event.action)
+
+    def unmet(self, catalogue: Catalogue, *, known: int, unknown: int) -> list[str]:
+        """A sentence for each name that meets nothing.
+
+        Args:
+            catalogue: The items.
+            known: How many candidates were in it.
+            unknown: How many candidates and events were not.
+        """
+        said = []
+        if known and unknown > known:
+            said.append(f"{unknown:,} candidates and events of {known + unknown:,} are not in the catalogue")
+        missing, there = set(self._spec.item), set[str]()
+        live = np.flatnonzero(catalogue.live_N).tolist()
+        for slot in live:
+            if not missing:
+                break
+            attributes = catalogue.item(slot).attributes
+            missing.difference_update(attributes)
+            there.update(attributes)
+        if live:
+            said += [
+                f"no item has the attribute {name!r} of the feature specification, [item.{name}]; {_meant(name, there)}"
+                for name in sorted(missing)
+            ]
+        if self._examples < MANY:
+            return said
+        said += [
+            f"no request has the context {name!r} of the feature specification, [context.{name}]; "
+            f"{_meant(name, self._context)}"
+            for name in sorted(set(self._spec.context) - self._context)
+        ]
+        if self._events >= MANY and not self._fitting:
+            actions = ", ".join(sorted(map(repr, self._actions)))
+            said.append(
+                f"no event of {self._events:,} has an action of the feature specification, [history] actions = "
+                f"{list(self._spec.history.actions)}, so the student does not see what was done; events have "
+                f"{cut(actions, _SHOWN)}"
+            )
+        return said
+
+
+def _meant(name: str, known: set[str]) -> str:
+    there = ", ".join(sorted(known))
+    return did_you_mean(name, known, otherwise=f"there is {cut(there, _SHOWN)}" if there else "there is none at all")
