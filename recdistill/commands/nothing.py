@@ -92,7 +92,10 @@ def _join(settings: Settings, log: Log, counts: Counter[str], found: Found) -> s
         )
     if counts["labelled"] or counts["feedback"] < FEW:
         return None
-    feedback, labels = f"{counts['feedback']:,} records of feedback", ", ".join(sorted(settings.join.labels))
+    feedback, labels = (
+        f"{counts['feedback']:,} records of feedback",
+        ", ".join(sorted(name for name, weight in settings.join.labels.items() if weight)),
+    )
     causes = {
         "unlabelled_action": f"their action is not in join.labels ({labels}): it is "
         f"{_some(log, 'feedback', 'action')}, so give it a weight, as in --set join.labels.ACTION=1",

@@ -197,7 +197,7 @@ def run(
         Counts: rankings, feedback, examples, labelled (examples with a label above 0), late (feedback after its
         window), late_value (the labels it would have given), late_rankings (rankings after their own window),
         unlabelled_action, outside_the_list, dead_letters, ahead (those of the dead letters that were too far ahead in
-        time). When draining: open, rankings that were read and not written.
+        time). When draining: open, rankings that were read and not written; waiting, feedback whose list has not come.
 
     Raises:
         ConfigError: A label weight is negative, or the topics do not fit each other.
@@ -226,7 +226,7 @@ def run(
             if progress:
                 progress(sum(merge.read[tp] - start[tp] for tp in inputs), total)
         if drain:
-            window.counts["open"] = len(window) + merge.waiting()
+            window.counts["open"], window.counts["waiting"] = len(window) + merge.waiting(), window.early()
             if finished:
                 _explain(window, merge.waiting())
     return window.counts

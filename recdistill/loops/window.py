@@ -202,6 +202,10 @@ class Window:
         self.forget_orphans()
         self.counts, self._late_value = Counter(), 0.0
 
+    def early(self) -> int:
+        """How much feedback waits for its ranking."""
+        return sum(not early.ghost for early in self._early.values())
+
     def one_time(self) -> bool:
         """Whether there are open rankings, all with one time."""
         return len({opened.time_us for opened in self._open.values()}) == 1
