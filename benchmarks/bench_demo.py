@@ -54,7 +54,7 @@ def main() -> None:
     runs = [
         summary_of(chosen.dataset, chosen.data, seed, chosen.output, again=chosen.again) for seed in range(chosen.seeds)
     ]
-    names = list(runs[0]["metrics"])
+    names = [name for name in runs[0]["metrics"] if all(name in run["metrics"] for run in runs)]
     print(f"{chosen.dataset}, NDCG@10 by seed\n")
     print(f"{'':20}" + "".join(f"{'seed ' + str(run['seed']):>10}" for run in runs) + f"{'mean':>10}")
     for name in sorted(names, key=lambda name: -mean(run["metrics"][name]["ndcg@10"] for run in runs)):

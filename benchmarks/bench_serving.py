@@ -1,9 +1,9 @@
 """How many requests a second does the endpoint answer, beside a bare server and a usual server with the same model?
 
-Three servers answer the same `POST /v1/recommend` bodies from the same bundle. Each runs in a process of its own, with
-the same uvicorn settings:
+Three servers answer the same `POST /v1/recommend` bodies from the same bundle. Each runs in a process of its own, in
+uvicorn:
 
-- the endpoint
+- the endpoint, with the limits that it sets on every connection
 - a bare ASGI function: it decodes with msgspec, asks the recommender and encodes, but checks, counts and names nothing
 - a plain FastAPI application with pydantic models
 
@@ -25,6 +25,7 @@ import multiprocessing
 import socket
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.forms import Options
+from recdistill.serve import Ranker
 
 SIZES = (2_000, 20_000, 45_000)
 NAMES = ("endpoint", "bare ASGI", "FastAPI")
@@ -135,8 +137,13 @@ def serve(name: str, place: Path, listener: socket.socket) -> None:
     """The process of one server."""
     import uvicorn
 
+    from recdistill.serve.http import serve as serve_ours
+
     app = MAKERS[name](place)
     gc.freeze()  # as the ranker does when a bundle begins to serve; it helps all three
+    if name == NAMES[0]:  # as it runs, with the limits of its connections
+        serve_ours(app, Ranker(), listener, threading.Event())
+        return
     options: dict[str, Any] = {"http": "httptools", "loop": "uvloop", "ws": "none", "lifespan": "off"}
     config = uvicorn.Config(app, access_log=False, log_config=None, server_header=False, proxy_headers=False, **options)
     uvicorn.Server(config).run([listener])

@@ -27,7 +27,7 @@ COPY --from=build /app /app
 WORKDIR /app
 # Libraries look for a home and a user name; there is no account behind the number.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp USER=recdistill PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    RECDISTILL_HEALTH_PORT=8081
+    RECDISTILL_HEALTH_HOST=0.0.0.0 RECDISTILL_HEALTH_PORT=8081
 USER 10001:10001
 EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -20,16 +20,18 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
 
 from recdistill import __version__
-from recdistill.commands import answer, doctor, imports, learn, look, machine, recipes, release, streams
+from recdistill.commands import answer, begin, doctor, imports, learn, look, machine, recipes, release, streams
 from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
-from recdistill.errors import RecdistillError, UsageError
+from recdistill.errors import OutputError, RecdistillError, UsageError
 from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "begin": ("demo", "doctor"),
+    "begin": ("demo", "doctor", "init"),
     "the stream": ("topics", "simulate", "import", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
@@ -37,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, streams, imports, look, recipes, learn, release, answer)
+    for module in (machine, doctor, begin, streams, imports, look, recipes, learn, release, answer)
     for verb in module.VERBS
 }
 ALSO = {"distill": "distil"}
@@ -55,10 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    closed, stream = _open_what_is_closed(), sys.stdout
     _print_anything()
+    sys.stdout = _Output(stream)
     try:
         code = _dispatch(argv)
         sys.stdout.flush()
+        if closed and not code:
+            raise OutputError(f"standard output is closed{_UNPRINTED}")
         return code
     except RecdistillError as e:
         return _fail(str(e), e.exit_code, debug)
@@ -75,6 +81,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as e:  # noqa: BLE001 - a person gets a sentence; --debug shows the traceback
         return _fail(_unexplained(e), 1, debug)
+    finally:
+        sys.stdout = stream
+
+
+_UNPRINTED = ", so the result could not be printed; what the verb did is done"
+
+
+def _open_what_is_closed() -> bool:
+    """Opens /dev/null for each standard stream that is closed (`>&-`). Returns whether that was the output.
+
+    Otherwise the next file that is opened would get the stream's number, and what is printed would go into it.
+    """
+    closed = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as above
+    return closed
+
+
+class _Output:
+    """Standard output whose errors are ours, so that they are not taken for those of a file that a verb writes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes as the stream does."""
+        with self._explained():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flushes as the stream does."""
+        with self._explained():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as e:
+            # What is left in the buffer must not fail again when the process ends.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            raise OutputError(f"standard output cannot be written ({e.strerror}){_UNPRINTED}") from e
 
 
 def _print_anything() -> None:
@@ -165,9 +226,10 @@ def overview() -> str:
 
 def _fail(sentence: str, code: int, debug: bool) -> int:
     """Prints one sentence on stderr. Characters that control a terminal are removed."""
-    if debug:
-        traceback.print_exc()
-    print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
+    with suppress(OSError):  # where the sentence cannot be written either, the exit code says it
+        if debug:
+            traceback.print_exc()
+        print("error: " + printable(without_credentials(" ".join(sentence.split()))), file=sys.stderr)
     return code
 
 

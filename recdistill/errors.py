@@ -1,6 +1,7 @@
 """All exceptions. Every failure that a person can repair is one of these. It says what is wrong, where, and what to do.
 
     RecdistillError                 exit 1
+    ├── OutputError                 exit 1   a result that could not be printed
     ├── UsageError                  exit 2   a wrong command line or call
     ├── ConfigError                 exit 2   settings, recipes or feature specifications that do not fit
     ├── DataError                   exit 3   a file or table from outside that cannot be used
@@ -35,6 +36,10 @@ class RecdistillError(Exception):
     """Base of all errors that a person can repair. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
+
+
+class OutputError(RecdistillError):
+    """A result that could not be printed: standard output is closed or full."""
 
 
 class UsageError(RecdistillError):

@@ -3,7 +3,8 @@
 `python -m services.scorer` and the other processes call `main`. SIGTERM and SIGINT set the stop signal. The loop then
 finishes its present work, and the process exits with 0. An error that a person can correct is logged as one sentence,
 and the process exits with the error's own code. The port `RECDISTILL_HEALTH_PORT` (8081; empty turns it off) answers
-`/livez`, `/readyz` and `/metrics`.
+`/livez`, `/readyz` and `/metrics`. It listens on `RECDISTILL_HEALTH_HOST` (127.0.0.1; the images say 0.0.0.0, because
+the probes of Kubernetes and Prometheus come from outside).
 
 It knows nothing of what the loops do.
 """
@@ -18,12 +19,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from recdistill.config import load_settings
-from recdistill.errors import RecdistillError
+from recdistill.errors import ConfigError, RecdistillError
 from recdistill.loops import wire
 from recdistill.text import without_credentials
+from services.health import Health
 
 log_ = logging.getLogger("services")
 
@@ -53,13 +54,24 @@ def main(name: str) -> int:
     handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.WARNING)
     logging.basicConfig(level=os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
     stop, counts = threading.Event(), Counter[str]()
+    ended: list[str] = []
+    logging.captureWarnings(True)
+
+    def thread_ended(what: threading.ExceptHookArgs) -> None:
+        """Python would write a traceback that is no JSON line, and nobody else would hear of it."""
+        thread = what.thread.name if what.thread else "?"
+        ended.append(f"the thread {thread!r} has ended; restart the process")
+        error = what.exc_value or what.exc_type()
+        log_.error("%s: the thread %r has ended on an error", name, thread, exc_info=error)
+
+    threading.excepthook = thread_ended
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    health: ThreadingHTTPServer | None = None
+    health: Health | None = None
     try:
         settings = load_settings()
         if name != "ranker":  # The ranker answers these paths on its own port.
-            health = _health(name, counts)
+            health = _health(name, counts, ended)
         log_.info("%s starts", name)
         wire.JOBS[name](settings, stop, False, counts, None)
         log_.info("%s stops: %s", name, json.dumps(counts))
@@ -72,35 +84,26 @@ def main(name: str) -> int:
         return 1
     finally:
         if health is not None:
-            health.shutdown()
+            health.close()
 
 
-def _health(name: str, counts: Counter[str]) -> ThreadingHTTPServer | None:
+def _health(name: str, counts: Counter[str], ended: list[str]) -> Health | None:
     port = os.environ.get("RECDISTILL_HEALTH_PORT", "8081")
     if not port:
         return None
+    if not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"RECDISTILL_HEALTH_PORT: must be a port from 0 to 65535, or empty, not {port!r}")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name is the standard library's
-            if self.path in ("/livez", "/readyz"):
-                self._answer(200, "ok\n")
-            elif self.path == "/metrics":
-                lines = [f"recdistill_{name}_{key}_total {value}" for key, value in sorted(dict(counts).items())]
-                self._answer(200, "\n".join(lines) + "\n")
-            else:
-                self._answer(404, "there are /livez, /readyz and /metrics\n")
+    def live() -> tuple[int, str]:
+        return 200, "ok\n"
 
-        def _answer(self, status: int, text: str) -> None:
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def ready() -> tuple[int, str]:
+        return (503, "\n".join(ended) + "\n") if ended else (200, "ok\n")
 
-        def log_message(self, *_: object) -> None:
-            """Logs nothing, because probes come every few seconds."""
+    def metrics() -> tuple[int, str]:
+        lines = [f"recdistill_{name}_{key}_total {value}" for key, value in sorted(dict(counts).items())]
+        return 200, "\n".join(lines) + "\n"
 
-    server = ThreadingHTTPServer((os.environ.get("RECDISTILL_HEALTH_HOST", ""), int(port)), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
-    return server
+    # Whoever wants to be asked from another machine says so: what a worker counts is nobody else's business.
+    host = os.environ.get("RECDISTILL_HEALTH_HOST", "127.0.0.1")
+    return Health(host, int(port), {"/livez": live, "/readyz": ready, "/metrics": metrics})

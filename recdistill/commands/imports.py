@@ -8,11 +8,13 @@ It knows nothing of the form of tables; `recdistill.data` does.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recdistill.commands.checking import check
 from recdistill.commands.datasets import (
     feed_dataset,
     feed_events,
@@ -20,6 +22,7 @@ from recdistill.commands.datasets import (
     must_be_there,
     surveyed,
     told,
+    write_items,
     write_once,
     written,
 )
@@ -55,7 +58,8 @@ def _import_options(parser: Parser) -> None:
         "--mapping",
         type=Path,
         metavar="FILE",
-        help="a file that names the columns (default: columns have the names of the fields)",
+        help="a file that names the columns, or the name of a ready mapping (mind-news, mind-behaviors, "
+        "movielens-movies, movielens-ratings; default: columns have the names of the fields)",
     )
     parser.add_argument(
         "--earlier",
@@ -68,7 +72,12 @@ def _import_options(parser: Parser) -> None:
     parser.add_argument(
         "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
     )
-    parser.add_argument("--check", action="store_true", help="read and check everything, write nothing")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="read everything, show the first rows as they are understood and what the tables have in common; write "
+        "nothing. Takes tables of several kinds, and guesses what is not said",
+    )
     parser.add_argument("--again", action="store_true", help=AGAIN)
 
 
@@ -76,14 +85,23 @@ def _import(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if len(args.paths) == 1 and args.paths[0].is_dir():
         return _folder(args, settings, args.paths[0])
-    from recdistill.data import mapping
-
-    columns = mapping.TableMapping.load(args.mapping) if args.mapping else None
+    columns = _mapping(args.mapping) if args.mapping else None
+    if args.check and args.kind not in ("rankings", "examples"):
+        return check(args, settings, columns, _spec(settings))
     if "interactions" in (args.kind, columns.kind if columns and not args.kind else None):
         return feed_events(args, settings, args.paths, columns, earlier=args.earlier)
     if args.earlier:
         raise UsageError("--earlier: is only for interactions; records bring their own histories")
     return _records(args, settings, columns)
+
+
+def _mapping(name: Path) -> mapping.TableMapping:
+    """A mapping from a file, or a ready one by its name."""
+    from recdistill.data import mapping, ready
+
+    if name.exists() or len(name.parts) > 1 or name.suffix:
+        return mapping.TableMapping.load(name)
+    return mapping.TableMapping.parse(ready.ready_text(str(name)), str(name))
 
 
 def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
@@ -103,27 +121,44 @@ def _folder(args: argparse.Namespace, settings: Settings, path: Path) -> int:
 
 def _records(args: argparse.Namespace, settings: Settings, columns: mapping.TableMapping | None) -> int:
     """Tables whose rows are records."""
-    from recdistill.data import tables
+    from recdistill.data import mapping, shape, spool, tables
+    from recdistill.loops import known
     from recdistill.stream import open_log
 
     spec, said = _spec(settings), list[str]()
+    kind = args.kind or (columns.kind if columns else None)
 
     def rows(say: Callable[[str], None] | None = None) -> Iterator[Record]:
         for path in args.paths:
             yield from tables.import_table(path, args.kind, columns, spec=spec, said=say)
 
-    with stopping() as stop:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping())
         with Bar("check", args) as bar:
-            whole = surveyed(rows(said.append), stop, bar)
+            own = columns is None and all(shape.guess(path).kind == "jsonl" for path in args.paths)
+            if kind in mapping.FIELDS and kind != "items" and not own:
+                # Rows may be in any order, but stages read the time from records: they are written in its order.
+                # JSON lines that are records already stand in the order of the log that they are from.
+                sorted_rows = stack.enter_context(spool.Spool())
+                sorted_rows.fill(rows(said.append), stop=stop, progress=bar)
+                whole, records = surveyed(sorted_rows, stop, bar), sorted_rows
+            else:
+                whole, records = surveyed(rows(said.append), stop, bar), None
         told(args, said)
         if args.check:
             show(args, {"checked": whole.records}, f"{whole.records:,} rows are right; nothing was written")
             return 0
-        with closing(open_log(settings.log)) as log:
-            must_be_there(log)
-            fed = write_once(args, log, rows(), whole, stop)
-    text = written(fed.counts, fed.before, whole.records, "the table is empty")
-    show(args, {**fed.counts, "before": fed.before, "stopped": False}, text)
+        log = stack.enter_context(closing(open_log(settings.log)))
+        must_be_there(log)
+        counts = Counter[str]()
+        if records is not None and columns is not None and columns.add_items:
+            counts = write_items(args, log, spool.unknown_items(records, set(known.items_of(log))), stop)
+        fed = write_once(args, log, rows() if records is None else records, whole, stop)
+    counts += fed.counts
+    text = written(counts, fed.before, whole.records, "the table is empty")
+    if records is not None and records.unsorted:
+        text += "\nthe rows are not in the order of time; they were written in that order"
+    show(args, {**counts, "before": fed.before, "stopped": False}, text)
     return 0
 
 
@@ -145,7 +180,7 @@ VERBS = (
         "written twice, unless you say --again.",
         examples=(
             "import items.csv --kind items",
-            "import requests.parquet --mapping requests.toml --check",
+            "import --check items.csv purchases.csv",
             "import december.csv --kind interactions --earlier november.csv",
             "import ~/ml-100k",
         ),

@@ -13,7 +13,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdistill.commands.verb import Bar, Parser, Verb, counted, settings_of, share, show, stopping
+from recdistill.commands.features import specification
+from recdistill.commands.verb import (
+    PLACES,
+    Bar,
+    Parser,
+    Verb,
+    counted,
+    place,
+    settings_of,
+    share,
+    show,
+    stopping,
+)
 from recdistill.errors import TeacherError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +70,7 @@ def run_job(
     name: str,
     title: str,
     args: argparse.Namespace,
+    sentence: str = "",
     say: Callable[[Counter[str]], list[str]] = _nothing_more,
     **more: Any,
 ) -> int:
@@ -67,7 +80,8 @@ def run_job(
         name: Key of `recdistill.loops.wire.JOBS`.
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
-        say: Gives the lines that are printed behind the counts.
+        sentence: What to say behind the counts, if the job ran to its end.
+        say: Gives more lines to say there, from the counts.
         more: What this loop alone takes.
     """
     from recdistill.commands import nothing
@@ -80,10 +94,14 @@ def run_job(
         else:
             counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    told = {name: value for name, value in counts.items() if name not in UNTOLD}
-    text = counted(told, "nothing to do") + (" (stopped)" if stopped and args.drain else "")
-    show(args, {**counts, "stopped": stopped}, "\n".join([text, *say(counts)]))
-    if args.drain and not stopped:
+    drained = bool(args.drain or more.get("until"))
+    told = counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
+    told += " (stopped)" if stopped and drained else ""
+    result: dict[str, Any] = {**counts, "stopped": stopped}
+    if sentence and not stopped:
+        told, result = f"{told}\n{sentence}", {**result, "part": sentence}
+    show(args, result, "\n".join([told, *say(counts)]))
+    if drained and not stopped:
         nothing.check(name, settings, counts)
     return 0
 
@@ -119,7 +137,7 @@ def _join_options(parser: Parser) -> None:
 
 def _join(args: argparse.Namespace) -> int:
     args.drain = args.drain or args.flush
-    return run_job("joiner", "join", args, _of_joiner, flush=args.flush)
+    return run_job("joiner", "join", args, say=_of_joiner, flush=args.flush)
 
 
 def _of_joiner(counts: Counter[str]) -> list[str]:
@@ -140,6 +158,13 @@ def _of_joiner(counts: Counter[str]) -> list[str]:
 def _distil_options(parser: Parser) -> None:
     _drain(parser)
     parser.add_argument(
+        "--until",
+        type=place,
+        metavar="TIME|POSITION",
+        help=f"learn only what comes before this place of the examples, then stop: {PLACES}; the rest is left to judge "
+        "on. A time is that of the lists",
+    )
+    parser.add_argument(
         "--warm-start",
         type=Path,
         metavar="PATH",
@@ -149,7 +174,15 @@ def _distil_options(parser: Parser) -> None:
 
 
 def _distil(args: argparse.Namespace) -> int:
-    return run_job("distiller", "distil", args, warm=args.warm_start)
+    specification(settings_of(args))  # writes it, where there is none yet
+    if args.until is None:
+        return run_job("distiller", "distil", args, warm=args.warm_start)
+    from recdistill.loops import until
+    from recdistill.stream import open_log
+
+    with closing(open_log(settings_of(args).log)) as log:
+        part = until.learnt_part(log, args.until)
+    return run_job("distiller", "distil", args, part.sentence, warm=args.warm_start, until=part.position)
 
 
 def _teach_options(parser: Parser) -> None:
@@ -158,10 +191,24 @@ def _teach_options(parser: Parser) -> None:
         "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
     )
     _from(parser, "learn only from what follows (default: beginning)")
+    parser.add_argument(
+        "--until",
+        type=_time,
+        metavar="TIME",
+        help="learn only from lists before this time (2026-01-31T12:00Z, or @SECONDS since 1970), as `distil --until` "
+        "does. The later ones are left to judge on",
+    )
+
+
+def _time(text: str) -> int:
+    """A time, in microseconds."""
+    time_us = _place(text).time_us
+    if time_us is None:
+        raise argparse.ArgumentTypeError(f"must be a time such as 2026-01-31T12:00Z, not {text[:100]!r}")
+    return time_us
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from recdistill.features import FeatureSpec
     from recdistill.loops import teach
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
@@ -179,7 +226,7 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(f"{place}: does not hold a trained teacher, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
-    spec = FeatureSpec.load(Path(settings.features.file)) if kind == "builtin" else None
+    spec = specification(settings) if kind == "builtin" else None
     join = settings.join
     timing = {"window_s": join.window_s, "max_ahead_s": join.max_ahead_s}
     try:
@@ -192,12 +239,15 @@ def _teach(args: argparse.Namespace) -> int:
                     out,
                     labels=join.labels,
                     begin=args.begin,
+                    until_us=args.until,
                     progress=bar,
                     **timing,
                 )
             else:
                 linear = settings.teacher.linear
-                figures = teach.run_linear(log, linear, out, labels=join.labels, begin=args.begin, **timing)
+                figures = teach.run_linear(
+                    log, linear, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
+                )
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
@@ -217,7 +267,12 @@ VERBS = (
         "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
         "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
         "([teacher.linear]).",
-        examples=("teach", "teach --set teacher_training.epochs=3 --replace", "teach --kind linear"),
+        examples=(
+            "teach",
+            "teach --until 2026-01-31T12:00:00Z",
+            "teach --set teacher_training.epochs=3 --replace",
+            "teach --kind linear",
+        ),
         options=_teach_options,
         run=_teach,
     ),
@@ -261,10 +316,12 @@ VERBS = (
         name="distil",
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
-        "stopped. Bundles are in distil.directory/bundles. Settings: [student], [loss], [distil], [features].",
+        "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
+        "of other students: give each its own distil.directory. Settings: [student], [loss], [distil], [features].",
         examples=(
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",
+            "distil --until 2026-01-31T12:00:00Z",
             "distil --warm-start old/student --set distil.directory=recdistill-data/new",
         ),
         options=_distil_options,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdistill.commands.learn import DRAIN, run_job
-from recdistill.commands.verb import Bar, Parser, Verb, between, newest_bundle, settings_of, show
+from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
 from recdistill.errors import DataError, Refused, UsageError
 from recdistill.given import read_bytes
 from recdistill.text import printable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.judge import Judgement
     from recdistill.registry import Evidence, Registry
+    from recdistill.stream import Place
 
 
 def _bundle_option(parser: Parser) -> None:
@@ -48,7 +50,13 @@ def _evaluate_options(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="BUNDLE",
-        help="another bundle to judge on the same lists",
+        help="another bundle to judge on the same lists; nobody is judged on what one of them learnt",
+    )
+    parser.add_argument(
+        "--until",
+        type=place,
+        metavar="TIME|POSITION",
+        help=f"judge only what comes before this place of the examples: {PLACES} (default: to the end of the log)",
     )
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--gate", action="store_true", help="exit with 7 if the bundle does not pass the gate")
@@ -60,7 +68,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
-    judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, seed=args.seed)
+    judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, until=args.until, seed=args.seed)
     evidence = gate(judgement, settings.gate)
     if args.report is not None:
         write_report(judgement, args.report, evidence)
@@ -73,16 +81,21 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _judge(
-    args: argparse.Namespace, settings: Settings, bundle: Bundle, *, beside: list[Path] | None = None, seed: int = 0
+    args: argparse.Namespace,
+    settings: Settings,
+    bundle: Bundle,
+    *,
+    beside: Sequence[Path] = (),
+    until: Place | None = None,
+    seed: int = 0,
 ) -> Judgement:
     from recdistill import release
     from recdistill.bundle import open_bundle
-    from recdistill.judge import BundleContender
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT, open_teacher
 
-    rivals = [BundleContender(open_bundle(path), f"beside {path.name}") for path in beside or ()]
+    others = [open_bundle(path) for path in beside]
     taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
@@ -92,7 +105,9 @@ def _judge(
             settings.promote.held_out,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
-            rivals=rivals,
+            beside=others,
+            until=until,
+            protocol=settings.judge.protocol,
             cost_per_1000=settings.score.cost_per_1000,
             seed=seed,
             progress=bar,
@@ -101,7 +116,13 @@ def _judge(
 
 def _table(judgement: Judgement, evidence: Evidence) -> str:
     lines = [f"{judgement.lists:,} held-out lists, {judgement.catalogue:,} items, bundle {judgement.content_hash[:12]}"]
-    shown = ("ndcg@10", "recall@10")
+    if (part := judgement.part) is not None:
+        lines.append(f"learnt: up to {part.learnt}")
+        lines.append(f"judged: {part.begins} up to {part.ends}, lists of {part.first} to {part.last}")
+    way = {"catalogue": "each ranks the whole catalogue", "shown": "each orders what was shown"}[judgement.protocol]
+    other = {"catalogue": "shown", "shown": "catalogue"}[judgement.protocol]
+    lines.append(f"protocol: {way}, because {judgement.protocol_why} (the other way: judge.protocol = {other})")
+    shown = ("ndcg@10", "recall@10") if judgement.protocol == "catalogue" else ("ndcg@10", "mrr", "auc")
     lines += ["", f"{'':20}" + "".join(f"{name:>24}" for name in shown)]
     for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics[shown[0]].mean):
         figures = (quality.metrics[name] for name in shown)
@@ -280,10 +301,13 @@ VERBS = (
         name="evaluate",
         purpose="Judge a bundle on examples that it did not learn from, and compare it with its teacher and simpler "
         "models.",
-        when="It uses the labelled examples that came after the bundle was made. It prints NDCG@10 and recall@10 over "
-        "the full catalogue with 95% intervals, and the verdict of the gate. Settings: [gate], [promote].",
+        when="It uses the labelled examples behind the place where the student stopped learning, and says which part "
+        "that is. `recdistill distil --until` leaves such a part. Each contender ranks the full catalogue, or what was "
+        "shown (judge.protocol). It prints the figures with 95% intervals, and the verdict of the gate. Settings: "
+        "[judge], [gate], [promote].",
         examples=(
             "evaluate --report report.html",
+            "evaluate --beside trial/bundles/step-0000000200 --until 2026-01-31",
             "evaluate bundles/step-2000 --gate",
             "evaluate --json > judgement.json",
         ),

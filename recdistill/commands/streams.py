@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from recdistill.commands.datasets import feed_dataset
 from recdistill.commands.imports import AGAIN
 from recdistill.commands.verb import Parser, Verb, between, one_of, settings_of, show
+from recdistill.errors import UsageError
 
 if TYPE_CHECKING:
+    from recdistill.config import Settings
     from recdistill.stream import Log
 
 
@@ -24,25 +26,72 @@ if TYPE_CHECKING:
 def _topics_options(parser: Parser) -> None:
     parser.add_argument(
         "action",
-        type=one_of("create", "list"),
-        metavar="create|list",
-        help="create: make the missing topics. list: show the topics with their records",
+        type=one_of("create", "list", "trim"),
+        metavar="create|list|trim",
+        help="create: make the missing topics. list: show the topics with their records. trim: remove from the "
+        "embedded log what nobody needs any more",
+    )
+    parser.add_argument(
+        "--grow",
+        action="store_true",
+        help="with create: give impressions, rankings and feedback as many partitions as topics.partitions says, or as "
+        "the largest of them has. End all stages first",
     )
 
 
 def _topics(args: argparse.Namespace) -> int:
-    from recdistill.stream import STANDARD_CONFIGS, open_log, standard_topics
+    from recdistill.stream import open_log
 
     settings = settings_of(args)
+    if args.grow and args.action != "create":
+        raise UsageError(f"--grow goes with `topics create`, not with `topics {args.action}`")
     with closing(open_log(settings.log)) as log:
         if args.action == "create":
-            counts = standard_topics(settings.topics.partitions, settings.topics.lanes)
-            made = log.create_topics(counts, configs=STANDARD_CONFIGS)
-            show(args, {"made": made}, f"made {', '.join(made)}" if made else "all topics exist already")
-            return 0
+            return _create(args, settings, log)
+        if args.action == "trim":
+            return _trim(args, settings, log)
         rows = _ends(log)
     text = [f"{row['topic']:14} {row['partitions']:3} partitions  {row['end']:12,} offsets" for row in rows]
     show(args, {"topics": rows}, "\n".join(text) or "there are no topics; make them with `recdistill topics create`")
+    return 0
+
+
+_KEYED = ("impressions", "rankings", "feedback")
+
+
+def _create(args: argparse.Namespace, settings: Settings, log: Log) -> int:
+    from recdistill.stream import STANDARD_CONFIGS, standard_topics
+
+    partitions, lanes, grown = settings.topics.partitions, settings.topics.lanes, []
+    if args.grow:
+        topics = log.topics()
+        there, lanes = {name: topics[name] for name in _KEYED if name in topics}, topics.get("examples", lanes)
+        partitions = max(partitions, *there.values()) if there else partitions
+        grown = log.grow_topics(dict.fromkeys(there, partitions))
+    made = log.create_topics(standard_topics(partitions, lanes), configs=STANDARD_CONFIGS)
+    text = [f"made {', '.join(made)}"] if made else [] if grown else ["all topics exist already"]
+    if grown:
+        text.append(f"{', '.join(grown)}: {partitions} partitions now; set topics.partitions = {partitions}")
+    dangers = log.dangers()
+    text += [f"warning: {danger}" for danger in dangers]
+    show(args, {"made": made, "grown": grown, "dangers": dangers}, "\n".join(text))
+    return 0
+
+
+def _trim(args: argparse.Namespace, settings: Settings, log: Log) -> int:
+    import msgspec
+
+    from recdistill.loops import trim
+
+    if not isinstance(log, trim.Trimmable):
+        raise UsageError("only the embedded log is trimmed here; a broker does it by retention.ms of a topic")
+    done, freed = trim.run(log, log, keep_s=settings.topics.keep_days * 24 * 3600)
+    text = [
+        f"{each.partition:16} {each.removed:12,} offsets removed, begins at {each.beginning:,}: {each.kept_for}"
+        for each in done
+    ]
+    text.append(f"the file is {freed:,} bytes smaller")
+    show(args, {"partitions": [msgspec.to_builtins(each) for each in done], "freed_bytes": freed}, "\n".join(text))
     return 0
 
 
@@ -85,10 +134,18 @@ def _simulate(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="topics",
-        purpose="Make the topics of a log, or list them.",
-        when="Run it once, before anything else is written. The number of partitions and lanes ([topics]) cannot "
-        "change later. Topics that exist are not changed. One with another number of partitions is an error.",
-        examples=("topics create", "topics create --set topics.lanes=4", "topics list --json"),
+        purpose="Make the topics of a log, list them, or trim them.",
+        when="Run `create` once, before anything else is written. Topics that exist are not changed; one with another "
+        "number of partitions is an error. `create --grow` gives impressions, rankings and feedback more partitions; "
+        "the number of lanes never changes. `trim` removes from the embedded log what is older than topics.keep_days "
+        "and what no stage, no checkpoint and no judge needs any more.",
+        examples=(
+            "topics create",
+            "topics create --set topics.lanes=4",
+            "topics create --grow --set topics.partitions=4",
+            "topics list --json",
+            "topics trim --set topics.keep_days=30",
+        ),
         options=_topics_options,
         run=_topics,
     ),

@@ -32,6 +32,7 @@ from recdistill.text import did_you_mean, near
 if TYPE_CHECKING:
     from recdistill.bundle import Hold
     from recdistill.config import Settings
+    from recdistill.stream import Place
 
 EXIT_INTERRUPTED = 130
 
@@ -169,6 +170,17 @@ def one_of(*values: str) -> Callable[[str], str]:
         return text
 
     return word
+
+
+PLACES = "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (1200, or examples/0:1200)"
+"""What `place` takes, for the help of an option."""
+
+
+def place(text: str) -> Place:
+    """The type of a time or a position in the log."""
+    from recdistill.stream import read_place
+
+    return read_place(text)
 
 
 # Helpers for running verbs

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from recdistill.text import did_you_mean, misfit
 T = TypeVar("T")
 
 PREFIX = "RECDISTILL__"
+LONGEST_S = 366 * 86_400
+"""No wait, window or deadline is longer. A system cannot wait for `inf` or 1e300 seconds: the thread ends instead."""
 
 
 def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -91,9 +94,29 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
     """
     try:
         # A key of TOML is always text, but a Struct may want a number there.
-        return msgspec.convert(tree, kind, str_keys=True)
+        found = msgspec.convert(tree, kind, str_keys=True)
     except msgspec.ValidationError as e:
         raise ConfigError(f"{source}: {explain(str(e), kind)}") from e
+    if wrong := _wrong_number(found, ""):
+        raise ConfigError(f"{source}: {wrong}")
+    return found
+
+
+def _wrong_number(value: Any, path: str) -> str:
+    """What is wrong with a number that TOML can write and no setting means: `inf`, `nan`, or a wait of centuries."""
+    if isinstance(value, msgspec.Struct):
+        inside = [(f"{path}.{name}" if path else name, getattr(value, name)) for name in value.__struct_fields__]
+    elif isinstance(value, dict):
+        inside = [(f"{path}.{name}", each) for name, each in value.items()]
+    elif isinstance(value, list | tuple):
+        inside = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+    else:
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{path}: must be a finite number, not {value}"
+        if path.endswith("_s") and isinstance(value, float | int) and value > LONGEST_S:
+            return f"{path}: must be at most {LONGEST_S} seconds (a year), not {value:g}"
+        return ""
+    return next((wrong for name, each in inside if (wrong := _wrong_number(each, name))), "")
 
 
 def explain(message: str, kind: Any) -> str:

@@ -37,6 +37,7 @@ def infer_specification(
     actions: Iterable[str],
     history: int = 50,
     context: Mapping[str, Field] = CLOCK,
+    least: int = 0,
 ) -> FeatureSpec:
     """A specification from the attributes' values: lists of texts, and texts that repeat, are categories.
 
@@ -48,10 +49,11 @@ def infer_specification(
         actions: What users do: the actions that get a row of their own.
         history: Events of a history that count.
         context: The fields of a request. By default hour and weekday.
+        least: Fewest items that there will be, where more are coming than `items` has.
     """
     return FeatureSpec(
         history=HistorySpec(length=history, actions=tuple(actions)),
-        id=IdSpec(capacity=max(1024, 2 * len(items))),
+        id=IdSpec(capacity=max(1024, 2 * max(least, len(items)))),
         item=fields_of([item.attributes for item in items]),
         context=dict(context),
     )

@@ -86,7 +86,7 @@ class Scanner:
             close = self._close(line, at)
             if close < 0:
                 return None
-            self._cells.append("".join(self._parts).strip())
+            self._cells.append("".join(self._parts).strip(" \t"))
             self._parts, self._open = [], False
             at = self._skip(line, close)
             if at >= end_of_line:

@@ -111,15 +111,27 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
             ConfigError: It cannot be read, or something in it does not fit.
         """
         path = Path(path)
-        text = read_text(path, ConfigError, what="mappings", advice="give a mapping, a TOML file")
-        tree = read_toml(text, str(path))
-        mapping = convert(tree, cls, source=str(path))
+        return cls.parse(read_text(path, ConfigError, what="mappings", advice="give a mapping, a TOML file"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> TableMapping:
+        """Reads the text of a mapping file.
+
+        Args:
+            text: The text.
+            source: Where it is from, for the error.
+
+        Raises:
+            ConfigError: Something in it does not fit.
+        """
+        tree = read_toml(text, source)
+        mapping = convert(tree, cls, source=source)
         if problem := _problem_of_form(mapping):
-            raise ConfigError(f"{path}: {problem}")
+            raise ConfigError(f"{source}: {problem}")
         for section in ("columns", "attributes", "context"):
             for name, column in getattr(mapping, section).items():
                 if isinstance(column, Column) and (problem := _problem_of_column(column)):
-                    raise ConfigError(f"{path}: {section}.{name}.{problem}")
+                    raise ConfigError(f"{source}: {section}.{name}.{problem}")
         return mapping
 
 

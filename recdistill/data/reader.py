@@ -76,6 +76,8 @@ class Reader:
                 if required:
                     raise self.error(row, name, "is empty; every row needs a value")
                 continue
+            if isinstance(cell, str) and "\n" in cell:
+                raise self.error(row, name, "holds a line end; is a quote not closed before it?")
             try:
                 found[name] = self._convert(name, cell, kind, source)
             except ValueError as e:

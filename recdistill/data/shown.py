@@ -1,10 +1,9 @@
 """Lists that say themselves what was clicked, as MIND writes them -> impressions and their feedback.
 
 A cell such as `N1-0 N2-1` holds the items and, behind the last `-`, whether each was clicked. Or a column of its own
-has the clicked items, or a flag for each candidate. The rest of the module is for whole tables: records in the order of
-their time, and bare records for items that the lists name and nobody described.
+has the clicked items, or a flag for each candidate.
 
-It knows nothing of cells, files or logs.
+It knows nothing of files or logs.
 
 Example:
     >>> split_labels(["N1-0", "N-2-1"], "-")
@@ -15,20 +14,14 @@ Example:
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Sequence
 
-from recdistill.errors import DataError
-from recdistill.records import Feedback, Impression, Item, Record, decode, encode
+from recdistill.records import Feedback, Impression
 
 DEFAULT_ACTION = "click"
 """What a clicked candidate gets, where the table does not say it."""
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
-_KINDS: tuple[type[Record], ...] = (Item, Impression, Feedback)
 
 
 def split_labels(entries: Sequence[str], separator: str) -> tuple[list[str], list[str]]:
@@ -83,50 +76,3 @@ def feedback_of(shown: Impression, clicked: Sequence[str], action: str) -> list[
         )
         for item in clicked
     ]
-
-
-def in_order(records: Iterable[Record]) -> Iterator[Record]:
-    """Records in the order of their time; those of equal time keep their order. They wait in a file, not in memory.
-
-    A stage reads time from the records, so a table that jumps in time would look like feedback that comes too late.
-
-    Raises:
-        DataError: The disk is full, or a record is none of items, impressions and feedback.
-    """
-    with tempfile.TemporaryDirectory(prefix="recdistill-order-") as folder:
-        try:
-            with closing(sqlite3.connect(Path(folder) / "order.sqlite", isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = OFF")
-                file.execute("CREATE TABLE records (time_us INTEGER, kind INTEGER, value BLOB)")
-                file.execute("BEGIN")
-                for record in records:
-                    if type(record) not in _KINDS:
-                        raise DataError(f"a {type(record).__name__.lower()} cannot be put in the order of time")
-                    kind = _KINDS.index(type(record))
-                    file.execute(
-                        "INSERT INTO records VALUES (?, ?, ?)",
-                        (record.time_us, kind, encode(record)),  # type: ignore[union-attr]
-                    )
-                file.execute("COMMIT")
-                for kind, value in file.execute("SELECT kind, value FROM records ORDER BY time_us, rowid"):
-                    yield decode(_KINDS[kind], value)
-        except sqlite3.Error as e:
-            raise DataError(f"the rows cannot be sorted by time: {e}; is there room in {tempfile.gettempdir()}?") from e
-
-
-def with_items(records: Iterable[Record], known: set[str]) -> Iterator[Record]:
-    """The records, and a bare item before the first list that names an item which nobody described.
-
-    Args:
-        records: Impressions and feedback.
-        known: Ids of items that are described already. The new ones are added.
-    """
-    for record in records:
-        if isinstance(record, Item):
-            known.add(record.id)
-        elif isinstance(record, Impression):
-            for name in [event.item for event in record.history] + [one.item for one in record.candidates]:
-                if name not in known:
-                    known.add(name)
-                    yield Item(id=name)
-        yield record

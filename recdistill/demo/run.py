@@ -195,6 +195,7 @@ def _story(
             teacher=teacher,
             teacher_bytes=folder_bytes(teacher_dir),
             rivals=rivals if best_possible is None else [*rivals, best_possible],
+            protocol="catalogue",
             seed=options.seed,
             progress=chapter,
         )

@@ -58,7 +58,7 @@ def summarise(
         "student_minus_popularity": interval("student", "popularity"),
         "student_minus_teacher": interval("student", "teacher"),
         "teacher_minus_popularity": interval("teacher", "popularity"),
-        "retention": None if judgement.retention is None else judgement.retention.mean,
+        "retention": None if judgement.retention is None else judgement.retention.mean,  # above chance
         "parity_max_abs": max(judgement.parity.values()),
         "device_overlap@10": overlap,
         "latency_ms": latency,
@@ -102,7 +102,7 @@ def tell(
                 f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
             )
     if summary["retention"] is not None:
-        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10", end="")
+        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10 above chance", end="")
         print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
         ratio = summary["cost"]["ratio"]
         print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")

@@ -142,7 +142,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ConfigError: When it cannot be read, has a key that is not known (the nearest known one is named) or a value
                 out of range.
         """
-        advice = "write a feature specification there, or name another one with --set features.file=FILE"
+        advice = "let `recdistill init` write one there, or name another one with --set features.file=FILE"
         text = read_text(Path(path), ConfigError, what="feature specifications", advice=advice)
         try:
             return cls.from_dict(tomllib.loads(text))

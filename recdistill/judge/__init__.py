@@ -10,7 +10,7 @@ Example:
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import TEACHER, Judgement, Spending, from_json, to_json
+from recdistill.judge.judgement import TEACHER, Judgement, Part, Spending, from_json, to_json
 from recdistill.judge.report import write_report
 from recdistill.judge.suite import evaluate
 
@@ -21,6 +21,7 @@ __all__ = [
     "Contender",
     "DeviceContender",
     "Judgement",
+    "Part",
     "Spending",
     "TeacherContender",
     "checks",

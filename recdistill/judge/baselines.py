@@ -20,7 +20,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +44,9 @@ class Contender(Protocol):
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """At most k item ids for each request, best first, without items of its history or its `exclude`."""
+
+    def scores(self, requests: Sequence[Impression]) -> list[NDArray[np.float64]]:
+        """A score for each candidate of each request, higher is better. NaN: it knows nothing of the item."""
 
 
 class Baseline:
@@ -75,24 +78,46 @@ class Baseline:
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """The k best items for each request. There are fewer only when fewer items are left."""
         out: list[list[str]] = []
-        step = max(1, _BLOCK // len(self._ids))
-        for start in range(0, len(requests), step):
-            out += self._block(requests[start : start + step], k)
+        for block in self._blocks(requests):
+            out += self._best(block, k)
         return out
 
-    def _block(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+    def scores(self, requests: Sequence[Impression]) -> list[NDArray[np.float64]]:
+        """The score of each candidate that was shown. NaN: the training part does not have it."""
+        out = []
+        for block in self._blocks(requests):
+            scores_BN, _ = self._score_all(block)
+            for row, request in enumerate(block):
+                at = np.array([self._number.get(candidate.item, -1) for candidate in request.candidates], np.int64)
+                out.append(np.where(at >= 0, scores_BN[row, at], np.nan))
+        return out
+
+    def _blocks(self, requests: Sequence[Impression]) -> Iterator[Sequence[Impression]]:
+        step = max(1, _BLOCK // len(self._ids))
+        for start in range(0, len(requests), step):
+            yield requests[start : start + step]
+
+    def _score_all(self, requests: Sequence[Impression]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Scores of all items `[B, N]`, and the pairs (row of the request, number of the item) of the histories."""
         from scipy import sparse
 
-        # Pairs (row of the request, number of the item): those of the histories, and those that are excluded.
-        known, barred = [], []
+        known = []
         for row, request in enumerate(requests):
-            seen = {self._number[e.item] for e in request.history if e.item in self._number}
-            known += [(row, n) for n in seen]
-            barred += [(row, self._number[item]) for item in request.exclude if item in self._number]
-        known_E2, barred_E2 = (np.array(pairs, np.int64).reshape(-1, 2) for pairs in (known, barred))
+            known += [(row, n) for n in {self._number[e.item] for e in request.history if e.item in self._number}]
+        known_E2 = np.array(known, np.int64).reshape(-1, 2)
         shape = (len(requests), len(self._ids))
         histories = sparse.csr_matrix((np.ones(len(known_E2)), (known_E2[:, 0], known_E2[:, 1])), shape=shape)
-        scores_BN = np.array(self._score(histories), np.float64)
+        return np.array(self._score(histories), np.float64), known_E2
+
+    def _best(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
+        scores_BN, known_E2 = self._score_all(requests)
+        barred = [
+            (row, self._number[item])
+            for row, request in enumerate(requests)
+            for item in request.exclude
+            if item in self._number
+        ]
+        barred_E2 = np.array(barred, np.int64).reshape(-1, 2)
         # Items that may not be listed get −inf. They come last, and the count of finite scores cuts them off.
         scores_BN[:, self._dead] = -np.inf
         for pairs in (known_E2, barred_E2):

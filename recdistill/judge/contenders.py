@@ -10,19 +10,23 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from recdistill.bundle import Bundle
 from recdistill.device import Device
+from recdistill.features import Catalogue, FeatureError, encode_requests
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
-from recdistill.records import Candidate, Impression
+from recdistill.records import Candidate, Event, Example, Impression
 from recdistill.serve import Recommender, Request
 from recdistill.teachers import Scores, Teacher
+
+Floats = NDArray[np.float64]
 
 _BLOCK = 256
 _TEACHER_BLOCK = 64
@@ -57,6 +61,14 @@ class BundleContender:
             out += [list(answer.items) for answer in self.recommender.recommend(asked, k)]
         return out
 
+    def scores(self, requests: Sequence[Impression]) -> list[Floats]:
+        """The student's score of each candidate that was shown. NaN: the bundle does not hold it."""
+        out = []
+        for request in requests:
+            answer = self.recommender.rank(as_request(request), [c.item for c in request.candidates])
+            out.append(_pick(request, dict(zip(answer.items, answer.scores, strict=True))))
+        return out
+
 
 class DeviceContender:
     """A device file as a contender. It answers as a phone would.
@@ -76,19 +88,30 @@ class DeviceContender:
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """The answers of the device file, at most k items for each request."""
-        return [self._best(as_request(request), k) for request in requests]
+        return [self._answer(as_request(request), k)[0] for request in requests]
 
-    def _best(self, request: Request, k: int) -> list[str]:
-        items, _ = self._device.recommend(
-            [event.item for event in request.history],
-            actions=[event.action for event in request.history],
-            times_us=[event.time_us for event in request.history],
+    def scores(self, requests: Sequence[Impression]) -> list[Floats]:
+        """The device file's score of each candidate that was shown. NaN: it does not hold it."""
+        out = []
+        for request in requests:
+            asked = msgspec.structs.replace(request, history=(), exclude=())
+            answer = self._answer(as_request(asked), self._device.items, request.history)
+            out.append(_pick(request, dict(zip(*answer, strict=True))))
+        return out
+
+    def _answer(
+        self, request: Request, k: int, history: Sequence[Event] | None = None
+    ) -> tuple[list[str], list[float]]:
+        history = request.history if history is None else history
+        return self._device.recommend(
+            [event.item for event in history],
+            actions=[event.action for event in history],
+            times_us=[event.time_us for event in history],
             time_us=request.time_us,
             context=request.context,
             k=k,
             exclude=request.exclude,
         )
-        return items
 
 
 class TeacherContender:
@@ -119,11 +142,28 @@ class TeacherContender:
                 self.failed += not isinstance(answer, Scores)
         return out
 
+    def scores(self, requests: Sequence[Impression]) -> list[Floats]:
+        """The teacher's score of each candidate that was shown. NaN: it gave none; `failed` counts whole lists."""
+        out: list[Floats] = []
+        for start in range(0, len(requests), _TEACHER_BLOCK):
+            block = requests[start : start + _TEACHER_BLOCK]
+            for request, answer in zip(block, self._teacher.score(block), strict=True):
+                if isinstance(answer, Scores):
+                    out.append(np.where(answer.scored_L, answer.values_L, np.nan).astype(np.float64))
+                else:
+                    out.append(np.full(len(request.candidates), np.nan))
+                    self.failed += 1
+        return out
+
     def _best(self, request: Impression, answer: Scores, k: int) -> list[str]:
         scores_N = np.where(answer.scored_L, answer.values_L, -np.inf)
         scores_N[[self._number[i] for i in barred(request) if i in self._number]] = -np.inf
         best = top_k(scores_N[None], k)[0]
         return list(self._ids[best[np.isfinite(scores_N[best])]])
+
+
+def _pick(request: Impression, given: Mapping[str, float]) -> Floats:
+    return np.array([given.get(candidate.item, np.nan) for candidate in request.candidates], np.float64)
 
 
 def as_request(impression: Impression) -> Request:
@@ -135,3 +175,14 @@ def as_request(impression: Impression) -> Request:
 def barred(request: Impression) -> set[str]:
     """The items that no answer to the request may hold."""
     return {e.item for e in request.history} | set(request.exclude)
+
+
+def misfits(bundle: Bundle, examples: Sequence[Example]) -> set[int]:
+    """The examples, by number, whose context does not fit the bundle's specification.
+
+    The endpoint refuses such a request. There is no answer to judge, so it is only counted.
+    """
+    errors: list[FeatureError] = []
+    contexts = [Request(context=example.ranking.impression.context) for example in examples]
+    encode_requests(bundle.spec, bundle.vocabulary, Catalogue(bundle.spec, bundle.vocabulary), contexts, errors=errors)
+    return {error.row for error in errors if error.row is not None}

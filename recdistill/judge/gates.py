@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recdistill.config import GateSettings
-from recdistill.judge.judgement import STUDENT, TEACHER, Judgement
+from recdistill.judge.judgement import NO_TEACHER, STUDENT, TEACHER, Judgement
 from recdistill.registry import Evidence
 
 POPULARITY = ("popularity", "popularity_recent")
@@ -67,19 +67,23 @@ def gate(judgement: Judgement, settings: GateSettings) -> Evidence:
 
 def _lists(judgement: Judgement, settings: GateSettings) -> Check:
     passed = judgement.lists >= settings.min_lists
-    text = f"lists: {judgement.lists:,} held-out lists were judged, at least {settings.min_lists:,} are asked"
+    how = " in the order of what was shown" if judgement.protocol == "shown" else ""
+    text = f"lists: {judgement.lists:,} held-out lists were judged{how}, at least {settings.min_lists:,} are asked"
     return Check("lists", passed, text)
 
 
 def _retention(judgement: Judgement, settings: GateSettings) -> Check:
     kept = judgement.retention
     if kept is None:
-        text = "retention: there is no teacher to compare with, neither one that scores nor scores in the examples"
-        return Check("retention", False, text)
-    passed = kept.mean >= settings.retention
+        free = settings.retention == 0
+        asked = " (gate.retention = 0 asks for nothing)" if free else ""
+        return Check("retention", free, f"retention: {judgement.retention_why or NO_TEACHER}{asked}")
+    passed = kept.mean >= settings.retention or settings.retention == 0
+    counted = "above chance" if judgement.above_chance else "(counted without chance, as an older version did)"
     text = (
-        f"retention: the student keeps {kept.mean:.3f} of the teacher's NDCG@10 on the {judgement.retention_on} "
-        f"(95% interval {kept.low:.3f} to {kept.high:.3f}), at least {settings.retention:.3f} is asked"
+        f"retention: the student keeps {kept.mean:.3f} of the teacher's NDCG@10 {counted} on the "
+        f"{judgement.retention_on} (95% interval {kept.low:.3f} to {kept.high:.3f}), "
+        f"at least {settings.retention:.3f} is asked"
     )
     return Check("retention", passed, text)
 

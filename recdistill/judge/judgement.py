@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -17,21 +17,23 @@ from msgspec import Struct
 from recdistill.errors import DataError
 from recdistill.metrics import Interval
 
-STUDENT, TEACHER = "student", "teacher"
+STUDENT, TEACHER, CHANCE, LOGGED = "student", "teacher", "chance", "logged"
 MAIN = "ndcg@10"
+NO_TEACHER = "there is no teacher to compare with, neither one that scores nor scores in the examples"
 
 
 class Quality(Struct, frozen=True, kw_only=True):
     """One contender over all lists.
 
     `coverage`: share of the catalogue that appears in the first ten places of its lists. `popularity`: mean percentile,
-    by training popularity, of the items there. `seconds_per_1000`: time that it took for a thousand requests.
+    by training popularity, of the items there. None: it does not choose from the catalogue. `seconds_per_1000`: time
+    that it took for a thousand requests.
     """
 
     name: str
     metrics: dict[str, Interval]
-    coverage: float
-    popularity: float
+    coverage: float | None = None
+    popularity: float | None = None
     seconds_per_1000: float | None = None
 
 
@@ -75,7 +77,10 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class Disagreement(Struct, frozen=True, kw_only=True):
-    """A real list on which teacher and student differ. Items are titles, best first. The history is newest first."""
+    """A real list on which teacher and student differ. Items are titles, best first. The history is newest first.
+
+    `tau`: Kendall's tau of both orders, where they order what was shown.
+    """
 
     request: str
     overlap: float
@@ -83,6 +88,7 @@ class Disagreement(Struct, frozen=True, kw_only=True):
     liked: list[str]
     teacher: list[str]
     student: list[str]
+    tau: float | None = None
 
 
 class Spending(Struct, frozen=True, kw_only=True):
@@ -105,13 +111,31 @@ class Spending(Struct, frozen=True, kw_only=True):
         return self.scored / max(1, self.candidates)
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """Which part of the log was learnt, and which was judged. Positions are written as `--until` takes them.
+
+    `learnt`: where the bundle stopped learning. `begins`: where the judged part begins; it is later if another bundle
+    beside it has learnt more. `ends`: where it ends. `first` and `last`: times of the earliest and the latest list.
+    """
+
+    learnt: str
+    begins: str
+    ends: str
+    first: str
+    last: str
+
+
 class Judgement(Struct, frozen=True, kw_only=True):
     """All results about one bundle.
 
     - `relevant_popularity`: mean popularity percentile of the items that users liked. A contender above it prefers
       popular items.
-    - `retention`: the student's NDCG@10 as a share of the teacher's. `retention_on` says on which lists: over the whole
-      catalogue, or on the logged lists.
+    - `protocol`: `catalogue` (each contender ranks the whole catalogue) or `shown` (each orders what was shown).
+      `protocol_why` says why.
+    - `retention`: what the student keeps of the teacher's NDCG@10, both counted above chance:
+      (student − chance) / (teacher − chance). `retention_on` says on which lists. None: `retention_why` says why.
+    - `above_chance`: False in judgements of older versions. There retention is student / teacher.
+    - `part`: which part of the log was judged, where the lists come from a log.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
     - `spending`: set when the training lists were scored under a budget.
@@ -137,6 +161,11 @@ class Judgement(Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     spending: Spending | None = None
+    protocol: Literal["catalogue", "shown"] = "catalogue"
+    protocol_why: str = ""
+    retention_why: str = ""
+    above_chance: bool = False
+    part: Part | None = None
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

@@ -24,7 +24,17 @@ from typing import Any
 from recdistill.config import GateSettings
 from recdistill.errors import DataError
 from recdistill.judge.gates import Check, checks
-from recdistill.judge.judgement import MAIN, STUDENT, TEACHER, Disagreement, Judgement, Quality, SliceQuality
+from recdistill.judge.judgement import (
+    CHANCE,
+    LOGGED,
+    MAIN,
+    STUDENT,
+    TEACHER,
+    Disagreement,
+    Judgement,
+    Quality,
+    SliceQuality,
+)
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
@@ -35,6 +45,8 @@ _NAMES = {
     TEACHER: "Teacher",
     "student_no_kd": "Without distillation",
     "device": "Device file",
+    CHANCE: "Chance",
+    LOGGED: "As it was shown",
     "best possible": "Best possible",
     "popularity": "Popularity",
     "popularity_recent": "Recent popularity",
@@ -128,19 +140,21 @@ def _head(judgement: Judgement, passed: bool) -> str:
     teacher = judgement.sizes.get(TEACHER)
     tiles = []
     if kept is not None:
-        tiles.append((f"{kept.mean:.1%}", f"of the teacher's NDCG@10 kept ({kept.low:.1%} to {kept.high:.1%})"))
+        above = " above chance" if judgement.above_chance else ""
+        tiles.append((f"{kept.mean:.1%}", f"of the teacher's NDCG@10{above} kept ({kept.low:.1%} to {kept.high:.1%})"))
     if teacher:
         tiles.append((f"{student / teacher:.1%}", f"of its bytes: {size_text(student)} for {size_text(teacher)}"))
     if (gain := judgement.difference(STUDENT, "student_no_kd")) is not None:
         tiles.append((f"{gain.mean:+.4f}", f"NDCG@10 from distillation ({gain.low:+.4f} to {gain.high:+.4f})"))
     latency = judgement.latency
     tiles.append((f"{latency.p50_ms:.2f} ms", f"for one answer, p99 {latency.p99_ms:.2f} ms, in process"))
-    tiles.append((f"{judgement.lists:,}", f"held-out lists, {judgement.catalogue:,} items each"))
+    each = "as they were shown" if judgement.protocol == "shown" else f"{judgement.catalogue:,} items each"
+    tiles.append((f"{judgement.lists:,}", f"held-out lists, {each}"))
     boxes = "".join(f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles)
     share = f" at {student / teacher:.1%} of its size" if teacher else ""
-    claim = (
-        f"The student keeps {kept.mean:.1%} of its teacher{share}" if kept is not None else "No teacher to compare with"
-    )
+    claim = "No teacher to compare with" if judgement.quality(TEACHER) is None else "The teacher is not above chance"
+    if kept is not None:
+        claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
     verdict = "Passed the gate" if passed else "Did not pass the gate"
     return (
@@ -189,15 +203,25 @@ def _quality(judgement: Judgement) -> str:
     names = list(judgement.contenders[0].metrics)
     head = "".join(f"<th>{html.escape(_short(metric))}</th>" for metric in names)
     table = _table(head, judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
+    line = "The bar is the mean over the lists, the line its 95% interval."
     note = (
-        "NDCG@10 over the whole catalogue. The bar is the mean over the lists, the line its 95% interval. In the table "
-        "every metric uses the first 10 places, except the reciprocal rank, which uses 100."
+        f"NDCG@10 over the whole catalogue. {line} In the table every metric uses the first 10 places, except the "
+        "reciprocal rank, which uses 100. Chance is a random order, computed exactly."
     )
+    if judgement.protocol == "shown":
+        note = (
+            f"NDCG@10 of the order of what was shown. {line} MRR is the mean of 1 / rank over all that was liked; AUC "
+            "is the share of pairs (liked, not liked) in the right order. Chance is a random order, computed exactly. "
+            "Popularity is counted up to the moment of each list."
+        )
+    if judgement.protocol_why:
+        note += f" Why this way of judging: {html.escape(judgement.protocol_why)}."
     return _section("Quality", note, f"{bars}<br>{table}", "wide")
 
 
 def _short(metric: str) -> str:
-    return {"ndcg@10": "NDCG", "recall@10": "Recall", "hit_rate@10": "Hits", "mrr@100": "MRR"}.get(metric, metric)
+    names = {"ndcg@10": "NDCG", "recall@10": "Recall", "hit_rate@10": "Hits", "mrr@100": "MRR", "mrr": "MRR"}
+    return {**names, "ndcg@5": "NDCG@5", "auc": "AUC"}.get(metric, metric)
 
 
 def _table(head: str, qualities: Iterable[Quality], cells: Any) -> str:
@@ -279,8 +303,9 @@ def _speed(judgement: Judgement) -> str:
         times = timed[TEACHER] / timed[STUDENT]
         ratio = f" The teacher takes {times:.1f} times as long as the student." if times >= 1 else ""
     latency = judgement.latency
+    what = "lists as they were shown" if judgement.protocol == "shown" else "requests over the whole catalogue"
     note = (
-        f"Seconds for a thousand requests over the whole catalogue, on this machine.{ratio} One answer of the student "
+        f"Seconds for a thousand {what}, on this machine.{ratio} One answer of the student over the whole catalogue "
         f"at a time: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({latency.n:,} requests)."
     )
     return _section("Time", note, rows, "wide")
@@ -311,16 +336,20 @@ def _behaviour(judgement: Judgement) -> str:
     usual = judgement.relevant_popularity
 
     def cells(quality: Quality) -> list[str]:
-        return [f"{quality.coverage:.1%}", f"{quality.popularity:.2f}", f"{quality.popularity - usual:+.2f}"]
+        coverage, popularity = quality.coverage or 0.0, quality.popularity or 0.0
+        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}"]
 
-    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", judgement.contenders, cells)
+    choosing = [quality for quality in judgement.contenders if quality.coverage is not None]
+    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", choosing, cells)
     agreement = judgement.agreement
     told = []
     if agreement.overlap is not None:
         told.append(f"teacher and student share {agreement.overlap.mean:.0%} of their first ten")
     if agreement.tau is not None:
-        told.append(f"Kendall's τ on the logged lists is {agreement.tau.mean:.2f}")
+        told.append(f"Kendall's τ of teacher and student on the logged lists is {agreement.tau.mean:.2f}")
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
+    if not choosing:  # they ordered what was shown, so none of them chose from the catalogue
+        return _section("Agreement", f"{agreed.strip()}", "") if told else ""
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
@@ -337,6 +366,11 @@ def _disagreements(judgement: Judgement) -> str:
         "The real lists whose first ten items overlap least. Grey: both show it. "
         '<span class="liked">Green</span>: the user chose it.'
     )
+    if judgement.protocol == "shown":
+        note = (
+            "The real lists that they order most differently, the first ten of each. Grey: both have it. "
+            '<span class="liked">Green</span>: the user chose it.'
+        )
     return _section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')
 
 
@@ -350,8 +384,9 @@ def _disagreement(found: Disagreement) -> str:
         return f'<div class="{title.lower()}"><h4>{title}</h4><ol>{lines or "<li>no answer</li>"}</ol></div>'
 
     history = ", ".join(map(text, found.history)) or "none"
+    common = f"{round(found.overlap * 10)} of 10 in common" if found.tau is None else f"Kendall's τ {found.tau:+.2f}"
     return (
-        f'<div class="box"><h3>{round(found.overlap * 10)} of 10 in common</h3>'
+        f'<div class="box"><h3>{common}</h3>'
         f'<p class="line"><b>History, newest first</b> {history}</p>'
         f'<p class="line"><b>Chose</b> <span class="liked">{", ".join(map(text, found.liked))}</span></p>'
         f'<div class="pair">{column("Teacher", found.teacher)}{column("Student", found.student)}</div></div>'
@@ -364,6 +399,7 @@ def _provenance(judgement: Judgement) -> str:
         "judged at": judgement.made_at,
         "seed": judgement.seed,
         "lists": judgement.lists,
+        **_part(judgement),
         **{f"skipped: {reason}": count for reason, count in judgement.skipped.items()},
         **{f"parity: {what}": f"{value:.2e}" for what, value in judgement.parity.items()},
         **{f"bytes: {what}": f"{size:,}" for what, size in judgement.sizes.items()},
@@ -371,6 +407,14 @@ def _provenance(judgement: Judgement) -> str:
     }
     lines = "".join(f"<dt>{text(key, 60)}</dt><dd>{text(value, 300)}</dd>" for key, value in facts.items())
     return _section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")
+
+
+def _part(judgement: Judgement) -> dict[str, object]:
+    part = judgement.part
+    if part is None:
+        return {}
+    judged = f"{part.begins} to {part.ends}, lists of {part.first} to {part.last}"
+    return {"learnt up to": part.learnt, "judged part": judged}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:

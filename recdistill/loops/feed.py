@@ -39,7 +39,7 @@ import msgspec
 from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
 from recdistill.records import TOPICS, Record, encode, key_of
-from recdistill.stream import Log, TopicPartition, Transaction
+from recdistill.stream import Log, Position, Stage, TopicPartition, Transaction
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
@@ -169,7 +169,8 @@ def feed_once(
 
     Raises:
         DataError: The records are other ones than those of `whole`, or than those that were written before.
-        StreamError: A topic is missing, or a record is too large.
+        StreamError: A topic is missing, or a record is too large, or the broker has forgotten how far a process came
+            that died.
     """
     if not whole.records:
         return Fed(Counter(), 0, stopped=False)
@@ -177,11 +178,10 @@ def feed_once(
     place = TopicPartition(whole.topics[0], 0)  # notes are saved beside a position, and any partition will do
     stage = log.stage(f"import-{whole.digest}", [place])
     try:
-        note = stage.note()
+        position, note = _began(stage, again=again)
         done = msgspec.json.decode(note, type=_Progress) if note else _Progress()
         if again and done.written == whole.records:
             done = _Progress()
-        position = stage.position()
         remaining = iter(records)
         for record in islice(remaining, done.written):
             _add(chain, record, encode(record))
@@ -207,6 +207,19 @@ def feed_once(
     if stopped and not (stop and stop.is_set()):
         raise _changed(written)
     return Fed(counts, done.written, stopped)
+
+
+def _began(stage: Stage, *, again: bool) -> tuple[Position, str]:
+    """Position and note of the last commit, also where a broker has forgotten them since."""
+    left = stage.left()
+    if left is None:
+        return stage.position(), stage.note()
+    if left.stopped or again:
+        return left.position, left.note if left.stopped else ""
+    raise StreamError(
+        "a process died in the middle of this import, and since then the broker has forgotten how far it came; look at "
+        "what is there (`recdistill inspect`), and say --again to write all of it once more"
+    )
 
 
 def _batches(records: Iterable[Record], batch: int, stop: threading.Event | None) -> Iterator[list[Record]]:

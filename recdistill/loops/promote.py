@@ -51,6 +51,7 @@ def run(
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
+    protocol: str = "auto",
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -72,6 +73,7 @@ def run(
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
+        protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -108,6 +110,7 @@ def run(
                             teacher=teacher,
                             teacher_bytes=teacher_bytes,
                             cost_per_1000=cost_per_1000,
+                            protocol=protocol,
                             progress=progress,
                         )
                         evidence = gate(judgement)

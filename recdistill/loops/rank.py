@@ -12,6 +12,9 @@ The server has the calling thread. Three more threads work beside it:
 When the log or the registry is away, what serves goes on serving. A first champion then serves its own catalogue. But
 no champion is replaced by another whose catalogue would be older.
 
+A log that was removed or replaced under the process, and a thread that ends, do not heal by themselves. What serves
+goes on serving here too, but `/readyz` says 503 with the reason, a line in the log says it, and it is counted.
+
 It knows nothing of what an HTTP request looks like, nor of how a student answers.
 
 Example:
@@ -21,10 +24,8 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
-import queue
 import socket
 import threading
 import time
@@ -35,17 +36,17 @@ from pathlib import Path
 from typing import Final
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import DataError, DecodeError, RecdistillError, RegistryError, StreamError
+from recdistill.errors import DecodeError, RecdistillError, RegistryError, StreamError, WrongLog
 from recdistill.loops.follow import Champion, catch_up
-from recdistill.records import Impression, encode, key_of
+from recdistill.loops.once import Once
+from recdistill.loops.one_log import OneLog
+from recdistill.loops.writer import Writer
 from recdistill.serve import Ranker, Recommender, Request
 from recdistill.serve.http import App, Keep, serve
-from recdistill.stream import ITEMS, Log, Message, Source, Stage
+from recdistill.stream import ITEMS, Log, Message, Source
 
 log_ = logging.getLogger(__name__)
 
-QUEUE: Final = 2000  # answers that may wait for the writer
-WRITE: Final = 500  # answers in one transaction
 WARM: Final = 20  # golden requests asked before a bundle serves
 LATER_S: Final = (5.0, 300.0)  # a champion that failed is tried again after the first, at most the second, doubling
 END_S: Final = 10.0  # longest wait for each thread at the end
@@ -57,7 +58,7 @@ def run(
     listen: Callable[[], socket.socket],
     app: Callable[[Ranker, Keep | None], App],
     read_log: Callable[[], Log | None],
-    write_log: Callable[[], Log] | None = None,
+    write_back: bool = False,
     threads: int = 1,
     follow_s: float = 2.0,
     items_s: float = 0.5,
@@ -72,7 +73,7 @@ def run(
         listen: Opens the socket.
         app: Makes the application: of what serves, and of what takes an answer to be written back, if anything does.
         read_log: Opens the log that `items` is read from; None: there is none yet.
-        write_log: Opens the log that answers are written to; None: they are not.
+        write_back: Whether answers are written to `impressions`.
         threads: Threads of one inference.
         follow_s: How often the champion is looked at.
         items_s: How often new catalogue records are taken in.
@@ -82,7 +83,7 @@ def run(
 
     Returns:
         Counts: swaps, refused_bundles, registry_failures, log_failures, items, bad_items, impressions_written,
-        impressions_dropped.
+        impressions_dropped, ended_threads, and those of `serve.http.gate` and `guard`.
 
     Raises:
         BundleError: The folder's bundle cannot be served.
@@ -90,24 +91,28 @@ def run(
     """
     ranker = Ranker(counts)
     done = threading.Event()
+    one = OneLog(read_log)
     with ExitStack() as stack:
         if isinstance(champion, Path):
-            items = _Items(read_log, ranker, done)
+            items = _Items(one, ranker, done)
             stack.callback(items.close)
             ranker.swap(load(open_bundle(champion), threads, items, ranker))
         listener = listen()
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
-        jobs = [("items", lambda: _follow_items(_Items(read_log, ranker, done), items_s, ranker, done))]
+        jobs = [("items", lambda: _follow_items(_Items(one, ranker, done), items_s, ranker, done))]
         if isinstance(champion, Champion):
-            follower = _Follower(champion, threads, ranker, _Items(read_log, ranker, done))
+            follower = _Follower(champion, threads, ranker, _Items(one, ranker, done))
             jobs.append(("champion", lambda: _follow_champion(follower, follow_s, done)))
         keep: Keep | None = None
-        if write_log is not None:
-            writer = _Writer(write_log, f"rank-{socket.gethostname()}-{port}", ranker.counts)
+        if write_back:
+            writer = Writer(one, f"rank-{socket.gethostname()}-{port}", ranker)
             jobs.append(("writer", lambda: writer.run(done)))
             keep = writer.keep
-        running = [threading.Thread(target=_guarded, args=(work, name), name=name, daemon=True) for name, work in jobs]
+        running = [
+            threading.Thread(target=_guarded, args=(work, name, ranker, done), name=name, daemon=True)
+            for name, work in jobs
+        ]
         for thread in running:
             thread.start()
         application = app(ranker, keep)
@@ -147,23 +152,16 @@ def load(bundle: Bundle, threads: int, items: _Items, ranker: Ranker) -> Recomme
     return recommender
 
 
-def _guarded(work: Callable[[], None], name: str) -> None:
+def _guarded(work: Callable[[], None], name: str, ranker: Ranker, done: threading.Event) -> None:
+    """The work of a thread. When it ends before the process does, this is said and counted, and `/readyz` says it."""
     try:
         work()
     except Exception:
-        log_.exception("the thread %r ended on an error that recdistill should have explained", name)
-
-
-class _Once:
-    """Logs a condition when it begins or changes, not each time it is met."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, text: str) -> None:
-        if text and text != self._last:
-            log_.warning("%s", text)
-        self._last = text
+        log_.exception("an error that recdistill should have explained")
+    if not done.is_set():
+        ranker.counts["ended_threads"] += 1
+        ranker.troubles[f"thread {name}"] = f"the thread {name!r} of this process has ended; restart the process"
+        log_.error("the thread %r has ended; what serves goes on serving, but restart the process", name)
 
 
 # The catalogue
@@ -173,16 +171,16 @@ class _Items:
     """Brings a recommender's catalogue up to the end of `items`. For one thread.
 
     Args:
-        read_log: Opens the log; None: there is none yet.
+        one: Opens the log.
         ranker: Whose counts are added to.
         done: Set when there is no more use for it.
     """
 
-    def __init__(self, read_log: Callable[[], Log | None], ranker: Ranker, done: threading.Event) -> None:
-        self._read_log, self._ranker, self._done = read_log, ranker, done
+    def __init__(self, one: OneLog, ranker: Ranker, done: threading.Event) -> None:
+        self._one, self._ranker, self._done = one, ranker, done
         self._log: Log | None = None
         self._source: Source | None = None
-        self._say = _Once()
+        self._say = Once(log_)
 
     def catch_up(self, recommender: Recommender) -> bool:
         """Applies what the recommender has not seen; False when there is no `items` to read.
@@ -208,7 +206,7 @@ class _Items:
         self._source = self._log = None
 
     def _open(self) -> Source | None:
-        self._log = self._read_log()
+        self._log = self._one.open()
         if self._log is None:
             self._say("there is no log yet: the catalogue is the bundle's")
             return None
@@ -230,7 +228,7 @@ class _Items:
 
 
 def _follow_items(items: _Items, items_s: float, ranker: Ranker, done: threading.Event) -> None:
-    say = _Once()
+    say = Once(log_)
     try:
         while not done.wait(items_s):
             champion = ranker.champion
@@ -240,9 +238,12 @@ def _follow_items(items: _Items, items_s: float, ranker: Ranker, done: threading
             try:
                 if items.catch_up(champion.recommender):
                     ranker.caught_up = began
+                ranker.troubles.pop("catalogue", None)
                 say("")
             except StreamError as e:
                 ranker.counts["log_failures"] += 1
+                if isinstance(e, WrongLog):
+                    ranker.troubles["catalogue"] = f"the catalogue stands still: {e}"
                 say(f"the catalogue stands still: {e}")
     finally:
         items.close()
@@ -265,7 +266,7 @@ class _Follower:
     def __init__(self, champion: Champion, threads: int, ranker: Ranker, items: _Items) -> None:
         self._champion, self._threads, self._ranker, self._items = champion, threads, ranker, items
         self._failed: dict[str, tuple[float, float]] = {}  # content hash -> when to try again, after how long
-        self._say = _Once()
+        self._say = Once(log_)
 
     def look(self) -> None:
         """Looks at the alias once, and does what follows from it."""
@@ -306,78 +307,3 @@ class _Follower:
         self._failed[wanted] = (time.monotonic() + wait_s, wait_s)
         self._ranker.counts["refused_bundles"] += 1
         log_.error("the champion %s is not served; it is tried again in %.0f s: %s", wanted[:12], wait_s, why)
-
-
-# What was answered
-
-
-class _Writer:
-    """Writes answers to `impressions`, in a thread of its own.
-
-    Args:
-        open_log: Opens the log.
-        name: Of the stage: no other process may have it.
-        counts: Counts to add to.
-    """
-
-    def __init__(self, open_log: Callable[[], Log], name: str, counts: Counter[str]) -> None:
-        self._open_log, self._name, self._counts = open_log, name, counts
-        self._queue: queue.Queue[Impression] = queue.Queue(QUEUE)
-        self._say = _Once()
-
-    def keep(self, impression: Impression) -> bool:
-        """Takes an answer if there is room; never waits."""
-        try:
-            self._queue.put_nowait(impression)
-        except queue.Full:
-            self._counts["impressions_dropped"] += 1
-            return False
-        return True
-
-    def run(self, done: threading.Event) -> None:
-        """Writes until `done`, then what is left."""
-        with ExitStack() as stack:
-            stage: Stage | None = None
-            while not (done.is_set() and self._queue.empty()):
-                some = self._some()
-                if not some:
-                    continue
-                try:
-                    if stage is None:
-                        stage = self._open(stack)
-                    self._write(stage, some)
-                    self._say("")
-                except StreamError as e:
-                    self._counts["impressions_dropped"] += len(some)
-                    self._say(f"answers are not written back: {e}")
-                    stack.close()
-                    stage = None
-
-    def _some(self) -> list[Impression]:
-        some: list[Impression] = []
-        with contextlib.suppress(queue.Empty):
-            some.append(self._queue.get(timeout=0.2))
-            while len(some) < WRITE:
-                some.append(self._queue.get_nowait())
-        return some
-
-    def _open(self, stack: ExitStack) -> Stage:
-        log = self._open_log()
-        stack.callback(log.close)
-        stage = log.stage(self._name)
-        stack.callback(stage.close)
-        return stage
-
-    def _write(self, stage: Stage, some: list[Impression]) -> None:
-        written = 0
-        with stage.transaction() as transaction:
-            for impression in some:
-                try:
-                    value = encode(impression)
-                except DataError as e:  # the request broke a rule that only records have
-                    self._say(f"an answer is not written back: {e}")
-                    continue
-                transaction.send("impressions", value, key=key_of(impression))
-                written += 1
-        self._counts["impressions_written"] += written
-        self._counts["impressions_dropped"] += len(some) - written

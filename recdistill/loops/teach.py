@@ -47,6 +47,7 @@ def labelled(
     labels: Mapping[str, float],
     max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
+    until_us: int | None = None,
 ) -> Iterator[Example]:
     """The impressions of a log with their labels, in the order of time; no candidate has a score.
 
@@ -56,14 +57,17 @@ def labelled(
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out: they are for the judge. None: no list is left out.
     """
     topics = log.topics()
     window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
     starts = {} if begin is None else place_at(log, tps, begin)
     timed = (_timed(log, tp, max_ahead_s, starts.get(tp)) for tp in tps)
-    for time_us, _, tp, offset, record in merge(*timed, key=lambda entry: entry[:4]):
+    for _, _, tp, offset, time_us, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
+            if until_us is not None and record.time_us >= until_us:
+                continue
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
             window.add_ranking(ranking, tp, offset, time_us=time_us)
@@ -83,6 +87,7 @@ def run(
     labels: Mapping[str, float],
     max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
+    until_us: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -96,6 +101,7 @@ def run(
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out. None: no list is.
         progress: Told how far the training is.
 
     Returns:
@@ -106,7 +112,7 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin)
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     examples = [example for example in every if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
@@ -124,6 +130,7 @@ def run_linear(
     labels: Mapping[str, float],
     max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
+    until_us: int | None = None,
 ) -> dict[str, Any]:
     """Fits the linear teacher to what the log holds and saves it; histories alone will do, without any feedback.
 
@@ -135,6 +142,7 @@ def run_linear(
         labels: Weight of each action.
         max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
+        until_us: Lists from this time on are left out. None: no list is.
 
     Returns:
         Figures, as the teacher gives them.
@@ -144,14 +152,17 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin)
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     return linear.train_linear_teacher(every, settings, out)
 
 
 def _timed(
     log: Log, tp: TopicPartition, max_ahead_s: float, start: int | None = None
-) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
-    """A partition's records with what they are merged by: time, impressions first, partition, offset."""
+) -> Iterator[tuple[int, int, TopicPartition, int, int, _Timed]]:
+    """A partition's records, each with what it is merged by and its own time.
+
+    They are merged by the greatest time so far, impressions first, then partition and offset.
+    """
     latest, left_out = 0, 0
     for one in _guarded(log, tp, max_ahead_s, start):
         record = one.record
@@ -161,7 +172,7 @@ def _timed(
         elif isinstance(record, Item | Impression | Feedback):  # scorer and joiner write dead letters of the others
             # Out-of-order records keep their place in the log: a merge needs rising keys.
             latest = max(latest, one.order_us)
-            yield latest, int(isinstance(record, Feedback)), tp, one.message.offset, record
+            yield latest, int(isinstance(record, Feedback)), tp, one.message.offset, one.order_us, record
     if left_out:
         log_.warning(
             "%d records of %s are left out: their times are too far ahead (join.max_ahead_s); --verbose shows each one",

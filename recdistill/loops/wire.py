@@ -29,7 +29,7 @@ from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.progress import Progress, folder_bytes
-from recdistill.stream import Log, Place, open_log
+from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def distil(
     counts: Counter[str],
     progress: Progress | None,
     *,
+    until: LanePosition | None = None,
     begin: Place | None = None,
     warm: Path | None = None,
 ) -> Counter[str]:
@@ -189,6 +190,7 @@ def distil(
             warm=warm,
             stop=stop,
             drain=drain,
+            until=until,
             counts=counts,
             progress=progress,
         )
@@ -235,6 +237,7 @@ def distil_from(
     warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -263,6 +266,7 @@ def distil_from(
         warm=warm,
         stop=stop,
         drain=drain,
+        until=until,
         counts=counts,
         progress=progress,
         publish=publish,
@@ -326,6 +330,7 @@ def promote(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
+            protocol=settings.judge.protocol,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -361,7 +366,8 @@ def serve(
     from recdistill.serve.http import Limits, bind, create_app
 
     chosen, log = settings.rank, settings.log
-    limits = Limits(chosen.max_k, chosen.max_batch, chosen.max_body)
+    same = {name: getattr(chosen, name) for name in Limits.__struct_fields__}  # a limit has the name of its setting
+    limits = Limits(**same | {"origins": tuple(chosen.origins)})
 
     def log_if_there() -> Log | None:
         # An embedded log that is not there would be made by opening it.
@@ -372,7 +378,7 @@ def serve(
         listen=lambda: bind(chosen.host, chosen.port),
         app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep),
         read_log=log_if_there,
-        write_log=(lambda: open_log(log)) if chosen.write_back else None,
+        write_back=chosen.write_back > 0,
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,

@@ -3,11 +3,12 @@
 It knows nothing of loops, of how a bundle was made, or of how a champion is served.
 
 Example:
-    >>> sorted(name for name in __all__ if name.islower())
-    ['count_held_out', 'give_back', 'held_out', 'judge', 'learnt_from', 'may_promote', 'promote', 'publish', 'to_drop']
+    >>> [name for name in __all__ if "judge" in name or "promote" in name]
+    ['judge', 'may_promote', 'promote']
 """
 
-from recdistill.release.judging import count_held_out, held_out, judge, learnt_from, publish
+from recdistill.release.judging import judge, publish
+from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
 from recdistill.release.promoting import GRACE_S, give_back, promote
 
@@ -19,6 +20,7 @@ __all__ = [
     "judge",
     "learnt_from",
     "may_promote",
+    "part_of",
     "promote",
     "publish",
     "to_drop",

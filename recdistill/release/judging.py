@@ -3,13 +3,12 @@
 It knows nothing of how a bundle was made, of when to judge, or of how the champion is served.
 
 Example:
-    >>> READ
-    1000
+    >>> judge.__name__
+    'judge'
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,62 +17,14 @@ from typing import Any
 import msgspec
 
 from recdistill.bundle import Bundle
-from recdistill.errors import DataError
-from recdistill.judge import TEACHER, Contender, Judgement, Spending, baselines, evaluate, write_report
+from recdistill.judge import TEACHER, BundleContender, Contender, Judgement, Spending, baselines, evaluate, write_report
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
-from recdistill.stream import LanePosition, Lanes, Log, Message
+from recdistill.release.parts import learnt_from, part_of
+from recdistill.stream import Log, Place
 from recdistill.teachers import Teacher
-
-log_ = logging.getLogger(__name__)
-
-READ = 1000
-"""Examples read at a time."""
-
-
-def held_out(log: Log, bundle: Bundle, most: int) -> list[Example]:
-    """The newest examples with a label that come after a bundle's positions, oldest first.
-
-    Args:
-        log: The log with the topic `examples`.
-        bundle: The bundle. Its provenance says where its student stopped learning.
-        most: How many at most.
-    """
-    examples: list[Example] = []
-    for example in _examples(log, start=_stopped_at(log, bundle)):
-        if any(label > 0 for label in example.labels):
-            examples.append(example)
-            if len(examples) >= 2 * most:  # cut now and then, so that memory stays small
-                del examples[:-most]
-    return examples[-most:]
-
-
-def count_held_out(log: Log, start: LanePosition, enough: int) -> tuple[int, LanePosition]:
-    """How many labelled examples come after a position, and where the count stopped.
-
-    Args:
-        log: The log with the topic `examples`.
-        start: Where a bundle's student stopped learning, or where an earlier count stopped.
-        enough: The count stops soon after this number.
-    """
-    lanes = Lanes(log, state=start, dead_letters=_pass_over)
-    try:
-        until, found = lanes.end_state(), 0
-        while found < enough:
-            examples = lanes.next(READ, 0.2, until=until)
-            found += sum(any(label > 0 for label in example.labels) for example in examples)
-            if not examples and lanes.reached(until):
-                break
-        return found, lanes.state()
-    finally:
-        lanes.close()
-
-
-def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
-    """The examples before a bundle's positions, in the order in which the student learnt from them."""
-    return _examples(log, until=_stopped_at(log, bundle))
 
 
 def judge(
@@ -84,6 +35,9 @@ def judge(
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     rivals: Sequence[Contender] = (),
+    beside: Sequence[Bundle] = (),
+    until: Place | None = None,
+    protocol: str = "auto",
     cost_per_1000: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -98,17 +52,16 @@ def judge(
         teacher_bytes: Size of the teacher. 0: it is not known.
         cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
         rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
+        beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
+        until: Where the judged part ends. None: where the log ends now.
+        protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
         seed: Seed of the bootstrap.
         progress: Called with the progress.
 
     Raises:
         DataError: There is no labelled example after the bundle's positions.
     """
-    lists = held_out(log, bundle, most)
-    if not lists:
-        raise DataError(
-            f"{bundle.path}: there is no labelled example after those that this bundle learnt from; wait for newer ones"
-        )
+    lists, part = part_of(log, bundle, most, beside=beside, until=until)
     if teacher is not None:
         teacher.apply_items(bundle.items)
     asked = _Asked()
@@ -118,13 +71,26 @@ def judge(
         bundle,
         lists,
         teacher=teacher,
-        rivals=[*rivals, *cheaper],
+        rivals=[
+            *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
+            *rivals,
+            *cheaper,
+        ],
         train_examples=known,
+        protocol=protocol,
         sizes={"teacher": teacher_bytes} if teacher_bytes else None,
         seed=seed,
         progress=None if progress is None else lambda _, done, total: progress(done, total),
     )
-    return msgspec.structs.replace(judgement, spending=asked.spending(judgement, cost_per_1000))
+    return msgspec.structs.replace(judgement, spending=asked.spending(judgement, cost_per_1000), part=part)
+
+
+def _names(beside: Sequence[Bundle]) -> list[str]:
+    """Names of the other bundles: that of the folder, or the path where two folders have one name."""
+    short = [bundle.path.name for bundle in beside]
+    return [
+        f"beside {name if short.count(name) == 1 else bundle.path}" for bundle, name in zip(beside, short, strict=True)
+    ]
 
 
 class _Asked:
@@ -152,9 +118,10 @@ class _Asked:
         spared = self.candidates - self.scored
         teacher = judgement.quality(TEACHER)
         seconds = None
-        # The judge measured the teacher's seconds for 1000 requests, each over the whole catalogue.
+        # The judge measured the teacher's seconds for 1000 requests, over the whole catalogue or over what was shown.
+        each = judgement.catalogue if judgement.protocol == "catalogue" else self.candidates / max(1, self.lists)
         if teacher is not None and teacher.seconds_per_1000 is not None:
-            seconds = spared * teacher.seconds_per_1000 / 1000 / judgement.catalogue
+            seconds = spared * teacher.seconds_per_1000 / 1000 / each
         return Spending(
             lists=self.lists,
             lists_scored=self.lists_scored,
@@ -200,36 +167,6 @@ def publish(
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
-
-
-def _examples(log: Log, *, start: LanePosition | None = None, until: LanePosition | None = None) -> Iterator[Example]:
-    lanes = Lanes(log, state=start, dead_letters=_pass_over)
-    try:
-        until = lanes.end_state() if until is None else until
-        while True:
-            examples = lanes.next(READ, 0.2, until=until)
-            yield from examples
-            if not examples and lanes.reached(until):
-                return
-    finally:
-        lanes.close()
-
-
-def _pass_over(message: Message, error: Exception) -> None:
-    """Leaves out a record that cannot be read. The distiller writes the dead letters of `examples`, not the judge."""
-    log_.debug("example at %d left out: %s", message.offset, error)
-
-
-def _stopped_at(log: Log, bundle: Bundle) -> LanePosition:
-    """Where a bundle's student stopped learning. The log must still be the one that it learnt from."""
-    saved = bundle.manifest.provenance.get("positions", {})
-    if not isinstance(saved.get("lanes"), dict):
-        raise DataError(
-            f"{bundle.path}: its manifest does not say where it stopped learning, so nothing can be held out"
-        )
-    lanes = LanePosition.read(saved["lanes"])
-    log.check_witness(lanes.by_partition(), saved.get("witness"))
-    return lanes
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Ranker:
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
         self.stopping = False
+        self.troubles: dict[str, str] = {}
+        """What is wrong with the process, one sentence by part. It answers, but nobody should send requests to it."""
         self.caught_up: float | None = None
         """When (`time.monotonic`) the catalogue was last seen to hold all of `items`."""
 
@@ -69,7 +71,7 @@ class Ranker:
     def gauges(self) -> dict[str, float]:
         """The gauges for Prometheus. The counts are not among them."""
         champion = self.champion
-        found = {"ready": float(champion is not None and not self.stopping)}
+        found = {"ready": float(champion is not None and not self.stopping and not self.troubles)}
         if champion is not None:
             found |= {
                 "overlay_position": float(champion.recommender.position),

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -37,6 +38,9 @@ from recdistill.serve.index import Base, Floats, Mask, Slots
 from recdistill.serve.requests import Filters, Request
 from recdistill.serve.state import State
 from recdistill.serve.users import UserVectors
+
+_POSTING: Final = 100  # making postings takes as long as scoring this many times
+_NAMING: Final = 20  # naming one item of an answer takes as long as scoring so many
 
 
 class Recommender:
@@ -101,7 +105,8 @@ class Recommender:
             filters: One for all requests, or one for each request.
 
         Raises:
-            RequestError: A context value does not fit its field, or k is not positive.
+            RequestError: A context value does not fit its field, no item has an attribute of a filter, or k is not
+                positive.
         """
         _check_k(k)
         if not requests:
@@ -112,6 +117,8 @@ class Recommender:
                 "filters", f"must be one for all or one each of {len(requests)} requests, not {len(each)}"
             )
         state = self._state
+        for row, chosen in enumerate(each):
+            self._check(state, chosen, f"requests[{row}]." if len(requests) > 1 else "")
         users = self._users(state, requests)
         answers = []
         for row, (request, chosen) in enumerate(zip(requests, each, strict=True)):
@@ -158,10 +165,11 @@ class Recommender:
         """The items whose vectors have the largest cosine with an item's vector. The item itself is left out.
 
         Raises:
-            RequestError: The item is not in the catalogue, or k is not positive.
+            RequestError: The item is not in the catalogue, no item has an attribute of a filter, or k is not positive.
         """
         _check_k(k)
         state = self._state
+        self._check(state, filters, "")
         slot = state.slot_of.get(item)
         if slot is None:
             raise RequestError("item", f"{item!r} is not in the catalogue; give the id of an item")
@@ -174,6 +182,19 @@ class Recommender:
             bundle=self.bundle.content_hash,
             overlay=state.position,
         )
+
+    def effort(self, k: int, filters: Filters | None = None) -> int:
+        """About how much work one request is, in items to score. It is for choosing where to do the work."""
+        state = self._state
+        count, where = len(state.shelf.live_T), 0 if filters is None else len(filters.where)
+        passes = (1 if self._sieve.ready(state, filters) else _POSTING) * where
+        return count * (1 + passes) + _NAMING * k
+
+    def _check(self, state: State, filters: Filters | None, path: str) -> None:
+        try:
+            self._sieve.check(state, filters)
+        except RequestError as e:
+            raise RequestError(path + e.field, e.problem) from None
 
     def score_all(self, requests: Sequence[Asker]) -> Floats:
         """Scores of every slot, float32 `[B, len(ids)]`. A slot without a live item has −inf.

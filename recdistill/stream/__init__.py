@@ -45,6 +45,7 @@ from recdistill.stream.contract import (
     standard_topics,
     suggest,
 )
+from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
@@ -60,6 +61,7 @@ __all__ = [
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",
+    "Cut",
     "LanePosition",
     "Lanes",
     "Left",
@@ -76,6 +78,7 @@ __all__ = [
     "announce",
     "check_identity",
     "check_topic",
+    "cut_at",
     "dead_letter",
     "event_time_us",
     "log_time",

@@ -54,6 +54,21 @@ def grown(topic: str, before: int, now: int) -> WrongLog:
     )
 
 
+def check_count(topic: str, found: int, wanted: int) -> None:
+    """Checks that a topic that is there has as many partitions as wanted.
+
+    Raises:
+        WrongLog: It has more or fewer.
+    """
+    if found != wanted:
+        more = "add partitions with `recdistill topics create --grow`, "
+        ways = more if topic in ("impressions", "rankings", "feedback") and found < wanted else ""
+        raise WrongLog(
+            f"topic {topic!r} exists with {found} partitions, not {wanted}; a count never changes"
+            f"{' by itself' if ways else ''}: ask for {found}, {ways}or choose another prefix or log"
+        )
+
+
 def check_growth(topic: str, found: int, wanted: int) -> None:
     """Checks that a topic does not have to shrink.
 

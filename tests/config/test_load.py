@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recdistill.config import Settings, load_settings, parse_settings, reference
@@ -119,3 +120,18 @@ def test_the_reference_has_every_key_with_its_default() -> None:
         for key in getattr(Settings(), section).__struct_fields__:
             assert f"| `{key}` |" in text
     assert '| `kind` | `embedded` or `kafka` | `"embedded"` |' in text
+
+
+@pytest.mark.parametrize("written", ["inf", "-inf", "nan", "1e300", "1e10"])
+def test_no_number_is_endless_and_no_wait_lasts_for_ever(written: str) -> None:
+    """Each float of each section; a thread cannot wait for `inf` seconds, and would end without a word."""
+    checked = 0
+    for section in msgspec.structs.fields(Settings):
+        for field in msgspec.structs.fields(type(section.default)):
+            if type(field.default) is not float or (written[0] == "1" and not field.name.endswith("_s")):
+                continue
+            checked += 1
+            with pytest.raises(ConfigError, match=rf"{section.name}\.{field.name}: ") as refused:
+                parse_settings("", env={f"RECDISTILL__{section.name}__{field.name}".upper(): written})
+            assert "\n" not in str(refused.value)
+    assert checked > 15

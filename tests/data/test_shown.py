@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
 from recdistill.data.mapping import Column, TableMapping
-from recdistill.data.shown import clicked_of, in_order, split_labels, with_items
+from recdistill.data.shown import clicked_of, split_labels
 from recdistill.data.tables import import_table
 from recdistill.errors import DataError
-from recdistill.records import Candidate, Event, Feedback, Impression, Item
+from recdistill.records import Candidate, Event, Feedback, Impression
 
 MIND = TableMapping(
     kind="impressions",
@@ -77,18 +76,3 @@ def test_a_click_on_what_was_not_offered(tmp_path: Path) -> None:
 
 def test_labels_are_split_at_the_last_separator() -> None:
     assert split_labels(["a::b::1", "c::0"], "::") == (["a::b", "c"], ["a::b"])
-
-
-def test_records_come_in_the_order_of_time() -> None:
-    chance = random.Random(3)
-    records = [Impression(f"r{n}", chance.randrange(50)) for n in range(300)]
-    wanted = sorted(records, key=lambda one: one.time_us)  # stable
-    assert list(in_order(records)) == wanted
-    assert list(in_order([])) == []
-
-
-def test_items_that_lists_name_are_added_once() -> None:
-    shown = Impression("r", 5, history=(Event("old"),), candidates=(Candidate("a"), Candidate("b")))
-    again = Impression("s", 6, candidates=(Candidate("b"), Candidate("c")))
-    got = list(with_items([shown, again], {"a"}))
-    assert got == [Item("old"), Item("b"), shown, Item("c"), again]

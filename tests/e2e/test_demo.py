@@ -17,7 +17,7 @@ from recdistill.device import Device
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {"teacher", "student", "student_no_kd", "popularity", "itemknn", "ease"}
+NAMES = {"teacher", "student", "student_no_kd", "popularity", "itemknn", "ease", "chance"}
 REFUSED = 7
 
 
@@ -35,7 +35,8 @@ def test_it_tells_the_whole_story_and_writes_what_it_found(finished_demo: DemoRu
     assert difference["low"] <= difference["mean"] <= difference["high"]
     student, other = (summary["metrics"][name]["ndcg@10"] for name in ("student", "student_no_kd"))
     assert math.isclose(difference["mean"], student - other, abs_tol=1e-9)
-    assert math.isclose(summary["retention"], student / summary["metrics"]["teacher"]["ndcg@10"], rel_tol=1e-6)
+    teacher, chance = (summary["metrics"][name]["ndcg@10"] for name in ("teacher", "chance"))
+    assert math.isclose(summary["retention"], (student - chance) / (teacher - chance), rel_tol=1e-6)
     assert summary["parity_max_abs"] < 1e-4
     assert summary["device_overlap@10"] > 0.9
     records = summary["records"]

@@ -254,3 +254,14 @@ def test_numbers_without_end_are_refused_in_a_sentence(shop: Shop, setting: str)
     assert code == 2
     assert text.startswith("error: ")
     assert "should have explained" not in text
+
+
+def test_a_teacher_learns_from_lists_out_of_order_by_their_own_times(shop: Shop) -> None:
+    lists = [YEAR_2005 + 60 * n for n in range(60)]
+    lists[20], lists[21] = lists[21], lists[20] - 900
+    shop.feed([a_list(n, seconds) for n, seconds in enumerate(lists)])
+    shop.feed([a_click(20, lists[20] + 30), a_click(21, lists[21] + 1500), a_click(22, lists[22] + 1900)])
+    log = open_log(LogSettings())
+    found = {e.ranking.impression.id: e.labels[0] for e in labelled(log, window_s=1800, labels={"click": 1.0})}
+    log.close()
+    assert {name for name, label in found.items() if label} == {"r20", "r21"}

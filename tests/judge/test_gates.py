@@ -10,6 +10,7 @@ from support.judgements import around, make_judgement
 
 from recdistill.config import GateSettings
 from recdistill.judge.gates import checks, gate
+from recdistill.judge.judgement import from_json
 
 SETTINGS = GateSettings()
 
@@ -44,8 +45,15 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
 @pytest.mark.parametrize(
     ("judgement", "said"),
     [
-        (changed(retention=around(0.9499, 0.01)), "keeps 0.950 of the teacher's NDCG@10 on the whole catalogue"),
+        (
+            changed(retention=around(0.9499, 0.01)),
+            "keeps 0.950 of the teacher's NDCG@10 above chance on the whole catalogue",
+        ),
         (changed(retention=None), "there is no teacher to compare with"),
+        (
+            changed(retention=None, retention_why="the teacher is not above chance: its lead is +0.0010"),
+            "retention: the teacher is not above chance: its lead is .0.0010",
+        ),
         (
             with_difference("popularity", around(0.003, 0.004)),
             "popularity: the student's lead over it is .0.0030",
@@ -87,6 +95,31 @@ def test_one_failing_check_fails_the_gate_and_only_what_failed_is_given(judgemen
 )
 def test_bounds_belong_to_what_passes(judgement):
     assert gate(judgement, SETTINGS).passed is True
+
+
+def test_an_old_judgement_is_read_and_says_how_it_counted():
+    """Judgements of format 1 know neither chance nor protocols. Their figures still hold."""
+    old = msgspec.to_builtins(make_judgement())
+    for name in ("protocol", "protocol_why", "retention_why", "above_chance", "part"):
+        del old[name]
+    old["contenders"] = [q for q in old["contenders"] if q["name"] != "chance"]
+    read = from_json(msgspec.json.encode(old))
+    (kept,) = [check for check in checks(read, SETTINGS) if check.name == "retention"]
+    assert kept.passed
+    assert "keeps 1.027 of the teacher's NDCG@10 (counted without chance, as an older version did)" in kept.sentence
+    assert read.protocol == "catalogue"
+
+
+@pytest.mark.parametrize("kept", [None, around(-0.2, 0.1)])
+def test_a_retention_of_0_asks_for_nothing(kept):
+    found = changed(retention=kept, retention_why="the teacher is not above chance")
+    assert gate(found, GateSettings(retention=0.0)).passed is True
+    assert gate(found, GateSettings(retention=1e-9)).passed is False
+
+
+def test_the_gate_says_when_lists_were_judged_as_they_were_shown():
+    shown = checks(changed(protocol="shown"), SETTINGS)
+    assert "held-out lists were judged in the order of what was shown" in shown[0].sentence
 
 
 def test_settings_decide():

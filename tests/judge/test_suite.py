@@ -104,6 +104,14 @@ def _world(tmp_path_factory):
     return bundle, items, train, held, rivals, found, seen
 
 
+def candidates_of(example):
+    return example.ranking.impression.candidates
+
+
+def with_scores(example, scores):
+    return msgspec.structs.replace(example, ranking=msgspec.structs.replace(example.ranking, scores=tuple(scores)))
+
+
 def usable(held):
     out = []
     for example in held:
@@ -148,7 +156,8 @@ def test_every_mean_is_that_of_plain_loops_over_full_rankings(world):
     found = world[5]
     lists, rankings = full_rankings(world)
     assert found.lists == len(lists)
-    assert {q.name for q in found.contenders} == set(rankings)
+    assert {q.name for q in found.contenders} == {*rankings, "chance"}
+    assert found.protocol == "catalogue"
     for name, of in rankings.items():
         expected = np.mean([brute(r, liked) for r, (_, _, liked) in zip(of, lists, strict=True)], axis=0)
         quality = found.quality(name)
@@ -175,7 +184,9 @@ def test_differences_ratio_and_overlap_are_those_of_the_lists(world):
         interval = found.difference("student", name)
         assert interval.mean == pytest.approx((ndcg["student"] - ndcg[name]).mean(), abs=1e-12)
         assert interval.low <= interval.mean <= interval.high
-    assert found.retention.mean == pytest.approx(ndcg["student"].mean() / ndcg["teacher"].mean())
+    # A made-up teacher knows nothing of random likes: there is nothing of which a share could be kept.
+    assert found.retention is None
+    assert "the teacher is not above chance: its lead is " in found.retention_why
     assert found.retention_on == "whole catalogue"
     shared = [
         len(set(a[:10]) & set(b[:10])) / max(1, len(b[:10]))
@@ -185,6 +196,35 @@ def test_differences_ratio_and_overlap_are_those_of_the_lists(world):
     worst = found.disagreements[0]
     assert worst.overlap == min(shared)
     assert len(found.disagreements) == 6
+
+
+class KnowingTeacher(ShuffleTeacher):
+    """A teacher that puts first what was liked, mostly."""
+
+    def __init__(self, held):
+        self.liked = {
+            e.ranking.impression.id: dict(zip([c.item for c in candidates_of(e)], e.labels, strict=True)) for e in held
+        }
+
+    def score(self, impressions, *, deadline_s=None):
+        return [
+            Scores(
+                np.array([taste(c.item) + 9 * self.liked[i.id].get(c.item, 0) for c in i.candidates], np.float32),
+                np.ones(len(i.candidates), np.bool_),
+            )
+            for i in impressions
+        ]
+
+
+def test_retention_is_the_share_of_the_lead_over_chance(world):
+    bundle, _, train, held, _, _, _ = world
+    found = evaluate(bundle, held, teacher=KnowingTeacher(held), rivals=[], train_examples=train, draws=200)
+    student, teacher, chance = (found.quality(n).metrics["ndcg@10"].mean for n in ("student", "teacher", "chance"))
+    assert found.retention.mean == pytest.approx((student - chance) / (teacher - chance))
+    assert found.retention.low < found.retention.mean < found.retention.high
+    assert found.above_chance
+    assert found.retention_on == "whole catalogue"
+    assert found.difference("teacher", "chance").mean == pytest.approx(teacher - chance)
 
 
 def test_slices_are_their_lists_and_items(world):
@@ -236,7 +276,7 @@ def test_agreement_on_logged_lists_is_that_of_the_given_scores(world):
         scores = dict(zip(answer.items, answer.scores, strict=True))
         taus.append(kendalltau([scores[i] for i in given], [taste(i) for i in given]).statistic)
     assert found.agreement.tau.mean == pytest.approx(np.mean(taus))
-    assert set(found.agreement.on_lists) == {"student", "teacher"}
+    assert set(found.agreement.on_lists) == {"student", "teacher", "chance"}
 
 
 def test_the_rest_is_there_and_makes_sense(world):
@@ -278,12 +318,25 @@ def test_without_a_teacher_that_scores_the_logged_lists_stand_for_it(world):
     bundle, _, train, held, _, _, _ = world
     found = evaluate(bundle, held, teacher=None, rivals=[], train_examples=train, draws=100)
     assert found.retention_on == "logged lists"
-    on_lists = found.agreement.on_lists
-    assert found.retention.mean == pytest.approx(on_lists["student"].mean / on_lists["teacher"].mean)
+    # A made-up teacher knows nothing of the random likes, so there is nothing to keep a share of.
+    assert found.retention is None
+    assert "the teacher is not above chance: its lead is " in found.retention_why
+    assert set(found.agreement.on_lists) == {"student", "teacher", "chance"}
+    knowing = [
+        with_scores(e, [4.0 * (v > 0) + taste(c.item) / 10 for c, v in zip(candidates_of(e), e.labels, strict=True)])
+        for e in held
+    ]
+    found = evaluate(bundle, knowing, teacher=None, rivals=[], train_examples=train, draws=100)
+    mean = {name: interval.mean for name, interval in found.agreement.on_lists.items()}
+    share = (mean["student"] - mean["chance"]) / (mean["teacher"] - mean["chance"])
+    assert found.retention.mean == pytest.approx(share)
+    assert found.retention_why == ""
     assert found.agreement.overlap is None
     assert found.disagreements == []
     bare = [msgspec.structs.replace(e, ranking=msgspec.structs.replace(e.ranking, scored=(False,) * 12)) for e in held]
-    assert evaluate(bundle, bare, teacher=None, rivals=[], train_examples=train, draws=100).retention is None
+    found = evaluate(bundle, bare, teacher=None, rivals=[], train_examples=train, draws=100)
+    assert found.retention is None
+    assert "there is no teacher to compare with" in found.retention_why
 
 
 def test_what_cannot_be_judged_is_a_clear_error(world):

@@ -21,6 +21,7 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
 from recdistill.loops import rank, wire
+from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
 from recdistill.serve.http.app import Ranker
@@ -59,7 +60,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         log=LogSettings(path=str(tmp_path / "log.sqlite")),
         registry=RegistrySettings(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", cache=str(tmp_path / "cache")),
-        rank=RankSettings(port=0, follow_s=0.05, items_s=0.02),
+        rank=RankSettings(port=0, follow_s=0.05, items_s=0.02, drain_s=0),
     )
 
 
@@ -181,7 +182,7 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
         return open_log(settings.log)
 
     ranker = Ranker()
-    items = rank._Items(read_log, ranker, threading.Event())
+    items = rank._Items(OneLog(read_log), ranker, threading.Event())
     ranker.swap(rank.load(bundles[0], 1, items, ranker))  # better its own catalogue than none
     assert ranker.counts["log_failures"] == 1
     with pytest.raises(StreamError):  # but never one that may be older than what serves
@@ -321,7 +322,7 @@ def test_a_folder_that_is_no_bundle_ends_the_start(settings: Settings, bundles: 
 
 
 def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles: list[Bundle]) -> None:
-    settings = Settings(log=settings.log, rank=RankSettings(port=0, write_back=1.0))
+    settings = Settings(log=settings.log, rank=RankSettings(port=0, write_back=1.0, drain_s=0))
     with running(settings, bundle=bundles[0].path) as (client, counts):
         history = [{"item": "item-3", "time_us": NOW_US - 5, "action": "click"}]
         body = {"history": history, "context": {"hour": 3.0}, "time_us": NOW_US, "exclude": ["item-1"], "k": 4}
@@ -342,25 +343,6 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
         {"hour": 3.0},
         ("item-1",),
     )
-
-
-def test_what_cannot_be_written_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = Counter[str]()
-
-    def away() -> Log:
-        raise StreamError("no broker answers")
-
-    writer = rank._Writer(away, "rank-test", counts)
-    monkeypatch.setattr(rank, "QUEUE", 3)
-    small = rank._Writer(away, "rank-test", counts)
-    assert [small.keep(Impression(str(n), 1)) for n in range(5)] == [True, True, True, False, False]
-    assert counts["impressions_dropped"] == 2
-    for n in range(4):
-        writer.keep(Impression(str(n), 1))
-    done = threading.Event()
-    done.set()
-    writer.run(done)
-    assert counts["impressions_dropped"] == 6
 
 
 # The process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import signal
@@ -159,7 +158,7 @@ def test_a_topic_that_was_made_again_is_not_taken_for_the_old_one(log: KafkaLog,
 def test_the_topics_settings_reach_the_broker(kafka_brokers: str, tmp_path: Path) -> None:
     prefix = f"t{uuid.uuid4().hex[:8]}."
     chosen = {"log.kind": "kafka", "log.brokers": kafka_brokers, "log.prefix": prefix}
-    settings = [part for name, value in chosen.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    settings = [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "recdistill", "topics", "create", *settings]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
     resources = [
@@ -325,7 +324,7 @@ def test_a_fence_that_nobody_stands_behind_is_got_over(
 
 def test_of_two_that_fence_each_other_the_later_one_stays(log: KafkaLog) -> None:
     old, new = log.stage("step", [IN]), log.stage("step", [IN])
-    old._recover(time.monotonic() + 30)  # as if it had looked just before the new one wrote its name
+    old._writer.recover(time.monotonic() + 30)  # as if it had looked just before the new one wrote its name
     with new.transaction() as transaction:
         transaction.send("out", b"new")
         transaction.commit_inputs({IN: 1})
@@ -346,14 +345,14 @@ def test_a_commit_of_unknown_outcome_is_written_exactly_once(
     stage = log.stage("step", inputs)
     with stage.transaction() as transaction:
         transaction.send("out", b"0")
-    commit = stage._producer.commit_transaction
+    commit = stage._writer.client.commit_transaction
 
     def fail() -> None:
         if went_through:
             commit()
         raise kafka.errors.KafkaConnectionError("the wire was cut")
 
-    monkeypatch.setattr(stage._producer, "commit_transaction", fail)
+    monkeypatch.setattr(stage._writer.client, "commit_transaction", fail)
     with stage.transaction() as transaction:
         transaction.send("out", b"1")
         if inputs:
@@ -381,7 +380,7 @@ def test_a_commit_of_unknown_outcome_gives_way_to_a_stage_that_went_on(
         new.close()
         raise kafka.errors.KafkaConnectionError("the wire was cut")
 
-    monkeypatch.setattr(old._producer, "commit_transaction", fail)
+    monkeypatch.setattr(old._writer.client, "commit_transaction", fail)
     with pytest.raises(Fenced), old.transaction() as transaction:  # noqa: PT012 - the block is the test
         transaction.send("out", b"old")
         transaction.commit_inputs({IN: 0}, "old")

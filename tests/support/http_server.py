@@ -6,14 +6,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from recdistill.serve.http import Keep, Limits, Ranker, bind, create_app, serve
 
 
 @contextmanager
 def serving(
-    ranker: Ranker, limits: Limits | None = None, *, write_back: float = 0.0, keep: Keep | None = None
+    ranker: Ranker,
+    limits: Limits | None = None,
+    *,
+    write_back: float = 0.0,
+    keep: Keep | None = None,
+    drain_s: float = 0.0,
 ) -> Iterator[str]:
     """Serves until the block ends, and gives the address. At the end it waits for running requests."""
+    limits = msgspec.structs.replace(limits or Limits(), drain_s=min(drain_s, (limits or Limits()).drain_s))
     listener, stop = bind("127.0.0.1", 0), threading.Event()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(ranker, limits, write_back=write_back, keep=keep)

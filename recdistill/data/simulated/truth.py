@@ -94,6 +94,13 @@ class Truth:
             answers.append([self.item_ids[row] for row in best.tolist() if utility_N[row] > -np.inf])
         return answers
 
+    def scores(self, requests: Sequence[Impression]) -> list[NDArray[np.float64]]:
+        """The true utility of each candidate that was shown."""
+        return [
+            self.utilities(one.id)[[self._row[candidate.item] for candidate in one.candidates]].astype(np.float64)
+            for one in requests
+        ]
+
     def best_possible(self, impressions: Sequence[Impression], clicked: Mapping[str, set[str]], k: int = 10) -> float:
         """Mean NDCG@k of the true order over the whole catalogue, on lists with a click; NaN if no list has one."""
         values = []

@@ -18,7 +18,7 @@ from recdistill.errors import DataError, DecodeError, OutOfRange
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
-from recdistill.loops.distil.saved import Recipe, Saved
+from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
 from recdistill.records import DEAD_LETTERS, Example, decode_item
@@ -50,11 +50,13 @@ class Distiller:
         recipe: What it is made with.
         memory_mb: Megabytes of batches kept for the next pass.
         drain: Stop at what the log holds now.
+        until: Stop at this place instead.
         begin: Where in `examples` a new student begins, or this one goes on; None: the beginning, or where it stopped.
         warm: A bundle, checkpoint or student whose weights a new student takes over.
 
     Raises:
-        CheckpointError: The folder's checkpoint was made with other settings or another specification.
+        CheckpointError: The folder's checkpoint was made with other settings or another specification, or its student
+            has learnt what lies behind `until`.
         WrongLog, OutOfRange: The checkpoint's positions do not fit the log.
     """
 
@@ -67,6 +69,7 @@ class Distiller:
         *,
         memory_mb: int,
         drain: bool = False,
+        until: LanePosition | None = None,
         begin: Place | None = None,
         warm: Path | None = None,
     ) -> None:
@@ -85,8 +88,9 @@ class Distiller:
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._whole_lists = True  # until a list comes whose candidates were scored in part
+        self._until = until
         try:
-            self._start(recipe, drain=drain, begin=begin, warm=warm)
+            self._start(recipe, drain=drain or until is not None, begin=begin, warm=warm)
         except BaseException:
             self.close()
             raise
@@ -99,7 +103,7 @@ class Distiller:
         if found is None:
             self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.next)
             if begin is not None:
-                self._seek(self._at(begin))
+                self._seek(_at(self._log, self._lanes, begin))
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
                 self.step = take_over(warm, self.trainer, self.saved)
@@ -124,35 +128,29 @@ class Distiller:
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
         self._rests_on.append(self.saved.rests_on())
+        if self._until is not None:
+            check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
-            self.saved.range = Range(passes, self._lanes.state(), self._lanes.end_state())
+            end = self._lanes.end_state() if self._until is None else self._until
+            self.saved.range = Range(passes, self._lanes.state(), end)
         if passes or self.saved.restarts != restarts:
             self.save()
-
-    def _at(self, place: Place) -> LanePosition:
-        """A place in the lanes, with the first lane in turn."""
-        identity, lanes = self._lanes.state().identity, list(self._lanes.state().by_partition())
-        found = place_at(self._log, lanes, place)
-        return LanePosition(identity, tuple(found[tp] for tp in lanes), 0)
 
     def _move(self, place: Place) -> None:
         """Goes on at another place of the same log, and leaves out or repeats what lies between."""
         check_identity(self.saved.lanes.identity, self._lanes.state().identity)
         left = self.saved.lanes
-        self._seek(self._at(place))
+        self._seek(_at(self._log, self._lanes, place))
         self.saved.lanes, self.saved.range = self._lanes.state(), None
         try:
             self._items.seek(self.saved.items_identity, self.saved.items_next)
-        except (
-            OutOfRange
-        ) as e:  # the topic keeps the newest record of every item, so all of it gives the same catalogue
+        except OutOfRange as e:
+            # The topic keeps the newest record of every item, so all of it gives the same catalogue.
             self._items.seek(self.saved.items_identity, beginning := self._items.beginning())
             log_.warning("reading all of 'items' from %d: %s", beginning, e.facts)
         self.saved.items_next = self._items.next
-        self.saved.restarts = [
-            *self.saved.restarts,
-            Restart(how="from", step=self.step, to=self.saved.lanes, left=left),
-        ]
+        restart = Restart(how="from", step=self.step, to=self.saved.lanes, left=left)
+        self.saved.restarts = [*self.saved.restarts, restart]
         log_.warning("the student goes on at %s; it stood at %s", self.saved.lanes.offsets, left.offsets)
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
@@ -227,6 +225,9 @@ class Distiller:
             self._kept.clear()
             if watch:
                 watch.forget_passes()
+            if self._until is not None and not self._lanes.reached(self._until):
+                # The range was that of an earlier call, and ended before the place where this call ends.
+                self.saved.range = Range(1, self._lanes.state(), self._until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 
@@ -294,6 +295,13 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
+
+
+def _at(log: Log, lanes: Lanes, place: Place) -> LanePosition:
+    """A place in the lanes, with the first lane in turn."""
+    here = lanes.state()
+    found = place_at(log, list(here.by_partition()), place)
+    return LanePosition(here.identity, tuple(found[tp] for tp in here.by_partition()), 0)
 
 
 def _warn(sentence: str | None) -> None:

@@ -18,7 +18,7 @@ from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.saved import Recipe
 from recdistill.progress import Progress
-from recdistill.stream import Log, Place
+from recdistill.stream import LanePosition, Log, Place
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
@@ -52,6 +52,7 @@ def run(
     warm: Path | None = None,
     stop: threading.Event,
     drain: bool = False,
+    until: LanePosition | None = None,
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
@@ -73,6 +74,7 @@ def run(
         warm: A bundle, checkpoint or student whose weights a new student takes over; None: a fresh one.
         stop: Set it and the batch in work is finished, saved, and the function returns.
         drain: Return when everything that the log held at the start is learnt.
+        until: Return when everything before this place is learnt, and learn nothing behind it.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
@@ -89,8 +91,17 @@ def run(
     try:
         with naming_ways("distil", directory):
             distiller = Distiller(
-                log, trainer, folder, recipe, memory_mb=memory_mb, drain=drain, begin=begin, warm=warm
+                log,
+                trainer,
+                folder,
+                recipe,
+                memory_mb=memory_mb,
+                drain=drain,
+                until=until,
+                begin=begin,
+                warm=warm,
             )
+        drain = drain or until is not None
         if counts is not None:
             distiller.counts = counts
 

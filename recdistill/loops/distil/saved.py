@@ -28,7 +28,7 @@ from recdistill.loops.distil.passes import Range, passed
 from recdistill.loops.distil.seen import Seen
 from recdistill.loops.distil.stamped import ITEMS
 from recdistill.loops.distil.warm import Restart
-from recdistill.stream import LanePosition, LogIdentity, Position, TopicPartition
+from recdistill.stream import LanePosition, LogIdentity, Position, TopicPartition, write_position
 
 UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")
 """Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
@@ -152,6 +152,27 @@ class Saved(msgspec.Struct):
             return msgspec.convert(plain | {"seen": plain}, cls)
         except msgspec.ValidationError as e:
             raise CheckpointError(f"{path}: was written by another version: {e}; resume with that version") from e
+
+
+def check_until(saved: Saved, until: LanePosition, folder: Path) -> None:
+    """Makes sure that a student has learnt, and will learn, nothing of what lies behind a place.
+
+    Args:
+        saved: Where the student stands.
+        until: The place.
+        folder: Folder of the student, for the error.
+
+    Raises:
+        CheckpointError: It has learnt more already, or is in the middle of passes over more.
+    """
+    here, way = write_position(until.by_partition()), "start a new student in another distil.directory"
+    r = saved.range
+    for place, what in ((saved.lanes, "has learnt up to"), (None if r is None else r.until, "is in its passes up to")):
+        if place is not None and any(one > end for one, end in zip(place.offsets, until.offsets, strict=True)):
+            raise CheckpointError(
+                f"{folder}: this student {what} {write_position(place.by_partition())}, which lies behind --until "
+                f"{here}; {way}, or leave --until out"
+            )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,8 @@ Example:
 """
 
 from recdistill.serve.http.app import App, create_app
-from recdistill.serve.http.forms import RECOMMEND, Limits, RecommendRequest
+from recdistill.serve.http.forms import RECOMMEND, RecommendRequest
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.http.server import bind, serve
 from recdistill.serve.http.writeback import Keep

@@ -3,7 +3,7 @@
 It does not know how a request is answered.
 
 Example:
-    >>> [route.path for route in routes(Ranker())][:3]
+    >>> [route.path for route in routes(Ranker(), Limits())][:3]
     ['/', '/livez', '/readyz']
 """
 
@@ -17,14 +17,15 @@ import msgspec
 from recdistill.serve.http import openapi
 from recdistill.serve.http.asgi import JSON, TEXT, Reply
 from recdistill.serve.http.forms import ModelForm
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.http.routes import Route, get
 from recdistill.serve.ranker import Ranker
 
 
-def routes(ranker: Ranker) -> list[Route]:
-    """The routes that tell about the endpoint and about what serves."""
-    spec, page = msgspec.json.encode(openapi.document()), openapi.page().encode()
+def routes(ranker: Ranker, limits: Limits) -> list[Route]:
+    """The routes that tell about the endpoint and about what serves. The description has the limits in it."""
+    spec, page = msgspec.json.encode(openapi.document(limits)), openapi.page().encode()
     return [
         get("/", lambda: Reply(307, TEXT, b"", [(b"location", b"/docs")])),
         get("/livez", lambda: Reply(200, TEXT, b"ok\n")),
@@ -40,6 +41,8 @@ def _ready(ranker: Ranker) -> Reply:
         raise Problem(503, "the process is stopping")
     if ranker.champion is None:
         raise _no_champion()
+    if ranker.troubles:
+        raise Problem(503, "; ".join(dict(ranker.troubles).values()))
     return Reply(200, TEXT, b"ok\n")
 
 

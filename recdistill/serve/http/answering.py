@@ -2,44 +2,47 @@
 
 A request reads once which recommender serves, and this one makes the whole answer. So a swap never changes half of an
 answer. Small requests are answered in the thread of the event loop, because handing them over takes longer. Large ones
-(a batch, a large catalogue) go to a pool of threads.
+(a large body, a batch, a large catalogue, a filter on an attribute that was never used) go to other threads.
 
 It does not know what a body holds: a protocol gives a function that reads one (see `v1`).
 
 Example:
-    >>> answering = Answering(Ranker(), max_body=1024)
-    >>> handle = answering.by(lambda recommender, body: Work(1, lambda: recommender.live))
+    >>> answering = Answering(Ranker(), Limits())
+    >>> handle = answering.by(lambda recommender, body: Work(1, 10, lambda: recommender.live))
     >>> answering.close()
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from recdistill.serve.http.asgi import JSON, Handler, Receive, Reply, Scope
-from recdistill.serve.http.body import read
+from recdistill.serve.http.body import Bodies
+from recdistill.serve.http.lanes import Lanes
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.ranker import Ranker
 from recdistill.serve.recommender import Recommender
 
-IN_LOOP: Final = 150_000  # requests × items; up to here a body is answered in the thread of the event loop
-THREADS: Final = 2  # threads of the pool for larger bodies
+IN_LOOP: Final = 150_000  # items to score; up to here a body is answered in the thread of the event loop
+SMALL_BODY: Final = 16_384  # bytes; only up to here a body is read in that thread
+LIGHT: Final = 20_000_000  # items to score; up to here one request in a body of its own is light
 
 
 class Work(NamedTuple):
     """The work that a body asks for.
 
     Args:
-        size: How many requests it holds.
+        requests: How many requests it holds.
+        effort: About how much work that is, in items to score.
         run: Answers them. Its result is sent as JSON.
     """
 
-    size: int
+    requests: int
+    effort: int
     run: Callable[[], Any]
 
 
@@ -56,36 +59,47 @@ class Answering:
 
     Args:
         ranker: Says which recommender serves.
-        max_body: Most bytes of a body.
+        limits: How large a body may be, and how much may wait.
     """
 
-    def __init__(self, ranker: Ranker, *, max_body: int) -> None:
-        self._ranker, self._max_body = ranker, max_body
+    def __init__(self, ranker: Ranker, limits: Limits) -> None:
+        self._ranker = ranker
+        together = max(limits.max_body, limits.max_bodies_mb << 20)
+        self._bodies = Bodies(most=limits.max_body, seconds=limits.body_s, together=together)
+        self._lanes = Lanes(queue=limits.queue, queue_s=limits.queue_s)
         self._encode = msgspec.json.Encoder().encode
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
 
     def by(self, prepare: Prepare) -> Handler:
         """A handler for bodies that `prepare` reads."""
 
         async def handle(scope: Scope, receive: Receive) -> Reply:
-            body = await read(scope, receive, self._max_body)
+            body = await self._bodies.read(scope, receive)
             variant = self._ranker.choose()
             if variant is None:
                 raise nothing_serves()
             recommender = variant.recommender
-            size, run = prepare(recommender, body)
-            if size * recommender.bundle.manifest.content.items <= IN_LOOP:
-                result = run()
+            if len(body) > SMALL_BODY:
+                answer = await self._lanes.run(lambda: self._encode(prepare(recommender, body).run()), light=False)
             else:
-                result = await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                requests, effort, run = prepare(recommender, body)
+                if effort <= IN_LOOP:
+                    answer = self._encode(run())
+                else:
+                    light = requests == 1 and effort <= LIGHT
+                    answer = await self._lanes.run(lambda: self._encode(run()), light=light)
             headers = [
                 (b"recdistill-bundle", recommender.content_hash.encode()),
                 (b"recdistill-version", variant.version.encode()),
             ]
-            return Reply(200, JSON, self._encode(result), headers)
+            return Reply(200, JSON, answer, headers)
 
         return handle
 
+    @property
+    def waiting(self) -> int:
+        """How many bodies wait for their turn."""
+        return self._lanes.waiting
+
     def close(self) -> None:
-        """Ends the pool."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Ends the threads."""
+        self._lanes.close()

@@ -33,9 +33,10 @@ from collections.abc import Callable
 
 from recdistill.serve.http import about, v1
 from recdistill.serve.http.answering import Answering
-from recdistill.serve.http.asgi import Handler, Receive, Reply, Scope, Send, respond
-from recdistill.serve.http.forms import Limits
+from recdistill.serve.http.asgi import Handler, Layer, Receive, Reply, Scope, Send, respond
 from recdistill.serve.http.layers import counted, explained, fold
+from recdistill.serve.http.limits import Limits
+from recdistill.serve.http.pages import Pages
 from recdistill.serve.http.routes import Table, get
 from recdistill.serve.http.writeback import Keep, WriteBack
 from recdistill.serve.ranker import Ranker
@@ -47,11 +48,13 @@ class App:
     Args:
         handle: Answers a request; its layers are around it.
         close: Closes what the handlers hold.
+        limits: The limits that also the server keeps to.
     """
 
-    def __init__(self, handle: Handler, close: Callable[[], None]) -> None:
+    def __init__(self, handle: Handler, close: Callable[[], None], limits: Limits) -> None:
         self._handle = handle
         self.close = close
+        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -79,13 +82,14 @@ def create_app(
     from recdistill.serve.http.metrics import CONTENT_TYPE, Metrics
 
     limits = limits or Limits()
-    metrics = Metrics(ranker.counts, ranker.gauges)
-    answering = Answering(ranker, max_body=limits.max_body)
+    answering = Answering(ranker, limits)
+    metrics = Metrics(ranker.counts, lambda: ranker.gauges() | {"waiting_bodies": float(answering.waiting)})
     table = Table(
         [
             *v1.routes(answering, limits, metrics.answered, WriteBack(write_back, keep)),
-            *about.routes(ranker),
+            *about.routes(ranker, limits),
             get("/metrics", lambda: Reply(200, CONTENT_TYPE, metrics.text())),
         ]
     )
-    return App(fold(table, [explained, counted(metrics.observe, table.paths)]), answering.close)
+    layers: list[Layer] = [explained, Pages(limits.origins), counted(metrics.observe, table.paths)]
+    return App(fold(table, layers), answering.close, limits)

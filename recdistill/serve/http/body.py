@@ -1,12 +1,19 @@
 """Reads the body of a request. It limits the size and the time, and checks that the body is sent as plain JSON.
 
+A body that is too large is read on for a while, up to 8 times the limit, so that its sender can see the answer. Nothing
+of that is kept. The bodies that arrive in parts have a bound together, so many slow senders cannot fill the memory.
+
 It does not know what is in the body.
 
 Example:
     >>> import asyncio
     >>> async def receive(): return {"type": "http.request", "body": b"{}", "more_body": False}
-    >>> asyncio.run(read({"headers": []}, receive, 1024))
+    >>> scope = {"headers": [(b"content-type", b"application/json")]}
+    >>> asyncio.run(Bodies(most=1024, seconds=10.0, together=1 << 20).read(scope, receive))
     b'{}'
+    >>> asyncio.run(Bodies(most=1, seconds=10.0, together=1 << 20).read(scope, receive))
+    Traceback (most recent call last):
+    recdistill.serve.http.problem.Problem: a body has at most 1 bytes; send fewer requests in it
 """
 
 from __future__ import annotations
@@ -17,58 +24,95 @@ from typing import Final
 from recdistill.serve.http.asgi import JSON, Message, Receive, Scope
 from recdistill.serve.http.problem import Problem
 
-BODY_S: Final = 10.0  # longest time in which a body may arrive
-DRAIN: Final = 8  # a body that is too large is read up to 8 times the limit, so that its sender can see the answer
+DRAIN: Final = 8  # a body that is too large is read up to 8 times the limit
+CLOSE: Final = (b"connection", b"close")
 
 
-async def read(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The body of a request.
+class Bodies:
+    """The bodies of an endpoint. Only the thread of its event loop uses it.
 
     Args:
-        scope: The request.
-        receive: Where its body comes from.
-        most: Most bytes that it may have.
-
-    Raises:
-        Problem: 413 when it is too large, 415 when it is not plain JSON, 408 when it does not arrive.
-        ConnectionError: The client went away.
+        most: Most bytes of one body.
+        seconds: Longest time in which it may arrive.
+        together: Most bytes of bodies that are arriving.
     """
-    declared = 0
+
+    def __init__(self, *, most: int, seconds: float, together: int) -> None:
+        self._most, self._seconds, self._together = most, seconds, together
+        self._held = 0
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request.
+
+        Args:
+            scope: The request.
+            receive: Where its body comes from.
+
+        Raises:
+            Problem: 413 when it is too large, 415 when it is not plain JSON, 408 when it does not arrive, 503 when too
+                much is arriving.
+            ConnectionError: The client went away.
+        """
+        if _declared(scope) > DRAIN * self._most:
+            raise self._too_large()
+        message = await _next(receive)
+        if message.get("more_body"):
+            return await self._parts(message, receive)
+        body: bytes = message.get("body", b"")
+        if len(body) > self._most:
+            raise self._too_large()
+        return body
+
+    async def _parts(self, message: Message, receive: Receive) -> bytes:
+        """A body that comes in parts. `message` is the first."""
+        parts, size, held = [], 0, 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size <= self._most:
+                        parts.append(part)
+                        held += len(part)
+                        self._held += len(part)
+                        if self._held > self._together:
+                            raise Problem(
+                                503,
+                                "too many bodies are arriving at once; ask again later",
+                                headers=[(b"retry-after", b"1"), CLOSE],
+                            )
+                    elif size > DRAIN * self._most:
+                        raise self._too_large()
+                    if not message.get("more_body"):
+                        break
+                    message = await _next(receive)
+        except TimeoutError:
+            raise Problem(408, f"the body did not arrive within {self._seconds:g} s", headers=[CLOSE]) from None
+        finally:
+            self._held -= held
+        if size > self._most:
+            raise self._too_large()
+        return b"".join(parts)
+
+    def _too_large(self) -> Problem:
+        detail = f"a body has at most {self._most:,} bytes; send fewer requests in it"
+        return Problem(413, detail, headers=[CLOSE])
+
+
+def _declared(scope: Scope) -> int:
+    """The size that the head gives, 0 when it gives none. Checks the other lines about the body."""
+    declared, kind = 0, False
     for name, value in scope["headers"]:
         if name == b"content-length":
             declared = int(value) if value.isdigit() and len(value) < 19 else 0
         elif name == b"content-type":
             _check_kind(value)
+            kind = True
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise Problem(415, f"send the body as it is, not with content-encoding {value.decode('latin-1')}")
-    if declared > DRAIN * most:
-        raise _too_large(most)
-    message = await _next(receive)
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > most:
-            raise _too_large(most)
-        return body
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            while True:
-                part = message.get("body", b"")
-                size += len(part)
-                if size <= most:
-                    parts.append(part)
-                elif size > DRAIN * most:
-                    raise _too_large(most)
-                if not message.get("more_body"):
-                    break
-                message = await _next(receive)
-    except TimeoutError:
-        raise Problem(
-            408, f"the body did not arrive within {BODY_S:g} s", headers=[(b"connection", b"close")]
-        ) from None
-    if size > most:
-        raise _too_large(most)
-    return b"".join(parts)
+    if not kind:  # a page of somebody else can send such a body without being asked for its origin
+        raise Problem(415, "say what the body is: content-type: application/json")
+    return declared
 
 
 async def _next(receive: Receive) -> Message:
@@ -86,9 +130,3 @@ def _check_kind(value: bytes) -> None:
     charset = rest.partition(b"charset=")[2].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
         raise Problem(415, f"send JSON as UTF-8, not {charset.decode('latin-1')}")
-
-
-def _too_large(most: int) -> Problem:
-    return Problem(
-        413, f"a body has at most {most:,} bytes; send fewer requests in it", headers=[(b"connection", b"close")]
-    )

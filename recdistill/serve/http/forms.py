@@ -23,6 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recdistill.records import MAX_TIME_US, Event, Invalid, Value, check_history, check_values
 from recdistill.serve.answers import Answer, RankAnswer, RecommendAnswer, SimilarAnswer
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.requests import Filters, Request
 from recdistill.text import did_you_mean, misfit
@@ -100,20 +101,6 @@ class ModelForm(Struct, frozen=True):
     ]
     serving_s: Annotated[float, Meta(description="Seconds since this bundle began to serve.")]
     provenance: Annotated[dict[str, Any], Meta(description="Where the bundle comes from.")]
-
-
-class Limits(Struct, frozen=True):
-    """How much one request may ask for.
-
-    Args:
-        max_k: Most items of an answer.
-        max_batch: Most requests in one body.
-        max_body: Most bytes in one body.
-    """
-
-    max_k: int = 1000
-    max_batch: int = 128
-    max_body: int = 1 << 20
 
 
 Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)
@@ -209,7 +196,7 @@ def _check(request: RecommendRequest | RankRequest | SimilarRequest, limits: Lim
         if not 1 <= request.k <= limits.max_k:
             raise Problem(422, f"must be 1 to {limits.max_k}, not {_number(request.k)}", field="k")
         if request.where:
-            _checked("where", lambda: check_values(request.where, "where"))
+            _check_where(request.where, limits)
     elif not request.candidates:
         raise Problem(422, "must name at least one item", field="candidates")
     if isinstance(request, SimilarRequest):
@@ -224,6 +211,15 @@ def _check(request: RecommendRequest | RankRequest | SimilarRequest, limits: Lim
         _checked("history", lambda: check_history(request.history, request.time_us))
     if request.context:
         _checked("context", lambda: check_values(request.context, "context"))
+
+
+def _check_where(where: dict[str, Value], limits: Limits) -> None:
+    if len(where) > limits.max_where:
+        raise Problem(422, f"may name {limits.max_where} attributes, not {len(where)}", field="where")
+    values = sum(len(value) if isinstance(value, list) else 1 for value in where.values())
+    if values > limits.max_where_values:
+        raise Problem(422, f"may hold {limits.max_where_values} values, not {values}", field="where")
+    _checked("where", lambda: check_values(where, "where"))
 
 
 def _checked(field: str, check: Callable[[], None]) -> None:

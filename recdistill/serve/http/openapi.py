@@ -1,6 +1,8 @@
 """Describes the endpoint: an OpenAPI 3.1 document, JSON Schemas of its requests and answers, and a page for people.
 
-All of it is made from the structs of `forms`, `answers` and `problem`. The page loads nothing from another host.
+All of it is made from the structs of `forms`, `answers` and `problem`, the rules for records, and the limits of the
+endpoint. What a schema can say, it says exactly: `tests/serve/http/test_openapi.py` makes bodies from it and asks the
+endpoint. What a schema cannot say is in `CANNOT_SAY`. The page loads nothing from another host.
 
 It does not know what serves.
 
@@ -14,12 +16,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import sys
 from typing import Any, Final
 
 import msgspec
 
 from recdistill import __version__
+from recdistill.records import MAX_FIELDS, MAX_HISTORY, MAX_ID, MAX_TEXT, MAX_TIME_US, MAX_VALUES
 from recdistill.serve.http.forms import RANK, RECOMMEND, SIMILAR, Form, ModelForm
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import ProblemForm
 
 _HISTORY: Final = [{"item": "42", "time_us": 1_700_000_000_000_000, "action": "click"}]
@@ -46,40 +51,88 @@ _GET: Final = {
 }
 _REFUSALS: Final = {
     "400": "The body is not JSON.",
-    "408": "The body did not arrive in time.",
+    "403": "A web page of another origin asks, and `rank.origins` does not name it.",
+    "408": "The head or the body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The body is not sent as plain JSON.",
     "422": "A field is wrong; `field` names it.",
-    "503": "There is no champion yet.",
+    "429": "Too much waits already. `retry-after` says when to ask again.",
+    "431": "The head is too large.",
+    "503": "There is no champion yet, or the server has too much to do. `retry-after` says when to ask again.",
 }
+CANNOT_SAY: Final = (
+    "A whole number is written without a point: 1, not 1.0.",
+    "A history is oldest first. No event is later than its request.",
+    "A context value fits its field of the feature specification.",
+    "`item` of /v1/similar is in the catalogue. An item of the catalogue has each attribute that `where` names.",
+    "`where` has a limit for the values of all its attributes together: `rank.max_where_values`.",
+    "A body has at most `rank.max_body` bytes.",
+)
+_ID: Final = {"minLength": 1, "maxLength": MAX_ID, "pattern": "^[^\\u0000]*$"}
+_TIME: Final = {"minimum": 0, "maximum": MAX_TIME_US}
+_FLOAT32: Final = 3.4028234663852886e38
 
 
-def _components(template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _components(template: str, limits: Limits) -> dict[str, Any]:
     forms = [form for form, *_ in _OPERATIONS.values()]
     kinds = [kind for form in forms for kind in (form.kind, form.batch, form.answer, form.answers)]
-    found, parts = msgspec.json.schema_components([*kinds, ModelForm, ProblemForm], ref_template=template)
-    return list(found), dict(sorted(parts.items()))
+    _, parts = msgspec.json.schema_components([*kinds, ModelForm, ProblemForm], ref_template=template)
+    _say_rules(parts, limits)
+    return dict(sorted(parts.items()))
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema of every body. `schemas/http.schema.json` is this schema."""
-    _, parts = _components("#/$defs/{name}")
+def _say_rules(parts: dict[str, Any], limits: Limits) -> None:
+    """Adds the rules that the types of the structs do not say."""
+    event = parts["Event"]["properties"]
+    event["item"] |= _ID | {"description": "Id of the item."}
+    event["time_us"] |= _TIME | {"description": "When, in microseconds since 1970; 0: unknown."}
+    event["action"] |= {**_ID, "minLength": 0, "description": "What was done with it; empty: unknown."}
+    for form, *_ in _OPERATIONS.values():
+        fields = parts[form.kind.__name__]["properties"]
+        parts[form.batch.__name__]["properties"]["requests"] |= {"minItems": 1, "maxItems": limits.max_batch}
+        for name, rule in {
+            "k": {"minimum": 1, "maximum": limits.max_k},
+            "time_us": _TIME,
+            "history": {"maxItems": MAX_HISTORY},
+            "candidates": {"minItems": 1},
+            "context": _values(MAX_FIELDS, MAX_VALUES),
+            "where": _values(limits.max_where, min(MAX_VALUES, limits.max_where_values)),
+        }.items():
+            if name in fields:
+                fields[name] |= rule
+
+
+def _values(fields: int, members: int) -> dict[str, Any]:
+    """The rules for attributes or a context."""
+    text = {"type": "string", "maxLength": MAX_TEXT}
+    number = {"type": "number", "minimum": -_FLOAT32, "maximum": _FLOAT32}
+    lists = [{"type": "array", "maxItems": members, "items": one} for one in (text, number)]
+    alone = {"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}
+    return {
+        "maxProperties": fields,
+        "propertyNames": _ID,
+        "additionalProperties": {"anyOf": [text, alone, {"type": "boolean"}, *lists]},
+    }
+
+
+def schema(limits: Limits | None = None) -> dict[str, Any]:
+    """JSON Schema of every body. `schemas/http.schema.json` is this schema with the default limits."""
+    parts = _components("#/$defs/{name}", limits or Limits())
     bodies = [kind.__name__ for form, *_ in _OPERATIONS.values() for kind in (form.kind, form.batch)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recdistill over HTTP",
-        "description": "Bodies of requests. The definitions also hold the answers, the problem and the model. Limits "
-        "of k, of a batch and of a body are settings. Rules that a schema cannot say are in "
-        "recdistill/records/checks.py.",
+        "description": "Bodies of requests. The definitions also hold the answers, the problem and the model. The "
+        "limits are the default ones; they are settings. A schema cannot say these rules: " + " ".join(CANNOT_SAY),
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in bodies],
         "$defs": parts,
     }
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+def document(limits: Limits | None = None) -> dict[str, Any]:
+    """The OpenAPI document of an endpoint with these limits."""
     template = "#/components/schemas/{name}"
-    _, parts = _components(template)
+    parts = _components(template, limits or Limits())
 
     def ref(name: str) -> dict[str, str]:
         return {"$ref": template.format(name=name)}
@@ -122,7 +175,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "recdistill",
             "version": __version__,
-            "description": "Recommendations of a distilled student.",
+            "description": "Recommendations of a distilled student. The schemas cannot say these rules: "
+            + " ".join(CANNOT_SAY),
         },
         "paths": paths,
         "components": {"schemas": parts},
@@ -162,7 +216,7 @@ PAGE_HEADERS: Final = [
 
 def page() -> str:
     """The page at `/docs`: every path, the fields of every body, and a box to try each in."""
-    _, parts = _components("{name}")
+    parts = _components("{name}", Limits())
     sections = []
     for path, (form, text, example) in _OPERATIONS.items():
         shown = html.escape(msgspec.json.format(msgspec.json.encode(example), indent=1).decode())
@@ -182,6 +236,7 @@ def page() -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>recdistill over HTTP</title><style>{_STYLE}</style><h1>recdistill over HTTP</h1>"
         f"<p>Refusals are <code>application/problem+json</code>:</p><table>{refused}</table>"
+        f"<p>{html.escape(' '.join(CANNOT_SAY))}</p>"
         f"{''.join(sections)}<script>{_SCRIPT}</script></html>\n"
     )
 

@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 2048
 STOP_S: Final = 15  # longest wait for requests in flight
+SWEEP_S: Final = 0.25  # how often connections that wait too long are looked for
+ALONE_S: Final = 0.5  # a stopping process without connections waits so long for a new one
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -58,7 +61,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Event) -> None:
-    """Runs the application until `stop` is set. Then it finishes the running requests and returns.
+    """Runs the application until `stop` is set. Then it stops in an order in which no request is lost.
+
+    First `/readyz` says 503 and each answer says `connection: close`, while requests are taken as before, for
+    `drain_s`; less, when no client is connected any more. Then nobody can connect, the running requests are finished,
+    and it returns.
 
     Args:
         app: The application.
@@ -67,7 +74,7 @@ def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Eve
         stop: The stop signal.
     """
     server = _server(app, ranker, stop)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # below that, a client could fill the log
     try:
         server.run([listener])
     finally:
@@ -79,21 +86,56 @@ def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
     """A uvicorn server that stops on an event. It does not handle signals: the owner of the process does."""
     import uvicorn
 
+    from recdistill.serve.http.gate import Gate, room_for_files
+    from recdistill.serve.http.guard import guarded
+
+    limits = app.limits
+    gate = Gate(
+        most=room_for_files(limits.max_connections),
+        per_address=limits.max_connections_per_address,
+        counts=ranker.counts,
+    )
+
     class Server(uvicorn.Server):
+        stops: float | None = None
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            self.sweeper = asyncio.create_task(self.sweep())
+
+        async def sweep(self) -> None:
+            while True:
+                await asyncio.sleep(SWEEP_S)
+                gate.sweep(asyncio.get_running_loop().time())
+
         async def on_tick(self, counter: int) -> bool:
-            ends = await super().on_tick(counter) or stop.is_set()
-            ranker.stopping = ends
-            return ends
+            if await super().on_tick(counter):
+                return True
+            if not stop.is_set():
+                return False
+            now = asyncio.get_running_loop().time()
+            if self.stops is None:
+                ranker.stopping = gate.closing = True
+                self.stops = now + limits.drain_s
+                for connection in self.server_state.connections:
+                    connection.last()  # type: ignore[union-attr]
+            alone = not len(gate) and now - max(gate.entered, self.stops - limits.drain_s) > ALONE_S
+            return alone or now >= self.stops
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            ranker.stopping = gate.closing = True
+            await super().shutdown(sockets)
+            self.sweeper.cancel()
 
     return Server(
         uvicorn.Config(
             app,
             loop="auto",
-            http="httptools",
+            http=guarded(gate, limits),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -101,7 +143,6 @@ def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=STOP_S,
         )
     )

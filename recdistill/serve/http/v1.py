@@ -6,7 +6,7 @@ It does not know sockets, or which recommender serves.
 
 Example:
     >>> from recdistill.serve import Ranker
-    >>> answering = Answering(Ranker(), max_body=1024)
+    >>> answering = Answering(Ranker(), Limits())
     >>> [route.path for route in routes(answering, Limits(), lambda source, unknown: None, WriteBack(0.0, None))]
     ['/v1/recommend', '/v1/rank', '/v1/similar']
     >>> answering.close()
@@ -28,11 +28,11 @@ from recdistill.serve.http.forms import (
     SIMILAR,
     Body,
     Form,
-    Limits,
     RankRequest,
     RecommendRequest,
     SimilarRequest,
 )
+from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.http.routes import Route
 from recdistill.serve.http.writeback import WriteBack
@@ -75,7 +75,13 @@ def _prepare(
             raise Problem(422, refused.problem, field=refused.field) from None
         return {"answers": answers} if body.batch else answers[0]
 
-    return Work(len(body.requests), run)
+    return Work(len(body.requests), sum(_effort(recommender, request) for request in body.requests), run)
+
+
+def _effort(recommender: Recommender, request: RecommendRequest | RankRequest | SimilarRequest) -> int:
+    if isinstance(request, RankRequest):
+        return recommender.effort(len(request.candidates))
+    return recommender.effort(request.k, request.filters() if request.where else None)
 
 
 def _recommend(

@@ -118,17 +118,22 @@ def connect_read_only(path: str) -> sqlite3.Connection:
     has the log open. Where it cannot, the log is read without them, and a warning says so.
     """
     place = f"file:{quote(str(Path(path).absolute()))}"
-    connection = sqlite3.connect(f"{place}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return _readable(f"{place}?mode=ro")
     except sqlite3.OperationalError:
-        connection.close()
         wal = Path(f"{path}-wal")
         if wal.exists() and wal.stat().st_size:
             log_.warning("%s is read-only here: its newest records, in %s, are not read", path, wal.name)
-        connection = sqlite3.connect(
-            f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
+        return _readable(f"{place}?mode=ro&immutable=1")
+
+
+def _readable(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

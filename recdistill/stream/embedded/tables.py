@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recdistill.errors import StreamError, WrongLog
+from recdistill.errors import StreamError
 from recdistill.stream.contract import LogIdentity, TopicPartition
 from recdistill.stream.embedded.file import (
     Inode,
@@ -35,7 +35,7 @@ from recdistill.stream.embedded.file import (
     is_read_only,
     writing,
 )
-from recdistill.stream.problems import check_growth
+from recdistill.stream.problems import check_count, check_growth
 
 
 class Tables:
@@ -114,11 +114,7 @@ class Tables:
                 name = self.prefix + topic
                 row = connection.execute("SELECT partitions FROM topics WHERE name = ?", (name,)).fetchone()
                 if row is not None:
-                    if row[0] != count:
-                        raise WrongLog(
-                            f"topic {topic!r} exists with {row[0]} partitions, not {count}; a count never changes: "
-                            f"ask for {row[0]}, or choose another prefix or log"
-                        )
+                    check_count(topic, row[0], count)
                     continue
                 connection.execute("INSERT INTO topics VALUES (?, ?, ?)", (name, str(uuid.uuid4()), count))
                 _make_partitions(connection, name, range(count))

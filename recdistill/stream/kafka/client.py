@@ -153,6 +153,9 @@ class Brokers:
         except (RecdistillError, TopicAlreadyExistsError):
             raise
         except (KafkaError, OSError, RuntimeError, ValueError) as error:
+            # A producer that was fenced in one request says so in the error of the next one.
+            if any(isinstance(reason, ProducerFencedError | InvalidProducerEpochError) for reason in error.args):
+                raise self.fenced() from error
             text = str(error) or type(error).__name__
             if "compression codec" in text:
                 advice = f"type: {how_to_install('kafka')}; or set the log option compression_type to gzip"

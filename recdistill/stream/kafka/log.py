@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
-from recdistill.errors import StreamError, WrongLog
+from recdistill.errors import StreamError
 from recdistill.stream.contract import LogIdentity, Position, TopicPartition, expand
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
@@ -29,7 +29,7 @@ from recdistill.stream.kafka.policies import dangers
 from recdistill.stream.kafka.source import KafkaSource
 from recdistill.stream.kafka.stage import KafkaStage
 from recdistill.stream.kafka.witness import check, take
-from recdistill.stream.problems import check_growth, unwitnessed
+from recdistill.stream.problems import check_count, check_growth, unwitnessed
 
 log_ = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class KafkaLog:
         for topic, count in partitions.items():
             if not topic or count < 1:
                 raise StreamError(f"topic {topic!r} needs a name and at least 1 partition, not {count}")
-            _check_count(topic, existing.get(topic, count), count)
+            check_count(topic, existing.get(topic, count), count)
             if topic not in existing:
                 wanted[self.prefix + topic] = {"num_partitions": count, "configs": dict((configs or {}).get(topic, {}))}
         self._make_place_of_stages()
@@ -208,11 +208,3 @@ class KafkaLog:
         # Ask for all topics: asking a broker for one by name may make it.
         found = self._ask("ask", self._admin.describe_topics)
         return [topic for topic in found if not topic["is_internal"] and topic["name"].startswith(self.prefix)]
-
-
-def _check_count(topic: str, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise WrongLog(
-            f"topic {topic!r} exists with {found} partitions, not {wanted}; a count never changes: "
-            f"ask for {found}, or choose another prefix or log"
-        )

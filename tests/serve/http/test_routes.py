@@ -40,8 +40,8 @@ def test_a_path_may_have_several_methods() -> None:
 
 
 def test_each_route_is_described_under_its_method() -> None:
-    answering = Answering(Ranker(), max_body=1024)
-    routes = [*v1.routes(answering, Limits(), lambda *_: None, WriteBack(0, None)), *about.routes(Ranker())]
+    answering = Answering(Ranker(), Limits())
+    routes = [*v1.routes(answering, Limits(), lambda *_: None, WriteBack(0, None)), *about.routes(Ranker(), Limits())]
     answering.close()
     served = {(route.path, route.method.lower()) for route in routes} | {("/metrics", "get")}
     described = {(path, method) for path, methods in openapi.document()["paths"].items() for method in methods}

@@ -1,0 +1,165 @@
+"""From the values of lists to figures: means with intervals, paired differences, slices, and what the student keeps.
+
+Values are `contender -> metric -> one value for each list`. All intervals of one judgement use the same resamples.
+
+It knows nothing of how a value was measured.
+
+Example:
+    >>> chance, teacher, student = np.full(50, 0.1), np.full(50, 0.5), np.full(50, 0.4)
+    >>> kept, why = above_chance(student, teacher, chance, seed=0, draws=10)
+    >>> round(kept.mean, 2), why
+    (0.75, '')
+    >>> above_chance(student, chance, chance, seed=0, draws=10)  # doctest: +ELLIPSIS
+    (None, 'the teacher is not above chance: ...')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill import metrics
+from recdistill.judge.judgement import (
+    CHANCE,
+    MAIN,
+    STUDENT,
+    TEACHER,
+    Agreement,
+    Difference,
+    Disagreement,
+    SliceQuality,
+)
+from recdistill.judge.slices import Slice
+from recdistill.metrics import Interval
+from recdistill.records import Impression
+
+Floats = NDArray[np.float64]
+Values = Mapping[str, Mapping[str, Floats]]
+POPULARITY = "popularity"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a protocol found, before it becomes a judgement.
+
+    Attributes:
+        requests: The requests of the lists that were judged.
+        values: One value for each list.
+        behaviour: Coverage and popularity of what a contender shows, where that means something.
+        relevant_popularity: Mean popularity percentile of the items that users liked.
+        slices: Figures of the slices.
+        agreement: How alike teacher and student order.
+        keeps: NDCG@10 of student, teacher and chance on the lists where retention is counted. None: no teacher.
+        keeps_on: Which lists these are.
+        disagreements: The lists on which teacher and student differ most.
+        skipped: Reason -> how many lists or candidates were left out.
+        seconds: Seconds of each contender.
+    """
+
+    requests: list[Impression]
+    values: Values
+    behaviour: Mapping[str, tuple[float, float]]
+    relevant_popularity: float
+    slices: list[SliceQuality]
+    agreement: Agreement
+    keeps: tuple[Floats, Floats, Floats] | None
+    keeps_on: str
+    disagreements: list[Disagreement]
+    skipped: dict[str, int]
+    seconds: dict[str, float]
+
+
+def intervals(values: Values, seed: int, draws: int) -> dict[str, dict[str, Interval]]:
+    """The interval of every metric of every contender."""
+    keys = [(name, metric) for name, of in values.items() for metric in of]
+    table = np.stack([values[name][metric] for name, metric in keys], axis=1)
+    out: dict[str, dict[str, Interval]] = {name: {} for name in values}
+    for (name, metric), interval in zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True):
+        out[name][metric] = interval
+    return out
+
+
+def differences(values: Values, seed: int, draws: int) -> list[Difference]:
+    """The student minus each other contender, the teacher minus chance, and the teacher minus popularity.
+
+    A teacher that does not beat chance has nothing to teach, and one that does not beat popularity has little.
+    """
+    others = [name for name in values if name != STUDENT]
+    keys = [(STUDENT, other, metric) for other in others for metric in values[STUDENT]]
+    keys += [(TEACHER, other, MAIN) for other in (CHANCE, POPULARITY) if TEACHER in values and other in values]
+    if not keys:
+        return []
+    table = np.stack([values[one][metric] - values[other][metric] for one, other, metric in keys], axis=1)
+    found = zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True)
+    return [Difference(a=one, b=other, metric=metric, interval=i) for (one, other, metric), i in found]
+
+
+def above_chance(
+    student_B: Floats, teacher_B: Floats, chance_B: Floats, *, seed: int, draws: int
+) -> tuple[Interval | None, str]:
+    """What the student keeps of the teacher: (student − chance) / (teacher − chance), with its interval.
+
+    Each resample of the lists gives one mean of both leads over chance. The interval holds the middle 95% of their
+    ratios. Where the teacher's own lead over chance may be nothing, the share means nothing: then there is a sentence.
+
+    Args:
+        student_B: Values of the student.
+        teacher_B: Values of the teacher on the same lists.
+        chance_B: What a random order gets on the same lists.
+        seed: Seed of the resamples.
+        draws: How many resamples.
+
+    Returns:
+        The share and no sentence, or no share and the sentence.
+    """
+    leads = np.stack([student_B - chance_B, teacher_B - chance_B], axis=1)
+    _, lead = metrics.intervals(leads, seed=seed, draws=draws)
+    if lead.low <= 0:
+        return None, (
+            f"the teacher is not above chance: its lead is {lead.mean:+.4f} NDCG@10 (95% interval {lead.low:+.4f} to "
+            f"{lead.high:+.4f}), so there is nothing to keep a share of"
+        )
+    means = metrics.bootstrap_means(leads, seed=seed, draws=draws)
+    means = means[means[:, 1] > 0]
+    low, high = np.quantile(means[:, 0] / means[:, 1], [0.025, 0.975])
+    mean = leads.mean(0)
+    return Interval(float(mean[0] / mean[1]), float(low), float(high), len(leads)), ""
+
+
+def slice_qualities(
+    parts: Sequence[Slice],
+    labels_BP: Floats,
+    measure: Callable[[NDArray[np.int64], Floats], Values],
+    *,
+    seed: int,
+    draws: int,
+) -> list[SliceQuality]:
+    """The figures of each slice.
+
+    Args:
+        parts: The slices.
+        labels_BP: Labels of the relevant items of each list.
+        measure: Values of all contenders on some lists, by their numbers, with other labels.
+        seed: Seed of the resamples.
+        draws: How many resamples.
+    """
+    out = []
+    for part in parts:
+        rows = np.flatnonzero(part.lists_B)
+        found: dict[str, dict[str, Interval]] = {}
+        if len(rows):
+            # A relevant item outside the slice gets label 0, so it does not count.
+            labels = labels_BP if part.relevant_BP is None else labels_BP * part.relevant_BP
+            found = intervals(measure(rows, labels[rows]), seed, draws)
+        out.append(SliceQuality(name=part.name, meaning=part.meaning, n=len(rows), metrics=found))
+    return out
+
+
+def percentiles(counts_N: NDArray[np.int64]) -> Floats:
+    """For each item, the share of the items that fewer users liked. Of equal items, half count."""
+    ordered = np.sort(counts_N)
+    below = np.searchsorted(ordered, counts_N, "left") + np.searchsorted(ordered, counts_N, "right")
+    return below / (2.0 * len(counts_N))

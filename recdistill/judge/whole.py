@@ -1,0 +1,341 @@
+"""The protocol "whole catalogue": each contender ranks all live items for each held-out request.
+
+Items of the request's history and of its `exclude` are left out. The relevant items are the candidates with a label
+above 0. It suits a student that finds items: what it would show is compared with what people took.
+
+It knows nothing of thresholds, pictures or the other protocol.
+
+Example:
+    >>> by_chance(np.array([4]), np.array([[1.0, 0.0]]), np.array([[True, False]]))["recall@10"].tolist()
+    [1.0]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill import metrics
+from recdistill.bundle import Bundle
+from recdistill.errors import DataError
+from recdistill.judge import tied
+from recdistill.judge.baselines import Contender
+from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
+from recdistill.judge.figures import Floats, Measured, Values, percentiles, slice_qualities
+from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
+from recdistill.judge.slices import item_slices, user_slices
+from recdistill.judge.titles import titles_of
+from recdistill.linear import Interactions, collect
+from recdistill.records import Example, Impression
+
+Progress = Callable[[str, int, int], None]
+
+# How many places of a ranking are used. Metrics use the first 10; the reciprocal rank uses all of these.
+DEPTH = 100
+CUT = 10
+_LISTS_COMPARED = 2000
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Held-out requests as arrays of item numbers. B lists; P is the largest number of relevant items in a list."""
+
+    requests: list[Impression]
+    examples: list[Example]
+    number: dict[str, int]
+    relevant_BP: NDArray[np.int64]
+    labels_BP: Floats
+    skipped: dict[str, int]
+
+
+def whole_catalogue(
+    bundle: Bundle,
+    held_out: Sequence[Example],
+    contenders: Sequence[Contender],
+    train: Iterable[Example] | Interactions,
+    *,
+    seed: int,
+    draws: int,
+    progress: Progress | None = None,
+) -> Measured:
+    """Measures all contenders.
+
+    Args:
+        bundle: The bundle; its items are the catalogue.
+        held_out: Examples that nobody has learnt from.
+        contenders: The student first; each has a name of its own.
+        train: The training part, for popularity and new items.
+        seed: Seed of the resamples.
+        draws: How many resamples.
+        progress: Called as `progress(what, done, total)` after each contender.
+
+    Raises:
+        DataError: No held-out example can be judged.
+    """
+    # Items get numbers: first the catalogue, then relevant items that it does not have. The latter are not live.
+    catalogue = [item.id for item in bundle.items]
+    held = _hold(held_out, bundle)
+    counts_N = _count(train, held.number)
+    live_N = np.zeros(len(counts_N), bool)
+    live_N[: len(catalogue)] = True
+
+    # Each contender ranks the catalogue for all requests. Its rankings become rows of item numbers, `[B, DEPTH]`.
+    seconds: dict[str, float] = {}
+    tops: dict[str, NDArray[np.int64]] = {}
+    for done, contender in enumerate(contenders):
+        begun = time.perf_counter()
+        lists = contender.top(held.requests, DEPTH)
+        seconds[contender.name] = time.perf_counter() - begun
+        tops[contender.name] = _numbers(lists, held.number, live_N)
+        if progress is not None:
+            progress(contender.name, done + 1, len(contenders))
+
+    open_B = _listable(held, len(catalogue))
+    live_BP = (held.relevant_BP >= 0) & live_N[held.relevant_BP]
+
+    def measure(rows: NDArray[np.int64], labels_BP: Floats) -> Values:
+        found = {name: _measure(top_BK[rows], held.relevant_BP[rows], labels_BP) for name, top_BK in tops.items()}
+        return {**found, CHANCE: by_chance(open_B[rows], labels_BP, live_BP[rows])}
+
+    values = measure(np.arange(len(held.requests)), held.labels_BP)
+    percentile_N = percentiles(counts_N)
+    behaviour = {}
+    for name, top_BK in tops.items():
+        shown = top_BK[:, :CUT][top_BK[:, :CUT] >= 0]
+        popularity = float(percentile_N[shown].mean()) if len(shown) else 0.0
+        behaviour[name] = (len(np.unique(shown)) / len(catalogue), popularity)
+    student = next(one for one in contenders if isinstance(one, BundleContender))
+    agreement, on_lists = _agreement(student, held, tops, seed, draws)
+    keeps, keeps_on = on_lists, "logged lists"
+    if TEACHER in values:
+        of = [values[name]["ndcg@10"] for name in (STUDENT, TEACHER, CHANCE)]
+        keeps, keeps_on = (of[0], of[1], of[2]), "whole catalogue"
+    skipped = dict(held.skipped)
+    if failed := sum(one.failed for one in contenders if isinstance(one, TeacherContender)):
+        skipped["teacher failed"] = failed
+    events_B = np.array([len(r.history) for r in held.requests], np.int64)
+    parts = [*user_slices(events_B), *item_slices(held.relevant_BP, counts_N)]
+    return Measured(
+        requests=held.requests,
+        values=values,
+        behaviour=behaviour,
+        relevant_popularity=float(percentile_N[held.relevant_BP[held.relevant_BP >= 0]].mean()),
+        slices=slice_qualities(parts, held.labels_BP, measure, seed=seed, draws=draws),
+        agreement=agreement,
+        keeps=keeps,
+        keeps_on=keeps_on,
+        disagreements=_disagreements(held, tops, titles_of(bundle.items)),
+        skipped=skipped,
+        seconds=seconds,
+    )
+
+
+def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.bool_]) -> dict[str, Floats]:
+    """The metrics of a random order of the catalogue: exact means, nothing is drawn.
+
+    Args:
+        open_B: How many items may be listed for each request.
+        labels_BP: Labels of the relevant items; 0: not relevant.
+        live_BP: Which of them may be listed.
+    """
+    relevant_BP = labels_BP > 0
+    count_B = (relevant_BP & live_BP).sum(1)
+    # An item stands at each of the `open_B` places with the same chance.
+    discounts = 1.0 / np.log2(np.arange(CUT) + 2.0)
+    reached_B = np.cumsum(np.concatenate([[0.0], discounts]))[np.minimum(open_B, CUT)]
+    gain_B = (labels_BP * live_BP).clip(0.0).sum(1) * reached_B / np.maximum(open_B, 1)
+    ideal_BP = -np.sort(-labels_BP.clip(0.0), axis=1)[:, :CUT]
+    ideal_B = ideal_BP @ discounts[: ideal_BP.shape[1]]
+    # The chance that none of the first places holds a relevant item, place after place.
+    none_B = np.ones(len(open_B))
+    mrr_B, hit_B = np.zeros((2, len(open_B)))
+    for place in range(DEPTH):
+        left_B = open_B - place
+        share_B = np.where(left_B > 0, np.minimum(count_B / np.maximum(left_B, 1), 1.0), 0.0)
+        mrr_B += none_B * share_B / (place + 1)
+        none_B = none_B * (1.0 - share_B)
+        if place + 1 == CUT:
+            hit_B = 1.0 - none_B
+    several_B = np.maximum(relevant_BP.sum(1), 1)
+    return {
+        f"ndcg@{CUT}": np.divide(gain_B, ideal_B, out=np.zeros(len(open_B)), where=ideal_B > 0),
+        f"recall@{CUT}": count_B * np.minimum(open_B, CUT) / np.maximum(open_B, 1) / several_B,
+        f"hit_rate@{CUT}": hit_B,
+        f"mrr@{DEPTH}": mrr_B,
+    }
+
+
+def _listable(held: _Held, catalogue: int) -> NDArray[np.int64]:
+    """How many items of the catalogue an answer to each request may hold."""
+    barred_B = [sum(held.number.get(item, catalogue) < catalogue for item in barred(r)) for r in held.requests]
+    return catalogue - np.array(barred_B, np.int64)
+
+
+def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
+    """Gives each item a number (the catalogue first), and keeps the examples that can be judged."""
+    number = {item.id: n for n, item in enumerate(bundle.items)}
+    kept: list[tuple[Example, list[tuple[int, float]]]] = []
+    skipped = {"without a label": 0, "relevant items all seen before": 0, "context does not fit": 0}
+    unfit = misfits(bundle, held_out)
+    for row, example in enumerate(held_out):
+        if row in unfit:
+            skipped["context does not fit"] += 1
+            continue
+        impression = example.ranking.impression
+        pairs = zip(impression.candidates, example.labels, strict=True)
+        liked = {candidate.item: label for candidate, label in pairs if label > 0}
+        seen = barred(impression)
+        # A relevant item that is not in the catalogue stays relevant. No contender can show it, so it is fair to all.
+        left = [(number.setdefault(item, len(number)), label) for item, label in liked.items() if item not in seen]
+        if left:
+            kept.append((example, left))
+        else:
+            skipped["relevant items all seen before" if liked else "without a label"] += 1
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count) or "there are none"
+        raise DataError(
+            f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item: {reasons}"
+        )
+    # Lists have different numbers of relevant items, so each row is filled up: item −1 with label 0.
+    width = max(len(left) for _, left in kept)
+    relevant_BP = np.full((len(kept), width), -1, np.int64)
+    labels_BP = np.zeros((len(kept), width))
+    for row, (_, left) in enumerate(kept):
+        relevant_BP[row, : len(left)] = [n for n, _ in left]
+        labels_BP[row, : len(left)] = [label for _, label in left]
+    examples = [example for example, _ in kept]
+    requests = [example.ranking.impression for example in examples]
+    return _Held(
+        requests=requests,
+        examples=examples,
+        number=number,
+        relevant_BP=relevant_BP,
+        labels_BP=labels_BP,
+        skipped={k: v for k, v in skipped.items() if v},
+    )
+
+
+def _count(train: Iterable[Example] | Interactions, number: Mapping[str, int]) -> NDArray[np.int64]:
+    """How many users (or requests without one) of the training part liked each item."""
+    counts_N = np.zeros(len(number), np.int64)
+    known = train if isinstance(train, Interactions) else collect(train)
+    for item, count in zip(known.ids, np.bincount(known.pair_items, minlength=len(known.ids)).tolist(), strict=True):
+        if (n := number.get(item)) is not None:
+            counts_N[n] = count
+    return counts_N
+
+
+def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Lists as item numbers, `[B, DEPTH]`. Short lists end with -2. Items outside the live catalogue are left out.
+
+    It is -2, because -1 already means "no relevant item", and the two must never match.
+    """
+    top_BK = np.full((len(lists), DEPTH), -2, np.int64)
+    for row, items in enumerate(lists):
+        found = [n for item in items if (n := number.get(item)) is not None and live_N[n]][:DEPTH]
+        top_BK[row, : len(found)] = found
+    return top_BK
+
+
+def _measure(
+    top_BK: NDArray[np.int64], relevant_BP: NDArray[np.int64], labels_BP: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each list.
+
+    A list has DEPTH places for the ranking, and P more places behind them. A relevant item that was ranked puts its
+    label on its place in the ranking. One that was not ranked puts its label on a place behind DEPTH: no metric finds
+    it there, but the ideal order counts it.
+    """
+    batch, depth = top_BK.shape
+    width = relevant_BP.shape[1]
+    labels = np.zeros((batch, depth + width))
+    # An empty place of a short answer still counts as a place. Otherwise a missing item would move up into it.
+    where = np.concatenate([np.ones((batch, depth), bool), np.zeros((batch, width), bool)], axis=1)
+    for p in range(width):  # the p-th relevant item of all lists at once
+        same = top_BK == relevant_BP[:, p, None]
+        found = same.any(1)
+        counts = labels_BP[:, p] > 0
+        place = np.where(found, same.argmax(1), depth + p)
+        rows = np.flatnonzero(counts)
+        labels[rows, place[rows]] = labels_BP[rows, p]
+        where[rows, place[rows]] = True
+    # The metrics sort by score, so the score of a place is its number, negative: place 0 is the best.
+    scores = np.broadcast_to(-np.arange(depth + width, dtype=np.float64), labels.shape)
+    return {
+        f"ndcg@{CUT}": metrics.ndcg(scores, labels, where=where, k=CUT),
+        f"recall@{CUT}": metrics.recall(scores, labels, where=where, k=CUT),
+        f"hit_rate@{CUT}": metrics.hit_rate(scores, labels, where=where, k=CUT),
+        f"mrr@{DEPTH}": metrics.mrr(scores, labels, where=where, k=depth),
+    }
+
+
+def _agreement(
+    student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
+) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None]:
+    """Agreement of student and teacher, and NDCG@10 of both and of chance on the logged lists.
+
+    Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
+    that both have scored are compared.
+    """
+    overlap = None
+    if TEACHER in tops:
+        overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
+    rows = [n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1][:_LISTS_COMPARED]
+    if not rows:
+        return Agreement(overlap=overlap), None
+    width = max(len(held.requests[n].candidates) for n in rows)
+    scores, taught, labels = (np.zeros((len(rows), width)) for _ in range(3))
+    where = np.zeros((len(rows), width), bool)
+    for row, n in enumerate(rows):
+        ranking = held.examples[n].ranking
+        items = [c.item for c in ranking.impression.candidates]
+        answer = student.recommender.rank(as_request(ranking.impression), items)
+        given = dict(zip(answer.items, answer.scores, strict=True))
+        known = [item in given and scored for item, scored in zip(items, ranking.scored, strict=True)]
+        where[row, : len(items)] = known
+        scores[row, : len(items)] = [given.get(item, 0.0) for item in items]
+        taught[row, : len(items)] = ranking.scores
+        labels[row, : len(items)] = held.examples[n].labels
+    judged = tuple(tied.ndcg(each, labels, where, CUT) for each in (scores, taught, np.zeros(scores.shape)))
+    tau = metrics.bootstrap_interval(metrics.kendall_tau(scores, taught, where=where), seed, draws)
+    on_lists = {
+        n: metrics.bootstrap_interval(v, seed, draws) for n, v in zip((STUDENT, TEACHER, CHANCE), judged, strict=True)
+    }
+    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2])
+
+
+def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+    """For each list, the share of the teacher's first ten items that are also in the student's first ten."""
+    student, taught = tops[STUDENT][:, :CUT], tops[TEACHER][:, :CUT]
+    # Every place of the student against every place of the teacher, `[B, 10, 10]`. Empty places (-2) never match.
+    same = (student[:, :, None] == taught[:, None, :]) & (taught >= 0)[:, None, :]
+    shared: NDArray[np.float64] = same.any(1).sum(1) / np.maximum(1, (taught >= 0).sum(1))
+    return shared
+
+
+def _disagreements(held: _Held, tops: Mapping[str, NDArray[np.int64]], titles: Mapping[str, str]) -> list[Disagreement]:
+    """The lists on which the first ten items of teacher and student overlap least."""
+    if TEACHER not in tops:
+        return []
+    ids = list(held.number)
+    overlaps = _overlaps(tops)
+    out = []
+    for n in np.argsort(overlaps, kind="stable")[:_SHOWN]:
+        request = held.requests[n]
+        named = {who: [titles.get(ids[i], ids[i]) for i in tops[who][n, :CUT] if i >= 0] for who in (STUDENT, TEACHER)}
+        out.append(
+            Disagreement(
+                request=request.id,
+                overlap=float(overlaps[n]),
+                history=[titles.get(e.item, e.item) for e in reversed(request.history[-_SHOWN:])],
+                liked=[titles.get(ids[i], ids[i]) for i in held.relevant_BP[n] if i >= 0],
+                teacher=named[TEACHER],
+                student=named[STUDENT],
+            )
+        )
+    return out

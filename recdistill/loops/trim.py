@@ -1,0 +1,146 @@
+"""Removes from the embedded log what nobody needs any more, as retention does in Kafka.
+
+A record stays while one of these holds: it is younger than `keep_s`; a stage has still to read it; a checkpoint of a
+student still rests on it; the newest announced bundle is still to be judged on it. A topic that no stage has read yet
+stays whole. `items`, `bundles` and the dead letters stay whole too: they are small, and their oldest records count.
+
+It knows nothing of SQLite.
+
+Example:
+    >>> needs({"score-0": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
+    (7, 'score-0')
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Final, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from recdistill.stream import BUNDLES, LanePosition, Log, TopicPartition, made_bundles
+
+TOPICS: Final = ("impressions", "rankings", "feedback", "examples")
+"""The topics that grow with the stream."""
+
+_STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
+_STEP: Final = 20_000
+"""Offsets removed at a time, so that stages can write in between."""
+
+
+@runtime_checkable
+class Trimmable(Protocol):
+    """What a log must be able to do beside the contract."""
+
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """The committed positions of every stage."""
+
+    def first_since(self, tp: TopicPartition, time_us: int) -> int:
+        """The first offset that the log took at a time or later."""
+
+    def trim(self, tp: TopicPartition, before: int) -> None:
+        """Removes what lies before an offset."""
+
+    def shrink(self) -> int:
+        """Gives space back to the disk; the bytes of it."""
+
+
+class Trimmed(Struct):
+    """What became of one partition.
+
+    Attributes:
+        partition: Its name.
+        beginning: The first offset that is still there.
+        removed: Offsets that were removed.
+        kept_for: What needs the first one that is still there.
+    """
+
+    partition: str
+    beginning: int
+    removed: int
+    kept_for: str
+
+
+def run(
+    log: Log,
+    file: Trimmable,
+    *,
+    keep_s: float,
+    clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> tuple[list[Trimmed], int]:
+    """Removes what nobody needs.
+
+    Args:
+        log: The log.
+        file: The same log, where it can be trimmed.
+        keep_s: Age up to which a record stays in any case.
+        clock_us: The time now.
+
+    Returns:
+        What became of each partition, and the bytes given back to the disk.
+
+    Raises:
+        StreamError: The log cannot be read or written.
+    """
+    needed = needs(file.positions(), _judged_on(log))
+    topics = log.topics()
+    since_us = clock_us() - round(keep_s * 1e6)
+    done: list[Trimmed] = []
+    for topic in TOPICS:
+        for tp in (TopicPartition(topic, number) for number in range(topics.get(topic, 0))):
+            with closing(log.source([tp])) as source:
+                beginning, _ = source.bounds(tp)
+            wanted, by = needed.get(tp, (beginning, "no stage has read it yet"))
+            young = file.first_since(tp, since_us)
+            if young < wanted:
+                wanted, by = young, "younger than the time to keep"
+            for step in range(beginning + _STEP, wanted, _STEP):
+                file.trim(tp, step)
+            if wanted > beginning:
+                file.trim(tp, wanted)
+            done.append(Trimmed(str(tp), max(beginning, wanted), max(0, wanted - beginning), by))
+    return done, file.shrink()
+
+
+def needs(
+    stages: Mapping[str, Mapping[TopicPartition, int]], judged_on: LanePosition | None
+) -> dict[TopicPartition, tuple[int, str]]:
+    """The first offset of each partition that is needed, and by whom. A partition that nobody has read is not in it.
+
+    Args:
+        stages: The committed positions of every stage.
+        judged_on: Where the newest announced bundle stopped learning; the judge reads what follows.
+    """
+    found: dict[TopicPartition, tuple[int, str]] = {}
+
+    def need(tp: TopicPartition, offset: int, by: str) -> None:
+        if tp not in found or offset < found[tp][0]:
+            found[tp] = (offset, by)
+
+    lanes = {tp for position in stages.values() for tp in position if tp.topic == "examples"}
+    for name, position in stages.items():
+        for tp, offset in position.items():
+            need(tp, offset, name)
+        # A student of an older version does not say where its checkpoints stand.
+        if name.startswith(_STUDENT) and not name.startswith(_ANNOUNCER):
+            for tp in lanes - position.keys():
+                need(tp, 0, f"{name}, which an older version made")
+    if judged_on is not None:
+        for tp, offset in judged_on.by_partition().items():
+            if tp in lanes:
+                need(tp, offset, "the judge of the newest bundle")
+    return found
+
+
+def _judged_on(log: Log) -> LanePosition | None:
+    topics = log.topics()
+    if BUNDLES.topic not in topics or "examples" not in topics:
+        return None
+    with closing(log.source([BUNDLES])) as source, closing(log.source(["examples"])) as examples:
+        made, _ = made_bundles(source)
+        identity = examples.identity()
+    # A bundle of another log, such as one that a student took along, is not judged on this one.
+    here = [each.lanes for each in made if each.lanes is not None and each.lanes.identity == identity]
+    return here[-1] if here else None

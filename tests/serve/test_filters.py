@@ -1,0 +1,108 @@
+"""Filters on attributes that nobody has, and the memory that filters take."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from recdistill.errors import RequestError
+from recdistill.records import Item
+from recdistill.serve.filters import Sieve
+from recdistill.serve.index import Base
+from recdistill.serve.requests import Filters
+from recdistill.serve.state import State
+
+WIDTH = 3
+
+
+def catalogue(count: int, attributes: int = 5) -> tuple[list[Item], State]:
+    rng = random.Random(3)
+    items = [
+        Item(
+            f"i{n}",
+            attributes={f"field{a}": rng.choice(["x", "y", "z", ["x", "z"], 7, True]) for a in range(attributes)},
+        )
+        for n in range(count)
+    ]
+    state = State.first([item.id for item in items], Base(np.zeros((count, WIDTH), np.float32)), popular=[], position=0)
+    return items, state
+
+
+def beside(state: State, items: list[Item]) -> State:
+    overlay = state.overlay.put(items, np.zeros((len(items), WIDTH), np.float32))
+    live_T = np.concatenate([state.shelf.live_T, np.ones(len(overlay) - len(state.overlay), bool)])
+    return state.after(overlay, live_T, state.position + 1)
+
+
+def test_an_attribute_that_nobody_has_is_refused_and_leaves_nothing() -> None:
+    items, state = catalogue(2_000)
+    sieve = Sieve(items)
+    began, size = time.perf_counter(), sieve.bytes
+    for n in range(2_000):
+        with pytest.raises(RequestError, match=r"^where\.") as refused:
+            sieve.check(state, Filters(where={f"nobody-{n}": "x"}))
+        assert refused.value.field == f"where.nobody-{n}"
+    assert time.perf_counter() - began < 10
+    assert sieve.bytes == size == 0
+    with pytest.raises(RequestError, match="did you mean 'field3'"):
+        sieve.check(state, Filters(where={"feild3": "x"}))
+    with pytest.raises(RequestError, match="there are field0, field1"):
+        sieve.check(state, Filters(where={"colour of it": "x"}))
+    with pytest.raises(RequestError, match="items have no attributes"):
+        Sieve([Item("a")]).check(state, Filters(where={"a": 1}))
+
+
+def test_an_attribute_of_a_new_item_is_known_at_once() -> None:
+    items, state = catalogue(10)
+    sieve = Sieve(items)
+    wanted = Filters(where={"colour": "red"})
+    with pytest.raises(RequestError):
+        sieve.check(state, wanted)
+    newer = beside(state, [Item("new", attributes={"colour": "red"})])
+    sieve.check(newer, wanted)
+    assert np.flatnonzero(sieve.allowed(newer, wanted)).tolist() == [10]
+    with pytest.raises(RequestError):
+        sieve.check(state, wanted)  # a request that reads the state before
+
+
+def test_postings_have_a_bound_in_bytes() -> None:
+    items, state = catalogue(1_000, attributes=30)
+    whole, small = Sieve(items), Sieve(items, most_bytes=20_000)
+    for _ in range(2):
+        for a in range(30):
+            wanted = Filters(where={f"field{a}": ["x", 7]})
+            assert np.array_equal(small.allowed(state, wanted), whole.allowed(state, wanted))
+            assert small.bytes <= 20_000
+    assert whole.bytes > 100_000
+
+
+def has(item: Item, field: str, wanted: list[object]) -> bool:
+    """The rule as it is written on the page, one value after the other."""
+    own = item.attributes.get(field, [])
+    for mine in own if isinstance(own, list) else [own]:
+        for other in wanted:
+            if mine == other and isinstance(mine, bool) == isinstance(other, bool):
+                return True
+    return False
+
+
+def test_filters_agree_with_a_look_at_each_item() -> None:
+    items, state = catalogue(300)
+    sieve, rng = Sieve(items), random.Random(9)
+    for turn in range(40):
+        if turn % 8 == 4:
+            changed = [
+                Item(f"i{rng.randrange(300)}", version=turn, attributes={"field0": rng.choice(["x", 7.0, False])})
+            ]
+            state = beside(state, changed)
+        field, value = f"field{rng.randrange(5)}", rng.choice(["x", ["y", "z"], 7, 7.0, True, 1, "nobody"])
+        wanted = value if isinstance(value, list) else [value]
+
+        slots = [*items, *state.overlay.items]
+        expected = [slot for slot, item in enumerate(slots) if has(item, field, wanted)]
+        assert sieve.ready(state, Filters(where={field: value})) in (True, False)
+        assert np.flatnonzero(sieve.allowed(state, Filters(where={field: value}))).tolist() == expected
+        assert sieve.ready(state, Filters(where={field: value}))
