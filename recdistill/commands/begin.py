@@ -48,6 +48,7 @@ def _init(args: argparse.Namespace) -> int:
         return _from_log(args, settings)
     from recdistill.data import understood
 
+    checking.distinct(args.tables)
     tables = [understood.understand(path) for path in args.tables]
     _distinct_files(tables)
     used = [table for table in tables if table.kind]
@@ -55,6 +56,12 @@ def _init(args: argparse.Namespace) -> int:
         raise DataError(_nothing_to_learn(tables))
     with Bar("read", args):
         found = checking.read(settings, used)
+    if not found.times_us:
+        raise DataError(
+            f"no list comes out of these tables: {found.early:,} events are among the first "
+            f"{settings.interactions.min_history} of their user (--set interactions.min_history=N asks for fewer), "
+            f"{found.repeated:,} are on an item that the user had had"
+        )
     _put_right(used, found)
     files = _files(settings, used, found)
     _write(files, replace=args.replace)
@@ -96,7 +103,7 @@ def _distinct_files(tables: Sequence[understood.Understood]) -> None:
 
 
 def _body(text: str) -> str:
-    """A mapping without its first line, which names the table."""
+    """A mapping without its first line, which names the table: two tables may share it."""
     return text.partition("\n")[2]
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Bar, show
-from recdistill.errors import DataError
+from recdistill.errors import DataError, UsageError
 from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def check(
     """
     from recdistill.data import understood
 
+    distinct(args.paths)
     tables = [understood.understand(path, kind=args.kind, mapping=columns) for path in args.paths]
     used = [table for table in tables if table.kind]
     if not used:
@@ -62,6 +64,19 @@ def read(settings: Settings, tables: Sequence[understood.Understood], spec: Feat
     return survey.survey(bound, min_history=settings.interactions.min_history, spec=spec)
 
 
+def distinct(paths: Sequence[Path]) -> None:
+    """Refuses a table that is named twice: all of its rows would count twice.
+
+    Raises:
+        UsageError: One is.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UsageError(f"{path}: is named twice; name each table once")
+        seen.add(path.resolve())
+
+
 def as_json(table: understood.Understood, found: survey.Survey) -> dict[str, Any]:
     """One table, for programs."""
     return {
@@ -69,8 +84,8 @@ def as_json(table: understood.Understood, found: survey.Survey) -> dict[str, Any
         "kind": table.kind or None,
         "why": table.why or None,
         "written": table.shape.sentence(),
-        "rows": found.rows.get(table.path.name, 0),
-        "first": [cells_of(one) for one in found.samples.get(table.path.name, [])],
+        "rows": found.rows.get(str(table.path), 0),
+        "first": [cells_of(one) for one in found.samples.get(str(table.path), [])],
     }
 
 
@@ -79,8 +94,8 @@ def as_text(table: understood.Understood, found: survey.Survey) -> list[str]:
     name = table.path.name
     if not table.kind:
         return [f"{name}: is of no use here: {table.why}"]
-    rows = [cells_of(one) for one in found.samples.get(name, [])]
-    heading = f"{name}: {found.rows.get(name, 0):,} rows are right, {table.kind} ({table.shape.sentence()})"
+    rows = [cells_of(one) for one in found.samples.get(str(table.path), [])]
+    heading = f"{name}: {found.rows.get(str(table.path), 0):,} rows are right, {table.kind} ({table.shape.sentence()})"
     return [heading, *_grid(rows)]
 
 

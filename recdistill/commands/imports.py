@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recdistill.commands.checking import check
+from recdistill.commands.checking import check, distinct
 from recdistill.commands.datasets import (
     feed_dataset,
     feed_events,
@@ -85,6 +85,7 @@ def _import(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if len(args.paths) == 1 and args.paths[0].is_dir():
         return _folder(args, settings, args.paths[0])
+    distinct([*args.earlier, *args.paths])
     columns = _mapping(args.mapping) if args.mapping else None
     if args.check and args.kind not in ("rankings", "examples"):
         return check(args, settings, columns, _spec(settings))

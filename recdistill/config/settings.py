@@ -21,6 +21,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.limits import MAX_WEIGHT, MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -162,7 +163,11 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 600.0
     budget: Annotated[
         float,
-        Meta(gt=0, le=1, description="Share of the candidates that the teacher is asked to score; 1: all of them."),
+        Meta(
+            ge=MIN_BUDGET,
+            le=1,
+            description="Share of the candidates that the teacher is asked to score; 1: all of them.",
+        ),
     ] = 1.0
     budget_by: Annotated[
         Literal["lists", "candidates"],
@@ -231,10 +236,10 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 600.0
     labels: Annotated[
-        dict[str, float],
+        dict[str, Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]],
         Meta(
-            description="Action -> label weight. What you write is added to the default; an action with weight 0, or "
-            "without one, gives no label."
+            description="Action -> label weight, at most 1000. What you write is added to the default; an action with "
+            "weight 0, or without one, gives no label."
         ),
     ] = msgspec.field(default_factory=lambda: dict(DEFAULT_LABELS))
     batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000

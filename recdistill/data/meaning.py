@@ -163,8 +163,8 @@ def _said(column: Seen, **more: str) -> Said:
 def _time(table: _Table) -> Seen | None:
     """The column of times: one that is named so, else one that holds nothing but times."""
     named = table.named("time", lists=False)
-    if named is not None and named.unit is not None:
-        return named
+    if named is not None and (named.unit is not None or named.type == "number"):
+        return named  # small numbers are no times of our days, but they give an order
     return next((one for one in table.free() if one.type == "time"), None) or next(
         (one for one in table.free() if one.unit is not None and not table.header), None
     )

@@ -52,8 +52,8 @@ class Survey:
     """What tables hold. Counts are 0 where no table is of that kind.
 
     Attributes:
-        rows: Records of each table, by its name. Events are counted as events.
-        samples: The first records of each table, by its name.
+        rows: Records of each table, by its path. Events are counted as events.
+        samples: The first records of each table, by its path.
         items: The record of each described item that holds.
         twice: Items that were described more than once.
         users: How many different users there are.
@@ -166,7 +166,7 @@ class _Reading:
 
     def _records(self, table: Bound) -> None:
         found, latest = self.found, 0
-        sample: list[Any] = found.samples.setdefault(table.path.name, [])
+        sample: list[Any] = found.samples.setdefault(str(table.path), [])
         rows = 0
         for record in import_table(table.path, table.kind, table.mapping, spec=self._spec):
             own = isinstance(record, Feedback) != (table.kind != "feedback")  # not what a list tells itself
@@ -182,10 +182,10 @@ class _Reading:
             elif isinstance(record, Feedback):
                 self._feedback(record, told=table.kind == "feedback")
             if own and isinstance(record, Impression | Feedback):
-                if record.time_us < latest and table.path.name not in found.unsorted:
-                    found.unsorted.append(table.path.name)
+                if record.time_us < latest and str(table.path) not in found.unsorted:
+                    found.unsorted.append(str(table.path))
                 latest = max(latest, record.time_us)
-        found.rows[table.path.name] = rows
+        found.rows[str(table.path)] = rows
 
     def _list(self, shown: Impression) -> None:
         found = self.found
@@ -222,10 +222,10 @@ class _Reading:
     def _events(self, table: Bound) -> list[Choice]:
         found = self.found
         events = list(read_events(table.path, table.mapping or TableMapping()))
-        found.rows[table.path.name] = len(events)
-        found.samples[table.path.name] = events[:SAMPLE]
+        found.rows[str(table.path)] = len(events)
+        found.samples[str(table.path)] = events[:SAMPLE]
         if any(one.time_us < before.time_us for before, one in pairwise(events)):
-            found.unsorted.append(table.path.name)
+            found.unsorted.append(str(table.path))
         return events
 
     def _made(self, events: list[Choice]) -> None:

@@ -71,7 +71,8 @@ def mapping_text(table: str, file: str, meaning: Meaning, form: Mapping[str, Any
         add_items: Whether items that lists name and no table describes become items.
     """
     lines = [
-        f"# {file}: which column of {table} is which field. `recdistill init` guessed it; change what is wrong.",
+        f"# {_one_line(file)}: which column of {_one_line(table)} is which field.",
+        "# `recdistill init` guessed it; change what is wrong.",
         f'kind = "{meaning.kind}"' + " " * 8 + f"# {_WHAT[meaning.kind]}",
     ]
     if form:

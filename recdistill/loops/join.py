@@ -22,24 +22,24 @@ It knows nothing of teachers or of training.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final, TypeVar
 
 import msgspec
 
-from recdistill.errors import AheadOfTime, ConfigError, DecodeError, StreamError
+from recdistill.errors import AheadOfTime, ConfigError, DataError, DecodeError, StreamError
+from recdistill.limits import MAX_WEIGHT
 from recdistill.loops import ends_of
 from recdistill.loops.ahead import Clock, Guard, Waiting
 from recdistill.loops.begin import begun
 from recdistill.loops.merge import Merge
 from recdistill.loops.window import Closed, Window
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Feedback, Ranking, encode_around, key_of
-from recdistill.stream import Log, Message, Place, Stage, TopicPartition, dead_letter, log_time
+from recdistill.records import Feedback, Ranking, encode_around, key_of
+from recdistill.stream import Delivery, Log, Message, Outgoing, Place, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -130,28 +130,39 @@ class _Joiner:
                 message.offset,
                 message.value or b"",
                 time_us=one.order_us,
-                at_us=log_time(message),
+                at_us=message.time_us,
             )
         elif isinstance(record, Feedback):
             self.window.add_feedback(record, message.tp, message.offset, time_us=one.order_us)
 
     def _commit(self, closed: list[Closed], dead: _Dead, position: Mapping[TopicPartition, int]) -> None:
         """Writes examples and dead letters with the position from which the rest can be rebuilt, all or nothing."""
-        with self._stage.transaction() as transaction:
-            for n, (example, ranking, at_us) in enumerate(closed, start=self._note.n):
-                joined = encode_around(example, ranking)
-                # The log's time of the impression goes along. So retention never depends on a clock of ours.
-                transaction.send("examples", joined, key=key_of(example), partition=n % self._lanes, time_us=at_us)
-            for message, error in dead:
-                value, headers = dead_letter(message, error, "join")
-                transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers, time_us=log_time(message))
-            note = _Note(self._note.n + len(closed), self.window.clock_us, self.window.ranking_clock_us)
-            lines = {tp: self._line(tp, offset) for tp, offset in position.items()}
-            transaction.commit_inputs(position, _text(note), lines)
-        for message, error in dead:
-            log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
-        self._note, self._committed, self._read = note, position, dict(self.merge.read)
-        self.window.counts["dead_letters"] += len(dead)
+        made: list[Outgoing] = []
+        for example, ranking, (tp, offset), at_us in closed:
+            key = key_of(example)
+            source = Message(tp=tp, offset=offset, key=key, value=ranking, time_us=at_us)
+            try:
+                made.append(Outgoing("examples", encode_around(example, ranking), key=key, source=source))
+            except DataError as e:
+                dead.append((source, e))
+        n, clocks = self._note.n, (self.window.clock_us, self.window.ranking_clock_us)
+        lines = {tp: self._line(tp, offset) for tp, offset in position.items()}
+
+        def prepare(refused: Container[int]) -> Delivery:
+            # An example takes the next lane when it is written, so one that is refused must not take one.
+            written = iter(range(n, n + len(made)))
+            turned = [
+                one if place in refused else one._replace(partition=next(written) % self._lanes)
+                for place, one in enumerate(made)
+            ]
+            note = _Note(next(written, n + len(made)), *clocks)
+            return Delivery(outgoing=turned, dead=dead, position=position, note=_text(note), notes=lines)
+
+        refused = deliver(self._stage, "join", prepare)
+        self.window.counts["dead_letters"] += len(dead) + len(refused)
+        self.window.counts["examples"] -= len(closed) - len(made) + len(refused)
+        self._note = _Note(n + len(made) - len(refused), *clocks)
+        self._committed, self._read = position, dict(self.merge.read)
 
     def _line(self, tp: TopicPartition, offset: int) -> str:
         clock, forced = self.merge.before(tp, offset)
@@ -263,8 +274,10 @@ def _explain(window: Window, waiting: int) -> None:
 def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition], int]:
     """The input partitions and the number of lanes, after a look at whether settings and topics fit."""
     for action, weight in labels.items():
-        if not 0 <= weight < math.inf:
-            raise ConfigError(f"join.labels.{action}: is {weight}; a label weight is a number of at least 0")
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise ConfigError(
+                f"join.labels.{action}: is {weight}; a label weight is at least 0 and at most {MAX_WEIGHT:g}"
+            )
     topics = log.topics()
     missing = [name for name in ("rankings", "feedback", "examples") if name not in topics]
     if missing:

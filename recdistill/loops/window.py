@@ -33,11 +33,12 @@ Place = tuple[TopicPartition, int]
 
 
 class Closed(NamedTuple):
-    """An example whose window is over, with the value and the log's time of its ranking."""
+    """An example whose window is over. Of its ranking: the value, where it was read, and the log's time of it."""
 
     example: Example
     value: bytes
-    at_us: int | None
+    place: Place
+    at_us: int
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class _Open:
     ranking: Ranking
     value: bytes
     time_us: int
-    at_us: int | None
+    at_us: int
     labels: dict[int, float] = field(default_factory=dict)  # by the candidate's place in the list
     feedback: list[Place] = field(default_factory=list)
 
@@ -120,7 +121,7 @@ class Window:
         value: bytes = b"",
         *,
         time_us: int | None = None,
-        at_us: int | None = None,
+        at_us: int = 0,
     ) -> None:
         """Opens the window of a ranking and gives it the feedback that was there before it.
 
@@ -184,7 +185,7 @@ class Window:
             # When the product did not show the list itself, as with a probe, missing feedback means nothing.
             silent = impression.origin != "product" and not opened.labels
             example = Example(opened.ranking, tuple(labels), "none" if silent else "closed")
-            yield Closed(example, opened.value, opened.at_us)
+            yield Closed(example, opened.value, place, opened.at_us)
         self.forget_orphans()
 
     def resume(self, clock_us: int, ranking_clock_us: int) -> None:

@@ -80,7 +80,7 @@ def test_lists_with_clicks(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert (found["joins"]["items"], found["joins"]["ids_described"]) == (40, 40)
     assert found["joins"]["ids_named"] == 60
     assert found["joins"]["clicked"] == found["joins"]["lists"] == 240
-    assert found["joins"]["unsorted"] == ["behaviors.tsv"]
+    assert found["joins"]["unsorted"] == [str(here / "behaviors.tsv")]
     spec = FeatureSpec.load(Path("features.toml"))
     assert {name: field.kind for name, field in spec.item.items()} == {
         "category": "category", "subcategory": "category", "title": "text", "abstract": "text",
@@ -157,6 +157,11 @@ def test_it_overwrites_nothing_unless_told(here: Path, capsys: pytest.CaptureFix
         ("users.csv", "user_id,age\nu,3\nv,4\n", "users.csv (it describes users; recdistill keeps no profile of users"),
         ("pairs.csv", "user_id,item_id\nu,a\nu,b\n", "it says who chose what, but not when"),
         ("lists.csv", "id,candidates\nr,a|b\ns,a|c\n", "its lists have no time"),
+        (
+            "log.csv",
+            "user,item,time\nu,a,1\nu,b,2\n",
+            "no list comes out of these tables: 2 events are among the first 3",
+        ),
     ],
 )
 def test_nothing_to_learn_from(
@@ -166,6 +171,21 @@ def test_nothing_to_learn_from(
     _, err = _call(capsys, "init", str(here / name), code=3)
     assert sentence in err
     assert not list(Path().iterdir())
+
+
+def test_tables_of_one_name_and_a_table_named_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, events = tables.purchases(here)
+    (here / "b").mkdir()
+    header, *rows = events.read_text().splitlines(keepends=True)
+    (here / "b" / "purchases.csv").write_text(header + "".join(rows[250:]))
+    events.write_text(header + "".join(rows[:250]))
+    found = _init(capsys, (events, here / "b" / "purchases.csv"))
+    assert [table["rows"] for table in found["tables"]] == [250, 250]
+    assert found["joins"]["events"] == 500
+    (line,) = [command for command in found["commands"] if "import" in command]
+    assert shlex.split(line)[2:4] == [str(events), str(here / "b" / "purchases.csv")], "they are one table"
+    _, err = _call(capsys, "init", str(events), str(here / "b" / ".." / "purchases.csv"), code=2)
+    assert "is named twice" in err
 
 
 def test_without_a_table_it_looks_at_the_log(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
