@@ -166,7 +166,14 @@ class _Joiner:
 
     def _line(self, tp: TopicPartition, offset: int) -> str:
         clock, forced = self.merge.before(tp, offset)
-        return _text(_Line(self.merge.read[tp], clock.us, clock.steps, clock.log_time, forced))
+        line = _Line(
+            read=self.merge.read[tp],
+            clock_us=clock.us,
+            steps=clock.steps,
+            log_time=clock.log_time,
+            forced=forced,
+        )
+        return _text(line)
 
 
 def run(
