@@ -88,6 +88,11 @@ class HttpTeacher:
         """Closes the connections. This also happens when the teacher is garbage-collected."""
         self._client.close()
 
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call, where the protocol knows it."""
+        why: str = getattr(self._ask, "why_missing", str)()
+        return why
+
     def apply_items(self, items: Sequence[Item]) -> None:
         """Remembers the attributes of items that are sent."""
         self._ask.apply_items(items)
