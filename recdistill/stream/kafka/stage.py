@@ -26,7 +26,7 @@ from recdistill.stream.contract import Left, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
-from recdistill.stream.kafka.refused import send
+from recdistill.stream.kafka.refused import Narrow, send
 from recdistill.stream.kafka.visible import Visible
 from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
 from recdistill.stream.problems import gone
@@ -41,6 +41,9 @@ _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and metadata of each input, as the group of the stage has them. The metadata is the note of the stage and, on
 a second line, that of the input.
 """
+
+_EACH_S = 0.2
+"""How much more time each message gets when messages go one by one."""
 
 _SLOWEST_BYTES_S = 1_000_000
 """Bytes that a slow broker takes in a second. Large transactions get more time by this."""
@@ -78,6 +81,7 @@ class KafkaStage:
         self._counts = topics()
         self._turns = itertools.count()
         self._open = False
+        self._one_by_one = False  # whether a broker takes less than batches have, so that each message goes alone
         self._closed = False
         self._broken: StreamError | None = None
         groups = [self._id, self._id + _MARKS]
@@ -221,7 +225,9 @@ class KafkaStage:
         mark = uuid.uuid4().hex
         now_s = time.monotonic()
         says = bool(saved) and self._says.due(now_s)
+        each_s = _EACH_S * len(transaction.rows)
         patience_s = COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
+        patience_s += each_s if self._one_by_one else 0.0
         gave_up: float | None = None
         try:
             self._finish_last()
@@ -231,10 +237,14 @@ class KafkaStage:
                         send = partial(self._send, transaction, saved, mark, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
-                except Unwritable:
+                except (Narrow, Unwritable) as error:
                     # The new producer with our name ends this transaction.
                     self._writer.recover(time.monotonic() + PATIENCE_S)
-                    raise
+                    if isinstance(error, Unwritable):
+                        raise
+                    log_.warning("a topic takes less than a batch; the stage %s sends each message alone", self._id)
+                    self._one_by_one = True
+                    patience_s += each_s
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
@@ -265,7 +275,7 @@ class KafkaStage:
         # Step 1: the messages.
         producer.begin_transaction()
         also = partial(self._says.send, producer, saved, stopped=False) if says else None
-        sent = send(self._namespace, producer, transaction.rows, also)
+        sent = send(self._namespace, producer, transaction.rows, also, one_by_one=self._one_by_one)
         newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:
