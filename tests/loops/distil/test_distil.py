@@ -105,6 +105,26 @@ def assert_same_state(a: Path, b: Path) -> None:
     assert one.state["stream"] == two.state["stream"]
 
 
+def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: Path) -> None:
+    class Shown:
+        def __init__(self) -> None:
+            self.figures: list[dict[str, float]] = []
+
+        def __call__(self, done: int, total: int | None) -> None:
+            assert self.figures
+
+        def tell(self, figures: dict[str, float]) -> None:
+            self.figures.append(figures)
+
+    shown = Shown()
+    counts = run(log, settings(tmp_path / "s"), progress=shown)
+    assert len(shown.figures) == counts["steps"]
+    assert all(one["loss"] > 0 for one in shown.figures)
+    assert -1 <= shown.figures[-1]["agreement"] <= 1
+    assert 600 < counts["known"] < 150 * 6  # of the first lists some items came later
+    assert counts["unknown"] >= 150 * 6 - counts["known"]  # and events, too
+
+
 def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: Path) -> None:
     counts = run(log, settings(tmp_path / "s"))
     assert counts["examples"] == 150
