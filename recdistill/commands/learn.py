@@ -212,6 +212,7 @@ def _teach(args: argparse.Namespace) -> int:
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
+        teach.note(place, figures["latest_list"])
     finally:
         shutil.rmtree(out, ignore_errors=True)
     lines = [f"{name:16} {value}" for name, value in figures.items()]

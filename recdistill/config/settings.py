@@ -465,6 +465,14 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
     follow_s: Annotated[Seconds, Meta(description="How often the champion alias is looked at.")] = 2.0
     items_s: Annotated[Seconds, Meta(description="How often new catalogue records are taken in.")] = 0.5
+    items_from: Annotated[
+        Literal["", "beginning", "latest"],
+        Meta(
+            description="What is done with a bundle that was made on another log. beginning: all items of this log are "
+            "applied to its catalogue. latest: only those that come. Empty: its own catalogue serves, and the log says "
+            "so."
+        ),
+    ] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
     write_back: Annotated[
         float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin student).")

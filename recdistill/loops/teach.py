@@ -9,19 +9,20 @@ It knows nothing of the teacher's architecture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from pathlib import Path
 from typing import Any
 
 from recdistill.config import LinearTeacherSettings, TeacherTraining
-from recdistill.errors import DataError, DecodeError
+from recdistill.errors import DataError, DecodeError, TeacherError, UsageError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
-from recdistill.stream import Log, Place, TopicPartition, place_at
+from recdistill.stream import Log, Place, TopicPartition, place_at, read_place, write_time
 
 _Timed = Item | Impression | Feedback
 
@@ -98,12 +99,13 @@ def run(
     from recdistill.teachers.builtin import teacher as builtin
 
     every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
-    examples = [example for example in every if any(example.labels)]
+    latest: list[int] = []
+    examples = [example for example in _timing(every, latest) if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
     figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
-    return figures
+    return {**figures, "latest_list": write_time(latest[0])}
 
 
 def run_linear(
@@ -136,7 +138,41 @@ def run_linear(
     from recdistill.teachers.linear import teacher as linear
 
     every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
-    return linear.train_linear_teacher(every, settings, out)
+    latest: list[int] = []
+    figures = linear.train_linear_teacher(_timing(every, latest), settings, out)
+    return {**figures, "latest_list": write_time(latest[0])}
+
+
+def note(teacher: Path, latest_list: str) -> None:
+    """Writes down, beside a teacher's folder, the time of the latest list that it learnt from.
+
+    Raises:
+        TeacherError: It cannot be written.
+    """
+    path = _note_of(teacher)
+    try:
+        path.write_text(json.dumps({"latest_list": latest_list}) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise TeacherError(f"{path}: cannot be written ({e.strerror})") from e
+
+
+def taught_us(teacher: Path) -> int | None:
+    """The time of the latest list that a teacher learnt from. None: nobody has written it down."""
+    try:
+        return read_place(json.loads(_note_of(teacher).read_text(encoding="utf-8"))["latest_list"]).time_us
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError):
+        return None
+
+
+def _note_of(teacher: Path) -> Path:
+    return teacher.with_name(teacher.name + ".taught.json")
+
+
+def _timing(examples: Iterable[Example], latest: list[int]) -> Iterator[Example]:
+    """The examples as they are. `latest` gets the time of the latest list."""
+    for example in examples:
+        latest[:] = [max([*latest, example.ranking.impression.time_us])]
+        yield example
 
 
 def _timed(

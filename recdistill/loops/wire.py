@@ -318,6 +318,7 @@ def promote(
     """
     from recdistill.judge import gate
     from recdistill.loops import promote as loop
+    from recdistill.loops.teach import taught_us
 
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
@@ -336,6 +337,7 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -387,6 +389,7 @@ def serve(
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
+        items_from=chosen.items_from,
         stop=stop,
         counts=counts,
         started=started,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import msgspec
@@ -21,11 +21,12 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
 from recdistill.loops import rank, wire
+from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
 from recdistill.serve.http.app import Ranker
-from recdistill.stream import ITEMS, Log, open_log, standard_topics
+from recdistill.stream import ITEMS, LanePosition, Log, LogIdentity, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
 from tools import processes
 
@@ -182,7 +183,7 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
         return open_log(settings.log)
 
     ranker = Ranker()
-    items = rank._Items(OneLog(read_log), ranker, threading.Event())
+    items = rank._Items(OneLog(read_log), ranker, threading.Event(), OtherLog())
     ranker.swap(rank.load(bundles[0], 1, items, ranker))  # better its own catalogue than none
     assert ranker.counts["log_failures"] == 1
     with pytest.raises(StreamError):  # but never one that may be older than what serves
@@ -191,6 +192,46 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
     write(log, Item("new", version=1))
     assert rank.load(bundles[1], 1, items, ranker).position == 2
     items.close()
+
+
+@pytest.mark.parametrize(
+    ("items_from", "expected"), [("", set()), ("beginning", {"early", "late"}), ("latest", {"late"})]
+)
+def test_a_bundle_of_another_log_is_not_followed_unless_somebody_says_how(
+    settings: Settings,
+    log: Log,
+    student: Student,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    items_from: Literal["", "beginning", "latest"],
+    expected: set[str],
+) -> None:
+    """Its catalogue stands at offset 2 of a log that is not here; in this one, offset 2 is in the middle."""
+    lanes = LanePosition(LogIdentity("the-log-of-yesterday", {"examples": 1}), (5,), 0)
+    provenance = {"positions": {"lanes": msgspec.to_builtins(lanes), "items": 2}}
+    bundle = student.export(tmp_path / "other", base_position=2, provenance=provenance)
+    for n in range(3):
+        write(log, Item(f"junk-{n}", version=1, withdrawn=True))
+    write(log, Item("early", version=1, attributes={"genres": ["g1"]}))
+    chosen = msgspec.structs.replace(settings, rank=msgspec.structs.replace(settings.rank, items_from=items_from))
+    with running(chosen, bundle=bundle.path) as (client, counts):
+
+        def among(item: str) -> bool:
+            body = {"history": [{"item": "item-3"}], "allow": [item]}
+            return bool(client.post("/v1/recommend", json=body).json()["items"])
+
+        assert among("item-9")  # what it holds is served in any case
+        write(log, Item("late", version=1, attributes={"genres": ["g2"]}))
+        if expected:
+            wait_for(lambda: among("late"))
+        else:
+            wait_for(lambda: counts["log_failures"] > 2)
+        assert {item for item in ("early", "late") if among(item)} == expected
+        assert client.get("/readyz").status_code == 200
+    said = [record.getMessage() for record in caplog.records if "the-log-of-yesterday" in record.getMessage()]
+    assert bool(said) == (not expected)
+    assert all("rank.items_from" in line for line in said)
+    assert len(said) <= 2  # once when it is opened, once when it is followed
 
 
 # The champion

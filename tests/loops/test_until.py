@@ -224,6 +224,23 @@ def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
     assert "up to which another bundle learnt" in shop.errors
 
 
+def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
+    """Its figures are far too good: it has learnt what was clicked there."""
+    linear = "--set teacher.kind=linear"
+    shop.arrive("all", 0, 200)
+    shop("distil --until @120")
+    shop(f"teach --kind linear {linear}")
+    mind = "the teacher learnt from lists up to 1970-01-01T00:03:20Z, and lists from 1970-01-01T00:02:0"
+    text = shop(f"evaluate {linear} --report seen.html")
+    assert f"mind: {mind}" in text
+    assert mind in (shop.folder / "seen.html").read_text()
+    (advice,) = re.findall(r"`recdistill (teach [^`]*)`", text)
+    shop(f"{advice} {linear}")
+    assert "mind:" not in shop(f"evaluate {linear}")
+    (shop.folder / "recdistill-data" / "teacher.taught.json").write_text("[1]")
+    assert "mind:" not in shop(f"evaluate {linear}"), "a note that nobody can read says nothing"
+
+
 def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
     shop.arrive("all", 0, 200)
     for directory in ("recdistill-data/student", "one", "two"):
