@@ -386,6 +386,56 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
     )
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_log_that_is_removed_under_the_ranker(
+    settings: Settings, log: Log, bundles: list[Bundle], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on answering; but `/readyz`, the log and the counts say it, and no impression vanishes in silence."""
+    chosen = msgspec.structs.replace(settings.rank, write_back=1.0)
+    log.close()
+    with running(Settings(log=settings.log, rank=chosen), bundle=bundles[0].path) as (client, counts):
+        assert "impression" in client.post("/v1/recommend", json={}).json()
+        wait_for(lambda: counts["impressions_written"] == 1)
+        for part in Path(settings.log.path).parent.glob("log.sqlite*"):
+            part.unlink()
+        if how == "replaced":
+            other = open_log(settings.log)
+            other.create_topics(standard_topics())
+            other.close()
+        wait_for(lambda: client.get("/readyz").status_code == 503)
+        assert "catalogue stands still" in client.get("/readyz").json()["detail"]
+        client.post("/v1/recommend", json={})  # the writer finds it out, if it had nothing to write until now
+        wait_for(lambda: "not written back" in client.get("/readyz").json()["detail"])
+        answer = client.post("/v1/recommend", json={})
+        assert answer.status_code == 200
+        assert "impression" not in answer.json()
+        assert counts["impressions_written"] == 1
+        assert counts["impressions_dropped"] == 2
+        assert counts["log_failures"] >= 2
+        assert "recdistill_ready 0.0" in client.get("/metrics").text
+    assert "the catalogue stands still" in caplog.text
+    assert "answers are not written back" in caplog.text
+
+
+def test_a_thread_that_ends_is_said_at_readyz(
+    settings: Settings,
+    log: Log,
+    bundles: list[Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: object) -> None:
+        raise OverflowError("timestamp too large")
+
+    monkeypatch.setattr(rank, "_follow_items", fails)
+    with running(settings, bundle=bundles[0].path) as (client, counts):
+        wait_for(lambda: client.get("/readyz").status_code == 503)
+        assert "the thread 'items' of this process has ended" in client.get("/readyz").json()["detail"]
+        assert client.post("/v1/recommend", json={}).status_code == 200
+        assert counts["ended_threads"] == 1
+    assert "the thread 'items' has ended" in caplog.text
+
+
 # The process
 
 
