@@ -25,13 +25,26 @@ from pathlib import Path
 from typing import TextIO
 
 from recdistill import __version__
-from recdistill.commands import answer, begin, doctor, imports, learn, look, machine, recipes, release, streams
-from recdistill.commands.verb import EXIT_INTERRUPTED, Verb
+from recdistill.commands import (
+    answer,
+    begin,
+    completion,
+    doctor,
+    imports,
+    learn,
+    look,
+    machine,
+    recipes,
+    release,
+    settings,
+    streams,
+)
+from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
 from recdistill.errors import OutputError, RecdistillError, UsageError
 from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "begin": ("demo", "doctor", "init"),
+    "begin": ("demo", "doctor", "init", "settings", "completion"),
     "the stream": ("topics", "simulate", "import", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
@@ -39,9 +52,23 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (machine, doctor, begin, streams, imports, look, recipes, learn, release, answer)
+    for module in (
+        machine,
+        doctor,
+        begin,
+        settings,
+        completion,
+        streams,
+        imports,
+        look,
+        recipes,
+        learn,
+        release,
+        answer,
+    )
     for verb in module.VERBS
 }
+KNOWN.update(VERBS)
 ALSO = {"distill": "distil"}
 """Other spellings of a verb."""
 
@@ -172,6 +199,8 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
         # torch has its own log handler. At every start it warns about a call of torchrec, which says nothing to a user.
         "torch.fx._symbolic_trace": logging.INFO if verbose else logging.ERROR,
     }
+    root = logging.getLogger()
+    root.addFilter(_from_a_library_s_root)
     logging.basicConfig(handlers=[_handler()])
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -179,8 +208,14 @@ def _logs(*, quiet: bool, verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        root.removeFilter(_from_a_library_s_root)
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _from_a_library_s_root(record: logging.LogRecord) -> bool:
+    """Lets through what a library warns of by the root logger itself. fbgemm writes 20 other lines there."""
+    return record.levelno >= logging.WARNING
 
 
 class _Lines(logging.Formatter):

@@ -12,9 +12,12 @@
     │   │   ├── OutOfRange          exit 4   a saved position that the log no longer (or not yet) holds
     │   │   ├── WrongLog            exit 4   another cluster, topic or partition count than the one saved
     │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
+    │   ├── Unwritable              exit 4   messages that the log does not take; it takes the others
+    │   ├── Damaged                 exit 4   a message whose bytes have changed since it was written
     │   └── Fenced                  exit 4   a newer process has taken over this stage
     ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
+    │   └── TeacherAway             exit 5   a teacher's server that does not answer; it is asked again
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
     ├── RegistryError               exit 7   a registry that does not answer
@@ -110,6 +113,23 @@ class LostPosition(PositionError):
     """A stage that ran before, and whose position the log does not hold any more."""
 
 
+class Unwritable(StreamError):
+    """Messages of a transaction that the log does not take. Without them the transaction can be written.
+
+    Args:
+        sentence: Why.
+        places: Their numbers in the order of `send`, from 0; empty where one call of `send` was refused.
+    """
+
+    def __init__(self, sentence: str, places: tuple[int, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.places = places
+
+
+class Damaged(StreamError):
+    """A message whose bytes have changed since it was written."""
+
+
 class Fenced(StreamError):
     """A newer process has taken over this stage; this one must stop."""
 
@@ -124,6 +144,10 @@ class TeacherError(RecdistillError):
     """A teacher that cannot be loaded, or that failed on a list."""
 
     exit_code = 5
+
+
+class TeacherAway(TeacherError):
+    """A teacher's server that does not answer, or not yet. Asking again may help."""
 
 
 class CheckpointError(RecdistillError):

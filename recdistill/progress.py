@@ -1,4 +1,4 @@
-"""Two small things that many rooms need: how long work reports its progress, and the size of a folder.
+"""Small things that many rooms need: how long work reports its progress and figures, and the size of a folder.
 
 It knows nothing of terminals or of bars.
 
@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,13 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int | None) -> None:
         """Says that `done` of `total` parts are done; `total` is None when there is no end."""
+
+
+def tell(progress: object, figures: Mapping[str, float]) -> None:
+    """Gives figures, such as the loss, to whoever shows the progress, if it shows figures."""
+    shows = getattr(progress, "tell", None)
+    if shows is not None:
+        shows(figures)
 
 
 def folder_bytes(folder: Path) -> int:

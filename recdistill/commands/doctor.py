@@ -46,7 +46,13 @@ EXTRAS: dict[str, dict[str, str]] = {
         "httptools": "httptools",
         "prometheus_client": "prometheus-client",
     },
-    "kafka": {"kafka": "kafka-python", "crc32c": "crc32c", "lz4": "lz4"},
+    "kafka": {
+        "kafka": "kafka-python",
+        "crc32c": "crc32c",
+        "lz4": "lz4",
+        "snappy": "python-snappy",
+        "zstandard": "zstandard",
+    },
     "registry": {"mlflow": "mlflow-skinny", "requests": "requests"},
     # The small client of MLflow also has a module `mlflow`. Only the full MLflow brings alembic, so alembic is checked.
     "mlflow": {"alembic": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},

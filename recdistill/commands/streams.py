@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 def _topics_options(parser: Parser) -> None:
     parser.add_argument(
         "action",
-        type=one_of("create", "list", "trim"),
-        metavar="create|list|trim",
+        type=one_of("create", "list", "trim", "mend"),
+        metavar="create|list|trim|mend",
         help="create: make the missing topics. list: show the topics with their records. trim: remove from the "
-        "embedded log what nobody needs any more",
+        "embedded log what nobody needs any more. mend: check every message of the embedded log, and move damaged ones "
+        "to the dead letters",
     )
     parser.add_argument(
         "--grow",
@@ -50,9 +51,25 @@ def _topics(args: argparse.Namespace) -> int:
             return _create(args, settings, log)
         if args.action == "trim":
             return _trim(args, settings, log)
+        if args.action == "mend":
+            return _mend(args, log)
         rows = _ends(log)
     text = [f"{row['topic']:14} {row['partitions']:3} partitions  {row['end']:12,} offsets" for row in rows]
     show(args, {"topics": rows}, "\n".join(text) or "there are no topics; make them with `recdistill topics create`")
+    return 0
+
+
+def _mend(args: argparse.Namespace, log: Log) -> int:
+    from recdistill.stream.embedded import EmbeddedLog
+
+    if not isinstance(log, EmbeddedLog):
+        raise UsageError("only the embedded log is mended here; a broker checks and repairs its own records")
+    found = log.mend()
+    text = [f"{found.checked:,} messages have a checksum, and {len(found.moved)} of them were damaged"]
+    text += [f"  {tp} offset {offset} is now in the dead letters" for tp, offset in found.moved]
+    if found.unchecked:
+        text.append(f"{found.unchecked:,} messages have none: an older version wrote them")
+    show(args, found._asdict(), "\n".join(text))
     return 0
 
 
@@ -134,17 +151,19 @@ def _simulate(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="topics",
-        purpose="Make the topics of a log, list them, or trim them.",
+        purpose="Make the topics of a log, list them, trim them, or mend them.",
         when="Run `create` once, before anything else is written. Topics that exist are not changed; one with another "
         "number of partitions is an error. `create --grow` gives impressions, rankings and feedback more partitions; "
         "the number of lanes never changes. `trim` removes from the embedded log what is older than topics.keep_days "
-        "and what no stage, no checkpoint and no judge needs any more.",
+        "and what no stage, no checkpoint and no judge needs any more. `mend` is for when a stage says that a message "
+        "of the embedded log is damaged.",
         examples=(
             "topics create",
             "topics create --set topics.lanes=4",
             "topics create --grow --set topics.partitions=4",
             "topics list --json",
             "topics trim --set topics.keep_days=30",
+            "topics mend",
         ),
         options=_topics_options,
         run=_topics,

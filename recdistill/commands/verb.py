@@ -129,6 +129,10 @@ class Verb:
         return parser
 
 
+KNOWN: dict[str, Verb] = {}
+"""Every verb by its name. The command line fills it."""
+
+
 # Types of options
 
 
@@ -217,6 +221,7 @@ class Bar:
 
     def __init__(self, title: str, args: argparse.Namespace) -> None:
         self._title = title
+        self._figures: dict[str, str] = {}
         self._shown = sys.stderr.isatty() and not args.quiet
         self._bar: Any = None
 
@@ -229,7 +234,14 @@ class Bar:
 
             self.close()
             self._bar = tqdm(total=total, desc=self._title, file=sys.stderr, leave=False)
+            self._bar.set_postfix(self._figures, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def tell(self, figures: Mapping[str, float]) -> None:
+        """Shows figures beside the count, from the next call on: the loss, and how good it is where that is known."""
+        self._figures = {name: f"{value:.3g}" for name, value in figures.items()}
+        if self._bar is not None:
+            self._bar.set_postfix(self._figures, refresh=False)
 
     def close(self) -> None:
         """Removes the bar."""

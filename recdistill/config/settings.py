@@ -21,6 +21,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.limits import MAX_WEIGHT, MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -159,7 +160,11 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 600.0
     budget: Annotated[
         float,
-        Meta(gt=0, le=1, description="Share of the candidates that the teacher is asked to score; 1: all of them."),
+        Meta(
+            ge=MIN_BUDGET,
+            le=1,
+            description="Share of the candidates that the teacher is asked to score; 1: all of them.",
+        ),
     ] = 1.0
     budget_by: Annotated[
         Literal["lists", "candidates"],
@@ -218,7 +223,8 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="How long feedback may take, in event time. Then the example is closed.")
     ] = 1800.0
     labels: Annotated[
-        dict[str, float], Meta(description="Action -> label weight. An action that is not named gives no label.")
+        dict[str, Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]],
+        Meta(description="Action -> label weight, at most 1000. An action that is not named gives no label."),
     ] = msgspec.field(default_factory=lambda: {"click": 1.0})
     batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for new messages.")] = 0.5

@@ -49,6 +49,10 @@ class TensorSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "`first_row`. Empty: the ids are themselves the integers."
         ),
     ] = ""
+    integer_ids: Annotated[
+        bool,
+        Meta(description="Whether the ids are themselves the integers. It only silences the warning that they are."),
+    ] = False
     first_row: Annotated[int, Meta(ge=0, description="Integer of the vocabulary's first line.")] = 1
     pad: Annotated[int, Meta(description="Integer id used where there is no item.")] = 0
     missing: Annotated[

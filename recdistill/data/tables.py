@@ -46,7 +46,7 @@ from recdistill.data.rows import Row, read_rows
 from recdistill.data.shape import Shape, guess
 from recdistill.errors import ConfigError, DataError
 from recdistill.features import FeatureSpec
-from recdistill.records import TOPICS, Record, decode
+from recdistill.records import TOPICS, Record, decode, encode
 
 
 def import_table(
@@ -151,6 +151,7 @@ def _natural(rows: Iterator[Row], kind: type[Record], fit: Fit) -> Iterator[Reco
     for row in rows:
         try:
             record = decode(kind, msgspec.json.encode(row.cells))
+            encode(record)  # the stages must have room for what they add
         except DataError as e:
             raise DataError(f"{row.where}: {e}") from None
         yield fit(record, row.where)

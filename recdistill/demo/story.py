@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,11 @@ class Chapter:
                 total=total, file=sys.stderr, leave=False, disable=None, bar_format="   {l_bar}{bar:40}{r_bar}"
             )
         self._bar.update(done - self._bar.n)
+
+    def tell(self, figures: Mapping[str, float]) -> None:
+        """Shows figures beside the count."""
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
     def close(self) -> None:
         """Removes the bar."""

@@ -39,10 +39,10 @@ import numpy.typing as npt
 
 from recdistill.features.spec import FeatureError, Field
 from recdistill.features.vocabulary import Vocabulary
+from recdistill.limits import MAX_VECTOR
 from recdistill.records import Value
 
 CLIP: Final = 5.0  # standard deviations
-_FLOAT32_MAX: Final = 3.4028234663852886e38
 _WORDS: Final = re.compile(r"\w+")
 _EXPECTED: Final = {
     "category": "a text, number, flag or a list of them",
@@ -167,8 +167,8 @@ def problem_of(field: Field, value: Value) -> str | None:
     for member in members:
         if isinstance(member, float) and not math.isfinite(member):
             return f"must be finite, not {member}"
-    if field.kind == "vector" and members and max(map(abs, cast("list[float]", members))) > _FLOAT32_MAX:
-        return "must fit in 32-bit floats"
+    if field.kind == "vector" and members and max(map(abs, cast("list[float]", members))) > MAX_VECTOR:
+        return f"must have numbers between -{MAX_VECTOR:,.0f} and {MAX_VECTOR:,.0f}: scale the vector down"
     return None
 
 

@@ -27,16 +27,16 @@ import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recdistill.budget import block_of
-from recdistill.errors import DecodeError, TeacherError
+from recdistill.errors import DataError, DecodeError, TeacherError
 from recdistill.records import Impression, Item, Ranking, decode, encode
-from recdistill.stream import CHECKS, Log, Message, Transaction
+from recdistill.stream import CHECKS, Log, Message, Outgoing
 from recdistill.teachers import Scores, Teacher
 from recdistill.watch import Comparison, compare
 
@@ -83,14 +83,6 @@ def _number(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
 
 
-class Record(NamedTuple):
-    """A request that is to be kept, as a message of `checks`."""
-
-    key: bytes
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-
-
 @dataclass(frozen=True)
 class _First:
     """A request and what the teacher answered first."""
@@ -125,7 +117,7 @@ class Again:
         self._looked: dict[int, int] = {}
         self._agreement: dict[int, float | None] = {}
         self._told = 1.0
-        self._fresh: list[Record] = []
+        self._fresh: list[Outgoing] = []
         self._lasting = CHECKS.topic in log.topics()
         if self._lasting and each:
             self._read(log)
@@ -165,11 +157,10 @@ class Again:
         agreement = self._agreement.get(message.tp.partition)
         return ranking if agreement is None else msgspec.structs.replace(ranking, self_agreement=agreement)
 
-    def send(self, transaction: Transaction) -> None:
-        """Writes the requests that are to be kept, with their rankings."""
-        for key, value, headers in self._fresh:
-            transaction.send(CHECKS.topic, value, key=key, partition=CHECKS.partition, headers=headers)
-        self._fresh.clear()
+    def outgoing(self) -> list[Outgoing]:
+        """The requests that are to be kept, to be written with their rankings. Each is handed out once."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     def _keep(self, ranking: Ranking, message: Message) -> None:
         """Keeps a request while there is room."""
@@ -177,7 +168,10 @@ class Again:
         if len(first) >= self._room or sum(ranking.scored) < 2:
             return
         kept = _asked(ranking)
-        value = encode(kept)
+        try:
+            value = encode(kept)
+        except DataError:  # too large for its labels; its own ranking is refused for the same reason
+            return
         if len(value) > LARGEST:
             return
         items = _items_of(kept.impression)
@@ -186,7 +180,8 @@ class Again:
         first[n] = _First(kept, block_of(message.offset), items, marks_I)
         if self._lasting:
             headers = (("block", str(first[n].block).encode()), ("items", marks_I.astype("<u4").tobytes()))
-            self._fresh.append(Record(f"{message.tp.partition}/{n}".encode(), value, headers))
+            key = f"{message.tp.partition}/{n}".encode()
+            self._fresh.append(Outgoing(CHECKS.topic, value, key=key, partition=CHECKS.partition, headers=headers))
 
     def _ask(self, partition: int, block: int, deadline_s: float) -> Comparison | None:
         first = self._first.get(partition, {})

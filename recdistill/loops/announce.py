@@ -86,7 +86,9 @@ class Announcer:
             self._counts["unsent_bundles"] += 1
             log_.warning("bundle %s stays in %s and is not announced: %s", bundle.content_hash[:12], bundle.path, e)
             return
-        announce(self._stage, made(bundle))
+        if not announce(self._stage, made(bundle)):
+            self._counts["unsent_bundles"] += 1
+            return
         log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])
 
     def resume(self, bundles: Path) -> None:

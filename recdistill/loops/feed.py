@@ -1,7 +1,8 @@
 """Records -> topics: what an import, a simulation or a product's producer does.
 
 Records are written in transactions of a few thousand, each record to the topic of its kind. Impressions and feedback
-go to the partition of their key. Every Kafka client would choose the same one, so the two meet in the joiner.
+go to the partition of their key. Every Kafka client would choose the same one, so the two meet in the joiner. A record
+that cannot be written goes to the dead letters, and the others are written.
 
 `feed` writes what it is given. `feed_once` writes a whole set of records, once: its stage has the name of the set's
 content, and how far it came is saved with each transaction. So two imports do not disturb each other, one that was
@@ -30,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -38,8 +39,8 @@ import msgspec
 
 from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
-from recdistill.records import TOPICS, Record, encode, key_of
-from recdistill.stream import Log, Position, Stage, TopicPartition, Transaction
+from recdistill.records import TOPICS, Record, encode, key_of, to_json
+from recdistill.stream import Delivery, Log, Message, Outgoing, Position, Stage, TopicPartition, deliver
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
@@ -62,7 +63,7 @@ class Fed(NamedTuple):
     """What `feed_once` did.
 
     Attributes:
-        counts: Records written now, by topic.
+        counts: Records written now, by topic, and dead_letters if there are any.
         before: Records that an earlier call had written.
         stopped: Whether it was stopped before all were written.
     """
@@ -99,25 +100,38 @@ def feed(
         batch: Records in one transaction.
 
     Returns:
-        Records written, by topic.
+        Records written, by topic, and dead_letters if there are any.
 
     Raises:
-        StreamError: A topic is missing, or a record is too large.
+        StreamError: A topic is missing, or the log cannot be written.
     """
-    topics, counts, chain = log.topics(), Counter[str](), hashlib.blake2b()
+    topics, counts = log.topics(), Counter[str]()
     stage = log.stage("feed")
     try:
         for some in _batches(records, batch, stop):
-            written: Counter[str] = Counter()
-            with stage.transaction() as transaction:
-                for record in some:
-                    written[_send(transaction, record, topics, chain)] += 1
-            counts += written
+            outgoing: list[Outgoing] = []
+            dead: list[tuple[Message, Exception]] = []
+            for record in some:
+                try:
+                    outgoing.append(_outgoing(record, topics))
+                except DataError as e:
+                    dead.append((unwritten(record), e))
+            counts += _write(stage, outgoing, dead)
             if progress:
                 progress(counts.total(), total)
     finally:
         stage.close()
     return counts
+
+
+def unwritten(record: Record) -> Message:
+    """A record that was never in a log, as a message for the dead letters: its JSON form if it has one."""
+    try:
+        value = to_json(record)
+    except (ValueError, TypeError, OverflowError):
+        value = repr(record).encode(errors="replace")
+    tp = TopicPartition(TOPIC_OF[type(record)], -1)
+    return Message(tp=tp, offset=-1, key=None, value=value, time_us=0)
 
 
 def survey(
@@ -169,7 +183,7 @@ def feed_once(
 
     Raises:
         DataError: The records are other ones than those of `whole`, or than those that were written before.
-        StreamError: A topic is missing, or a record is too large, or the broker has forgotten how far a process came
+        StreamError: A topic is missing, the log cannot be written, or the broker has forgotten how far a process came
             that died.
     """
     if not whole.records:
@@ -189,15 +203,13 @@ def feed_once(
             raise _changed(done.written)
         written = done.written
         for some in _batches(remaining, batch, stop):
-            sent: Counter[str] = Counter()
-            with stage.transaction() as transaction:
-                for record in some:
-                    sent[_send(transaction, record, topics, chain)] += 1
-                progress_now = _Progress(written + len(some), chain.hexdigest())
-                if progress_now.written >= whole.records and progress_now != _Progress(whole.records, whole.digest):
-                    raise _changed(written)
-                transaction.commit_inputs(position, msgspec.json.encode(progress_now).decode())
-            counts += sent
+            outgoing = [_outgoing(record, topics) for record in some]
+            for record, one in zip(some, outgoing, strict=True):
+                _add(chain, record, one.value or b"")
+            progress_now = _Progress(written + len(some), chain.hexdigest())
+            if progress_now.written >= whole.records and progress_now != _Progress(whole.records, whole.digest):
+                raise _changed(written)
+            counts += _write(stage, outgoing, position=position, note=msgspec.json.encode(progress_now).decode())
             written = progress_now.written
             if progress:
                 progress(written, whole.records)
@@ -228,15 +240,27 @@ def _batches(records: Iterable[Record], batch: int, stop: threading.Event | None
         yield some
 
 
-def _send(transaction: Transaction, record: Record, topics: Mapping[str, int], chain: hashlib.blake2b) -> str:
-    """Sends a record and adds it to the digest. Returns its topic."""
+def _outgoing(record: Record, topics: Mapping[str, int]) -> Outgoing:
+    """A record as a message for its topic."""
     topic = TOPIC_OF[type(record)]
     if topic not in topics:
         raise StreamError(f"there is no topic {topic!r}; make the topics with `recdistill topics create`")
-    value = encode(record)
-    _add(chain, record, value)
-    transaction.send(topic, value, key=key_of(record))
-    return topic
+    return Outgoing(topic, encode(record), key=key_of(record))
+
+
+def _write(
+    stage: Stage,
+    outgoing: Sequence[Outgoing],
+    dead: Sequence[tuple[Message, Exception]] = (),
+    position: Position | None = None,
+    note: str = "",
+) -> Counter[str]:
+    """Writes one transaction. Returns what was written, by topic, and dead_letters if there are any."""
+    refused = deliver(stage, "feed", lambda _: Delivery(outgoing, dead, position, note))
+    written = Counter(one.topic for place, one in enumerate(outgoing) if place not in refused)
+    if dead or refused:
+        written["dead_letters"] = len(dead) + len(refused)
+    return written
 
 
 def _add(chain: hashlib.blake2b, record: Record, value: bytes) -> None:

@@ -20,23 +20,28 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from recdistill.errors import ConfigError, DecodeError, StreamError
+from recdistill.errors import ConfigError, DataError, DecodeError, StreamError
+from recdistill.limits import MAX_WEIGHT
 from recdistill.loops import ends_of, reached
 from recdistill.loops.begin import begun
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode, encode_around, key_of
-from recdistill.stream import Log, Message, Place, Source, Stage, TopicPartition, dead_letter
+from recdistill.records import Example, Feedback, Ranking, decode, encode_around, key_of
+from recdistill.stream import Delivery, Log, Message, Outgoing, Place, Source, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
 
 LABELS: Final[Mapping[str, float]] = {"click": 1.0}
 """A click is a label, and nothing else is."""
+
+
+Closed = tuple[Example, bytes, tuple[TopicPartition, int]]
+"""An example, the value of its ranking, and where that was read."""
 
 
 class _Note(msgspec.Struct):
@@ -171,8 +176,8 @@ def run(
         total = sum(end - start[tp] for tp, end in ends.items()) if ends else None
         finished = False
         while not finished and not stop.is_set():
-            examples: list[tuple[Example, bytes]] = []
-            dead: list[tuple[Message, DecodeError]] = []
+            examples: list[Closed] = []
+            dead: list[tuple[Message, Exception]] = []
             for message, record in merge.take(ends):
                 if isinstance(record, Ranking):
                     window.add_ranking(record, message.tp, message.offset, message.value or b"")
@@ -187,9 +192,8 @@ def run(
             position = window.oldest_needed(merge.read)
             if examples or dead or position != committed:
                 read = {str(tp): max(offset, note.read.get(str(tp), 0)) for tp, offset in merge.read.items()}
-                note = _commit(stage, examples, dead, position, _Note(note.n, read), lanes)
+                note = _commit(stage, examples, dead, position, _Note(note.n, read), lanes, window.counts)
                 committed = position
-                window.counts["dead_letters"] += len(dead)
             else:
                 stage.keep()
             if progress:
@@ -200,8 +204,10 @@ def run(
 def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition], int]:
     """The input partitions and the number of lanes, after a look at whether settings and topics fit."""
     for action, weight in labels.items():
-        if not weight >= 0:
-            raise ConfigError(f"join.labels.{action}: is {weight}; a label weight is at least 0")
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise ConfigError(
+                f"join.labels.{action}: is {weight}; a label weight is at least 0 and at most {MAX_WEIGHT:g}"
+            )
     topics = log.topics()
     missing = [name for name in ("rankings", "feedback", "examples") if name not in topics]
     if missing:
@@ -223,25 +229,36 @@ def _moved(note: str) -> str:
 
 def _commit(
     stage: Stage,
-    examples: list[tuple[Example, bytes]],
-    dead: list[tuple[Message, DecodeError]],
+    examples: list[Closed],
+    dead: list[tuple[Message, Exception]],
     position: Mapping[TopicPartition, int],
     note: _Note,
     lanes: int,
+    counts: Counter[str],
 ) -> _Note:
     """Writes examples and dead letters with the position from which the rest can be rebuilt, all or nothing."""
-    with stage.transaction() as transaction:
-        for n, (example, ranking) in enumerate(examples, start=note.n):
-            joined = encode_around(example, ranking)
-            transaction.send("examples", joined, key=key_of(example), partition=n % lanes)
-        for message, error in dead:
-            value, headers = dead_letter(message, error, "join")
-            transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
-        after = _Note(note.n + len(examples), note.read)
-        transaction.commit_inputs(position, note=msgspec.json.encode(after).decode())
-    for message, error in dead:
-        log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
-    return after
+    made: list[Outgoing] = []
+    for example, ranking, (tp, offset) in examples:
+        key = key_of(example)
+        source = Message(tp=tp, offset=offset, key=key, value=ranking, time_us=0)
+        try:
+            made.append(Outgoing("examples", encode_around(example, ranking), key=key, source=source))
+        except DataError as e:
+            dead.append((source, e))
+
+    def prepare(refused: Container[int]) -> Delivery:
+        # An example takes the next lane when it is written, so one that is refused must not take one.
+        written = (n for n in range(note.n, note.n + len(made)))
+        turned = [
+            one if place in refused else one._replace(partition=next(written) % lanes) for place, one in enumerate(made)
+        ]
+        after = _Note(next(written, note.n + len(made)), note.read)
+        return Delivery(turned, dead, position, msgspec.json.encode(after).decode())
+
+    refused = deliver(stage, "join", prepare)
+    counts["dead_letters"] += len(dead) + len(refused)
+    counts["examples"] -= len(examples) - len(made) + len(refused)
+    return _Note(note.n + len(made) - len(refused), note.read)
 
 
 def _decode(message: Message) -> Ranking | Feedback | DecodeError:

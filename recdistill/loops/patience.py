@@ -28,7 +28,12 @@ _LONGEST_S: Final = 30.0
 
 
 def patiently(
-    work: Callable[[], T], patience_s: float, *, stop: threading.Event, waited: Callable[[], None] = lambda: None
+    work: Callable[[], T],
+    patience_s: float,
+    *,
+    stop: threading.Event,
+    waited: Callable[[], None] = lambda: None,
+    only: type[TeacherError] = TeacherError,
 ) -> T | None:
     """Does some work, again and again for as long as a teacher cannot answer.
 
@@ -40,6 +45,7 @@ def patiently(
         patience_s: How long after the first failure it is tried again.
         stop: Set it and the waiting ends.
         waited: Called after each failure that is waited for.
+        only: The kind of error that is waited for. Others are raised at once.
 
     Returns:
         What `work` returned; None if `stop` was set first.
@@ -52,7 +58,7 @@ def patiently(
     while True:
         try:
             return work()
-        except TeacherError as e:
+        except only as e:
             now = time.monotonic()
             began = now if began is None else began
             left_s = began + patience_s - now

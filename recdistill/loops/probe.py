@@ -31,14 +31,26 @@ from typing import Final
 import msgspec
 
 from recdistill.budget import unit
-from recdistill.errors import BundleError, DecodeError, RegistryError, RequestError, StreamError
+from recdistill.errors import BundleError, DataError, DecodeError, RegistryError, RequestError, StreamError
 from recdistill.loops import ends_of, reached
 from recdistill.loops.begin import begun
 from recdistill.loops.follow import Champion, catch_up
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
 from recdistill.serve import Filters, Recommender, Request
-from recdistill.stream import ITEMS, Log, Message, Place, Source, TopicPartition
+from recdistill.stream import (
+    ITEMS,
+    Delivery,
+    Log,
+    Message,
+    Outgoing,
+    Place,
+    Position,
+    Source,
+    Stage,
+    TopicPartition,
+    deliver,
+)
 
 log_ = logging.getLogger(__name__)
 
@@ -103,7 +115,8 @@ def run(
 
     Returns:
         Counts: impressions (passed), probes, impersonal (the student knew nothing of the user), refused (a request that
-        it cannot read), bad_records, swaps (of the champion), registry_failures.
+        it cannot read), bad_records, swaps (of the champion), registry_failures; dead_letters (probes that cannot be
+        written), if there are any.
 
     Raises:
         RegistryError: Draining, and there is no champion.
@@ -135,22 +148,38 @@ def run(
                 continue
             probes = _probes(messages, recommender, share, k, counts)
             position = source.position()
-            with stage.transaction() as transaction:
-                for probe in probes:
-                    transaction.send("impressions", encode(probe), key=key_of(probe))
-                transaction.commit_inputs(position)
+            written = _write(stage, probes, position)
             counts["impressions"] += len(messages)
-            counts["probes"] += len(probes)
+            counts["probes"] += written
+            if written < len(probes):
+                counts["dead_letters"] += len(probes) - written
             if progress:
                 progress(sum(position[tp] - start[tp] for tp in inputs), total)
             stop.wait(max(0.0, len(probes) / per_s - (time.monotonic() - began)))
     return counts
 
 
+Probes = list[tuple[Message, Impression]]
+"""Each probe with the message of its impression."""
+
+
+def _write(stage: Stage, probes: Probes, position: Position) -> int:
+    """Writes probes. Returns how many; the impression of one that cannot be written goes to the dead letters."""
+    outgoing: list[Outgoing] = []
+    dead: list[tuple[Message, Exception]] = []
+    for message, probe in probes:
+        try:
+            outgoing.append(Outgoing("impressions", encode(probe), key=key_of(probe), source=message))
+        except DataError as e:
+            dead.append((message, e))
+    refused = deliver(stage, "probe", lambda _: Delivery(outgoing, dead, position))
+    return len(outgoing) - len(refused)
+
+
 def _probes(
     messages: Sequence[Message], recommender: Recommender, share: float, k: int, counts: Counter[str]
-) -> list[Impression]:
-    probes = []
+) -> Probes:
+    probes: Probes = []
     for message in messages:
         try:
             impression = decode(Impression, message.value)
@@ -170,7 +199,7 @@ def _probes(
         if answer.source != "personal" or not answer.items:
             counts["impersonal"] += 1
             continue
-        probes.append(probe_of(impression, answer.items, answer.scores, answer.bundle))
+        probes.append((message, probe_of(impression, answer.items, answer.scores, answer.bundle)))
     return probes
 
 

@@ -4,7 +4,8 @@ A batch is read, decoded and scored. Then one transaction writes its rankings, i
 the batch. A ranking goes to the partition that its impression came from, so the order is kept. After a crash before the
 commit nothing is written, and the batch is scored again.
 
-An impression that does not decode, or that the teacher fails on, goes to the dead-letter topic whole. The others go on.
+An impression that does not decode, that the teacher fails on, or whose ranking the log does not take, goes to the dead
+letters. The others go on. A score that is no finite number, or is far too large, is masked.
 When the teacher cannot answer at all, the scorer waits and tries the same messages again. When patience is at its end,
 or when the teacher failed on many in a row, the scorer raises, and nothing is committed.
 
@@ -27,13 +28,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
-from recdistill.errors import ConfigError, DecodeError, StreamError, TeacherError
+from recdistill.errors import ConfigError, DataError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
 from recdistill.loops.again import Again
 from recdistill.loops.begin import begun, check_counts
@@ -41,9 +42,9 @@ from recdistill.loops.follow import new_items
 from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
 from recdistill.progress import Progress
-from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode, encode_around, key_of
-from recdistill.stream import ITEMS, Log, Message, Place, Source, TopicPartition, dead_letter
-from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again
+from recdistill.records import Impression, Ranking, decode, encode, encode_around, key_of
+from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
+from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked
 
 log_ = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def run(
         )
     chooser = Chooser(budget, budget_by)
     cache = teacher if isinstance(teacher, CachedTeacher) else None
+    _check_names(teacher)
     itself = cache.teacher if cache else teacher
     missing = Missing(teacher.id, most=most_missing, why=getattr(itself, "why_missing", str))
     with (
@@ -157,7 +159,7 @@ def run(
             worked_s = 0.0
             for group in groups(messages):
                 answer = patiently(
-                    partial(_score, group, teacher, deadline_s, chooser, as_of, repeats),
+                    partial(_score, group, teacher, deadline_s, chooser, as_of, clock_us, repeats),
                     patience_s,
                     stop=stop,
                     waited=partial(counts.update, ("waits",)),
@@ -167,8 +169,8 @@ def run(
                 some, failed, seconds = answer
                 worked_s += seconds
                 # The rankings of one block are what the choice in the next one rests on.
-                for message, ranking, _ in some:
-                    chooser.learn(ranking, message.tp, message.offset)
+                for one in some:
+                    chooser.learn(one.ranking, one.message.tp, one.message.offset)
                 scored += some
                 dead += failed
             failures = 0 if scored else failures + sum(isinstance(error, TeacherError) for _, error in dead)
@@ -177,21 +179,16 @@ def run(
                     f"teacher {teacher.id} failed on {failures} impressions in a row, last: {dead[-1][1]}; "
                     "nothing of this batch was written, so mend the teacher and start the scorer again"
                 )
-            now_us = clock_us()
             position = source.position()
             missing.take(**_missing(scored), last=drain and reached(position, ends))
-            with stage.transaction() as transaction:
-                for message, ranking, _ in scored:
-                    # A ranking is there only where its impression was decoded, so there is a value.
-                    value = encode_around(msgspec.structs.replace(ranking, scored_at_us=now_us), message.value or b"")
-                    headers = (offset_header(message.offset),)
-                    partition = message.tp.partition
-                    transaction.send("rankings", value, key=key_of(ranking), partition=partition, headers=headers)
-                repeats.send(transaction)
-                for message, error in dead:
-                    letter, about = dead_letter(message, error, "score")
-                    transaction.send(DEAD_LETTERS, letter, key=message.key, headers=about)
-                transaction.commit_inputs(position)
+            kept = repeats.outgoing()
+            refused = deliver(stage, "score", partial(_delivery, scored, kept, dead, position))
+            if refused and budget < 1:
+                # The choice rests on the rankings that are in the log, and these are not.
+                chooser = Chooser(budget, budget_by)
+                restore(chooser, log, position)
+            dead += [(scored[place].message, error) for place, error in refused.items() if place < len(scored)]
+            scored = [one for place, one in enumerate(scored) if place not in refused]
             _count(counts, scored, dead, worked_s)
             counts["asked_again"] = repeats.asked
             if budget < 1 or cache:
@@ -201,13 +198,38 @@ def run(
     return counts
 
 
+class _One(NamedTuple):
+    """A list that was scored."""
+
+    message: Message
+    ranking: Ranking
+    value: bytes
+    asked: int
+    """How many candidates were put to the teacher."""
+
+
 EMPTY: Final = (
     "the catalogue is empty, and a student learns of a list only the items that were there when it was scored; "
     "import the items before the lists"
 )
 
-Scored = list[tuple[Message, Ranking, int]]  # with how many candidates were put to the teacher
+Scored = list[_One]
 Dead = list[tuple[Message, Exception]]
+
+
+def _delivery(scored: Scored, kept: list[Outgoing], dead: Dead, position: Position, _refused: object) -> Delivery:
+    rankings = [
+        Outgoing(
+            topic="rankings",
+            value=one.value,
+            key=key_of(one.ranking),
+            partition=one.message.tp.partition,
+            headers=(offset_header(one.message.offset),),
+            source=one.message,
+        )
+        for one in scored
+    ]
+    return Delivery([*rankings, *kept], dead, position)
 
 
 def _score(
@@ -216,6 +238,7 @@ def _score(
     deadline_s: float,
     chooser: Chooser,
     as_of: int,
+    clock_us: Callable[[], int],
     repeats: Again,
 ) -> tuple[Scored, Dead, float]:
     """Decodes and scores some messages; what could not be comes back as dead, and last the seconds of the teacher."""
@@ -237,6 +260,8 @@ def _score(
         raise TeacherError(
             f"teacher {teacher.id}: answered {len(results)} of {len(asked)} impressions; it must answer each one"
         )
+    _check_names(teacher)
+    now_us = clock_us()
     scored: Scored = []
     answers = iter(zip(asked, results, strict=True))
     for message, impression, choice in chosen:
@@ -249,8 +274,7 @@ def _score(
                 dead.append((message, error))
                 continue
             if not isinstance(result, TeacherError):
-                scores.scored_L[choice.chosen_L] = result.scored_L
-                scores.values_L[choice.chosen_L] = np.where(result.scored_L, result.values_L, 0.0)
+                scores.values_L[choice.chosen_L], scores.scored_L[choice.chosen_L] = masked(result)
         ranking = Ranking(
             impression=impression,
             teacher_id=teacher.id,
@@ -258,11 +282,19 @@ def _score(
             scale=teacher.scale,
             scores=tuple(scores.values_L.tolist()),
             scored=tuple(scores.scored_L.tolist()),
+            scored_at_us=now_us,
             catalogue_as_of=as_of,
             sampled=choice.sampled,
             candidates_sampled=choice.candidates_sampled,
         )
-        scored.append((message, repeats.took(ranking, message), int(choice.chosen_L.sum())))
+        try:
+            ranking = repeats.took(ranking, message)
+            # A ranking is there only where its impression was decoded, so there is a value.
+            value = encode_around(ranking, message.value or b"")
+        except DataError as e:
+            dead.append((message, e))
+        else:
+            scored.append(_One(message, ranking, value, int(choice.chosen_L.sum())))
     return scored, dead, seconds
 
 
@@ -279,16 +311,20 @@ def _part(impression: Impression, choice: Choice) -> Impression:
     return msgspec.structs.replace(impression, candidates=kept)
 
 
+def _check_names(teacher: Teacher) -> None:
+    """Checks what every ranking of a teacher says. It is the teacher that is wrong then, not a list."""
+    try:
+        encode(Ranking(Impression("any", 0), teacher.id, teacher.version, teacher.scale, scores=(), scored=()))
+    except DataError as e:
+        raise TeacherError(f"teacher {teacher.id!r}, version {teacher.version!r}: {e}; choose other names") from e
+
+
 def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
-    """Why a teacher's answer does not fit its list, or None: a length that is off, or a score that is no number."""
+    """Why a teacher's answer does not fit its list: its length is wrong. None if it fits."""
     length = len(impression.candidates)
     if scores.values_L.shape != (length,) or scores.scored_L.shape != (length,):
         return TeacherError(
             f"impression {impression.id}: {length} candidates, but scores of shape {scores.values_L.shape}"
-        )
-    if not np.isfinite(scores.values_L[scores.scored_L]).all():
-        return TeacherError(
-            f"impression {impression.id}: a score of the teacher is not a finite number; mask what it cannot score"
         )
     return None
 
@@ -308,8 +344,8 @@ def _apply_items(items: Source, teacher: Teacher, counts: Counter[str], repeats:
 
 
 def _missing(scored: Scored) -> dict[str, int]:
-    asked = sum(asked for *_, asked in scored)
-    return {"asked": asked, "missing": asked - sum(sum(ranking.scored) for _, ranking, _ in scored)}
+    asked = sum(one.asked for one in scored)
+    return {"asked": asked, "missing": asked - sum(sum(one.ranking.scored) for one in scored)}
 
 
 def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) -> None:
@@ -317,7 +353,7 @@ def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) ->
     counts["impressions"] += len(scored) + len(dead)
     counts["rankings"] += len(scored)
     counts["asked"] += asked
-    counts["spared"] += sum(len(ranking.scores) for _, ranking, _ in scored) - asked
+    counts["spared"] += sum(len(one.ranking.scores) for one in scored) - asked
     counts["scoring_ms"] += round(1000 * worked_s)
     counts["scores"] += asked - missing
     counts["missing"] += missing
@@ -325,8 +361,6 @@ def _count(counts: Counter[str], scored: Scored, dead: Dead, worked_s: float) ->
     counts["batches"] += 1
     if counts["batches"] == 1 and not counts["items"]:
         log_.warning("%s", EMPTY)
-    for message, error in dead:
-        log_.warning("dead letter from %s/%d at %d: %s", message.tp.topic, message.tp.partition, message.offset, error)
 
 
 def _count_savings(counts: Counter[str], hits: int, cost_per_1000: float) -> None:

@@ -106,11 +106,11 @@ class Window:
 
     def closed(self, *, flush: bool = False) -> Iterator[Example]:
         """Takes out, first in first out, the examples whose window has passed; all of them when flushing."""
-        for example, _ in self.closed_values(flush=flush):
+        for example, *_ in self.closed_values(flush=flush):
             yield example
 
-    def closed_values(self, *, flush: bool = False) -> Iterator[tuple[Example, bytes]]:
-        """The examples of `closed`, each with the value that its ranking came with."""
+    def closed_values(self, *, flush: bool = False) -> Iterator[tuple[Example, bytes, tuple[TopicPartition, int]]]:
+        """The examples of `closed`, each with its ranking's value, and the place that this was read from."""
         while self._open:
             place, opened = next(iter(self._open.items()))
             impression = opened.ranking.impression
@@ -128,7 +128,7 @@ class Window:
                 labels[label_place] = label
             # When the product did not show the list itself, as with a probe, missing feedback means nothing.
             silent = impression.origin != "product" and not opened.labels
-            yield Example(opened.ranking, tuple(labels), "none" if silent else "closed"), opened.value
+            yield Example(opened.ranking, tuple(labels), "none" if silent else "closed"), opened.value, place
         self._forget_orphans()
 
     def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

@@ -24,10 +24,11 @@ from recdistill.config import (
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import RegistryError
+from recdistill.errors import RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
+from recdistill.loops.patience import patiently
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
@@ -53,8 +54,16 @@ def score(
     *,
     begin: Place | None = None,
 ) -> Counter[str]:
-    """Runs the scorer with the settings' teacher."""
-    teacher = open_teacher(settings.teacher)
+    """Runs the scorer with the settings' teacher. A server that does not answer yet is waited for."""
+    teacher = patiently(
+        lambda: open_teacher(settings.teacher),
+        settings.score.patience_s,
+        stop=stop,
+        waited=partial(counts.update, ("waits",)),
+        only=TeacherAway,
+    )
+    if teacher is None:  # stopped while waiting
+        return counts
     with closing(open_log(settings.log)) as log:
         return score_from(
             log,

@@ -1,7 +1,7 @@
 """Writes answers to `impressions`, in a thread of its own, and never delays an answer.
 
-What does not fit into the queue is dropped and counted. While the log is gone or is another one, nothing is taken: an
-answer then has no id of an impression, and the ranker is not ready.
+What does not fit into the queue is dropped and counted. What the log does not take goes to the dead letters. While the
+log is gone or is another one, nothing is taken: an answer then has no id of an impression, and the ranker is not ready.
 
 It knows nothing of how a student answers.
 
@@ -22,11 +22,12 @@ from contextlib import ExitStack
 from typing import Final
 
 from recdistill.errors import DataError, StreamError, WrongLog
+from recdistill.loops.feed import unwritten
 from recdistill.loops.once import Once
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Impression, encode, key_of
 from recdistill.serve import Ranker
-from recdistill.stream import Stage
+from recdistill.stream import Delivery, Message, Outgoing, Stage, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -108,15 +109,14 @@ class Writer:
     def _write(self, stage: Stage, some: list[Impression]) -> None:
         if not some:
             return
-        written = 0
-        with stage.transaction() as transaction:
-            for impression in some:
-                try:
-                    value = encode(impression)
-                except DataError as e:  # the request broke a rule that only records have
-                    self._say(f"an answer is not written back: {e}")
-                    continue
-                transaction.send("impressions", value, key=key_of(impression))
-                written += 1
+        outgoing: list[Outgoing] = []
+        dead: list[tuple[Message, Exception]] = []
+        for impression in some:
+            try:
+                outgoing.append(Outgoing("impressions", encode(impression), key=key_of(impression)))
+            except DataError as e:  # the request broke a rule that only records have
+                dead.append((unwritten(impression), e))
+        refused = deliver(stage, "rank", lambda _: Delivery(outgoing, dead))
+        written = len(outgoing) - len(refused)
         self._counts["impressions_written"] += written
         self._counts["impressions_dropped"] += len(some) - written

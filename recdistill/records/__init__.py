@@ -4,11 +4,12 @@ On a topic a value is protobuf (`schemas/records.proto`) in Confluent's frame. A
 JSON: it has the fields of the struct. A record is checked when it is read and when it is written:
 
 - ids are 1 to 512 characters without NUL; the candidates of one list differ, and none of them is in `exclude`;
-- numbers are finite and fit the 32-bit floats of the schema; labels are at least 0; each candidate has one score and
-  one label;
+- numbers are finite and fit the 32-bit floats of the schema; scores, values, labels and probabilities have narrower
+  bounds; labels are at least 0; each candidate has one score and one label;
 - times are microseconds since the epoch up to the year 9999, 0 where unknown; a history has its oldest event first, and
   no event later than its impression;
-- lists, texts and whole records have a largest size (the `MAX_` constants).
+- lists, texts and whole records have a largest size (`recdistill.limits`). A record that is written must leave room for
+  what the next stages add to it.
 
 It knows nothing of logs, features or which items exist.
 
@@ -29,17 +30,26 @@ import msgspec
 from google.protobuf.message import DecodeError as ProtobufError
 
 from recdistill.errors import DataError, DecodeError
-from recdistill.records import codec
-from recdistill.records.checks import (
-    CHECKS,
+from recdistill.limits import (
     MAX_BYTES,
     MAX_CANDIDATES,
+    MAX_EXCLUDE,
     MAX_FIELDS,
     MAX_HISTORY,
     MAX_ID,
+    MAX_JSON,
+    MAX_LABEL,
+    MAX_SCORE,
     MAX_TEXT,
     MAX_TIME_US,
+    MAX_VALUE,
     MAX_VALUES,
+    room_of,
+    room_of_ranking,
+)
+from recdistill.records import codec
+from recdistill.records.checks import (
+    CHECKS,
     Invalid,
     check_history,
     check_labels,
@@ -70,11 +80,15 @@ __all__ = [
     "DEAD_LETTERS",
     "MAX_BYTES",
     "MAX_CANDIDATES",
+    "MAX_EXCLUDE",
     "MAX_FIELDS",
     "MAX_HISTORY",
     "MAX_ID",
+    "MAX_LABEL",
+    "MAX_SCORE",
     "MAX_TEXT",
     "MAX_TIME_US",
+    "MAX_VALUE",
     "MAX_VALUES",
     "TOPICS",
     "Candidate",
@@ -118,8 +132,7 @@ def encode(record: Record) -> bytes:
         value = codec.write(record)
     except _UNWRITABLE as problem:
         raise _refusal(kind, _one_line(problem)) from None
-    if len(value) > MAX_BYTES:
-        raise _refusal(kind, f"{len(value)} bytes, more than {MAX_BYTES}")
+    _check_room(record, value)
     return value
 
 
@@ -144,8 +157,33 @@ def encode_around(record: Ranking | Example, inner: bytes) -> bytes:
         value = codec.write_around(record, inner)
     except _UNWRITABLE as problem:
         raise _refusal(type(record), _one_line(problem)) from None
-    # A value from outside may hold more than the record, such as unknown fields.
-    return encode(record) if value is None or len(value) > MAX_BYTES else value
+    if value is None:
+        return encode(record)
+    try:
+        _check_room(record, value)
+    except DataError:
+        return encode(record)  # a value from outside may hold more than the record, such as unknown fields
+    return value
+
+
+def _check_room(record: Record, value: bytes) -> None:
+    """Checks that a message can hold the record, and that the next stages can still add what they add."""
+    size, room, count = len(value) + len(key_of(record)), MAX_BYTES, 0
+    if isinstance(record, Impression):
+        count = len(record.candidates)
+        room = room_of(count)
+    elif isinstance(record, Ranking):
+        count = len(record.impression.candidates)
+        room = room_of_ranking(count)
+    if size <= room:
+        return
+    if room == MAX_BYTES:
+        raise _refusal(type(record), f"{size:,} bytes with its key, more than the {MAX_BYTES:,} that a log takes")
+    raise _refusal(
+        type(record),
+        f"{size:,} bytes with its key, more than {room:,}: a log takes {MAX_BYTES:,}, and the scores and labels of "
+        f"{count:,} candidates need the rest; send fewer candidates or a shorter history",
+    )
 
 
 def decode(kind: type[R], value: bytes | None) -> R:
@@ -161,9 +199,10 @@ def decode(kind: type[R], value: bytes | None) -> R:
     try:
         if value is None:
             raise Invalid("there is no value (a tombstone)")
-        if len(value) > MAX_BYTES:
-            raise Invalid(f"{len(value)} bytes, more than {MAX_BYTES}")
-        if value[:1] != b"{":
+        most = MAX_JSON if value[:1] == b"{" else MAX_BYTES
+        if len(value) > most:
+            raise Invalid(f"{len(value):,} bytes, more than {most:,}")
+        if most == MAX_BYTES:
             record = codec.read(kind, value)
             CHECKS[kind](record)
             return record

@@ -18,18 +18,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from recdistill.errors import DataError
+from recdistill.limits import (
+    MAX_CANDIDATES,
+    MAX_EXCLUDE,
+    MAX_FIELDS,
+    MAX_FLOAT,
+    MAX_HISTORY,
+    MAX_ID,
+    MAX_LABEL,
+    MAX_SCORE,
+    MAX_TEXT,
+    MAX_TIME_US,
+    MAX_VALUE,
+    MAX_VALUES,
+    MIN_CHANCE,
+)
 from recdistill.records.structs import Event, Example, Feedback, Impression, Item, Ranking, Value
-
-MAX_ID: Final = 512  # characters
-MAX_TEXT: Final = 65_536  # characters of one attribute or context value
-MAX_VALUES: Final = 4_096  # members of one list value
-MAX_FIELDS: Final = 256  # attributes of an item, context values of an impression
-MAX_HISTORY: Final = 10_000
-MAX_CANDIDATES: Final = 100_000  # also items to exclude
-MAX_BYTES: Final = 16 << 20
-MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
-_FLOAT32_MAX: Final = 3.4028234663852886e38
-_FLOAT32_LEAST: Final = 2.0**-149  # a smaller number becomes 0 on the wire
 
 
 class Invalid(DataError):
@@ -96,18 +100,24 @@ def _check_count(count: int, most: int, name: str) -> None:
         raise Invalid(f"{name} has {count} entries, more than {most}", name)
 
 
-def _check_floats(values: Sequence[float], name: str) -> None:
-    if not values or (math.isfinite(sum(values)) and max(values) <= _FLOAT32_MAX and min(values) >= -_FLOAT32_MAX):
+def _check_floats(values: Sequence[float], name: str, most: float = MAX_FLOAT) -> None:
+    if not values or (math.isfinite(sum(values)) and max(values) <= most and min(values) >= -most):
         return
     for index, number in enumerate(values):
-        if not -_FLOAT32_MAX <= number <= _FLOAT32_MAX:  # false for NaN too
-            raise Invalid(f"{name}[{index}] is {number}, not a finite 32-bit number", f"{name}[{index}]")
+        if not -most <= number <= most:  # false for NaN too
+            raise Invalid(f"{name}[{index}] is {number}, {_bounds(most)}", f"{name}[{index}]")
+
+
+def _bounds(most: float) -> str:
+    return "not a finite 32-bit number" if most == MAX_FLOAT else f"not a number between -{most:,.0f} and {most:,.0f}"
 
 
 def _check_chances(chances: Sequence[float], name: str) -> None:
-    if not chances or (min(chances) >= _FLOAT32_LEAST and max(chances) <= 1 and math.isfinite(sum(chances))):
+    if not chances or (min(chances) >= MIN_CHANCE and max(chances) <= 1 and math.isfinite(sum(chances))):
         return
-    wrong = next((chance for chance in chances if not _FLOAT32_LEAST <= chance <= 1), math.nan)
+    wrong = next((chance for chance in chances if not MIN_CHANCE <= chance <= 1), math.nan)
+    if 0 < wrong < MIN_CHANCE:
+        raise Invalid(f"{name} is {wrong}, too small for a probability: the least is {MIN_CHANCE:.1e}")
     raise Invalid(f"{name} is {wrong}, not above 0 and at most 1")
 
 
@@ -207,11 +217,13 @@ def _check_impression(impression: Impression) -> None:
         twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
         raise Invalid(f"candidates hold {twice!r} twice")
     _check_floats(
-        [score for one in candidates if (score := one.logged_score) is not None], "logged_score of candidates"
+        [score for one in candidates if (score := one.logged_score) is not None],
+        "logged_score of candidates",
+        MAX_SCORE,
     )
     _check_chances([p for one in candidates if (p := one.propensity) is not None], "a propensity of candidates")
     if impression.exclude:
-        _check_count(len(impression.exclude), MAX_CANDIDATES, "exclude")
+        _check_count(len(impression.exclude), MAX_EXCLUDE, "exclude")
         _check_ids(impression.exclude, lambda index: f"exclude[{index}]")
         if not different.isdisjoint(impression.exclude):
             both = next(item for item in impression.exclude if item in different)
@@ -230,7 +242,7 @@ def check_scores(ranking: Ranking) -> None:
     count = len(ranking.impression.candidates)
     if len(ranking.scores) != count or len(ranking.scored) != count:
         raise Invalid(f"{len(ranking.scores)} scores and {len(ranking.scored)} marks in scored for {count} candidates")
-    _check_floats(ranking.scores, "scores")
+    _check_floats(ranking.scores, "scores", MAX_SCORE)
     _check_time(ranking.scored_at_us, "scored_at_us")
     if not 0 <= ranking.catalogue_as_of < 1 << 63:
         raise Invalid(f"catalogue_as_of is {ranking.catalogue_as_of}, not an offset")
@@ -247,7 +259,8 @@ def check_scores(ranking: Ranking) -> None:
 def _check_feedback(feedback: Feedback) -> None:
     for name in ("id", "impression_id", "item", "action"):
         _check_id(getattr(feedback, name), name)
-    _check_floats((feedback.value,), "value")
+    if not -MAX_VALUE <= feedback.value <= MAX_VALUE:
+        raise Invalid(f"value is {feedback.value}, {_bounds(MAX_VALUE)}")
     _check_time(feedback.time_us, "time_us")
 
 
@@ -261,7 +274,7 @@ def check_labels(example: Example) -> None:
     count = len(example.ranking.impression.candidates)
     if len(example.labels) != count:
         raise Invalid(f"{len(example.labels)} labels for {count} candidates")
-    _check_floats(example.labels, "labels")
+    _check_floats(example.labels, "labels", MAX_LABEL)
     if example.labels and min(example.labels) < 0:
         raise Invalid(f"a label is {min(example.labels)}, below 0")
 

@@ -40,12 +40,12 @@ from recdistill.stream.contract import (
     TopicPartition,
     Transaction,
     check_identity,
-    dead_letter,
     standard_topics,
     suggest,
 )
 from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
+from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
@@ -61,6 +61,7 @@ __all__ = [
     "PLACES",
     "STANDARD_CONFIGS",
     "Cut",
+    "Delivery",
     "LanePosition",
     "Lanes",
     "Left",
@@ -68,6 +69,7 @@ __all__ = [
     "LogIdentity",
     "MadeBundle",
     "Message",
+    "Outgoing",
     "Place",
     "Position",
     "Source",
@@ -79,6 +81,7 @@ __all__ = [
     "check_topic",
     "cut_at",
     "dead_letter",
+    "deliver",
     "event_time_us",
     "made_bundles",
     "open_log",

@@ -173,6 +173,10 @@ class Transaction(Protocol):
             time_us: Time stamp; None is now. Kafka keeps whole milliseconds, and refuses a time more than an hour
                 ahead. It counts retention from this time. So leave it out for records about the past: they hold their
                 own time.
+
+        Raises:
+            Unwritable: The message is too large. The transaction can go on without it.
+            StreamError: The topic or the partition does not exist, or the message is empty.
         """
         ...
 
@@ -220,6 +224,8 @@ class Stage(Protocol):
         Raises:
             Fenced: A newer stage of this name exists. This is noticed at the commit at the latest, and nothing is
                 written then.
+            Unwritable: The log refuses some of the messages. Nothing was written, and the stage can go on without
+                them; `recdistill.stream.letters` does so.
             StreamError: The commit failed, or it is not known whether it failed. Open the stage again
                 and ask `position`.
         """
@@ -356,30 +362,6 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
                 "(the topic was made again, or the prefix changed)",
                 ways,
             )
-
-
-def dead_letter(message: Message, error: Exception, stage: str) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
-    """Value and headers for the dead-letter topic: all original bytes, and where they came from.
-
-    A replay may write the same letter twice. Letters with equal `topic`, `partition` and `offset` are the same.
-
-    Args:
-        message: The message that could not be used.
-        error: Why.
-        stage: Name of the stage that gave up on it.
-    """
-    headers = [
-        ("topic", message.tp.topic.encode()),
-        ("partition", str(message.tp.partition).encode()),
-        ("offset", str(message.offset).encode()),
-        ("time_us", str(message.time_us).encode()),
-        ("stage", stage.encode()),
-        ("error", f"{type(error).__name__}: {error}".encode()[:2000]),
-    ]
-    if message.key is not None:
-        headers.append(("key", message.key))
-    headers.extend((f"original.{name}", value) for name, value in message.headers)
-    return message.value, tuple(headers)
 
 
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {

@@ -97,6 +97,8 @@ class Lanes:
         dead_letters: Called with each message that does not decode, and the error, before its offset is passed. If it
             raises, the message was not passed. A later pass over the same records calls it again: message.tp and
             message.offset are the same then.
+        refuse: Asked about each example that decodes. What it returns is why the example goes to `dead_letters`; None
+            takes it.
 
     Raises:
         WrongLog: The state belongs to another log or partition count.
@@ -111,8 +113,10 @@ class Lanes:
         state: LanePosition | None = None,
         *,
         dead_letters: Callable[[Message, Exception], None],
+        refuse: Callable[[Example], Exception | None] = lambda _: None,
     ) -> None:
         self._topic = topic
+        self._refuse = refuse
         self._dead_letters = dead_letters
         self._source = log.source([topic])
         self._lanes = [TopicPartition(topic, lane) for lane in range(len(self._source.position()))]
@@ -169,9 +173,14 @@ class Lanes:
                     continue
                 message = fetched[0]
                 try:
-                    examples.append(decode(Example, message.value))
+                    example = decode(Example, message.value)
                 except DecodeError as error:
                     self._dead_letters(message, error)
+                else:
+                    if (problem := self._refuse(example)) is None:
+                        examples.append(example)
+                    else:
+                        self._dead_letters(message, problem)
                 passed.append((lane, fetched.popleft()))
                 self._taken[lane] = message.offset + 1
                 self._turn = (lane + 1) % len(self._lanes)

@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 from recdistill.errors import DecodeError, StreamError
 from recdistill.stream.contract import BUNDLES, Source, Stage
 from recdistill.stream.lanes import LanePosition
+from recdistill.stream.letters import Delivery, Outgoing, deliver
 
 READ = 500
 """Announcements read at a time."""
@@ -66,15 +67,15 @@ def read_made(value: bytes | None) -> MadeBundle:
         raise DecodeError(f"not an announced bundle: {e}") from e
 
 
-def announce(stage: Stage, made: MadeBundle) -> None:
-    """Writes an announcement.
+def announce(stage: Stage, made: MadeBundle) -> bool:
+    """Writes an announcement. Returns whether the log took it; otherwise it is a dead letter.
 
     Raises:
         Fenced: A newer writer of this stage exists.
         StreamError: The log cannot be written.
     """
-    with stage.transaction() as transaction:
-        transaction.send(BUNDLES.topic, write_made(made), key=made.content_hash.encode())
+    one = Outgoing(BUNDLES.topic, write_made(made), key=made.content_hash.encode())
+    return not deliver(stage, "announce", lambda _: Delivery([one]))
 
 
 def made_bundles(source: Source) -> tuple[list[MadeBundle], list[str]]:

@@ -23,15 +23,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from recdistill.errors import StreamError
+from recdistill.errors import StreamError, Unwritable
+from recdistill.limits import MAX_BYTES, MAX_HEADERS, MAX_NOTE
 from recdistill.stream.contract import Headers, Position, TopicPartition
 from recdistill.stream.partitioner import partition_for
-
-MAX_MESSAGE_BYTES = 1_000_000
-"""Largest size of key and value together. A broker with default settings refuses a little more than this."""
-
-MAX_NOTE_BYTES = 4_000
-"""Largest size of a note. A broker with default settings refuses more than 4,096 bytes of commit metadata."""
 
 
 class Row(NamedTuple):
@@ -78,6 +73,7 @@ class Collected:
     ) -> None:
         """Adds a message; see the contract."""
         self._check_open()
+        check_size(topic, value, key, headers)
         partition = check_message(topic, value, key, partition, self._partitions(topic), self._turn)
         if time_us is None:
             time_us = time.time_ns() // 1000
@@ -100,6 +96,30 @@ class Collected:
             raise StreamError("this transaction has ended; open another one")
 
 
+def check_size(topic: str, value: bytes | None, key: bytes | None, headers: Headers) -> None:
+    """Checks the size of a message, for both kinds of log.
+
+    Raises:
+        Unwritable: It is too large.
+    """
+    size = len(value or b"") + len(key or b"")
+    if size > MAX_BYTES:
+        raise Unwritable(
+            f"a message of {size:,} bytes for topic {topic!r} is more than the {MAX_BYTES:,} that a log takes; "
+            "send fewer candidates or a shorter history in one record"
+        )
+    if headers and size_of(headers) > MAX_HEADERS:
+        raise Unwritable(
+            f"a message for topic {topic!r} has {size_of(headers):,} bytes of headers, more than the {MAX_HEADERS:,} "
+            "that a log takes; send fewer or shorter headers"
+        )
+
+
+def size_of(headers: Headers) -> int:
+    """Bytes that headers take."""
+    return sum(len(name.encode()) + len(data) + 6 for name, data in headers)
+
+
 def check_message(
     topic: str, value: bytes | None, key: bytes | None, partition: int | None, partitions: int, turn: int
 ) -> int:
@@ -118,16 +138,10 @@ def check_message(
         The partition to write to.
 
     Raises:
-        StreamError: The message is too large or empty, or the partition does not exist.
+        StreamError: The message is empty, or the partition does not exist.
     """
     if value is None and key is None:
         raise StreamError(f"a message for topic {topic!r} needs a value or a key")
-    size = len(value or b"") + len(key or b"")
-    if size > MAX_MESSAGE_BYTES:
-        raise StreamError(
-            f"a message of {size:,} bytes for topic {topic!r} is more than the {MAX_MESSAGE_BYTES:,} that a log takes; "
-            "send fewer candidates or a shorter history in one record"
-        )
     if partition is None:
         return turn % partitions if key is None else partition_for(key, partitions)
     if not 0 <= partition < partitions:
@@ -148,5 +162,5 @@ def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]
             raise StreamError(f"{tp} is not an input of this stage; its inputs are {', '.join(map(str, inputs))}")
         if offset < 0:
             raise StreamError(f"the next offset of {tp} must be 0 or more, not {offset}")
-    if len(note.encode()) > MAX_NOTE_BYTES:
-        raise StreamError(f"a note of {len(note.encode()):,} bytes is longer than the {MAX_NOTE_BYTES:,} allowed")
+    if len(note.encode()) > MAX_NOTE:
+        raise StreamError(f"a note of {len(note.encode()):,} bytes is longer than the {MAX_NOTE:,} allowed")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from recdistill.config import TeacherSettings
 from recdistill.teachers.cached import CachedTeacher
-from recdistill.teachers.contract import Scores, Teacher, asked_again
+from recdistill.teachers.contract import Scores, Teacher, asked_again, masked
 
-__all__ = ["TAUGHT", "CachedTeacher", "Scores", "Teacher", "asked_again", "open_teacher"]
+__all__ = ["TAUGHT", "CachedTeacher", "Scores", "Teacher", "asked_again", "masked", "open_teacher"]
 
 TAUGHT = ("builtin", "linear")
 """The kinds that `recdistill teach` makes; `teacher.path` is their folder."""

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import TeacherError
+from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
 
 
@@ -31,6 +32,17 @@ class Scores(NamedTuple):
     """Scores, shape [L]. Numbers where `scored_L` is false have no meaning."""
     scored_L: npt.NDArray[np.bool_]
     """Whether each score is real, shape [L]."""
+
+
+def masked(scores: Scores) -> Scores:
+    """The scores, with those masked that are no finite number or too large to learn from; masked ones are 0.
+
+    Example:
+        >>> masked(Scores(np.array([1.0, np.nan, 2e38], np.float32), np.ones(3, bool)))
+        Scores(values_L=array([1., 0., 0.], dtype=float32), scored_L=array([ True, False, False]))
+    """
+    real_L = scores.scored_L & (np.abs(scores.values_L) <= MAX_SCORE)  # false for NaN too
+    return Scores(np.where(real_L, scores.values_L, np.float32(0.0)), real_L)
 
 
 class Teacher(Protocol):

@@ -75,6 +75,11 @@ class EnsembleTeacher:
         """Whether a member can."""
         return any(asked_again(teacher) for teacher, _ in self.members)
 
+    def why_missing(self) -> str:
+        """What the first member says that left a score out."""
+        said = [(teacher.id, getattr(teacher, "why_missing", str)()) for teacher, _ in self.members]
+        return next((f"{why} (member {name})" for name, why in said if why), "")
+
     def apply_items(self, items: Sequence[Item]) -> None:
         """Gives them to each member."""
         for teacher, _ in self.members:

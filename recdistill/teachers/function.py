@@ -2,7 +2,8 @@
 
 The settings name the function, so it is code that the operator trusts. Data from the stream is not trusted. The
 function gets a list of impressions and returns a list of the same length. Each entry is a sequence of numbers, one for
-each candidate, with None for a candidate that it cannot score. For a list that failed, the entry is an exception
+each candidate, with None for a candidate that it cannot score. A number that is not finite, or is far too large, counts
+as None. For a list that failed, the entry is an exception
 instance. If a whole batch raises, each impression is tried alone, so that one bad record does not spoil the others.
 
 It knows nothing of what the function does.
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from recdistill.errors import TeacherError
+from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 
@@ -90,10 +92,10 @@ def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:
     if isinstance(answer, Exception):
         return TeacherError(f"impression {impression.id}: {answer}")
     try:
-        scored_L = np.array([score is not None for score in answer], bool)
-        values_L = np.array([0.0 if score is None else float(score) for score in answer], np.float32)
-    except (TypeError, ValueError) as e:
+        values_L = np.array([np.nan if score is None else float(score) for score in answer], np.float64)
+    except (TypeError, ValueError, OverflowError) as e:
         return TeacherError(
             f"impression {impression.id}: the teacher function returned something that is no list of numbers: {e}"
         )
-    return Scores(values_L, scored_L)
+    scored_L = np.abs(values_L) <= MAX_SCORE  # false for NaN too; before rounding, so that nothing overflows
+    return Scores(np.where(scored_L, values_L, 0.0).astype(np.float32), scored_L)

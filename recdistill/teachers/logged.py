@@ -44,15 +44,11 @@ class LoggedTeacher:
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
-        """Reads the logged scores. A candidate without one is masked. A list without any is an error."""
+        """Reads the logged scores. A candidate without one is masked. A list without any still has labels."""
         return [_logged(impression) for impression in impressions]
 
 
-def _logged(impression: Impression) -> Scores | TeacherError:
+def _logged(impression: Impression) -> Scores:
     logged = [candidate.logged_score for candidate in impression.candidates]
-    if all(score is None for score in logged):
-        return TeacherError(
-            f"impression {impression.id}: no candidate has a logged_score; log them, or use another kind of teacher"
-        )
     values_L = np.array([0.0 if score is None else score for score in logged], np.float32)
     return Scores(values_L, np.array([score is not None for score in logged]))

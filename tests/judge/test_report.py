@@ -12,7 +12,7 @@ from support.judgements import MEANS, around, make_judgement
 from recdistill.config import GateSettings
 from recdistill.errors import DataError
 from recdistill.judge.gates import checks, gate
-from recdistill.judge.judgement import Spending
+from recdistill.judge.judgement import Part, Spending
 from recdistill.judge.report import render, size_text, text, write_report
 from recdistill.judge.scatter import scatter
 
@@ -111,6 +111,57 @@ def test_what_was_not_measured_is_left_out_not_invented():
     assert "Student against each" not in words
     assert "Size against quality" not in words
     assert "disagree most" not in words
+
+
+def as_shown():
+    """A judgement of lists as they were shown: nobody chose from the catalogue, so coverage means nothing."""
+    whole = make_judgement()
+    contenders = [
+        msgspec.structs.replace(
+            quality,
+            coverage=None,
+            popularity=None,
+            metrics=dict.fromkeys(("ndcg@10", "ndcg@5", "mrr", "auc"), quality.metrics["ndcg@10"]),
+        )
+        for quality in whole.contenders
+    ]
+    return msgspec.structs.replace(
+        whole,
+        protocol="shown",
+        protocol_why="half of the lists have 25 candidates or fewer",
+        contenders=[*contenders, msgspec.structs.replace(contenders[-1], name="logged")],
+        disagreements=[msgspec.structs.replace(d, tau=-0.25) for d in whole.disagreements],
+        part=Part(learnt="examples/0:7", begins="examples/0:9", ends="examples/0:30", first="1970", last="1971"),
+    )
+
+
+def test_lists_as_they_were_shown_are_told_as_such():
+    page = Page(page_of(as_shown()))
+    words = " ".join(page.words)
+    assert page.open == []
+    for told in (
+        "NDCG@10 of the order of what was shown",
+        "half of the lists have 25 candidates or fewer",
+        "held-out lists, as they were shown",
+        "AUC",
+        "NDCG@5",
+        "As it was shown",
+        "Chance",
+        "Popularity is counted up to the moment of each list",
+        "Kendall's τ -0.25",
+        "examples/0:9 to examples/0:30, lists of 1970 to 1971",
+        "lists as they were shown, on this machine",
+    ):
+        assert told in words, told
+    assert "Coverage" not in words
+    assert "over the whole catalogue." not in words.split("Time")[0]
+
+
+def test_a_teacher_that_is_not_above_chance_is_no_claim():
+    why = "the teacher is not above chance: its lead is +0.0001"
+    words = " ".join(Page(page_of(msgspec.structs.replace(as_shown(), retention=None, retention_why=why))).words)
+    assert "The teacher is not above chance" in words
+    assert "its lead is +0.0001" in words
 
 
 def test_what_a_budget_spared_is_told():

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from support import world
 
@@ -11,8 +13,9 @@ from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError, TeacherError
 from recdistill.loops import score
 from recdistill.loops.feed import feed
-from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
+from recdistill.records import DEAD_LETTERS, Candidate, Impression, Item, Ranking, codec, decode
 from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.teachers import Scores
 from recdistill.teachers.function import FunctionTeacher
 
 
@@ -103,10 +106,65 @@ def test_masks_and_scores_that_are_no_numbers(log: Log) -> None:
         return answers
 
     counts = run(log, partly)
-    assert (counts["rankings"], counts["dead_letters"], counts["missing"]) == (1, 2, 1)
-    [ranking] = rankings(log)
-    assert ranking.scored == (True, True, False, True, True, True)
-    assert ranking.scores[2] == 0.0
+    assert (counts["rankings"], counts["dead_letters"], counts["missing"]) == (2, 1, 2)
+    first, second = sorted(rankings(log), key=lambda ranking: ranking.impression.id)
+    assert first.scored == (True, True, False, True, True, True)
+    assert first.scores[2] == 0.0
+    assert second.scored == (False, True, True, True, True, True)
+    assert second.scores == pytest.approx([0.0, *world.by_hash(lists[1:2])[0][1:]])
+
+
+class Wild:
+    """A teacher that returns what no ranking can hold, as a numpy array."""
+
+    id, version, scale = "wild", "1", "logit"
+
+    def apply_items(self, items: Sequence[Item]) -> None:
+        pass
+
+    def score(self, impressions: Sequence[Impression], *, deadline_s: float | None = None) -> list[Scores]:
+        odd = np.array([1.0, np.nan, np.inf, -np.inf, 3e38, 2.0], np.float32)
+        return [Scores(odd, np.ones(6, bool)) for _ in impressions]
+
+
+def test_scores_that_are_not_finite_are_masked_for_every_kind_of_teacher(log: Log) -> None:
+    feed(log, world.impressions(3))
+    counts = score.run(log, Wild(), wait_s=0.05, stop=threading.Event(), drain=True)  # type: ignore[arg-type]
+    assert (counts["rankings"], counts["dead_letters"], counts["missing"]) == (3, 0, 12)
+    for ranking in rankings(log):
+        assert ranking.scored == (True, False, False, False, False, True)
+        assert ranking.scores == (1.0, 0.0, 0.0, 0.0, 0.0, 2.0)
+
+
+def test_a_teacher_whose_name_fits_no_ranking_is_said_before_a_record_is_touched(log: Log) -> None:
+    feed(log, world.impressions(3))
+    nameless = FunctionTeacher(world.by_hash, "hash", "v" * 600, "logit")
+    with pytest.raises(TeacherError, match="teacher_version has 600 characters, more than 512; choose other names"):
+        score.run(log, nameless, wait_s=0.05, stop=threading.Event(), drain=True)
+    assert read_all(log, DEAD_LETTERS) == []
+    assert run(log)["rankings"] == 3
+
+
+def test_a_list_too_large_for_a_ranking_is_a_dead_letter_and_the_others_go_on(log: Log) -> None:
+    """A product may write an impression that has no room for its scores. It cannot be imported, but it can be sent."""
+    lists = world.impressions(4)
+    large = Impression("large", 5, candidates=tuple(Candidate(f"item-{n:07}") for n in range(60_000)))
+    value = codec.write(large)
+    assert len(value) < 1_000_000
+    feed(log, lists[:2])
+    with log.stage("product").transaction() as transaction:
+        transaction.send("impressions", value, key=b"large")
+        transaction.send(
+            "impressions", codec.write(msgspec.structs.replace(large, candidates=large.candidates[:44_000]))
+        )
+    feed(log, lists[2:])
+    counts = run(log)
+    assert (counts["rankings"], counts["dead_letters"]) == (4, 2)
+    assert run(log)["impressions"] == 0
+    letters = {len(message.value or b""): dict(message.headers)["error"] for message in read_all(log, DEAD_LETTERS)}
+    assert letters[len(value)] == b"DecodeError: not an impression: candidates has 60000 entries, more than 50000"
+    [error] = [error for size, error in letters.items() if size != len(value)]
+    assert b"the scores and labels of 44,000 candidates need the rest; send fewer candidates" in error
 
 
 def test_a_teacher_that_is_down_stops_the_scorer_and_loses_nothing(log: Log) -> None:

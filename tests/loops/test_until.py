@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ from support import world
 
 from recdistill.bundle import open_bundle
 from recdistill.cli import main
+from recdistill.config import load_settings
+from recdistill.loops import wire
 from recdistill.loops.until import learnt_part
 from recdistill.records import Candidate, Example, Impression, Ranking, encode, to_json
-from recdistill.stream import read_place
+from recdistill.stream import cut_at, open_log, read_place
 from recdistill.stream.embedded import EmbeddedLog
 
 SETTINGS = """
@@ -136,6 +141,48 @@ def test_what_is_learnt_is_what_a_log_that_ends_there_gives(shop: Shop) -> None:
     shop("distil --until @150 --set distil.passes=2 --set distil.directory=again")
     assert 120 < shop.learnt("again").manifest.provenance["examples"] + 6 <= 155
     assert "examples" not in shop.json("distil --until @150 --set distil.passes=2 --set distil.directory=again")
+
+
+def test_stopped_and_started_again_it_learns_the_same_part(shop: Shop) -> None:
+    """Stopped in the first pass, at its end and in the second one, and told the place in other words."""
+    shop.arrive("all", 0, 200)
+    shop("distil --until @120 --set distil.passes=3")
+    whole = shop.learnt()
+    position = whole.manifest.provenance["positions"]["lanes"]["offsets"][0]
+    more = {"RECDISTILL__DISTIL__PASSES": "3", "RECDISTILL__DISTIL__DIRECTORY": "parts"}
+    settings = load_settings(Path("shop.toml"), more)
+    steps = 0
+    with closing(open_log(settings.log)) as log:
+        places = [cut_at(log, read_place(text)).position for text in (str(position), "1970-01-01T00:02Z")]
+    for limit in (3, 5, 4, 7, 1000):
+        stop, made = threading.Event(), Counter[str]()
+
+        def watch(done: int, total: int | None, stop: Any = stop, made: Any = made, limit: int = limit) -> None:
+            if made["steps"] >= limit:
+                stop.set()
+
+        wire.distil(settings, stop, False, made, watch, until=places[limit % 2])
+        steps += made["steps"]
+    assert steps == whole.manifest.provenance["step"] == 24
+    assert shop.learnt("parts").content_hash == whole.content_hash
+
+
+def test_many_lanes_have_one_place(shop: Shop) -> None:
+    """The place of a time names each lane. Typed again, it is the same place, also for another student."""
+    shop("topics create --set log.path=lanes.sqlite --set topics.lanes=3")
+    (shop.folder / "shop.toml").write_text('[log]\npath = "lanes.sqlite"\n' + SETTINGS)
+    shop("import items.jsonl --kind items")
+    shop.arrive("all", 0, 200)
+    told = shop("distil --until @121")
+    position = re.search(r"learnt: up to (examples/0:\d+,examples/1:\d+,examples/2:\d+) \(lists before", told)
+    assert position, told
+    first = shop.learnt()
+    assert first.manifest.provenance["examples"] == 120
+    shop(f"distil --until {position[1]} --set distil.directory=again")
+    assert shop.learnt("again").content_hash == first.content_hash
+    assert shop.json("evaluate")["part"]["begins"] == position[1]
+    shop("distil --until 60 --set distil.directory=third", code=2)
+    assert "write examples/0:OFFSET,examples/1:OFFSET,examples/2:OFFSET" in shop.errors
 
 
 def test_right_after_a_drain_the_judge_says_exactly_what_to_do(shop: Shop) -> None:

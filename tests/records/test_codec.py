@@ -25,7 +25,8 @@ from recdistill.records import (
 
 ids = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=12)
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
-chances = st.floats(2.0**-149, 1, width=32)
+scores = st.floats(-(2.0**39), 2.0**39, width=32)
+chances = st.floats(2.0**-30, 1, width=32)
 
 
 @st.composite
@@ -38,7 +39,7 @@ def impressions(draw: st.DrawFn) -> Impression:
         draw(st.none() | ids),
         tuple(Event(draw(ids), time, draw(st.sampled_from(["", "view"]))) for time in times),
         draw(st.dictionaries(ids, ids | floats32 | st.booleans() | st.lists(ids, max_size=3), max_size=3)),
-        tuple(Candidate(item, draw(st.none() | floats32), draw(st.none() | chances)) for item in items),
+        tuple(Candidate(item, draw(st.none() | scores), draw(st.none() | chances)) for item in items),
         tuple(draw(st.lists(ids.filter(lambda one: one not in items), max_size=4))),
         draw(st.sampled_from(["product", "student", "sweep"])),
         draw(st.sampled_from(["", "abc"])),

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recdistill.errors import DataError, DecodeError
+from recdistill.limits import MIN_CHANCE
 from recdistill.records import (
     DEAD_LETTERS,
     MAX_BYTES,
@@ -41,7 +42,9 @@ from recdistill.records import (
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
 ids = texts.filter(bool)
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
-chances = st.floats(2.0**-149, 1, width=32)
+scores = st.floats(-(2.0**39), 2.0**39, width=32)
+amounts = st.floats(-1e9, 1e9, width=32)
+chances = st.floats(MIN_CHANCE, 1, width=32)
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 times = st.integers(0, MAX_TIME_US)
 values = st.one_of(
@@ -64,7 +67,7 @@ def impressions(draw: st.DrawFn) -> Impression:
         draw(st.none() | ids),
         history,
         draw(fields),
-        tuple(Candidate(item, draw(st.none() | floats32), draw(st.none() | chances)) for item in listed[:cut]),
+        tuple(Candidate(item, draw(st.none() | scores), draw(st.none() | chances)) for item in listed[:cut]),
         tuple(listed[cut:]),
         draw(st.sampled_from(["product", "student", "sweep"])),
         draw(texts),
@@ -80,7 +83,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
         draw(ids),
         draw(ids),
         draw(st.sampled_from(["unbounded", "logit", "probability", "rank"])),
-        tuple(draw(st.lists(floats32, min_size=count, max_size=count))),
+        tuple(draw(st.lists(scores, min_size=count, max_size=count))),
         tuple(draw(st.lists(st.booleans(), min_size=count, max_size=count))),
         draw(times),
         draw(st.integers(0, 2**63 - 1)),
@@ -93,7 +96,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
 def examples(draw: st.DrawFn) -> Example:
     ranking = draw(rankings())
     count = len(ranking.scores)
-    labels = draw(st.lists(st.floats(0, 2.0**99, width=32), min_size=count, max_size=count))
+    labels = draw(st.lists(st.floats(0, 2.0**39, width=32), min_size=count, max_size=count))
     return Example(ranking, tuple(labels), draw(st.sampled_from(["none", "closed"])))
 
 
@@ -101,7 +104,7 @@ records = st.one_of(
     st.builds(Item, ids, st.integers(0, 2**63 - 1), st.booleans(), fields, times),
     impressions(),
     rankings(),
-    st.builds(Feedback, ids, ids, ids, ids, floats32, times),
+    st.builds(Feedback, ids, ids, ids, ids, amounts, times),
     examples(),
 )
 

@@ -19,9 +19,9 @@ import pytest
 
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
+from recdistill.limits import MAX_BYTES, MAX_NOTE
 from recdistill.stream import Log, Message, Source, TopicPartition, open_log, partition_for
 from recdistill.stream.testing import COMPACT_SOON, compacted
-from recdistill.stream.transaction import MAX_MESSAGE_BYTES, MAX_NOTE_BYTES
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
 
@@ -312,18 +312,18 @@ def test_wrong_calls_are_one_sentence_each(log: Log, closing: Callable) -> None:
         (lambda t: t.send("nowhere", b"x"), "topic 'nowhere' does not exist"),
         (lambda t: t.send("a", b"x", partition=2), "has no partition 2; it has 0 to 1"),
         (lambda t: t.send("b", None), "needs a value or a key"),
-        (lambda t: t.send("b", b"x" * (MAX_MESSAGE_BYTES + 1)), "is more than the 1,000,000"),
+        (lambda t: t.send("b", b"x" * (MAX_BYTES + 1)), "is more than the 1,000,000"),
         (lambda t: t.commit_inputs({A1: 0}), "a/1 is not an input of this stage"),
         (lambda t: t.commit_inputs({A0: -1}), "must be 0 or more"),
-        (lambda t: t.commit_inputs({A0: 0}, "é" * MAX_NOTE_BYTES), "a note of 8,000 bytes"),
+        (lambda t: t.commit_inputs({A0: 0}, "é" * MAX_NOTE), "a note of 8,000 bytes"),
         (lambda _: stage.transaction().__enter__(), "one transaction at a time"),
     ]:
         with pytest.raises(StreamError, match=sentence), stage.transaction() as transaction:
             wrong(transaction)
     with stage.transaction() as transaction:
-        transaction.send("b", b"x" * MAX_MESSAGE_BYTES)
-        transaction.commit_inputs({A0: 0}, "n" * MAX_NOTE_BYTES)
-    assert stage.note() == "n" * MAX_NOTE_BYTES
+        transaction.send("b", b"x" * MAX_BYTES)
+        transaction.commit_inputs({A0: 0}, "n" * MAX_NOTE)
+    assert stage.note() == "n" * MAX_NOTE
     with pytest.raises(StreamError, match="has ended"):
         transaction.send("b", b"late")
     with pytest.raises(StreamError, match="without inputs"), closing(log.stage("w")).transaction() as transaction:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recdistill.errors import DecodeError, StreamError, WrongLog
-from recdistill.stream import LogIdentity, Message, TopicPartition, check_identity, dead_letter, standard_topics
+from recdistill.errors import StreamError, WrongLog
+from recdistill.stream import LogIdentity, check_identity, standard_topics
 from recdistill.stream.contract import expand
 from recdistill.stream.partitioner import murmur2, partition_for
 
@@ -39,24 +39,6 @@ def test_murmur2_of_known_words() -> None:
     # From the unit tests of Kafka's Java client (UtilsTest.testMurmur2), as signed numbers.
     known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
     assert {word: (murmur2(word) ^ 1 << 31) - (1 << 31) for word in known} == known
-
-
-def test_a_dead_letter_is_the_original_bytes_and_where_they_came_from() -> None:
-    message = Message(TopicPartition("feedback", 3), 41, b"key", b"\x00junk", 1_000, (("schema", b"7"),))
-    value, headers = dead_letter(message, DecodeError("too short"), "joiner")
-    assert value == b"\x00junk"
-    assert dict(headers) == {
-        "topic": b"feedback",
-        "partition": b"3",
-        "offset": b"41",
-        "time_us": b"1000",
-        "stage": b"joiner",
-        "error": b"DecodeError: too short",
-        "key": b"key",
-        "original.schema": b"7",
-    }
-    long_error = dict(dead_letter(message, DecodeError("x" * 10_000), "joiner")[1])["error"]
-    assert len(long_error) == 2_000
 
 
 def test_standard_topics_are_what_the_loop_needs() -> None:

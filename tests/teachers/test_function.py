@@ -67,10 +67,12 @@ def test_what_is_no_list_of_numbers_is_an_error_of_that_list(answer: Any) -> Non
     assert isinstance(second, TeacherError)
 
 
-def test_nan_is_handed_on_for_the_scorer_to_refuse() -> None:
-    [answer] = teacher(lambda lists: [[math.nan, 1.0]]).score(LISTS[:1])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e39, -1e300, 2e12, None])
+def test_what_is_no_number_to_learn_from_is_masked(odd: float | None) -> None:
+    [answer] = teacher(lambda lists: [[1.0, odd, 3.0]]).score(LISTS[:1])
     assert isinstance(answer, Scores)
-    assert math.isnan(answer.values_L[0])
+    assert answer.values_L.tolist() == [1.0, 0.0, 3.0]
+    assert answer.scored_L.tolist() == [True, False, True]
 
 
 def test_answering_too_few_is_the_teachers_failure() -> None:

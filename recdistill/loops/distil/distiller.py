@@ -21,8 +21,9 @@ from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import DEAD_LETTERS, Example, decode_item
+from recdistill.records import Example, decode_item
 from recdistill.stream import (
+    Delivery,
     LanePosition,
     Lanes,
     Log,
@@ -30,7 +31,7 @@ from recdistill.stream import (
     Place,
     TopicPartition,
     check_identity,
-    dead_letter,
+    deliver,
     place_at,
 )
 
@@ -78,7 +79,7 @@ class Distiller:
         self.step = 0
         self._log = log
         self._items = StampedItems(log)
-        self._lanes = Lanes(log, dead_letters=self._dead_letter)
+        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
         # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
         self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
@@ -251,11 +252,8 @@ class Distiller:
     def _dead_letter(self, message: Message, error: Exception) -> None:
         if message.tp != ITEMS and self.saved.range is not None and self.saved.range.again:
             return
-        log_.warning("dead letter from %s at %d: %s", message.tp, message.offset, error)
         self.folder.check()
-        value, headers = dead_letter(message, error, "distil")
-        with self._stage.transaction() as transaction:
-            transaction.send(DEAD_LETTERS, value, key=message.key, headers=headers)
+        deliver(self._stage, "distil", lambda _: Delivery(dead=[(message, error)]))
         self.counts["dead_letters"] += 1
 
     def save(self) -> None:

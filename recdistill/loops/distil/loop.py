@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +18,7 @@ from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.saved import Recipe
-from recdistill.progress import Progress
+from recdistill.progress import Progress, tell
 from recdistill.stream import LanePosition, Log, Place
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def run(
                         break
                     continue
                 if progress:
+                    tell(progress, shown(trainer, figures))
                     progress(distiller.saved.done(), total)
                 if export_every and distiller.step % export_every == 0 and distiller.saved.range is None:
                     ship()
@@ -142,3 +144,10 @@ def run(
         return distiller.counts
     finally:
         folder.close()
+
+
+def shown(trainer: Trainer, figures: Mapping[str, float]) -> dict[str, float]:
+    """What a bar shows of a step: the loss, and how well the student knew each teacher's order before it learnt it."""
+    known = {} if trainer.watch is None else trainer.watch.now.known
+    agree = [one.detectors.order.reference.mean for one in known.values() if one.detectors.order.reference.weight]
+    return {"loss": figures["loss"]} | ({"agreement": max(agree)} if agree else {})

@@ -5,6 +5,9 @@ must bring its own catalogue to that same position: every record before the stam
 gaps, so a difference of offsets is not a number of messages. Messages that were read too early wait here until their
 stamp comes.
 
+An example can come with a stamp that lies behind the end of `items`: somebody wrote it by hand. `refuse` finds it, so
+that it becomes a dead letter.
+
 It knows nothing of catalogues: it hands out messages.
 
 Example:
@@ -30,6 +33,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from recdistill.errors import OutOfRange
+from recdistill.records import Example
 from recdistill.stream import Log, LogIdentity, Message, TopicPartition, check_identity
 
 ITEMS: Final = TopicPartition("items", 0)
@@ -39,6 +43,10 @@ _FETCH: Final = 1000
 
 _WAIT_S: Final = 0.2
 """Longest wait for one answer of the log. What lies before a stamp is there already."""
+
+
+_GIVE_UP_AFTER: Final = 100
+"""So many examples in a row may have an impossible stamp. More are no accident."""
 
 
 class StampedItems:
@@ -53,6 +61,8 @@ class StampedItems:
         self._ahead: deque[Message] = deque()
         self.next = self._source.position()[ITEMS]
         """Everything before this offset has been handed out, and nothing behind it."""
+        self._end = self.next
+        self._impossible = 0  # examples in a row whose stamp is behind the end
 
     def identity(self) -> LogIdentity:
         """What `next` belongs to."""
@@ -73,6 +83,24 @@ class StampedItems:
         self._source.seek({ITEMS: position})
         self._ahead.clear()
         self.next = position
+
+    def refuse(self, example: Example) -> Exception | None:
+        """Why an example cannot be learnt: its stamp names records that were never written. None if it can.
+
+        Raises:
+            OutOfRange: So do many examples in a row. Then it is the log that is wrong.
+        """
+        stamp = example.ranking.catalogue_as_of
+        if stamp > self._end:
+            self._end = self._source.bounds(ITEMS)[1]
+        if stamp <= self._end:
+            self._impossible = 0
+            return None
+        self._impossible += 1
+        problem = _beyond(stamp, self._end)
+        if self._impossible > _GIVE_UP_AFTER:
+            raise problem
+        return problem
 
     def beginning(self) -> int:
         """The first offset that the log still holds."""
@@ -113,7 +141,12 @@ class StampedItems:
 
     def _check(self, stamp: int) -> None:
         if stamp > (end := self._source.bounds(ITEMS)[1]):
-            raise OutOfRange(
-                f"an example was scored with the catalogue as of {stamp}, but items ends at {end}; "
-                "the topic was made again or truncated, so go back to the log the rankings came from"
-            )
+            raise _beyond(stamp, end)
+
+
+def _beyond(stamp: int, end: int) -> OutOfRange:
+    """The error for a stamp behind the end of `items`."""
+    return OutOfRange(
+        f"an example was scored with the catalogue as of {stamp}, but items ends at {end}; "
+        "the topic was made again or truncated, so go back to the log the rankings came from"
+    )

@@ -227,7 +227,27 @@ def initialise(connection: sqlite3.Connection, path: str, timeout_s: float) -> s
     elif connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'generations'").fetchone() is None:
         with writing(connection):  # a log of an older version
             generations.adopt(connection)
+    _adopt_checksums(connection)
     return str(connection.execute("SELECT id FROM cluster").fetchone()[0])
+
+
+def _adopt_checksums(connection: sqlite3.Connection) -> None:
+    """Gives the tables of an older version a column for checksums. What they hold already stays without.
+
+    A log that can only be read stays as it is.
+    """
+    lacking = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'messages_*' "
+        "AND NOT EXISTS (SELECT 1 FROM pragma_table_info(sqlite_master.name) AS c WHERE c.name = 'crc')"
+    )
+    try:
+        if connection.execute(lacking).fetchone() is not None:
+            with writing(connection):
+                for (name,) in connection.execute(lacking).fetchall():
+                    connection.execute(f"ALTER TABLE {name} ADD COLUMN crc INTEGER")
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
 
 
 def _switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from recdistill.errors import StreamError
@@ -33,6 +34,7 @@ from recdistill.stream.contract import (
     expand,
 )
 from recdistill.stream.embedded import generations
+from recdistill.stream.embedded.mend import Mended, mend
 from recdistill.stream.embedded.source import EmbeddedSource
 from recdistill.stream.embedded.stage import EmbeddedStage
 from recdistill.stream.embedded.tables import Tables
@@ -254,6 +256,15 @@ class EmbeddedLog:
                 f"DELETE FROM messages_{table} WHERE offset = ?",  # noqa: S608 - a number of our own
                 [(offset,) for offset in offsets],
             ).rowcount
+
+    def mend(self) -> Mended:
+        """Looks at every message, and moves those whose checksum is wrong to the dead letters. They leave holes.
+
+        Raises:
+            StreamError: The file is damaged in a way that hides messages.
+        """
+        with closing(self.stage("mend")) as stage:
+            return mend(self._tables, stage)
 
     def close(self) -> None:
         """Closes the log's own connection."""

@@ -10,13 +10,16 @@ Example:
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from recdistill.errors import StreamError
+from recdistill.errors import Damaged, StreamError
 from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
+from recdistill.stream.embedded.checksum import problem
 from recdistill.stream.embedded.file import explained
 from recdistill.stream.embedded.tables import Tables
 from recdistill.stream.problems import grown, out_of_range
@@ -36,6 +39,7 @@ class EmbeddedSource:
         self._tables = {tp: tables.table(tp) for tp in tps}
         self._connection = tables.connect()
         self._turn = 0
+        self._crc = {table: self._crc_of(table) for table in self._tables.values()}
         self._counts = {topic: len(tables.of_topic(topic)) for topic in {tp.topic for tp in tps}}
         self._look_again = 0.0
         self._position = {tp: self.bounds(tp)[0] for tp in tps}
@@ -83,6 +87,12 @@ class EmbeddedSource:
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+    def _crc_of(self, table: int) -> str:
+        """What stands for the checksum. A log of an older version that can only be read has none."""
+        with explained(self._file.path, "read"):
+            columns = self._connection.execute("SELECT name FROM pragma_table_info(?)", (f"messages_{table}",))
+            return "crc" if ("crc",) in columns.fetchall() else "NULL"
 
     def _table(self, tp: TopicPartition) -> int:
         if tp not in self._tables:
@@ -141,10 +151,11 @@ class EmbeddedSource:
                 if start == end:
                     continue
                 rows = connection.execute(
-                    f"SELECT offset, key, value, time_us, headers FROM messages_{table} "  # noqa: S608 - a number of our own
+                    f"SELECT offset, key, value, time_us, headers, {self._crc[table]} FROM messages_{table} "  # noqa: S608 - a number of our own
                     "WHERE offset >= ? ORDER BY offset LIMIT ?",
                     (start, wanted),
                 ).fetchall()
+                whole = list(itertools.takewhile(_is_whole, rows))
                 messages.extend(
                     Message(
                         tp=tp,
@@ -154,8 +165,14 @@ class EmbeddedSource:
                         time_us=time_us,
                         headers=_headers_from_bytes(headers) if headers else (),
                     )
-                    for offset, key, value, time_us, headers in rows
+                    for offset, key, value, time_us, headers, _ in whole
                 )
+                if len(whole) < len(rows):
+                    # Hand out what is before it. The next read begins with it.
+                    if not whole:
+                        raise damaged(self._file.path, tp, rows[0][0])
+                    position[tp] = whole[-1][0] + 1
+                    continue
                 # After the last message there may be only the end of its transaction: pass that too.
                 rest = (
                     len(rows) == wanted
@@ -174,3 +191,17 @@ class EmbeddedSource:
 def _check_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> None:
     if not beginning <= offset <= end:
         raise out_of_range(tp, offset, beginning, end)
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    offset, key, value, time_us, headers, crc = row
+    return not problem(offset, time_us, key, value, headers, crc)
+
+
+def damaged(path: str, tp: TopicPartition, offset: int) -> Damaged:
+    """The error for a message that is not what was written."""
+    return Damaged(
+        f"the message at offset {offset} of {tp} in the log {path} is damaged (its checksum is wrong): a disk or a "
+        "copy has changed its bytes; put back a copy of the file, or type `recdistill topics mend`, which moves "
+        "damaged messages to the dead letters"
+    )

@@ -22,6 +22,7 @@ import msgspec
 from recdistill.errors import Fenced, StreamError
 from recdistill.stream.contract import Left, TopicPartition
 from recdistill.stream.embedded import generations
+from recdistill.stream.embedded.checksum import checksum
 from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
 from recdistill.stream.transaction import Collected, Row
@@ -120,18 +121,9 @@ class EmbeddedStage:
             for table, rows in self._by_table(transaction).items():
                 start = self._take(connection, table, len(rows))
                 connection.executemany(
-                    f"INSERT INTO messages_{table} (offset, time_us, key, value, headers) "  # noqa: S608 - a number of our own
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (
-                        (
-                            start + n,
-                            row.time_us,
-                            row.key,
-                            row.value,
-                            _headers_to_bytes(row.headers) if row.headers else None,
-                        )
-                        for n, row in enumerate(rows)
-                    ),
+                    f"INSERT INTO messages_{table} (offset, time_us, key, value, headers, crc) "  # noqa: S608 - a number of our own
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (_columns(start + n, row) for n, row in enumerate(rows)),
                 )
             # Step 3: the positions and the note.
             if transaction.committed is not None:
@@ -167,3 +159,10 @@ class EmbeddedStage:
         generations.note(connection, table, start)
         connection.execute("UPDATE partitions SET next = ? WHERE id = ?", (start + messages + 1, table))
         return start
+
+
+def _columns(offset: int, row: Row) -> tuple[int, int, bytes | None, bytes | None, bytes | None, int]:
+    """A message as its table holds it."""
+    headers = _headers_to_bytes(row.headers) if row.headers else None
+    crc = checksum(offset, row.time_us, row.key, row.value, headers)
+    return offset, row.time_us, row.key, row.value, headers, crc

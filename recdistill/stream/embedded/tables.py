@@ -188,5 +188,5 @@ def _make_partitions(connection: sqlite3.Connection, name: str, numbers: range) 
         # Each partition has a table. So appends go to the end of a tree, where SQLite fills pages completely.
         connection.execute(
             f"CREATE TABLE messages_{row_id} (offset INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, "
-            "key BLOB, value BLOB, headers BLOB)"
+            "key BLOB, value BLOB, headers BLOB, crc INTEGER)"
         )

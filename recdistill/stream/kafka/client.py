@@ -158,7 +158,7 @@ class Brokers:
                 raise self.fenced() from error
             text = str(error) or type(error).__name__
             if "compression codec" in text:
-                advice = f"type: {how_to_install('kafka')}; or set the log option compression_type to gzip"
+                advice = f"lz4, python-snappy and zstandard read every codec of Kafka; type: {how_to_install('kafka')}"
             elif "uthenticat" in text or "uthoriz" in text or "SASL" in text or "SSL" in text:
                 advice = "check the security options in log.options and the rights of this user"
             else:

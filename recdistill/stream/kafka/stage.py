@@ -18,14 +18,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from kafka.errors import AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.errors import Fenced, StreamError
+from recdistill.errors import Fenced, StreamError, Unwritable
 from recdistill.stream.contract import Left, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.refused import send
 from recdistill.stream.kafka.visible import Visible
 from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
 from recdistill.stream.problems import gone
@@ -33,7 +34,7 @@ from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
 
-_HOPELESS = (AuthorizationError, MessageSizeTooLargeError, UnknownTopicOrPartitionError)
+_HOPELESS = (AuthorizationError, UnknownTopicOrPartitionError)
 """Errors that trying again does not repair."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
@@ -219,6 +220,10 @@ class KafkaStage:
                         send = partial(self._send, transaction, saved, mark, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
+                except Unwritable:
+                    # The new producer with our name ends this transaction.
+                    self._writer.recover(time.monotonic() + PATIENCE_S)
+                    raise
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
@@ -234,6 +239,8 @@ class KafkaStage:
                         raise self._namespace.brokers.fenced() from error
                     if time.monotonic() > gave_up:
                         raise
+        except Unwritable:
+            raise
         except BaseException as error:
             self._broken = error if isinstance(error, StreamError) else StreamError("it was interrupted in a commit")
             raise
@@ -243,20 +250,11 @@ class KafkaStage:
 
     def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
         """One attempt at the whole transaction."""
-        producer, prefix = self._writer.client, self._namespace.prefix
+        producer = self._writer.client
         # Step 1: the messages.
         producer.begin_transaction()
-        sent = [
-            producer.send(
-                prefix + row.tp.topic, row.value, row.key, list(row.headers), row.tp.partition, row.time_us // 1000
-            )
-            for row in transaction.rows
-        ]
-        also = [self._says.send(producer, saved, stopped=False)] if says else []
-        producer.flush()
-        for future in [*sent, *also]:
-            if future.failed():
-                raise future.exception
+        also = partial(self._says.send, producer, saved, stopped=False) if says else None
+        sent = send(self._namespace, producer, transaction.rows, also)
         newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:

@@ -40,16 +40,19 @@ from recdistill.config import TeacherTraining
 from recdistill.errors import DataError, TeacherError
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary, encode_column
 from recdistill.model import layout
+from recdistill.progress import tell
 from recdistill.records import Candidate, Example, Impression, Item, Scale
 from recdistill.teachers.builtin.files import Saved, Shape, read, write
 from recdistill.teachers.builtin.sequences import known_events, single, timelines
 from recdistill.teachers.builtin.tower import Tower, table_rows
 from recdistill.teachers.builtin.training import Times, fit
 from recdistill.teachers.contract import Scores
+from recdistill.teachers.missed import Missed
 
 log_ = logging.getLogger(__name__)
 
 _BLOCK = 256  # impressions at once
+UNKNOWN = "candidates are not in the catalogue"
 _DENSE_SHARE = 32  # if the catalogue has at most so many times the items of a list, all items are scored at once
 
 
@@ -164,6 +167,7 @@ class BuiltinTeacher:
 
     def __init__(self, version: str, catalogue: Catalogue, towers: Sequence[Tower]) -> None:
         self.version = version
+        self._missed = Missed()
         self.spec = catalogue.spec
         self._catalogue = catalogue
         self._towers = list(towers)
@@ -197,6 +201,10 @@ class BuiltinTeacher:
         if owners != {str(number) for number in range(len(towers))}:
             raise TeacherError(f"{path}: holds arrays of towers that its description does not name")
         return cls(version, catalogue, towers)
+
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call."""
+        return self._missed.why()
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Takes catalogue changes. An item whose attributes do not fit the specification is skipped."""
@@ -296,6 +304,7 @@ class BuiltinTeacher:
         if len(block) > 1 and all(impression.candidates is first for impression in block):
             slots_L = self._slots(first)
             known_L = slots_L >= 0
+            self._missed.unknown(first, known_L, UNKNOWN)
             places = torch.from_numpy(np.where(known_L, slots_L, 0).astype(np.int64))
             values_BL = torch.addmm(self._biases_N[places], users_BE, self._vectors_NE[places].T).numpy()
             values_BL = np.where(known_L, values_BL, np.float32(0))
@@ -307,6 +316,7 @@ class BuiltinTeacher:
         all_BN = torch.addmm(self._biases_N, users_BE, self._vectors_NE.T).numpy() if every else None
         for row, slots_L in enumerate(slots):
             known_L = slots_L >= 0
+            self._missed.unknown(block[row].candidates, known_L, UNKNOWN)
             places_L = np.where(known_L, slots_L, 0)
             if not known_L.any():
                 values_L = np.zeros(len(slots_L), np.float32)
@@ -350,20 +360,21 @@ class _Told:
     """Adds up the progress of all towers for one progress bar."""
 
     def __init__(self, towers: int, progress: Callable[[int, int], object] | None) -> None:
-        self._done = [0.0] * towers
+        self._done, self._loss = [0.0] * towers, [0.0] * towers
         self._progress = progress
         self._last = -1
         self._lock = Lock()
 
-    def of(self, number: int) -> Callable[[float], None]:
+    def of(self, number: int) -> Callable[[float, float], None]:
         """The function that one tower reports to."""
 
-        def report(share: float) -> None:
+        def report(share: float, loss: float) -> None:
             with self._lock:
-                self._done[number] = share
+                self._done[number], self._loss[number] = share, loss
                 thousandths = int(1000 * sum(self._done) / len(self._done))
                 if self._progress is not None and thousandths > self._last:
                     self._last = thousandths
+                    tell(self._progress, {"loss": sum(self._loss) / len(self._loss)})
                     self._progress(thousandths, 1000)
 
         return report

@@ -103,7 +103,7 @@ def fit(
     settings: TeacherTraining,
     *,
     seed: int,
-    progress: Callable[[float], None],
+    progress: Callable[[float, float], None],
     full: int = FULL_CATALOGUE,
     drawn: int = DRAWN,
 ) -> float:
@@ -117,7 +117,7 @@ def fit(
         length: Most events of a window.
         settings: Learning rates, dropout, passes, windows a step.
         seed: Seed of everything that is drawn.
-        progress: Called after each step with the share that is done.
+        progress: Called after each step with the share that is done, and the loss.
         full: Up to so many items, the softmax is over all of them.
         drawn: Items drawn for each step if there are more.
 
@@ -178,7 +178,7 @@ def fit(
             if epoch == epochs - 1:
                 total += loss.item() * len(chosen_M)
                 count += len(chosen_M)
-            progress(min(1.0, step / max(1, steps)))
+            progress(min(1.0, step / max(1, steps)), loss.item())
     tower.eval()
     return total / max(1, count)
 

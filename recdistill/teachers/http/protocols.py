@@ -115,6 +115,10 @@ class OpenInference:
         """Makes impressions ready."""
         return self._feeder.rows(impressions)
 
+    def why_missing(self) -> str:
+        """See the teacher's."""
+        return self._feeder.missed.why()
+
     def batches(self, rows: Sequence[Row]) -> list[list[Row]]:
         """Rows that go into one request."""
         return self._feeder.batches(rows)

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from recdistill.config import HttpTeacherSettings
-from recdistill.errors import TeacherError
+from recdistill.errors import TeacherAway, TeacherError
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.http.client import HttpClient, Refused, Unavailable, Unsure
@@ -53,7 +53,7 @@ class HttpTeacher:
 
     Raises:
         ConfigError: The settings do not fit, or name something that does not exist.
-        TeacherError: The server does not describe the model.
+        TeacherAway: The server does not describe the model.
     """
 
     def __init__(
@@ -87,6 +87,11 @@ class HttpTeacher:
     def close(self) -> None:
         """Closes the connections. This also happens when the teacher is garbage-collected."""
         self._client.close()
+
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call, where the protocol knows it."""
+        why: str = getattr(self._ask, "why_missing", str)()
+        return why
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Remembers the attributes of items that are sent."""
@@ -144,7 +149,8 @@ class HttpTeacher:
         try:
             return self._client.run(self._client.ask("GET", url, None, until=until))
         except (Refused, Unsure, Unavailable) as e:
-            raise TeacherError(
+            self.close()
+            raise TeacherAway(
                 f"teacher {self.id}: the model's metadata cannot be read: {e}; teacher.http.metadata = false goes "
                 "without it"
             ) from e

@@ -44,6 +44,7 @@ from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.language.templates import placeholders, render
+from recdistill.teachers.missed import Missed
 
 _BLOCK = 64  # lists between two looks at the clock
 
@@ -89,6 +90,7 @@ class LanguageTeacher:
         self._row: dict[str, int] = {}
         self._vectors_ND = np.zeros((0, encoder.dim), np.float32)
         self._sum_D = np.zeros(encoder.dim)
+        self._missed = Missed()
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Embeds the texts that are new."""
@@ -131,10 +133,22 @@ class LanguageTeacher:
             ]
         return answers
 
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call."""
+        return self._missed.why()
+
     def _score(self, impression: Impression, mean_D: NDArray[np.float32]) -> Scores:
         rows_L = np.array([self._row.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
         taste_D = self._taste(impression, mean_D)
         scored_L = rows_L >= 0
+        places = np.arange(len(rows_L)) if taste_D is None else np.flatnonzero(~scored_L)
+        if len(places):
+            reason = (
+                "candidates are in lists whose history has no text"
+                if taste_D is None
+                else f"candidates have no attribute of teacher.language.text = {self._settings.text!r}"
+            )
+            self._missed.add(reason, impression.candidates[places[0]].item, len(places))
         if taste_D is None or not scored_L.any():
             return Scores(np.zeros(len(rows_L), np.float32), np.zeros(len(rows_L), bool))
         return Scores(np.where(scored_L, self._vectors_ND[rows_L] @ taste_D, np.float32(0)), scored_L)

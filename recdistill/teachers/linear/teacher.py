@@ -46,6 +46,7 @@ from recdistill.errors import DataError, TeacherError
 from recdistill.records import Example, Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.linear.files import read, write
+from recdistill.teachers.missed import Missed
 
 # At most so many numbers in one block of scores: 16 MB of float32.
 _BLOCK = 4_000_000
@@ -94,6 +95,10 @@ def train_linear_teacher(examples: Iterable[Example], settings: LinearTeacherSet
     }
 
 
+UNKNOWN = "candidates were not in the teacher's training data"
+SILENT = "candidates are in lists whose history says nothing (teacher.linear.popularity is 0)"
+
+
 class LinearTeacher:
     """A fitted teacher; `load` opens one."""
 
@@ -104,6 +109,7 @@ class LinearTeacher:
         self, version: str, settings: LinearTeacherSettings, ids: Sequence[str], matrix: Any, model: linear.Scorer
     ) -> None:
         self.version = version
+        self._missed = Missed()
         self.settings = settings
         self._place = {item: place for place, item in enumerate(ids)}
         parts = [(model, 1.0)]
@@ -138,6 +144,10 @@ class LinearTeacher:
             )
         return cls(version, settings, ids, matrix, model)
 
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call."""
+        return self._missed.why()
+
     def apply_items(self, items: Sequence[Item]) -> None:
         """Does nothing: this teacher knows items only by who chose them."""
 
@@ -169,6 +179,8 @@ class LinearTeacher:
     def _pick(self, impression: Impression, scores_N: NDArray[np.float32], says: bool) -> Scores:
         places_L = np.array([self._place.get(candidate.item, -1) for candidate in impression.candidates], np.int64)
         scored_L = (places_L >= 0) & says
+        reason = UNKNOWN if says else SILENT
+        self._missed.unknown(impression.candidates, scored_L, reason)
         return Scores(np.where(scored_L, scores_N[places_L], np.float32(0)), scored_L)
 
     def _histories(self, block: Sequence[Impression]) -> Any:

@@ -22,6 +22,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
+from recdistill.teachers.missed import Missed
 from recdistill.teachers.tensors.feed_sources import (
     DTYPES,
     FLOATS,
@@ -49,6 +51,9 @@ from recdistill.teachers.tensors.feed_sources import (
     source_of,
     vocabulary,
 )
+from recdistill.teachers.tensors.unmet import Unmet
+
+log_ = logging.getLogger(__name__)
 
 
 class Misfit(TeacherError):
@@ -89,6 +94,9 @@ class Feeder:
         self._nan = nan
         self._section = section
         self._row_of = vocabulary(settings, section)
+        self.missed = Missed()
+        self._unmet = Unmet(section)
+        self._told = settings.integer_ids or self._row_of is not None
         known = {port.name: port for port in ports}
         check_names(settings, known, section)
         self._inputs = [self._input(port, settings.inputs[name]) for name, port in known.items()]
@@ -168,7 +176,9 @@ class Feeder:
 
     def rows(self, impressions: Sequence[Impression]) -> list[Row | TeacherError]:
         """Prepares impressions. Each becomes a row, or the reason why it cannot be fed."""
-        return [self._row(impression) for impression in impressions]
+        rows = [self._row(impression) for impression in impressions]
+        self._unmet.check()
+        return rows
 
     def _row(self, impression: Impression) -> Row | TeacherError:
         events = list(impression.history)
@@ -194,6 +204,8 @@ class Feeder:
                 cells = self._candidate_cells(one, impression, len(events))
                 for place, cell in enumerate(cells):
                     if cell is None:
+                        if fed[place]:
+                            self.missed.add(self._reason(one), impression.candidates[place].item)
                         fed[place] = False
                         why = why or f"{impression.candidates[place].item!r} has nothing for the input {one.port}"
                 columns[one.port.name] = cells
@@ -213,7 +225,25 @@ class Feeder:
     def _integer(self, item_id: str) -> int | None:
         if self._row_of is not None:
             return self._row_of.get(item_id)
-        return int(item_id) if re.fullmatch(r"-?[0-9]{1,18}", item_id) else None
+        if not re.fullmatch(r"-?[0-9]{1,18}", item_id):
+            return None
+        if not self._told:
+            self._told = True
+            log_.warning(
+                "%s: item ids such as %r are fed as the integers that they are, since %s.vocabulary names no file; if "
+                "the model has rows of its own, name the file, or its scores are those of other items; if not, set "
+                "%s.integer_ids = true",
+                *(self._section, item_id, self._section, self._section),
+            )
+        return int(item_id)
+
+    def _reason(self, one: Input) -> str:
+        """Why a candidate is not fed to an input."""
+        if one.sources[0].kind != "candidates":
+            return f"candidates have nothing for the input {one.port}"
+        if self._row_of is None:
+            return f"candidates have ids that are no integers, and {self._section}.vocabulary names no file"
+        return f"candidates are not among the {len(self._row_of):,} lines of {self._settings.vocabulary}"
 
     def _id(self, one: Input, item_id: str) -> Any:
         value: Any = item_id if one.port.dtype == "string" else cell_of(self._integer(item_id), one.port.dtype)
@@ -246,11 +276,24 @@ class Feeder:
                     values.append(fixed[source])
                 elif source.kind == "item":
                     values.append(None if known is None else known.get(source.name))
+                    if known is not None and one.substitute is None:
+                        self._look(one, source, values[-1])
                 else:
                     values.append(candidate.logged_score)
             unheard = known is None and any(source.kind == "item" for source in one.sources)
             cells.append(self._stacked(one, values, unheard=unheard))
         return cells
+
+    def _look(self, one: Input, source: Source, value: Any) -> None:
+        """Whether a candidate has an attribute that fits its input."""
+        vector = one.width not in (None, 1) and len(one.sources) == 1
+        fits = (
+            isinstance(value, list) and len(value) == one.width
+            if vector
+            else cell_of(value, one.port.dtype) is not None
+        )
+        wanted = f"a list of {one.width}" if vector else "a text" if one.port.dtype == "string" else "a number"
+        self._unmet.saw(one.port.name, source.name, wanted, fits=fits, value=value)
 
     def _request_value(self, source: Source, impression: Impression, events: int) -> Any:
         if source.kind == "context":

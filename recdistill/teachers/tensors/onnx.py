@@ -113,6 +113,10 @@ class OnnxTeacher:
         """Remembers the attributes that the model is fed."""
         self._attributes.apply(items)
 
+    def why_missing(self) -> str:
+        """The most frequent reason for a missing score since the last call."""
+        return self._feeder.missed.why()
+
     def score(
         self, impressions: Sequence[Impression], *, deadline_s: float | None = None
     ) -> list[Scores | TeacherError]:
