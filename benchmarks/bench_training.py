@@ -1,9 +1,12 @@
-"""How many examples a second does the trainer learn from, beside a plain torch loop with dense tables?
+"""How many examples a second does the trainer learn from, beside a plain torch loop?
 
 Both take the same encoded batches of whole lists and do the same mathematics; tests/train/test_step.py checks that
-their losses are the same. They take turns in one process. Each figure is the median of several rounds. The last column
-adds the encoding of records, which a training process must do as well. Times are those of the processor, of all threads
-together. So other work on the machine changes them little.
+their losses are the same. They take turns in one process. Each figure is the median of several rounds. Times are those
+of the processor, of all threads together. So other work on the machine changes them little.
+
+The plain loop has `sparse=True` in its tables, which is what an engineer would choose; *dense* is the same loop without
+it. *Service* is the trainer as the distiller runs it: with dropout, and with the watch over the teachers. The last
+column adds the encoding of records to that, which a training process must do as well.
 
     python -m benchmarks.bench_training                      # the three sizes of the table in docs
     python -m benchmarks.bench_training --items 5000 --rows 100000 --batch 512
@@ -17,12 +20,13 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from benchmarks.forms import Options
-from recdistill.config import LossSettings, StudentSettings
+from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -88,9 +92,16 @@ def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, flo
     batches = [trainer.encode(batch) for batch in records]
     whole, live_N = items <= loss.full_softmax_items, trainer.catalogue.live_N
     heights = {key: spec.rows(key) for key in trainer.student.tables}
-    plain = PlainLoop(trainer.weights(), heights, settings, loss)
+    served = StudentSettings(dim=options.dim)
+    service = make_trainer(spec, served, loss, seed=0, watch=WatchSettings())
+    service.apply_items([Item(str(i), attributes={"genre": [f"g{g}" for g in genres[i]]}) for i in range(items)])
+    served_batches = [service.encode(batch) for batch in records]
+    loops = {
+        "plain": PlainLoop(trainer.weights(), heights, settings, loss, sparse=True),
+        "dense": PlainLoop(trainer.weights(), heights, settings, loss),
+    }
 
-    def plain_step(step: int) -> None:
+    def plain_step(plain: PlainLoop, step: int) -> None:
         lists, logits_BL = batches[step % 4].lists, batches[step % 4].units_BL
         if whole:
             plain.learn(trainer.catalogue.encoded(), lists, logits_BL, live_N, whole=True)
@@ -101,21 +112,26 @@ def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, flo
     def our_step(step: int) -> None:
         trainer.learn(batches[step % 4])
 
-    plain_step(0)
-    our_step(0)
-    theirs, ours, encoding = [], [], []
+    ways: dict[str, Callable[[int], object]] = {
+        "trainer": our_step,
+        **{name: partial(plain_step, loop) for name, loop in loops.items()},
+        "service": lambda step: service.learn(served_batches[step % 4]),
+    }
+    for way in ways.values():
+        way(0)
+    taken: dict[str, list[float]] = {name: [] for name in [*ways, "encoding"]}
     for _ in range(options.rounds):
-        theirs.append(seconds(options.steps, plain_step))
-        ours.append(seconds(options.steps, our_step))
-        encoding.append(seconds(1, lambda step: trainer.encode(records[step])))
-    one, other, more = (statistics.median(times) for times in (ours, theirs, encoding))
+        for name, way in ways.items():
+            taken[name].append(seconds(options.steps, way))
+        taken["encoding"].append(seconds(1, lambda step: service.encode(records[step])))
+    median = {name: statistics.median(times) for name, times in taken.items()}
     return {
-        "ratio": other / one,
+        "ratio": median["plain"] / median["trainer"],
+        "ratio_dense": median["dense"] / median["trainer"],
         "items": items,
         "rows": rows,
-        "trainer": options.batch / one,
-        "plain": options.batch / other,
-        "with_encoding": options.batch / (one + more),
+        **{name: options.batch / median[name] for name in ways},
+        "with_encoding": options.batch / (median["service"] + median["encoding"]),
     }
 
 
@@ -142,15 +158,17 @@ def main() -> None:
     if not told.json:
         shape = f"{told.batch} lists of {told.candidates} a step, {told.threads} thread(s)"
         print(f"{shape}; examples a second of processor time")
-        print(f"{'ratio':>6} {'items':>10} {'id rows':>10} {'trainer':>10} {'plain':>10} {'with encoding':>14}")
+        names = ("trainer", "plain", "dense", "service")
+        print(f"{'ratio':>6} {'items':>8} {'id rows':>10}" + "".join(f"{n:>9}" for n in names) + f"{'+ encoding':>12}")
     for items, rows in sizes:
         row = measure(items, rows, told)
         if told.json:
             print(json.dumps(row))
         else:
             print(
-                f"{row['ratio']:>5.1f}x {items:>10,} {rows:>10,} {row['trainer']:>10,.0f} {row['plain']:>10,.0f}"
-                f" {row['with_encoding']:>14,.0f}",
+                f"{row['ratio']:>5.1f}x {items:>8,} {rows:>10,}"
+                + "".join(f"{row[name]:>9,.0f}" for name in names)
+                + f"{row['with_encoding']:>12,.0f}",
                 flush=True,
             )
 

@@ -1,4 +1,4 @@
-"""The student in plain torch: dense tables and torch's own optimizers.
+"""The student in plain torch: torch's own tables, dense or sparse, and torch's own optimizers.
 
 `benchmarks/bench_training.py` compares the trainer with it. It is also a second opinion: with the same batches and the
 same first weights it must reach the same losses (tests/train/test_step.py). It takes the settings and the encoded
@@ -17,16 +17,25 @@ from recdistill.features import EncodedItems, Lists
 
 
 class PlainStudent(nn.Module):
-    """Both towers, with `nn.Embedding`s and dense gradients. `weights` are the trainer's weights by contract name."""
+    """Both towers, with torch's own tables.
 
-    def __init__(self, weights: dict[str, np.ndarray], heights: dict[str, int], settings: StudentSettings) -> None:
+    Args:
+        weights: The trainer's weights by contract name.
+        heights: Rows of each table.
+        settings: Shape of the student.
+        sparse: Whether a step touches only the rows that the batch names, as an engineer would choose for large tables.
+    """
+
+    def __init__(
+        self, weights: dict[str, np.ndarray], heights: dict[str, int], settings: StudentSettings, *, sparse: bool
+    ) -> None:
         super().__init__()
         self.dim = settings.dim
         self.tables, self.rest = nn.ModuleDict(), nn.ParameterDict()
         for name, value in weights.items():
             key = name.replace(".", "/")
             if name in heights:
-                table = nn.EmbeddingBag(heights[name], value.shape[1], mode="mean")
+                table = nn.EmbeddingBag(heights[name], value.shape[1], mode="mean", sparse=sparse)
                 with torch.no_grad():
                     table.weight.zero_()[: len(value)] = torch.from_numpy(value)
                 self.tables[key] = table
@@ -81,9 +90,15 @@ class PlainLoop:
     """Trains step by step, with Adagrad for the tables and Adam for the rest."""
 
     def __init__(
-        self, weights: dict[str, np.ndarray], heights: dict[str, int], settings: StudentSettings, loss: LossSettings
+        self,
+        weights: dict[str, np.ndarray],
+        heights: dict[str, int],
+        settings: StudentSettings,
+        loss: LossSettings,
+        *,
+        sparse: bool = False,
     ) -> None:
-        self.student, self.loss = PlainStudent(weights, heights, settings), loss
+        self.student, self.loss = PlainStudent(weights, heights, settings, sparse=sparse), loss
         self.adagrad = torch.optim.Adagrad(
             self.student.tables.parameters(), lr=settings.embedding_learning_rate, eps=1e-8
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -148,10 +147,11 @@ def test_the_command_line_imports_lazily() -> None:
 
 
 def test_importing_the_package_is_instant() -> None:
+    # In processor time, so that other work on the machine does not matter.
     command = [
         sys.executable,
         "-c",
-        "import time; t = time.perf_counter(); import recdistill; print(time.perf_counter() - t)",
+        "import time; t = time.process_time(); import recdistill; print(time.process_time() - t)",
     ]
     times = [
         float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout) for _ in range(3)
@@ -162,7 +162,13 @@ def test_importing_the_package_is_instant() -> None:
 def test_help_is_instant() -> None:
     best = 9.0
     for _ in range(3):
-        began = time.perf_counter()
+        began = _spent_by_children()
         subprocess.run([sys.executable, "-m", "recdistill.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, _spent_by_children() - began)
     assert best < 1.0
+
+
+def _spent_by_children() -> float:
+    """Seconds of processor time of the processes that this one started and that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system

@@ -91,6 +91,7 @@ def _judge(
 ) -> Judgement:
     from recdistill import release
     from recdistill.bundle import open_bundle
+    from recdistill.loops import teach
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT, open_teacher
@@ -108,6 +109,7 @@ def _judge(
             beside=others,
             until=until,
             protocol=settings.judge.protocol,
+            taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
             seed=seed,
             progress=bar,
@@ -122,6 +124,7 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
     way = {"catalogue": "each ranks the whole catalogue", "shown": "each orders what was shown"}[judgement.protocol]
     other = {"catalogue": "shown", "shown": "catalogue"}[judgement.protocol]
     lines.append(f"protocol: {way}, because {judgement.protocol_why} (the other way: judge.protocol = {other})")
+    lines += [f"mind: {note}" for note in judgement.notes]
     shown = ("ndcg@10", "recall@10") if judgement.protocol == "catalogue" else ("ndcg@10", "mrr", "auc")
     lines += ["", f"{'':20}" + "".join(f"{name:>24}" for name in shown)]
     for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics[shown[0]].mean):

@@ -135,6 +135,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `retention`: what the student keeps of the teacher's NDCG@10, both counted above chance:
       (student − chance) / (teacher − chance). `retention_on` says on which lists. None: `retention_why` says why.
     - `above_chance`: False in judgements of older versions. There retention is student / teacher.
+    - `notes`: what a reader of the figures must know.
     - `part`: which part of the log was judged, where the lists come from a log.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
@@ -166,6 +167,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     retention_why: str = ""
     above_chance: bool = False
     part: Part | None = None
+    notes: list[str] = []
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

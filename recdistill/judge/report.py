@@ -160,6 +160,7 @@ def _head(judgement: Judgement, passed: bool) -> str:
     return (
         f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
         f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
+        f"{''.join(f'<p><b>Mind:</b> {text(note, 600)}</p>' for note in judgement.notes)}"
         f'<div class="tiles">{boxes}</div></header>'
     )
 

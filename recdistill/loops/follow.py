@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+from weakref import WeakSet
 
-from recdistill.errors import DecodeError, OutOfRange
+from recdistill.errors import DecodeError, OutOfRange, StreamError
 from recdistill.records import Item, decode_item
 from recdistill.stream import ITEMS, Message, Source
 
 if TYPE_CHECKING:
     from recdistill.bundle import Bundle
     from recdistill.registry import BundleRef, Registry
+    from recdistill.serve import Recommender
 
 log_ = logging.getLogger(__name__)
 
@@ -117,6 +119,54 @@ def catch_up(
         result = catalogue.apply_items(records, source.position()[ITEMS])
         if applied is not None:
             applied(len(records), result)
+
+
+class OtherLog:
+    """What is done when a bundle was made on another log than the one whose `items` are followed.
+
+    The catalogue of a bundle stands at an offset of the log that it was made on. The same offset of another log means
+    nothing, so nobody reads on from there.
+
+    Args:
+        begin: `beginning`: all items of this log are applied to the bundle's. `latest`: only those that come from now
+            on. Empty: neither, and it is an error.
+    """
+
+    def __init__(self, begin: Literal["", "beginning", "latest"] = "") -> None:
+        self._begin = begin
+        self._settled: WeakSet[Recommender] = WeakSet()
+
+    def settle(self, source: Source, recommender: Recommender) -> None:
+        """Lets a catalogue begin where it should, once; a catalogue of this log is left as it is.
+
+        Args:
+            source: Of `items`.
+            recommender: With the bundle and the catalogue.
+
+        Raises:
+            StreamError: The bundle was made on another log, and nobody said what to do. It still serves what it holds.
+        """
+        made_on = _log_of(recommender.bundle.manifest.provenance)
+        here = source.identity().cluster
+        if not made_on or made_on == here or recommender in self._settled:
+            return
+        if not self._begin:
+            raise StreamError(
+                f"bundle {recommender.content_hash[:12]} was made on the log {made_on!r}, and this is {here!r}, so its "
+                "catalogue is not followed; set log to the one it was made on, or begin on this one: "
+                'rank.items_from = "beginning" (all its items over the bundle\'s) or "latest" (only what comes)'
+            )
+        beginning, end = source.bounds(ITEMS)
+        recommender.apply_items([], beginning if self._begin == "beginning" else end)
+        self._settled.add(recommender)
+
+
+def _log_of(provenance: Mapping[str, Any]) -> str:
+    """The id of the log that a bundle was made on; empty where its provenance does not say it."""
+    found: Any = provenance
+    for name in ("positions", "lanes", "identity", "cluster"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 # The champion

@@ -52,6 +52,7 @@ def run(
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    taught_us: int | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -74,6 +75,7 @@ def run(
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
+        taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -111,6 +113,7 @@ def run(
                             teacher_bytes=teacher_bytes,
                             cost_per_1000=cost_per_1000,
                             protocol=protocol,
+                            taught_us=taught_us,
                             progress=progress,
                         )
                         evidence = gate(judgement)

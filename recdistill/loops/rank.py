@@ -33,11 +33,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import DecodeError, RecdistillError, RegistryError, StreamError, WrongLog
-from recdistill.loops.follow import Champion, catch_up
+from recdistill.loops.follow import Champion, OtherLog, catch_up
 from recdistill.loops.once import Once
 from recdistill.loops.one_log import OneLog
 from recdistill.loops.writer import Writer
@@ -62,6 +62,7 @@ def run(
     threads: int = 1,
     follow_s: float = 2.0,
     items_s: float = 0.5,
+    items_from: Literal["", "beginning", "latest"] = "",
     stop: threading.Event,
     counts: Counter[str] | None = None,
     started: Callable[[str, int], None] | None = None,
@@ -77,6 +78,7 @@ def run(
         threads: Threads of one inference.
         follow_s: How often the champion is looked at.
         items_s: How often new catalogue records are taken in.
+        items_from: What is done with a bundle that was made on another log, see `OtherLog`.
         stop: The stop signal.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         started: Told host and port once connections are accepted.
@@ -91,18 +93,18 @@ def run(
     """
     ranker = Ranker(counts)
     done = threading.Event()
-    one = OneLog(read_log)
+    one, other = OneLog(read_log), OtherLog(items_from)
     with ExitStack() as stack:
         if isinstance(champion, Path):
-            items = _Items(one, ranker, done)
+            items = _Items(one, ranker, done, other)
             stack.callback(items.close)
             ranker.swap(load(open_bundle(champion), threads, items, ranker))
         listener = listen()
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
-        jobs = [("items", lambda: _follow_items(_Items(one, ranker, done), items_s, ranker, done))]
+        jobs = [("items", lambda: _follow_items(_Items(one, ranker, done, other), items_s, ranker, done))]
         if isinstance(champion, Champion):
-            follower = _Follower(champion, threads, ranker, _Items(one, ranker, done))
+            follower = _Follower(champion, threads, ranker, _Items(one, ranker, done, other))
             jobs.append(("champion", lambda: _follow_champion(follower, follow_s, done)))
         keep: Keep | None = None
         if write_back:
@@ -174,10 +176,11 @@ class _Items:
         one: Opens the log.
         ranker: Whose counts are added to.
         done: Set when there is no more use for it.
+        other: What is done with a bundle of another log.
     """
 
-    def __init__(self, one: OneLog, ranker: Ranker, done: threading.Event) -> None:
-        self._one, self._ranker, self._done = one, ranker, done
+    def __init__(self, one: OneLog, ranker: Ranker, done: threading.Event, other: OtherLog) -> None:
+        self._one, self._ranker, self._done, self._other = one, ranker, done, other
         self._log: Log | None = None
         self._source: Source | None = None
         self._say = Once(log_)
@@ -192,6 +195,7 @@ class _Items:
             source = self._source or self._open()
             if source is None:
                 return False
+            self._other.settle(source, recommender)
             catch_up(source, recommender, self._passed_over, applied=self._applied, stop=self._done)
         except StreamError:
             self.close()

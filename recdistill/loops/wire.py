@@ -133,10 +133,13 @@ def join(
     progress: Progress | None,
     *,
     begin: Place | None = None,
+    flush: bool = False,
 ) -> Counter[str]:
-    """Runs the joiner."""
+    """Runs the joiner; with `flush` it closes every list at the end."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, begin=begin, stop=stop, drain=drain, counts=counts, progress=progress)
+        return join_from(
+            log, settings.join, begin=begin, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress
+        )
 
 
 def join_from(
@@ -156,6 +159,7 @@ def join_from(
     return loop.run(
         log,
         window_s=settings.window_s,
+        max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
         batch=settings.batch,
         wait_s=settings.wait_s,
@@ -318,6 +322,7 @@ def promote(
     """
     from recdistill.judge import gate
     from recdistill.loops import promote as loop
+    from recdistill.loops.teach import taught_us
 
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
@@ -336,6 +341,7 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             stop=stop,
             drain=drain,
             counts=counts,
@@ -387,6 +393,7 @@ def serve(
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
+        items_from=chosen.items_from,
         stop=stop,
         counts=counts,
         started=started,

@@ -17,13 +17,23 @@ from typing import Any
 import msgspec
 
 from recdistill.bundle import Bundle
-from recdistill.judge import TEACHER, BundleContender, Contender, Judgement, Spending, baselines, evaluate, write_report
+from recdistill.judge import (
+    TEACHER,
+    BundleContender,
+    Contender,
+    Judgement,
+    Part,
+    Spending,
+    baselines,
+    evaluate,
+    write_report,
+)
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.parts import learnt_from, part_of
-from recdistill.stream import Log, Place
+from recdistill.stream import Log, Place, read_place, write_time
 from recdistill.teachers import Teacher
 
 
@@ -38,6 +48,7 @@ def judge(
     beside: Sequence[Bundle] = (),
     until: Place | None = None,
     protocol: str = "auto",
+    taught_us: int | None = None,
     cost_per_1000: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -50,6 +61,7 @@ def judge(
         most: Held-out lists at most.
         teacher: The teacher to compare it with. None leaves that part out.
         teacher_bytes: Size of the teacher. 0: it is not known.
+        taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
         cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
         rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
@@ -82,7 +94,21 @@ def judge(
         seed=seed,
         progress=None if progress is None else lambda _, done, total: progress(done, total),
     )
-    return msgspec.structs.replace(judgement, spending=asked.spending(judgement, cost_per_1000), part=part)
+    spending = asked.spending(judgement, cost_per_1000)
+    return msgspec.structs.replace(judgement, spending=spending, part=part, notes=_seen(part, taught_us))
+
+
+def _seen(part: Part, taught_us: int | None) -> list[str]:
+    """A sentence where the teacher has learnt from the lists that are judged."""
+    first = read_place(part.first).time_us
+    if taught_us is None or first is None or taught_us < first:
+        return []
+    sentence = (
+        f"the teacher learnt from lists up to {write_time(taught_us)}, and lists from {part.first} on are judged: it "
+        "has seen what was liked there, so its figures are too good, and a student that it taught before may be too; "
+        f"teach it with `recdistill teach --replace --until {part.first}`, and score and distil again"
+    )
+    return [sentence]
 
 
 def _names(beside: Sequence[Bundle]) -> list[str]:

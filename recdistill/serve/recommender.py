@@ -38,6 +38,7 @@ from recdistill.serve.index import Base, Floats, Mask, Slots
 from recdistill.serve.requests import Filters, Request
 from recdistill.serve.state import State
 from recdistill.serve.users import UserVectors
+from recdistill.text import cut
 
 _POSTING: Final = 100  # making postings takes as long as scoring this many times
 _NAMING: Final = 20  # naming one item of an answer takes as long as scoring so many
@@ -172,7 +173,7 @@ class Recommender:
         self._check(state, filters, "")
         slot = state.slot_of.get(item)
         if slot is None:
-            raise RequestError("item", f"{item!r} is not in the catalogue; give the id of an item")
+            raise RequestError("item", f"{cut(item, 100)!r} is not in the catalogue; give the id of an item")
         cosines_T = state.shelf.cosines(slot)
         slots = np.flatnonzero(self._sieve.allowed(state, filters, (item,)))
         slots = slots[np.lexsort((slots, -cosines_T[slots]))][:k]

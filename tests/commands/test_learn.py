@@ -64,7 +64,7 @@ def test_from_takes_a_time_of_the_records_or_a_position(shop: Shop) -> None:
     [
         ("yesterday", "--from: 'yesterday' is no place in a log"),
         ("99999", "outside of what the log holds"),
-        ("feedback/0:3", "does not say the offset of impressions/0"),
+        ("feedback/0:3", "names feedback/0, and what is read is impressions/0"),
     ],
 )
 def test_a_place_that_is_none_is_one_sentence(shop: Shop, place: str, what: str) -> None:
@@ -224,3 +224,52 @@ def test_a_list_is_scored_with_the_item_that_a_tombstone_withdrew(shop: Shop) ->
     assert "item-3" not in {item.id for item in bundle.items}
     assert len(bundle.items) == 19
     assert "'item-3' is withdrawn" in shop.type("inspect", "items", "--from-end", "-n", "1")[1]
+
+
+def test_what_a_kill_left_of_an_export_is_cleared_and_a_damaged_bundle_is_made_again(shop: Shop) -> None:
+    bundle = learn(shop)
+    whole = open_bundle(bundle).content_hash
+    for name in (
+        ".step-0000000099.deadbeef.part",
+        ".step-0000000004-a1b2c3d4",
+    ):  # as this version and an older one leave
+        left = bundle.parent / name
+        left.mkdir()
+        (left / "items.bin").write_bytes(b"half")
+    damaged = bytearray((bundle / "vectors.npy").read_bytes())
+    damaged[-1] ^= 1
+    (bundle / "vectors.npy").write_bytes(damaged)
+    assert shop.type("inspect", str(bundle))[0] == 6
+    shop.figures("distil", "--drain")  # there is nothing new to learn
+    assert open_bundle(bundle).content_hash == whole
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_bundle_names_its_true_parent_after_a_kill_between_export_and_save(shop: Shop) -> None:
+    first = learn(shop)
+    with closing(shop.log()) as log:
+        made = world.impressions(120)[60:]
+        feed(log, [*made, *world.feedback(made)])
+    shop.figures("score", "--drain")
+    shop.figures("join", "--drain")
+    at = shop.read("examples")
+    checkpoints = shop.folder / "student" / "checkpoints"
+    before = {path.name for path in checkpoints.iterdir()}
+    # The run saves, exports, and is killed before it saves again: its checkpoint does not know of the bundle.
+    shop.figures("distil", "--drain", "--set", "distil.checkpoint_every=1000")
+    second = max(first.parent.iterdir())
+    assert second != first
+    for path in checkpoints.iterdir():
+        if path.name not in before:
+            state = path / "state.json"
+            assert open_bundle(second).content_hash not in state.read_text()
+    with closing(shop.log()) as log:
+        more = world.impressions(200)[120:]
+        feed(log, [*more, *world.feedback(more)])
+    shop.figures("score", "--drain")
+    shop.figures("join", "--drain")
+    shop.figures("distil", "--drain")
+    third = open_bundle(max(first.parent.iterdir()))
+    assert third.manifest.provenance["parent"] == open_bundle(second).content_hash
+    assert open_bundle(second).manifest.provenance["parent"] == open_bundle(first).content_hash
+    assert len(shop.read("examples")) > len(at)

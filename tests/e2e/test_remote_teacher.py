@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from support import world
 from support.teacher_server import Server, score_of, teacher_server
 
+from recdistill.cli import main
 from recdistill.config import HttpTeacherSettings, LogSettings
 from recdistill.errors import TeacherError
 from recdistill.loops import score
@@ -153,6 +156,47 @@ def test_a_server_that_is_down_for_a_while_costs_no_record_and_the_other_worker_
     assert counts["dead_letters"] == 0
     assert counts["rankings"] + other["rankings"] == len(LISTS)
     assert came_out(log) == once_each()
+
+
+def test_a_server_that_is_down_at_the_start_is_waited_for(log: Log, tmp_path: Path) -> None:
+    """The verb itself: opening a teacher asks its server to describe the model."""
+    [port] = free_ports(1)
+    settings = (
+        f"log.path={tmp_path}/log.sqlite teacher.kind=http teacher.id=h teacher.version=1 teacher.scale=logit "
+        f"teacher.http.url=http://127.0.0.1:{port} teacher.http.model=hash score.wait_s=0.05 score.batch=16 "
+        "teacher.http.backoff_s=0.01 teacher.http.timeout_s=0.5"
+    )
+    given = [word for setting in settings.split() for word in ("--set", setting)]
+    inputs = tmp_path / "shop.toml"
+    inputs.write_text('[teacher.http]\ninputs = { items = "candidates" }\n')
+    codes: list[int] = []
+    argv = ["score", "--drain", "--config", str(inputs), *given]
+    beside = threading.Thread(target=lambda: codes.append(main([*argv, "--set", "score.patience_s=60"])))
+    with caught("recdistill.loops.patience") as said:
+        beside.start()
+        limit = time.monotonic() + 30
+        while not said and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert "the model's metadata cannot be read" in said[0]
+        assert beside.is_alive()
+        with teacher_server(port=port):
+            beside.join(60)
+    assert codes == [0]
+    assert came_out(log) == once_each()
+    assert main([*argv, "--set", "score.patience_s=0.3"]) == 5, "patience ends here too"
+
+
+@contextmanager
+def caught(logger: str) -> Iterator[list[str]]:
+    """What a logger says, as it says it."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
 
 
 def test_when_patience_ends_the_position_stays(log: Log) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import msgspec
@@ -21,11 +21,12 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
 from recdistill.loops import rank, wire
+from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
 from recdistill.serve.http.app import Ranker
-from recdistill.stream import ITEMS, Log, open_log, standard_topics
+from recdistill.stream import ITEMS, LanePosition, Log, LogIdentity, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
 from tools import processes
 
@@ -182,7 +183,7 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
         return open_log(settings.log)
 
     ranker = Ranker()
-    items = rank._Items(OneLog(read_log), ranker, threading.Event())
+    items = rank._Items(OneLog(read_log), ranker, threading.Event(), OtherLog())
     ranker.swap(rank.load(bundles[0], 1, items, ranker))  # better its own catalogue than none
     assert ranker.counts["log_failures"] == 1
     with pytest.raises(StreamError):  # but never one that may be older than what serves
@@ -191,6 +192,46 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
     write(log, Item("new", version=1))
     assert rank.load(bundles[1], 1, items, ranker).position == 2
     items.close()
+
+
+@pytest.mark.parametrize(
+    ("items_from", "expected"), [("", set()), ("beginning", {"early", "late"}), ("latest", {"late"})]
+)
+def test_a_bundle_of_another_log_is_not_followed_unless_somebody_says_how(
+    settings: Settings,
+    log: Log,
+    student: Student,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    items_from: Literal["", "beginning", "latest"],
+    expected: set[str],
+) -> None:
+    """Its catalogue stands at offset 2 of a log that is not here; in this one, offset 2 is in the middle."""
+    lanes = LanePosition(LogIdentity("the-log-of-yesterday", {"examples": 1}), (5,), 0)
+    provenance = {"positions": {"lanes": msgspec.to_builtins(lanes), "items": 2}}
+    bundle = student.export(tmp_path / "other", base_position=2, provenance=provenance)
+    for n in range(3):
+        write(log, Item(f"junk-{n}", version=1, withdrawn=True))
+    write(log, Item("early", version=1, attributes={"genres": ["g1"]}))
+    chosen = msgspec.structs.replace(settings, rank=msgspec.structs.replace(settings.rank, items_from=items_from))
+    with running(chosen, bundle=bundle.path) as (client, counts):
+
+        def among(item: str) -> bool:
+            body = {"history": [{"item": "item-3"}], "allow": [item]}
+            return bool(client.post("/v1/recommend", json=body).json()["items"])
+
+        assert among("item-9")  # what it holds is served in any case
+        write(log, Item("late", version=1, attributes={"genres": ["g2"]}))
+        if expected:
+            wait_for(lambda: among("late"))
+        else:
+            wait_for(lambda: counts["log_failures"] > 2)
+        assert {item for item in ("early", "late") if among(item)} == expected
+        assert client.get("/readyz").status_code == 200
+    said = [record.getMessage() for record in caplog.records if "the-log-of-yesterday" in record.getMessage()]
+    assert bool(said) == (not expected)
+    assert all("rank.items_from" in line for line in said)
+    assert len(said) <= 2  # once when it is opened, once when it is followed
 
 
 # The champion
@@ -343,6 +384,56 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
         {"hour": 3.0},
         ("item-1",),
     )
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_log_that_is_removed_under_the_ranker(
+    settings: Settings, log: Log, bundles: list[Bundle], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on answering; but `/readyz`, the log and the counts say it, and no impression vanishes in silence."""
+    chosen = msgspec.structs.replace(settings.rank, write_back=1.0)
+    log.close()
+    with running(Settings(log=settings.log, rank=chosen), bundle=bundles[0].path) as (client, counts):
+        assert "impression" in client.post("/v1/recommend", json={}).json()
+        wait_for(lambda: counts["impressions_written"] == 1)
+        for part in Path(settings.log.path).parent.glob("log.sqlite*"):
+            part.unlink()
+        if how == "replaced":
+            other = open_log(settings.log)
+            other.create_topics(standard_topics())
+            other.close()
+        wait_for(lambda: client.get("/readyz").status_code == 503)
+        assert "catalogue stands still" in client.get("/readyz").json()["detail"]
+        client.post("/v1/recommend", json={})  # the writer finds it out, if it had nothing to write until now
+        wait_for(lambda: "not written back" in client.get("/readyz").json()["detail"])
+        answer = client.post("/v1/recommend", json={})
+        assert answer.status_code == 200
+        assert "impression" not in answer.json()
+        assert counts["impressions_written"] == 1
+        assert counts["impressions_dropped"] == 2
+        assert counts["log_failures"] >= 2
+        assert "recdistill_ready 0.0" in client.get("/metrics").text
+    assert "the catalogue stands still" in caplog.text
+    assert "answers are not written back" in caplog.text
+
+
+def test_a_thread_that_ends_is_said_at_readyz(
+    settings: Settings,
+    log: Log,
+    bundles: list[Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: object) -> None:
+        raise OverflowError("timestamp too large")
+
+    monkeypatch.setattr(rank, "_follow_items", fails)
+    with running(settings, bundle=bundles[0].path) as (client, counts):
+        wait_for(lambda: client.get("/readyz").status_code == 503)
+        assert "the thread 'items' of this process has ended" in client.get("/readyz").json()["detail"]
+        assert client.post("/v1/recommend", json={}).status_code == 200
+        assert counts["ended_threads"] == 1
+    assert "the thread 'items' has ended" in caplog.text
 
 
 # The process

@@ -316,3 +316,20 @@ def test_writing_and_reading_keep_up_with_bare_sqlite(tmp_path: Path) -> None:
     # Loose, because other work shares the machine; measured alone: 1.3 and .5.
     assert write_s < 5 * bare_s + 2, f"bare {bare_s:.2f} s, writing {write_s:.2f} s"
     assert read_s < 5 * bare_s + 2, f"bare {bare_s:.2f} s, reading {read_s:.2f} s"
+
+
+def test_a_new_log_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
+    """It holds histories of users. The usual umask would let everybody on the machine read it."""
+    before = os.umask(0o022)
+    try:
+        log = EmbeddedLog(tmp_path / "new" / "log.sqlite")
+        log.create_topics({"items": 1})
+        made = sorted((tmp_path / "new").iterdir())
+        assert {path.name for path in made} >= {"log.sqlite", "log.sqlite-wal"}
+        assert {oct(path.stat().st_mode & 0o777) for path in made} == {"0o600"}
+        log.close()
+        (tmp_path / "new" / "log.sqlite").chmod(0o640)  # whoever wants a group to read it says so once
+        EmbeddedLog(tmp_path / "new" / "log.sqlite").close()
+        assert (tmp_path / "new" / "log.sqlite").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

@@ -100,8 +100,9 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("way", ["whole", "a sample of all", "soft alone"])
-def test_learns_as_a_plain_torch_loop_does(way: str) -> None:
+def test_learns_as_a_plain_torch_loop_does(way: str, sparse: bool) -> None:
     loss = LossSettings(soft=0.7, label=0.3, temperature=2.0, full_softmax_items=0 if "sample" in way else 1000)
     if way == "soft alone":
         loss = msgspec.structs.replace(loss, label=0.0)
@@ -111,7 +112,8 @@ def test_learns_as_a_plain_torch_loop_does(way: str) -> None:
         ours.encode(batch)
     ours.apply_items([item(7, withdrawn=True, version=1)])
     heights = {key: SPEC.rows(key) for key in ours.student.tables}
-    plain = PlainLoop(ours.weights(), heights, msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0), loss)
+    alike = msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0)
+    plain = PlainLoop(ours.weights(), heights, alike, loss, sparse=sparse)
     compared = 0
     for batch in BATCHES * 3:
         lists = ours.encode(batch).lists

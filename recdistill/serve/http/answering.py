@@ -100,6 +100,10 @@ class Answering:
         """How many bodies wait for their turn."""
         return self._lanes.waiting
 
+    def large(self) -> int:
+        """How many large bodies were answered."""
+        return self._lanes.heavy
+
     def close(self) -> None:
         """Ends the threads."""
         self._lanes.close()

@@ -49,12 +49,14 @@ class App:
         handle: Answers a request; its layers are around it.
         close: Closes what the handlers hold.
         limits: The limits that also the server keeps to.
+        large: How many large bodies were answered.
     """
 
-    def __init__(self, handle: Handler, close: Callable[[], None], limits: Limits) -> None:
+    def __init__(self, handle: Handler, close: Callable[[], None], *, limits: Limits, large: Callable[[], int]) -> None:
         self._handle = handle
         self.close = close
         self.limits = limits
+        self.large = large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -92,4 +94,4 @@ def create_app(
         ]
     )
     layers: list[Layer] = [explained, Pages(limits.origins), counted(metrics.observe, table.paths)]
-    return App(fold(table, layers), answering.close, limits)
+    return App(fold(table, layers), answering.close, limits=limits, large=answering.large)

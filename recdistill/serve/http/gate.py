@@ -78,6 +78,8 @@ class Gate:
         self._unsaid: Counter[str] = Counter()
         self.closing = False
         """Whether the process is about to stop: each answer is then the last one of its connection."""
+        self.gone = 0
+        """How many connections have left."""
         self.entered = 0.0
         """When the newest connection came."""
 
@@ -114,6 +116,7 @@ class Gate:
         if connection not in self._open:
             return
         del self._open[connection]
+        self.gone += 1
         self._from[connection.address] -= 1
         if self._from[connection.address] <= 0:
             del self._from[connection.address]

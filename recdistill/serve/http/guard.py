@@ -78,6 +78,11 @@ class Guarded(HttpToolsProtocol):
         """The connection is closed."""
         self.gate.leave(self)
         super().connection_lost(exc)
+        # Without these two, a connection and what it holds would point at each other, and stay until Python looks for
+        # such circles, which it does rarely.
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle = None  # type: ignore[assignment]
+        self._end_of_answer.forget()
 
     # What comes
 
@@ -274,13 +279,18 @@ class _EndOfAnswer:
     __slots__ = ("_connection", "is_closing", "write")
 
     def __init__(self, connection: Guarded) -> None:
-        self._connection = connection
+        self._connection: Guarded | None = connection
         self.write = connection.transport.write
         self.is_closing = connection.transport.is_closing
 
     def close(self) -> None:
         """Ends the connection."""
-        self._connection.finish()
+        if self._connection is not None:
+            self._connection.finish()
+
+    def forget(self) -> None:
+        """The connection is gone."""
+        self._connection = None
 
 
 _COUNTED: Final = {431: "large_heads", 429: "pipelined_requests"}

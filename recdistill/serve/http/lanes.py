@@ -57,6 +57,8 @@ class Lanes:
         self._heavy: deque[_Job] = deque()
         self._work = threading.Condition()
         self._closed = False
+        self.heavy = 0
+        """How much heavy work was done."""
         self._seconds = 0.05  # about what heavy work takes
         for number in range(1 + HEAVY_THREADS):
             heavy = number > 0
@@ -132,6 +134,7 @@ class Lanes:
             else:
                 _settle(job, None, result)
             if lane is self._heavy:
+                self.heavy += 1
                 self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * (time.monotonic() - began)
 
 

@@ -16,11 +16,13 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from recdistill.errors import ConfigError
+from recdistill.serve.http import memory
 from recdistill.serve.http.app import App
 from recdistill.serve.ranker import Ranker
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 BACKLOG: Final = 2048
 STOP_S: Final = 15  # longest wait for requests in flight
 SWEEP_S: Final = 0.25  # how often connections that wait too long are looked for
+TRIM: Final = 40  # after so many looks, memory is given back, if connections have gone or large bodies were answered
+SWITCH_S: Final = 0.0002  # how long a thread keeps the interpreter's lock while another one wants it
 ALONE_S: Final = 0.5  # a stopping process without connections waits so long for a new one
 
 
@@ -73,11 +77,17 @@ def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Eve
         listener: The socket from `bind`. It is closed at the end.
         stop: The stop signal.
     """
+    memory.keep_little()
     server = _server(app, ranker, stop)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # below that, a client could fill the log
+    # An answer gives the interpreter's lock away some ten times, for the tower and for numpy. While another thread
+    # works on a large body, each time it would wait for the usual 5 ms before it gets the lock back.
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     try:
         server.run([listener])
     finally:
+        sys.setswitchinterval(usual_s)
         listener.close()
         app.close()
 
@@ -108,9 +118,15 @@ def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
             self.sweeper = asyncio.create_task(self.sweep())
 
         async def sweep(self) -> None:
+            loop, turns, seen = asyncio.get_running_loop(), 0, (0, 0)
             while True:
                 await asyncio.sleep(SWEEP_S)
-                gate.sweep(asyncio.get_running_loop().time())
+                gate.sweep(loop.time())
+                turns += 1
+                now = (gate.gone, app.large())
+                if turns % TRIM == 0 and now != seen:
+                    seen = now
+                    await loop.run_in_executor(None, memory.give_back)
 
         async def on_tick(self, counter: int) -> bool:
             if await super().on_tick(counter):

@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -102,6 +103,7 @@ def connect(path: str, options: Options) -> sqlite3.Connection:
         path: The file; its folder exists.
         options: From `checked_options`.
     """
+    _make_private(path)
     connection = sqlite3.connect(
         path, timeout=float(str(options["busy_timeout_s"])), isolation_level=None, check_same_thread=False
     )
@@ -109,6 +111,15 @@ def connect(path: str, options: Options) -> sqlite3.Connection:
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEEP_BYTES}")
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
+
+
+def _make_private(path: str) -> None:
+    """Makes the file, if it is missing, so that only its owner can read it: it will hold histories of users.
+
+    SQLite gives the files beside it (`-wal`, `-shm`) the same rights. A file that exists keeps those that it has.
+    """
+    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def connect_read_only(path: str) -> sqlite3.Connection:

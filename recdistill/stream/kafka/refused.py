@@ -1,40 +1,49 @@
 """Sends the messages of a transaction, and finds those that the broker does not take.
 
-A topic can have a smaller limit than a log promises. The client splits a batch that is too large. So only a single
-message has such an error, and the others can be written without it.
+A topic can have a smaller limit than a log promises. When a batch is refused, the client fails everything that waits
+behind it, too. So it is not known which message was too large. Then the messages are sent once more, one by one.
 
 It knows nothing of stages or of what is inside a message.
 
 Example:
-    >>> class Future:
-    ...     def __init__(self, exception=None): self.exception = exception
-    ...     def failed(self): return self.exception is not None
-    >>> sorted(refused([Future(), Future(MessageSizeTooLargeError()), Future(KafkaError("away"))]))
-    [1]
+    >>> issubclass(MessageSizeTooLargeError, _REFUSED), issubclass(OutOfOrderSequenceNumberError, _REFUSED)
+    (True, False)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from kafka.errors import (
     InvalidRecordError,
     InvalidTimestampError,
-    KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumberError,
     RecordListTooLargeError,
 )
 
 from recdistill.errors import Unwritable
 from recdistill.stream.kafka.namespace import Namespace
-from recdistill.stream.transaction import Row
+from recdistill.stream.transaction import Row, size_of
 
 _REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
 """Errors of one message."""
 
+_SUSPECT = (*_REFUSED, OutOfOrderSequenceNumberError)
+"""Errors after which messages go one by one. The client splits a batch that is too large, and loses count then."""
 
-def send(namespace: Namespace, producer: Any, rows: Sequence[Row], also: Callable[[], Any] | None) -> list[Any]:
+WAIT_S: Final = 20.0
+"""How long one message may take."""
+
+
+class Narrow(Exception):
+    """The broker refuses something of a batch. Its messages have to be sent one by one."""
+
+
+def send(
+    namespace: Namespace, producer: Any, rows: Sequence[Row], also: Callable[[], Any] | None, *, one_by_one: bool
+) -> list[Any]:
     """Sends messages in the producer's open transaction, and waits until the broker has them.
 
     Args:
@@ -42,51 +51,65 @@ def send(namespace: Namespace, producer: Any, rows: Sequence[Row], also: Callabl
         producer: The producer.
         rows: The messages.
         also: Sends one more message.
+        one_by_one: Whether each message waits for the one before.
 
     Returns:
         The future of each row.
 
     Raises:
+        Narrow: The broker refuses something, and they were not sent one by one.
         Unwritable: The broker does not take some of them.
         KafkaError: Something else failed.
     """
-    sent: list[Any] = []
-    more: list[Any] = []
+    sent = _one_by_one(namespace, producer, rows) if one_by_one else []
+    rest: list[Any] = []
     try:
-        for row in rows:
-            name, stamp = namespace.prefix + row.tp.topic, row.time_us // 1000
-            sent.append(producer.send(name, row.value, row.key, list(row.headers), row.tp.partition, stamp))
+        for row in rows if not one_by_one else ():
+            sent.append(_begin(namespace, producer, row))
         if also is not None:
-            more.append(also())
+            rest.append(also())
         producer.flush()
+        for future in [*sent, *rest]:
+            future.get(WAIT_S)
     except Exception as error:
-        # Once a message was refused, the client takes no more of this transaction.
-        found = refused(sent) or ({len(sent): error} if isinstance(error, _REFUSED) and len(sent) < len(rows) else {})
-        if not found:
-            raise
-    else:
-        found = refused(sent)
-    if found:
-        raise _unwritable(namespace, rows, found)
-    for future in [*sent, *more]:
-        if future.failed():
-            raise future.exception
+        if not one_by_one and any(
+            isinstance(each, _SUSPECT) for each in [error, *(f.exception for f in sent if f.failed())]
+        ):
+            raise Narrow from error
+        raise
     return sent
 
 
-def refused(sent: Sequence[Any]) -> dict[int, Exception]:
-    """Which messages the broker does not take, by their place, and why."""
-    failed = {place: future.exception for place, future in enumerate(sent) if future.failed()}
-    return {place: error for place, error in failed.items() if isinstance(error, _REFUSED)}
+def _one_by_one(namespace: Namespace, producer: Any, rows: Sequence[Row]) -> list[Any]:
+    sent: list[Any] = []
+    for place, row in enumerate(rows):
+        try:
+            sent.append(_begin(namespace, producer, row))
+            producer.flush()
+            sent[-1].get(WAIT_S)
+        except _REFUSED as error:
+            # The producer is of no more use. So those that are as large are not tried.
+            as_large = [
+                later
+                for later in range(place, len(rows))
+                if rows[later].tp.topic == row.tp.topic and _size(rows[later]) >= _size(row)
+            ]
+            raise _unwritable(namespace, row, error, tuple(as_large)) from error
+    return sent
 
 
-def _unwritable(namespace: Namespace, rows: Sequence[Row], found: Mapping[int, Exception]) -> Unwritable:
-    place, error = next(iter(found.items()))
-    row = rows[place]
-    size = len(row.value or b"") + len(row.key or b"")
-    reason = error.message if isinstance(error, KafkaError) and hasattr(error, "message") else type(error).__name__
+def _size(row: Row) -> int:
+    return len(row.value or b"") + len(row.key or b"") + size_of(row.headers)
+
+
+def _begin(namespace: Namespace, producer: Any, row: Row) -> Any:
+    name, stamp = namespace.prefix + row.tp.topic, row.time_us // 1000
+    return producer.send(name, row.value, row.key, list(row.headers), row.tp.partition, stamp)
+
+
+def _unwritable(namespace: Namespace, row: Row, error: Exception, places: tuple[int, ...]) -> Unwritable:
     return Unwritable(
-        f"{namespace.brokers.where} refuses a message of {size:,} bytes for topic {row.tp.topic!r} ({reason}); "
-        "look at max.message.bytes of the topic",
-        tuple(sorted(found)),
+        f"{namespace.brokers.where} refuses a message of {_size(row):,} bytes for topic {row.tp.topic!r} "
+        f"({type(error).__name__}); look at max.message.bytes of the topic",
+        places,
     )
