@@ -5,7 +5,8 @@
     ├── UsageError                  exit 2   a wrong command line or call
     ├── ConfigError                 exit 2   settings, recipes or feature specifications that do not fit
     ├── DataError                   exit 3   a file or table from outside that cannot be used
-    │   └── DecodeError             exit 3   bytes that are not the record they should be
+    │   ├── DecodeError             exit 3   bytes that are not the record they should be
+    │   └── AheadOfTime             exit 3   a record whose time is too far ahead of the others, or of the log
     ├── RequestError                exit 3   a request that the endpoint or the recommender refuses; names the field
     ├── StreamError                 exit 4   a log that cannot be read or written
     │   ├── PositionError           exit 4   a position that cannot be used; the caller says how it can go on
@@ -64,6 +65,10 @@ class DataError(RecdistillError):
 
 class DecodeError(DataError):
     """Bytes that are not the record they should be."""
+
+
+class AheadOfTime(DataError):
+    """A record whose time is too far ahead of the records around it, or of the time when the log took it."""
 
 
 class RequestError(RecdistillError):

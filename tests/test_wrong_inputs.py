@@ -198,7 +198,12 @@ def test_feature_specifications(text: str, fragment: str, capsys: pytest.Capture
 
 
 def test_a_feature_specification_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, ["distil", "--drain"], 2, "features.toml: cannot be read (No such file or directory); write a")
+    refused(
+        capsys,
+        ["distil", "--drain"],
+        2,
+        "features.toml: there is no feature specification, and no log to guess one from",
+    )
 
 
 # Mapping files and tables
@@ -280,7 +285,9 @@ TABLES: list[tuple[str, str, str, str]] = [
 def test_tables(kind: str, name: str, text: str, fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path(name).write_text(text)
     code = 2 if "has no column" in fragment or "without a mapping only" in fragment else 3
-    refused(capsys, ["import", name, "--kind", kind, "--check"], code, name, fragment)
+    check = ["--check"] if kind != "interactions" else []  # what no list can be made of is only shown by --check
+    assert check or main(["topics", "create"]) == 0
+    refused(capsys, ["import", name, "--kind", kind, *check], code, name, fragment)
 
 
 # Records as bytes
@@ -509,7 +516,7 @@ LINES: list[tuple[str, int, str]] = [
     ("score --drain --set teacher.kind=callable --set teacher.function=math:pi", 2, "is a float, not a function"),
     ("score --drain --set teacher.kind=logged", 4, "there is no topic 'impressions'; make the topics"),
     ("join --drain", 4, "there is no topic 'rankings'; make the topics"),
-    ("teach", 2, "features.toml: cannot be read"),
+    ("teach", 2, "features.toml: there is no feature specification, and no log to guess one from"),
     ("teach --set teacher.kind=logged", 5, "teacher.kind is 'logged'"),
     ("teach --replace --set teacher.path=.", 5, ".: does not hold a trained teacher, so --replace leaves it alone"),
     ("topics", 2, "the following arguments are required: create|list|trim|mend"),
@@ -538,11 +545,11 @@ LINES: list[tuple[str, int, str]] = [
     ("simulate", 4, "the log has no topic 'bundles'; make the topics with `recdistill topics create`"),
     ("import", 2, "the following arguments are required: PATH"),
     ("import nothing.csv --kind items", 3, "nothing.csv: does not exist"),
-    ("import nothing.csv", 2, "nothing.csv: which kind are its rows?"),
+    ("import nothing.csv", 3, "nothing.csv: does not exist"),
     ("import nothing.csv --kind item", 2, "--kind: must be items, impressions, feedback, interactions, rankings"),
     ("import nothing.csv --mapping none.toml", 2, "none.toml: cannot be read (No such file or directory)"),
     ("import . --check", 3, "holds neither u.data nor a file *.inter"),
-    ("import . --kind items", 2, "a folder is MovieLens and takes neither --kind nor --mapping"),
+    ("import . --kind items", 2, "a folder is MovieLens and takes no --kind, --mapping or --earlier"),
     ("inspect", 2, "the following arguments are required: TOPIC|PATH"),
     ("inspect rankins", 2, "'rankins' is neither a topic (did you mean rankings?) nor a path"),
     ("inspect items", 4, "topic 'items' does not exist in this log"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,18 @@ def _place(text: str) -> Place:
         raise argparse.ArgumentTypeError(str(e)) from e
 
 
-def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "", **more: Any) -> int:
+def _nothing_more(_: Counter[str]) -> list[str]:
+    return []
+
+
+def run_job(
+    name: str,
+    title: str,
+    args: argparse.Namespace,
+    sentence: str = "",
+    say: Callable[[Counter[str]], list[str]] = _nothing_more,
+    **more: Any,
+) -> int:
     """Runs a loop in the terminal and prints what it did, also when it was stopped early.
 
     Args:
@@ -69,6 +81,7 @@ def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "",
         title: Title of the progress bar.
         args: The arguments of the call, with `drain`, and `begin` where the loop reads from a place.
         sentence: What to say behind the counts, if the job ran to its end.
+        say: Gives more lines to say there, from the counts.
         more: What this loop alone takes.
     """
     from recdistill.commands import nothing
@@ -87,7 +100,7 @@ def run_job(name: str, title: str, args: argparse.Namespace, sentence: str = "",
     result: dict[str, Any] = {**counts, "stopped": stopped}
     if sentence and not stopped:
         told, result = f"{told}\n{sentence}", {**result, "part": sentence}
-    show(args, result, told)
+    show(args, result, "\n".join([told, *say(counts)]))
     if drained and not stopped:
         nothing.check(name, settings, counts)
     return 0
@@ -113,8 +126,33 @@ def _probe(args: argparse.Namespace) -> int:
     return run_job("prober", "probe", args)
 
 
+def _join_options(parser: Parser) -> None:
+    _drain(parser)
+    parser.add_argument(
+        "--flush",
+        action="store_true",
+        help="as --drain, and at the end close every list that is open; for a log that gets no more records",
+    )
+
+
 def _join(args: argparse.Namespace) -> int:
-    return run_job("joiner", "join", args)
+    args.drain = args.drain or args.flush
+    return run_job("joiner", "join", args, say=_of_joiner, flush=args.flush)
+
+
+def _of_joiner(counts: Counter[str]) -> list[str]:
+    lines = []
+    if opened := counts["open"]:
+        lines.append(
+            f"{opened:,} lists are open: their windows are not over yet; if no more records come, "
+            "`recdistill join --flush` closes them"
+        )
+    if ahead := counts["ahead"]:
+        lines.append(
+            f"{ahead:,} records are too far ahead in time and went to the dead letters (join.max_ahead_s); "
+            "`recdistill inspect dead-letters` shows them"
+        )
+    return lines
 
 
 def _distil_options(parser: Parser) -> None:
@@ -189,7 +227,8 @@ def _teach(args: argparse.Namespace) -> int:
     out = place.with_name(place.name + ".new")
     shutil.rmtree(out, ignore_errors=True)
     spec = specification(settings) if kind == "builtin" else None
-    window_s, labels = settings.join.window_s, settings.join.labels
+    join = settings.join
+    timing = {"window_s": join.window_s, "max_ahead_s": join.max_ahead_s}
     try:
         with closing(open_log(settings.log)) as log, Bar("teach", args) as bar:
             if spec is not None:
@@ -198,16 +237,16 @@ def _teach(args: argparse.Namespace) -> int:
                     spec,
                     settings.teacher_training,
                     out,
-                    window_s=window_s,
-                    labels=labels,
+                    labels=join.labels,
                     begin=args.begin,
                     until_us=args.until,
                     progress=bar,
+                    **timing,
                 )
             else:
                 linear = settings.teacher.linear
                 figures = teach.run_linear(
-                    log, linear, out, window_s=window_s, labels=labels, begin=args.begin, until_us=args.until
+                    log, linear, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
         if place.exists():
             shutil.rmtree(place)
@@ -268,9 +307,10 @@ VERBS = (
         name="join",
         purpose="Join rankings with the feedback in their window: rankings + feedback -> examples.",
         when="An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
-        "rankings may stay open until later records come. Settings: [join].",
-        examples=("join --drain", "join --set join.window_s=600", "join --set join.labels.buy=3"),
-        options=_drain,
+        "lists stay open until later records come; --flush closes them too. A record whose time is too far ahead, "
+        "join.max_ahead_s, goes to dead-letters. Settings: [join].",
+        examples=("join --drain", "join --flush", "join --set join.window_s=600", "join --set join.labels.buy=3"),
+        options=_join_options,
         run=_join,
     ),
     Verb(

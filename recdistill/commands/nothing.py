@@ -84,15 +84,18 @@ def _join(settings: Settings, log: Log, counts: Counter[str], found: Found) -> s
         return "nothing was joined: the topic rankings is empty; score first, with `recdistill score --drain`"
     if not counts["examples"]:
         return (
-            f"nothing was joined: all {counts['rankings']:,} lists are still open, since no record is "
-            f"{settings.join.window_s:g} s newer (join.window_s); if no more will come, `recdistill join --drain "
-            "--flush` closes them"
-            if counts["rankings"] and found.empty("examples")
+            f"nothing was joined: all {counts['open']:,} lists are still open, since no record is "
+            f"{settings.join.window_s:g} s newer (join.window_s); if no more will come, `recdistill join --flush` "
+            "closes them"
+            if counts["open"] and found.empty("examples")
             else None
         )
     if counts["labelled"] or counts["feedback"] < FEW:
         return None
-    feedback, labels = f"{counts['feedback']:,} records of feedback", ", ".join(sorted(settings.join.labels))
+    feedback, labels = (
+        f"{counts['feedback']:,} records of feedback",
+        ", ".join(sorted(name for name, weight in settings.join.labels.items() if weight)),
+    )
     causes = {
         "unlabelled_action": f"their action is not in join.labels ({labels}): it is "
         f"{_some(log, 'feedback', 'action')}, so give it a weight, as in --set join.labels.ACTION=1",

@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,6 +27,9 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 """A time that a loop waits. At most a day: longer waits are mistakes, and very long ones no system can wait."""
+
+DEFAULT_LABELS: Final = {"click": 1.0}
+"""Labels of `[join]` that hold unless the settings change them."""
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,12 +223,25 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[join]`: rankings + feedback -> examples."""
 
     window_s: Annotated[
-        float, Meta(ge=0, description="How long feedback may take, in event time. Then the example is closed.")
+        float,
+        Meta(ge=0, le=1e12, description="How long feedback may take, in event time. Then the example is closed."),
     ] = 1800.0
+    max_ahead_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e12,
+            description="How far ahead the time of one record may be: of the time when the log took it, and of the "
+            "records around it. One that is further ahead goes to the dead letters. Keep it below `window_s`.",
+        ),
+    ] = 600.0
     labels: Annotated[
         dict[str, Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]],
-        Meta(description="Action -> label weight, at most 1000. An action that is not named gives no label."),
-    ] = msgspec.field(default_factory=lambda: {"click": 1.0})
+        Meta(
+            description="Action -> label weight, at most 1000. What you write is added to the default; an action with "
+            "weight 0, or without one, gives no label."
+        ),
+    ] = msgspec.field(default_factory=lambda: dict(DEFAULT_LABELS))
     batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for new messages.")] = 0.5
     idle_s: Annotated[
@@ -234,6 +250,10 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, description="The other partitions wait for a silent partition, to keep the order, but only so long."
         ),
     ] = 30.0
+
+    def __post_init__(self) -> None:
+        """Adds the labels to the default ones, from whatever place they come."""
+        msgspec.structs.force_setattr(self, "labels", {**DEFAULT_LABELS, **self.labels})
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -146,7 +146,7 @@ def settings_text(chosen: Chosen) -> str:
         "[join]",
         f"window_s = {chosen.window_s:g}" + " " * 8 + "# how long after its list feedback may come, in seconds",
         "",
-        "[join.labels]          # action = weight of its label; an action that is not here gives none",
+        "[join.labels]          # action = weight of its label, beside click = 1; 0 leaves an action out",
         *(f"{_key(name)} = {weight:g}" for name, weight in chosen.labels.items()),
         "",
         "[distil]",

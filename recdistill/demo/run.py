@@ -135,6 +135,7 @@ def _story(
             settings.teacher_training,
             teacher_dir,
             window_s=settings.join.window_s,
+            max_ahead_s=settings.join.max_ahead_s,
             labels=settings.join.labels,
             progress=chapter,
         )

@@ -88,12 +88,13 @@ def _move(
     log: Log, stage: Stage, name: str, inputs: Sequence[TopicPartition], start: Place, moved: Callable[[str], str]
 ) -> None:
     left = stage.left()
-    before, note = (left.position, left.note) if left is not None else (stage.position(), stage.note())
+    before = left.position if left is not None else stage.position()
+    note, notes = (left.note, left.notes) if left is not None else (stage.note(), stage.notes())
     position = place_at(log, inputs, start)
     if inputs:
         with stage.transaction() as transaction:
             same = all(before.get(tp) == offset for tp, offset in position.items())
-            transaction.commit_inputs(position, note if same else moved(note))
+            transaction.commit_inputs(position, note if same else moved(note), notes if same else None)
         log_.warning(
             "the stage %s goes on at %s; it stood at %s", name, write_position(position), write_position(before)
         )

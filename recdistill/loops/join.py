@@ -2,14 +2,19 @@
 
 The messages of all partitions are taken in the order of their event times. So what the joiner writes depends on the
 log, not on which partition was faster. The clock is the greatest event time so far. When the clock has passed the
-window of a ranking, its example is written, first in first out. Example n goes to lane n mod L.
+window of a ranking, its example is written, first in first out. Example n goes to lane n mod L. No record can move the
+clock further than a bound: one that is further ahead goes to the dead letters (`recdistill.loops.ahead`).
+
+Feedback that comes after its window gives no label: its example may be learnt already. It is counted, with what it
+would have given, and it stays in `feedback`.
 
 Some lists were perhaps shown to nobody: those that the student answered or the prober asked for. Without feedback such
 a list gets the label state `none`. So the student does not learn that every item in it is bad.
 
 Nothing is kept outside the log. Each commit saves, for each ranking partition, the oldest ranking that is not written
-yet; for each feedback partition, the oldest feedback that such a ranking still needs; and a note with n. From these a
-restart rebuilds the window exactly.
+yet; for each feedback partition, the oldest feedback that such a ranking still needs; a note with n and the clocks; and
+for each partition a line: how far it was read, and what its guard knew. A restart first reads again what was read
+already, and writes nothing of it. So it has the same window as before, and goes on.
 
 It knows nothing of teachers or of training.
 """
@@ -19,116 +24,163 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 
-from recdistill.errors import ConfigError, DataError, DecodeError, StreamError
+from recdistill.errors import AheadOfTime, ConfigError, DataError, DecodeError, StreamError
 from recdistill.limits import MAX_WEIGHT
-from recdistill.loops import ends_of, reached
+from recdistill.loops import ends_of
+from recdistill.loops.ahead import Clock, Guard, Waiting
 from recdistill.loops.begin import begun
-from recdistill.loops.window import Window
+from recdistill.loops.merge import Merge
+from recdistill.loops.window import Closed, Window
 from recdistill.progress import Progress
-from recdistill.records import Example, Feedback, Ranking, decode, encode_around, key_of
-from recdistill.stream import Delivery, Log, Message, Outgoing, Place, Source, Stage, TopicPartition, deliver
+from recdistill.records import Feedback, Ranking, encode_around, key_of
+from recdistill.stream import Delivery, Log, Message, Outgoing, Place, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
+
+_Saved = TypeVar("_Saved")
 
 LABELS: Final[Mapping[str, float]] = {"click": 1.0}
 """A click is a label, and nothing else is."""
 
 
-Closed = tuple[Example, bytes, tuple[TopicPartition, int]]
-"""An example, the value of its ranking, and where that was read."""
+class _Note(msgspec.Struct, omit_defaults=True):
+    """What travels with a commit: the number of the next example, and the clocks.
 
-
-class _Note(msgspec.Struct):
-    """What travels with a commit: the number of the next example, and how far each partition was read once already.
-
-    A record that does not decode and lies before `read` has had its dead letter, so a re-read writes no second one.
+    `read` is that of an older version: how far each partition was read. It has a line of its own now (`_Line`), since
+    a note for all partitions has no room for many.
     """
 
     n: int = 0
+    clock_us: int = 0
+    ranking_clock_us: int = 0
     read: dict[str, int] = {}
 
 
-class _Merge:
-    """Takes messages of several partitions in the order of their event times.
+class _Line(msgspec.Struct, array_like=True):
+    """What travels with a commit for one partition: how far it was read, and what its guard knew at the position.
 
-    A partition without a message at hand holds the others back, so that the order is the log's own, until it has been
-    silent for `idle_s`. Feedback alone never moves on while every ranking partition is silent for less than that.
+    What lies before `read` was joined or has had its dead letter, so a re-read writes nothing of it.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        tps: list[TopicPartition],
-        *,
-        batch: int,
-        wait_s: float,
-        idle_s: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._source = source
-        self._batch, self._wait_s, self._idle_s = batch, wait_s, idle_s
-        self._clock = clock
-        self._heads: dict[TopicPartition, deque[tuple[Message, Ranking | Feedback | DecodeError]]] = {
-            tp: deque() for tp in tps
-        }
-        self._seen_s = dict.fromkeys(tps, clock())
-        self.read = dict(source.position())
+    read: int = 0
+    clock_us: int = -1
+    steps: str = ""
+    log_time: bool = True
+    forced: dict[int, bool] = {}
 
-    def take(
-        self, ends: Mapping[TopicPartition, int] | None
-    ) -> Iterator[tuple[Message, Ranking | Feedback | DecodeError]]:
-        """Yields up to `batch` messages; when draining, a partition that stands at its end holds nobody back."""
-        for _ in range(self._batch):
-            if not all(self._heads.values()):
-                self._fill(ends)
-            head = self._next(ends)
-            if head is None:
-                return
-            message, record = self._heads[head].popleft()
-            self.read[head] = message.offset + 1
-            yield message, record
 
-    def at_end(self, ends: Mapping[TopicPartition, int]) -> bool:
-        """Whether everything up to `ends` was taken."""
-        return reached(self._source.position(), ends) and not any(self._heads.values())
+_Dead = list[tuple[Message, Exception]]
 
-    def _fill(self, ends: Mapping[TopicPartition, int] | None) -> None:
-        for tp, head in self._heads.items():
-            if head or (ends is not None and self._source.position()[tp] >= ends[tp]):
-                continue
-            for message in self._source.read_from(tp, self._batch, 0.0 if any(self._heads.values()) else self._wait_s):
-                head.append((message, _decode(message)))
-            if head:
-                self._seen_s[tp] = self._clock()
-            else:
-                self.read[tp] = max(self.read[tp], self._source.position()[tp])
 
-    def _next(self, ends: Mapping[TopicPartition, int] | None) -> TopicPartition | None:
-        now_s = self._clock()
-        best: tuple[int, int, TopicPartition] | None = None
-        for tp, head in self._heads.items():
-            if not head:
-                ended = ends is not None and self._source.position()[tp] >= ends[tp]
-                if not ended and now_s - self._seen_s[tp] < self._idle_s:
-                    return None
-                continue
-            # A record that does not decode has no event time. It is handed out at once and takes no part in the order.
-            # At equal times the ranking comes before its feedback.
-            key = (_time_us(head[0][1]), int(tp.topic == "feedback"), tp)
-            best = key if best is None else min(best, key)
-        return best[2] if best else None
+class _Joiner:
+    """The state of a joiner between two commits."""
+
+    def __init__(self, stage: Stage, merge: Merge, window: Window, note: _Note, lanes: int) -> None:
+        self.merge, self.window = merge, window
+        self._stage, self._note, self._lanes = stage, note, lanes
+        self._committed: Mapping[TopicPartition, int] = stage.position()
+        self._read: Mapping[TopicPartition, int] = {}
+
+    def resume(self, read: Mapping[TopicPartition, int]) -> None:
+        """Fills the window with what an earlier joiner had in it."""
+        # How far the rankings were that are not read again. Each counts from where it stood in the order.
+        clocks = sorted((clock.us for tp, clock in self.merge.clocks().items() if tp.topic == "rankings"), reverse=True)
+        for one in self.merge.again(read):
+            while clocks and clocks[-1] <= one.place_us:
+                self.window.forget_orphans(clocks.pop())
+            self._add(one)
+            self.window.forget_orphans()
+        self.window.resume(self._note.clock_us, self._note.ranking_clock_us)
+        self._read = dict(self.merge.read)
+        self.merge.clock_us = self.window.clock_us or -1
+
+    def step(self, ends: Mapping[TopicPartition, int] | None, *, flush: bool) -> bool:
+        """Joins some records and commits. Returns whether everything up to the ends is done."""
+        closed: list[Closed] = []
+        dead: _Dead = []
+        for one in self.merge.take(ends, last=flush):
+            if isinstance(one.record, DecodeError | AheadOfTime):
+                dead.append((one.message, one.record))
+                self.window.counts["ahead"] += isinstance(one.record, AheadOfTime)
+            self._add(one)
+            closed.extend(self.window.closed_values())
+        finished = ends is not None and self.merge.at_end(ends)
+        if finished and flush:
+            closed.extend(self.window.closed_values(flush=True))
+        position = self.window.oldest_needed(self.merge.read)
+        read_more = finished and self.merge.read != self._read  # so that nobody counts it twice
+        if closed or dead or position != self._committed or read_more:
+            self._commit(closed, dead, position)
+        else:
+            self._stage.keep()
+        return finished
+
+    def _add(self, one: Waiting) -> None:
+        message, record = one.message, one.record
+        if isinstance(record, Ranking):
+            self.window.add_ranking(
+                record,
+                message.tp,
+                message.offset,
+                message.value or b"",
+                time_us=one.order_us,
+                at_us=message.time_us,
+            )
+        elif isinstance(record, Feedback):
+            self.window.add_feedback(record, message.tp, message.offset, time_us=one.order_us)
+
+    def _commit(self, closed: list[Closed], dead: _Dead, position: Mapping[TopicPartition, int]) -> None:
+        """Writes examples and dead letters with the position from which the rest can be rebuilt, all or nothing."""
+        made: list[Outgoing] = []
+        for example, ranking, (tp, offset), at_us in closed:
+            key = key_of(example)
+            source = Message(tp=tp, offset=offset, key=key, value=ranking, time_us=at_us)
+            try:
+                made.append(Outgoing("examples", encode_around(example, ranking), key=key, source=source))
+            except DataError as e:
+                dead.append((source, e))
+        n, clocks = self._note.n, (self.window.clock_us, self.window.ranking_clock_us)
+        lines = {tp: self._line(tp, offset) for tp, offset in position.items()}
+
+        def prepare(refused: Container[int]) -> Delivery:
+            # An example takes the next lane when it is written, so one that is refused must not take one.
+            written = iter(range(n, n + len(made)))
+            turned = [
+                one if place in refused else one._replace(partition=next(written) % self._lanes)
+                for place, one in enumerate(made)
+            ]
+            note = _Note(next(written, n + len(made)), *clocks)
+            return Delivery(outgoing=turned, dead=dead, position=position, note=_text(note), notes=lines)
+
+        refused = deliver(self._stage, "join", prepare)
+        self.window.counts["dead_letters"] += len(dead) + len(refused)
+        self.window.counts["examples"] -= len(closed) - len(made) + len(refused)
+        self._note = _Note(n + len(made) - len(refused), *clocks)
+        self._committed, self._read = position, dict(self.merge.read)
+
+    def _line(self, tp: TopicPartition, offset: int) -> str:
+        clock, forced = self.merge.before(tp, offset)
+        line = _Line(
+            read=self.merge.read[tp],
+            clock_us=clock.us,
+            steps=clock.steps,
+            log_time=clock.log_time,
+            forced=forced,
+        )
+        return _text(line)
 
 
 def run(
     log: Log,
     *,
     window_s: float = 1800.0,
+    max_ahead_s: float = 600.0,
     labels: Mapping[str, float] = LABELS,
     batch: int = 1000,
     wait_s: float = 0.5,
@@ -146,7 +198,8 @@ def run(
     Args:
         log: Where `rankings` and `feedback` are read, and `examples` and dead letters written.
         window_s: Event time that feedback may take. Then the example is closed.
-        labels: Weight of each action. An action that is not named gives no label.
+        max_ahead_s: How far one record may move the clock; see `recdistill.loops.ahead`.
+        labels: Weight of each action. An action that is not named, or has weight 0, gives no label.
         batch: Most messages read between two commits.
         wait_s: Longest wait for new messages.
         idle_s: A partition that is silent for so long no longer holds the order of the others back.
@@ -159,7 +212,10 @@ def run(
         clock: Seconds, monotonic; for `idle_s` alone.
 
     Returns:
-        Counts: rankings, feedback, examples, labelled, late, unlabelled_action, outside_the_list, dead_letters.
+        Counts: rankings, feedback, examples, labelled (examples with a label above 0), late (feedback after its
+        window), late_value (the labels it would have given), late_rankings (rankings after their own window),
+        unlabelled_action, outside_the_list, dead_letters, ahead (those of the dead letters that were too far ahead in
+        time). When draining: open, rankings that were read and not written; waiting, feedback whose list has not come.
 
     Raises:
         ConfigError: A label weight is negative, or the topics do not fit each other.
@@ -167,38 +223,59 @@ def run(
     """
     inputs, lanes = _topics(log, labels)
     with begun(log, "join", "join", inputs, begin, moved=_moved) as (stage, source):
+        note = _decoded(stage.note() or "{}", _Note)
+        lines = {tp: _decoded(line, _Line) for tp, line in stage.notes().items()}
+        lines = {tp: lines.get(tp) or _Line(note.read.get(str(tp), 0)) for tp in inputs}
+        guards = {
+            tp: Guard(max_ahead_s, Clock(line.clock_us, line.steps, line.log_time), line.forced)
+            for tp, line in lines.items()
+        }
+        merge = Merge(source, guards, batch=batch, wait_s=wait_s, idle_s=idle_s, clock=clock)
         window = Window(round(window_s * 1e6), labels)
-        window.counts = counts if counts is not None else window.counts
-        note = msgspec.json.decode(stage.note() or "{}", type=_Note)
-        merge = _Merge(source, inputs, batch=batch, wait_s=wait_s, idle_s=idle_s, clock=clock)
-        start, committed = source.position(), stage.position()
+        joiner = _Joiner(stage, merge, window, note, lanes)
         ends = ends_of(source, inputs) if drain else None
-        total = sum(end - start[tp] for tp, end in ends.items()) if ends else None
+        joiner.resume({tp: line.read for tp, line in lines.items()})
+        window.counts = counts if counts is not None else window.counts
+        start = dict(merge.read)
+        total = sum(max(0, end - start[tp]) for tp, end in ends.items()) if ends else None
         finished = False
         while not finished and not stop.is_set():
-            examples: list[Closed] = []
-            dead: list[tuple[Message, Exception]] = []
-            for message, record in merge.take(ends):
-                if isinstance(record, Ranking):
-                    window.add_ranking(record, message.tp, message.offset, message.value or b"")
-                elif isinstance(record, Feedback):
-                    window.add_feedback(record, message.tp, message.offset)
-                elif message.offset >= note.read.get(str(message.tp), 0):
-                    dead.append((message, record))
-                examples.extend(window.closed_values())
-            finished = ends is not None and merge.at_end(ends)
-            if finished and flush:
-                examples.extend(window.closed_values(flush=True))
-            position = window.oldest_needed(merge.read)
-            if examples or dead or position != committed:
-                read = {str(tp): max(offset, note.read.get(str(tp), 0)) for tp, offset in merge.read.items()}
-                note = _commit(stage, examples, dead, position, _Note(note.n, read), lanes, window.counts)
-                committed = position
-            else:
-                stage.keep()
+            finished = joiner.step(ends, flush=flush)
             if progress:
                 progress(sum(merge.read[tp] - start[tp] for tp in inputs), total)
+        if drain:
+            window.counts["open"], window.counts["waiting"] = len(window) + merge.waiting(), window.early()
+            if finished:
+                _explain(window, merge.waiting())
     return window.counts
+
+
+def _explain(window: Window, waiting: int) -> None:
+    """Says why a log that was drained gave no example, or few labels, where the times of its records show it."""
+    counts, opened = window.counts, len(window)
+    if opened and not counts["examples"] and window.one_time():
+        log_.warning(
+            "all %d lists that are open have one time, so no window was ever over: if their times are right, "
+            "`recdistill join --flush` closes them",
+            opened,
+        )
+    if window.days_only and counts["feedback"] and counts["late"]:
+        log_.warning(
+            "all times are whole days, so feedback of the next day is late: set join.window_s to 86400 or more"
+        )
+    if waiting:
+        log_.warning(
+            "%d rankings wait, since one before them is far ahead in time and too few records behind it tell whether "
+            "the others follow; `recdistill join --flush` decides by those that are there",
+            waiting,
+        )
+    if 2 * counts["late_rankings"] > counts["rankings"]:
+        log_.warning(
+            "%d of %d rankings came when their window was over already, so they had no time for feedback: write "
+            "impressions in the order of their times",
+            counts["late_rankings"],
+            counts["rankings"],
+        )
 
 
 def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition], int]:
@@ -224,51 +301,18 @@ def _topics(log: Log, labels: Mapping[str, float]) -> tuple[list[TopicPartition]
 
 def _moved(note: str) -> str:
     """The note for another position: the lanes go on in their turn, and nothing behind the position was read before."""
-    return msgspec.json.encode(_Note(msgspec.json.decode(note or "{}", type=_Note).n)).decode()
+    return _text(_Note(_decoded(note or "{}", _Note).n))
 
 
-def _commit(
-    stage: Stage,
-    examples: list[Closed],
-    dead: list[tuple[Message, Exception]],
-    position: Mapping[TopicPartition, int],
-    note: _Note,
-    lanes: int,
-    counts: Counter[str],
-) -> _Note:
-    """Writes examples and dead letters with the position from which the rest can be rebuilt, all or nothing."""
-    made: list[Outgoing] = []
-    for example, ranking, (tp, offset) in examples:
-        key = key_of(example)
-        source = Message(tp=tp, offset=offset, key=key, value=ranking, time_us=0)
-        try:
-            made.append(Outgoing("examples", encode_around(example, ranking), key=key, source=source))
-        except DataError as e:
-            dead.append((source, e))
-
-    def prepare(refused: Container[int]) -> Delivery:
-        # An example takes the next lane when it is written, so one that is refused must not take one.
-        written = (n for n in range(note.n, note.n + len(made)))
-        turned = [
-            one if place in refused else one._replace(partition=next(written) % lanes) for place, one in enumerate(made)
-        ]
-        after = _Note(next(written, note.n + len(made)), note.read)
-        return Delivery(turned, dead, position, msgspec.json.encode(after).decode())
-
-    refused = deliver(stage, "join", prepare)
-    counts["dead_letters"] += len(dead) + len(refused)
-    counts["examples"] -= len(examples) - len(made) + len(refused)
-    return _Note(note.n + len(made) - len(refused), note.read)
+def _text(saved: _Note | _Line) -> str:
+    return msgspec.json.encode(saved).decode()
 
 
-def _decode(message: Message) -> Ranking | Feedback | DecodeError:
+def _decoded(text: str, kind: type[_Saved]) -> _Saved:
     try:
-        return decode(Ranking, message.value) if message.tp.topic == "rankings" else decode(Feedback, message.value)
-    except DecodeError as e:
-        return e
-
-
-def _time_us(record: Ranking | Feedback | DecodeError) -> int:
-    if isinstance(record, Ranking):
-        return record.impression.time_us
-    return record.time_us if isinstance(record, Feedback) else 0
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, UnicodeError) as e:
+        raise StreamError(
+            f"the note {text[:100]!r} at the joiner's position is not one of this version: {e}; "
+            "go on with the version that wrote it"
+        ) from e

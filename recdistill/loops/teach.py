@@ -1,8 +1,8 @@
 """Impressions + feedback -> a taught teacher, built-in or linear, for those who have no ranker of their own yet.
 
 Feedback meets impressions in the same window in which the joiner lets it meet rankings. So the teacher learns from
-labels that mean the same as the student's. The log is read from its beginning to its present end, and nothing is
-committed.
+labels that mean the same as the student's, and a record that is too far ahead in time is left out here too. The log
+is read from its beginning to its present end, and nothing is committed.
 
 It knows nothing of the teacher's architecture.
 """
@@ -10,21 +10,32 @@ It knows nothing of the teacher's architecture.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from heapq import merge
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recdistill.config import LinearTeacherSettings, TeacherTraining
-from recdistill.errors import DataError, DecodeError, TeacherError, UsageError
+from recdistill.errors import AheadOfTime, DataError, DecodeError, TeacherError, UsageError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
+from recdistill.loops.ahead import Guard, Waiting
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
-from recdistill.stream import Log, Place, TopicPartition, place_at, read_place, write_time
+from recdistill.stream import Log, Message, Place, TopicPartition, place_at, read_place, write_time
 
 _Timed = Item | Impression | Feedback
+
+log_ = logging.getLogger(__name__)
+
+MAX_AHEAD_S: Final = 600.0
+"""How far one record may move the clock, unless the caller says otherwise."""
+
+_NO_BOUND_S: Final = 1e12
+"""Items have no clock."""
 
 UNSCORED = "nobody"
 """Teacher id of an impression that no teacher has scored."""
@@ -35,6 +46,7 @@ def labelled(
     *,
     window_s: float,
     labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
     until_us: int | None = None,
 ) -> Iterator[Example]:
@@ -44,6 +56,7 @@ def labelled(
         log: Where `impressions` and `feedback` are read, to their present ends.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         until_us: Lists from this time on are left out: they are for the judge. None: no list is left out.
     """
@@ -51,16 +64,16 @@ def labelled(
     window = Window(round(window_s * 1e6), labels)
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
     starts = {} if begin is None else place_at(log, tps, begin)
-    timed = (_timed(log, tp, starts.get(tp)) for tp in tps)
-    for _, _, tp, offset, record in merge(*timed, key=lambda entry: entry[:4]):
+    timed = (_timed(log, tp, max_ahead_s, starts.get(tp)) for tp in tps)
+    for _, _, tp, offset, time_us, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
             if until_us is not None and record.time_us >= until_us:
                 continue
             none = (0.0,) * len(record.candidates)
             ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
-            window.add_ranking(ranking, tp, offset)
+            window.add_ranking(ranking, tp, offset, time_us=time_us)
         elif isinstance(record, Feedback):
-            window.add_feedback(record, tp, offset)
+            window.add_feedback(record, tp, offset, time_us=time_us)
         yield from window.closed()
     yield from window.closed(flush=True)
 
@@ -73,6 +86,7 @@ def run(
     *,
     window_s: float,
     labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
     until_us: int | None = None,
     progress: Progress | None = None,
@@ -86,6 +100,7 @@ def run(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         until_us: Lists from this time on are left out. None: no list is.
         progress: Told how far the training is.
@@ -98,12 +113,12 @@ def run(
     """
     from recdistill.teachers.builtin import teacher as builtin
 
-    every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     latest: list[int] = []
     examples = [example for example in _timing(every, latest) if any(example.labels)]
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
-    items = [record for _, _, _, _, record in _timed(log, TopicPartition("items", 0)) if isinstance(record, Item)]
+    items = [record for *_, record in _timed(log, TopicPartition("items", 0), _NO_BOUND_S) if isinstance(record, Item)]
     figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
     return {**figures, "latest_list": write_time(latest[0])}
 
@@ -115,6 +130,7 @@ def run_linear(
     *,
     window_s: float,
     labels: Mapping[str, float],
+    max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
     until_us: int | None = None,
 ) -> dict[str, Any]:
@@ -126,6 +142,7 @@ def run_linear(
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
+        max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         until_us: Lists from this time on are left out. None: no list is.
 
@@ -137,7 +154,7 @@ def run_linear(
     """
     from recdistill.teachers.linear import teacher as linear
 
-    every = labelled(log, window_s=window_s, labels=labels, begin=begin, until_us=until_us)
+    every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     latest: list[int] = []
     figures = linear.train_linear_teacher(_timing(every, latest), settings, out)
     return {**figures, "latest_list": write_time(latest[0])}
@@ -176,25 +193,46 @@ def _timing(examples: Iterable[Example], latest: list[int]) -> Iterator[Example]
 
 
 def _timed(
-    log: Log, tp: TopicPartition, start: int | None = None
-) -> Iterator[tuple[int, int, TopicPartition, int, _Timed]]:
-    """A partition's records with what they are merged by: time, impressions first, partition, offset."""
+    log: Log, tp: TopicPartition, max_ahead_s: float, start: int | None = None
+) -> Iterator[tuple[int, int, TopicPartition, int, int, _Timed]]:
+    """A partition's records, each with what it is merged by and its own time.
+
+    They are merged by the greatest time so far, impressions first, then partition and offset.
+    """
+    latest, left_out = 0, 0
+    for one in _guarded(log, tp, max_ahead_s, start):
+        record = one.record
+        if isinstance(record, AheadOfTime):  # the joiner writes its dead letter
+            log_.info("%s at %d is left out: %s", tp, one.message.offset, record)
+            left_out += 1
+        elif isinstance(record, Item | Impression | Feedback):  # scorer and joiner write dead letters of the others
+            # Out-of-order records keep their place in the log: a merge needs rising keys.
+            latest = max(latest, one.order_us)
+            yield latest, int(isinstance(record, Feedback)), tp, one.message.offset, one.order_us, record
+    if left_out:
+        log_.warning(
+            "%d records of %s are left out: their times are too far ahead (join.max_ahead_s); --verbose shows each one",
+            left_out,
+            tp,
+        )
+
+
+def _guarded(log: Log, tp: TopicPartition, max_ahead_s: float, start: int | None) -> Iterator[Waiting]:
     kinds: dict[str, type[_Timed]] = {"items": Item, "impressions": Impression, "feedback": Feedback}
     kind = kinds[tp.topic]
-    source = log.source([tp], None if start is None else {tp: start})
-    ends = ends_of(source, [tp])
-    latest = 0
+    guard = Guard(max_ahead_s)
+    with closing(log.source([tp], None if start is None else {tp: start})) as source:
+        ends = ends_of(source, [tp])
+        while not (done := reached(source.position(), ends)) or len(guard):
+            for message in source.read(1000, 0.2) if not done else ():
+                if message.offset < ends[tp]:
+                    guard.put(message, _decoded(kind, message))
+            while guard.decide(last=done):
+                yield guard.pop()
+
+
+def _decoded(kind: type[_Timed], message: Message) -> _Timed | DecodeError:
     try:
-        while not reached(source.position(), ends):
-            for message in source.read(1000, 0.2):
-                if message.offset >= ends[tp]:
-                    break
-                try:
-                    record = decode_item(message.key, message.value) if kind is Item else decode(kind, message.value)
-                except DecodeError:  # the scorer and the joiner write its dead letter
-                    continue
-                # Out-of-order records keep their place in the log: a merge needs rising keys.
-                latest = max(latest, record.time_us)
-                yield latest, int(kind is Feedback), tp, message.offset, record
-    finally:
-        source.close()
+        return decode_item(message.key, message.value) if kind is Item else decode(kind, message.value)
+    except DecodeError as e:
+        return e

@@ -133,10 +133,13 @@ def join(
     progress: Progress | None,
     *,
     begin: Place | None = None,
+    flush: bool = False,
 ) -> Counter[str]:
-    """Runs the joiner."""
+    """Runs the joiner; with `flush` it closes every list at the end."""
     with closing(open_log(settings.log)) as log:
-        return join_from(log, settings.join, begin=begin, stop=stop, drain=drain, counts=counts, progress=progress)
+        return join_from(
+            log, settings.join, begin=begin, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress
+        )
 
 
 def join_from(
@@ -156,6 +159,7 @@ def join_from(
     return loop.run(
         log,
         window_s=settings.window_s,
+        max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
         batch=settings.batch,
         wait_s=settings.wait_s,

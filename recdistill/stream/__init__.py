@@ -40,6 +40,7 @@ from recdistill.stream.contract import (
     TopicPartition,
     Transaction,
     check_identity,
+    log_time,
     standard_topics,
     suggest,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "dead_letter",
     "deliver",
     "event_time_us",
+    "log_time",
     "made_bundles",
     "open_log",
     "partition_for",

@@ -49,6 +49,9 @@ class TopicPartition(NamedTuple):
 Position = Mapping[TopicPartition, int]
 """The next offset of each partition. There may be no message at that offset, because of gaps."""
 
+Notes = Mapping[TopicPartition, str]
+"""A short line of text for each of some inputs of a stage."""
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -95,12 +98,14 @@ class Left(msgspec.Struct, frozen=True):
         note: The note of that commit.
         stopped: Whether it was closed after that commit. Otherwise it may have gone on: it was killed, or it runs.
         at_us: When it said so.
+        notes: The lines of that commit for single inputs.
     """
 
     position: dict[TopicPartition, int]
     note: str
     stopped: bool
     at_us: int
+    notes: dict[TopicPartition, str] = {}
 
 
 class Source(Protocol):
@@ -180,12 +185,16 @@ class Transaction(Protocol):
         """
         ...
 
-    def commit_inputs(self, position: Position, note: str = "") -> None:
-        """Saves the next offsets of inputs, and a note, with this transaction. Only the last call counts.
+    def commit_inputs(self, position: Position, note: str = "", notes: Notes | None = None) -> None:
+        """Saves the next offsets of inputs, and notes, with this transaction. Only the last call counts.
+
+        A note for each input has room where one note for all has not: a stage may have thousands of inputs.
 
         Args:
             position: Next offsets. Inputs that are not named keep theirs.
-            note: A short text (at most 4,000 bytes) that belongs to this position.
+            note: A short line of text that belongs to this position.
+            notes: A short line for each of some inputs. Inputs that are not named have none from now on. The note and
+                the line of an input have at most 4,000 bytes together.
         """
         ...
 
@@ -204,6 +213,9 @@ class Stage(Protocol):
     def note(self) -> str:
         """The note of the last commit that had input positions; empty if there was none."""
         ...
+
+    def notes(self) -> dict[TopicPartition, str]:
+        """What that commit noted for single inputs. Inputs without a line are not in it."""
 
     def left(self) -> Left | None:
         """What this stage said last, where its position is lost; None where it is not."""
@@ -362,6 +374,11 @@ def check_identity(saved: LogIdentity, actual: LogIdentity) -> None:
                 "(the topic was made again, or the prefix changed)",
                 ways,
             )
+
+
+def log_time(message: Message) -> int | None:
+    """The log's time of a message, for what a stage makes of it; None, which is now, where the log knew none."""
+    return message.time_us if message.time_us > 0 else None
 
 
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {

@@ -5,7 +5,8 @@ always fits. It holds the whole record if it can. Otherwise it holds the beginni
 SHA-256. The headers say why, and where the whole record can be read again.
 
 `deliver` writes a batch: output, dead letters and positions, all in one transaction. Where the log refuses messages of
-the batch, these become dead letters, and the rest is written.
+the batch, these become dead letters, and the rest is written. What is made of a message has the log's time of that
+message. So retention never depends on a clock of ours, and what a scorer with a wrong clock writes is not deleted.
 
 It knows nothing of SQLite, Kafka or what is inside a value.
 
@@ -27,7 +28,7 @@ from typing import Final, NamedTuple
 from recdistill.errors import StreamError, Unwritable
 from recdistill.limits import MAX_BYTES, MAX_HEADERS
 from recdistill.records import DEAD_LETTERS
-from recdistill.stream.contract import Headers, Message, Position, Stage, TopicPartition
+from recdistill.stream.contract import Headers, Message, Notes, Position, Stage, TopicPartition, log_time
 from recdistill.stream.transaction import check_size, size_of
 
 log_ = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Delivery(NamedTuple):
     """Messages that the stage could not use, and why."""
     position: Position | None = None
     note: str = ""
+    notes: Notes | None = None
 
 
 def dead_letter(message: Message, error: Exception, stage: str, *, shorter: int = 0) -> Letter:
@@ -140,15 +142,22 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
                 for place, one in enumerate(delivery.outgoing):
                     if place not in refused:
                         transaction.send(
-                            one.topic, one.value, key=one.key, partition=one.partition, headers=one.headers
+                            one.topic,
+                            one.value,
+                            key=one.key,
+                            partition=one.partition,
+                            headers=one.headers,
+                            time_us=one.source and log_time(one.source),
                         )
                         sent.append(("outgoing", place))
                 for mark, (message, error) in letters.items():
                     letter = dead_letter(message, error, name, shorter=shorter.get(mark, 0))
-                    transaction.send(DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers)
+                    transaction.send(
+                        DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers, time_us=log_time(message)
+                    )
                     sent.append(mark)
                 if delivery.position is not None:
-                    transaction.commit_inputs(delivery.position, delivery.note)
+                    transaction.commit_inputs(delivery.position, delivery.note, delivery.notes)
         except Unwritable as e:
             if not e.places:
                 raise

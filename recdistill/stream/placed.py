@@ -27,12 +27,11 @@ Example:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
-from recdistill.errors import DecodeError
+from recdistill.errors import DecodeError, UsageError
 from recdistill.records import TOPICS, Example, Ranking, Record, decode
 from recdistill.stream.contract import Log, Message, Source, TopicPartition
 from recdistill.stream.place import Place
@@ -66,10 +65,15 @@ def place_at(log: Log, partitions: Sequence[TopicPartition], place: Place) -> di
         bounds = {tp: source.bounds(tp) for tp in partitions}
     if place.word is not None:
         return {tp: both[0] if place.word == "beginning" else both[1] for tp, both in bounds.items()}
-    # A lone number names the only partition, so it cannot stand for partitions of two topics.
-    several = len({tp.topic for tp in partitions}) > 1
-    counts = Counter(tp.topic for tp in partitions)
-    found = {tp: place.offset(tp, 0 if several else counts[tp.topic]) for tp in partitions}
+    topics = log.topics()
+    counts = {tp.topic: topics[tp.topic] for tp in partitions}
+    for tp in place.offsets:
+        if tp.partition >= counts.get(tp.topic, 0):
+            raise UsageError(f"{place.text!r} names {tp}, and what is read is {', '.join(map(str, partitions))}")
+    if place.lone is not None and len(partitions) > 1:  # a lone number names the only partition
+        wanted = ",".join(f"{tp}:OFFSET" for tp in partitions[:4]) + (",…" if len(partitions) > 4 else "")
+        raise UsageError(f"{place.text!r} does not say the offset of {partitions[0]}; write {wanted}")
+    found = {tp: place.offset(tp, counts[tp.topic]) for tp in partitions}
     for tp, offset in found.items():
         if not bounds[tp][0] <= offset <= bounds[tp][1]:
             raise out_of_range(tp, offset, *bounds[tp])

@@ -56,6 +56,7 @@ from recdistill.stream.contract import (
     Log,
     LogIdentity,
     Message,
+    Notes,
     Position,
     Source,
     Stage,
@@ -237,6 +238,10 @@ class AbortingStage:
         """As the real stage does."""
         return self._stage.note()
 
+    def notes(self) -> dict[TopicPartition, str]:
+        """As the real stage does."""
+        return self._stage.notes()
+
     def left(self) -> Left | None:
         """As the real stage does."""
         return self._stage.left()
@@ -279,7 +284,7 @@ class AbortingTransaction:
         self._step(f"send {topic}")
         self._transaction.send(topic, value, key=key, partition=partition, headers=headers, time_us=time_us)
 
-    def commit_inputs(self, position: Position, note: str = "") -> None:
+    def commit_inputs(self, position: Position, note: str = "", notes: Notes | None = None) -> None:
         """As the real transaction does; a step."""
         self._step("commit_inputs")
-        self._transaction.commit_inputs(position, note)
+        self._transaction.commit_inputs(position, note, notes)

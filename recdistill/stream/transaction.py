@@ -20,12 +20,12 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from recdistill.errors import StreamError, Unwritable
 from recdistill.limits import MAX_BYTES, MAX_HEADERS, MAX_NOTE
-from recdistill.stream.contract import Headers, Position, TopicPartition
+from recdistill.stream.contract import Headers, Notes, Position, TopicPartition
 from recdistill.stream.partitioner import partition_for
 
 
@@ -50,16 +50,16 @@ class Collected:
 
     Attributes:
         rows: The messages, in the order of `send`.
-        committed: Positions and note, when `commit_inputs` was called.
+        committed: Positions, note and notes of single inputs, when `commit_inputs` was called.
     """
 
     def __init__(self, partitions: Callable[[str], int], inputs: Sequence[TopicPartition], turn: int) -> None:
         self._partitions = partitions
-        self._inputs = inputs
+        self._inputs = frozenset(inputs)
         self._turn = turn
         self._closed = False
         self.rows: list[Row] = []
-        self.committed: tuple[dict[TopicPartition, int], str] | None = None
+        self.committed: tuple[dict[TopicPartition, int], str, dict[TopicPartition, str]] | None = None
 
     def send(
         self,
@@ -81,11 +81,11 @@ class Collected:
             Row(tp=TopicPartition(topic, partition), key=key, value=value, headers=tuple(headers), time_us=time_us)
         )
 
-    def commit_inputs(self, position: Position, note: str = "") -> None:
+    def commit_inputs(self, position: Position, note: str = "", notes: Notes | None = None) -> None:
         """Saves input positions with this transaction; see the contract."""
         self._check_open()
-        check_commit(position, note, self._inputs)
-        self.committed = (dict(position), note)
+        check_commit(position, note, notes or {}, self._inputs)
+        self.committed = (dict(position), note, {tp: line for tp, line in (notes or {}).items() if line})
 
     def close(self) -> None:
         """Ends the transaction: later calls are refused."""
@@ -149,18 +149,25 @@ def check_message(
     return partition
 
 
-def check_commit(position: Position, note: str, inputs: Sequence[TopicPartition]) -> None:
-    """Checks a position and a note for `Transaction.commit_inputs` of both kinds of log.
+def check_commit(position: Position, note: str, notes: Notes, inputs: Collection[TopicPartition]) -> None:
+    """Checks a position and its notes for `Transaction.commit_inputs` of both kinds of log.
 
     Raises:
-        StreamError: A partition is not an input of the stage, an offset is negative, or the note is too long.
+        StreamError: A partition is not an input of the stage, an offset is negative, or a note is too long or has a
+            line break.
     """
     if not inputs:
         raise StreamError("a stage without inputs has no position to commit; name its inputs when opening it")
-    for tp, offset in position.items():
+    for tp in (*position, *notes):
         if tp not in inputs:
-            raise StreamError(f"{tp} is not an input of this stage; its inputs are {', '.join(map(str, inputs))}")
+            known = ", ".join(map(str, sorted(inputs)))
+            raise StreamError(f"{tp} is not an input of this stage; its inputs are {known}")
+    for tp, offset in position.items():
         if offset < 0:
             raise StreamError(f"the next offset of {tp} must be 0 or more, not {offset}")
-    if len(note.encode()) > MAX_NOTE:
-        raise StreamError(f"a note of {len(note.encode()):,} bytes is longer than the {MAX_NOTE:,} allowed")
+    if any("\n" in line for line in (note, *notes.values())):
+        raise StreamError("a note has a line break; it must be one line")
+    shared = len(note.encode())
+    size = shared + max((len(line.encode()) + 1 for line in notes.values()), default=0)
+    if size > MAX_NOTE:
+        raise StreamError(f"a note of {size:,} bytes is longer than the {MAX_NOTE:,} allowed")

@@ -108,7 +108,7 @@ def test_events_with_codes_and_lists_of_items(here: Path, capsys: pytest.Capture
     assert {name: field.kind for name, field in spec.item.items()} == {"i_category": "category"}, "a code is no number"
     mapping = Path("item_meta.map.toml").read_text()
     assert "r_complement: its values are ids of other items" in mapping
-    assert load_settings(Path("recdistill.toml"), {}).join.labels == {"choose": 1.0}
+    assert load_settings(Path("recdistill.toml"), {}).join.labels == {"click": 1.0, "choose": 1.0}
 
 
 def test_double_colons_without_a_header(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_from_takes_a_time_of_the_records_or_a_position(shop: Shop) -> None:
     [
         ("yesterday", "--from: 'yesterday' is no place in a log"),
         ("99999", "outside of what the log holds"),
-        ("feedback/0:3", "does not say the offset of impressions/0"),
+        ("feedback/0:3", "names feedback/0, and what is read is impressions/0"),
     ],
 )
 def test_a_place_that_is_none_is_one_sentence(shop: Shop, place: str, what: str) -> None:

@@ -72,5 +72,5 @@ def test_settings_are_read_back() -> None:
     )  # fmt: skip
     found = parse_settings(settings_text(chosen), env={})
     assert found.teacher.kind == "logged"
-    assert found.join.labels == {"buy": 3.0, "add to cart": 1.0}
+    assert found.join.labels == {"click": 1.0, "buy": 3.0, "add to cart": 1.0}
     assert (found.join.window_s, found.distil.passes, found.features.file) == (2400.0, 10, "f.toml")

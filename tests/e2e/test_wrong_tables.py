@@ -249,7 +249,7 @@ def test_a_damaged_table_is_imported_whole_or_refused_in_one_sentence(
             assert len(errors) < 1200, where
             assert added == [], where
             continue
-        assert out == (f"{len(added)} {kind}\n" if added else "the table is empty\n"), where
+        assert out.splitlines()[0] == (f"{len(added)} {kind}" if added else "the table is empty"), where
         if encoding:
             text = data.decode(encoding, "replace")
             lines = [line for line in re.split("\r\n|\r|\n", text) if line.strip()]

@@ -1,8 +1,12 @@
 """The joiner: each ranking one example, with the labels that a look at all records at once would give."""
 
+import json
 import random
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,11 @@ import pytest
 from support import world
 
 from recdistill.config import LogSettings
-from recdistill.errors import ConfigError
+from recdistill.errors import ConfigError, StreamError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
-from recdistill.records import DEAD_LETTERS, Example, Feedback, Impression, decode
-from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.records import DEAD_LETTERS, Candidate, Example, Feedback, Impression, Ranking, decode, encode, key_of
+from recdistill.stream import Log, Message, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 
 WINDOW_S = 5.0
@@ -155,4 +159,188 @@ def test_settings_and_topics_that_do_not_fit(tmp_path: Path) -> None:
         join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
     with pytest.raises(ConfigError, match=r"join\.labels\.click: is -1\.0"):
         join.run(log, labels={"click": -1.0}, stop=threading.Event(), drain=True)
+    log.close()
+
+
+# Wrong times, kills, and many partitions
+
+
+class Killed(Exception):
+    """The death of a joiner between two steps."""
+
+
+def stream(seed: int) -> tuple[list[Ranking | Feedback], float]:
+    """Rankings and feedback with pauses, wrong times, late and early ones, and none; and a window for them."""
+    chance = random.Random(seed)
+    step, window_s = chance.choice([1, 3, 300]), chance.choice([5.0, 40.0, 1800.0])
+    at, timed = 1_104_537_600.0, []
+    for n in range(chance.randrange(20, 100)):
+        at += chance.expovariate(1 / step) + chance.choice([0] * 30 + [4000, 90_000])
+        time_s = at + chance.choice([0] * 30 + [700, 30_000, 3e8, 2.9e9, -3, -100, -5000])
+        candidates = (Candidate("a"), Candidate("b"))
+        impression = Impression(f"r{n}", int(time_s * 1e6), candidates=candidates)
+        timed.append((at, Ranking(impression, "t", "1", "logit", scores=(1.0, 0.5), scored=(True, True))))
+        for k in range(chance.choice([0, 1, 1, 2])):
+            acted_s = time_s + chance.choice([1, 2, 4, 20, 100, 2000, -3])
+            came_s = at + abs(acted_s - time_s) * chance.choice([0, 1])
+            acted_s += chance.choice([0] * 25 + [700, 30_000, 3e8])
+            about = f"r{n}" if chance.random() < 0.95 else f"x{n}"
+            acted_us = int(acted_s * 1e6) if chance.random() < 0.97 else 0
+            timed.append((came_s, Feedback(f"f{n}.{k}", about, chance.choice("ab"), "click", time_us=acted_us)))
+    return [record for _, record in sorted(timed, key=lambda pair: pair[0])], window_s
+
+
+def filled(path: Path, records: list[Ranking | Feedback], partitions: int) -> Log:
+    log = open_log(LogSettings(path=str(path)))
+    log.create_topics(standard_topics(partitions, 2))
+    with log.stage("product").transaction() as transaction:
+        for record in records:
+            topic = "rankings" if isinstance(record, Ranking) else "feedback"
+            transaction.send(topic, encode(record), key=key_of(record), time_us=1_767_225_600_000_000)
+    return log
+
+
+def outcome(log: Log) -> tuple[list[tuple[int, bytes | None]], list[tuple[str, ...]]]:
+    """The examples as they stand in their lanes, and where each dead letter came from."""
+    made = [(message.tp.partition, message.value) for message in read_all(log, "examples")]
+    letters = [dict(message.headers) for message in read_all(log, DEAD_LETTERS)]
+    names = ("topic", "partition", "offset", "error")
+    return sorted(made, key=lambda pair: pair[0]), sorted(tuple(h[n].decode() for n in names) for h in letters)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(seed: int, tmp_path: Path) -> None:
+    records, window_s = stream(seed)
+    chance = random.Random(seed)
+    partitions, batch = chance.choice([1, 1, 3]), chance.choice([2, 7, 30])
+    settings: dict[str, Any] = {"window_s": window_s, "batch": batch, "wait_s": 0.01, "idle_s": 60.0}
+
+    calm, killed = (filled(tmp_path / f"{name}.sqlite", records, partitions) for name in ("calm", "killed"))
+    counts = join.run(calm, **settings, stop=threading.Event(), drain=True)
+    counts += join.run(calm, **settings, stop=threading.Event(), drain=True, flush=True)
+    for _ in range(10):
+        left = chance.randrange(1, 6)
+
+        def die(done: int, total: int | None) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        try:
+            join.run(killed, **settings, stop=threading.Event(), drain=True, progress=die)
+        except Killed:
+            continue
+    join.run(killed, **settings, stop=threading.Event(), drain=True)
+    join.run(killed, **settings, stop=threading.Event(), drain=True, flush=True)
+
+    made, letters = outcome(calm)
+    assert outcome(killed) == (made, letters)
+    assert len(set(letters)) == len(letters)
+    rankings = sum(isinstance(record, Ranking) for record in records)
+    assert len(made) + sum(topic == "rankings" for topic, *_ in letters) == rankings, "each ranking once, or refused"
+    assert counts["ahead"] == counts["dead_letters"] == len(letters)
+    assert counts["examples"] == counts["rankings"] == len(made)
+    calm.close()
+    killed.close()
+
+
+def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    log = open_log(LogSettings(path=str(path)))
+    log.create_topics(standard_topics(1024, 1))
+    log.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("UPDATE partitions SET beginning = 9000000000000000000, next = 9000000000000000000")
+        file.commit()
+    log = open_log(LogSettings(path=str(path)))
+    lists = world.impressions(1500)
+    clicks = world.feedback(lists)
+    feed(log, [*lists, *clicks])
+    score_all(log)
+    settings = {**SETTINGS, "batch": 400, "idle_s": 60.0}
+    with log.stage("hostile").transaction() as transaction:
+        for partition in range(1024):
+            transaction.send("feedback", b"{", key=b"x", partition=partition)
+    steps = 0
+
+    def die(done: int, total: int | None) -> None:
+        nonlocal steps
+        steps += 1
+        if steps % 3 == 0:
+            raise Killed
+
+    for _ in range(3):
+        with pytest.raises(Killed):
+            join.run(log, **settings, stop=threading.Event(), drain=True, progress=die)
+    join.run(log, **settings, stop=threading.Event(), drain=True)
+    join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
+    made = examples(log)
+    assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
+    assert len(made) == 1500
+    letters = [dict(message.headers) for message in read_all(log, DEAD_LETTERS)]
+    assert len(letters) == len({letter["partition"] for letter in letters}) == 1024
+    stage = log.stage("join", [TopicPartition("rankings", p) for p in range(1024)])
+    assert min(stage.position().values()) >= 9_000_000_000_000_000_000
+    assert len(stage.note()) < 200
+    assert all(len(line) < 200 for line in stage.notes().values())
+    stage.close()
+    log.close()
+
+
+def test_a_position_of_an_older_version_goes_on(log: Log) -> None:
+    lists = world.impressions(60)
+    feed(log, lists)
+    score_all(log)
+    with log.stage("hostile").transaction() as transaction:
+        transaction.send("feedback", b"{not json", key=b"x", partition=0)
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
+    before = len(examples(log))
+    inputs = [TopicPartition(name, p) for name in ("rankings", "feedback") for p in range(log.topics()[name])]
+    stage = log.stage("join", inputs)
+    # What that version wrote: one note, with the number of the next example and how far each partition was read.
+    source = log.source(inputs)
+    read = {str(tp): source.bounds(tp)[1] for tp in inputs}
+    with stage.transaction() as transaction:
+        transaction.commit_inputs(stage.position(), json.dumps({"n": before, "read": read}))
+    source.close()
+    stage.close()
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    assert [example.ranking.impression.id for example in examples(log)] == [one.id for one in lists]
+    assert len(read_all(log, DEAD_LETTERS)) == 1
+
+
+def test_a_note_that_nobody_can_read_is_one_sentence(log: Log) -> None:
+    tp = TopicPartition("rankings", 0)
+    stage = log.stage("join", [tp])
+    with stage.transaction() as transaction:
+        transaction.commit_inputs({tp: 0}, '{"n": "many"}')
+    stage.close()
+    with pytest.raises(StreamError, match="at the joiner's position is not one of this version"):
+        join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
+
+
+def test_an_example_has_the_time_at_which_the_log_took_its_impression(log: Log) -> None:
+    lists = world.impressions(40)
+    taken_us = {}
+    with log.stage("product").transaction() as transaction:
+        for n, one in enumerate(lists):
+            taken_us[one.id] = 1_600_000_000_000_000 + 1000 * n
+            transaction.send("impressions", encode(one), key=key_of(one), time_us=taken_us[one.id])
+    score_all(log)
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    rankings = {decode(Ranking, m.value).impression.id: m.time_us for m in read_all(log, "rankings")}
+    made = {decode(Example, m.value).ranking.impression.id: m.time_us for m in read_all(log, "examples")}
+    assert rankings == taken_us
+    assert made == taken_us
+
+
+def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics(64, 1))
+    stop = threading.Event()
+    began = time.monotonic()
+    join.run(log, wait_s=1.0, stop=stop, progress=lambda done, total: stop.set())
+    assert time.monotonic() - began < 60, "one wait for all partitions, not one for each: that would be 128 s"
     log.close()

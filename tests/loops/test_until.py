@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections import Counter
@@ -12,98 +11,34 @@ from typing import Any
 
 import pytest
 from support import world
+from support.shop import SETTINGS, Shop, open_shop
 
-from recdistill.bundle import open_bundle
-from recdistill.cli import main
 from recdistill.config import load_settings
 from recdistill.loops import wire
 from recdistill.loops.until import learnt_part
-from recdistill.records import Candidate, Example, Impression, Ranking, encode, to_json
+from recdistill.records import Candidate, Example, Impression, Ranking, encode
 from recdistill.stream import cut_at, open_log, read_place
 from recdistill.stream.embedded import EmbeddedLog
 
-SETTINGS = """
-[teacher]
-kind = "callable"
-function = "support.world:by_hash"
-[join]
-window_s = 5
-[student]
-dim = 4
-hidden = 8
-[distil]
-batch = 16
-threads = 1
-publish = false
-[gate]
-retention = 0
-beats_popularity = false
-min_lists = 20
-"""
-FEATURES = """
-[history]
-length = 8
-actions = ["click"]
-[id]
-capacity = 64
-hashed = 4
-[item.genre]
-kind = "category"
-capacity = 8
-"""
 LISTS = world.impressions(200)
 CUT_US = LISTS[120].time_us
 """Lists are a second apart, from 1970-01-01T00:00:01Z on."""
 
 
-class Shop:
-    """A folder with a log, and the verbs."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys, self.errors = folder, capsys, ""
-
-    def __call__(self, line: str, code: int = 0) -> str:
-        found = main(line.split())
-        out, self.errors = self.capsys.readouterr()
-        assert found == code, f"{line}: {found}\n{out}\n{self.errors}"
-        assert "Traceback" not in self.errors
-        return out
-
-    def json(self, line: str) -> Any:
-        return json.loads(self(line + " --json"))
-
-    def take_in(self, name: str, kind: str, records: list[Any]) -> None:
-        (self.folder / f"{name}.jsonl").write_bytes(b"".join(to_json(record) + b"\n" for record in records))
-        self(f"import {name}.jsonl --kind {kind}")
-
-    def arrive(self, name: str, first: int, last: int) -> None:
-        """Some of the lists come, with their clicks, and go as far as the examples."""
-        self.take_in(f"{name}-lists", "impressions", LISTS[first:last])
-        begin = 0 if first == 0 else LISTS[first].time_us
-        end = LISTS[last].time_us if last < len(LISTS) else 2**62
-        self.take_in(f"{name}-clicks", "feedback", [one for one in world.feedback(LISTS) if begin <= one.time_us < end])
-        self("score --drain")
-        self("join --drain")
-
-    def learnt(self, directory: str = "recdistill-data/student") -> Any:
-        """The newest bundle of a student."""
-        return open_bundle(max((self.folder / directory / "bundles").iterdir()))
+def arrive(shop: Shop, name: str, first: int, last: int) -> None:
+    """Some of the lists come."""
+    begin = 0 if first == 0 else LISTS[first].time_us
+    end = LISTS[last].time_us if last < len(LISTS) else 2**62
+    shop.arrive(name, LISTS[first:last], [one for one in world.feedback(LISTS) if begin <= one.time_us < end])
 
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "shop.toml").write_text(SETTINGS)
-    (tmp_path / "features.toml").write_text(FEATURES)
-    monkeypatch.setenv("RECDISTILL_CONFIG", "shop.toml")
-    shop = Shop(tmp_path, capsys)
-    shop("topics create")
-    shop.take_in("items", "items", list(world.items()))
-    return shop
+    return open_shop(tmp_path, monkeypatch, capsys)
 
 
 def test_several_students_learn_one_part_and_are_judged_on_the_other(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     told = shop("distil --until 1970-01-01T00:02:01Z --set distil.passes=2")
     position = re.search(r"learnt: up to (examples/0:\d+) \(lists before 1970-01-01T00:02:01Z\)", told)
     assert position, told
@@ -130,10 +65,10 @@ def test_several_students_learn_one_part_and_are_judged_on_the_other(shop: Shop)
 
 
 def test_what_is_learnt_is_what_a_log_that_ends_there_gives(shop: Shop) -> None:
-    shop.arrive("early", 0, 120)
+    arrive(shop, "early", 0, 120)
     shop("distil --drain --set distil.passes=2")
     alone = shop.learnt()
-    shop.arrive("late", 120, 200)
+    arrive(shop, "late", 120, 200)
     learnt = alone.manifest.provenance["positions"]["lanes"]["offsets"][0]
     shop(f"distil --until {learnt} --set distil.passes=2 --set distil.directory=again")
     assert shop.learnt("again").content_hash == alone.content_hash
@@ -145,7 +80,7 @@ def test_what_is_learnt_is_what_a_log_that_ends_there_gives(shop: Shop) -> None:
 
 def test_stopped_and_started_again_it_learns_the_same_part(shop: Shop) -> None:
     """Stopped in the first pass, at its end and in the second one, and told the place in other words."""
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --until @120 --set distil.passes=3")
     whole = shop.learnt()
     position = whole.manifest.provenance["positions"]["lanes"]["offsets"][0]
@@ -172,7 +107,7 @@ def test_many_lanes_have_one_place(shop: Shop) -> None:
     shop("topics create --set log.path=lanes.sqlite --set topics.lanes=3")
     (shop.folder / "shop.toml").write_text('[log]\npath = "lanes.sqlite"\n' + SETTINGS)
     shop("import items.jsonl --kind items")
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     told = shop("distil --until @121")
     position = re.search(r"learnt: up to (examples/0:\d+,examples/1:\d+,examples/2:\d+) \(lists before", told)
     assert position, told
@@ -186,7 +121,7 @@ def test_many_lanes_have_one_place(shop: Shop) -> None:
 
 
 def test_right_after_a_drain_the_judge_says_exactly_what_to_do(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --drain")
     shop("evaluate", code=3)
     said = " ".join(shop.errors.split())
@@ -200,7 +135,7 @@ def test_right_after_a_drain_the_judge_says_exactly_what_to_do(shop: Shop) -> No
 
 
 def test_the_judged_part_can_end_too(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --until 1970-01-01T00:01:40Z")
     whole, part = shop.json("evaluate"), shop.json("evaluate --until 1970-01-01T00:02:20Z")
     assert part["part"]["last"] < "1970-01-01T00:02:20" < whole["part"]["last"]
@@ -212,7 +147,7 @@ def test_the_judged_part_can_end_too(shop: Shop) -> None:
 
 
 def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --until @100")
     shop("distil --until @150 --set distil.directory=more")
     more = shop.learnt("more")
@@ -227,7 +162,7 @@ def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
 def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
     """Its figures are far too good: it has learnt what was clicked there."""
     linear = "--set teacher.kind=linear"
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --until @120")
     shop(f"teach --kind linear {linear}")
     mind = "the teacher learnt from lists up to 1970-01-01T00:03:20Z, and lists from 1970-01-01T00:02:0"
@@ -242,7 +177,7 @@ def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
 
 
 def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     for directory in ("recdistill-data/student", "one", "two"):
         shop(f"distil --until @120 --set distil.directory={directory}")
     paths = [shop.learnt(directory).path for directory in ("one", "two")]
@@ -270,7 +205,7 @@ def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
 )
 def test_a_place_that_makes_no_sense_is_one_sentence(shop: Shop, place: str, code: int, said: str) -> None:
     if not (shop.folder / "recdistill-data" / "student").exists():
-        shop.arrive("all", 0, 40)
+        arrive(shop, "all", 0, 40)
     shop(f"distil --until {place}", code=code)
     assert said in " ".join(shop.errors.split())
     assert shop.errors.count("error:") == 1
@@ -278,7 +213,7 @@ def test_a_place_that_makes_no_sense_is_one_sentence(shop: Shop, place: str, cod
 
 
 def test_a_student_that_has_learnt_more_is_not_turned_back(shop: Shop) -> None:
-    shop.arrive("all", 0, 200)
+    arrive(shop, "all", 0, 200)
     shop("distil --drain")
     before = shop.learnt().content_hash
     shop("distil --until @100", code=6)

@@ -230,7 +230,7 @@ def test_positions_and_note_are_kept_with_the_output(settings: LogSettings, log:
         transaction.commit_inputs({A0: 3}, "first")
     with stage.transaction() as transaction:
         transaction.commit_inputs({A1: 4}, "not this one")
-        transaction.commit_inputs({A1: 5}, json.dumps({"é": 1}))
+        transaction.commit_inputs({A1: 5}, json.dumps({"é": 1}), {A0: "é of zero", A1: ""})
     with stage.transaction() as transaction:
         transaction.send("b", b"no inputs: keeps position and note")
     for name in ("same stage", "after it was closed", "in another log object"):
@@ -242,9 +242,14 @@ def test_positions_and_note_are_kept_with_the_output(settings: LogSettings, log:
             stage = closing(closing(open_log(settings)).stage("step", [A0, A1]))
         assert stage.position() == {A0: 3, A1: 5}, name
         assert json.loads(stage.note()) == {"é": 1}, name
+        assert stage.notes() == {A0: "é of zero"}, name
+    with stage.transaction() as transaction:
+        transaction.commit_inputs({A1: 5}, "", {A1: "only this one"})
+    assert (stage.note(), stage.notes()) == ("", {A1: "only this one"}), "a commit replaces all lines"
     other = closing(log.stage("another step", [A0, A1]))
     assert other.position() == {A0: 0, A1: 0}
     assert other.note() == ""
+    assert other.notes() == {}
 
 
 def test_a_newer_stage_fences_the_older_one(log: Log, closing: Callable) -> None:
@@ -316,6 +321,9 @@ def test_wrong_calls_are_one_sentence_each(log: Log, closing: Callable) -> None:
         (lambda t: t.commit_inputs({A1: 0}), "a/1 is not an input of this stage"),
         (lambda t: t.commit_inputs({A0: -1}), "must be 0 or more"),
         (lambda t: t.commit_inputs({A0: 0}, "é" * MAX_NOTE), "a note of 8,000 bytes"),
+        (lambda t: t.commit_inputs({A0: 0}, "n", {A0: "n" * (MAX_NOTE - 1)}), "a note of 4,001 bytes"),
+        (lambda t: t.commit_inputs({A0: 0}, "n", {A1: "n"}), "a/1 is not an input of this stage"),
+        (lambda t: t.commit_inputs({A0: 0}, "two\nlines"), "must be one line"),
         (lambda _: stage.transaction().__enter__(), "one transaction at a time"),
     ]:
         with pytest.raises(StreamError, match=sentence), stage.transaction() as transaction:

@@ -78,8 +78,11 @@ def test_words_and_positions_of_several_topics(tmp_path: Path) -> None:
     assert place_at(log, [*lists, TP], typed) == {lists[0]: 1, lists[1]: 2, TP: 3}
     assert place_at(log, [TP], read_place("6")) == {TP: 6}
     for text, tps in (("3", lists), ("3", [*lists, TP]), ("impressions/0:1", lists)):
-        with pytest.raises(UsageError, match="does not say the offset of"):
+        with pytest.raises(UsageError, match=r"does not say the offset of .*; write \w+/0:OFFSET,\w+/"):
             place_at(log, tps, read_place(text))
+    for text in ("impressions/0:1,impressions/1:1,impressions/2:1", "impressions/0:1,impressions/1:1,feedback/0:1"):
+        with pytest.raises(UsageError, match="and what is read is impressions/0, impressions/1"):
+            place_at(log, lists, read_place(text))
     with pytest.raises(OutOfRange, match=r"the position 8 of feedback/0 is outside of what the log holds \(0 to 7\)"):
         place_at(log, [TP], read_place("8"))
     log.close()

@@ -70,3 +70,8 @@ def by_hash(lists: Sequence[Impression]) -> list[list[float]]:
         ]
         for i in lists
     ]  # fmt: skip
+
+
+def all_alike(lists: Sequence[Impression]) -> list[list[float]]:
+    """A teacher function that knows nothing."""
+    return [[1.0 for _ in i.candidates] for i in lists]

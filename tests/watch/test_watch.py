@@ -18,6 +18,7 @@ from recdistill.errors import CheckpointError
 from recdistill.watch import Observation, Watch, standardised
 from recdistill.watch.watch import MOST_TEACHERS
 from recdistill.watch.witnesses import temperature
+from references.stories import Stories
 
 RELEASE, PROBATION = 300, 200  # lists, by default
 
@@ -248,6 +249,45 @@ def test_a_teacher_that_answers_as_it_did_at_first_is_accused_by_nothing_in_the_
     # It says nothing of others: the same without an answer is found.
     watch, _ = watched(asked_again(Stream(0, teacher=shuffled_from(3000)), lambda at: math.nan), 8000)
     assert "its order agreed with the student" in watch.news[0]
+
+
+SLOW = {"rate": 0.003, "replaced": 0.9, "burst": 1000.0}
+"""Stories that come and go, and a student that learns slowly: what students say there is often wrong."""
+
+
+def on_stories(seed: int, lists: int = 5000, act: str = "quarantine", **more: Any) -> tuple[Watch, np.ndarray]:
+    watch, stories, weights = Watch(act=act), Stories(seed, **SLOW, **more), []  # type: ignore[arg-type]
+    while stories.at < lists:
+        weights.append(watch.weigh(stories.batch(64)))
+    return watch, np.concatenate(weights)
+
+
+def test_where_stories_come_and_go_a_sound_teacher_is_accused_by_the_student_and_cleared_by_itself() -> None:
+    """A teacher that never changes. The student alone accuses it; by default that is only told."""
+    accused, weights = on_stories(0)
+    assert "ranker@1 is quarantined" in accused.news[0]
+    assert weights.min() == 0
+    noticed, weights = on_stories(0, act=WatchSettings().act)
+    assert "ranker@1 may have changed" in noticed.news[0]
+    assert weights.min() == 1
+    for seed in range(3):
+        cleared, weights = on_stories(seed, asked_again=1.0)
+        assert (cleared.news, weights.min()) == ([], 1)
+
+
+@pytest.mark.parametrize("length", [6, 30])
+def test_where_stories_come_and_go_a_shuffled_teacher_is_found_within_2000_lists(length: int) -> None:
+    def broken(at: int, scores: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(scores) if at >= 3000 else scores
+
+    for seed in range(2):
+        stories, watch = Stories(seed, length=length, change=broken), Watch()
+        while stories.at < 3000:
+            watch.weigh(stories.batch(50))
+        assert watch.news == []
+        while stories.at < 5000 and not watch.news:
+            watch.weigh(stories.batch(50))
+        assert "ranker@1 may have changed" in watch.news[0]
 
 
 def test_a_teacher_that_no_longer_answers_as_at_first_is_accused_and_comes_back_with_its_answers() -> None:

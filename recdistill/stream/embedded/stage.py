@@ -29,6 +29,12 @@ from recdistill.stream.transaction import Collected, Row
 
 log_ = logging.getLogger(__name__)
 
+_NOTES = (
+    "CREATE TABLE IF NOT EXISTS notes (stage TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, "
+    "note TEXT NOT NULL, PRIMARY KEY (stage, topic, partition)) WITHOUT ROWID"
+)
+"""Lines of single inputs. It is made here, so that it is also there in a log of an older version."""
+
 _headers_to_bytes = msgspec.msgpack.Encoder().encode
 
 
@@ -50,6 +56,7 @@ class EmbeddedStage:
                 "ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
                 (self._name,),
             ).fetchone()[0]
+            connection.execute(_NOTES)
             generations.renew(connection)
 
     def position(self) -> dict[TopicPartition, int]:
@@ -73,6 +80,15 @@ class EmbeddedStage:
         with explained(self._file.path, "read"):
             row = self._connection.execute("SELECT note FROM stages WHERE name = ?", (self._name,)).fetchone()
         return str(row[0])
+
+    def notes(self) -> dict[TopicPartition, str]:
+        """The lines of single inputs, of that commit."""
+        known = {(self._file.prefix + tp.topic, tp.partition): tp for tp in self._inputs}
+        with explained(self._file.path, "read"):
+            rows = self._connection.execute(
+                "SELECT topic, partition, note FROM notes WHERE stage = ?", (self._name,)
+            ).fetchall()
+        return {known[topic, partition]: str(note) for topic, partition, note in rows if (topic, partition) in known}
 
     def left(self) -> Left | None:
         """None: this log forgets no position."""
@@ -125,9 +141,9 @@ class EmbeddedStage:
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (_columns(start + n, row) for n, row in enumerate(rows)),
                 )
-            # Step 3: the positions and the note.
+            # Step 3: the positions and the notes.
             if transaction.committed is not None:
-                position, note = transaction.committed
+                position, note, notes = transaction.committed
                 connection.executemany(
                     "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
                     (
@@ -136,6 +152,11 @@ class EmbeddedStage:
                     ),
                 )
                 connection.execute("UPDATE stages SET note = ? WHERE name = ?", (note, self._name))
+                connection.execute("DELETE FROM notes WHERE stage = ?", (self._name,))
+                connection.executemany(
+                    "INSERT INTO notes VALUES (?, ?, ?, ?)",
+                    ((self._name, self._file.prefix + tp.topic, tp.partition, line) for tp, line in notes.items()),
+                )
 
     def _leave_gap(self, transaction: Collected) -> None:
         """Uses up the offsets of an aborted transaction, as Kafka does: so nobody relies on having no gaps."""

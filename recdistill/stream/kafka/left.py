@@ -82,8 +82,10 @@ class Says:
     def send(self, producer: Any, saved: Mapping[TopicPartition, tuple[int, str]], *, stopped: bool) -> Any:
         """Sends the record; inside of a transaction."""
         position = {tp: offset for tp, (offset, _) in saved.items()}
-        note = next(iter(saved.values()))[1]
-        value = write(Left(position, note, stopped=stopped, at_us=time.time_ns() // 1000))
+        lines = {tp: metadata.partition("\n") for tp, (_, metadata) in saved.items()}
+        note = next(iter(lines.values()))[0]
+        notes = {tp: line for tp, (_, _, line) in lines.items() if line}
+        value = write(Left(position, note, stopped=stopped, at_us=time.time_ns() // 1000, notes=notes))
         return producer.send(self._namespace.prefix + TOPIC, value, self._stage.encode(), partition=0)
 
     def leave(self, producer: Any, saved: Mapping[TopicPartition, tuple[int, str]]) -> None:
@@ -112,26 +114,31 @@ class _Saved(msgspec.Struct):
     note: str
     stopped: bool
     at_us: int
+    notes: dict[str, str] = {}
 
 
 def write(left: Left) -> bytes:
     """The value of a record."""
     position = {str(tp): offset for tp, offset in left.position.items()}
-    return msgspec.json.encode(_Saved(position, left.note, stopped=left.stopped, at_us=left.at_us))
+    notes = {str(tp): line for tp, line in left.notes.items()}
+    return msgspec.json.encode(_Saved(position, left.note, stopped=left.stopped, at_us=left.at_us, notes=notes))
 
 
 def read(value: bytes | None) -> Left | None:
     """What a record says; None where it is none of ours."""
     try:
         saved = msgspec.json.decode(value or b"", type=_Saved)
-        position = {}
-        for name, offset in saved.position.items():
-            topic, _, partition = name.rpartition("/")
-            position[TopicPartition(topic, int(partition))] = offset
+        position = {_read_partition(name): offset for name, offset in saved.position.items()}
+        notes = {_read_partition(name): line for name, line in saved.notes.items()}
     except (msgspec.MsgspecError, ValueError) as e:
         log_.warning("a record of %s is passed over: %s", TOPIC, e)
         return None
-    return Left(position, saved.note, stopped=saved.stopped, at_us=saved.at_us)
+    return Left(position, saved.note, stopped=saved.stopped, at_us=saved.at_us, notes=notes)
+
+
+def _read_partition(name: str) -> TopicPartition:
+    topic, _, partition = name.rpartition("/")
+    return TopicPartition(topic, int(partition))
 
 
 def find(namespace: Namespace, stage: str) -> Left | None:

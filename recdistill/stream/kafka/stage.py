@@ -38,7 +38,9 @@ _HOPELESS = (AuthorizationError, UnknownTopicOrPartitionError)
 """Errors that trying again does not repair."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
-"""Offset and note of each input, as the group of the stage has them."""
+"""Offset and metadata of each input, as the group of the stage has them. The metadata is the note of the stage and, on
+a second line, that of the input.
+"""
 
 _EACH_S = 0.2
 """How much more time each message gets when messages go one by one."""
@@ -120,17 +122,23 @@ class KafkaStage:
         self._check_usable()
         if not self._saved or time.monotonic() - self._committed_s < left.AGAIN_S:
             return
-        position, note = self._position(), self.note()
+        position, note, notes = self._position(), self.note(), self.notes()
         with self.transaction() as transaction:
-            transaction.commit_inputs(position, note)
+            transaction.commit_inputs(position, note, notes)
         for place in self._place():  # the name of the owner is such a position too
             self._namespace.claim(self._id + _OWNER, place, self._me)
 
     def note(self) -> str:
         """The note of the last commit that had input positions."""
         self._check_usable()
-        notes = [note for _, note in self._saved.values()]
+        notes = [metadata.partition("\n")[0] for _, metadata in self._saved.values()]
         return notes[-1] if notes else ""
+
+    def notes(self) -> dict[TopicPartition, str]:
+        """The lines of single inputs, of that commit."""
+        self._check_usable()
+        lines = {tp: metadata.partition("\n")[2] for tp, (_, metadata) in self._saved.items()}
+        return {tp: line for tp, line in lines.items() if line}
 
     @contextmanager
     def transaction(self) -> Generator[Collected]:
@@ -182,11 +190,21 @@ class KafkaStage:
             except Fenced:
                 raise
             except StreamError as error:
+                if lost := self._missing(self._visible.topics()):
+                    self._visible.expect({})
+                    raise gone(lost) from error
                 if time.monotonic() > deadline:
                     raise
                 log_.warning("%s; trying again", error)
                 time.sleep(0.5)
         self._visible.expect({})
+
+    def _missing(self, names: set[str]) -> str:
+        """One of these topics that was deleted; empty if they are there, or if no broker answers."""
+        try:
+            return min(names - set(self._topics()), default="")
+        except StreamError:
+            return ""
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -209,8 +227,11 @@ class KafkaStage:
         saved = self._saved
         if transaction.committed is not None:
             # Save the position of every input, so that all of them hold the same note.
-            position, note = transaction.committed
-            saved = {tp: (offset, note) for tp, offset in {**self._position(), **position}.items()}
+            position, note, notes = transaction.committed
+            saved = {
+                tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
+                for tp, offset in {**self._position(), **position}.items()
+            }
         mark = uuid.uuid4().hex
         now_s = time.monotonic()
         says = bool(saved) and self._says.due(now_s)
@@ -237,7 +258,8 @@ class KafkaStage:
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
-                    _check_topics(self._topics, transaction, error)
+                    if lost := self._missing({row.tp.topic for row in transaction.rows}):
+                        raise gone(lost) from error
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
@@ -301,18 +323,3 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
-
-
-def _check_topics(topics: Callable[[], Mapping[str, int]], transaction: Collected, error: StreamError) -> None:
-    """Whether the topics of a transaction that failed are still there.
-
-    Raises:
-        WrongLog: One is not.
-    """
-    try:
-        there = topics()
-    except StreamError:  # no broker answers: that is what failed
-        return
-    missing = sorted({row.tp.topic for row in transaction.rows} - set(there))
-    if missing:
-        raise gone(missing[0]) from error

@@ -24,6 +24,9 @@ from typing import Any
 from recdistill.stream.contract import TopicPartition
 from recdistill.stream.kafka.namespace import Namespace
 
+_ASK_MS = 5_000
+"""How long one question may take. A topic that was deleted has no answer."""
+
 
 class Visible:
     """Looks at the ends of the partitions that the last transaction wrote to. It keeps one connection for this.
@@ -41,6 +44,10 @@ class Visible:
         """Sets what has to become visible: the offset of the last message in each partition."""
         self._newest = dict(newest)
 
+    def topics(self) -> set[str]:
+        """The topics in which something has to become visible."""
+        return {tp.topic for tp in self._newest}
+
     def seen(self) -> bool:
         """Whether all of it is visible. It asks once.
 
@@ -53,7 +60,7 @@ class Visible:
         try:
             with self._namespace.brokers.explained("ask"):
                 self._reader = self._reader or self._namespace.brokers.consumer()
-                ends = self._reader.end_offsets(list(wires.values()))
+                ends = self._reader.end_offsets(list(wires.values()), timeout_ms=_ASK_MS)
         except BaseException:
             self.close()  # a connection that failed once may fail for ever
             raise

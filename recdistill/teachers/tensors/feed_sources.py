@@ -18,6 +18,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -197,19 +198,30 @@ def vocabulary(settings: TensorSettings, section: str) -> dict[str, int] | None:
 
 
 def cell_of(value: Any, dtype: str) -> Any:
-    """A value converted to the type; None if it does not fit."""
+    """A value converted to the type; None if it does not fit. A text is taken for the number that it spells."""
     if value is None or isinstance(value, list):
         return None
     if dtype == "string":
         return text_of(value)
     if isinstance(value, str):
-        return None
+        value = _spelt(value)
+        if value is None:
+            return None
     if dtype == "bool":
         return bool(value) if isinstance(value, bool) or value in (0, 1) else None
     if dtype in INTEGERS:
         whole = int(value) if float(value).is_integer() else None
         return whole if whole is not None and -_MOST[dtype] <= whole < _MOST[dtype] else None
     return float(value)
+
+
+def _spelt(text: str) -> float | None:
+    """The finite number that a text spells, as tables of text have it."""
+    try:
+        number = float(text) if "_" not in text else math.nan  # Python would read 1_000
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def text_of(value: str | float | bool) -> str:

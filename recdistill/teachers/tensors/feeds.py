@@ -207,7 +207,7 @@ class Feeder:
                         if fed[place]:
                             self.missed.add(self._reason(one), impression.candidates[place].item)
                         fed[place] = False
-                        why = why or f"{impression.candidates[place].item!r} has nothing for the input {one.port}"
+                        why = why or f"{impression.candidates[place].item!r} has nothing that fits the input {one.port}"
                 columns[one.port.name] = cells
         kept = [place for place, good in enumerate(fed) if good]
         if not kept:
@@ -307,16 +307,19 @@ class Feeder:
             if not isinstance(vector, list) or len(vector) != one.width:
                 vector = [None] * one.width
             values = vector
-        cells = [self._filled(one, cell_of(value, one.port.dtype), unheard) for value in values]
+        cells = [self._filled(one, value, unheard) for value in values]
         if any(cell is None for cell in cells):
             return None
         return cells[0] if one.width is None else cells
 
-    def _filled(self, one: Input, cell: Any, unheard: bool) -> Any:
+    def _filled(self, one: Input, value: Any, unheard: bool) -> Any:
+        cell = cell_of(value, one.port.dtype)
         if cell is not None or one.substitute is not None or unheard:
             return one.substitute if cell is None else cell
         if one.port.dtype == "string":
             return ""
+        if isinstance(value, str):  # a word where the model wants a number: no value is missing, it is a wrong one
+            return None
         return math.nan if self._nan and one.port.dtype in FLOATS else None
 
     def batches(self, rows: Sequence[Row]) -> list[list[Row]]:

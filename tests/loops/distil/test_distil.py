@@ -105,6 +105,26 @@ def assert_same_state(a: Path, b: Path) -> None:
     assert one.state["stream"] == two.state["stream"]
 
 
+def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: Path) -> None:
+    class Shown:
+        def __init__(self) -> None:
+            self.figures: list[dict[str, float]] = []
+
+        def __call__(self, done: int, total: int | None) -> None:
+            assert self.figures
+
+        def tell(self, figures: dict[str, float]) -> None:
+            self.figures.append(figures)
+
+    shown = Shown()
+    counts = run(log, settings(tmp_path / "s"), progress=shown)
+    assert len(shown.figures) == counts["steps"]
+    assert all(one["loss"] > 0 for one in shown.figures)
+    assert -1 <= shown.figures[-1]["agreement"] <= 1
+    assert 600 < counts["known"] < 150 * 6  # of the first lists some items came later
+    assert counts["unknown"] >= 150 * 6 - counts["known"]  # and events, too
+
+
 def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: Path) -> None:
     counts = run(log, settings(tmp_path / "s"))
     assert counts["examples"] == 150
@@ -424,11 +444,23 @@ def best_taken(asked: Impression) -> Feedback:
 FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0.5, id_dropout=0.0)
 
 
-def eventful_run(log: Log, chosen: DistilSettings, **more: object):  # type: ignore[no-untyped-def]
+def eventful_run(  # type: ignore[no-untyped-def]
+    log: Log, chosen: DistilSettings, watch: WatchSettings | None = None, **more: object
+):
     arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil_from(
-        log, SPEC, FAST, LossSettings(), chosen, WatchSettings(act="quarantine", probation=100), **arguments
-    )  # type: ignore[arg-type]
+    watch = watch or WatchSettings(act="quarantine", probation=100)
+    return distil_from(log, SPEC, FAST, LossSettings(), chosen, watch, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_by_default_a_teacher_that_seems_to_change_is_told_of_and_learnt(
+    eventful: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = eventful_run(eventful, settings(tmp_path / "s", batch=16), WatchSettings())
+    assert counts["quarantined_lists"] == counts["probation_lists"] == 0
+    said = [record.getMessage() for record in caplog.records if "teacher t@" in record.getMessage()]
+    assert any(one.startswith("teacher t@1 may have changed, from list ") for one in said)
+    assert any("it is still learnt from (watch.act is notice)" in one for one in said)
 
 
 @pytest.mark.slow

@@ -130,7 +130,9 @@ def test_integer_ids_by_a_vocabulary_with_padding_on_the_left(tmp_path: Path) ->
     assert two.values_L.tolist() == [20.0]
     [none] = teacher.score([impression("3", "xyz", "a")])
     assert isinstance(none, TeacherError)
-    assert "impression 3: no candidate can be fed to the model; 'x' has nothing for the input 'items'" in str(none)
+    assert "impression 3: no candidate can be fed to the model; 'x' has nothing that fits the input 'items'" in str(
+        none
+    )
 
 
 def features(path: Path, width: int | str = 3) -> Path:
@@ -182,6 +184,24 @@ def test_features_side_by_side_one_row_a_candidate(tmp_path: Path) -> None:
     [answer] = filled.score([Impression("3", 1, candidates=(Candidate("b"), Candidate("z", 0.25)))])
     assert isinstance(answer, Scores)
     assert answer.values_L.tolist() == [300.0, 0.25]
+
+
+def test_a_text_that_is_a_number_is_fed_and_another_one_is_masked(tmp_path: Path) -> None:
+    """A table of text has 3.50 as text. Were it fed as NaN, a tree would give each candidate the same score."""
+    path = write(
+        tmp_path / "m.onnx",
+        [helper.make_node("Mul", ["x", "hundred"], ["scores"])],
+        {"x": (F, ["N"])},
+        {"scores": (F, ["N"])},
+        {"hundred": np.array(100.0, np.float32)},
+    )
+    teacher = opened(path, inputs={"x": "item.price"}, layout="pairs")
+    prices = {"a": "3.50", "b": " 4 ", "c": "cheap", "d": "nan", "e": "1_000"}
+    teacher.apply_items([Item(name, attributes={"price": price}) for name, price in prices.items()])
+    [answer] = teacher.score([Impression("1", 1, candidates=tuple(Candidate(name) for name in prices))])
+    assert isinstance(answer, Scores)
+    assert answer.values_L.tolist() == [350.0, 400.0, 0.0, 0.0, 0.0]
+    assert answer.scored_L.tolist() == [True, True, False, False, False]
 
 
 def test_ages_actions_lengths_and_vectors(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Judging through the command line: lists that were shown, out of a catalogue that nobody saw whole."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from support import world
+from support.shop import Shop, open_shop
+
+from recdistill.judge.judgement import from_json
+from recdistill.records import Candidate, Event, Feedback, Impression
+
+ITEMS = 900
+
+
+def shown_lists(count: int) -> tuple[list[Impression], list[Feedback]]:
+    """Lists of 4 to 12 of 900 items. Mostly what `world.by_hash`, the teacher, likes best is clicked; sometimes two."""
+    draw = random.Random(0)
+    lists, clicks = [], []
+    for n in range(count):
+        time_us = (n + 1) * world.SECOND
+        chosen = draw.sample(range(ITEMS), draw.randrange(4, 13))
+        history = tuple(Event(item=f"item-{draw.randrange(ITEMS)}", time_us=1, action="click") for _ in range(n % 4))
+        shown = Impression(
+            id=f"imp-{n}", time_us=time_us, user=f"user-{n % 9}", history=history, context={},
+            candidates=tuple(Candidate(item=f"item-{i}") for i in chosen),
+        )  # fmt: skip
+        (scores,) = world.by_hash([shown])
+        best = sorted(range(len(chosen)), key=lambda place: -scores[place])
+        for k in range(1 + (n % 5 == 0)):
+            place = best[k] if draw.random() < 0.7 else draw.randrange(len(chosen))
+            clicks.append(
+                Feedback(
+                    id=f"f-{n}-{k}",
+                    impression_id=shown.id,
+                    item=shown.candidates[place].item,
+                    action="click",
+                    time_us=time_us + world.SECOND,
+                )
+            )
+        lists.append(shown)
+    return lists, clicks
+
+
+@pytest.fixture(name="shop")
+def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
+    shop = open_shop(tmp_path, monkeypatch, capsys, world.items(ITEMS))
+    shop.arrive("all", *shown_lists(260))
+    shop("distil --until @160")
+    return shop
+
+
+def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> None:
+    text = shop("evaluate --report report.html")
+    said = r"protocol: each orders what was shown, because half of the lists have [89][.5]* candidates or fewer, of 900"
+    assert re.search(said, text), text
+    assert "the other way: judge.protocol = catalogue" in text
+    for name in ("student", "teacher", "chance", "logged", "popularity", "popularity_recent", "itemknn", "ease"):
+        assert f"\n{name} " in text
+    assert "held-out lists were judged in the order of what was shown" in text
+    assert "NDCG@10 of the order of what was shown" in (shop.folder / "report.html").read_text()
+
+    shop("evaluate --set judge.protocol=both", code=2)
+    assert "judge.protocol" in shop.errors
+    found = shop.json("evaluate")
+    figures = {each["name"]: {m: i["mean"] for m, i in each["metrics"].items()} for each in found["contenders"]}
+    assert set(figures["student"]) == {"ndcg@10", "ndcg@5", "mrr", "auc"}
+    assert figures["chance"]["auc"] == 0.5
+    assert figures["teacher"]["auc"] > 0.8
+    read = from_json(json.dumps(found).encode())
+    assert (read.protocol, read.above_chance, read.format) == ("shown", True, 2)
+    assert read.part is not None
+    assert read.part.begins == read.part.learnt
+    # The same lists over the whole catalogue say almost nothing: chance and student are both near 0.
+    whole = shop.json("evaluate --set judge.protocol=catalogue")
+    assert whole["protocol"] == "catalogue"
+    student = next(each for each in whole["contenders"] if each["name"] == "student")
+    assert student["metrics"]["ndcg@10"]["mean"] < 0.05
+
+
+def test_a_student_that_has_learnt_almost_nothing_keeps_almost_nothing(shop: Shop) -> None:
+    """A random order of eight gets half of the teacher's NDCG. It is no merit of the student."""
+    found = shop.json("evaluate")
+    mean = {each["name"]: each["metrics"]["ndcg@10"]["mean"] for each in found["contenders"]}
+    assert mean["student"] / mean["teacher"] > 0.5
+    kept = found["retention"]
+    assert kept["mean"] == pytest.approx((mean["student"] - mean["chance"]) / (mean["teacher"] - mean["chance"]))
+    assert kept["low"] < kept["mean"] < kept["high"] < 0.5
+    shop("evaluate --gate --set gate.retention=0.5", code=7)
+    assert "of the teacher's NDCG@10 above chance on the shown lists" in shop.errors
+
+
+def test_a_teacher_that_knows_nothing_gives_a_sentence(shop: Shop) -> None:
+    shop("evaluate --gate --set teacher.function=support.world:all_alike --set gate.retention=0.1", code=7)
+    assert "retention: the teacher is not above chance: its lead is +0.0000 NDCG@10" in shop.errors
+    assert "so there is nothing to keep a share of" in shop.errors
