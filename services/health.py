@@ -20,6 +20,7 @@ from recdistill.errors import ConfigError
 MAX_HEAD: Final = 8192  # bytes of a request's head
 HEAD_S: Final = 5.0  # longest time for a request and its answer
 MAX_CONNECTIONS: Final = 64
+BACKLOG: Final = 1024  # a probe that connects among many others must not be told to try again a second later
 STOP_S: Final = 10.0  # longest wait for the thread at the end
 
 log_ = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Health:
         self._loop.set_exception_handler(lambda _loop, said: log_.debug("health: %s", said.get("message")))
         try:
             self._server = self._loop.run_until_complete(
-                self._loop.create_server(lambda: _Probe(self), host or None, port, backlog=MAX_CONNECTIONS)
+                self._loop.create_server(lambda: _Probe(self), host or None, port, backlog=BACKLOG)
             )
         except (OSError, OverflowError) as e:
             self._loop.close()

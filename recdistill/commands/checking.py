@@ -193,7 +193,7 @@ def _shown(value: Any) -> str:
 
 def _some(values: Sequence[Any]) -> str:
     """How many there are, and the first ones."""
-    return f"{len(values)}: {' '.join(map(str, values[:3]))}" if values else "0"
+    return f"{len(values)}: {' '.join(map(_shown, values[:3]))}" if values else "0"
 
 
 def _grid(rows: Iterable[Mapping[str, str]]) -> list[str]:

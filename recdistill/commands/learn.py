@@ -286,7 +286,6 @@ VERBS = (
         examples=(
             "score --drain",
             "score --teacher-budget 0.3",
-            "score --set teacher.kind=logged",
             "score --set score.worker=1 --set score.workers=4",
             "score --from latest",
         ),

@@ -158,12 +158,10 @@ VERBS = (
         "and what no stage, no checkpoint and no judge needs any more. `mend` is for when a stage says that a message "
         "of the embedded log is damaged.",
         examples=(
-            "topics create",
             "topics create --set topics.lanes=4",
             "topics create --grow --set topics.partitions=4",
             "topics list --json",
             "topics trim --set topics.keep_days=30",
-            "topics mend",
         ),
         options=_topics_options,
         run=_topics,

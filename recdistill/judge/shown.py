@@ -44,6 +44,7 @@ from recdistill.records import Example, Impression
 Progress = Callable[[str, int, int], None]
 
 METRICS = ("ndcg@10", "ndcg@5", "mrr", "auc")
+UNKNOWN = "candidates that the bundle does not hold (the student puts them last)"
 _POPULARITY = {"popularity": 1.0, "popularity_recent": 0.1}
 _CELLS = 2_000_000  # numbers of one padded block: 16 MB of float64
 _COMPARED = 2000
@@ -116,7 +117,7 @@ def shown_lists(
     if lists.taught is not None:
         scores[TEACHER] = lists.taught
     if unknown := sum(int(np.isnan(each).sum()) for each in scores[STUDENT]):
-        skipped["candidates that the bundle does not hold (the student puts them last)"] = unknown
+        skipped[UNKNOWN] = unknown
     scores |= _plain(lists, known)
     names = [name for name in (STUDENT, TEACHER, CHANCE, LOGGED, *_POPULARITY) if name in scores]
     scores = {name: scores[name] for name in [*names, *(name for name in scores if name not in names)]}

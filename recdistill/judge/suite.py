@@ -25,13 +25,16 @@ from recdistill.judge.contenders import BundleContender, TeacherContender
 from recdistill.judge.figures import Measured, above_chance, differences, intervals
 from recdistill.judge.judgement import NO_TEACHER, STUDENT, Judgement, Quality
 from recdistill.judge.protocol import choose
-from recdistill.judge.shown import shown_lists
+from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
 from recdistill.linear import Interactions
 from recdistill.records import Example
 from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]
+
+MANY = 0.05
+"""A larger share of candidates that the bundle does not hold is said."""
 
 
 def evaluate(
@@ -105,10 +108,23 @@ def evaluate(
         skipped=found.skipped,
         provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
+        notes=_notes(found),
         format=2,
     )
     seconds["in all"] = time.perf_counter() - started
     return judged
+
+
+def _notes(found: Measured) -> list[str]:
+    """What a reader must know: many of the shown candidates are strange to the bundle."""
+    shown, strange = sum(len(request.candidates) for request in found.requests), found.skipped.get(UNKNOWN, 0)
+    if strange <= MANY * shown:
+        return []
+    sentence = (
+        f"{strange / shown:.0%} of the candidates are not in the bundle, and the student puts them last: they came "
+        "after it, or are called otherwise in items; distil again, or compare the ids (`recdistill inspect items`)"
+    )
+    return [sentence]
 
 
 def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:

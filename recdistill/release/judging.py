@@ -95,7 +95,9 @@ def judge(
         progress=None if progress is None else lambda _, done, total: progress(done, total),
     )
     spending = asked.spending(judgement, cost_per_1000)
-    return msgspec.structs.replace(judgement, spending=spending, part=part, notes=_seen(part, taught_us))
+    return msgspec.structs.replace(
+        judgement, spending=spending, part=part, notes=[*judgement.notes, *_seen(part, taught_us)]
+    )
 
 
 def _seen(part: Part, taught_us: int | None) -> list[str]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tables
+from support import tables, world
 
 from recdistill.cli import main
 from recdistill.config import load_settings
 from recdistill.data.mapping import TableMapping
 from recdistill.features import FeatureSpec
+from recdistill.records import to_json
 
 Make = Callable[[Path], tuple[Path, ...]]
 
@@ -205,3 +206,18 @@ def test_without_a_table_it_looks_at_the_log(here: Path, capsys: pytest.CaptureF
     assert spec.context
     _, err = _call(capsys, "init", code=2)
     assert "features.toml: exists already" in err
+
+
+def test_records_of_our_own_form_need_no_mapping(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = world.impressions(40)
+    for kind, records in (("items", world.items()), ("impressions", lists), ("feedback", world.feedback(lists))):
+        (here / f"{kind}.jsonl").write_bytes(b"".join(to_json(record) + b"\n" for record in records))
+    found = _init(capsys, (here / "feedback.jsonl", here / "items.jsonl", here / "impressions.jsonl"))
+    assert found["files"] == ["features.toml", "recdistill.toml"]
+    imports = [command for command in found["commands"] if "import" in command]
+    assert [shlex.split(line)[-1] for line in imports] == ["items", "impressions", "feedback"]
+    for command in found["commands"][1:5]:
+        _type(capsys, monkeypatch, [command], last=shlex.split(command)[1])
+    assert FeatureSpec.load(Path("features.toml")).history.actions == ("click", "hover")

@@ -50,13 +50,13 @@ class LikedFirst:
         return out
 
 
-def make_lists(requests, items, *, seed, stranger=False):
+def make_lists(requests, items, *, seed, stranger=0):
     """Lists of 2 to 12 candidates with random likes; some have none, some nothing else."""
     random = np.random.default_rng(seed)
     made = []
     for n, request in enumerate(requests):
         chosen = [items[c] for c in random.choice(len(items), int(random.integers(2, 13)), replace=False)]
-        if stranger and n % 10 == 0:
+        if stranger and n % stranger == 0:
             chosen[-1] = f"stranger-{n}"
         labels = [float(v) for v in (random.random(len(chosen)) < 0.25) * random.integers(1, 3, len(chosen))]
         if n == 3:
@@ -275,12 +275,16 @@ def test_without_a_teacher_that_answers_its_logged_scores_stand_for_it(world):
 def test_candidates_that_the_bundle_does_not_hold_come_last_and_are_counted(world):
     bundle, items, train, _, _, _ = world
     student = make_student(seed=0)
-    held = make_lists(make_requests(student, 60, seed=4), items, seed=5, stranger=True)
+    held = make_lists(make_requests(student, 60, seed=4), items, seed=5, stranger=10)
     found = evaluate(bundle, held, teacher=None, rivals=[], train_examples=train, protocol="shown", draws=50)
     strangers = sum(
         c.item.startswith("stranger") for e in usable(held, failed=()) for c in e.ranking.impression.candidates
     )
     assert found.skipped["candidates that the bundle does not hold (the student puts them last)"] == strangers > 0
+    assert found.notes == []
+    many = make_lists(make_requests(student, 60, seed=4), items, seed=5, stranger=1)
+    (note,) = evaluate(bundle, many, teacher=None, rivals=[], train_examples=train, protocol="shown", draws=50).notes
+    assert "of the candidates are not in the bundle, and the student puts them last" in note
 
 
 def test_json_holds_all_of_it_and_the_same_seed_gives_the_same(world):
