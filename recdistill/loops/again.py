@@ -223,7 +223,7 @@ class Again:
         for key, message in newest.items():
             try:
                 ranking = decode(Ranking, message.value)
-                partition, _, n = key.decode().partition("/")
+                partition, n = map(int, key.decode().split("/"))
                 about = dict(message.headers)
                 kept = _First(
                     ranking,
@@ -235,7 +235,7 @@ class Again:
                 log_.warning("a record of %s at %d cannot be used: %s", CHECKS, message.offset, e)
                 continue
             if f"{ranking.teacher_id}@{ranking.teacher_version}" == self._name and len(kept.items) == len(kept.marks_I):
-                self._first.setdefault(int(partition), {})[int(n)] = kept
+                self._first.setdefault(partition, {})[n] = kept
 
 
 def _asked(ranking: Ranking) -> Ranking:

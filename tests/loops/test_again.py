@@ -16,7 +16,7 @@ from recdistill.config import LogSettings
 from recdistill.loops import join, score
 from recdistill.loops.again import KEPT, Again, Marks
 from recdistill.loops.feed import feed
-from recdistill.records import Candidate, Example, Impression, Item, Ranking, decode
+from recdistill.records import Candidate, Example, Impression, Item, Ranking, decode, encode
 from recdistill.stream import CHECKS, Log, Message, open_log, standard_topics
 from recdistill.teachers import CachedTeacher, Teacher, asked_again
 from recdistill.teachers.ensemble import EnsembleTeacher
@@ -251,19 +251,22 @@ def test_a_log_of_an_older_version_goes_on_without_the_topic(tmp_path: Path, cap
 
 
 def test_records_that_cannot_be_used_are_passed_over(log: Log, caplog: pytest.LogCaptureFixture) -> None:
+    whole = Ranking(world.impressions(1)[0], "t", "1", "logit", (0.0,) * 6, (True,) * 6)
     stage = log.stage("hostile")
     with stage.transaction() as transaction:
         for key, value, headers in (
             (b"0/0", b"junk", ()),
             (b"x", b"", (("block", b"1"), ("items", b"123"))),
             (b"0/1", None, ()),
+            (b"x/y", encode(whole), (("block", b"0"), ("items", b""))),
+            (b"\xff", encode(whole), (("block", b"0"), ("items", b""))),
         ):
             transaction.send(CHECKS.topic, value, key=key, partition=0, headers=headers)
     stage.close()
     feed(log, [*world.items(), *world.impressions(600)])
     run(log)
     assert set(said(log)[256:]) == {1.0}
-    assert caplog.text.count("cannot be used") == 3
+    assert caplog.text.count("cannot be used") == 5
 
 
 def test_many_partitions_share_what_is_kept(tmp_path: Path) -> None:
