@@ -113,7 +113,7 @@ def test_a_settings_file_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> 
 
 ENVIRONMENTS: list[tuple[dict[str, str], str]] = [
     ({"RECDISTILL_CONFIG": "nowhere.toml"}, "nowhere.toml: cannot be read (No such file or directory)"),
-    ({"RECDISTILL_CONFIG": "."}, ".: cannot be read (Is a directory)"),
+    ({"RECDISTILL_CONFIG": "."}, ".: is a folder; give an existing TOML file with --config"),
     ({"RECDISTILL__DIM": "3"}, "RECDISTILL__DIM: is not a setting; write RECDISTILL__SECTION__KEY"),
     ({"RECDISTILL__": "3"}, "RECDISTILL__: is not a setting"),
     ({"RECDISTILL__STUDNET__DIM": "3"}, "unknown key 'studnet'; did you mean 'student'?"),
@@ -201,7 +201,7 @@ def test_a_feature_specification_that_is_not_there(capsys: pytest.CaptureFixture
     refused(
         capsys,
         ["distil", "--drain"],
-        2,
+        3,
         "features.toml: there is no feature specification, and no log to guess one from",
     )
 
@@ -516,7 +516,7 @@ LINES: list[tuple[str, int, str]] = [
     ("score --drain --set teacher.kind=callable --set teacher.function=math:pi", 2, "is a float, not a function"),
     ("score --drain --set teacher.kind=logged", 4, "there is no topic 'impressions'; make the topics"),
     ("join --drain", 4, "there is no topic 'rankings'; make the topics"),
-    ("teach", 2, "features.toml: there is no feature specification, and no log to guess one from"),
+    ("teach", 3, "features.toml: there is no feature specification, and no log to guess one from"),
     ("teach --set teacher.kind=logged", 5, "teacher.kind is 'logged'"),
     ("teach --replace --set teacher.path=.", 5, ".: does not hold a trained teacher, so --replace leaves it alone"),
     ("topics", 2, "the following arguments are required: create|list|trim|mend"),

@@ -86,7 +86,11 @@ def _as_json(message: Message) -> dict[str, Any]:
     }
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
-        return {**shown, **{f"from_{name}": headers.get(name) for name in _FROM}, "bytes": len(message.value or b"")}
+        return {
+            **shown,
+            **{f"from_{name}": headers.get(name) for name in _FROM},
+            "bytes": len(message.value or b""),
+        } | ({"whole_bytes": headers["bytes"], "whole_sha256": headers.get("sha256")} if "bytes" in headers else {})
     try:
         if message.tp == BUNDLES:
             return {**shown, "record": json.loads(write_made(read_made(message.value)))}
@@ -111,13 +115,17 @@ def _as_text(message: Message, now_us: int) -> str:
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
         where = f"{headers.get('topic', '?')}/{headers.get('partition', '?')} offset {headers.get('offset', '?')}"
+        came = f"from {where}" if "offset" in headers else f"of what was for {headers.get('topic', '?')}"
         value = message.value or b""
         lines = [
-            f"dead letter from {where}",
+            f"dead letter {came}",
             f"  given up by  {headers.get('stage', '?')}",
             f"  because      {headers.get('error', '?')}",
             f"  bytes        {len(value):,}: {value[:60]!r}{'…' if len(value) > 60 else ''}",
         ]
+        if "bytes" in headers:  # the letter holds the beginning only
+            still = f"; it is at {where} until retention deletes it" if "offset" in headers else ""
+            lines.append(f"  the whole    {headers['bytes']} bytes, SHA-256 {headers.get('sha256', '?')}{still}")
         # Headers may hold foreign text, so characters that control a terminal are removed.
         return "\n".join(map(printable, lines))
     try:

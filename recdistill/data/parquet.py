@@ -43,9 +43,9 @@ def batches(path: Path, *, batch: int = 4096) -> Iterator[tuple[tuple[str, ...],
     try:
         with explained(path), parquet.ParquetFile(path) as file:
             columns = tuple(file.schema_arrow.names)
-            for name in columns:
-                if columns.count(name) > 1:
-                    raise DataError(f"{path.name}: names column {name!r} twice; rename one")
+            if len(set(columns)) < len(columns):
+                name = next(name for name in columns if columns.count(name) > 1)
+                raise DataError(f"{path.name}: names column {name!r} twice; rename one")
             if not file.metadata.num_rows:
                 yield columns, []
             for part in file.iter_batches(batch_size=batch):

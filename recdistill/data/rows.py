@@ -109,9 +109,9 @@ def _ragged(cells: int, columns: int, shape: Shape) -> str:
 
 
 def _distinct(columns: tuple[str, ...], where: str) -> None:
-    for name in columns:
-        if columns.count(name) > 1:
-            raise DataError(f"{where}: the header names column {name!r} twice; rename one")
+    if len(set(columns)) < len(columns):
+        name = next(name for name in columns if columns.count(name) > 1)
+        raise DataError(f"{where}: the header names column {name!r} twice; rename one")
 
 
 def _json_lines(path: Path, shape: Shape) -> Iterator[Row]:

@@ -120,11 +120,10 @@ class Catalogue:
         """
         self._follow()
         slot = self.slot_of.get(item.id, -1)
-        if slot >= 0:
-            held = newer(self._items[slot], item)
-            if held is None:
-                return slot
-            item = held
+        held = newer(self._items[slot] if slot >= 0 else None, item)
+        if held is None:
+            return slot
+        item = held
         for name, field in self.spec.item.items():
             value = item.attributes.get(name)
             problem = None if value is None else problem_of(field, value)

@@ -9,6 +9,8 @@ It knows nothing of SQLite.
 Example:
     >>> needs({"score-0": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
     (7, 'score-0')
+    >>> needs({"import-c0ffee": {TopicPartition("impressions", 0): 7}}, None)
+    {}
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ TOPICS: Final = ("impressions", "rankings", "feedback", "examples")
 """The topics that grow with the stream."""
 
 _STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
+_WRITES: Final = "import-"
+"""An import keeps how far it came under the name of a position. It reads nothing."""
 _STEP: Final = 20_000
 """Offsets removed at a time, so that stages can write in between."""
 
@@ -119,6 +123,7 @@ def needs(
         if tp not in found or offset < found[tp][0]:
             found[tp] = (offset, by)
 
+    stages = {name: position for name, position in stages.items() if not name.startswith(_WRITES)}
     lanes = {tp for position in stages.values() for tp in position if tp.topic == "examples"}
     for name, position in stages.items():
         for tp, offset in position.items():

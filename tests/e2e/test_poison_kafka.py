@@ -45,7 +45,12 @@ class Shop:
         producer.close()
 
     def run(self, *argv: str) -> dict[str, Any]:
-        """Runs a verb that must end well."""
+        """Runs a verb that must end well, and returns its counts."""
+        found: dict[str, Any] = json.loads(self.show(*argv, "--json"))
+        return found
+
+    def show(self, *argv: str) -> str:
+        """Runs a verb that must end well, and returns what it prints."""
         self._capsys.readouterr()
         settings = {
             "log.kind": "kafka",
@@ -55,11 +60,10 @@ class Shop:
             "score.most_missing": 1,
         }
         given = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        code = main([*argv, *given, "--json"])
+        code = main([*argv, *given])
         out, errors = self._capsys.readouterr()
         assert code == 0, errors[-2000:]
-        found: dict[str, Any] = json.loads(out)
-        return found
+        return out
 
     def letters(self) -> list[tuple[dict[str, str], Message]]:
         return [
@@ -101,6 +105,9 @@ def test_garbage_that_is_larger_than_a_letter_may_be(shop: Shop) -> None:
         again = [one for one in everything(shop.log, topic) if where == {str(one.tp): one.offset}]
         assert [one.value for one in again] == [garbage], "the whole is where the letter says"
     assert shop.run("score", "--drain").get("impressions", 0) == 0
+    shown = shop.show("inspect", "dead-letters", "-n", "1")
+    assert "the whole    1020160 bytes, SHA-256 " in shown
+    assert "; it is at impressions/0 offset" in shown
 
 
 def test_a_topic_with_a_smaller_limit_costs_only_what_does_not_fit(shop: Shop) -> None:

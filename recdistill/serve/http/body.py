@@ -1,6 +1,6 @@
 """Reads the body of a request. It limits the size and the time, and checks that the body is sent as plain JSON.
 
-A body that is too large is read on for a while, up to 8 times the limit, so that its sender can see the answer. Nothing
+A body that is too large is read on for a while, up to twice the limit, so that its sender can see the answer. Nothing
 of that is kept. The bodies that arrive in parts have a bound together, so many slow senders cannot fill the memory.
 
 It does not know what is in the body.
@@ -24,7 +24,7 @@ from typing import Final
 from recdistill.serve.http.asgi import JSON, Message, Receive, Scope
 from recdistill.serve.http.problem import Problem
 
-DRAIN: Final = 8  # a body that is too large is read up to 8 times the limit
+DRAIN: Final = 2  # a body that is too large is read up to twice the limit; then its connection is closed
 CLOSE: Final = (b"connection", b"close")
 
 
