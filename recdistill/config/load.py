@@ -175,7 +175,9 @@ def _value(text: str, path: str) -> Any:
     """
     info = _info_at(Settings, path)
     kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else [info]
-    if any(isinstance(_bare(kind), msgspec.inspect.StrType | msgspec.inspect.LiteralType) for kind in kinds):
+    kinds = [kind for kind in kinds if not isinstance(kind, msgspec.inspect.NoneType)]
+    texts = [isinstance(_bare(kind), msgspec.inspect.StrType | msgspec.inspect.LiteralType) for kind in kinds]
+    if path.startswith("log.options.") or all(texts):
         return text
     try:
         return read_toml(f"v = {text}", path)["v"]

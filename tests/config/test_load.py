@@ -135,3 +135,8 @@ def test_no_number_is_endless_and_no_wait_lasts_for_ever(written: str) -> None:
                 parse_settings("", env={f"RECDISTILL__{section.name}__{field.name}".upper(): written})
             assert "\n" not in str(refused.value)
     assert checked > 15
+
+
+def test_where_a_number_fits_too_the_environment_gives_the_number() -> None:
+    env = {"RECDISTILL__TEACHER__ONNX__MISSING__PRICE": "0.5", "RECDISTILL__TEACHER__ONNX__MISSING__NAME": "none"}
+    assert load_settings(None, env).teacher.onnx.missing == {"price": 0.5, "name": "none"}

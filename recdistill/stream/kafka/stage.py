@@ -27,7 +27,6 @@ from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.kafka.refused import Narrow, send
-from recdistill.stream.kafka.visible import Visible
 from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
 from recdistill.stream.problems import gone
 from recdistill.stream.transaction import Collected
@@ -47,9 +46,6 @@ _EACH_S = 0.2
 
 _SLOWEST_BYTES_S = 1_000_000
 """Bytes that a slow broker takes in a second. Large transactions get more time by this."""
-
-_SOON_S = 2.0
-"""After so long, a transaction that is still not visible is looked into."""
 
 _VISIBLE_S = 10.0
 """How long closing a stage waits until readers see what it committed last."""
@@ -85,10 +81,7 @@ class KafkaStage:
         self._closed = False
         self._broken: StreamError | None = None
         groups = [self._id, self._id + _MARKS]
-        self._writer = Writer(
-            namespace, self._id, groups=groups, counts=lambda: self._counts, administrate=administrate
-        )
-        self._visible = Visible(namespace)
+        self._writer = Writer(namespace, self._id, groups=groups, topics=topics, administrate=administrate)
         self._says = left.Says(namespace, self._id, possible=leaves)
         self._committed_s = time.monotonic()
         self._writer.open()
@@ -163,48 +156,12 @@ class KafkaStage:
                 self._says.leave(self._writer.client, self._saved)
                 self._writer.close()
                 try:
-                    self._visible.wait(_VISIBLE_S)
+                    self._writer.visible.wait(_VISIBLE_S)
                 except StreamError as error:  # all is committed; only the look at it failed
                     log_.warning("%s; what the stage %s wrote is safe, but may be seen later", error, self._id)
             else:
                 self._writer.drop()
-            self._visible.close()
-
-    def _finish_last(self) -> None:
-        """Makes sure that the last transaction has reached its partitions, before another one begins.
-
-        Raises:
-            StreamError: The brokers do not answer, for as long as a stage waits.
-        """
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                if self._visible.wait(_SOON_S):
-                    return
-                # Others may hold the end back. Only what this stage left open must not stay.
-                if not self._writer.left_open():
-                    break
-                log_.warning("the last transaction of the stage %s is committed, but not visible", self._id)
-                self._writer.recover(deadline)
-                break
-            except Fenced:
-                raise
-            except StreamError as error:
-                if lost := self._missing(self._visible.topics()):
-                    self._visible.expect({})
-                    raise gone(lost) from error
-                if time.monotonic() > deadline:
-                    raise
-                log_.warning("%s; trying again", error)
-                time.sleep(0.5)
-        self._visible.expect({})
-
-    def _missing(self, names: set[str]) -> str:
-        """One of these topics that was deleted; empty if they are there, or if no broker answers."""
-        try:
-            return min(names - set(self._topics()), default="")
-        except StreamError:
-            return ""
+            self._writer.visible.close()
 
     def _partitions(self, topic: str) -> int:
         """Partition count of a topic."""
@@ -240,7 +197,7 @@ class KafkaStage:
         patience_s += each_s if self._one_by_one else 0.0
         gave_up: float | None = None
         try:
-            self._finish_last()
+            self._writer.finish_last()
             while True:
                 try:
                     with self._namespace.brokers.explained("write to"):
@@ -258,7 +215,7 @@ class KafkaStage:
                 except StreamError as error:
                     if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
                         raise
-                    if lost := self._missing({row.tp.topic for row in transaction.rows}):
+                    if lost := self._writer.missing({row.tp.topic for row in transaction.rows}):
                         raise gone(lost) from error
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
@@ -299,7 +256,7 @@ class KafkaStage:
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
-        self._visible.expect(newest)
+        self._writer.visible.expect(newest)
 
     def _position(self) -> dict[TopicPartition, int]:
         saved = {tp: offset for tp, (offset, _) in self._saved.items()}

@@ -23,12 +23,18 @@ from kafka import TopicPartition as WirePartition
 
 from recdistill.errors import Fenced, StreamError
 from recdistill.stream.kafka import hanging
+from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.visible import Visible
+from recdistill.stream.problems import gone
 
 log_ = logging.getLogger(__name__)
 
 Administrate = Callable[[Callable[[KafkaAdminClient], Any]], Any]
 """Makes a call with the log's administrative client, one at a time."""
+
+_SOON_S = 2.0
+"""After so long, a transaction that is still not visible is looked into."""
 
 COMMIT_S = 20.0
 """After so long, a small transaction is taken to hang in the client."""
@@ -41,11 +47,12 @@ class Writer:
         namespace: Where it writes.
         name: The transactional id.
         groups: Groups whose offsets its transactions hold.
-        counts: Partition count of each topic that it may have written to.
+        topics: Asks for the partition count of each topic that it may have written to.
         administrate: Asks the brokers about transactions.
 
     Attributes:
         client: The producer itself. It is another one after `recover`.
+        visible: What its last transaction must make visible.
     """
 
     def __init__(
@@ -54,14 +61,15 @@ class Writer:
         name: str,
         *,
         groups: Sequence[str],
-        counts: Callable[[], Mapping[str, int]],
+        topics: Callable[[], Mapping[str, int]],
         administrate: Administrate,
     ) -> None:
         self.client: Any = None
+        self.visible = Visible(namespace)
         self._namespace = namespace
         self._name = name
         self._groups = groups
-        self._counts = counts
+        self._topics = topics
         self._administrate = administrate
         self._decided: bool | None = None  # how the last transaction under this name ended, where that is known
 
@@ -95,10 +103,46 @@ class Writer:
                 log_.warning("%s; trying again", error)
                 time.sleep(0.5)
 
+    def finish_last(self) -> None:
+        """Makes sure that the last transaction has reached its partitions, before another one begins.
+
+        Raises:
+            StreamError: The brokers do not answer, for as long as a stage waits.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self.visible.wait(_SOON_S):
+                    return
+                # Others may hold the end back. Only what this stage left open must not stay.
+                if not self.left_open():
+                    break
+                log_.warning("the last transaction of the stage %s is committed, but not visible", self._name)
+                self.recover(deadline)
+                break
+            except Fenced:
+                raise
+            except StreamError as error:
+                if lost := self.missing(self.visible.topics()):
+                    self.visible.expect({})
+                    raise gone(lost) from error
+                if time.monotonic() > deadline:
+                    raise
+                log_.warning("%s; trying again", error)
+                time.sleep(0.5)
+        self.visible.expect({})
+
+    def missing(self, names: set[str]) -> str:
+        """One of these topics that was deleted; empty if they are there, or if no broker answers."""
+        try:
+            return min(names - set(self._topics()), default="")
+        except StreamError:
+            return ""
+
     def left_open(self) -> list[WirePartition]:
         """The partitions in which a transaction of this producer has not ended."""
         prefix, number = self._namespace.prefix, hanging.producer_id(self.client)
-        wires = [WirePartition(prefix + topic, p) for topic, count in self._counts().items() for p in range(count)]
+        wires = [WirePartition(prefix + topic, p) for topic, count in self._topics().items() for p in range(count)]
         found: list[WirePartition] = self._administrate(lambda admin: hanging.left_open(admin, number, wires))
         return found
 
