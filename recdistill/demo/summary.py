@@ -43,7 +43,7 @@ def summarise(
 
     def cost(name: str) -> float | None:
         quality = judgement.quality(name)
-        return None if quality is None else quality.seconds_per_1000
+        return None if quality is None else quality.processor_s_per_1000
 
     teacher_s, student_s = cost("teacher"), cost("student")
     return {
@@ -70,8 +70,8 @@ def summarise(
             "device": device_bytes,
         },
         "cost": {
-            "teacher_seconds_per_1000": teacher_s,
-            "student_seconds_per_1000": student_s,
+            "teacher_processor_s_per_1000": teacher_s,
+            "student_processor_s_per_1000": student_s,
             "ratio": teacher_s / student_s if teacher_s and student_s else None,
         },
         "teacher_calls": None if judgement.spending is None else msgspec.to_builtins(judgement.spending),
@@ -103,9 +103,11 @@ def tell(
             )
     if summary["retention"] is not None:
         print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10 above chance", end="")
-        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes", end="")
+        bundle = summary["size_bytes"]["bundle"]
+        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes (user tower and item vectors;", end="")
+        print(f" the whole bundle: 1/{sizes['teacher'] / bundle:.1f})", end="")
         ratio = summary["cost"]["ratio"]
-        print(f" and 1/{ratio:.0f} of its compute." if ratio else ".")
+        print(f" and {1 / ratio:.0%} of its processor time." if ratio else ".")
     print(f"The demo took {summary['seconds']['all']:.0f} s.\n")
     config = out / "settings.toml"
     print(f"The report:      {out / 'report.html'}")

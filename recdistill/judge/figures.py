@@ -57,6 +57,7 @@ class Measured:
         disagreements: The lists on which teacher and student differ most.
         skipped: Reason -> how many lists or candidates were left out.
         seconds: Seconds of each contender.
+        processor: Seconds of processor time of each contender, all threads of this process together.
     """
 
     requests: list[Impression]
@@ -70,6 +71,7 @@ class Measured:
     disagreements: list[Disagreement]
     skipped: dict[str, int]
     seconds: dict[str, float]
+    processor: dict[str, float]
 
 
 def intervals(values: Values, seed: int, draws: int) -> dict[str, dict[str, Interval]]:

@@ -102,13 +102,15 @@ def shown_lists(
     lists = _hold(held_out, bundle, skipped, logged=asked is None)
     known = train if isinstance(train, Interactions) else collect(train)
     seconds: dict[str, float] = {}
+    processor: dict[str, float] = {}
     scores: dict[str, list[Floats]] = {}
     ranked = [one for one in contenders if one is not asked and one.name not in _POPULARITY]
     ranked = [*([] if asked is None else [asked]), *ranked]
     for done, contender in enumerate(ranked):
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         found = contender.scores(lists.requests)
         seconds[contender.name] = time.perf_counter() - begun
+        processor[contender.name] = time.process_time() - worked
         if contender is asked:
             lists, found = _answered(lists, found, skipped)
         scores[contender.name] = found
@@ -152,6 +154,7 @@ def shown_lists(
         disagreements=[] if tau_B is None else _disagreements(lists, scores, tau_B, compared, titles_of(bundle.items)),
         skipped={reason: count for reason, count in skipped.items() if count},
         seconds=seconds,
+        processor=processor,
     )
 
 

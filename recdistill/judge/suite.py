@@ -132,14 +132,18 @@ def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
     out = []
     for name, of in measured.items():
         coverage, popularity = found.behaviour.get(name, (None, None))
-        spent = found.seconds.get(name)
+        spent, worked = (
+            None if name not in times else times[name] / len(found.requests) * 1000
+            for times in (found.seconds, found.processor)
+        )
         out.append(
             Quality(
                 name=name,
                 metrics=of,
                 coverage=coverage,
                 popularity=popularity,
-                seconds_per_1000=None if spent is None else spent / len(found.requests) * 1000,
+                seconds_per_1000=spent,
+                processor_s_per_1000=worked,
             )
         )
     return out

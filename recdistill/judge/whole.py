@@ -86,11 +86,13 @@ def whole_catalogue(
 
     # Each contender ranks the catalogue for all requests. Its rankings become rows of item numbers, `[B, DEPTH]`.
     seconds: dict[str, float] = {}
+    processor: dict[str, float] = {}
     tops: dict[str, NDArray[np.int64]] = {}
     for done, contender in enumerate(contenders):
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         lists = contender.top(held.requests, DEPTH)
         seconds[contender.name] = time.perf_counter() - begun
+        processor[contender.name] = time.process_time() - worked
         tops[contender.name] = _numbers(lists, held.number, live_N)
         if progress is not None:
             progress(contender.name, done + 1, len(contenders))
@@ -132,6 +134,7 @@ def whole_catalogue(
         disagreements=_disagreements(held, tops, titles_of(bundle.items)),
         skipped=skipped,
         seconds=seconds,
+        processor=processor,
     )
 
 
