@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,26 @@ def _lowest(name: str) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [line] = [line for line in project["dependencies"] if line.startswith(name)]
     return str(re.search(r">=([\d.]+)", line)[1])  # type: ignore[index]
+
+
+def test_uv_trusts_what_pip_and_the_system_trust(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text("[global]\ncert = /etc/company/authority.pem\n")
+    asked = 'echo "${SSL_CERT_FILE:-} ${UV_SYSTEM_CERTS:-}"'
+    script = f". {ROOT}/tools/common.sh; uv_settings_from_pip {Path(sys.executable).with_name('pip')}; {asked}"
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PIP_CERT", "SSL_CERT_FILE", "UV_SYSTEM_CERTS")
+    }
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**env, "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    stores = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+    assert told == ["/etc/company/authority.pem", *(["true"] if any(map(os.path.exists, stores)) else [])]
 
 
 @pytest.mark.slow

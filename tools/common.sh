@@ -40,6 +40,15 @@ need_packages() {
 
 # Gives pip's settings (certificate, indexes, wheel folders, time-out) to uv, unless uv has its own.
 uv_settings_from_pip() {
+    # pip also finds a certificate in its own files. A company's authority may stand only there, or in the system's store.
+    if [ -z "${PIP_CERT:-}${SSL_CERT_FILE:-}" ] && [ -x "${1:-.venv/bin/pip}" ]; then
+        local cert
+        cert=$("${1:-.venv/bin/pip}" config list 2>/dev/null | sed -n "s/^\(global\|install\)\.cert='\(.*\)'\$/\2/p" | tail -n 1) || cert=""
+        if [ -n "$cert" ]; then export SSL_CERT_FILE="$cert"; fi
+    fi
+    if [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -s /etc/pki/tls/certs/ca-bundle.crt ] || [ -s /etc/ssl/cert.pem ]; then
+        export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+    fi
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
     if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"; fi
     if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="${UV_INDEX:-$PIP_EXTRA_INDEX_URL}"; fi
