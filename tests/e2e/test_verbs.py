@@ -99,7 +99,11 @@ def test_from_tables_to_a_champion(terminal: Terminal) -> None:
     assert terminal.json("topics create")["made"]
     assert terminal.json("topics create")["made"] == []
     items: list[Record] = list(world.items())
-    assert terminal.json(f"import {_table('items.jsonl', items)} --kind items") == {"items": 20, "stopped": False}
+    assert terminal.json(f"import {_table('items.jsonl', items)} --kind items") == {
+        "items": 20,
+        "before": 0,
+        "stopped": False,
+    }
     for name, part in (("early", lambda at: at < cut), ("late", lambda at: at >= cut)):
         for kind, records in (("impressions", lists), ("feedback", clicks)):
             _table(f"{name}-{kind}.jsonl", [one for one in records if part(one.time_us)])
