@@ -62,7 +62,6 @@ def _quoted(text: str) -> str:
 
 
 def _origin() -> str | None:
-    try:
-        return importlib.metadata.distribution(NAME).read_text("direct_url.json")
-    except importlib.metadata.PackageNotFoundError:  # run from a folder that was never installed
-        return None
+    # A clone may hold metadata of its own, left by a build. It has no note, so the first one that has a note counts.
+    notes = (found.read_text("direct_url.json") for found in importlib.metadata.distributions(name=NAME))
+    return next((note for note in notes if note), None)

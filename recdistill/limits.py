@@ -8,7 +8,7 @@ It knows nothing of the rest of the package.
 
 Example:
     >>> room_of(20_000)  # bytes that an impression of so many candidates may have
-    728000
+    732000
     >>> MAX_WEIGHT * MAX_VALUE == MAX_LABEL
     True
 """

@@ -12,7 +12,7 @@ It knows nothing of torch, logs or detectors.
 Example:
     >>> stories = Stories(0, length=6)
     >>> seen = stories.batch(32)
-    >>> seen.scored_BL.sum(1).max() <= 6, stories.at
+    >>> bool(seen.scored_BL.sum(1).max() <= 6), stories.at
     (True, 32)
 """
 

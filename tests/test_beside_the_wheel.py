@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY = {
     "recdistill": set(),
     "services": {"recdistill"},
-    "tools": {"recdistill"},
+    "tools": {"recdistill", "references"},
     "references": {"recdistill"},
     "benchmarks": {"recdistill", "references", "tools"},
     "tests": {"recdistill", "services", "references", "tools", "support"},

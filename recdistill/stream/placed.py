@@ -19,7 +19,7 @@ Example:
     ...     for second in (10, 20, 30):
     ...         transaction.send("feedback", encode(Feedback("f", "i", "a", "click", time_us=second * 1_000_000)))
     >>> [place_at(log, [tp], read_place(text))[tp] for text in ("@20", "@21", "@99", "2")]
-    [1, 2, 4, 2]
+    [1, 2, 3, 2]
     >>> place_at(log, [tp], read_place("latest", words=True)) == {tp: 4}
     True
     >>> stage.close(); log.close(); folder.cleanup()

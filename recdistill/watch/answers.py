@@ -10,7 +10,7 @@ Example:
     >>> compare([(before, 100 * before - 7) for before in first]).agreement
     1.0
     >>> print(compare([(before, -before) for before in first]))
-    agrees with its first answers at -1.00 (6 of 6 scores differ; they were at 0.95 ± 0.45 and are now at -0.95 ± 0.45)
+    agrees with its first answers at -1.00 (6 of 6 scores differ; they were at 0.95 ± 0.75 and are now at -0.95 ± 0.75)
 """
 
 from __future__ import annotations

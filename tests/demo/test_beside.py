@@ -21,7 +21,8 @@ def log_with_a_ranking(folder: Path) -> Path:
     log.create_topics(standard_topics(1, 1))
     stage = log.stage("test")
     with stage.transaction() as transaction:
-        for name, time_us in (("i", 1), ("later", 9_000_000)):  # the second closes the window of the first
+        # The later ones close the window of the first. There are enough of them, so that their time is believed.
+        for name, time_us in (("i", 1), *((f"later-{n}", 9_000_000 + n) for n in range(20))):
             impression = Impression(name, time_us, candidates=(Candidate("a"), Candidate("b")))
             ranking = Ranking(impression, "t", "1", "logit", (1.0, 0.0), (True, True))
             transaction.send("rankings", encode(ranking), key=key_of(ranking))

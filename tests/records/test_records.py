@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recdistill.errors import DataError, DecodeError
-from recdistill.limits import MIN_CHANCE
+from recdistill.limits import MAX_JSON, MIN_CHANCE
 from recdistill.records import (
     DEAD_LETTERS,
-    MAX_BYTES,
     MAX_ID,
     MAX_TIME_US,
     TOPICS,
@@ -408,7 +407,7 @@ def test_deep_nesting_and_huge_records_are_refused() -> None:
     with pytest.raises(DecodeError):  # groups of an unknown field, each in the one before
         decode(Item, encode(Item("a")) + b"\x53" * 100_000 + b"\x54" * 100_000)
     with pytest.raises(DecodeError, match="more than"):
-        decode(Item, b"{" + b" " * MAX_BYTES)
+        decode(Item, b"{" + b" " * MAX_JSON)
     with pytest.raises(DataError, match="more than"):
         encode(Item("a", attributes={f"k{index}": ["y" * 60_000] * 3 for index in range(100)}))
 

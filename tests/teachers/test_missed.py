@@ -68,7 +68,7 @@ def told(terminal: Terminal, items: Sequence[Item], lists: Sequence[Impression] 
 
 
 def test_a_number_that_every_item_has_as_text_stops_the_scorer(terminal: Terminal, tmp_path: Path) -> None:
-    told(terminal, [Item(f"item-{n}", attributes={"price": f"{n}.50"}) for n in range(20)])
+    told(terminal, [Item(f"item-{n}", attributes={"price": f"some {n}.50"}) for n in range(20)])
     chosen = settings(by_price(tmp_path / "m.onnx"), {"price": "item.price"})
     terminal(f"score --drain {chosen}", code=2)
     assert "teacher.onnx.inputs.price: none of 360 candidates has a number in its attribute 'price' (it is '" in (

@@ -10,7 +10,7 @@ Example:
     >>> from recdistill.config import OnnxTeacherSettings
     >>> OnnxTeacher.open(OnnxTeacherSettings(path="no/such.onnx"), teacher_id="r", version="", scale="logit")
     Traceback (most recent call last):
-    recdistill.errors.TeacherError: teacher.onnx.path: no/such.onnx cannot be read (No such file or directory)
+    recdistill.errors.TeacherError: teacher.onnx.path: no/such.onnx: cannot be read (No such file or directory)
 """
 
 from __future__ import annotations
