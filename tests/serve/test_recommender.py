@@ -269,9 +269,7 @@ def test_bad_requests_name_their_field(recommender: Recommender) -> None:
 @pytest.mark.parametrize("value", [3e38, -3e38, 1e20])
 def test_a_vector_beyond_all_bounds_is_refused(recommender: Recommender, value: float) -> None:
     request = Request(history=(Event("item-1"),), context={"place": [value, -value]})
-    with pytest.raises(
-        RequestError, match=r"context.place: must have numbers between -1,000,000,000 and"
-    ):
+    with pytest.raises(RequestError, match=r"context.place: must have numbers between -1,000,000,000 and"):
         recommender.recommend([request], 10)
 
 
