@@ -40,12 +40,12 @@ def beside(state: State, items: list[Item]) -> State:
 def test_an_attribute_that_nobody_has_is_refused_and_leaves_nothing() -> None:
     items, state = catalogue(2_000)
     sieve = Sieve(items)
-    began, size = time.perf_counter(), sieve.bytes
+    began, size = time.process_time(), sieve.bytes
     for n in range(2_000):
         with pytest.raises(RequestError, match=r"^where\.") as refused:
             sieve.check(state, Filters(where={f"nobody-{n}": "x"}))
         assert refused.value.field == f"where.nobody-{n}"
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert sieve.bytes == size == 0
     with pytest.raises(RequestError, match="did you mean 'field3'"):
         sieve.check(state, Filters(where={"feild3": "x"}))

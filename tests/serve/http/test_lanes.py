@@ -52,7 +52,7 @@ def test_a_full_queue_refuses_with_a_time_to_ask_again(gate: threading.Event) ->
         assert 1 <= int(after) <= 60
         began = time.monotonic()
         assert await lanes.run(lambda: "light", light=True) == "light"
-        assert time.monotonic() - began < 2, "light work does not wait for heavy work"
+        assert time.monotonic() - began < 15, "light work does not wait for heavy work"
         gate.set()
         assert await asyncio.gather(*tasks) == [True] * len(tasks)
         assert await lanes.run(lambda: 1, light=False) == 1  # there is room again
