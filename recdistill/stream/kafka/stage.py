@@ -81,7 +81,11 @@ class KafkaStage:
         self._closed = False
         self._broken: StreamError | None = None
         groups = [self._id, self._id + _MARKS]
-        self._writer = Writer(namespace, self._id, groups=groups, topics=topics, administrate=administrate)
+        # What the stage says of itself is in its transactions too, so that topic can be left open like the others.
+        own = {left.TOPIC: 1} if leaves else {}
+        self._writer = Writer(
+            namespace, self._id, groups=groups, topics=lambda: {**topics(), **own}, administrate=administrate
+        )
         self._says = left.Says(namespace, self._id, possible=leaves)
         self._committed_s = time.monotonic()
         self._writer.open()
