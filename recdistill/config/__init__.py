@@ -14,6 +14,7 @@ Example:
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
+from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
     DistilSettings,
     EnsembleMember,
@@ -25,7 +26,6 @@ from recdistill.config.settings import (
     LossSettings,
     ProbeSettings,
     PromoteSettings,
-    RankSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,

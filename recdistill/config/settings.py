@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
     LanguageTeacherSettings,
@@ -25,9 +26,6 @@ from recdistill.limits import MAX_WEIGHT, MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-"""A time that a loop waits. At most a day: longer waits are mistakes, and very long ones no system can wait."""
-
 DEFAULT_LABELS: Final = {"click": 1.0}
 """Labels of `[join]` that hold unless the settings change them."""
 
@@ -476,82 +474,6 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Whether a bundle that passes the gate is promoted. If not, it is only judged and registered."
         ),
     ] = True
-
-
-class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[rank]`: the HTTP endpoint."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
-    follow_s: Annotated[Seconds, Meta(description="How often the champion alias is looked at.")] = 2.0
-    items_s: Annotated[Seconds, Meta(description="How often new catalogue records are taken in.")] = 0.5
-    items_from: Annotated[
-        Literal["", "beginning", "latest"],
-        Meta(
-            description="What is done with a bundle that was made on another log. beginning: all items of this log are "
-            "applied to its catalogue. latest: only those that come. Empty: its own catalogue serves, and the log says "
-            "so."
-        ),
-    ] = ""
-    threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
-    write_back: Annotated[
-        float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin student).")
-    ] = 0.0
-    origins: Annotated[
-        list[Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]_-]+)$")]],
-        Meta(
-            description="Web pages that may call the endpoint from a browser: `https://shop.example`. `*`: every page. "
-            "Programs that are no browser may always call."
-        ),
-    ] = []
-    max_k: Annotated[int, Meta(ge=1, le=10_000, description="Most items of an answer.")] = 1000
-    max_batch: Annotated[int, Meta(ge=1, le=10_000, description="Most requests in one body.")] = 128
-    max_body: Annotated[int, Meta(ge=1024, le=1 << 30, description="Most bytes in one body.")] = 1_048_576
-    max_bodies_mb: Annotated[
-        int, Meta(ge=1, le=1 << 20, description="Most megabytes of bodies that are arriving, all together.")
-    ] = 64
-    max_where: Annotated[int, Meta(ge=1, le=256, description="Most attributes in one `where`.")] = 16
-    max_where_values: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most values in one `where`, those of all attributes together.")
-    ] = 1000
-    max_head: Annotated[int, Meta(ge=1024, le=1 << 20, description="Most bytes in the head of a request.")] = 16_384
-    max_headers: Annotated[int, Meta(ge=8, le=1000, description="Most header lines of a request.")] = 100
-    max_connections: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="Most connections at once; fewer when the process may not open so many files. When all are "
-            "taken, those that have waited longest for a request are closed.",
-        ),
-    ] = 10_000
-    max_connections_per_address: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000_000,
-            description="Most connections from one address; 0: no such limit. Leave it 0 behind a proxy, because then "
-            "all requests come from one address.",
-        ),
-    ] = 0
-    head_s: Annotated[Seconds, Meta(description="Longest time in which the head of a request may arrive.")] = 10.0
-    body_s: Annotated[Seconds, Meta(description="Longest time in which a body may arrive.")] = 10.0
-    idle_s: Annotated[Seconds, Meta(description="How long a connection may stay open without a request.")] = 75.0
-    answer_s: Annotated[Seconds, Meta(description="Longest time in which the client must take an answer.")] = 30.0
-    queue: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most large bodies that may wait for their turn. More get status 429.")
-    ] = 32
-    queue_s: Annotated[
-        Seconds, Meta(description="Longest time that one of them may wait. Then it gets status 503.")
-    ] = 5.0
-    drain_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=3600,
-            description="How long requests are still taken after the stop signal, while `/readyz` says 503.",
-        ),
-    ] = 5.0
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
