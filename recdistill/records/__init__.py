@@ -56,6 +56,7 @@ from recdistill.records.checks import (
     check_scores,
     check_values,
 )
+from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -112,6 +113,7 @@ __all__ = [
     "encode",
     "encode_around",
     "key_of",
+    "may_have_label",
     "newer",
     "render",
     "to_json",
