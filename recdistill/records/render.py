@@ -46,7 +46,11 @@ def render(record: Record, *, width: int = 100, now_us: int | None = None) -> st
         case Ranking():
             lines = ["ranking", *_ranking(record, now_us, None)]
         case _:
-            known = "labels known" if record.label_state == "closed" else "no labels waited for"
+            known = {
+                "none": "no labels waited for",
+                "closed": "labels known",
+                "labels": "labels known, and learnt alone",
+            }[record.label_state]
             lines = [f"example  {known}", *_ranking(record.ranking, now_us, record.labels)]
     return "\n".join(line if len(line) <= width else line[: max(1, width) - 1] + "…" for line in lines)
 

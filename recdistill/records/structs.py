@@ -21,7 +21,7 @@ else:
 
 Scale = Literal["unbounded", "logit", "probability", "rank"]
 Origin = Literal["product", "student", "sweep"]
-LabelState = Literal["none", "closed"]
+LabelState = Literal["none", "closed", "labels"]
 
 
 # gc=False: these structs hold strings, numbers and containers of them, so they have no cycles. There are
@@ -92,7 +92,15 @@ class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
 
 class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A ranking with its labels. `label_state` "none": the label window was not waited for, so labels are unknown."""
+    """A ranking with its labels.
+
+    Attributes:
+        ranking: What was asked, and the teacher's scores.
+        labels: One for each candidate.
+        label_state: "none": the label window was not waited for, so labels are unknown. "closed": the window has
+            closed, so a label of 0 means that nothing came. "labels": the same, and the labels alone are to be learnt:
+            the scores were an example of their own before.
+    """
 
     ranking: Ranking
     labels: tuple[float, ...]
