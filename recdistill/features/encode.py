@@ -101,8 +101,8 @@ class Lists:
         offsets_BL: −log p of each candidate, where p is the probability that the teacher scored it, given that its list
             was chosen. It is added to the logits of student and teacher, so that the scored candidates stand for the
             whole list. None when every p of the batch is 1.
-        soft_known_B: Whether the scores are to be learnt from. Not in an example of state `labels`: its scores were an
-            example of their own before. None: in all lists.
+        soft_B: Whether the scores teach. They do not where they were an example of their own before, and this one has
+            the labels alone.
     """
 
     requests: Requests
@@ -114,7 +114,7 @@ class Lists:
     label_known_B: npt.NDArray[np.bool_]
     weights_B: npt.NDArray[np.float32]
     offsets_BL: npt.NDArray[np.float32] | None
-    soft_known_B: npt.NDArray[np.bool_] | None = None
+    soft_B: npt.NDArray[np.bool_]
 
 
 def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -256,7 +256,7 @@ def encode_examples(
     teacher_scores_BL[~scored_BL] = 0
     labels_BL[~where_BL] = 0
     label_known_B = np.array([example.label_state != "none" for example in examples], dtype=bool)
-    told = [example.label_state != "labels" for example in examples]
+    soft_B = np.array([example.label_state != "labels" for example in examples], dtype=bool)
     weights_B = np.array([1.0 / example.ranking.sampled for example in examples], dtype=np.float32)
     offsets_BL = _offsets(examples, shape)
     return Lists(
@@ -269,7 +269,7 @@ def encode_examples(
         label_known_B=label_known_B,
         weights_B=weights_B,
         offsets_BL=offsets_BL,
-        soft_known_B=None if all(told) else np.array(told, dtype=bool),
+        soft_B=soft_B,
     )
 
 

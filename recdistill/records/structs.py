@@ -94,12 +94,9 @@ class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A ranking with its labels.
 
-    Attributes:
-        ranking: What was asked, and the teacher's scores.
-        labels: One for each candidate.
-        label_state: "none": the label window was not waited for, so labels are unknown. "closed": the window has
-            closed, so a label of 0 means that nothing came. "labels": the same, and the labels alone are to be learnt:
-            the scores were an example of their own before.
+    `label_state` "none": the label window was not waited for, so labels are unknown. "closed": the window is over, and
+    a label of 0 means that nothing came. "labels": the window is over too, and this example has the labels alone. Its
+    scores were an example of their own before, of state "none", so they are not learnt again.
     """
 
     ranking: Ranking

@@ -209,7 +209,7 @@ class Trainer:
         soft = self.terms(
             scores_BL,
             torch.from_numpy(teacher_BL),
-            where=torch.from_numpy(lists.scored_BL),
+            where=torch.from_numpy(lists.scored_BL & lists.soft_B[:, None]),
             weights=torch.from_numpy(believed_B),
             offsets=torch.from_numpy(candidate_offsets(lists)),
         )
@@ -245,7 +245,7 @@ class Trainer:
                 scored_BL=lists.scored_BL,
                 labels_BL=lists.labels_BL,
                 labelled_BL=lists.where_BL & lists.label_known_B[:, None],
-                first_B=lists.soft_known_B,
+                first_B=lists.soft_B,
                 student_BL=scores_BL.detach().numpy(),
                 units_BL=batch.units_BL,
                 agreement_B=batch.agreement_B,

@@ -51,9 +51,7 @@ def list_weights(lists: Lists) -> np.ndarray:
     1952). The limit of 20 adds a little bias, and takes away variance. A list with fewer than two scores has no order,
     so it weighs 0 too. The weight depends on the list alone, not on the batch.
     """
-    active_B = lists.scored_BL.sum(1) >= 2
-    if lists.soft_known_B is not None:
-        active_B = active_B & lists.soft_known_B
+    active_B = (lists.scored_BL.sum(1) >= 2) & lists.soft_B
     weights_B: np.ndarray = np.where(active_B, np.minimum(lists.weights_B, MOST_WEIGHT), 0.0).astype(np.float32)
     return weights_B
 

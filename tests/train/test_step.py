@@ -509,7 +509,9 @@ def lists_of(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists
     nothing = np.zeros((len(scores), 0), np.int32)
     requests = Requests(nothing, nothing, nothing, {}, np.zeros(len(scores), np.int32))
     slots, weights = np.zeros(scores.shape, np.int32), np.ones(len(scores), np.float32)
-    return Lists(requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None)
+    return Lists(
+        requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None, scored[:, 0] | True
+    )
 
 
 def test_scales() -> None:
@@ -602,7 +604,7 @@ def test_weights_are_capped_and_depend_on_their_list_alone() -> None:
     weights_B = np.ones(40, np.float32)
     weights_B[0], weights_B[1], weights_B[39] = 1e6, 4.0, 1e9  # the last has no scores: its weight means nothing
     known_B = np.arange(40) != 2
-    found_B = list_weights(dataclasses.replace(lists, weights_B=weights_B, soft_known_B=known_B))
+    found_B = list_weights(dataclasses.replace(lists, weights_B=weights_B, soft_B=known_B))
     assert found_B.tolist() == [MOST_WEIGHT, 4.0, 0.0] + [1.0] * 36 + [0.0]
     assert list_weights(lists).tolist() == [1.0] * 39 + [0.0]
     assert candidate_offsets(lists).tolist() == [[0.0]]
