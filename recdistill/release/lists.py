@@ -27,8 +27,8 @@ from recdistill.errors import DataError
 from recdistill.judge import Part
 from recdistill.records import Example
 from recdistill.release.parts import part_of, stopped_at
-from recdistill.release.window import HELD_OUT, HeldOutWindow, newest_held_out
-from recdistill.stream import Log, Place, write_position, write_time
+from recdistill.release.window import HeldOutWindow, newest_held_out
+from recdistill.stream import HELD_OUT, Log, Place, write_position, write_time
 
 Which = Literal["auto", "held-out", "behind"]
 """As `judge.lists` says."""

@@ -10,8 +10,8 @@ it reads a few bytes. So a topic of any length costs no more than its newest par
 It knows nothing of bundles, figures or of how users are chosen.
 
 Example:
-    >>> str(HELD_OUT)
-    'held-out/0'
+    >>> HeldList(7, 60_000_000, b"").offset
+    7
 """
 
 from __future__ import annotations
@@ -24,12 +24,9 @@ from typing import Final, NamedTuple
 from recdistill.errors import DecodeError, OutOfRange
 from recdistill.judge import outlook
 from recdistill.records import Example, decode, may_have_label
-from recdistill.stream import Log, Message, Source, TopicPartition
+from recdistill.stream import HELD_OUT, Log, Message, Source
 
 log_ = logging.getLogger(__name__)
-
-HELD_OUT: Final = TopicPartition("held-out", 0)
-"""The topic: one partition, so that its newest lists are the end of one sequence."""
 
 READ: Final = 1000
 """Messages read at a time."""

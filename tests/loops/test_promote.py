@@ -131,7 +131,6 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
 
 def hold_out(log: Log, examples: Sequence[Example]) -> None:
     """Writes to the topic of held-out lists, as the joiner does."""
-    log.create_topics({"held-out": 1})
     stage = log.stage("joiner")
     with stage.transaction() as transaction:
         for one in examples:

@@ -11,7 +11,7 @@ from recdistill import release
 from recdistill.config import LogSettings
 from recdistill.records import Candidate, Example, Impression, Ranking, encode
 from recdistill.release import window as module
-from recdistill.stream import Log, open_log
+from recdistill.stream import HELD_OUT, Log, open_log
 
 MINUTE_US = 60_000_000
 
@@ -139,7 +139,7 @@ def test_a_reader_that_retention_has_overtaken_begins_again(log: Log) -> None:
     write(log, range(10))
     window.look()
     write(log, range(10, 100))
-    log.trim(module.HELD_OUT, 80)  # type: ignore[attr-defined]
+    log.trim(HELD_OUT, 80)  # type: ignore[attr-defined]
     window.look()
     assert names(window) == brute(range(100), 3)
     window.close()
