@@ -58,6 +58,7 @@ from recdistill.records.checks import (
     check_values,
 )
 from recdistill.records.columns import Columns
+from recdistill.records.flat import Ids
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -98,6 +99,7 @@ __all__ = [
     "Event",
     "Example",
     "Feedback",
+    "Ids",
     "Impression",
     "Invalid",
     "Item",

@@ -12,7 +12,7 @@ Example:
     >>> asked = Impression("r1", 5, candidates=(Candidate("a"), Candidate("b")))
     >>> example = Example(Ranking(asked, "bst", "3", "logit", (1.5, 0.0), (True, False)), (0.0, 1.0), "closed")
     >>> columns, refused = read_columns(Example, [encode(example), b"noise"])
-    >>> columns.items, columns.scores_C.tolist(), columns.labels_C.tolist(), columns.states
+    >>> list(columns.items), columns.scores_C.tolist(), columns.labels_C.tolist(), columns.states
     (['a', 'b'], [1.5, 0.0], [0.0, 1.0], ['closed'])
     >>> str(refused[1])
     'not an example: it starts with 0x6e, not with the framing byte 0x00 or the `{` of JSON'
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -43,7 +42,7 @@ from recdistill.limits import (
 )
 from recdistill.records import codec
 from recdistill.records.checks import Invalid, check_values
-from recdistill.records.flat import Flags, Whole, read_candidates, read_events, rows_of
+from recdistill.records.flat import Flags, Ids, Whole, have_twice, read_candidates, read_events, rows_of
 from recdistill.records.structs import (
     Event,
     Example,
@@ -88,7 +87,8 @@ class Columns:
         chanced_E: Which lists have `candidates_sampled`.
         events_E: How many events each list has, int64.
         event_items: Oldest first.
-        event_actions: "" where there is none.
+        actions: The different actions of the events; the first one is "", for none.
+        action_H: Place of each event's action among them, int64.
         event_times_H: Microseconds, int64; 0 where unknown.
         excluded: Ids that each list excludes.
     """
@@ -108,15 +108,16 @@ class Columns:
     agreement_E: npt.NDArray[np.float32]
     states: list[LabelState]
     counts_E: Whole
-    items: list[str]
+    items: Ids
     scores_C: npt.NDArray[np.float32]
     scored_C: Flags
     labels_C: npt.NDArray[np.float32]
     chances_C: npt.NDArray[np.float32]
     chanced_E: Flags
     events_E: Whole
-    event_items: list[str]
-    event_actions: list[str]
+    event_items: Ids
+    actions: list[str]
+    action_H: Whole
     event_times_H: Whole
     excluded: list[tuple[str, ...]]
 
@@ -129,26 +130,38 @@ class Columns:
         """The lists of several columns, one after the other. There must be at least one part."""
         if len(parts) == 1:
             return parts[0]
-        joined: dict[str, Any] = {}
-        for field in fields(cls):
-            columns = [getattr(part, field.name) for part in parts]
-            if isinstance(columns[0], list):
-                joined[field.name] = [entry for column in columns for entry in column]
-            else:
-                joined[field.name] = np.concatenate(columns)
+        actions = list(dict.fromkeys(name for part in parts for name in part.actions))
+        place_of = {name: place for place, name in enumerate(actions)}
+        action_H = [np.array([place_of[name] for name in part.actions])[part.action_H] for part in parts]
+        joined: dict[str, Any] = {"actions": actions, "action_H": np.concatenate(action_H)}
+        for name in [field.name for field in fields(cls) if field.name not in joined]:
+            columns = [getattr(part, name) for part in parts]
+            match columns[0]:
+                case list():
+                    joined[name] = [entry for column in columns for entry in column]
+                case Ids():
+                    joined[name] = Ids.join(columns)
+                case _:
+                    joined[name] = np.concatenate(columns)
         return cls(**joined)
 
     def request(self, row: int) -> Impression:
         """The impression of one list, without its user, its candidates and what it excludes."""
         stop = int(self.events_E[: row + 1].sum())
-        chosen = slice(stop - int(self.events_E[row]), stop)
-        events = zip(
-            self.event_items[chosen], self.event_times_H[chosen].tolist(), self.event_actions[chosen], strict=True
-        )
+        start = stop - int(self.events_E[row])
+        history = [
+            Event(item, time_us, self.actions[action])
+            for item, time_us, action in zip(
+                self.event_items.texts(start, stop),
+                self.event_times_H[start:stop].tolist(),
+                self.action_H[start:stop].tolist(),
+                strict=True,
+            )
+        ]
         return Impression(
             id=self.ids[row],
             time_us=int(self.times_E[row]),
-            history=tuple([Event(*event) for event in events]),
+            history=tuple(history),
             context=dict(self.contexts[row]),
             origin=self.origins[row],
             served_by=self.served_by[row],
@@ -324,11 +337,10 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
     odd_C |= ~((chances_C >= MIN_CHANCE) & (chances_C <= 1))
     odd_E |= odd_masks_E
     odd_E[rows_C[odd_C]] = True
-    for row, (start, stop) in enumerate(pairwise([0, *np.cumsum(counts_E).tolist()])):
-        different = set(members.items[start:stop])
-        excluded = gathered.excluded[row]
-        if len(different) != stop - start or (excluded and not different.isdisjoint(excluded)):
-            odd_E[row] = True
+    odd_E[have_twice(members.items, counts_E)] = True
+    for row in [row for row, excluded in enumerate(gathered.excluded) if excluded and not odd_E[row]]:
+        stop = int(counts_E[: row + 1].sum())
+        odd_E[row] = not set(gathered.excluded[row]).isdisjoint(members.items.texts(stop - int(counts_E[row]), stop))
     # The events.
     history = read_events(gathered.history)
     rows_H = rows_of(events_E)
@@ -359,7 +371,8 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
         chanced_E=chanced_E,
         events_E=events_E,
         event_items=history.items,
-        event_actions=history.actions,
+        actions=history.actions,
+        action_H=history.action_N,
         event_times_H=history.times_N,
         excluded=gathered.excluded,
     )
