@@ -258,7 +258,7 @@ def distil_from(
 
     use_threads(settings.threads)
     watch = WatchSettings() if watch is None else watch
-    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch)
+    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch, batch=settings.batch)
     recipe = recipe_of(trainer, spec, student, loss, settings, watch)
     return loop.run(
         log,

@@ -75,7 +75,7 @@ from recdistill.records.structs import (
     Scale,
     Value,
 )
-from recdistill.records.topics import DEAD_LETTERS, TOPICS
+from recdistill.records.topics import DEAD_LETTERS, TOPIC_OF, TOPICS
 from recdistill.records.versions import TOMBSTONE, newer
 from recdistill.text import cut, escaped
 
@@ -94,6 +94,7 @@ __all__ = [
     "MAX_VALUE",
     "MAX_VALUES",
     "TOPICS",
+    "TOPIC_OF",
     "Candidate",
     "Columns",
     "Event",
