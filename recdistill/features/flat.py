@@ -73,9 +73,10 @@ def encode_columns(
         teacher_scores_BL=_spread(filled_BL, np.where(scored_C, columns.scores_C, np.float32(0)), 0, np.float32),
         scored_BL=_spread(filled_BL, scored_C, False, np.bool_),
         labels_BL=_spread(filled_BL, np.where(known_C, columns.labels_C, np.float32(0)), 0, np.float32),
-        label_known_B=np.array([state == "closed" for state in columns.states], dtype=bool),
+        label_known_B=np.array([state != "none" for state in columns.states], dtype=bool),
         weights_B=(1.0 / columns.sampled_E).astype(np.float32),
         offsets_BL=offsets_BL,
+        soft_B=np.array([state != "labels" for state in columns.states], dtype=bool),
     )
 
 
