@@ -56,6 +56,7 @@ from recdistill.records.checks import (
     check_scores,
     check_values,
 )
+from recdistill.records.encoded import Encoded, encoded
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -92,6 +93,7 @@ __all__ = [
     "MAX_VALUES",
     "TOPICS",
     "Candidate",
+    "Encoded",
     "Event",
     "Example",
     "Feedback",
@@ -111,6 +113,7 @@ __all__ = [
     "decode_item",
     "encode",
     "encode_around",
+    "encoded",
     "key_of",
     "newer",
     "render",
