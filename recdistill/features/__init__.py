@@ -24,6 +24,7 @@ from recdistill.features.encode import (
     encode_examples,
     encode_requests,
 )
+from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.features.values import CLIP, encode_column
@@ -42,6 +43,7 @@ __all__ = [
     "HistorySpec",
     "IdSpec",
     "Lists",
+    "Lookup",
     "Mark",
     "Places",
     "Requests",

@@ -40,12 +40,10 @@ import msgspec
 
 from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
-from recdistill.records import TOPICS, Encoded, Record, encoded, to_json
+from recdistill.records import TOPIC_OF, Encoded, Record, encoded, to_json
 from recdistill.stream import Delivery, Log, Message, Outgoing, Position, Stage, TopicPartition, deliver
 
 T = TypeVar("T")
-
-TOPIC_OF: dict[type[Record], str] = {kind: topic for topic, kind in TOPICS.items()}
 
 
 class Whole(NamedTuple):
