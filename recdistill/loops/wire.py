@@ -333,6 +333,8 @@ def promote(
             gate=lambda judgement: gate(judgement, settings.gate),
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
+            which=settings.judge.lists,
+            learnt=settings.judge.learnt,
             by=settings.promote.by,
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,
