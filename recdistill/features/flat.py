@@ -44,8 +44,7 @@ def encode_columns(
     errors: list[FeatureError] | None = None,
 ) -> Lists:
     """Encodes the lists of some columns; the other arguments, and errors, as in `encode_requests`."""
-    slots_C = _slots(catalogue, columns.items)
-    requests = _requests(spec, catalogue, columns)
+    requests, slots_C = _requests(spec, catalogue, columns)
     context = {
         name: encode_column(
             f"context.{name}",
@@ -80,11 +79,6 @@ def encode_columns(
     )
 
 
-def _slots(catalogue: Catalogue, items: Ids) -> npt.NDArray[np.int32]:
-    """Slots of items, -1 where the catalogue never saw one."""
-    return catalogue.slots_in(items.data, items.starts_N, items.sizes_N)
-
-
 def _spread(filled_BL: npt.NDArray[np.bool_], flat: npt.NDArray[Any], empty: Any, kind: Any) -> npt.NDArray[Any]:
     """Members one after the other -> rows, each filled from its start."""
     spread_BL = np.full(filled_BL.shape, empty, dtype=kind)
@@ -92,8 +86,10 @@ def _spread(filled_BL: npt.NDArray[np.bool_], flat: npt.NDArray[Any], empty: Any
     return spread_BL
 
 
-def _requests(spec: FeatureSpec, catalogue: Catalogue, columns: Columns) -> dict[str, npt.NDArray[Any]]:
-    """The fields of `Requests` that come from the histories."""
+def _requests(
+    spec: FeatureSpec, catalogue: Catalogue, columns: Columns
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.int32]]:
+    """The fields of `Requests` that come from the histories, and the slots of the candidates."""
     length, batch = spec.history.length, len(columns)
     events_B, times_H = columns.events_E, columns.event_times_H
     stops_B = np.cumsum(events_B)
@@ -105,13 +101,18 @@ def _requests(spec: FeatureSpec, catalogue: Catalogue, columns: Columns) -> dict
     from_end_H = stops_B[rows_H] - np.arange(len(rows_H))  # 1 for the newest event
     wanted_H = from_end_H <= length
     slots_H = np.full(len(rows_H), -1, np.int32)
-    _look_up(catalogue, columns.event_items, wanted_H, slots_H)
+    # One call looks up candidates and events.
+    wanted = Ids.join([columns.items, columns.event_items[wanted_H]])
+    slots_N = catalogue.slots_in(wanted.data, wanted.starts_N, wanted.sizes_N)
+    slots_C = slots_N[: len(columns.items)]
+    slots_H[wanted_H] = slots_N[len(columns.items) :]
     wanting_B = np.zeros(batch, bool)
     wanting_B[rows_H[wanted_H & ((slots_H < 0) | ~before_H)]] = True
     wanting_B &= events_B > length
     if wanting_B.any():
         more_H = wanting_B[rows_H] & ~wanted_H
-        _look_up(catalogue, columns.event_items, more_H, slots_H)
+        more = columns.event_items[more_H]
+        slots_H[more_H] = catalogue.slots_in(more.data, more.starts_N, more.sizes_N)
         wanted_H |= more_H
     counts_H = wanted_H & before_H & (slots_H >= 0)
     # How many events of the list count, of this one and the newer ones.
@@ -131,14 +132,10 @@ def _requests(spec: FeatureSpec, catalogue: Catalogue, columns: Columns) -> dict
         row_of = {action: row for row, action in enumerate(spec.history.actions, 1)}
         rows = np.array([row_of.get(action, 0) for action in columns.actions], np.int32)
         actions_BH[place] = rows[columns.action_H[kept]]
-    return {
+    requests = {
         "history_slots_BH": slots_BH,
         "history_actions_BH": actions_BH,
         "history_ages_BH": ages_BH,
         "unknown_B": np.bincount(rows_H[unknown_H], minlength=batch).astype(np.int32),
     }
-
-
-def _look_up(catalogue: Catalogue, items: Ids, wanted_H: npt.NDArray[np.bool_], into_H: npt.NDArray[np.int32]) -> None:
-    """Looks up some of the items."""
-    into_H[wanted_H] = catalogue.slots_in(items.data, items.starts_N[wanted_H], items.sizes_N[wanted_H])
+    return requests, slots_C

@@ -219,8 +219,9 @@ class _Gathered:
         self.contexts: list[Mapping[str, Value]] = []
         self.excluded: list[tuple[str, ...]] = []
         self.users: list[str | None] = []
+        self.teachers: dict[tuple[str, str], str] = {}
         self.rows: list[tuple[Any, ...]] = []
-        """`_FIELDS` of each list."""
+        """The other fields of each list, in the order in which `_checked` takes them."""
 
     def add(self, place: int, value: bytes, body: bytes, kind: type[Any]) -> bool:
         """Takes one value. Returns False, and takes nothing, if it must be read in the slow way."""
@@ -230,33 +231,42 @@ class _Gathered:
         message.DiscardUnknownFields()
         if message.ByteSize() != len(body):
             return False
-        ranking = message.ranking if kind is Example else message
+        labelled = kind is Example
+        ranking = message.ranking if labelled else message
         asked = ranking.impression
-        count, events = len(asked.candidates), len(asked.history)
-        labels, state = (message.labels, message.label_state) if kind is Example else (bytes(4 * count), 0)
-        sizes = (len(ranking.scores), len(labels), len(ranking.scored))
-        chances = ranking.candidates_sampled
-        if sizes != (4 * count, 4 * count, (count + 7) // 8) or len(chances) not in (0, 4 * count):
+        candidates, history = asked.candidates, asked.history
+        count, events = len(candidates), len(history)
+        scores, scored, chances = ranking.scores, ranking.scored, ranking.candidates_sampled
+        labels, state = (message.labels, message.label_state) if labelled else (bytes(4 * count), 0)
+        if len(scores) != 4 * count or len(labels) != 4 * count or len(scored) != (count + 7) // 8:
             return False
+        if (chances and len(chances) != 4 * count) or count > MAX_CANDIDATES or events > MAX_HISTORY:
+            return False
+        list_id, served_by = asked.id, asked.served_by
         user = asked.user if asked.HasField("user") else None
-        names = (asked.id, ranking.teacher_id, ranking.teacher_version, "-" if user is None else user)
-        excluded = tuple(asked.exclude)
-        served_by = asked.served_by
-        if not _are_ids(names) or count > MAX_CANDIDATES or events > MAX_HISTORY or len(served_by) > MAX_ID:
+        if not _is_id(list_id) or len(served_by) > MAX_ID or not (user is None or _is_id(user)):
             return False
-        if excluded and (len(excluded) > MAX_EXCLUDE or not _are_ids(excluded)):
-            return False
+        if (teacher := self.teachers.get((ranking.teacher_id, ranking.teacher_version))) is None:
+            if not (_is_id(ranking.teacher_id) and _is_id(ranking.teacher_version)):
+                return False
+            teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
+            self.teachers[ranking.teacher_id, ranking.teacher_version] = teacher
+        excluded: tuple[str, ...] = ()
+        if asked.exclude:
+            excluded = tuple(asked.exclude)
+            if len(excluded) > MAX_EXCLUDE or not all(map(_is_id, excluded)):
+                return False
         context: Mapping[str, Value] = _NOTHING
         if asked.context:
             context = codec.read_values(asked.context, "context")
             check_values(context, "context")
         self.rows.append(
             (
-                asked.id,
+                list_id,
                 asked.time_us,
                 asked.origin,
                 served_by,
-                f"{ranking.teacher_id}@{ranking.teacher_version}",
+                teacher,
                 ranking.scale,
                 ranking.scored_at_us,
                 ranking.catalogue_as_of,
@@ -265,16 +275,16 @@ class _Gathered:
                 state,
                 count,
                 events,
-                ranking.scores,
-                ranking.scored,
+                scores,
+                scored,
                 labels,
                 chances,
             )
         )
         self.places.append(place)
         self.values.append(value)
-        self.history += asked.history
-        self.candidates += asked.candidates
+        self.history += history
+        self.candidates += candidates
         self.contexts.append(context)
         self.excluded.append(excluded)
         self.users.append(user)
@@ -410,8 +420,8 @@ def _out_of_order(times_H: Whole, rows_H: Whole, times_E: Whole) -> Flags:
     return odd_E
 
 
-def _are_ids(texts: Sequence[str]) -> bool:
-    return all(texts) and max(map(len, texts)) <= MAX_ID and "\0" not in "".join(texts)
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID and "\0" not in text
 
 
 _UNREADABLE: Final = (ProtobufError, Invalid, ValueError, RecursionError, OverflowError)

@@ -56,14 +56,18 @@ class Ids:
         """How many texts."""
         return len(self.starts_N)
 
-    def __getitem__(self, place: int) -> str:
-        """One text."""
-        start = int(self.starts_N[place])
-        return self.data[start : start + int(self.sizes_N[place])].tobytes().decode()
+    def __getitem__(self, chosen: Flags) -> Ids:
+        """Some of them."""
+        return Ids(self.data, self.starts_N[chosen], self.sizes_N[chosen])
 
     def __iter__(self) -> Iterator[str]:
         """All of them."""
         return iter(self.texts(0, len(self)))
+
+    def text(self, place: int) -> str:
+        """One text."""
+        start = int(self.starts_N[place])
+        return self.data[start : start + int(self.sizes_N[place])].tobytes().decode()
 
     def texts(self, start: int, stop: int) -> list[str]:
         """Those of some places."""
@@ -125,9 +129,9 @@ def read_events(members: Sequence[bytes]) -> Events:
     actions, stop_N, odd_actions_N = _text(data, _ACTION, stop_N, end_N)
     times_N, odd_times_N = _time(data, stop_N, end_N)
     odd_N |= odd_actions_N | odd_times_N
-    odd_N |= _no_ids(items, odd_N) | _no_ids(actions, odd_N | (actions.sizes_N == 0))
-    names, name_N = _names(actions, odd_N)
-    return Events(items, names, name_N, times_N, odd_N)
+    odd_N |= _no_ids(items, odd_N)
+    names, name_N, odd_names_N = _names(actions, odd_N)
+    return Events(items, names, name_N, times_N, odd_N | odd_names_N)
 
 
 def read_candidates(members: Sequence[bytes]) -> Candidates:
@@ -222,16 +226,20 @@ def _time(data: Bytes, at_N: Whole, end_N: Whole) -> tuple[Whole, Flags]:
     size_N = end_N - at_N - 1  # without the tag
     there_N = size_N >= 0
     odd_N = there_N & ((data[at_N] != _TIME) | (size_N == 0) | (size_N > _MOST_VARINT))
-    last_N = np.where(there_N & ~odd_N, size_N, 0)
-    times_N = np.zeros(len(at_N), np.int64)
-    for place in range(int(last_N.max(initial=0))):
-        byte_N = data[np.minimum(at_N + 1 + place, len(data) - 1)].astype(np.int64)
-        inside_N = place < last_N
-        times_N |= np.where(inside_N, (byte_N & 0x7F) << 7 * place, 0)
-        # Each byte but the last one says that another comes. The last one is not 0.
-        wrong_N = np.where(place == last_N - 1, (byte_N == 0) | (byte_N > 0x7F), byte_N < 0x80)
-        odd_N |= inside_N & wrong_N
-    return times_N, odd_N
+    size_N = np.where(there_N & ~odd_N, size_N, 0)
+    # Seven bits of each byte count. Each byte but the last one has the highest bit, which says that another comes.
+    words_N = Ids(data, at_N, size_N).words(at_N + 1) & _KEEP[np.minimum(size_N, 8)]
+    odd_N |= (words_N & _HIGH) != _HIGH & _KEEP[np.minimum(np.maximum(size_N, 1) - 1, 8)]
+    last_N = words_N >> (8 * np.clip(size_N - 1, 0, 7)).astype(np.uint64)
+    odd_N |= (size_N > 0) & (last_N == 0)  # a last byte of 0 is left out
+    times_N = np.zeros(len(at_N), np.uint64)
+    for place in range(8):
+        times_N |= (words_N >> np.uint64(8 * place) & np.uint64(0x7F)) << np.uint64(7 * place)
+    for one in np.flatnonzero(size_N == _MOST_VARINT).tolist():
+        ninth = int(data[at_N[one] + _MOST_VARINT])
+        times_N[one] |= np.uint64((ninth & 0x7F) << 56)
+        odd_N[one] |= not 0 < ninth < 0x80
+    return times_N.astype(np.int64), odd_N
 
 
 def _no_ids(texts: Ids, passed_N: Flags) -> Flags:
@@ -243,30 +251,40 @@ def _no_ids(texts: Ids, passed_N: Flags) -> Flags:
     """
     wrong_N = np.zeros(len(texts), bool)
     # Nearly all are short and ASCII. The others are looked at one by one.
-    data = texts.data
-    plain = data - np.uint8(1) < 0x7F  # 1 to 127: 0 wraps around
-    if plain[: len(data) - len(_PAD)].all():
-        odd_N = texts.sizes_N > MAX_ID
-    else:
-        strange = np.concatenate([np.zeros(1, np.int32), np.cumsum(~plain, dtype=np.int32)])
-        stops_N = texts.starts_N + texts.sizes_N
-        odd_N = (strange[stops_N] > strange[texts.starts_N]) | (texts.sizes_N > MAX_ID)
+    odd_N = texts.sizes_N > MAX_ID
+    plain = texts.data - np.uint8(1) < 0x7F  # 1 to 127: 0 wraps around
+    if not plain[: len(plain) - len(_PAD)].all():
+        left, at_N, size_N = np.arange(len(texts)), texts.starts_N, np.minimum(texts.sizes_N, MAX_ID)
+        while len(left):
+            keep_N = _KEEP[np.minimum(size_N, 8)]
+            words_N = texts.words(at_N) & keep_N
+            # A byte of 0 borrows from the highest bit of its place.
+            strange_N = (words_N | ((words_N | ~keep_N) - _ONES)) & _HIGH & keep_N
+            odd_N[left] |= strange_N != 0
+            more = np.flatnonzero(size_N > 8)
+            left, at_N, size_N = left[more], at_N[more] + 8, size_N[more] - 8
     for place in np.flatnonzero(odd_N & ~passed_N).tolist():
-        try:
-            text = texts[place]
-        except UnicodeDecodeError:
-            wrong_N[place] = True
-        else:
-            wrong_N[place] = len(text) > MAX_ID or "\0" in text
+        wrong_N[place] = not _is_id(texts.data[int(texts.starts_N[place]) :][: int(texts.sizes_N[place])].tobytes())
     return wrong_N
 
 
-def _names(texts: Ids, passed_N: Flags) -> tuple[list[str], Whole]:
-    """The different texts, and the place of each among them. There are few, and they come again and again."""
-    names = [""]
+def _is_id(text: bytes) -> bool:
+    try:
+        return len(text.decode()) <= MAX_ID and b"\0" not in text
+    except UnicodeDecodeError:
+        return False
+
+
+def _names(texts: Ids, passed_N: Flags) -> tuple[list[str], Whole, Flags]:
+    """The different texts, and the place of each among them. There are few, and they come again and again.
+
+    Returns:
+        The texts, the first one is ""; the places; and which texts are no ids.
+    """
+    places = {b"": 0}
     name_N = np.zeros(len(texts), np.int64)
     left = np.flatnonzero((texts.sizes_N > 0) & ~passed_N)
-    while len(left):
+    while len(left) and len(places) <= _FEW:
         start, size = int(texts.starts_N[left[0]]), int(texts.sizes_N[left[0]])
         same = texts.sizes_N[left] == size
         starts_N = texts.starts_N[left[same]]
@@ -275,17 +293,17 @@ def _names(texts: Ids, passed_N: Flags) -> tuple[list[str], Whole]:
             words = texts.words(starts_N + at) & _KEEP[min(8, size - at)]
             equal &= words == words[0]
         same[same] = equal
-        name_N[left[same]] = len(names)
-        names.append(texts.data[start : start + size].tobytes().decode())
+        name_N[left[same]] = places[texts.data[start : start + size].tobytes()] = len(places)
         left = left[~same]
-        if len(names) > _FEW:
-            break
-    places = {name: place for place, name in enumerate(names)}
     for one in left.tolist():
-        name_N[one] = places.setdefault(texts[one], len(places))
-    return list(places), name_N
+        start, size = int(texts.starts_N[one]), int(texts.sizes_N[one])
+        name_N[one] = places.setdefault(texts.data[start : start + size].tobytes(), len(places))
+    wrong = np.array([not _is_id(name) for name in places])
+    return [name.decode("utf-8", "replace") for name in places], name_N, wrong[name_N]
 
 
+_HIGH: Final = np.uint64(0x8080808080808080)
+_ONES: Final = np.uint64(0x0101010101010101)
 _FEW: Final = 16
 
 

@@ -62,7 +62,7 @@ class Seen(msgspec.Struct):
             # A list whose labels follow alone was counted with its scores.
             self.teachers[teacher] = self.teachers.get(teacher, 0) + int(state != "labels")
         for place in np.flatnonzero(examples.labels_C).tolist():
-            item = examples.items[place]
+            item = examples.items.text(place)
             self.popular[item] = self.popular.get(item, 0.0) + self.popular_unit
 
     def most_popular(self, count: int) -> list[tuple[str, float]]:
