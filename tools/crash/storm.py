@@ -257,6 +257,12 @@ class Storm:
         assert self.disk is not None
         for process in list(self.fleet.running.values()):
             self.fleet.begun(process)
+        if self.chance.random() < 0.5:
+            # Without the distiller nobody flushes the log, so more of it is lost.
+            for process in self.fleet.of("distiller"):
+                process.kill()
+                self.fleet.forget(process)
+            time.sleep(self.chance.uniform(0.0, 3.0))
         time.sleep(self.chance.uniform(0.0, 1.5))
         self.fleet.check()
         before = compare.newest_step(self.machine / "student")
@@ -317,6 +323,8 @@ class Storm:
     # The end
 
     def _drain(self) -> None:
+        for process in list(self.fleet.running.values()):
+            self.fleet.begun(process)
         self._halt()
         if self._trouble:
             raise Failed(f"the producer: {self._trouble}")
