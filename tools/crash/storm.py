@@ -117,6 +117,7 @@ class Storm:
         self.config = compare.write_settings(folder / "settings.toml", self.settings)
         self.fleet = Fleet(folder / "output", environment(self.config, disk=folder / "disk" if plan.cuts else None))
         self.workers = 1
+        self._victims: Counter[str] = Counter()
         self._written = -1
         self._go = threading.Event()
         self._stop = threading.Event()
@@ -159,8 +160,8 @@ class Storm:
     def _plan(self) -> list[Callable[[], None]]:
         """What happens, in the order of the seed."""
         plan: list[Callable[[], None]] = []
-        victims = list(itertools.islice(itertools.cycle(STAGES), self.plan.kills))
-        plan += [lambda stage=stage: self._kill(stage) for stage in victims]  # type: ignore[misc]
+        self._victims = Counter(itertools.islice(itertools.cycle(STAGES), self.plan.kills))
+        plan += [self._kill] * self.plan.kills
         plan += [lambda stage=stage: self._zombie(stage) for stage in STAGES for _ in range(self.plan.zombies)]  # type: ignore[misc]
         plan += [self._kill_broker] * self.plan.broker_kills
         plan += [self._cut] * self.plan.cuts
@@ -169,9 +170,19 @@ class Storm:
 
     # What happens
 
-    def _kill(self, stage: str) -> None:
-        victim = self.chance.choice(self.fleet.of(stage))
-        self.fleet.begun(victim)
+    def _kill(self) -> None:
+        """Kills one of those that have worked. The others may just have been started."""
+        ready: list[Process] = []
+
+        def some() -> bool:
+            due = [one for stage in self._victims.elements() for one in self.fleet.of(stage)]
+            ready[:] = [one for one in due if one.worked()]
+            return bool(ready)
+
+        self.fleet.wait(some, "the first work of any stage")
+        victim = self.chance.choice(ready)
+        stage = victim.stage
+        self._victims -= Counter((stage,))
         time.sleep(self.chance.uniform(0.0, 1.5))
         self.fleet.check()
         done = victim.worked()
