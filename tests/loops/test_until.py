@@ -37,6 +37,7 @@ def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return open_shop(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_several_students_learn_one_part_and_are_judged_on_the_other(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     told = shop("distil --until 1970-01-01T00:02:01Z --set distil.passes=2")
