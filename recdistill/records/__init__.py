@@ -59,6 +59,7 @@ from recdistill.records.checks import (
 )
 from recdistill.records.columns import Columns
 from recdistill.records.encoded import Encoded, encoded
+from recdistill.records.flat import Ids
 from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
@@ -102,6 +103,7 @@ __all__ = [
     "Event",
     "Example",
     "Feedback",
+    "Ids",
     "Impression",
     "Invalid",
     "Item",
