@@ -78,6 +78,7 @@ def end_of(log: Log) -> LanePosition:
     return until
 
 
+@pytest.mark.slow
 def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path) -> None:
     """Three students of one stream: the newest has too little behind it, so the middle one is judged, and no other."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -311,6 +312,7 @@ class _Down:
         return [Scores(values, values > 0) for values in ones]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drain", [True, False])
 def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
