@@ -98,15 +98,27 @@ def test_a_stream_is_disturbed_and_has_gaps(log: Log) -> None:
 
 
 def test_a_missing_and_a_second_ranking_are_noticed(log: Log, chosen: Settings, tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"impressions, 0 rankings: \d+ have none"):
+    with pytest.raises(Failed, match=r"impressions, 0 rankings and dead letters: \d+ have none"):
         compare.one_ranking_each(log)
     done(chosen, tmp_path, "score")
-    assert compare.one_ranking_each(log) == len(everything(log, "impressions"))
+    assert compare.one_ranking_each(log) == len(everything(log, "impressions")) - 1  # and one that nobody can read
     twice = everything(log, "rankings")[7]
     with closing(log.stage("somebody")) as stage, stage.transaction() as transaction:
         transaction.send("rankings", twice.value, partition=twice.tp.partition, headers=twice.headers)
     with pytest.raises(Failed, match="0 have none .*1 too many"):
         compare.one_ranking_each(log)
+
+
+def test_a_missing_and_a_second_dead_letter_are_noticed(log: Log, chosen: Settings, tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="1 records of feedback have no dead letter"):
+        compare.bad_feedback(log)
+    done(chosen, tmp_path, "score", "join")
+    assert compare.bad_feedback(log) == 1
+    [letter] = [one for one in everything(log, "dead-letters") if dict(one.headers)["topic"] == b"feedback"]
+    with closing(log.stage("somebody")) as stage, stage.transaction() as transaction:
+        transaction.send("dead-letters", letter.value, headers=letter.headers)
+    with pytest.raises(Failed, match="the stage join wrote 1 dead letters of feedback twice"):
+        compare.bad_feedback(log)
 
 
 def test_an_example_too_many_and_another_order_are_noticed(log: Log, chosen: Settings, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def write_settings(path: Path, settings: Settings) -> Path:
 
 
 def one_ranking_each(log: Log) -> int:
-    """Each record of `impressions` has one ranking. Returns how many.
+    """Each record of `impressions` has one ranking, or one dead letter. Returns how many rankings there are.
 
     Raises:
         Failed: One has none or several.
@@ -81,13 +81,46 @@ def one_ranking_each(log: Log) -> int:
     made: Counter[tuple[int, int]] = Counter()
     for message in everything(log, "rankings"):
         made[message.tp.partition, int(dict(message.headers)["impression.offset"])] += 1
+    rankings = len(made)
+    made += one_letter_each(log, "score", "impressions")
     if made != asked:
         missing, twice = asked - made, made - asked
         raise Failed(
-            f"{len(asked)} impressions, {sum(made.values())} rankings: {sum(missing.values())} have none "
-            f"(partition, offset: {sorted(missing)[:5]}), {sum(twice.values())} too many ({sorted(twice)[:5]})"
+            f"{len(asked)} impressions, {sum(made.values())} rankings and dead letters: {sum(missing.values())} have "
+            f"none (partition, offset: {sorted(missing)[:5]}), {sum(twice.values())} too many ({sorted(twice)[:5]})"
         )
-    return len(made)
+    return rankings
+
+
+def one_letter_each(log: Log, stage: str, topic: str) -> Counter[tuple[int, int]]:
+    """The dead letters of a stage about a topic, by partition and offset.
+
+    Raises:
+        Failed: There are two of one record.
+    """
+    about = [dict(letter.headers) for letter in everything(log, "dead-letters")]
+    found = Counter(
+        (int(one["partition"]), int(one["offset"]))
+        for one in about
+        if (one["stage"], one["topic"]) == (stage.encode(), topic.encode())
+    )
+    if twice := [place for place, count in found.items() if count > 1]:
+        raise Failed(f"the stage {stage} wrote {len(twice)} dead letters of {topic} twice: {sorted(twice)[:5]}")
+    return found
+
+
+def bad_feedback(log: Log) -> int:
+    """Each record of `feedback` that nobody can read has one dead letter. Returns how many.
+
+    Raises:
+        Failed: One has none.
+    """
+    bad = {
+        (one.tp.partition, one.offset) for one in everything(log, "feedback") if (one.key or b"").startswith(b"bad-")
+    }
+    if missing := bad - set(one_letter_each(log, "join", "feedback")):
+        raise Failed(f"{len(missing)} records of feedback have no dead letter: {sorted(missing)[:5]}")
+    return len(bad)
 
 
 def calm_joiner(log: Log, settings: Settings, folder: Path, **join: Any) -> dict[str, list[bytes]]:

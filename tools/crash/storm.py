@@ -35,7 +35,6 @@ from recdistill.config import (
     to_toml,
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.records import Feedback, Impression, Item
 from recdistill.stream import open_log
 from tools.crash import compare, stream
 from tools.crash.disk import Disk, install
@@ -312,7 +311,6 @@ class Storm:
 
     def _write(self) -> None:
         try:
-            names = {Impression: "impressions", Feedback: "feedback", Item: "items"}
             with closing(self.log.stage("producer")) as stage:
                 while not self._stop.is_set():
                     n = self._written + 1
@@ -320,7 +318,7 @@ class Storm:
                         stream.abort(stage, 2)
                         if self.broker is not None and n % 12 == 0:
                             stream.abort_on_brokers(self.settings.log)
-                    stream.write_with(stage, names, stream.part(n, seed=self.plan.seed))
+                    stream.write_with(stage, stream.part(n, seed=self.plan.seed))
                     self._written = n
                     self._stop.wait(1.0 / _PARTS_S)
         except Exception as e:  # noqa: BLE001 - told to the thread that runs the storm
@@ -345,6 +343,7 @@ class Storm:
         for words in (("score", "--drain"), ("join", "--drain"), ("distil", "--drain")):
             compare.verb(self.config, *words)
         self.outcome.impressions = compare.one_ranking_each(self.log)
+        compare.bad_feedback(self.log)
         calm = compare.calm_joiner(self.log, self.settings, self.folder / "calm-joiner")
         slow = compare.calm_joiner(self.log, self.settings, self.folder / "slow-joiner", batch=7)
         if calm != slow:

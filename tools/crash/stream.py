@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Final
 
+from msgspec import Struct
+
 from recdistill.config import LogSettings
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, decode, encode, key_of
-from recdistill.stream import ITEMS, Log, partition_for
+from recdistill.stream import ITEMS, Log, Stage, partition_for
 
 LISTS: Final = 8
 """Lists of a part, those that come twice not counted."""
@@ -33,10 +35,19 @@ _START_US: Final = 1_767_600_000 * SECOND
 _STEP_US: Final = SECOND // 4
 _PART_US: Final = LISTS * _STEP_US
 _ITEMS: Final = 60
+_TOPICS: Final[dict[type, str]] = {Impression: "impressions", Feedback: "feedback", Item: "items"}
 _MARK: Final = "item-0"
 """Its title is the number of the last part that was written."""
 
-Record = Impression | Feedback | Item
+
+class Bad(Struct, frozen=True):
+    """A record that nobody can read. It goes to the dead letters, once."""
+
+    topic: str
+    key: bytes
+
+
+Record = Impression | Feedback | Item | Bad
 
 
 def part(n: int, *, seed: int) -> list[Record]:
@@ -48,6 +59,8 @@ def part(n: int, *, seed: int) -> list[Record]:
     records += [one for one in _lists(n - 1, seed=seed) if n > 0 and chance.random() < 0.05]
     for back in range(12):
         records += [click for at, click in _clicks(n - back, seed=seed) if at == n]
+    if n % 5 == 2:
+        records += [Bad(topic=topic, key=f"bad-{n}".encode()) for topic in ("impressions", "feedback")]
     chance.shuffle(records)
     return [*_items(n, chance), *records]
 
@@ -119,20 +132,22 @@ def _items(n: int, chance: random.Random) -> list[Record]:
 
 
 def write(log: Log, records: Sequence[Record]) -> None:
-    """Writes records in one transaction, now and then after one that is aborted."""
-    names = {Impression: "impressions", Feedback: "feedback", Item: "items"}
+    """Writes records in one transaction."""
     with closing(log.stage("producer")) as stage:
-        write_with(stage, names, records)
+        write_with(stage, records)
 
 
-def write_with(stage, names, records) -> None:  # type: ignore[no-untyped-def]
+def write_with(stage: Stage, records: Sequence[Record]) -> None:
     """Writes records with a stage that is open."""
     with stage.transaction() as transaction:
         for record in records:
-            transaction.send(names[type(record)], encode(record), key=key_of(record))
+            if isinstance(record, Bad):
+                transaction.send(record.topic, b"\x00no record", key=record.key)
+            else:
+                transaction.send(_TOPICS[type(record)], encode(record), key=key_of(record))
 
 
-def abort(stage, count: int) -> None:  # type: ignore[no-untyped-def]
+def abort(stage: Stage, count: int) -> None:
     """A transaction that leaves nothing but a gap in the offsets."""
     with suppress(_Never), stage.transaction() as transaction:
         for n in range(count):
