@@ -49,11 +49,12 @@ from recdistill.features import (
     Lists,
     Mark,
     Vocabulary,
+    encode_columns,
     encode_examples,
     encode_requests,
 )
-from recdistill.records import Example, Item, Ranking
-from recdistill.train.batch import Batch
+from recdistill.records import Columns, Example, Item
+from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.shape import Rates, Shape
@@ -137,27 +138,30 @@ class Trainer:
         self._start_fresh_rows()
         return refused
 
-    def encode(self, examples: Sequence[Example]) -> Batch:
-        """Makes a batch of whole examples, and admits new context values.
+    def encode(self, examples: Sequence[Example] | Columns) -> Batch:
+        """Makes a batch of whole examples, and admits new context values. Columns of them give the same batch.
 
         Raises:
             UsageError: There is no example.
         """
-        if not examples:
+        if not len(examples):
             raise UsageError("encode: no examples; a step needs at least one")
         errors: list[FeatureError] = []
-        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+        if isinstance(examples, Columns):
+            lists = encode_columns(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_columns(examples)
+        else:
+            lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_examples(examples)
         self._start_fresh_rows()
-        rankings = [example.ranking for example in examples]
-        asked = sum(len(ranking.scores) for ranking in rankings)
         return Batch.of(
             lists,
-            [ranking.scale for ranking in rankings],
-            [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+            told.scales,
+            told.teachers,
             self.comparable,
-            unknown=int(lists.requests.unknown_B.sum()) + asked - int(lists.where_BL.sum()),
+            unknown=int(lists.requests.unknown_B.sum()) + told.candidates - int(lists.where_BL.sum()),
             unfit=len(errors),
-            agreement_B=_agreement(rankings),
+            agreement_B=told.agreement_B,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -393,11 +397,3 @@ class Trainer:
         """
         keys = self.vocabulary.keys
         return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
-
-
-def _agreement(rankings: Sequence[Ranking]) -> np.ndarray | None:
-    """How well each list's teacher agrees with its own first answers, f32 `[B]`, NaN where nobody asked."""
-    found = [ranking.self_agreement for ranking in rankings]
-    if all(one is None for one in found):
-        return None
-    return np.array([np.nan if one is None else one for one in found], np.float32)
