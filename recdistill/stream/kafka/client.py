@@ -179,7 +179,7 @@ class Brokers:
             try:
                 return call()
             except (RetriableError, OSError, KeyError) as error:
-                # KeyError: an answer about the ends of partitions sometimes lacks one, and the client stumbles over that.
+                # KeyError: an answer about the ends of partitions can lack one, and the client stumbles over that.
                 now = time.monotonic()
                 if now - started > PATIENCE_S:
                     raise
