@@ -11,12 +11,12 @@ Example:
     32
 """
 
+from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
-    DistilSettings,
     EnsembleMember,
     FeatureSettings,
     GateSettings,

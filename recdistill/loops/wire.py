@@ -34,7 +34,7 @@ from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
-    from recdistill.bundle import Bundle
+    from recdistill.bundle import BundleFolder
     from recdistill.loops.announce import Announcer
     from recdistill.loops.distil import Publisher
     from recdistill.registry import Registry
@@ -226,7 +226,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
         )
     opened: list[Registry] = []
 
-    def put(bundle: Bundle) -> int:
+    def put(bundle: BundleFolder) -> int:
         if not opened:
             opened.append(open_registry(settings))
         return opened[0].put(bundle)
@@ -266,9 +266,16 @@ def distil_from(
         Path(settings.directory),
         recipe,
         checkpoint_every=settings.checkpoint_every,
-        export_every=settings.export_every,
+        exports=loop.ExportPlan(
+            steps=settings.export_every,
+            examples=settings.export_every_examples,
+            seconds=settings.export_every_s,
+            drift=settings.export_on_drift,
+            popular=settings.popular,
+            beside=settings.export_beside,
+            nice=settings.export_nice,
+        ),
         keep=settings.keep,
-        popular=settings.popular,
         memory_mb=settings.memory_mb,
         wait_s=settings.wait_s,
         begin=begin,

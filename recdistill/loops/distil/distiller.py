@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,12 +78,15 @@ class Distiller:
         self.trainer, self.folder = trainer, folder
         self.counts: Counter[str] = Counter()
         self.step = 0
+        self.news = 0  # what the watch has found since the start
         self._log = log
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
         # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
         self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
+        self._saver = ThreadPoolExecutor(1, "recdistill-checkpoint")
+        self._saving: Future[dict[TopicPartition, int]] | None = None
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
         self._pending: list[Example] = []
         self.matched = Matched(trainer.spec)
@@ -209,6 +213,7 @@ class Distiller:
             self.counts.update(watch.counts)
             for sentence in watch.news:
                 _warn(sentence)
+            self.news += len(watch.news)
             watch.counts.clear()
             watch.news.clear()
         return figures
@@ -256,18 +261,38 @@ class Distiller:
         deliver(self._stage, "distil", lambda _: Delivery(dead=[(message, error)]))
         self.counts["dead_letters"] += 1
 
-    def save(self) -> None:
-        """Writes a checkpoint of the last whole batch.
+    def save(self, *, wait: bool = True) -> None:
+        """Writes a checkpoint of the last batch learnt.
+
+        Args:
+            wait: Until it is on the disk. Else a copy of the state is written while the student learns on; an error
+                comes from the next call, or from `saved_all`.
 
         Raises:
             Fenced: A newer distiller works on this student.
         """
+        self.saved_all()
         self.claim()
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state()
-        self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
-        self._rests_on.append(self.saved.rests_on())
-        self.counts["checkpoints"] += 1
+        said = {"trainer": state, "stream": self.saved.plain()}
+        step, rests_on = self.step, self.saved.rests_on()
+
+        def write() -> dict[TopicPartition, int]:
+            self.folder.save(step, tensors, said)
+            return rests_on
+
+        self._saving = self._saver.submit(write)
+        if wait:
+            self.saved_all()
+
+    def saved_all(self) -> None:
+        """Waits until the checkpoint that is being written is on the disk."""
+        # Only now does anything rest on it: until here, the log keeps what the older ones rest on.
+        if (saving := self._saving) is not None:
+            self._saving = None
+            self._rests_on.append(saving.result())
+            self.counts["checkpoints"] += 1
 
     def claim(self) -> None:
         """Makes sure, in the folder and in the log, that no newer distiller works on this student.
@@ -285,7 +310,8 @@ class Distiller:
         return self._log.witness({**self.saved.lanes.by_partition(), ITEMS: self.saved.items_next})
 
     def close(self) -> None:
-        """Gives back what was opened of the log; nothing is saved."""
+        """Gives back what was opened of the log; nothing more is saved."""
+        self._saver.shutdown()
         self._lanes.close()
         self._items.close()
         self._stage.close()

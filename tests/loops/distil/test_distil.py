@@ -296,7 +296,13 @@ def test_a_running_distiller_keeps_as_many_bundles_as_it_says_and_those_that_are
             stop.set()
 
     with held:
-        run(log, settings(tmp_path / "s", export_every=2, keep=2), drain=False, stop=stop, progress=look)
+        run(
+            log,
+            settings(tmp_path / "s", export_every=2, keep=2, export_beside=False),
+            drain=False,
+            stop=stop,
+            progress=look,
+        )
         assert max(most[:5]) == 2
         assert max(most[5:]) == 3  # with the one that is read
         assert f"step-{-min(most):010d}" in [path.name for path in place.iterdir()]
