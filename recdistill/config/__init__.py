@@ -13,19 +13,17 @@ Example:
 
 from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
     EnsembleMember,
     FeatureSettings,
-    GateSettings,
     JoinSettings,
-    JudgeSettings,
     LogSettings,
     LossSettings,
     ProbeSettings,
-    PromoteSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,

@@ -24,6 +24,8 @@ from recdistill.features.encode import (
     encode_examples,
     encode_requests,
 )
+from recdistill.features.flat import encode_columns
+from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.features.values import CLIP, encode_column
@@ -42,6 +44,7 @@ __all__ = [
     "HistorySpec",
     "IdSpec",
     "Lists",
+    "Lookup",
     "Mark",
     "Places",
     "Requests",
@@ -49,6 +52,7 @@ __all__ = [
     "Vocabulary",
     "age_buckets",
     "encode_column",
+    "encode_columns",
     "encode_examples",
     "encode_requests",
 ]

@@ -36,6 +36,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import DataError
+from recdistill.features.hashes import Buffer, Integers
+from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec
 from recdistill.features.values import empty_column, problem_of, write_value
@@ -67,6 +69,7 @@ class Catalogue:
         self._slots = Rows()
         self.slot_of = self._slots.row_of
         """Slot by item id. Not to be changed."""
+        self._lookup = Lookup(self._slots)
         self._ids: list[str] = []
         self._items: list[Item | None] = []
         self._written: list[bytes | None] = []  # wire form, made when first asked for
@@ -209,6 +212,10 @@ class Catalogue:
         find = self.slot_of.get
         return np.array([find(item_id, -1) for item_id in item_ids], dtype=np.int32)
 
+    def slots_in(self, data: Buffer, starts_N: Integers, lengths_N: Integers) -> npt.NDArray[np.int32]:
+        """Slots of many items whose ids are pieces of a buffer, int32 `[N]`; -1 for those never seen. See `Lookup`."""
+        return self._lookup.rows_in(data, starts_N, lengths_N)
+
     def item(self, slot: int) -> Item:
         """The record that holds in a slot. The slot is 0 to `len - 1`, and not free."""
         item = self._items[slot] if slot >= 0 else None
@@ -282,6 +289,7 @@ class Catalogue:
             catalogue._written.append(record)
             at += 4 + length
         catalogue._slots.restore([item_id or None for item_id in catalogue._ids])
+        catalogue._lookup = Lookup(catalogue._slots)
         count = len(catalogue)
         catalogue._make_room(count)
         catalogue._live[:count] = [item is not None and not item.withdrawn for item in catalogue._items]

@@ -32,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recdistill.errors import DataError
+from recdistill.features.hashes import Integers
+from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureSpec
 
@@ -55,6 +57,7 @@ class Vocabulary:
         has to act.
         """
         self._own: dict[str, Rows] = {}
+        self._lookups: dict[str, Lookup] = {}  # made when first asked for
         self._hashed: dict[str, int] = {}
         self._seed: dict[str, int] = {}
         for key in spec.vocabulary_keys():
@@ -82,8 +85,11 @@ class Vocabulary:
 
     def shared_row(self, key: str, value: str) -> int:
         """The row that a value has while it has none of its own."""
+        return self._shared(key, value.encode("utf-8", "surrogatepass"))
+
+    def _shared(self, key: str, value: bytes) -> int:
         hashed = self._hashed[key]
-        return 1 + zlib.crc32(value.encode("utf-8", "surrogatepass"), self._seed[key]) % hashed if hashed else UNKNOWN
+        return 1 + zlib.crc32(value, self._seed[key]) % hashed if hashed else UNKNOWN
 
     def rows(self, key: str, values: Sequence[str], *, admit: bool = False) -> npt.NDArray[np.int32]:
         """Rows of many values, int32 [N]. With `admit`, new values are admitted in the order given.
@@ -97,6 +103,21 @@ class Vocabulary:
         if -1 in found:
             for index in np.flatnonzero(rows_N < 0).tolist():
                 rows_N[index] = self.row(key, values[index], admit=admit)
+        return rows_N
+
+    def rows_in(self, key: str, data: bytes, starts_N: Integers, lengths_N: Integers) -> npt.NDArray[np.int32]:
+        """Rows of many values that are pieces of a buffer, int32 [N]. Nothing is admitted. See `Lookup`.
+
+        Raises:
+            DataError: When the vocabulary has no such key.
+        """
+        own = self._known(key)
+        rows_N = self._lookups.setdefault(key, Lookup(own)).rows_in(data, starts_N, lengths_N)
+        if not self._hashed[key]:
+            rows_N[rows_N < 0] = UNKNOWN
+        for index in np.flatnonzero(rows_N < 0).tolist():
+            start = int(starts_N[index])
+            rows_N[index] = self._shared(key, data[start : start + int(lengths_N[index])])
         return rows_N
 
     def release(self, key: str, value: str) -> int:

@@ -7,8 +7,8 @@ stays whole. `items`, `bundles` and the dead letters stay whole too: they are sm
 It knows nothing of SQLite.
 
 Example:
-    >>> needs({"score-0": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
-    (7, 'score-0')
+    >>> needs({"score": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
+    (7, 'score')
     >>> needs({"import-c0ffee": {TopicPartition("impressions", 0): 7}}, None)
     {}
 """
@@ -22,9 +22,10 @@ from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from recdistill.stream import BUNDLES, LanePosition, Log, TopicPartition, made_bundles
+from recdistill.loops.workers import STAGE, is_former
+from recdistill.stream import BUNDLES, HELD_OUT, LanePosition, Log, TopicPartition, made_bundles
 
-TOPICS: Final = ("impressions", "rankings", "feedback", "examples")
+TOPICS: Final = ("impressions", "rankings", "feedback", "examples", "held-out")
 """The topics that grow with the stream."""
 
 _STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
@@ -95,8 +96,10 @@ def run(
     for topic in TOPICS:
         for tp in (TopicPartition(topic, number) for number in range(topics.get(topic, 0))):
             with closing(log.source([tp])) as source:
-                beginning, _ = source.bounds(tp)
-            wanted, by = needed.get(tp, (beginning, "no stage has read it yet"))
+                beginning, source_end = source.bounds(tp)
+            # No stage reads what is held out: judges look at the newest of it.
+            unread = (source_end, "no stage reads it") if tp == HELD_OUT else (beginning, "no stage has read it yet")
+            wanted, by = needed.get(tp, unread)
             young = file.first_since(tp, since_us)
             if young < wanted:
                 wanted, by = young, "younger than the time to keep"
@@ -127,7 +130,9 @@ def needs(
     lanes = {tp for position in stages.values() for tp in position if tp.topic == "examples"}
     for name, position in stages.items():
         for tp, offset in position.items():
-            need(tp, offset, name)
+            # What a scorer of an older version left behind counts until a present one has taken it over.
+            if not (is_former(name) and tp in stages.get(STAGE, {})):
+                need(tp, offset, name)
         # A student of an older version does not say where its checkpoints stand.
         if name.startswith(_STUDENT) and not name.startswith(_ANNOUNCER):
             for tp in lanes - position.keys():

@@ -61,6 +61,9 @@ ITEMS = TopicPartition("items", 0)
 BUNDLES = TopicPartition("bundles", 0)
 """The announcements of distillers: one partition, so that one bundle is the newest."""
 
+HELD_OUT = TopicPartition("held-out", 0)
+"""The lists of users from whom no student learns: one partition, so that one list is the newest."""
+
 CHECKS = TopicPartition("checks", 0)
 """What a scorer asks its teacher again, with the first answers."""
 
@@ -303,8 +306,26 @@ class Log(Protocol):
         """
         ...
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> Stage:
-        """Opens the one writer of this name. An older one is fenced, also in another process."""
+    def stage(
+        self,
+        name: str,
+        inputs: Sequence[TopicPartition] = (),
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> Stage:
+        """Opens the one writer of this name. An older one is fenced, also in another process.
+
+        Args:
+            name: Name of the stage.
+            inputs: What it reads. Their positions stand under the name of the stage.
+            shared: Several processes have this stage, each for some of its inputs. So each input has one owner, and its
+                position goes along when another process takes it over. An older process is fenced if it has one of
+                these inputs, whatever other inputs it has. Notes are then for single inputs only.
+            formerly: Names under which the positions of a shared stage stood in older versions. An input without a
+                position takes over the furthest one that stands under these names. This is decided once and written
+                under the present name, and a process that works under the old name is fenced.
+        """
         ...
 
     def sync(self) -> None:
@@ -412,7 +433,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1}
+    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1, "held-out": 1}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

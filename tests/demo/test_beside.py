@@ -29,7 +29,9 @@ def log_with_a_ranking(folder: Path) -> Path:
     stage.close()
     log.close()
     config = folder / "settings.toml"
-    config.write_text(f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nwindow_s = 1.0\n', encoding="utf-8")
+    config.write_text(
+        f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nwindow_s = 1.0\nidle_s = 0.5\n', encoding="utf-8"
+    )
     return config
 
 

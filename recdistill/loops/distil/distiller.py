@@ -10,8 +10,8 @@ It knows nothing of losses, of torch, or of bundles.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
+from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import Example, decode_item
+from recdistill.records import Columns, decode_item
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -30,7 +31,6 @@ from recdistill.stream import (
     Log,
     Message,
     Place,
-    TopicPartition,
     check_identity,
     deliver,
     place_at,
@@ -82,13 +82,10 @@ class Distiller:
         self._log = log
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
-        # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
-        self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
-        self._saver = ThreadPoolExecutor(1, "recdistill-checkpoint")
-        self._saving: Future[dict[TopicPartition, int]] | None = None
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
-        self._pending: list[Example] = []
+        self._saves = Saves(folder, self._stage)
+        self._pending: list[Columns] = []
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
@@ -132,7 +129,7 @@ class Distiller:
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
-        self._rests_on.append(self.saved.rests_on())
+        self._saves.begin(self.saved.rests_on())
         if self._until is not None:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
@@ -176,15 +173,16 @@ class Distiller:
             self._seek(self.saved.lanes)
         if not self._whole_batch(timeout_s):
             return None
-        self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        self.matched.take(self._pending)
-        batch = self.trainer.encode(self._pending)
+        examples = Columns.join(self._pending)
+        self._apply_items(int(examples.stamps_E.max()))
+        self.matched.take(examples)
+        batch = self.trainer.encode(examples)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
         figures = self._learn(batch)
         r, before, after = self.saved.range, self.saved.lanes, self._lanes.state()
-        self.saved.seen.take(self._pending, again=r is not None and r.again)
+        self.saved.seen.take(examples, again=r is not None and r.again)
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes = after
@@ -195,11 +193,15 @@ class Distiller:
         """Reads until a batch is whole, or the range ends with a part of one; then that is the batch."""
         until = None if self.saved.range is None else self.saved.range.until
         wanted = self.saved.recipe.batch
-        self._pending += self._lanes.next(wanted - len(self._pending), timeout_s, until=until)
+        held = sum(map(len, self._pending))
+        found = self._lanes.next_columns(wanted - held, timeout_s, until=until)
+        if len(found):
+            self._pending.append(found)
+            held += len(found)
         ended = until is not None and self._lanes.reached(until)
-        if ended and not self._pending:
+        if ended and not held:
             self._next_pass()
-        return len(self._pending) == wanted or (ended and bool(self._pending))
+        return held == wanted or (ended and held > 0)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -276,34 +278,17 @@ class Distiller:
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state()
         said = {"trainer": state, "stream": self.saved.plain()}
-        step, rests_on = self.step, self.saved.rests_on()
-
-        def write() -> dict[TopicPartition, int]:
-            self.folder.save(step, tensors, said)
-            return rests_on
-
-        self._saving = self._saver.submit(write)
+        self._saves.start(partial(self.folder.save, self.step, tensors, said), self.saved.rests_on())
         if wait:
             self.saved_all()
 
     def saved_all(self) -> None:
         """Waits until the checkpoint that is being written is on the disk."""
-        # Only now does anything rest on it: until here, the log keeps what the older ones rest on.
-        if (saving := self._saving) is not None:
-            self._saving = None
-            self._rests_on.append(saving.result())
-            self.counts["checkpoints"] += 1
+        self._saves.finish(self.counts)
 
     def claim(self) -> None:
-        """Makes sure, in the folder and in the log, that no newer distiller works on this student.
-
-        Raises:
-            Fenced: There is one.
-        """
-        self.folder.check()
-        oldest = {tp: min(each.get(tp, 0) for each in self._rests_on) for tp in self._rests_on[-1]}
-        with self._stage.transaction() as transaction:
-            transaction.commit_inputs(oldest)
+        """Makes sure that no newer distiller works on this student; see `Saves.claim`."""
+        self._saves.claim()
 
     def witness(self) -> dict[str, str]:
         """What stands in the log before the last batch learnt."""
@@ -311,7 +296,7 @@ class Distiller:
 
     def close(self) -> None:
         """Gives back what was opened of the log; nothing more is saved."""
-        self._saver.shutdown()
+        self._saves.close()
         self._lanes.close()
         self._items.close()
         self._stage.close()
