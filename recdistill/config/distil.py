@@ -21,6 +21,16 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         "recdistill-data/student"
     )
     batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
+    learn_within_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="A smaller batch is learnt when the log's time has reached the next multiple of so many "
+            "seconds, so that few examples need not wait for more. 0: only whole batches. In passes over what is "
+            "there, and in a drained run, batches are whole.",
+        ),
+    ] = 2.0
     passes: Annotated[
         int,
         Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),

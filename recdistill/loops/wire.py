@@ -253,13 +253,10 @@ def distil_from(
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
-    from recdistill.loops.trainers import make_trainer, recipe_of
-    from recdistill.train import use_threads
+    from recdistill.loops.trainers import made_of, sections
 
-    use_threads(settings.threads)
-    watch = WatchSettings() if watch is None else watch
-    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch, batch=settings.batch)
-    recipe = recipe_of(trainer, spec, student, loss, settings, watch)
+    given = sections(student, loss, settings, WatchSettings() if watch is None else watch)
+    trainer, recipe = made_of(spec, given)
     return loop.run(
         log,
         trainer,
@@ -286,6 +283,8 @@ def distil_from(
         counts=counts,
         progress=progress,
         publish=publish,
+        settings=given,
+        remake=partial(made_of, spec),
     )
 
 

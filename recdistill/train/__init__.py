@@ -22,7 +22,14 @@ from recdistill.train.warm import state_of_bundle
 __all__ = ["Batch", "Rates", "Shape", "SoftTerms", "Student", "Trainer", "state_of_bundle", "use_threads"]
 
 
+_OWN = torch.get_num_threads()
+_changed: list[int] = []
+
+
 def use_threads(count: int) -> None:
     """Sets how many threads torch uses; with 0 torch chooses. Two runs are equal only with the same number."""
     if count:
         torch.set_num_threads(count)
+        _changed.append(count)
+    elif _changed:
+        torch.set_num_threads(_OWN)

@@ -50,7 +50,8 @@ class StudentFolder:
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
-        self.checkpoints, self.bundles, self._keep = directory / "checkpoints", directory / "bundles", keep
+        self.root, self.checkpoints, self.bundles = directory, directory / "checkpoints", directory / "bundles"
+        self._keep = keep
         self._work = directory / "exporting"
         self._owner = Owner(directory)
         shutil.rmtree(self._work, ignore_errors=True)  # what a killed process left

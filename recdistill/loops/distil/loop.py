@@ -11,10 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recdistill.bundle import BundleFolder, made
 from recdistill.loops.begin import naming_ways
+from recdistill.loops.distil.course import Remake
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.exports import Exports
 from recdistill.loops.distil.folder import StudentFolder
@@ -80,6 +81,8 @@ def run(
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
+    settings: dict[str, Any] | None = None,
+    remake: Remake | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
@@ -100,6 +103,8 @@ def run(
         until: Return when everything before this place is learnt, and learn nothing behind it.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
+        settings: The sections that the trainer was made from; the checkpoint notes them.
+        remake: Makes a trainer of other sections, to follow settings that changed.
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
@@ -124,6 +129,8 @@ def run(
                 until=until,
                 begin=begin,
                 warm=warm,
+                settings=settings,
+                remake=remake,
             )
         drain = drain or until is not None
         if counts is not None:
@@ -152,9 +159,9 @@ def run(
                     works.look()
                     continue
                 if progress:
-                    tell(progress, shown(trainer, figures))
+                    tell(progress, shown(distiller.trainer, figures))
                     progress(distiller.saved.done(), total)
-                works.learnt(_agreement(trainer))
+                works.learnt(_agreement(distiller.trainer))
                 if distiller.step % checkpoint_every == 0:
                     distiller.save(wait=False)
                     last_saved = distiller.step
@@ -164,7 +171,7 @@ def run(
                 distiller.save()
             if not stop.is_set():
                 known, unknown = distiller.counts["known"], distiller.counts["unknown"]
-                for sentence in distiller.matched.unmet(trainer.catalogue, known=known, unknown=unknown):
+                for sentence in distiller.matched.unmet(distiller.trainer.catalogue, known=known, unknown=unknown):
                     log_.warning("%s", sentence)
                 if known or not distiller.counts["steps"]:  # else the student has learnt nothing
                     works.last()

@@ -31,7 +31,7 @@ class Saves:
         self._folder, self._stage = folder, stage
         self._rests_on: deque[Rests] = deque(maxlen=max(1, folder.keep))
         self._worker = ThreadPoolExecutor(1, "recdistill-checkpoint")
-        self._work: Future[None] | None = None
+        self._work: Future[object] | None = None
         self._next: Rests = {}
 
     def begin(self, rests_on: Rests) -> None:
@@ -46,7 +46,7 @@ class Saves:
             rests_on: What it rests on.
         """
         self._next = rests_on
-        self._work = self._worker.submit(lambda: write() and None)
+        self._work = self._worker.submit(write)
 
     def finish(self, counts: Counter[str]) -> None:
         """Waits until the checkpoint that is being written is on the disk, and counts it.
