@@ -26,7 +26,8 @@ from recdistill.features.encode import (
 )
 from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
-from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec, VocabularySpec
+from recdistill.features.tenure import Moved, Tenure
 from recdistill.features.values import CLIP, encode_column
 from recdistill.features.vocabulary import Vocabulary
 
@@ -45,10 +46,13 @@ __all__ = [
     "Lists",
     "Lookup",
     "Mark",
+    "Moved",
     "Places",
     "Requests",
     "Rows",
+    "Tenure",
     "Vocabulary",
+    "VocabularySpec",
     "age_buckets",
     "encode_column",
     "encode_examples",
