@@ -35,13 +35,13 @@ def json_schema() -> str:
 
     from recdistill.records import TOPICS
 
-    _, definitions = msgspec.json.schema_components(list(TOPICS.values()), ref_template="#/$defs/{name}")
+    _, definitions = msgspec.json.schema_components(list(dict.fromkeys(TOPICS.values())), ref_template="#/$defs/{name}")
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recdistill records in JSON",
         "description": "A value on a topic that starts with { is one of these. The rules that no schema can say "
         "(unique candidates, a score for each, history before its impression) are in recdistill/records/checks.py.",
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in TOPICS.values()],
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in dict.fromkeys(TOPICS.values())],
         "$defs": dict(sorted(definitions.items())),
     }
     return json.dumps(schema, indent=2) + "\n"

@@ -28,6 +28,7 @@ class LabelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LABEL_STATE_NONE: _ClassVar[LabelState]
     LABEL_STATE_CLOSED: _ClassVar[LabelState]
+    LABEL_STATE_LABELS: _ClassVar[LabelState]
 ORIGIN_PRODUCT: Origin
 ORIGIN_STUDENT: Origin
 ORIGIN_SWEEP: Origin
@@ -37,6 +38,7 @@ SCALE_PROBABILITY: Scale
 SCALE_RANK: Scale
 LABEL_STATE_NONE: LabelState
 LABEL_STATE_CLOSED: LabelState
+LABEL_STATE_LABELS: LabelState
 
 class Value(_message.Message):
     __slots__ = ("text", "number", "flag", "texts", "vector")

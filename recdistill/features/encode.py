@@ -101,6 +101,8 @@ class Lists:
         offsets_BL: −log p of each candidate, where p is the probability that the teacher scored it, given that its list
             was chosen. It is added to the logits of student and teacher, so that the scored candidates stand for the
             whole list. None when every p of the batch is 1.
+        soft_B: Whether the scores teach. They do not where they were an example of their own before, and this one has
+            the labels alone.
     """
 
     requests: Requests
@@ -112,6 +114,7 @@ class Lists:
     label_known_B: npt.NDArray[np.bool_]
     weights_B: npt.NDArray[np.float32]
     offsets_BL: npt.NDArray[np.float32] | None
+    soft_B: npt.NDArray[np.bool_]
 
 
 def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -252,7 +255,8 @@ def encode_examples(
     scored_BL &= where_BL
     teacher_scores_BL[~scored_BL] = 0
     labels_BL[~where_BL] = 0
-    label_known_B = np.array([example.label_state == "closed" for example in examples], dtype=bool)
+    label_known_B = np.array([example.label_state != "none" for example in examples], dtype=bool)
+    soft_B = np.array([example.label_state != "labels" for example in examples], dtype=bool)
     weights_B = np.array([1.0 / example.ranking.sampled for example in examples], dtype=np.float32)
     offsets_BL = _offsets(examples, shape)
     return Lists(
@@ -265,6 +269,7 @@ def encode_examples(
         label_known_B=label_known_B,
         weights_B=weights_B,
         offsets_BL=offsets_BL,
+        soft_B=soft_B,
     )
 
 

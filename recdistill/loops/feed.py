@@ -39,10 +39,8 @@ import msgspec
 
 from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
-from recdistill.records import TOPICS, Record, encode, key_of, to_json
+from recdistill.records import TOPIC_OF, Record, encode, key_of, to_json
 from recdistill.stream import Delivery, Log, Message, Outgoing, Position, Stage, TopicPartition, deliver
-
-TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
 
 class Whole(NamedTuple):

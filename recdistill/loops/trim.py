@@ -22,9 +22,9 @@ from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from recdistill.stream import BUNDLES, LanePosition, Log, TopicPartition, made_bundles
+from recdistill.stream import BUNDLES, HELD_OUT, LanePosition, Log, TopicPartition, made_bundles
 
-TOPICS: Final = ("impressions", "rankings", "feedback", "examples")
+TOPICS: Final = ("impressions", "rankings", "feedback", "examples", "held-out")
 """The topics that grow with the stream."""
 
 _STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
@@ -95,8 +95,10 @@ def run(
     for topic in TOPICS:
         for tp in (TopicPartition(topic, number) for number in range(topics.get(topic, 0))):
             with closing(log.source([tp])) as source:
-                beginning, _ = source.bounds(tp)
-            wanted, by = needed.get(tp, (beginning, "no stage has read it yet"))
+                beginning, source_end = source.bounds(tp)
+            # No stage reads what is held out: judges look at the newest of it.
+            unread = (source_end, "no stage reads it") if tp == HELD_OUT else (beginning, "no stage has read it yet")
+            wanted, by = needed.get(tp, unread)
             young = file.first_since(tp, since_us)
             if young < wanted:
                 wanted, by = young, "younger than the time to keep"

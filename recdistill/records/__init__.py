@@ -24,6 +24,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -47,7 +48,7 @@ from recdistill.limits import (
     room_of,
     room_of_ranking,
 )
-from recdistill.records import codec
+from recdistill.records import codec, columns
 from recdistill.records.checks import (
     CHECKS,
     Invalid,
@@ -56,6 +57,7 @@ from recdistill.records.checks import (
     check_scores,
     check_values,
 )
+from recdistill.records.columns import Columns
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -72,7 +74,7 @@ from recdistill.records.structs import (
     Scale,
     Value,
 )
-from recdistill.records.topics import DEAD_LETTERS, TOPICS
+from recdistill.records.topics import DEAD_LETTERS, TOPIC_OF, TOPICS
 from recdistill.records.versions import TOMBSTONE, newer
 from recdistill.text import cut, escaped
 
@@ -91,7 +93,9 @@ __all__ = [
     "MAX_VALUE",
     "MAX_VALUES",
     "TOPICS",
+    "TOPIC_OF",
     "Candidate",
+    "Columns",
     "Event",
     "Example",
     "Feedback",
@@ -113,6 +117,7 @@ __all__ = [
     "encode_around",
     "key_of",
     "newer",
+    "read_columns",
     "render",
     "to_json",
 ]
@@ -235,6 +240,22 @@ def decode_item(key: bytes | None, value: bytes | None) -> Item:
     except (UnicodeDecodeError, Invalid) as problem:
         raise DecodeError(f"not an item: the key of a tombstone: {_one_line(problem)}") from None
     return msgspec.structs.replace(item, version=TOMBSTONE)
+
+
+def read_columns(
+    kind: type[Ranking | Example], values: Sequence[bytes | None]
+) -> tuple[Columns, dict[int, DecodeError]]:
+    """Reads and checks many values at once, several times faster than `decode`.
+
+    Args:
+        kind: The record that the topic carries.
+        values: Whole values of messages.
+
+    Returns:
+        The valid ones in their order, as columns; and by its place among the values, why each of the others is refused.
+        Both are as `decode` of each value alone.
+    """
+    return columns.read(kind, values, decode=decode)
 
 
 def _refusal(kind: type[object], reason: str) -> DataError:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -44,41 +44,44 @@ from recdistill.records.structs import (
     Value,
 )
 
-_SCALES: Final[tuple[Scale, ...]] = get_args(Scale)  # in the order of the enumerations in the schema
-_ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
-_LABEL_STATES: Final[tuple[LabelState, ...]] = get_args(LabelState)
+SCALES: Final[tuple[Scale, ...]] = get_args(Scale)  # in the order of the enumerations in the schema
+ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
+LABEL_STATES: Final[tuple[LabelState, ...]] = get_args(LabelState)
 
 
-class _Opaque(NamedTuple):
-    """The message classes of the second form: an impression holds its events and candidates as bytes."""
+def form(as_bytes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Another form of the schema, in which some fields are bytes. It reads and writes the same bytes on the wire.
 
-    Impression: Any
-    Ranking: Any
-    Example: Any
+    On the wire an inner message, or a run of packed numbers, is a length and bytes, and so is a bytes field.
 
+    Args:
+        as_bytes: For some messages, the fields that are bytes: inner messages, and lists of numbers.
 
-def _opaque() -> _Opaque:
-    """Makes them from the schema. On the wire an inner message is a length and bytes, and so is a bytes field."""
+    Returns:
+        The class of each message, by its name.
+    """
     file = FileDescriptorProto()
     wire.DESCRIPTOR.CopyToProto(file)
-    impression = next(message for message in file.message_type if message.name == "Impression")
-    for field in impression.field:
-        if field.name in ("history", "candidates"):
-            field.type = FieldDescriptorProto.TYPE_BYTES
-            field.ClearField("type_name")
+    for message in file.message_type:
+        for field in message.field:
+            if field.name in as_bytes.get(message.name, ()):
+                if field.type != FieldDescriptorProto.TYPE_MESSAGE:
+                    field.label = FieldDescriptorProto.LABEL_OPTIONAL
+                field.type = FieldDescriptorProto.TYPE_BYTES
+                field.ClearField("type_name")
     pool = DescriptorPool()  # a separate pool, because the names are those of the schema
     pool.Add(file)
     classes = GetMessageClassesForFiles([file.name], pool)
-    return _Opaque(*(classes[f"{file.package}.{name}"] for name in _Opaque._fields))
+    return {name.rpartition(".")[2]: made for name, made in classes.items()}
 
 
-_OPAQUE: Final = _opaque()
+_OPAQUE: Final = form({"Impression": ("history", "candidates")})
 _MESSAGES: Final[dict[type[Any], Any]] = {
     Item: wire.Item,
-    Impression: _OPAQUE.Impression,
-    Ranking: _OPAQUE.Ranking,
+    Impression: _OPAQUE["Impression"],
+    Ranking: _OPAQUE["Ranking"],
     Feedback: wire.Feedback,
-    Example: _OPAQUE.Example,
+    Example: _OPAQUE["Example"],
 }
 
 
@@ -151,6 +154,11 @@ def frame(indexes: Sequence[int], schema_id: int = 0) -> bytes:
     return head + b"".join(_varint(number << 1) for number in (len(indexes), *indexes))  # zigzag of a number >= 0
 
 
+def prefix(kind: type[Any]) -> bytes:
+    """The head of a value of this kind, as it is written here."""
+    return _PREFIXES[kind]
+
+
 _INDEXES: Final[dict[type[Any], int]] = {
     kind: list(wire.DESCRIPTOR.message_types_by_name).index(kind.__name__) for kind in _MESSAGES
 }
@@ -217,7 +225,12 @@ def _write_value(value: Value, message: Any) -> None:
         message.number = value
 
 
-def _read_values(messages: Mapping[str, Any], name: str) -> dict[str, Value]:
+def read_values(messages: Mapping[str, Any], name: str) -> dict[str, Value]:
+    """Attributes or a context as they are in memory.
+
+    Raises:
+        Invalid: When one has no value.
+    """
     values: dict[str, Value] = {}
     for key, message in messages.items():
         kind = message.WhichOneof("kind")
@@ -262,7 +275,7 @@ def _write_item(item: Item) -> Any:
 
 
 def _read_item(message: Any) -> Item:
-    attributes = _read_values(message.attributes, "attributes")
+    attributes = read_values(message.attributes, "attributes")
     return Item(
         id=message.id,
         version=message.version,
@@ -322,7 +335,7 @@ def _new_candidate_bytes(candidate: Candidate) -> bytes:
 
 
 def _write_impression(impression: Impression, into: Any = None) -> Any:
-    message = _OPAQUE.Impression() if into is None else into
+    message = _OPAQUE["Impression"]() if into is None else into
     message.id = impression.id
     message.time_us = impression.time_us
     if impression.user is not None:
@@ -339,7 +352,7 @@ def _write_impression(impression: Impression, into: Any = None) -> Any:
             for one in impression.candidates
         ]
     )
-    message.origin = _ORIGINS.index(impression.origin)
+    message.origin = ORIGINS.index(impression.origin)
     message.served_by = impression.served_by
     message.exclude.extend(impression.exclude)
     return message
@@ -352,16 +365,16 @@ def _read_impression(message: Any) -> Impression:
         time_us=message.time_us,
         user=message.user if message.HasField("user") else None,
         history=tuple([get_event(value) or _new_event(value) for value in message.history]),
-        context=_read_values(message.context, "context") if message.context else {},
+        context=read_values(message.context, "context") if message.context else {},
         candidates=tuple([get_candidate(value) or _new_candidate(value) for value in message.candidates]),
         exclude=tuple(message.exclude),
-        origin=_enumerated(_ORIGINS, message.origin, "origin"),
+        origin=_enumerated(ORIGINS, message.origin, "origin"),
         served_by=message.served_by,
     )
 
 
 def _write_ranking(ranking: Ranking, into: Any = None) -> Any:
-    message = _OPAQUE.Ranking() if into is None else into
+    message = _OPAQUE["Ranking"]() if into is None else into
     _write_impression(ranking.impression, message.impression)
     _write_scores(ranking, message)
     return message
@@ -371,7 +384,7 @@ def _write_scores(ranking: Ranking, message: Any) -> None:
     """Writes all fields of a ranking except its impression."""
     message.teacher_id = ranking.teacher_id
     message.teacher_version = ranking.teacher_version
-    message.scale = _SCALES.index(ranking.scale)
+    message.scale = SCALES.index(ranking.scale)
     message.scores.extend(ranking.scores)
     message.scored = _pack(ranking.scored)
     message.scored_at_us = ranking.scored_at_us
@@ -389,7 +402,7 @@ def _read_ranking(message: Any) -> Ranking:
         impression=_read_impression(message.impression),
         teacher_id=message.teacher_id,
         teacher_version=message.teacher_version,
-        scale=_enumerated(_SCALES, message.scale, "scale"),
+        scale=_enumerated(SCALES, message.scale, "scale"),
         scores=scores,
         scored=_unpack(message.scored, len(scores)),
         scored_at_us=message.scored_at_us,
@@ -423,7 +436,7 @@ def _read_feedback(message: Any) -> Feedback:
 
 
 def _write_example(example: Example) -> Any:
-    message: Any = _OPAQUE.Example()
+    message: Any = _OPAQUE["Example"]()
     _write_ranking(example.ranking, message.ranking)
     _write_labels(example, message)
     return message
@@ -432,11 +445,11 @@ def _write_example(example: Example) -> Any:
 def _write_labels(example: Example, message: Any) -> None:
     """Writes all fields of an example except its ranking."""
     message.labels.extend(example.labels)
-    message.label_state = _LABEL_STATES.index(example.label_state)
+    message.label_state = LABEL_STATES.index(example.label_state)
 
 
 def _read_example(message: Any) -> Example:
-    state = _enumerated(_LABEL_STATES, message.label_state, "label_state")
+    state = _enumerated(LABEL_STATES, message.label_state, "label_state")
     return Example(_read_ranking(message.ranking), tuple(message.labels), state)
 
 

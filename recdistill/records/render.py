@@ -22,6 +22,11 @@ from recdistill.records.structs import Event, Feedback, Impression, Item, Rankin
 _MOST_EVENTS = 5
 _MOST_CANDIDATES = 10
 _BAR = 20  # characters of the longest bar
+_KNOWN = {
+    "none": "no labels waited for",
+    "closed": "labels known",
+    "labels": "labels alone, its scores were an example before",
+}
 
 
 def render(record: Record, *, width: int = 100, now_us: int | None = None) -> str:
@@ -46,7 +51,7 @@ def render(record: Record, *, width: int = 100, now_us: int | None = None) -> st
         case Ranking():
             lines = ["ranking", *_ranking(record, now_us, None)]
         case _:
-            known = "labels known" if record.label_state == "closed" else "no labels waited for"
+            known = _KNOWN[record.label_state]
             lines = [f"example  {known}", *_ranking(record.ranking, now_us, record.labels)]
     return "\n".join(line if len(line) <= width else line[: max(1, width) - 1] + "…" for line in lines)
 

@@ -21,7 +21,7 @@ else:
 
 Scale = Literal["unbounded", "logit", "probability", "rank"]
 Origin = Literal["product", "student", "sweep"]
-LabelState = Literal["none", "closed"]
+LabelState = Literal["none", "closed", "labels"]
 
 
 # gc=False: these structs hold strings, numbers and containers of them, so they have no cycles. There are
@@ -92,7 +92,12 @@ class Feedback(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
 
 class Example(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A ranking with its labels. `label_state` "none": the label window was not waited for, so labels are unknown."""
+    """A ranking with its labels.
+
+    `label_state` "none": the label window was not waited for, so labels are unknown. "closed": the window is over, and
+    a label of 0 means that nothing came. "labels": the window is over too, and this example has the labels alone. Its
+    scores were an example of their own before, of state "none", so they are not learnt again.
+    """
 
     ranking: Ranking
     labels: tuple[float, ...]

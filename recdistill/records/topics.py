@@ -19,7 +19,11 @@ TOPICS: Final[dict[str, type[Record]]] = {
     "rankings": Ranking,
     "feedback": Feedback,
     "examples": Example,
+    "held-out": Example,
 }
+
+TOPIC_OF: Final[dict[type[Record], str]] = {kind: topic for topic, kind in reversed(TOPICS.items())}
+"""Where the records of a kind go. Of two topics with one kind it is the first: an example goes to `examples`."""
 
 DEAD_LETTERS: Final = "dead-letters"
 """Original bytes and headers, not records."""

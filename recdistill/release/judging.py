@@ -131,6 +131,9 @@ class _Asked:
     def among(self, examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
             ranking = example.ranking
+            if example.label_state == "labels":  # its scores were counted where they were an example of their own
+                yield example
+                continue
             scored = sum(ranking.scored)
             self.lists += 1
             self.lists_scored += scored > 0

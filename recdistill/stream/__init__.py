@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from recdistill.stream.contract import (
     BUNDLES,
     CHECKS,
+    HELD_OUT,
     ITEMS,
     STANDARD_CONFIGS,
     Left,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUNDLES",
     "CHECKS",
+    "HELD_OUT",
     "ITEMS",
     "PLACES",
     "STANDARD_CONFIGS",

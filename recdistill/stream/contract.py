@@ -61,6 +61,9 @@ ITEMS = TopicPartition("items", 0)
 BUNDLES = TopicPartition("bundles", 0)
 """The announcements of distillers: one partition, so that one bundle is the newest."""
 
+HELD_OUT = TopicPartition("held-out", 0)
+"""The lists of users from whom no student learns: one partition, so that one list is the newest."""
+
 CHECKS = TopicPartition("checks", 0)
 """What a scorer asks its teacher again, with the first answers."""
 
@@ -412,7 +415,7 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1}
+    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1, "held-out": 1}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

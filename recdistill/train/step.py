@@ -209,7 +209,7 @@ class Trainer:
         soft = self.terms(
             scores_BL,
             torch.from_numpy(teacher_BL),
-            where=torch.from_numpy(lists.scored_BL),
+            where=torch.from_numpy(lists.scored_BL & lists.soft_B[:, None]),
             weights=torch.from_numpy(believed_B),
             offsets=torch.from_numpy(candidate_offsets(lists)),
         )

@@ -163,7 +163,11 @@ def example(items: list[str], scored: list[bool], state: str = "closed") -> Exam
 
 def test_lists_are_padded_and_masked() -> None:
     spec, vocabulary, catalogue = world()
-    batch = [example(["i3", "zz", "i2"], [True, True, False]), example(["i0"], [True], "none"), example([], [])]
+    batch = [
+        example(["i3", "zz", "i2"], [True, True, False]),
+        example(["i0"], [True], "none"),
+        example([], [], "labels"),
+    ]
     lists = encode_examples(spec, vocabulary, catalogue, batch)
     assert lists.candidate_slots_BL.tolist() == [[3, -1, 2], [0, -1, -1], [-1, -1, -1]]
     assert lists.where_BL.tolist() == [[True, False, True], [True, False, False], [False] * 3]
@@ -171,6 +175,7 @@ def test_lists_are_padded_and_masked() -> None:
     assert lists.teacher_scores_BL.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert lists.labels_BL.tolist() == [[1, 0, 3], [1, 0, 0], [0, 0, 0]]
     assert lists.label_known_B.tolist() == [True, False, True]
+    assert lists.soft_B.tolist() == [True, True, False]
     assert lists.requests.history_slots_BH.shape == (3, 4)
     types = (np.int32, np.bool_, np.float32, np.bool_, np.float32)
     arrays = (lists.candidate_slots_BL, lists.where_BL, lists.teacher_scores_BL, lists.scored_BL, lists.labels_BL)

@@ -20,6 +20,7 @@ from recdistill.records import (
     DEAD_LETTERS,
     MAX_ID,
     MAX_TIME_US,
+    TOPIC_OF,
     TOPICS,
     Candidate,
     Event,
@@ -511,5 +512,12 @@ def test_the_json_schema_takes_what_is_written_and_no_other_shape() -> None:
 
 
 def test_every_topic_has_its_record() -> None:
-    assert set(TOPICS) == {"items", "impressions", "rankings", "feedback", "examples"}
+    assert set(TOPICS) == {"items", "impressions", "rankings", "feedback", "examples", "held-out"}
+    assert {
+        Item: "items",
+        Impression: "impressions",
+        Ranking: "rankings",
+        Feedback: "feedback",
+        Example: "examples",
+    } == TOPIC_OF
     assert DEAD_LETTERS not in TOPICS

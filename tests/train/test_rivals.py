@@ -75,7 +75,9 @@ def test_who_competes_by_brute_force() -> None:
     numbers, nothing = np.zeros((batch, length), np.float32), np.zeros((batch, 4), np.int32)
     requests = Requests(history_BH, nothing, nothing, {}, np.zeros(batch, np.int32))
     known = np.ones(batch, bool)
-    lists = Lists(requests, slots_BL, where_BL, numbers, where_BL, numbers, known, np.ones(batch, np.float32), None)
+    lists = Lists(
+        requests, slots_BL, where_BL, numbers, where_BL, numbers, known, np.ones(batch, np.float32), None, known | True
+    )
     listed_BL, others_BS = rivals.competing(lists, positive_BL)
     for b in range(batch):
         rivals_of_b = set(np.flatnonzero(live_N)) - set(history_BH[b])

@@ -509,7 +509,9 @@ def lists_of(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists
     nothing = np.zeros((len(scores), 0), np.int32)
     requests = Requests(nothing, nothing, nothing, {}, np.zeros(len(scores), np.int32))
     slots, weights = np.zeros(scores.shape, np.int32), np.ones(len(scores), np.float32)
-    return Lists(requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None)
+    return Lists(
+        requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None, scored[:, 0] | True
+    )
 
 
 def test_scales() -> None:

@@ -17,7 +17,9 @@ def lists_of(scores_BL: np.ndarray, scored_BL: np.ndarray, offsets_BL: np.ndarra
     scores = np.where(scored_BL, scores_BL, 0).astype(np.float32)
     known, ones = np.ones(count, bool), np.ones(count, np.float32)
     slots = np.zeros(scores.shape, np.int32)
-    return Lists(requests, slots, scored_BL | True, scores, scored_BL, scores * 0, known, ones, offsets_BL)
+    return Lists(
+        requests, slots, scored_BL | True, scores, scored_BL, scores * 0, known, ones, offsets_BL, known | True
+    )
 
 
 def ragged(seed: int, count: int = 60, length: int = 12) -> tuple[np.ndarray, np.ndarray]:

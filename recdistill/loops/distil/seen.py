@@ -34,7 +34,7 @@ class Seen(msgspec.Struct):
 
     Attributes:
         examples: How many, in the first pass.
-        teachers: How many of each teacher, `id@version`.
+        teachers: How many lists of each teacher, `id@version`.
         popular: Weight of each item that was ever taken.
         popular_unit: Weight of a positive now.
         golden: The last requests, without users and candidates.
@@ -62,8 +62,10 @@ class Seen(msgspec.Struct):
             self.popular_unit /= 1e100
         for example in examples:
             ranking = example.ranking
+            # A list whose labels follow alone was counted with its scores.
+            once = int(example.label_state != "labels")
             teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
-            self.teachers[teacher] = self.teachers.get(teacher, 0) + 1
+            self.teachers[teacher] = self.teachers.get(teacher, 0) + once
             for candidate in compress(ranking.impression.candidates, example.labels):  # those whose label is not 0
                 self.popular[candidate.item] = self.popular.get(candidate.item, 0.0) + self.popular_unit
 

@@ -19,6 +19,7 @@ _BY_KEY = {
     "impressions": "a list that is sent again hides the older one",
     "rankings": "a list that is scored again hides the older one",
     "examples": "the order in which students learn gets holes",
+    "held-out": "of two lists with one id the judge sees only the newer one",
     "dead-letters": "letters with one key hide each other",
 }
 """What compaction does to the topics that are no table."""
