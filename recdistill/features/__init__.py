@@ -27,13 +27,14 @@ from recdistill.features.encode import (
 from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec, VocabularySpec
-from recdistill.features.tenure import Moved, Tenure
+from recdistill.features.tenure import AsOf, Moved, Tenure
 from recdistill.features.values import CLIP, encode_column
 from recdistill.features.vocabulary import Vocabulary
 
 __all__ = [
     "AGE_BUCKETS",
     "CLIP",
+    "AsOf",
     "Asker",
     "Catalogue",
     "Changes",

@@ -113,13 +113,13 @@ class Contest:
         self.uses.follow(now=now)
         return self.uses.arrays | ({} if self.sketch is None else {"sketch": self.sketch.table.copy()})
 
-    def restore(self, arrays: Mapping[str, npt.NDArray[np.uint32]]) -> None:
-        """Takes the state that `arrays` saved; the rows are those of the same moment.
+    def restore(self, arrays: Mapping[str, npt.NDArray[np.uint32]], *, sketch: bool) -> None:
+        """Takes the state that `arrays` saved; the rows are those of the same moment. `sketch`: whether it has one.
 
         Raises:
             KeyError: An array is missing.
             DataError: An array does not fit.
         """
         self.uses.restore(arrays["use"], arrays["last"])
-        if "sketch" in arrays:
+        if sketch:
             self.made_sketch().restore(arrays["sketch"])

@@ -65,20 +65,32 @@ class Moved(NamedTuple):
     shared: int
 
 
+class AsOf(NamedTuple):
+    """What a list that was encoded rests on, other than on the items.
+
+    Args:
+        moved: How often something that a list names would have been encoded otherwise a moment later.
+        returned: How often a row or a slot that a list may name was given back. An older list must not be used then.
+    """
+
+    moved: int
+    returned: int
+
+
 class TenureState(msgspec.Struct, frozen=True):
     """What a checkpoint says beside the arrays.
 
     Attributes:
         examples: Examples seen.
         now: Times that `settle` was called.
-        moved: See `Tenure.moved`.
-        returned: See `Tenure.returned`.
+        as_of: What an encoded list rests on.
+        sketches: Keys that have a sketch.
     """
 
     examples: int
     now: int
-    moved: int
-    returned: int
+    as_of: AsOf
+    sketches: list[str]
 
 
 class Tenure:
@@ -91,10 +103,8 @@ class Tenure:
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue, self.vocabulary, self.spec = catalogue, catalogue.vocabulary, catalogue.spec
         self.examples = self.now = 0
-        self.moved = 0
-        """How often something that was encoded before would be encoded otherwise now, other than by an item record."""
-        self.returned = 0
-        """How often a row or a slot that an encoded list may name was given back."""
+        self.as_of = AsOf(0, 0)
+        """What an encoded list rests on."""
         losing = self.spec.losing
         self._half_life, self._keep, self._evict = losing.half_life, losing.keep_withdrawn, losing.evict
         self._context = [key for key in self.vocabulary.keys if key.startswith("context.")]
@@ -165,8 +175,9 @@ class Tenure:
         before, count = self.examples, len(lists.where_BL)
         self.examples += count
         step = max(1, self._half_life // _LOOKS)
-        if before == 0 or before // step != self.examples // step:
-            for key in self._attributes:
+        later = before // step != self.examples // step
+        for key in self._attributes:
+            if later or (before == 0 and self.vocabulary.own(key).room):  # free rows are given at once
                 moved += self._settle_attribute(key)
         if before // self._half_life != self.examples // self._half_life:
             for contest in self._contests.values():
@@ -174,6 +185,9 @@ class Tenure:
         self._forget()
         self.now += 1
         return moved
+
+    def _change(self, *, moved: int = 0, returned: int = 0) -> None:
+        self.as_of = AsOf(self.as_of.moved + moved, self.as_of.returned + returned)
 
     def settle_again(self) -> None:
         """A later pass over lists that have been counted: nothing is counted, and no row moves."""
@@ -215,9 +229,9 @@ class Tenure:
         for value, loser in contest.winners(seen, now=self.now):
             if loser is not None:
                 vocabulary.release(key, loser)
-                self.returned += 1
+                self._change(returned=1)
             moved.append(Moved(key, vocabulary.admit(key, value), vocabulary.shared_row(key, value)))
-        self.moved += len(moved)
+        self._change(moved=len(moved))
         return moved
 
     def _settle_attribute(self, key: str) -> list[Moved]:
@@ -266,8 +280,7 @@ class Tenure:
             elif idle >= 0:
                 self._idle_N[slot] = -1
                 self.catalogue.release(self.catalogue.ids[slot])
-                self.returned += 1
-                self.moved += 1
+                self._change(moved=1, returned=1)
 
     # What a checkpoint holds
 
@@ -281,12 +294,13 @@ class Tenure:
             PREFIX + name: array for name, array in found.items()
         }
 
-    def plain(self) -> dict[str, int]:
+    def plain(self) -> dict[str, Any]:
         """What is said beside the arrays."""
-        said: dict[str, int] = msgspec.to_builtins(TenureState(self.examples, self.now, self.moved, self.returned))
+        sketches = [key for key, contest in self._contests.items() if contest.sketch is not None]
+        said: dict[str, Any] = msgspec.to_builtins(TenureState(self.examples, self.now, self.as_of, sketches))
         return said
 
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], plain: Mapping[str, int] | None) -> None:
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], plain: Mapping[str, Any] | None) -> None:
         """Takes the state that `arrays` and `plain` saved; the catalogue is the one of the same moment.
 
         A checkpoint that was made before rows were counted has neither. Then counting begins here.
@@ -298,18 +312,21 @@ class Tenure:
         count, first = len(self.catalogue), self.vocabulary.own("id").first
         self._make_room(count)
         if plain is None:
+            if arrays:
+                raise DataError(f"holds {min(arrays)}, but does not say of when it is")
             live_N = self.catalogue.live_N
             self._idle_N[:count] = np.where(live_N | np.array([not one for one in self.catalogue.ids], bool), -1, 0)
         else:
             said = msgspec.convert(plain, TenureState)
-            self.examples, self.now, self.moved, self.returned = said.examples, said.now, said.moved, said.returned
+            self.examples, self.now, self.as_of = said.examples, said.now, said.as_of
             idle_N = arrays[PREFIX + "idle"]
             if idle_N.shape != (count,) or idle_N.dtype != np.int64:
                 raise DataError(f"the times of withdrawal are {idle_N.dtype} {idle_N.shape}, not int64 {(count,)}")
             self._idle_N[:count] = idle_N
             for key, contest in self._contests.items():
                 head = f"{PREFIX}{key}/"
-                contest.restore({name.removeprefix(head): a for name, a in arrays.items() if name.startswith(head)})
+                own = {name.removeprefix(head): a for name, a in arrays.items() if name.startswith(head)}
+                contest.restore(own, sketch=key in said.sketches)
         uses = self._contests["id"].uses
         for slot in np.flatnonzero(self._idle_N >= 0).tolist():
             self._queue(slot)
