@@ -54,8 +54,6 @@ from recdistill.features.values import texts_of
 _LOOKS: Final = 16
 """Looks at the attributes of the whole catalogue in a half-life."""
 
-PREFIX: Final = "tenure/"
-
 
 class Moved(NamedTuple):
     """A value that got a row later than it was first met, and the row that had stood for it."""
@@ -99,6 +97,9 @@ class Tenure:
     Args:
         catalogue: The catalogue that a trainer learns with.
     """
+
+    PREFIX: Final = "tenure/"
+    """Of the names of its arrays in a checkpoint."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue, self.vocabulary, self.spec = catalogue, catalogue.vocabulary, catalogue.spec
@@ -290,8 +291,8 @@ class Tenure:
         for key, contest in self._contests.items():
             found |= {f"{key}/{name}": array for name, array in contest.arrays(now=self.now).items()}
         self._make_room(len(self.catalogue))
-        return {PREFIX + "idle": self._idle_N[: len(self.catalogue)].copy()} | {
-            PREFIX + name: array for name, array in found.items()
+        return {self.PREFIX + "idle": self._idle_N[: len(self.catalogue)].copy()} | {
+            self.PREFIX + name: array for name, array in found.items()
         }
 
     def plain(self) -> dict[str, Any]:
@@ -319,12 +320,12 @@ class Tenure:
         else:
             said = msgspec.convert(plain, TenureState)
             self.examples, self.now, self.as_of = said.examples, said.now, said.as_of
-            idle_N = arrays[PREFIX + "idle"]
+            idle_N = arrays[self.PREFIX + "idle"]
             if idle_N.shape != (count,) or idle_N.dtype != np.int64:
                 raise DataError(f"the times of withdrawal are {idle_N.dtype} {idle_N.shape}, not int64 {(count,)}")
             self._idle_N[:count] = idle_N
             for key, contest in self._contests.items():
-                head = f"{PREFIX}{key}/"
+                head = f"{self.PREFIX}{key}/"
                 own = {name.removeprefix(head): a for name, a in arrays.items() if name.startswith(head)}
                 contest.restore(own, sketch=key in said.sketches)
         uses = self._contests["id"].uses

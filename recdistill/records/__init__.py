@@ -58,6 +58,9 @@ from recdistill.records.checks import (
     check_values,
 )
 from recdistill.records.columns import Columns
+from recdistill.records.encoded import Encoded, encoded
+from recdistill.records.flat import Ids
+from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -96,9 +99,11 @@ __all__ = [
     "TOPIC_OF",
     "Candidate",
     "Columns",
+    "Encoded",
     "Event",
     "Example",
     "Feedback",
+    "Ids",
     "Impression",
     "Invalid",
     "Item",
@@ -115,7 +120,9 @@ __all__ = [
     "decode_item",
     "encode",
     "encode_around",
+    "encoded",
     "key_of",
+    "may_have_label",
     "newer",
     "read_columns",
     "render",

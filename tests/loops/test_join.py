@@ -245,6 +245,7 @@ def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(se
     killed.close()
 
 
+@pytest.mark.slow
 def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
     log = open_log(LogSettings(path=str(path)))

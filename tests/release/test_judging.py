@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import world
-from support.shop import Shop, open_shop
+from support.small_shop import Shop, open_stocked
 
 from recdistill.judge.judgement import from_json
 from recdistill.records import Candidate, Event, Feedback, Impression
@@ -48,7 +48,7 @@ def shown_lists(count: int) -> tuple[list[Impression], list[Feedback]]:
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
-    shop = open_shop(tmp_path, monkeypatch, capsys, world.items(ITEMS))
+    shop = open_stocked(tmp_path, monkeypatch, capsys, world.items(ITEMS))
     shop.arrive("all", *shown_lists(260))
     shop("distil --until @160")
     return shop

@@ -161,6 +161,7 @@ def whole_bodies(student: Student) -> list[bytes]:
     return [json.dumps(body).encode() for body in made]
 
 
+@pytest.mark.slow
 def test_no_body_makes_the_server_fail(student: Student, bundle: Bundle, ranker: Ranker, client: httpx.Client) -> None:
     app = create_app(ranker, SMALL)
     rng, bodies, seen = random.Random(20), whole_bodies(student), {}

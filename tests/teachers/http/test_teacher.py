@@ -255,6 +255,7 @@ def test_what_no_other_content_would_change_is_said_at_once(server: Server, how:
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_opens_the_breaker_and_one_request_closes_it() -> None:
     [port] = free_ports(1)
     teacher = opened(
