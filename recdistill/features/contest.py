@@ -45,6 +45,7 @@ class Contest:
         """Made when the first value waits."""
         self.evict = evict
         self._rows, self._min_seen = rows, min_seen
+        self._lost: dict[str, int] = {}  # counts of those that lost their row, on their way into the sketch
 
     @property
     def open(self) -> bool:
@@ -88,20 +89,29 @@ class Contest:
             return None
         value = self._rows.key(row)
         if value is not None and use:
-            self.made_sketch().at_least(hash_texts([value]), np.array([use]))
+            self._lost[value] = max(use, self._lost.get(value, 0))
         return value
 
+    @property
+    def has_sketch(self) -> bool:
+        """Whether a value without a row was ever counted."""
+        return self.sketch is not None or bool(self._lost)
+
     def made_sketch(self) -> Sketch:
-        """The sketch; it is made when it is first needed."""
+        """The sketch, with the counts of those that lost their row. It is made when it is first needed."""
         if self.sketch is None:
             self.sketch = Sketch(self._rows.capacity or 1)
+        if self._lost:
+            uses = np.fromiter(self._lost.values(), np.int64, len(self._lost))
+            self.sketch.at_least(hash_texts(list(self._lost)), uses)
+            self._lost = {}
         return self.sketch
 
     def halve(self) -> None:
         """Lets all counts fade."""
         self.uses.halve()
-        if self.sketch is not None:
-            self.sketch.halve()
+        if self.has_sketch:
+            self.made_sketch().halve()
 
     @property
     def nbytes(self) -> int:
@@ -111,7 +121,7 @@ class Contest:
     def arrays(self, *, now: int) -> dict[str, npt.NDArray[np.uint32]]:
         """Its state, for a checkpoint."""
         self.uses.follow(now=now)
-        return self.uses.arrays | ({} if self.sketch is None else {"sketch": self.sketch.table.copy()})
+        return self.uses.arrays | ({"sketch": self.made_sketch().table.copy()} if self.has_sketch else {})
 
     def restore(self, arrays: Mapping[str, npt.NDArray[np.uint32]], *, sketch: bool) -> None:
         """Takes the state that `arrays` saved; the rows are those of the same moment. `sketch`: whether it has one.

@@ -110,7 +110,7 @@ class Tenure:
         self._half_life, self._keep, self._evict = losing.half_life, losing.keep_withdrawn, losing.evict
         self._context = [key for key in self.vocabulary.keys if key.startswith("context.")]
         self._attributes = [key for key in self.vocabulary.keys if key.startswith("item.")]
-        self._contests = {
+        self.contests = {
             key: Contest(self.vocabulary.own(key), min_seen=self.spec.min_seen(key), evict=losing.evict)
             for key in ("id", *self._context)
         }
@@ -126,7 +126,7 @@ class Tenure:
         """Takes note of an item record that the catalogue has applied."""
         self._make_room(slot + 1)
         live, was_live = self.catalogue.is_live(slot), self._idle_N[slot] < 0
-        row, ids = self.catalogue.id_row(slot), self._contests["id"]
+        row, ids = self.catalogue.id_row(slot), self.contests["id"]
         own = row >= self.vocabulary.own("id").first
         if live != was_live:
             self._idle_N[slot] = -1 if live else self.examples
@@ -181,7 +181,7 @@ class Tenure:
             if later or (before == 0 and self.vocabulary.own(key).room):  # free rows are given at once
                 moved += self._settle_attribute(key)
         if before // self._half_life != self.examples // self._half_life:
-            for contest in self._contests.values():
+            for contest in self.contests.values():
                 contest.halve()
         self._forget()
         self.now += 1
@@ -195,7 +195,7 @@ class Tenure:
         self.vocabulary.waiting(*self._context)
 
     def _settle_ids(self, lists: Lists) -> list[Moved]:
-        contest, catalogue = self._contests["id"], self.catalogue
+        contest, catalogue = self.contests["id"], self.catalogue
         known_BL = lists.where_BL & lists.label_known_B[:, None]
         slots_N = np.concatenate(
             [
@@ -222,7 +222,7 @@ class Tenure:
         return moved
 
     def _settle_context(self, key: str, lists: Lists) -> list[Moved]:
-        contest, vocabulary = self._contests[key], self.vocabulary
+        contest, vocabulary = self.contests[key], self.vocabulary
         rows = lists.requests.context[key.removeprefix("context.")]
         contest.uses.note(rows[rows >= vocabulary.own(key).first], now=self.now)
         (seen,) = vocabulary.waiting(key)
@@ -288,7 +288,7 @@ class Tenure:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays, for a checkpoint."""
         found: dict[str, npt.NDArray[Any]] = {}
-        for key, contest in self._contests.items():
+        for key, contest in self.contests.items():
             found |= {f"{key}/{name}": array for name, array in contest.arrays(now=self.now).items()}
         self._make_room(len(self.catalogue))
         return {self.PREFIX + "idle": self._idle_N[: len(self.catalogue)].copy()} | {
@@ -297,7 +297,7 @@ class Tenure:
 
     def plain(self) -> dict[str, Any]:
         """What is said beside the arrays."""
-        sketches = [key for key, contest in self._contests.items() if contest.sketch is not None]
+        sketches = [key for key, contest in self.contests.items() if contest.has_sketch]
         said: dict[str, Any] = msgspec.to_builtins(TenureState(self.examples, self.now, self.as_of, sketches))
         return said
 
@@ -324,11 +324,11 @@ class Tenure:
             if idle_N.shape != (count,) or idle_N.dtype != np.int64:
                 raise DataError(f"the times of withdrawal are {idle_N.dtype} {idle_N.shape}, not int64 {(count,)}")
             self._idle_N[:count] = idle_N
-            for key, contest in self._contests.items():
+            for key, contest in self.contests.items():
                 head = f"{self.PREFIX}{key}/"
                 own = {name.removeprefix(head): a for name, a in arrays.items() if name.startswith(head)}
                 contest.restore(own, sketch=key in said.sketches)
-        uses = self._contests["id"].uses
+        uses = self.contests["id"].uses
         for slot in np.flatnonzero(self._idle_N >= 0).tolist():
             self._queue(slot)
             if (row := self.catalogue.id_row(slot)) >= first:
@@ -337,4 +337,4 @@ class Tenure:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self._idle_N.nbytes + self._queued_N.nbytes + sum(one.nbytes for one in self._contests.values())
+        return self._idle_N.nbytes + self._queued_N.nbytes + sum(one.nbytes for one in self.contests.values())
