@@ -295,6 +295,7 @@ def _scoring(*more: str) -> subprocess.Popen[str]:
     raise AssertionError("nothing was scored")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_batch_and_says_what_was_done(number: signal.Signals) -> None:
     process = _scoring()

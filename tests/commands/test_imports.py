@@ -290,6 +290,7 @@ def _parquet_types() -> list[tuple[str, Any]]:
     ]
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("name", "column"), _parquet_types(), ids=lambda value: value if isinstance(value, str) else ""
 )

@@ -11,6 +11,7 @@ from recdistill.judge.whole import by_chance
 from recdistill.metrics import hit_rate, mrr, ndcg, recall
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("items", "labels", "gone"),
     [

@@ -82,6 +82,7 @@ def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> No
     assert student["metrics"]["ndcg@10"]["mean"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_student_that_has_learnt_almost_nothing_keeps_almost_nothing(shop: Shop) -> None:
     """A random order of eight gets half of the teacher's NDCG. It is no merit of the student."""
     found = shop.json("evaluate")

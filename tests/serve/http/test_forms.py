@@ -99,6 +99,7 @@ WRONG = [
 ]  # fmt: skip  # fmt: skip
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(("path", "body", "status", "field"), WRONG, ids=range(len(WRONG)))
 def test_a_wrong_body_is_a_problem_that_names_the_field(
     client: httpx.Client, path: str, body: bytes, status: int, field: str
