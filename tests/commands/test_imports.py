@@ -290,6 +290,7 @@ def _parquet_types() -> list[tuple[str, Any]]:
     ]
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("name", "column"), _parquet_types(), ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -327,6 +328,7 @@ def _items(count: int, start: int = 0) -> str:
     return "id,attributes.n\n" + "".join(f"i{n},{n}\n" for n in range(start, start + count))
 
 
+@pytest.mark.slow
 def test_the_same_records_are_written_once(run: Run) -> None:
     Path("t.csv").write_text(_items(5000))
     Path("same.jsonl").write_text(
@@ -368,6 +370,7 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_with_a_code_and_the_same_command_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("t.csv").write_text(_items(7000))
     with monkeypatch.context() as patch:
@@ -387,6 +390,7 @@ def test_sigterm_ends_with_a_code_and_the_same_command_goes_on(run: Run, monkeyp
     assert [one["id"] for one in records(run, "items")] == [f"i{n}" for n in range(7000)]
 
 
+@pytest.mark.slow
 def test_an_import_that_died_anywhere_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each commit, and just before each: the same records in the same order, none twice."""
     Path("t.csv").write_text(_items(7000))
@@ -419,6 +423,7 @@ def test_an_import_that_died_anywhere_goes_on(run: Run, monkeypatch: pytest.Monk
     assert [one["id"] for one in records(run, "items")] == [f"i{n}" for n in range(7000)]
 
 
+@pytest.mark.slow
 def test_imports_of_other_tables_do_not_fence_each_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.csv").write_text(_items(5000))
     Path("b.csv").write_text(_items(3000, 5000))
@@ -530,6 +535,7 @@ def test_a_table_that_is_not_there(run: Run) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_stopped_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(f"u{n % 40}", f"i{n * 7 % 53}", 1_000_000 + n) for n in range(3000)]
     Path("log.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))

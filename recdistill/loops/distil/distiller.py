@@ -87,7 +87,7 @@ class Distiller:
         self.news = 0  # what the watch has found since the start
         self._log = log
         self._items = StampedItems(log)
-        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
+        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
         self._saves = Saves(folder, self._stage)
@@ -158,7 +158,7 @@ class Distiller:
             self._kept.clear()
         kept = None
         if self.saved.range is not None and not self._reading:
-            kept = self._kept.find(self.saved.lanes, self.saved.items_next)
+            kept = self._kept.find(self.saved.lanes, self.saved.items_next, self.trainer.tenure.as_of)
         if kept is not None:
             figures = self._learn(kept.batch)
             self.saved.seen.golden, self.saved.lanes = kept.golden, kept.after

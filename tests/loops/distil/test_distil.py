@@ -235,6 +235,7 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(
     assert open_bundle(one).content_hash == open_bundle(two).content_hash
 
 
+@pytest.mark.slow
 def test_batches_kept_in_memory_change_nothing(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "kept", passes=3))
     run(log, settings(tmp_path / "read", passes=3, memory_mb=0))
@@ -263,6 +264,7 @@ def test_a_stop_signal_saves_the_last_whole_batch(log: Log, tmp_path: Path) -> N
     assert counts["examples"] == 142
 
 
+@pytest.mark.slow
 def test_passes_go_over_a_range_that_later_records_do_not_move(log: Log, tmp_path: Path) -> None:
     stop = threading.Event()
     chosen = settings(tmp_path / "s", passes=2, checkpoint_every=1)
@@ -327,6 +329,7 @@ def test_records_that_do_not_decode_take_no_part_and_are_kept(log: Log, tmp_path
     assert sorted(letter.value or b"" for letter in letters) == [b"\x00nothing", b"{}"]
 
 
+@pytest.mark.slow
 def test_a_running_distiller_keeps_as_many_bundles_as_it_says_and_those_that_are_read(log: Log, tmp_path: Path) -> None:
     place, most, held = tmp_path / "s" / "bundles", [], ExitStack()
     run(log, settings(tmp_path / "s"))  # the range is behind it: from here on it exports as it goes
@@ -402,6 +405,7 @@ def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> Non
     assert run(log, settings(tmp_path / "s"))["dead_letters"] == 1
 
 
+@pytest.mark.slow
 def test_two_students_of_one_log_do_not_fence_each_other(log: Log, tmp_path: Path) -> None:
     def other(done: int, total: int | None) -> None:
         if done and not (tmp_path / "b" / "bundles").exists():
@@ -443,6 +447,7 @@ def test_items_that_are_refused_come_in_their_order_with_their_places(log: Log, 
     assert [place - places[0] for place in places] == [0, 1, 3]
 
 
+@pytest.mark.slow
 def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     start = run(log, settings(tmp_path / "t", passes=3))
