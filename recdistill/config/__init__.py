@@ -12,6 +12,7 @@ Example:
 """
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
@@ -20,7 +21,6 @@ from recdistill.config.settings import (
     EnsembleMember,
     FeatureSettings,
     GateSettings,
-    JoinSettings,
     JudgeSettings,
     LogSettings,
     LossSettings,
@@ -50,6 +50,7 @@ __all__ = [
     "EnsembleMember",
     "FeatureSettings",
     "GateSettings",
+    "HeldOutSettings",
     "HttpTeacherSettings",
     "InteractionSettings",
     "JoinSettings",

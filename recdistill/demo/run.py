@@ -361,7 +361,9 @@ def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter, *, work
 def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Counter[str]:
     from recdistill.loops import wire
 
-    return wire.join_from(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
+    return wire.join_from(
+        log, settings.join, settings.held_out, stop=threading.Event(), drain=True, flush=flush, progress=chapter
+    )
 
 
 def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[Path, Path]:

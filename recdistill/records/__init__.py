@@ -48,7 +48,7 @@ from recdistill.limits import (
     room_of,
     room_of_ranking,
 )
-from recdistill.records import codec, columns
+from recdistill.records import codec, columns, heads
 from recdistill.records.checks import (
     CHECKS,
     Invalid,
@@ -58,6 +58,7 @@ from recdistill.records.checks import (
     check_values,
 )
 from recdistill.records.columns import Columns
+from recdistill.records.heads import Head, example_around
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -99,6 +100,7 @@ __all__ = [
     "Event",
     "Example",
     "Feedback",
+    "Head",
     "Impression",
     "Invalid",
     "Item",
@@ -115,9 +117,11 @@ __all__ = [
     "decode_item",
     "encode",
     "encode_around",
+    "example_around",
     "key_of",
     "newer",
     "read_columns",
+    "read_heads",
     "render",
     "to_json",
 ]
@@ -219,6 +223,18 @@ def decode(kind: type[R], value: bytes | None) -> R:
         raise DecodeError(f"not {_named(kind)}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
         raise DecodeError(f"not {_named(kind)}: {_one_line(problem)}") from None
+
+
+def read_heads(values: Sequence[bytes | None]) -> list[Head | DecodeError]:
+    """Reads and checks many rankings, and gives of each the little that the joiner must know.
+
+    Args:
+        values: Whole values of messages.
+
+    Returns:
+        One for each value: its head, or why `decode` refuses it.
+    """
+    return heads.read(values, decode=decode)
 
 
 _UNWRITABLE: Final = (Invalid, ValueError, TypeError, AttributeError, OverflowError)

@@ -10,7 +10,8 @@ Example:
     >>> none, one = np.zeros((1, 0), np.int32), np.ones(1, np.float32)
     >>> asked = Requests(none, none, none, {}, np.zeros(1, np.int32))
     >>> scores, real = np.array([[40.0, 20.0]], np.float32), np.ones((1, 2), bool)
-    >>> lists = Lists(asked, np.array([[0, 1]], np.int32), real, scores, real, 0 * scores, real[:, 0], one, None, real[:, 0])
+    >>> slots, all_B = np.array([[0, 1]], np.int32), real[:, 0]
+    >>> lists = Lists(asked, slots, real, scores, real, 0 * scores, all_B, one, None, all_B)
     >>> Batch.of(lists, ["unbounded"], ["t@1"], "scale").units_BL.tolist()
     [[2.0, -2.0]]
 """
