@@ -117,7 +117,8 @@ class PlainLoop:
         target = torch.softmax(torch.where(scored, torch.from_numpy(teacher_BL) / hot, lowest), 1)
         cross = -(target * torch.log_softmax(torch.where(scored, scores / hot, lowest), 1)).sum(1)
         cross = cross * hot**2
-        soft = cross[scored.sum(1) >= 2].mean() if (scored.sum(1) >= 2).any() else scores.sum() * 0
+        # Both losses are sums over lists, divided by the lists of the batch.
+        soft = torch.where(scored.sum(1) >= 2, cross, 0.0).sum() / len(scores)
         labels = torch.where(
             where & torch.from_numpy(lists.label_known_B)[:, None], torch.from_numpy(lists.labels_BL), 0.0
         )
@@ -133,7 +134,7 @@ class PlainLoop:
         else:
             z = torch.logsumexp(torch.where(where, scores, lowest), 1)
         each = (labels * (z[:, None] - scores)).sum(1)[taken] / labels.sum(1)[taken]
-        label = each.mean() if taken.any() else scores.sum() * 0
+        label = each.sum() / len(scores)
         loss = self.loss.soft * soft + self.loss.label * label
         self.adagrad.zero_grad()
         self.adam.zero_grad()

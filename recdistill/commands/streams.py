@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.datasets import feed_dataset
 from recdistill.commands.imports import AGAIN
-from recdistill.commands.verb import Parser, Verb, between, one_of, settings_of, show
+from recdistill.commands.verb import Parser, Verb, between, one_of, settings_of, share, show
 from recdistill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,6 +135,26 @@ def _simulate_options(parser: Parser) -> None:
         ("days", 2, "days that the simulation lasts"),
     ):
         parser.add_argument(f"--{name}", type=between(low), metavar="N", help=f"{what} (default: the simulator's)")
+    parser.add_argument(
+        "--world",
+        type=one_of("plain", "deep"),
+        metavar="KIND",
+        help="plain: attributes say what an item is. deep: much is hidden, tastes turn once, and the logged scores are "
+        "those of a teacher that knows it (default: plain)",
+    )
+    parser.add_argument(
+        "--labelled",
+        type=share,
+        metavar="SHARE",
+        help="share of lists with a click, below 1 (default: the simulator's)",
+    )
+    parser.add_argument("--narrow", type=share, metavar="SHARE", help="share of lists of near equals (default: none)")
+    parser.add_argument(
+        "--shift",
+        type=share,
+        metavar="SHARE",
+        help="deep: when tastes turn, as a share of the days; 1: never (default: the simulator's)",
+    )
     parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--again", action="store_true", help=AGAIN)
 
@@ -143,7 +163,8 @@ def _simulate(args: argparse.Namespace) -> int:
     from recdistill.data.simulated import SimulatorSettings, simulate
 
     settings = settings_of(args)
-    given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days")}
+    given = {name: getattr(args, name) for name in ("impressions", "items", "users", "days", "narrow", "shift")}
+    given |= {"kind": args.world, "click_rate": args.labelled}
     chosen = SimulatorSettings(**{name: value for name, value in given.items() if value is not None})
     return feed_dataset(args, settings, lambda: simulate(chosen, seed=args.seed)[0])
 
@@ -172,7 +193,11 @@ VERBS = (
         "truth.",
         when="Use it to try everything without your own data. It also writes the feature specification, "
         "features.file, if there is none. The same options and seed give the same records.",
-        examples=("simulate", "simulate --impressions 5000 --users 500 --seed 1"),
+        examples=(
+            "simulate",
+            "simulate --impressions 5000 --users 500 --seed 1",
+            "simulate --world deep --labelled 0.05",
+        ),
         options=_simulate_options,
         run=_simulate,
     ),

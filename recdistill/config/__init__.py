@@ -13,6 +13,7 @@ Example:
 
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
+from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
@@ -20,12 +21,9 @@ from recdistill.config.settings import (
     DistilSettings,
     EnsembleMember,
     FeatureSettings,
-    GateSettings,
-    JudgeSettings,
     LogSettings,
     LossSettings,
     ProbeSettings,
-    PromoteSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,

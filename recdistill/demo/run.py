@@ -28,6 +28,7 @@ import numpy as np
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
+    HeldOutSettings,
     JoinSettings,
     LogSettings,
     RankSettings,
@@ -296,7 +297,10 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         teacher=TeacherSettings(path=str(where / "teacher")),
         topics=TopicSettings(partitions=WORKERS),
         score=ScoreSettings(workers=WORKERS),
-        join=JoinSettings(labels=dict(dataset.labels)),
+        # The log of a demo is finished, and learnt in many passes: one example for each list, and the judged part is
+        # what comes after the cut.
+        join=JoinSettings(labels=dict(dataset.labels), soft="with_labels", directory=""),
+        held_out=HeldOutSettings(most=0.0),
         distil=DistilSettings(
             directory=str(where / "student"),
             passes=12 if options.dataset == "simulated" else 6,

@@ -9,10 +9,12 @@ Example:
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from recdistill.config import GateSettings
-from recdistill.judge.judgement import NO_TEACHER, STUDENT, TEACHER, Judgement
+from recdistill.judge.judgement import CHAMPION, NO_TEACHER, STUDENT, TEACHER, Judgement
+from recdistill.judge.outlook import outlook
 from recdistill.registry import Evidence
 
 POPULARITY = ("popularity", "popularity_recent")
@@ -35,6 +37,8 @@ def checks(judgement: Judgement, settings: GateSettings) -> list[Check]:
                 "popularity", False, "popularity: it was not among the contenders, so nothing shows that it is beaten"
             )
         ]
+    if settings.not_below_champion and judgement.quality(CHAMPION) is not None:
+        found.append(_not_below(judgement))
     return [*found, _parity(judgement, settings), _size(judgement, settings)]
 
 
@@ -62,14 +66,33 @@ def gate(judgement: Judgement, settings: GateSettings) -> Evidence:
         metrics=figures,
         made_at=judgement.made_at,
         judged=judgement.lists,
+        lists=_which(judgement),
     )
+
+
+def _which(judgement: Judgement) -> str:
+    """Which lists were judged, also where no reason says it; empty where they do not come from a log."""
+    part = judgement.part
+    if part is None:
+        return ""
+    return f"{judgement.lists:,} lists {part.what}, of {part.first} to {part.last}"
 
 
 def _lists(judgement: Judgement, settings: GateSettings) -> Check:
     passed = judgement.lists >= settings.min_lists
     how = " in the order of what was shown" if judgement.protocol == "shown" else ""
+    part = judgement.part
     text = f"lists: {judgement.lists:,} held-out lists were judged{how}, at least {settings.min_lists:,} are asked"
+    if not passed:
+        span = 0.0 if part is None else _seconds(part.first, part.last)
+        text += f": {outlook(have=judgement.lists, least=settings.min_lists, span_s=span)}"
+    if part is not None and part.lists:
+        text += f"; they are {part.what}"
     return Check("lists", passed, text)
+
+
+def _seconds(first: str, last: str) -> float:
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
 def _retention(judgement: Judgement, settings: GateSettings) -> Check:
@@ -97,6 +120,17 @@ def _beats(judgement: Judgement, name: str) -> Check:
         f"(95% interval {found.low:+.4f} to {found.high:+.4f}), the whole interval must lie above zero"
     )
     return Check(name, found.low > 0, text)
+
+
+def _not_below(judgement: Judgement) -> Check:
+    found = judgement.difference(STUDENT, CHAMPION)
+    if found is None:
+        return Check(CHAMPION, False, "champion: the student was not compared with it")
+    text = (
+        f"champion: the student's lead over it is {found.mean:+.4f} NDCG@10 on the same lists "
+        f"(95% interval {found.low:+.4f} to {found.high:+.4f}), the whole interval must not lie below zero"
+    )
+    return Check(CHAMPION, found.high >= 0, text)
 
 
 def _parity(judgement: Judgement, settings: GateSettings) -> Check:

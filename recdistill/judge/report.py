@@ -25,6 +25,7 @@ from recdistill.config import GateSettings
 from recdistill.errors import DataError
 from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
+    CHAMPION,
     CHANCE,
     LOGGED,
     MAIN,
@@ -43,6 +44,7 @@ from recdistill.text import cut
 _NAMES = {
     STUDENT: "Student",
     TEACHER: "Teacher",
+    CHAMPION: "Champion",
     "student_no_kd": "Without distillation",
     "device": "Device file",
     CHANCE: "Chance",
@@ -415,7 +417,8 @@ def _part(judgement: Judgement) -> dict[str, object]:
     if part is None:
         return {}
     judged = f"{part.begins} to {part.ends}, lists of {part.first} to {part.last}"
-    return {"learnt up to": part.learnt, "judged part": judged}
+    found: dict[str, object] = {"learnt up to": part.learnt, "judged part": judged}
+    return found | ({"judged lists": f"{part.what}: {part.why}"} if part.lists else {})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:

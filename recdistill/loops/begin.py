@@ -12,7 +12,7 @@ Example:
     >>> folder = tempfile.TemporaryDirectory()
     >>> log = open_log(LogSettings(path=f"{folder.name}/log.sqlite"))
     >>> _ = log.create_topics(standard_topics())
-    >>> with begun(log, "score", "score-0", [ITEMS], read_place("beginning", words=True)) as (stage, source):
+    >>> with begun(log, "join", "join", [ITEMS], read_place("beginning", words=True)) as (stage, source):
     ...     source.position() == stage.position() == {ITEMS: 0}
     True
     >>> log.close(); folder.cleanup()
@@ -55,6 +55,8 @@ def begun(
     start: Place | None = None,
     *,
     moved: Callable[[str], str] = lambda note: note,
+    shared: bool = False,
+    formerly: Sequence[str] = (),
 ) -> Iterator[tuple[Stage, Source]]:
     """Opens a stage, and the source of its inputs at its position. Both are closed at the end of the block.
 
@@ -65,13 +67,15 @@ def begun(
         inputs: What it reads.
         start: Where it begins. It is committed at once, so a restart goes on from there. None: where it stopped.
         moved: Makes the note for another position out of the last note.
+        shared: Several processes have this stage, each for other inputs.
+        formerly: Names under which the positions of a shared stage stood in older versions.
 
     Raises:
         PositionError: The position cannot be used, now or later in the block. The sentence names the ways on.
         StreamError: The log cannot be read or written.
     """
     with naming_ways(verb):
-        stage = log.stage(name, inputs)
+        stage = log.stage(name, inputs, shared=shared, formerly=formerly)
         try:
             if start is not None:
                 _move(log, stage, name, inputs, start, moved)

@@ -44,6 +44,7 @@ from recdistill.loops.behind import Behind
 from recdistill.loops.held import Share
 from recdistill.loops.joiner import Joiner
 from recdistill.loops.kept import Kept, moved, read_line, read_note
+from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
@@ -131,7 +132,9 @@ def run(
                 window,
                 share,
                 kept,
-                behind=Behind(again),
+                labeller=Labeller(
+                    Behind(again), at_once=soft == "at_once", counts=lambda: window.counts, labelled=share.labelled
+                ),
                 lanes=lanes,
                 at_once=soft == "at_once",
                 batch=batch,

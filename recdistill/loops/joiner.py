@@ -18,13 +18,13 @@ from recdistill.errors import AheadOfTime, DataError, DecodeError
 from recdistill.limits import MAX_BYTES
 from recdistill.loops import snapshot
 from recdistill.loops.ahead import Waiting
-from recdistill.loops.behind import Behind
 from recdistill.loops.held import Share
 from recdistill.loops.kept import VERSION, Kept, Line, Note, text_of
+from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
 from recdistill.loops.window import HELD_OUT as HELD
-from recdistill.loops.window import PRODUCT, Closed, Window, labels_of
-from recdistill.records import Feedback, Head, LabelState, Ranking, example_around, read_columns
+from recdistill.loops.window import PRODUCT, Closed, Window
+from recdistill.records import Feedback, Head, example_around
 from recdistill.stream import HELD_OUT, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Joiner:
         window: Which feedback belongs to which list.
         share: Who is held out.
         kept: What was saved last.
-        behind: Reads the bytes of a list again.
+        labeller: Makes examples of lists whose window is over.
         lanes: Partitions of `examples`.
         at_once: Whether the scores of a list are an example of their own.
         batch: About so many lists are written in one commit.
@@ -58,13 +58,13 @@ class Joiner:
         share: Share,
         kept: Kept,
         *,
-        behind: Behind,
+        labeller: Labeller,
         lanes: int,
         at_once: bool,
         batch: int,
     ) -> None:
         self.merge, self.window, self.share = merge, window, share
-        self._stage, self._behind, self._lanes, self._at_once, self._batch = stage, behind, lanes, at_once, batch
+        self._stage, self._labeller, self._lanes, self._at_once, self._batch = stage, labeller, lanes, at_once, batch
         self._note, self._letters = kept.note, {tp: line.letters for tp, line in kept.lines.items()}
         self._committed: Mapping[TopicPartition, int] = stage.position()
         self._saved_read = kept.read()
@@ -191,46 +191,12 @@ class Joiner:
                 self.window.counts["silent"] += one.product
 
     def _resolve(self) -> None:
-        """Makes examples of the lists that were closed: their bytes are read again."""
+        """Makes examples of the lists that were closed."""
         closed, self._closed = self._closed, []
-        if not closed:
-            return
-        places = [(TopicPartition("rankings", one.partition), one.offset) for one in closed]
-        found = self._behind.read(places)
-        there = [(one, found[place]) for one, place in zip(closed, places, strict=True) if place in found]
-        if len(there) < len(closed):
-            log_.warning("%d rankings are not in the log any more, so they get no labels", len(closed) - len(there))
-        columns, refused = read_columns(Ranking, [message.value for _, message in there])
-        there = [one for place, one in enumerate(there) if place not in refused]
-        start = 0
-        for row, (one, message) in enumerate(there):
-            stop = start + int(columns.counts_E[row])
-            self._label(one, message, columns.ids[row], columns.values[row], columns.items[start:stop])
-            start = stop
-
-    def _label(self, one: Closed, message: Message, name: str, value: bytes, items: list[str]) -> None:
-        labels, outside = labels_of(items, one.given)
-        counts = self.window.counts
-        counts["outside_the_list"] += outside
-        positive = any(label > 0 for label in labels)
-        counts["labelled"] += positive
-        counts["silent"] += one.product and not positive
-        if positive:
-            self.share.labelled()
-        alone = self._at_once and not one.held_out
-        if alone and not positive:
-            return
-        # When the product did not show the list itself, as with a probe, missing feedback means nothing.
-        silent = not one.product and outside == len(one.given)
-        state: LabelState = "labels" if alone else "none" if silent else "closed"
-        key = name.encode()
-        try:
-            made = example_around(value, labels, state, key=key)
-        except DataError as e:
-            self._dead.append((message, e))
-            return
-        topic, partition = (HELD_OUT.topic, HELD_OUT.partition) if one.held_out else ("examples", None)
-        self._made.append(Outgoing(topic, made, key=key, partition=partition, source=message))
+        if closed:
+            made, dead = self._labeller.examples(closed)
+            self._made += made
+            self._dead += dead
 
     def _places(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
         """From where the window can be read again, and what is noted of each partition."""

@@ -2,7 +2,8 @@
 
 A batch is read, decoded and scored. Then one transaction writes its rankings, its dead letters, and the position after
 the batch. A ranking goes to the partition that its impression came from, so the order is kept. After a crash before the
-commit nothing is written, and the batch is scored again.
+commit nothing is written, and the batch is scored again. A position belongs to its partition, so another number of
+scorers goes on where the last ones stopped, and one that still works on such a partition is fenced.
 
 An impression that does not decode, that the teacher fails on, or whose ranking the log does not take, goes to the dead
 letters. The others go on. A score that is no finite number, or is far too large, is masked.
@@ -15,8 +16,9 @@ about still gives a ranking, with no scores, so that its labels teach.
 It knows nothing of how a teacher works, nor of what becomes of a ranking.
 
 Example:
-    >>> partitions_of(8, worker=1, workers=3)
-    [1, 4, 7]
+    >>> missing = Scored()  # nothing was scored yet
+    >>> _missing(missing)
+    {'asked': 0, 'missing': 0}
 """
 
 from __future__ import annotations
@@ -34,28 +36,20 @@ import msgspec
 import numpy as np
 
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
-from recdistill.errors import ConfigError, DataError, DecodeError, StreamError, TeacherError
+from recdistill.errors import DataError, DecodeError, StreamError, TeacherError
 from recdistill.loops import ends_of, reached
 from recdistill.loops.again import Again
 from recdistill.loops.begin import begun, check_counts
 from recdistill.loops.follow import new_items
 from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
+from recdistill.loops.workers import STAGE, former_stages, partitions_of
 from recdistill.progress import Progress
 from recdistill.records import Impression, Ranking, decode, encode, encode_around, key_of
 from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
 from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked
 
 log_ = logging.getLogger(__name__)
-
-
-def partitions_of(count: int, *, worker: int, workers: int) -> list[int]:
-    """The partitions of one worker: static, so that a restart reads the same ones."""
-    if worker >= workers:
-        raise ConfigError(
-            f"score.worker: is {worker}, but there are only {workers} workers; number them 0 to {workers - 1}"
-        )
-    return [p for p in range(count) if p % workers == worker]
 
 
 def run(
@@ -114,7 +108,7 @@ def run(
 
     Raises:
         TeacherError: The teacher as a whole could not answer for `patience_s`, or failed on too many in a row.
-        StreamError: The log cannot be read or written, or another scorer of this name took over.
+        StreamError: The log cannot be read or written, or another scorer took over one of the partitions.
     """
     counts = Counter() if counts is None else counts
     topics = log.topics()
@@ -137,7 +131,10 @@ def run(
     itself = cache.teacher if cache else teacher
     missing = Missing(teacher.id, most=most_missing, why=getattr(itself, "why_missing", str))
     with (
-        begun(log, "score", f"score-{worker}", inputs, begin) as (stage, source),
+        begun(log, "score", STAGE, inputs, begin, shared=True, formerly=former_stages(total_partitions)) as (
+            stage,
+            source,
+        ),
         closing(log.source([ITEMS])) as items,
     ):
         repeats = Again(log, itself, each=again if asked_again(itself) else 0, partitions=total_partitions)

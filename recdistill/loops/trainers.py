@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def make_trainer(
-    spec: FeatureSpec, student: StudentSettings, loss: LossSettings, *, seed: int, watch: WatchSettings | None = None
+    spec: FeatureSpec,
+    student: StudentSettings,
+    loss: LossSettings,
+    *,
+    seed: int,
+    watch: WatchSettings | None = None,
+    batch: int = 0,
 ) -> Trainer:
     """A fresh student of some settings.
 
@@ -29,6 +35,7 @@ def make_trainer(
         seed: Of every initial value.
         watch: How teachers' scores are made comparable and watched. None: as their scale says, and whoever is learnt
             from is believed.
+        batch: Lists of a whole batch: the loss of each step is divided by it. 0: by those that the step has.
     """
     from recdistill.train import Rates, Shape, SoftTerms, Trainer
     from recdistill.watch import Watch
@@ -50,6 +57,7 @@ def make_trainer(
         previous_every=loss.previous_every,
         comparable="scale" if watch is None else watch.comparable,
         watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
+        batch=batch,
     )
 
 

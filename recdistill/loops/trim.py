@@ -7,8 +7,8 @@ stays whole. `items`, `bundles` and the dead letters stay whole too: they are sm
 It knows nothing of SQLite.
 
 Example:
-    >>> needs({"score-0": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
-    (7, 'score-0')
+    >>> needs({"score": {TopicPartition("impressions", 0): 7}}, None)[TopicPartition("impressions", 0)]
+    (7, 'score')
     >>> needs({"import-c0ffee": {TopicPartition("impressions", 0): 7}}, None)
     {}
 """
@@ -22,6 +22,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from recdistill.loops.workers import STAGE, is_former
 from recdistill.stream import BUNDLES, HELD_OUT, LanePosition, Log, TopicPartition, made_bundles
 
 TOPICS: Final = ("impressions", "rankings", "feedback", "examples", "held-out")
@@ -129,7 +130,9 @@ def needs(
     lanes = {tp for position in stages.values() for tp in position if tp.topic == "examples"}
     for name, position in stages.items():
         for tp, offset in position.items():
-            need(tp, offset, name)
+            # What a scorer of an older version left behind counts until a present one has taken it over.
+            if not (is_former(name) and tp in stages.get(STAGE, {})):
+                need(tp, offset, name)
         # A student of an older version does not say where its checkpoints stand.
         if name.startswith(_STUDENT) and not name.startswith(_ANNOUNCER):
             for tp in lanes - position.keys():

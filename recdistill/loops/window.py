@@ -180,7 +180,15 @@ class Window:
             given = self._of(key, time_us, came_us)
             wanted += bool(given) or flags & HELD_OUT > 0
             self.counts["closed"] += 1
-            closed.append(Closed(partition, offset, bool(flags & PRODUCT), bool(flags & HELD_OUT), given))
+            closed.append(
+                Closed(
+                    partition=partition,
+                    offset=offset,
+                    product=bool(flags & PRODUCT),
+                    held_out=bool(flags & HELD_OUT),
+                    given=given,
+                )
+            )
         self.closed_us = end_us if flush else max(self.closed_us, end_us)
         self._forget()
         return closed

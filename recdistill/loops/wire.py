@@ -272,7 +272,7 @@ def distil_from(
 
     use_threads(settings.threads)
     watch = WatchSettings() if watch is None else watch
-    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch)
+    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch, batch=settings.batch)
     recipe = recipe_of(trainer, spec, student, loss, settings, watch)
     return loop.run(
         log,
@@ -347,6 +347,8 @@ def promote(
             gate=lambda judgement: gate(judgement, settings.gate),
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
+            which=settings.judge.lists,
+            learnt=settings.judge.learnt,
             by=settings.promote.by,
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,

@@ -58,7 +58,10 @@ from recdistill.records.checks import (
     check_values,
 )
 from recdistill.records.columns import Columns
+from recdistill.records.encoded import Encoded, encoded
+from recdistill.records.flat import Ids
 from recdistill.records.heads import Head, example_around
+from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -97,10 +100,12 @@ __all__ = [
     "TOPIC_OF",
     "Candidate",
     "Columns",
+    "Encoded",
     "Event",
     "Example",
     "Feedback",
     "Head",
+    "Ids",
     "Impression",
     "Invalid",
     "Item",
@@ -117,8 +122,10 @@ __all__ = [
     "decode_item",
     "encode",
     "encode_around",
+    "encoded",
     "example_around",
     "key_of",
+    "may_have_label",
     "newer",
     "read_columns",
     "read_heads",

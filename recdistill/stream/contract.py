@@ -306,8 +306,26 @@ class Log(Protocol):
         """
         ...
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> Stage:
-        """Opens the one writer of this name. An older one is fenced, also in another process."""
+    def stage(
+        self,
+        name: str,
+        inputs: Sequence[TopicPartition] = (),
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> Stage:
+        """Opens the one writer of this name. An older one is fenced, also in another process.
+
+        Args:
+            name: Name of the stage.
+            inputs: What it reads. Their positions stand under the name of the stage.
+            shared: Several processes have this stage, each for some of its inputs. So each input has one owner, and its
+                position goes along when another process takes it over. An older process is fenced if it has one of
+                these inputs, whatever other inputs it has. Notes are then for single inputs only.
+            formerly: Names under which the positions of a shared stage stood in older versions. An input without a
+                position takes over the furthest one that stands under these names. This is decided once and written
+                under the present name, and a process that works under the old name is fenced.
+        """
         ...
 
     def sync(self) -> None:

@@ -40,7 +40,7 @@ from collections.abc import Callable
 import msgspec
 
 from recdistill.errors import CheckpointError, DecodeError
-from recdistill.records import Example, decode
+from recdistill.records import Columns, Example, decode, read_columns
 from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
 
 _FETCH = 500
@@ -97,8 +97,8 @@ class Lanes:
         dead_letters: Called with each message that does not decode, and the error, before its offset is passed. If it
             raises, the message was not passed. A later pass over the same records calls it again: message.tp and
             message.offset are the same then.
-        refuse: Asked about each example that decodes. What it returns is why the example goes to `dead_letters`; None
-            takes it.
+        refuse: Asked about each example that decodes, by its `catalogue_as_of`. What it returns is why the example goes
+            to `dead_letters`; None takes it.
 
     Raises:
         WrongLog: The state belongs to another log or partition count.
@@ -113,7 +113,7 @@ class Lanes:
         state: LanePosition | None = None,
         *,
         dead_letters: Callable[[Message, Exception], None],
-        refuse: Callable[[Example], Exception | None] = lambda _: None,
+        refuse: Callable[[int], Exception | None] = lambda _: None,
     ) -> None:
         self._topic = topic
         self._refuse = refuse
@@ -152,45 +152,97 @@ class Lanes:
             OutOfRange: Retention has removed messages that were not read yet.
             StreamError: The log cannot be read.
         """
-        ends = None if until is None else self._checked(until).offsets
         examples: list[Example] = []
-        passed: list[tuple[int, Message]] = []
-        before = (list(self._taken), self._turn)
-        patience_s = timeout_s
-        try:
-            while len(examples) < n:
-                lane = self._turn
-                if ends is not None and self._ahead(lane) >= ends[lane]:
-                    break
-                fetched = self._fetched[lane]
-                if not fetched:
-                    started = time.monotonic()
-                    fetched.extend(self._source.read_from(self._lanes[lane], _FETCH, max(0.0, patience_s)))
-                    if not fetched:
-                        patience_s -= time.monotonic() - started
-                        if patience_s <= 0:
-                            break
-                    continue
-                message = fetched[0]
+
+        def read(messages: list[Message]) -> int:
+            before = len(examples)
+            for message in messages:
                 try:
                     example = decode(Example, message.value)
                 except DecodeError as error:
                     self._dead_letters(message, error)
                 else:
-                    if (problem := self._refuse(example)) is None:
+                    if self._takes(message, example.ranking.catalogue_as_of):
                         examples.append(example)
-                    else:
-                        self._dead_letters(message, problem)
-                passed.append((lane, fetched.popleft()))
-                self._taken[lane] = message.offset + 1
-                self._turn = (lane + 1) % len(self._lanes)
+            return len(examples) - before
+
+        self._go(n, timeout_s, until, read)
+        return examples
+
+    def next_columns(self, n: int, timeout_s: float = 1.0, *, until: LanePosition | None = None) -> Columns:
+        """Takes the next examples as `next` does, as columns; arguments and errors as there.
+
+        It is several times faster. What is taken, and what goes to `dead_letters`, is the same.
+        """
+        parts: list[Columns] = []
+
+        def read(messages: list[Message]) -> int:
+            columns, refused = read_columns(Example, [message.value for message in messages])
+            stamps = iter(columns.stamps_E.tolist())
+            taken = []
+            for place, message in enumerate(messages):
+                if (error := refused.get(place)) is not None:
+                    self._dead_letters(message, error)
+                elif self._takes(message, next(stamps)):
+                    taken.append(message.value)
+            if len(taken) < len(columns):
+                columns, _ = read_columns(Example, taken)
+            parts.append(columns)
+            return len(taken)
+
+        self._go(n, timeout_s, until, read)
+        return Columns.join(parts) if parts else read_columns(Example, [])[0]
+
+    def _takes(self, message: Message, stamp: int) -> bool:
+        """Whether an example is taken; if not, it goes to `dead_letters`."""
+        problem = self._refuse(stamp)
+        if problem is not None:
+            self._dead_letters(message, problem)
+        return problem is None
+
+    def _go(self, n: int, timeout_s: float, until: LanePosition | None, read: Callable[[list[Message]], int]) -> None:
+        """Hands messages to `read` in the one order, until it has made `n` examples of them, or none is left."""
+        ends = None if until is None else self._checked(until).offsets
+        passed: list[tuple[int, Message]] = []
+        before = (list(self._taken), self._turn)
+        deadline = time.monotonic() + timeout_s
+        try:
+            while n > 0:
+                start = len(passed)
+                while len(passed) - start < n and (message := self._in_turn(ends, deadline)) is not None:
+                    lane = self._turn
+                    passed.append((lane, message))
+                    self._fetched[lane].popleft()
+                    self._taken[lane] = message.offset + 1
+                    self._turn = (lane + 1) % len(self._lanes)
+                if len(passed) == start:
+                    break
+                started = time.monotonic()
+                n -= read([message for _, message in passed[start:]])
+                deadline += time.monotonic() - started  # only waiting counts
         except BaseException:
             # The caller never sees the examples taken so far, so the state must not have passed them either.
             for lane, message in reversed(passed):
                 self._fetched[lane].appendleft(message)
             self._taken, self._turn = before
             raise
-        return examples
+
+    def _in_turn(self, ends: tuple[int, ...] | None, deadline: float) -> Message | None:
+        """The next message of the lane whose turn it is; None if it has nothing in time, or nothing before its end."""
+        lane = self._turn
+        if ends is not None and self._ahead(lane) >= ends[lane]:
+            return None
+        fetched = self._fetched[lane]
+        asked = False
+        while not fetched:
+            left_s = deadline - time.monotonic()
+            if asked and left_s <= 0:
+                return None
+            fetched.extend(self._source.read_from(self._lanes[lane], _FETCH, max(0.0, left_s)))
+            asked = True
+            if ends is not None and self._ahead(lane) >= ends[lane]:
+                return None
+        return fetched[0]
 
     def state(self) -> LanePosition:
         """Next offset of each lane after the examples that `next` returned, the lane whose turn it is, and the log."""

@@ -27,6 +27,11 @@ def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> O
     )
 
 
+def say_adopted(tp: TopicPartition, offset: int, former: str, stage: str) -> None:
+    """Writes to the log which position a shared stage has taken over from an older version."""
+    log_.warning("%s: the stage %s goes on at %d, where %s of an older version stopped", tp, stage, offset, former)
+
+
 def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False) -> WrongLog:
     """The error for a log that lost messages that were read before, and has grown again.
 

@@ -164,9 +164,16 @@ class AbortingLog:
         """A source whose reads are steps."""
         return AbortingSource(self._log.source(partitions, position), self.step)
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> AbortingStage:
+    def stage(
+        self,
+        name: str,
+        inputs: Sequence[TopicPartition] = (),
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> AbortingStage:
         """A stage whose sends and commits are steps."""
-        return AbortingStage(self._log.stage(name, inputs), name, self.step)
+        return AbortingStage(self._log.stage(name, inputs, shared=shared, formerly=formerly), name, self.step)
 
     def sync(self) -> None:
         """As the real log does."""

@@ -47,14 +47,18 @@ class Collected:
         inputs: Partitions whose positions may be committed.
         turn: Number of the transaction within its stage. It chooses the partition of messages without
             key and partition.
+        shared: Whether several processes have the stage. Then a note for all inputs would be a note of one of them.
 
     Attributes:
         rows: The messages, in the order of `send`.
         committed: Positions, note and notes of single inputs, when `commit_inputs` was called.
     """
 
-    def __init__(self, partitions: Callable[[str], int], inputs: Sequence[TopicPartition], turn: int) -> None:
+    def __init__(
+        self, partitions: Callable[[str], int], inputs: Sequence[TopicPartition], turn: int, *, shared: bool = False
+    ) -> None:
         self._partitions = partitions
+        self._shared = shared
         self._inputs = frozenset(inputs)
         self._turn = turn
         self._closed = False
@@ -84,6 +88,8 @@ class Collected:
     def commit_inputs(self, position: Position, note: str = "", notes: Notes | None = None) -> None:
         """Saves input positions with this transaction; see the contract."""
         self._check_open()
+        if note and self._shared:
+            raise StreamError("a stage that several processes share has notes for single inputs only")
         check_commit(position, note, notes or {}, self._inputs)
         self.committed = (dict(position), note, {tp: line for tp, line in (notes or {}).items() if line})
 

@@ -9,9 +9,8 @@ Example:
     >>> from recdistill.features import Requests
     >>> none, one = np.zeros((1, 0), np.int32), np.ones(1, np.float32)
     >>> asked = Requests(none, none, none, {}, np.zeros(1, np.int32))
-    >>> scores, real = np.array([[40.0, 20.0]], np.float32), np.ones((1, 2), bool)
-    >>> slots, all_B = np.array([[0, 1]], np.int32), real[:, 0]
-    >>> lists = Lists(asked, slots, real, scores, real, 0 * scores, all_B, one, None, all_B)
+    >>> scores, real, yes = np.array([[40.0, 20.0]], np.float32), np.ones((1, 2), bool), np.ones(1, bool)
+    >>> lists = Lists(asked, np.array([[0, 1]], np.int32), real, scores, real, 0 * scores, yes, one, None, yes)
     >>> Batch.of(lists, ["unbounded"], ["t@1"], "scale").units_BL.tolist()
     [[2.0, -2.0]]
 """
@@ -20,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from recdistill.features import Lists
+from recdistill.records import Columns, Example
 from recdistill.watch import comparable_scores
 
 
@@ -88,6 +89,43 @@ class Batch:
     def nbytes(self) -> int:
         """Bytes of all its arrays, whatever fields they are in."""
         return sum(array.nbytes for array in _arrays(self))
+
+
+class Told(NamedTuple):
+    """What the teachers said of themselves in the examples of a batch.
+
+    Args:
+        scales: What the scores of each list mean.
+        teachers: The teacher of each list.
+        candidates: How many candidates there are, also those that the catalogue does not hold.
+        agreement_B: See `Batch`.
+    """
+
+    scales: Sequence[str]
+    teachers: Sequence[str]
+    candidates: int
+    agreement_B: np.ndarray | None
+
+
+def told_by_examples(examples: Sequence[Example]) -> Told:
+    """What some examples say."""
+    rankings = [example.ranking for example in examples]
+    return Told(
+        [ranking.scale for ranking in rankings],
+        [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+        sum(len(ranking.scores) for ranking in rankings),
+        _agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
+    )
+
+
+def told_by_columns(columns: Columns) -> Told:
+    """What the same examples say as columns."""
+    return Told(columns.scales, columns.teachers, len(columns.scores_C), _agreement(columns.agreement_E))
+
+
+def _agreement(told: npt.ArrayLike) -> np.ndarray | None:
+    agreement_B = np.asarray(told, np.float32)
+    return None if np.isnan(agreement_B).all() else agreement_B
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:

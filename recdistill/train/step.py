@@ -49,18 +49,19 @@ from recdistill.features import (
     Lists,
     Mark,
     Vocabulary,
+    encode_columns,
     encode_examples,
     encode_requests,
 )
-from recdistill.records import Example, Item, Ranking
-from recdistill.train.batch import Batch
+from recdistill.records import Columns, Example, Item
+from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.rivals import Rivals
 from recdistill.train.shape import Rates, Shape
 from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.watch import Observation, Watch, believed_share, candidate_offsets, list_weights
+from recdistill.watch import Observation, Watch, candidate_offsets, list_weights
 
 
 class Trainer:
@@ -79,6 +80,8 @@ class Trainer:
         previous_every: Steps from one copy to the next.
         comparable: How `encode` makes the scores of teachers comparable, see `watch.units`.
         watch: What watches the teachers; None: all teachers are believed.
+        batch: By how many lists the loss of a step is divided: the size of a whole batch. A smaller batch then makes a
+            smaller step. 0: by the lists of the batch.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Trainer:
         previous_every: int = 500,
         comparable: str = "scale",
         watch: Watch | None = None,
+        batch: int = 0,
     ) -> None:
         self.terms = terms
         if self.terms.total == 0 and self.terms.label == 0:
@@ -106,7 +110,7 @@ class Trainer:
         self.catalogue = Catalogue(spec, self.vocabulary)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
-        self.watch = watch
+        self.watch, self.batch = watch, batch
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
         # By slot: the row of `id` that the item has when its own row is left out.
@@ -134,37 +138,40 @@ class Trainer:
         self._start_fresh_rows()
         return refused
 
-    def encode(self, examples: Sequence[Example]) -> Batch:
-        """Makes a batch of whole examples, and admits new context values.
+    def encode(self, examples: Sequence[Example] | Columns) -> Batch:
+        """Makes a batch of whole examples, and admits new context values. Columns of them give the same batch.
 
         Raises:
             UsageError: There is no example.
         """
-        if not examples:
+        if not len(examples):
             raise UsageError("encode: no examples; a step needs at least one")
         errors: list[FeatureError] = []
-        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+        if isinstance(examples, Columns):
+            lists = encode_columns(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_columns(examples)
+        else:
+            lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_examples(examples)
         self._start_fresh_rows()
-        rankings = [example.ranking for example in examples]
-        asked = sum(len(ranking.scores) for ranking in rankings)
         return Batch.of(
             lists,
-            [ranking.scale for ranking in rankings],
-            [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+            told.scales,
+            told.teachers,
             self.comparable,
-            unknown=int(lists.requests.unknown_B.sum()) + asked - int(lists.where_BL.sum()),
+            unknown=int(lists.requests.unknown_B.sum()) + told.candidates - int(lists.where_BL.sum()),
             unfit=len(errors),
-            agreement_B=_agreement(rankings),
+            agreement_B=told.agreement_B,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """Does one step on a batch.
 
         Returns:
-            `loss`, and its parts before their weights: `soft` and `label` (nats a list). Then counts: `lists`, `scored`
-            candidates, `positives`, `known` (candidates that the catalogue holds), `unknown` (candidates and history
-            items that it does not hold), `unfit` (context values of the wrong kind, which count as absent). With an
-            earlier copy also `previous`, the loss against it.
+            `loss`, and its parts before their weights: `soft` and `label`, in nats a list that has this part. Then
+            counts: `lists`, `scored` candidates, `positives`, `known` (candidates that the catalogue holds), `unknown`
+            (candidates and history items that it does not hold), `unfit` (context values of the wrong kind, which count
+            as absent). With an earlier copy also `previous`, the loss against it.
         """
         lists, teacher_BL, again = batch.lists, batch.units_BL, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
@@ -197,12 +204,9 @@ class Trainer:
         # 4. Score the candidates, and take the loss of the labels.
         scores_BL, label = rivals.scores_and_labels(user_BD, items, lists, used_U, place_N)
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
-        believed_B, share = list_weights(lists), 1.0
+        believed_B = list_weights(lists)
         if self.watch is not None:
             teacher_BL, trust_B = self._watched(self.watch, batch, scores_BL)
-            # The soft loss is a mean over lists. `share` makes it smaller, so that the believed lists do not stand for
-            # the others.
-            share = believed_share(lists, believed_B, trust_B)
             believed_B = believed_B * trust_B
         # 6. Take the loss of the teacher's scores. A candidate that was scored with probability p counts 1 / p times in
         # both softmaxes.
@@ -213,13 +217,17 @@ class Trainer:
             weights=torch.from_numpy(believed_B),
             offsets=torch.from_numpy(candidate_offsets(lists)),
         )
-        loss = self.terms.total * share * soft + self.terms.label * label
+        # Both losses are means over their own lists. Times the weight of these lists they are sums, and the sums are
+        # divided by the same number. So a list counts the same, whatever else is in its batch.
+        whole = float(self.batch or len(batch))
+        taken = float((labelled_BL & (lists.labels_BL > 0)).any(1).sum())
+        loss = self.terms.total * (float(believed_B.sum()) / whole) * soft + self.terms.label * (taken / whole) * label
         # 7. Keep near the earlier copy, if there is one.
         if self.previous is not None and self.previous.items > 0:
             before_BL, known_BL = self.previous.scores(self.spec, self.catalogue, lists)
             kept = losses.kl_distillation(scores_BL, torch.from_numpy(before_BL), where=torch.from_numpy(known_BL))
             figures["previous"] = kept.item()
-            loss = loss + self.previous_weight * kept
+            loss = loss + self.previous_weight * (float((known_BL.sum(1) >= 2).sum()) / whole) * kept
         # 8. Update. torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters.
         self._adam.zero_grad()
         loss.backward()
@@ -241,6 +249,7 @@ class Trainer:
                 scored_BL=lists.scored_BL,
                 labels_BL=lists.labels_BL,
                 labelled_BL=lists.where_BL & lists.label_known_B[:, None],
+                first_B=lists.soft_B,
                 student_BL=scores_BL.detach().numpy(),
                 units_BL=batch.units_BL,
                 agreement_B=batch.agreement_B,
@@ -388,11 +397,3 @@ class Trainer:
         """
         keys = self.vocabulary.keys
         return {k: self.vocabulary.size(k) if k in keys else len(t) for k, t in self.student.tables.items()}
-
-
-def _agreement(rankings: Sequence[Ranking]) -> np.ndarray | None:
-    """How well each list's teacher agrees with its own first answers, f32 `[B]`, NaN where nobody asked."""
-    found = [ranking.self_agreement for ranking in rankings]
-    if all(one is None for one in found):
-        return None
-    return np.array([np.nan if one is None else one for one in found], np.float32)

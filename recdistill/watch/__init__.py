@@ -11,7 +11,6 @@ from recdistill.watch.answers import Comparison, compare
 from recdistill.watch.observation import Observation, Seen
 from recdistill.watch.units import (
     MOST_WEIGHT,
-    believed_share,
     candidate_offsets,
     comparable_scores,
     list_weights,
@@ -26,7 +25,6 @@ __all__ = [
     "Observation",
     "Seen",
     "Watch",
-    "believed_share",
     "candidate_offsets",
     "comparable_scores",
     "compare",

@@ -45,12 +45,19 @@ class Seen:
     """The scores in common units."""
     agreement_B: Array
     """How well the teacher agreed with its own first answers when it was last asked again; NaN: it was not asked."""
+    first_B: Where
+    """Whether the scores are seen for the first time. A list whose labels come later is seen twice."""
+
+    @property
+    def lists(self) -> int:
+        """How many lists are seen for the first time."""
+        return int(self.first_B.sum())
 
     @cached_property
     def order(self) -> Array:
         """Rank correlation of each list with the student's scores, f64 `[B]`; NaN where there is none."""
-        # A list is not compared where the student has a score that is not finite.
-        sane_BL = self.scored_BL & np.isfinite(self.student_BL).all(1, keepdims=True)
+        # A list is not compared where the student has a score that is not finite, or for a second time.
+        sane_BL = self.scored_BL & (np.isfinite(self.student_BL).all(1) & self.first_B)[:, None]
         return rank_correlation(self.scores_BL, self.student_BL, sane_BL)
 
     @cached_property
@@ -60,8 +67,8 @@ class Seen:
 
     @cached_property
     def place_and_spread(self) -> tuple[Array, Array]:
-        """Median of each list, and the log of its mean distance from it, f64 `[B]` each."""
-        return place_and_spread(self.scores_BL, self.scored_BL)
+        """Median of each list that is new, and the log of its mean distance from it, f64 `[lists]` each."""
+        return place_and_spread(self.scores_BL[self.first_B], self.scored_BL[self.first_B])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,8 @@ class Observation:
     """The scores in common units; None where `scores_BL` are in these units."""
     agreement_B: npt.ArrayLike | None = None
     """How well each list's teacher agreed with its own first answers, NaN where nobody asked; None: nobody ever did."""
+    first_B: Where | None = None
+    """Whether the scores of a list are seen for the first time; None: all are. The others bring labels only."""
 
     @cached_property
     def names(self) -> npt.NDArray[np.str_]:
@@ -92,8 +101,9 @@ class Observation:
 
     @cached_property
     def judged(self) -> Where:
-        """Which lists have at least two scores, bool `[B]`. A list with fewer has no order."""
-        return np.asarray(self.scored_BL.sum(1) >= 2)
+        """Which lists are new and have at least two scores, bool `[B]`. A list with fewer has no order."""
+        judged_B = np.asarray(self.scored_BL.sum(1) >= 2)
+        return judged_B if self.first_B is None else judged_B & self.first_B
 
     def of(self, teacher: str, first: int) -> Seen | None:
         """The lists of one teacher that have two scores or more; None where there is no such list.
@@ -102,9 +112,13 @@ class Observation:
             teacher: Its name.
             first: Number of this batch's first list in the stream.
         """
-        rows_B = np.flatnonzero((self.names == teacher) & self.judged)
+        rows_B = np.flatnonzero((self.names == teacher) & (self.scored_BL.sum(1) >= 2))
         if not rows_B.size:
             return None
+        first_B = np.ones(len(rows_B), bool) if self.first_B is None else self.first_B[rows_B]
+        asked_B = np.full(len(rows_B), np.nan)
+        if self.agreement_B is not None:
+            asked_B = np.where(first_B, np.asarray(self.agreement_B, np.float64)[rows_B], np.nan)
         scores_BL = np.asarray(self.scores_BL, np.float64)[rows_B]
         return Seen(
             at_B=first + rows_B,
@@ -114,7 +128,6 @@ class Observation:
             witnessed_BL=(self.scored_BL & self.labelled_BL)[rows_B],
             student_BL=np.asarray(self.student_BL)[rows_B],
             units_BL=scores_BL if self.units_BL is None else np.asarray(self.units_BL, np.float64)[rows_B],
-            agreement_B=np.full(len(rows_B), np.nan)
-            if self.agreement_B is None
-            else np.asarray(self.agreement_B, np.float64)[rows_B],
+            agreement_B=asked_B,
+            first_B=first_B,
         )

@@ -41,7 +41,7 @@ class Window(Struct):
         """Adds a batch. All lists of a window count the same."""
         if self.lists == 0:
             self.start = int(seen.at_B[0])
-        self.lists += len(seen.at_B)
+        self.lists += seen.lists
         for figure, values_B in ((self.order, seen.order), (self.labels, seen.pairs)):
             figure.add(values_B[np.isfinite(values_B)], math.inf)
 

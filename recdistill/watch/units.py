@@ -30,7 +30,7 @@ Array = npt.NDArray[np.float64]
 Where = npt.NDArray[np.bool_]
 
 MOST_WEIGHT = 20.0
-"""The largest weight of a list in its batch, and of a candidate in its list."""
+"""The largest weight of a list, and of a candidate in its list."""
 
 UNBOUNDED_SPREAD = 2.0
 """A list of unknown unit gets this standard deviation, in logits."""
@@ -45,24 +45,15 @@ FOREIGN = 25.0
 
 
 def list_weights(lists: Lists) -> np.ndarray:
-    """Weight of each list's scores, f32 `[B]`: 1 / p, divided by its mean over the lists with scores, and at most 20.
+    """Weight of each list's scores, f32 `[B]`: 1 / p, at most 20; 0 where the scores are not to be learnt from.
 
-    With these weights, the mean over the scored lists is on average the mean over all lists (Horvitz and Thompson,
-    1952; normalised after Hájek). The limit of 20 adds a little bias, and takes away variance.
+    With these weights, the sum over the scored lists is on average the sum over all lists (Horvitz and Thompson,
+    1952). The limit of 20 adds a little bias, and takes away variance. A list with fewer than two scores has no order,
+    so it weighs 0 too. The weight depends on the list alone, not on the batch.
     """
-    active_B = lists.scored_BL.sum(1) >= 2
-    if not active_B.any() or (lists.weights_B == 1).all():
-        return np.ones_like(lists.weights_B)
-    weights_B = lists.weights_B / lists.weights_B[active_B].mean()
-    capped_B: np.ndarray = np.minimum(weights_B, MOST_WEIGHT).astype(np.float32)
-    return capped_B
-
-
-def believed_share(lists: Lists, weights_B: np.ndarray, trust_B: np.ndarray) -> float:
-    """Share of the weight of a batch's scored lists that is left when some are not believed; 1: all are."""
-    active_B = (lists.scored_BL.sum(1) >= 2) * weights_B
-    total = float(active_B.sum())
-    return float((active_B * trust_B).sum()) / total if total > 0 else 1.0
+    active_B = (lists.scored_BL.sum(1) >= 2) & lists.soft_B
+    weights_B: np.ndarray = np.where(active_B, np.minimum(lists.weights_B, MOST_WEIGHT), 0.0).astype(np.float32)
+    return weights_B
 
 
 def candidate_offsets(lists: Lists) -> np.ndarray:

@@ -114,6 +114,7 @@ def another_log(shop: Shop, monkeypatch: pytest.MonkeyPatch, lists: int = 100) -
     shop.figures("join", "--drain")
 
 
+@pytest.mark.slow
 def test_another_log_is_refused_and_a_warm_start_leads_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = learn(shop)
     before = open_bundle(bundle)

@@ -44,6 +44,7 @@ def test_partitions_are_added_to_what_goes_together(shop: Shop) -> None:
     assert shop.type("topics", "create", "--grow")[1] == "all topics exist already\n"
 
 
+@pytest.mark.slow
 def test_partitions_that_were_added_under_a_running_stage_are_noticed(shop: Shop) -> None:
     shop.write(lists=20, partitions=2)
     for run in (scoring, joining):

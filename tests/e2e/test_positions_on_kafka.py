@@ -59,9 +59,9 @@ def test_a_position_that_the_broker_forgot_stops_the_stage_and_names_it(
     assert shop.figures("score", "--drain")["rankings"] == 40
     examples = shop.figures("join", "--drain")["examples"]
     assert examples > 0
-    forget(admin, shop, "score-0")
+    forget(admin, shop, "score")
     forget(admin, shop, "join")
-    for verb, stage in (("score", "score-0"), ("join", "join")):
+    for verb, stage in (("score", "score"), ("join", "join")):
         code, _, err = shop.type(verb, "--drain")
         assert code == 4, err
         assert f"{stage}' ran before, and the brokers have forgotten its position" in err
@@ -83,7 +83,7 @@ def test_a_position_that_the_broker_forgot_stops_the_stage_and_names_it(
     assert len(ids) == len(set(ids)) > examples
 
 
-def test_a_stage_that_was_killed_is_not_told_a_place_that_it_may_have_left(
+def test_a_scorer_of_an_older_version_that_was_killed_is_not_told_a_place_that_it_may_have_left(
     shop: Shop, admin: kafka.KafkaAdminClient
 ) -> None:
     shop.write(lists=10)

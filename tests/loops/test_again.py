@@ -109,6 +109,7 @@ def test_a_teacher_that_changes_is_told_with_figures_and_written_on_its_rankings
     ]
 
 
+@pytest.mark.slow
 def test_what_rankings_say_does_not_depend_on_batches_kills_or_restarts(tmp_path: Path) -> None:
     """And neither does what is kept."""
 

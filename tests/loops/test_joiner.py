@@ -1,4 +1,4 @@
-"""A joiner that is killed after any commit writes the same bytes, whatever the stream does; and labels follow a rule."""
+"""A joiner that is killed after any commit writes the same bytes, whatever comes; and labels follow a rule."""
 
 import logging
 import random

@@ -1,4 +1,4 @@
-"""A joiner goes on where an older version stopped: what was read and not written gets its scores once, and its labels."""
+"""A joiner goes on where an older one stopped: what was read and not written gets its scores once, and its labels."""
 
 import gzip
 import threading

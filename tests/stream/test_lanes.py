@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recdistill.errors import CheckpointError, OutOfRange, WrongLog
+from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
 from recdistill.records import Candidate, Example, Impression, Ranking, encode
 from recdistill.stream import LanePosition, Lanes, Log, Message, TopicPartition
 from recdistill.stream.embedded import EmbeddedLog
@@ -276,3 +276,52 @@ def test_lanes_on_kafka_survive_aborts_and_resume(kafka_brokers: str) -> None:
     assert names(lanes.next(40, timeout_s=20, until=ends)) == writer.written
     for thing in (lanes, writer.stage, log):
         thing.close()
+
+
+def test_columns_are_the_same_examples_and_refuse_the_same(log: EmbeddedLog, writer: Writer) -> None:
+    """In the same order, with the same states between, whatever the batches, and also where a caller refuses some."""
+
+    def refuse(_: int) -> Exception | None:
+        asked.append(1)
+        return StreamError("the seventh") if len(asked) % 7 == 0 else None
+
+    for size in (3, 1, 2, 9, 4):
+        writer.write(size)
+        writer.junk()
+    found = []
+    for columns in (False, True):
+        asked: list[int] = []
+        letters: list[tuple[int, int, str]] = []
+        lanes = Lanes(
+            log,
+            dead_letters=lambda message, error, to=letters: to.append((*message.tp[1:], message.offset, str(error))),
+            refuse=refuse,
+        )
+        end, steps = lanes.end_state(), []
+        for size in (5, 1, 2, 40):
+            got = lanes.next_columns(size, 0, until=end).ids if columns else names(lanes.next(size, 0, until=end))
+            steps.append((got, lanes.state(), lanes.reached(end)))
+        lanes.close()
+        found.append((steps, letters, len(asked)))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 5 + 2  # five were junk, and two refused
+
+
+def test_columns_are_not_passed_when_a_dead_letter_cannot_be_written(log: EmbeddedLog, writer: Writer) -> None:
+    def fail_once(message: Message, _: Exception) -> None:
+        letters.append(message.offset)
+        if len(letters) == 1:
+            raise StreamError("the log is away")
+
+    letters: list[int] = []
+    writer.write(4)
+    writer.junk()
+    writer.write(3)
+    lanes = Lanes(log, dead_letters=fail_once)
+    before = lanes.state()
+    with pytest.raises(StreamError, match="away"):
+        lanes.next_columns(7, 0.05)
+    assert lanes.state() == before
+    assert lanes.next_columns(7, 0.05).ids == [name for name in writer.written if name != "junk"]
+    assert letters[0] == letters[1]
+    lanes.close()

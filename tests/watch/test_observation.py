@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 from support.teacher_streams import L, Stream
 
-from recdistill.watch import Observation
+from recdistill.watch import Observation, Watch
+from recdistill.watch.figures import Figure
 
 
 @pytest.fixture
@@ -49,3 +50,25 @@ def test_a_label_counts_where_there_is_a_score_and_a_student_that_is_no_number_n
         real = seen.scored_BL[row]
         expected = stats.spearmanr(seen.scores_BL[row, real], seen.student_BL[row, real]).statistic
         assert seen.order[row] == pytest.approx(expected)
+
+
+def test_a_list_whose_labels_come_later_is_counted_once(batch: Observation) -> None:
+    """A watch that sees scores first and labels later knows the same as one that sees both at once."""
+    apart, at_once = Watch(spread=0.0), Watch(spread=0.0)
+    unknown, none = np.zeros_like(batch.labelled_BL), np.zeros(40, bool)
+    for number in range(12):
+        whole = Stream(number, name=lambda at: "a@1").batch(40)
+        at_once.weigh(whole)
+        apart.weigh(replace(whole, labelled_BL=unknown))
+        apart.weigh(replace(whole, first_B=none, student_BL=np.asarray(whole.student_BL)[:, ::-1]))
+    mine, theirs = (one.now.known["a@1"].detectors for one in (apart, at_once))
+
+    def known(figure: Figure) -> tuple[float, ...]:
+        return figure.weight, figure.total, figure.squares, figure.low, figure.low_run, figure.high, figure.high_run
+
+    assert known(mine.order.reference) == known(theirs.order.reference)
+    assert known(mine.scale.spread) == known(theirs.scale.spread)
+    assert known(mine.labels.reference) == known(theirs.labels.reference)
+    assert (mine.chance.proven, mine.chance.lists) == (theirs.chance.proven, theirs.chance.lists)
+    assert apart.now.known["a@1"].calibration == at_once.now.known["a@1"].calibration
+    assert mine.labels.reference.weight > 100

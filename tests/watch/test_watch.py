@@ -262,6 +262,7 @@ def on_stories(seed: int, lists: int = 5000, act: str = "quarantine", **more: An
     return watch, np.concatenate(weights)
 
 
+@pytest.mark.slow
 def test_where_stories_come_and_go_a_sound_teacher_is_accused_by_the_student_and_cleared_by_itself() -> None:
     """A teacher that never changes. The student alone accuses it; by default that is only told."""
     accused, weights = on_stories(0)

@@ -6,6 +6,7 @@ Example:
     20
 """
 
-from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated.settings import SimulatorSettings
+from recdistill.data.simulated.simulator import simulate
 
 __all__ = ["SimulatorSettings", "simulate"]

@@ -20,15 +20,15 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from recdistill.data import Dataset, LazyImpressions
 from recdistill.data.interactions import DAYS
+from recdistill.data.simulated.deep import Depths, near_equals
+from recdistill.data.simulated.settings import SimulatorSettings
 from recdistill.data.simulated.truth import Truth, utilities_of
 from recdistill.data.simulated.world import (
     DAY_US,
@@ -53,59 +53,6 @@ _MINUTE_US = 60_000_000
 _HOUR_US = 3_600_000_000
 _HOUR_SHARE = np.repeat((0.4, 1.0, 1.2, 2.0), 6) / 27.6  # share of requests in each hour; the evening has the most
 
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-
-
-class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Size and behaviour of a world.
-
-    Attributes:
-        items: Number of all items that are ever in the catalogue.
-        users: Number of all users that ever come.
-        impressions: Number of requests of all users. A few users make many of them.
-        days: How many days it runs, from 1 January 2026.
-        shortest: Fewest candidates in a list.
-        longest: Most candidates in a list.
-        new_items: Share of items that are launched while it runs.
-        new_users: Share of users that arrive while it runs, with no history.
-        withdrawn: Share of items that are withdrawn while it runs.
-        shuffled: Share of lists that are shown in random order (their candidates carry a propensity).
-        click_rate: Share of lists with at least one click in the first days. It falls later by about a sixth, because
-            users have had what they like best.
-        position_bias: Exponent of the examination of places.
-        zipf: Exponent of popularity.
-        strength: Strength of personal taste.
-        mood: Strength of the user's present topic.
-        noise: Error in what the product knows; with 0 it knows all.
-        views: Mean number of items that a user finds alone between two requests.
-        late: Share of feedback that arrives minutes late, and so out of order.
-        duplicates: Share of feedback that arrives twice.
-        dim: Latent dimensions.
-        history: Most events in a history; the user's older items are in `exclude`.
-    """
-
-    items: Annotated[int, Meta(ge=20)] = 2000
-    users: Annotated[int, Meta(ge=2)] = 3000
-    impressions: Annotated[int, Meta(ge=10)] = 30_000
-    days: Annotated[int, Meta(ge=2, le=3650)] = 180
-    shortest: Annotated[int, Meta(ge=2)] = 50
-    longest: Annotated[int, Meta(ge=2)] = 100
-    new_items: Share = 0.2
-    new_users: Share = 0.3
-    withdrawn: Share = 0.02
-    shuffled: Share = 0.3
-    click_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.7
-    position_bias: Annotated[float, Meta(ge=0)] = 0.7
-    zipf: Annotated[float, Meta(ge=0)] = 0.7
-    strength: Annotated[float, Meta(ge=0)] = 5.0
-    mood: Annotated[float, Meta(ge=0)] = 3.0
-    noise: Annotated[float, Meta(ge=0)] = 1.0
-    views: Annotated[float, Meta(ge=0)] = 1.5
-    late: Share = 0.01
-    duplicates: Share = 0.01
-    dim: Annotated[int, Meta(ge=2)] = 16
-    history: Annotated[int, Meta(ge=1)] = 50
-
 
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
     """Runs a world. Equal settings and seeds give equal records.
@@ -114,7 +61,7 @@ def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[
         ConfigError: Settings that contradict each other.
     """
     settings = SimulatorSettings() if settings is None else settings
-    _check(settings)
+    settings.check()
     return _World(settings, seed).run()
 
 
@@ -135,27 +82,6 @@ def specification(settings: SimulatorSettings, catalogue: Catalogue) -> FeatureS
             "device": Field(kind="category", capacity=4, hashed=0, max_values=1),
         },
     )
-
-
-def _check(settings: SimulatorSettings) -> None:
-    try:
-        msgspec.convert(msgspec.to_builtins(settings), SimulatorSettings)  # made in code, so not checked yet
-    except msgspec.ValidationError as e:
-        raise ConfigError(f"simulator: {e}") from e
-    if settings.shortest > settings.longest:
-        raise ConfigError(
-            f"simulator: shortest {settings.shortest} is more than longest {settings.longest}; raise longest"
-        )
-    if 2 * settings.longest > settings.items:
-        raise ConfigError(
-            f"simulator: lists of up to {settings.longest} need at least {2 * settings.longest} items, "
-            f"not {settings.items}"
-        )
-    if settings.impressions > settings.users * settings.days:
-        raise ConfigError(
-            f"simulator: {settings.impressions} impressions are more than one a day for {settings.users} users "
-            f"over {settings.days} days; raise users or days"
-        )
 
 
 def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -195,6 +121,7 @@ class _World:
         # Each part has its own random stream, so that a change in one part does not change the others.
         streams = np.random.SeedSequence(seed).spawn(6)
         make, people, calendar, self._past, self._requests, self._arrivals = map(np.random.default_rng, streams)
+        hidden, self._more = map(np.random.default_rng, np.random.SeedSequence((seed, 1)).spawn(2))
         self.end_us = START_US + settings.days * DAY_US
         self.forces = make_forces(make, settings.dim)
         self.catalogue = make_catalogue(
@@ -206,7 +133,12 @@ class _World:
             zipf=settings.zipf,
             start_us=START_US,
             end_us=self.end_us,
+            open_book=settings.kind == "plain",
         )
+        self.depths: Depths | None = None
+        if settings.kind == "deep":
+            turns_us = START_US + int(settings.shift * settings.days * DAY_US)
+            self.depths = Depths(hidden, self.catalogue, self.forces.centre_KD, turns_us)
         self.item_ids = [f"item-{row:05d}" for row in range(settings.items)]
         self.users = self._make_users(people)
         self.user_I, self.time_us_I = self._make_calendar(calendar)
@@ -371,13 +303,19 @@ class _World:
     def _wishes(self, user: int, time_us: int, device: int) -> tuple[Floats, Floats]:
         boost_K = self.forces.of_request(time_us, device)
         boost_K[self.users.mood_U[user]] += self.settings.mood
-        return self.users.taste(user, self.forces), boost_K
+        taste_D = self.users.taste(user, self.forces)
+        if self.depths is not None:
+            taste_D = self.depths.taste(taste_D, self.had[user], time_us)
+        return taste_D, boost_K
 
     def _offer(self, utility_N: Floats, allowed_N: NDArray[np.bool_]) -> tuple[Ints, Floats, bool]:
         """The product's list in the order shown, its scores of the items, and whether the order is random."""
         random, settings = self._requests, self.settings
         thought_N = utility_N + np.float32(settings.noise) * random.standard_normal(len(utility_N), dtype=np.float32)
         length = int(random.integers(settings.shortest, settings.longest + 1))
+        if self._more.random() < settings.narrow:
+            rows = near_equals(self._more, utility_N, np.flatnonzero(allowed_N), length)
+            return rows, self._logged(utility_N, thought_N)[rows], True
         order = np.where(allowed_N, -thought_N, np.inf)
         best = np.argpartition(order, length // 2)[: length // 2]
         best = best[allowed_N[best]]
@@ -388,7 +326,14 @@ class _World:
         rows = np.concatenate([best, other])
         shuffled = bool(random.random() < settings.shuffled)
         rows = random.permutation(rows) if shuffled else rows[np.argsort(-thought_N[rows], kind="stable")]
-        return rows, thought_N[rows], shuffled
+        return rows, self._logged(utility_N, thought_N)[rows], shuffled
+
+    def _logged(self, utility_N: Floats, thought_N: Floats) -> Floats:
+        """What is logged as scores: in the deep world those of a strong teacher, else what the product thought."""
+        if self.depths is None:
+            return thought_N
+        noise_N = self._more.standard_normal(len(utility_N), dtype=np.float32)
+        return utility_N + np.float32(self.settings.teacher_noise) * noise_N
 
     def _find(self, user: int, utility_N: Floats, allowed_N: NDArray[np.bool_], time_us: int) -> None:
         """What the user finds alone, half an hour later: draws from the softmax of utility over the catalogue."""

@@ -130,13 +130,15 @@ def make_catalogue(
     zipf: float,
     start_us: int,
     end_us: int,
+    open_book: bool = True,
 ) -> Catalogue:
-    """Draws the items of a world."""
+    """Draws the items of a world. `open_book`: title and price say what an item is; else they say its topic alone."""
     count, dim = forces.centre_KD.shape
     share_K = random.permutation(1.0 / np.sqrt(np.arange(1, count + 1)))
     topic_N = random.choice(count, items, p=share_K / share_K.sum())
     own_ND = random.standard_normal((items, dim)) / np.sqrt(dim)
-    latent_ND = 0.8 * forces.centre_KD[topic_N] + 0.6 * own_ND
+    of_topic, of_item = (0.8, 0.6) if open_book else (0.4, 0.9)
+    latent_ND = of_topic * forces.centre_KD[topic_N] + of_item * own_ND
     rank_N = random.permutation(items) + 1
     first = items - round(items * new_share)  # the others are launched later
     later = start_us + (np.sort(random.uniform(0.02, 0.97, items - first)) * (end_us - start_us)).astype(np.int64)
@@ -145,13 +147,16 @@ def make_catalogue(
     gone = random.choice(items, round(items * withdrawn_share), replace=False)
     room = end_us - launch_us_N[gone]
     withdrawn_us_N[gone] = launch_us_N[gone] + (random.uniform(0.2, 0.98, len(gone)) * room).astype(np.int64)
-    price_N = np.exp(3.0 + 2.0 * latent_ND[:, 0] + 0.2 * random.standard_normal(items))
+    # Where an item hides what it is, it shows the title and the price of some other item of its topic.
+    shown_ND = own_ND if open_book else random.standard_normal((items, dim)) / np.sqrt(dim)
+    first_N = latent_ND[:, 0] if open_book else shown_ND[:, 0]
+    price_N = np.exp(3.0 + 2.0 * first_N + 0.2 * random.standard_normal(items))
     return Catalogue(
         topic_N=topic_N,
         latent_ND=latent_ND.astype(np.float32),
         popularity_N=(-zipf * (np.log(rank_N) - np.log(np.arange(1, items + 1)).mean())).astype(np.float32),
         price_N=np.round(price_N, 2),
-        titles=_titles(random, topic_N, own_ND),
+        titles=_titles(random, topic_N, shown_ND),
         launch_us_N=launch_us_N,
         withdrawn_us_N=withdrawn_us_N,
     )

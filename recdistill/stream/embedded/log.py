@@ -94,11 +94,20 @@ class EmbeddedLog:
         """Opens a reader; see the contract."""
         return EmbeddedSource(self._tables, expand(partitions, self.topics()), position or {})
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> EmbeddedStage:
+    def stage(
+        self,
+        name: str,
+        inputs: Sequence[TopicPartition] = (),
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> EmbeddedStage:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        return EmbeddedStage(self._tables, name, expand(inputs, self.topics()))
+        return EmbeddedStage(
+            self._tables, name, expand(inputs, self.topics()), shared=shared, formerly=formerly if shared else ()
+        )
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""

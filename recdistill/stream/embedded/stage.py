@@ -21,10 +21,11 @@ import msgspec
 
 from recdistill.errors import Fenced, StreamError
 from recdistill.stream.contract import Left, TopicPartition
-from recdistill.stream.embedded import generations
+from recdistill.stream.embedded import generations, owners
 from recdistill.stream.embedded.checksum import checksum
 from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.problems import say_adopted
 from recdistill.stream.transaction import Collected, Row
 
 log_ = logging.getLogger(__name__)
@@ -41,8 +42,17 @@ _headers_to_bytes = msgspec.msgpack.Encoder().encode
 class EmbeddedStage:
     """The one writer of a name; see `recdistill.stream.contract.Stage`."""
 
-    def __init__(self, tables: Tables, name: str, inputs: Sequence[TopicPartition]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        name: str,
+        inputs: Sequence[TopicPartition],
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> None:
         self._file = tables
+        self._shared = shared
         self._name = tables.prefix + name
         self._inputs = tuple(inputs)
         if tables.read_only:
@@ -58,6 +68,11 @@ class EmbeddedStage:
             ).fetchone()[0]
             connection.execute(_NOTES)
             generations.renew(connection)
+            own = [TopicPartition(tables.prefix + tp.topic, tp.partition) for tp in self._inputs]
+            self._taken = owners.take(connection, self._name, own) if shared else {}
+            adopted = owners.adopt(connection, self._name, [tables.prefix + one for one in formerly], own)
+        for tp, (offset, former) in adopted.items():
+            say_adopted(tp, offset, former, self._name)
 
     def position(self) -> dict[TopicPartition, int]:
         """Committed next offset of each input."""
@@ -107,7 +122,9 @@ class EmbeddedStage:
         with explained(self._file.path, "read"):
             self._check_epoch(self._connection)
         self._open = True
-        transaction = Collected(lambda topic: len(self._file.of_topic(topic)), self._inputs, next(self._turns))
+        transaction = Collected(
+            lambda topic: len(self._file.of_topic(topic)), self._inputs, next(self._turns), shared=self._shared
+        )
         try:
             yield transaction
         except BaseException:
@@ -125,6 +142,10 @@ class EmbeddedStage:
         self._connection.close()
 
     def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        if self._shared:
+            if (lost := owners.lost(connection, self._name, self._taken)) is not None:
+                raise Fenced(f"a newer process has taken over {lost} of the stage {self._name!r}; this one must stop")
+            return
         epoch = connection.execute("SELECT epoch FROM stages WHERE name = ?", (self._name,)).fetchone()[0]
         if epoch != self._epoch:
             raise Fenced(f"a newer process has taken over the stage {self._name!r}; this one must stop")
@@ -152,7 +173,13 @@ class EmbeddedStage:
                     ),
                 )
                 connection.execute("UPDATE stages SET note = ? WHERE name = ?", (note, self._name))
-                connection.execute("DELETE FROM notes WHERE stage = ?", (self._name,))
+                if self._shared:  # the lines of others' inputs stay
+                    connection.executemany(
+                        "DELETE FROM notes WHERE stage = ? AND topic = ? AND partition = ?",
+                        [(self._name, *tp) for tp in self._taken],
+                    )
+                else:
+                    connection.execute("DELETE FROM notes WHERE stage = ?", (self._name,))
                 connection.executemany(
                     "INSERT INTO notes VALUES (?, ?, ?, ?)",
                     ((self._name, self._file.prefix + tp.topic, tp.partition, line) for tp, line in notes.items()),

@@ -55,17 +55,25 @@ class Says:
     Args:
         namespace: Where.
         stage: Its name, with the prefix.
+        key: Key of its records: its name, or that of one of several processes, which begins with it and a dot.
         possible: Whether the topic is there.
     """
 
-    def __init__(self, namespace: Namespace, stage: str, *, possible: bool) -> None:
-        self._namespace, self._stage, self._possible = namespace, stage, possible
+    def __init__(self, namespace: Namespace, stage: str, key: str, *, possible: bool) -> None:
+        self._namespace, self._stage, self._key, self._possible = namespace, stage, key, possible
         self._said_s: float | None = None
         self._found: Left | None = None
 
-    def find(self, missing: Sequence[TopicPartition]) -> None:
-        """Looks what the stage said last, if some of its inputs have no position."""
-        self._found = find(self._namespace, self._stage) if missing else None
+    def find(
+        self, inputs: Sequence[TopicPartition], missing: Sequence[TopicPartition], formerly: Sequence[str] = ()
+    ) -> None:
+        """Looks what the stage said last of its inputs, also under older names, if some of them have no position."""
+        self._found = find(self._namespace, self._stage, inputs, formerly) if missing else None
+
+    def known(self, found: Mapping[TopicPartition, int]) -> None:
+        """Takes in positions that were found elsewhere."""
+        if self._found is not None:
+            self._found.position.update(found)
 
     def lost(self, missing: Sequence[TopicPartition]) -> Left | None:
         """What the stage said last, if it had a position for one of these inputs; None: they are new."""
@@ -86,7 +94,7 @@ class Says:
         note = next(iter(lines.values()))[0]
         notes = {tp: line for tp, (_, _, line) in lines.items() if line}
         value = write(Left(position, note, stopped=stopped, at_us=time.time_ns() // 1000, notes=notes))
-        return producer.send(self._namespace.prefix + TOPIC, value, self._stage.encode(), partition=0)
+        return producer.send(self._namespace.prefix + TOPIC, value, self._key.encode(), partition=0)
 
     def leave(self, producer: Any, saved: Mapping[TopicPartition, tuple[int, str]]) -> None:
         """Says where the stage stopped, if it has committed anything."""
@@ -141,34 +149,69 @@ def _read_partition(name: str) -> TopicPartition:
     return TopicPartition(topic, int(partition))
 
 
-def find(namespace: Namespace, stage: str) -> Left | None:
-    """What a stage said last; None where it never said anything, or where the topic is not there.
+def find(
+    namespace: Namespace, stage: str, inputs: Sequence[TopicPartition], formerly: Sequence[str] = ()
+) -> Left | None:
+    """What a stage said last of some inputs; None where it never said anything, or where the topic is not there.
 
     Args:
         namespace: Where to look.
         stage: Name of the stage, with the prefix.
+        inputs: The inputs.
+        formerly: Older names of the stage, with the prefix. The furthest position that was said under them counts.
 
     Raises:
         StreamError: The topic cannot be read.
     """
+    records = _newest(namespace)
+    now = [(name, said) for name, said in records.items() if name == stage or name.startswith(f"{stage}.")]
+    before = [(name, records[name]) for name in formerly if name in records]
+    found: Left | None = None
+    for tp in inputs:
+        # What was said last counts. Older names did not tell each other what they did.
+        said = [one for _, one in now if tp in one.position][-1:] or sorted(
+            (one for _, one in before if tp in one.position), key=lambda one: one.position[tp]
+        )[-1:]
+        for one in said:
+            found = merged(found, one, tp)
+    return found
+
+
+def merged(found: Left | None, said: Left, tp: TopicPartition) -> Left:
+    """What is known of several inputs, with one more that perhaps another process said."""
+    position, notes = {tp: said.position[tp]}, {tp: said.notes[tp]} if tp in said.notes else {}
+    if found is None:
+        return Left(position, said.note, stopped=said.stopped, at_us=said.at_us, notes=notes)
+    return Left(
+        {**found.position, **position},
+        found.note,
+        stopped=found.stopped and said.stopped,
+        at_us=max(found.at_us, said.at_us),
+        notes={**found.notes, **notes},
+    )
+
+
+def _newest(namespace: Namespace) -> dict[str, Left]:
+    """The last record of each key, the one that was written last at the end."""
     wire = WirePartition(namespace.prefix + TOPIC, 0)
     brokers = namespace.brokers
     with brokers.explained("read from"), closing(brokers.consumer()) as consumer:
         if not consumer.partitions_for_topic(wire.topic):
-            return None
+            return {}
         beginning = brokers.retry(lambda: consumer.beginning_offsets([wire]))[wire]
         end = brokers.retry(lambda: consumer.end_offsets([wire]))[wire]
         consumer.assign([wire])
         consumer.seek(wire, beginning)
-        found: bytes | None = None
+        values: dict[str, bytes | None] = {}
         deadline = time.monotonic() + PATIENCE_S
         while consumer.position(wire) < end:
             if time.monotonic() > deadline:
                 raise StreamError(f"cannot read {wire.topic} on {brokers.where}; check the brokers")
             for record in brokers.retry(lambda: consumer.poll(timeout_ms=200)).get(wire, ()):
-                if record.key == stage.encode():
-                    found = record.value
-    return None if found is None else read(found)
+                name = (record.key or b"").decode(errors="replace")
+                values.pop(name, None)
+                values[name] = record.value
+    return {name: said for name, value in values.items() if (said := read(value)) is not None}
 
 
 def lost(stage: str, found: Left) -> LostPosition:

@@ -117,7 +117,14 @@ class KafkaLog:
         tps = expand(partitions, self.topics())
         return KafkaSource(self._namespace, self.identity(sorted({tp.topic for tp in tps})), tps, position or {})
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> KafkaStage:
+    def stage(
+        self,
+        name: str,
+        inputs: Sequence[TopicPartition] = (),
+        *,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
+    ) -> KafkaStage:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
@@ -126,7 +133,16 @@ class KafkaLog:
             self._warned = True
             self._say_dangers()
         leaves = bool(tps) and self._make_place_of_stages()
-        return KafkaStage(self._namespace, name, tps, self.topics, self._administrate, leaves=leaves)
+        return KafkaStage(
+            self._namespace,
+            name,
+            tps,
+            self.topics,
+            self._administrate,
+            leaves=leaves,
+            shared=shared,
+            formerly=formerly if shared else (),
+        )
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""

@@ -54,10 +54,11 @@ class Namespace:
             tp: (int(one.offset), str(one.metadata or "")) for tp, one in found if one is not None and one.offset >= 0
         }
 
-    def claim(self, group: str, tp: TopicPartition, name: str) -> None:
+    def claim(self, group: str, tps: Sequence[TopicPartition], name: str) -> None:
         """Commits a name as metadata of a group, outside of any transaction."""
+        names = {self.wire(tp): OffsetAndMetadata(0, name, -1) for tp in tps}
         with self.brokers.explained("write to"), closing(self.brokers.consumer(group)) as consumer:
-            self.brokers.retry(partial(consumer.commit, {self.wire(tp): OffsetAndMetadata(0, name, -1)}))
+            self.brokers.retry(partial(consumer.commit, names))
 
     def beginnings(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """First offset of each partition."""

@@ -25,10 +25,12 @@ from recdistill.errors import Fenced, StreamError, Unwritable
 from recdistill.stream.contract import Left, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
+from recdistill.stream.kafka.former import furthest
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.owners import Names, Owner, SharedOwner
 from recdistill.stream.kafka.refused import Narrow, send
 from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
-from recdistill.stream.problems import gone
+from recdistill.stream.problems import gone, say_adopted
 from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
@@ -53,9 +55,6 @@ _VISIBLE_S = 10.0
 _MARKS = ".marks"
 """After a stage's name: the group that tells whether a commit of unknown outcome went through."""
 
-_OWNER = ".owner"
-"""After a stage's name: the group that tells which process opened it last."""
-
 
 class KafkaStage:
     """The one writer of a name; see `recdistill.stream.contract.Stage`."""
@@ -69,9 +68,13 @@ class KafkaStage:
         administrate: Administrate,
         *,
         leaves: bool = False,
+        shared: bool = False,
+        formerly: Sequence[str] = (),
     ) -> None:
         self._namespace = namespace
         self._id = namespace.prefix + name
+        self._shared = shared
+        self._adopted: set[TopicPartition] = set()  # inputs whose position was found under an older name
         self._inputs = tuple(inputs)
         self._topics = topics
         self._counts = topics()
@@ -80,28 +83,44 @@ class KafkaStage:
         self._one_by_one = False  # whether a broker takes less than batches have, so that each message goes alone
         self._closed = False
         self._broken: StreamError | None = None
+        self._saved: _Saved = {}
         groups = [self._id, self._id + _MARKS]
         # What the stage says of itself is in its transactions too, so that topic can be left open like the others.
         own = {left.TOPIC: 1} if leaves else {}
-        self._writer = Writer(
-            namespace, self._id, groups=groups, topics=lambda: {**topics(), **own}, administrate=administrate
-        )
-        self._says = left.Says(namespace, self._id, possible=leaves)
+
+        def writer(name: str, groups: Sequence[str]) -> Writer:
+            return Writer(namespace, name, groups=groups, topics=lambda: {**topics(), **own}, administrate=administrate)
+
+        owner = SharedOwner(namespace, self._id, self._inputs, writer) if shared else None
+        self._owner = owner or Owner(namespace, self._id, self._place())
+        self._writer = writer(self._owner.id, [*groups, self._owner.group])
+        self._says = left.Says(namespace, self._id, self._owner.id, possible=leaves)
         self._committed_s = time.monotonic()
-        self._writer.open()
         try:
-            # The owner is the process that wrote its name last. A broker that restarts can fence a producer that has no
-            # successor, so being fenced is not enough to know.
-            self._me = uuid.uuid4().hex
-            for place in self._place():
-                self._namespace.claim(self._id + _OWNER, place, self._me)
+            self._owner.take(self._writer)
             self._saved = self._namespace.committed(self._id, self._inputs)
             missing = [tp for tp in self._inputs if tp not in self._saved]
             self._beginnings = self._namespace.beginnings(missing)
-            self._says.find(missing)
+            before = [namespace.prefix + one for one in formerly]
+            self._says.find(self._inputs, missing, before)
+            if owner is not None:
+                self._adopt(furthest(namespace, before, missing, self._counts, administrate, owner.fence))
         except Exception:
             self.close()
             raise
+
+    def _adopt(self, found: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Writes positions of older names under the present one."""
+        if not found:
+            return
+        self._adopted = set(found)
+        position = {tp: offset for tp, (offset, _) in found.items()}
+        self._says.known(position)
+        if self.left() is None:
+            with self.transaction() as transaction:
+                transaction.commit_inputs(position)
+        for tp, (offset, former) in found.items():
+            say_adopted(tp, offset, former, self._id)
 
     def position(self) -> dict[TopicPartition, int]:
         """Committed next offset of each input; see the contract."""
@@ -112,7 +131,7 @@ class KafkaStage:
 
     def left(self) -> Left | None:
         """What this stage said last, where its position is lost."""
-        return self._says.lost([tp for tp in self._inputs if tp not in self._saved])
+        return self._says.lost([tp for tp in self._inputs if tp not in self._saved and tp not in self._adopted])
 
     def keep(self) -> None:
         """Commits the position again, if the last commit was long ago."""
@@ -122,8 +141,7 @@ class KafkaStage:
         position, note, notes = self._position(), self.note(), self.notes()
         with self.transaction() as transaction:
             transaction.commit_inputs(position, note, notes)
-        for place in self._place():  # the name of the owner is such a position too
-            self._namespace.claim(self._id + _OWNER, place, self._me)
+        self._owner.keep()  # the name of the owner is such a position too
 
     def note(self) -> str:
         """The note of the last commit that had input positions."""
@@ -144,7 +162,7 @@ class KafkaStage:
             raise StreamError("a stage has one transaction at a time; leave the open one first")
         self._check_usable()
         self._open = True
-        transaction = Collected(self._partitions, self._inputs, next(self._turns))
+        transaction = Collected(self._partitions, self._inputs, next(self._turns), shared=self._shared)
         try:
             yield transaction
             self._commit(transaction)
@@ -185,17 +203,12 @@ class KafkaStage:
     def _commit(self, transaction: Collected) -> None:
         if not transaction.rows and transaction.committed is None:
             return
-        saved = self._saved
-        if transaction.committed is not None:
-            # Save the position of every input, so that all of them hold the same note.
-            position, note, notes = transaction.committed
-            saved = {
-                tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
-                for tp, offset in {**self._position(), **position}.items()
-            }
+        before = self._saved
+        saved = self._saved_by(transaction)
         mark = uuid.uuid4().hex
         now_s = time.monotonic()
         says = bool(saved) and self._says.due(now_s)
+        names = self._owner.renewal(now_s)
         each_s = _EACH_S * len(transaction.rows)
         patience_s = COMMIT_S + sum(len(row.value or b"") for row in transaction.rows) / _SLOWEST_BYTES_S
         patience_s += each_s if self._one_by_one else 0.0
@@ -205,7 +218,7 @@ class KafkaStage:
             while True:
                 try:
                     with self._namespace.brokers.explained("write to"):
-                        send = partial(self._send, transaction, saved, mark, says=says)
+                        send = partial(self._send, transaction, saved, mark, names, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
                 except (Narrow, Unwritable) as error:
@@ -217,7 +230,7 @@ class KafkaStage:
                     self._one_by_one = True
                     patience_s += each_s
                 except StreamError as error:
-                    if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and not self._is_ours()):
+                    if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and self._owner.lost()):
                         raise
                     if lost := self._writer.missing({row.tp.topic for row in transaction.rows}):
                         raise gone(lost) from error
@@ -228,7 +241,9 @@ class KafkaStage:
                     self._writer.recover(gave_up)
                     if self._is_marked(transaction, mark):
                         break
-                    if self._namespace.committed(self._id, self._inputs) != self._saved:
+                    # Whoever takes over writes its name first, and fences us then. If it did so before we were back,
+                    # only its name tells.
+                    if self._owner.lost() or self._namespace.committed(self._id, self._inputs) != before:
                         raise self._namespace.brokers.fenced() from error
                     if time.monotonic() > gave_up:
                         raise
@@ -240,8 +255,21 @@ class KafkaStage:
         self._saved, self._committed_s = saved, now_s
         if says:
             self._says.said(now_s)
+        if names:
+            self._owner.renewed(now_s)
 
-    def _send(self, transaction: Collected, saved: _Saved, mark: str, *, says: bool) -> None:
+    def _saved_by(self, transaction: Collected) -> _Saved:
+        """What the group holds after a transaction."""
+        if transaction.committed is None:
+            return self._saved
+        # Save the position of every input, so that all of them hold the same note.
+        position, note, notes = transaction.committed
+        return {
+            tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
+            for tp, offset in {**self._position(), **position}.items()
+        }
+
+    def _send(self, transaction: Collected, saved: _Saved, mark: str, names: Names, *, says: bool) -> None:
         """One attempt at the whole transaction."""
         producer = self._writer.client
         # Step 1: the messages.
@@ -255,6 +283,8 @@ class KafkaStage:
                 self._namespace.wire(tp): OffsetAndMetadata(offset, note, -1) for tp, (offset, note) in saved.items()
             }
             producer.send_offsets_to_transaction(offsets, self._id)
+        if names:
+            producer.send_offsets_to_transaction(names, self._owner.group)
         # Step 3: the mark that shows later whether exactly this transaction was committed.
         marked = self._namespace.wire(self._first(transaction))
         producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
@@ -274,12 +304,8 @@ class KafkaStage:
         return [*self._inputs, *(TopicPartition(topic, 0) for topic in sorted(self._counts))][:1]
 
     def _first(self, transaction: Collected) -> TopicPartition:
-        """A partition that belongs to a transaction."""
-        return transaction.rows[0].tp if transaction.rows else self._inputs[0]
-
-    def _is_ours(self) -> bool:
-        found = self._namespace.committed(self._id + _OWNER, self._place())
-        return any(name == self._me for _, name in found.values())
+        """A partition that belongs to a transaction, and to no other process of this stage."""
+        return self._inputs[0] if self._inputs else transaction.rows[0].tp
 
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])

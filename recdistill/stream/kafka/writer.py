@@ -148,7 +148,8 @@ class Writer:
 
     def close(self) -> None:
         """Closes the connection when what was sent has arrived."""
-        self.client.close(timeout=10)
+        if self.client is not None:
+            self.client.close(timeout=10)
 
     def drop(self) -> None:
         """Closes the connection at once: a producer that waits for a broker is not waited for."""

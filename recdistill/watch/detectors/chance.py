@@ -51,8 +51,8 @@ class Chance(Struct):
         """See `Detector`."""
         if self.proven:
             return None
-        self.lists += len(seen.at_B)
-        self.batches += 1
+        self.lists += seen.lists
+        self.batches += seen.lists > 0
         learns(self.order, seen.order)
         learns(self.labels, seen.pairs)
         if watched(self.order, CHANCE_ORDER) or watched(self.labels, CHANCE_PAIRS):

@@ -48,6 +48,8 @@ class Itself(Struct):
 
     def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
         """See `Detector`."""
+        if not seen.lists:
+            return None
         asked_B = np.isfinite(seen.agreement_B)
         # A ranking holds 32-bit numbers: what was written as 0.95 is read as 0.94999999.
         agreement_A = seen.agreement_B[asked_B].round(4).tolist()

@@ -40,6 +40,9 @@ class Scale(Struct):
 
     def observe(self, seen: Seen, *, quiet: bool = False) -> Finding | None:
         """See `Detector`."""
+        if not seen.lists:
+            return None
+        at_B = seen.at_B[seen.first_B]
         location_B, spread_B = seen.place_and_spread
         spread_B = spread_B[np.isfinite(spread_B)]
         whole = location_B, spread_B
@@ -57,8 +60,8 @@ class Scale(Struct):
                 (self.spread, spread_B, SPREAD_JUMP, spread_sd),
             ):
                 if not quiet:
-                    jumped |= figure.falls(values, shift, sd, seen.at_B, LONG_RUN)
-                    jumped |= figure.rises(values, shift, sd, seen.at_B, LONG_RUN)
+                    jumped |= figure.falls(values, shift, sd, at_B, LONG_RUN)
+                    jumped |= figure.rises(values, shift, sd, at_B, LONG_RUN)
             if jumped:
                 # The older lists of this batch may still have the old scale: take the newest ones only.
                 location_B, spread_B = whole[0][-RUN:], whole[1][-RUN:]

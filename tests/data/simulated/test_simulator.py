@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter, defaultdict
 from itertools import pairwise
+from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
 from recdistill.data import Dataset
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.data.simulated.truth import Truth
+from recdistill.data.simulated.world import DAY_US
 from recdistill.errors import ConfigError
 from recdistill.records import Impression, encode
 
@@ -31,6 +35,7 @@ def clicked(world: tuple[Dataset, Truth]) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_worlds(world: tuple[Dataset, Truth]) -> None:
     again, truth = simulate(SMALL, seed=7)
     assert list(again.timeline()) == list(world[0].timeline())
@@ -229,3 +234,78 @@ def test_the_default_world_takes_seconds() -> None:
     data, _ = simulate()
     assert time.process_time() - start < 40  # about 10 on one idle core
     assert [len(part) for part in data.parts()] == [24_000, 3_000, 3_000]
+
+
+PLAIN = "d7cfad2444eb224f0e98aeced1a52e964e4e23b3a66ab0eb0116a6980842380d"
+DEEP = msgspec.structs.replace(SMALL, kind="deep", shift=0.5, impressions=1500, narrow=0.3)
+
+
+def test_the_plain_world_is_the_one_that_it_always_was() -> None:
+    """The hash of a world as the version before the deep world made it."""
+    data, _ = simulate(SimulatorSettings(items=60, users=20, impressions=40, days=20, shortest=10, longest=12), seed=1)
+    digest = hashlib.sha256()
+    for record in data.timeline():
+        digest.update(encode(record))
+    assert digest.hexdigest() == PLAIN
+
+
+def test_the_teacher_of_a_deep_world_knows_its_truth() -> None:
+    data, truth = simulate(DEEP, seed=3)
+    agreed, spreads = [], []
+    for one in data.impressions:
+        scores = np.array([candidate.logged_score for candidate in one.candidates], np.float64)
+        known = truth.scores([one])[0]
+        spreads.append(known.std())
+        if spreads[-1] > 1:
+            agreed.append(np.corrcoef(scores, known)[0, 1])
+    assert np.mean(agreed) > 0.97
+    narrow = np.array(spreads) < 0.5
+    assert 0.25 < narrow.mean() < 0.35
+    assert np.median(np.array(spreads)[~narrow]) > 5 * np.median(np.array(spreads)[narrow])
+
+
+def test_a_share_of_lists_is_labelled() -> None:
+    for wanted in (0.02, 0.6):
+        data, _ = simulate(msgspec.structs.replace(DEEP, click_rate=wanted), seed=3)
+        labelled = len({one.impression_id for one in data.feedback}) / len(data.impressions)
+        assert 0.5 * wanted < labelled < 1.5 * wanted
+
+
+def test_what_a_deep_item_is_cannot_be_read_from_its_title_and_price() -> None:
+    """A linear fit of the hidden vectors on words explains next to nothing; in a plain world it explains much."""
+
+    def explained(kind: Literal["plain", "deep"]) -> float:
+        data, truth = simulate(msgspec.structs.replace(SMALL, kind=kind, impressions=50, withdrawn=0.0), seed=2)
+        items = {item.id: item for item in data.items}
+        rows = [items[name] for name in truth.item_ids]
+        words = sorted({word for item in rows for word in str(item.attributes["title"]).split()[:2]})
+        seen = np.array([[word in str(item.attributes["title"]).split() for word in words] for item in rows], float)
+        own = truth.catalogue.latent_ND - np.stack(
+            [
+                truth.catalogue.latent_ND[truth.catalogue.topic_N == topic].mean(0)
+                for topic in truth.catalogue.topic_N.tolist()
+            ]
+        )
+        half = len(rows) // 2
+        solved = np.linalg.solve(seen[:half].T @ seen[:half] + 3 * np.eye(len(words)), seen[:half].T @ own[:half])
+        left = own[half:] - seen[half:] @ solved
+        return float(1 - (left**2).sum() / (own[half:] ** 2).sum())
+
+    assert explained("plain") > 0.2
+    assert explained("deep") < 0.05
+
+
+def test_all_tastes_turn_at_the_planted_moment() -> None:
+    """The mean of what all users want stays where it is until the moment, and is another one from then on."""
+    data, truth = simulate(msgspec.structs.replace(DEEP, narrow=0.0, shift=0.5), seed=3)
+    times = np.array([one.time_us for one in data.impressions])
+    turned = times >= times[0] // DAY_US * DAY_US + DEEP.days // 2 * DAY_US
+    means = np.stack([truth.utilities(one.id) - truth.catalogue.popularity_N for one in data.impressions])
+    before, after = means[~turned], means[turned]
+
+    def alike(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.corrcoef(one.mean(0), other.mean(0))[0, 1])
+
+    assert alike(before[::2], before[1::2]) > 0.9
+    assert alike(after[::2], after[1::2]) > 0.9
+    assert alike(before, after) < 0.7
