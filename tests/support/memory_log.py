@@ -30,7 +30,7 @@ class MemoryLog:
     def source(self, partitions: Sequence[Any], position: Mapping[TopicPartition, int] | None = None) -> MemorySource:
         return MemorySource(self, partitions, position or {})
 
-    def stage(self, name: str, inputs: Sequence[TopicPartition] = ()) -> MemoryStage:
+    def stage(self, name: str, inputs: Sequence[TopicPartition] = (), **_: Any) -> MemoryStage:
         return MemoryStage(self, name, inputs)
 
     def write(self, rows: Sequence[Any]) -> None:
