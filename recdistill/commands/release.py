@@ -63,13 +63,13 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from recdistill.judge import gate, to_json, write_report
+    from recdistill.judge import Asked, gate, to_json, write_report
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
     judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, until=args.until, seed=args.seed)
-    evidence = gate(judgement, settings.gate)
+    evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
         write_report(judgement, args.report, evidence)
     print(to_json(judgement).decode() if args.json else _table(judgement, evidence))
@@ -183,13 +183,13 @@ def _publish_options(parser: Parser) -> None:
 
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
-    from recdistill.judge import gate
+    from recdistill.judge import Asked, gate
 
     settings = settings_of(args)
     judgement = _read_judgement(args.judgement) if args.judgement else None
     bundle = _bundle(args, settings)
     judgement = _judge(args, settings, bundle) if judgement is None else judgement
-    evidence = gate(judgement, settings.gate)
+    evidence = gate(judgement, Asked.by(settings.gate))
     version = release.publish(_registry(settings), bundle, judgement, evidence)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(

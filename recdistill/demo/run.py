@@ -108,7 +108,7 @@ def _story(
 ) -> dict[str, Any]:
     from recdistill import release
     from recdistill.bundle import open_bundle
-    from recdistill.judge import BundleContender, gate, write_report
+    from recdistill.judge import Asked, BundleContender, gate, write_report
     from recdistill.loops import feed, teach, wire
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
@@ -200,7 +200,7 @@ def _story(
             seed=options.seed,
             progress=chapter,
         )
-        evidence = gate(judgement, settings.gate)
+        evidence = gate(judgement, Asked.by(settings.gate))
         report = out / "report.html"
         write_report(judgement, report, evidence)
         chapter.say(f"{judgement.lists:,} lists; gate: {'passed' if evidence.passed else 'NOT passed'}")

@@ -9,7 +9,7 @@ Example:
 
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
-from recdistill.judge.gates import Check, checks, gate
+from recdistill.judge.gates import Asked, Check, checks, gate
 from recdistill.judge.judgement import CHAMPION, TEACHER, Judgement, Part, Spending, from_json, to_json
 from recdistill.judge.outlook import outlook
 from recdistill.judge.report import write_report
@@ -18,6 +18,7 @@ from recdistill.judge.suite import evaluate
 __all__ = [
     "CHAMPION",
     "TEACHER",
+    "Asked",
     "BundleContender",
     "Check",
     "Contender",

@@ -57,7 +57,7 @@ from recdistill.records.checks import (
     check_scores,
     check_values,
 )
-from recdistill.records.columns import Columns
+from recdistill.records.columns import Columns, Read
 from recdistill.records.encoded import Encoded, encoded
 from recdistill.records.flat import Ids
 from recdistill.records.heads import Head, example_around
@@ -113,6 +113,7 @@ __all__ = [
     "Origin",
     "R",
     "Ranking",
+    "Read",
     "Record",
     "Scale",
     "Value",
@@ -265,9 +266,7 @@ def decode_item(key: bytes | None, value: bytes | None) -> Item:
     return msgspec.structs.replace(item, version=TOMBSTONE)
 
 
-def read_columns(
-    kind: type[Ranking | Example], values: Sequence[bytes | None]
-) -> tuple[Columns, dict[int, DecodeError]]:
+def read_columns(kind: type[Ranking | Example], values: Sequence[bytes | None]) -> Read:
     """Reads and checks many values at once, several times faster than `decode`.
 
     Args:

@@ -8,6 +8,11 @@ does not decode goes to `dead_letters`. It still takes its lane's turn, because 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
 
+With `ahead`, the next batch of columns is read and decoded on a thread of its own, while the caller works on the batch
+before. It is only a cache: the messages stay where they are until they are taken, `state()` does not know of it, and
+where it does not fit, the caller decodes again. No more than one batch is prepared, so a caller that stands still costs
+no memory.
+
 It knows nothing of SQLite, Kafka or checkpoints.
 
 Example:
@@ -36,15 +41,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
 from recdistill.errors import CheckpointError, DecodeError
-from recdistill.records import Columns, Example, decode, read_columns
+from recdistill.records import Columns, Example, Read, decode, read_columns
 from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
 
 _FETCH = 500
-"""Messages fetched ahead for each lane."""
+"""Most messages fetched ahead for each lane."""
+
+_FIRST_FETCH = 16
+"""So many are fetched while nothing is known of their size."""
+
+_FETCH_BYTES = 8 << 20
+"""So many bytes are fetched ahead for each lane, or one message."""
 
 
 class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +111,7 @@ class Lanes:
             message.offset are the same then.
         refuse: Asked about each example that decodes, by its `catalogue_as_of`. What it returns is why the example goes
             to `dead_letters`; None takes it.
+        ahead: Whether columns are prepared on a thread of their own.
 
     Raises:
         WrongLog: The state belongs to another log or partition count.
@@ -114,14 +127,17 @@ class Lanes:
         *,
         dead_letters: Callable[[Message, Exception], None],
         refuse: Callable[[int], Exception | None] = lambda _: None,
+        ahead: bool = False,
     ) -> None:
         self._topic = topic
         self._refuse = refuse
         self._dead_letters = dead_letters
+        self._ahead_of = _Ahead() if ahead else None
         self._source = log.source([topic])
         self._lanes = [TopicPartition(topic, lane) for lane in range(len(self._source.position()))]
         self._identity = self._source.identity()
         self._turn = 0
+        self._size = _FETCH_BYTES // _FIRST_FETCH  # bytes of a message, as far as is known
         self._fetched: list[deque[Message]] = [deque() for _ in self._lanes]
         position = self._source.position()
         self._taken = [position[tp] for tp in self._lanes]
@@ -177,7 +193,8 @@ class Lanes:
         parts: list[Columns] = []
 
         def read(messages: list[Message]) -> int:
-            columns, refused = read_columns(Example, [message.value for message in messages])
+            prepared = None if self._ahead_of is None else self._ahead_of.take(messages)
+            columns, refused = prepared or _columns_of(messages)
             stamps = iter(columns.stamps_E.tolist())
             taken = []
             for place, message in enumerate(messages):
@@ -191,7 +208,38 @@ class Lanes:
             return len(taken)
 
         self._go(n, timeout_s, until, read)
-        return Columns.join(parts) if parts else read_columns(Example, [])[0]
+        columns = Columns.join(parts) if parts else read_columns(Example, [])[0]
+        if self._ahead_of is not None and len(columns) == n:
+            self._ahead_of.prepare(lambda: self._peek(n))
+        return columns
+
+    def _peek(self, n: int) -> list[Message] | None:
+        """The next n messages in the one order, without taking them; None if they are not there yet."""
+        found: list[Message] = []
+        passed = [0] * len(self._lanes)
+        for place in range(n):
+            lane = (self._turn + place) % len(self._lanes)
+            fetched = self._fetched[lane]
+            if passed[lane] == len(fetched):
+                self._fetch(lane, 0.0)
+            if passed[lane] == len(fetched):
+                return None
+            found.append(fetched[passed[lane]])
+            passed[lane] += 1
+        return found
+
+    def _settle(self) -> None:
+        """Waits for the thread: from here on the caller alone uses the source."""
+        if self._ahead_of is not None:
+            self._ahead_of.settle()
+
+    def _fetch(self, lane: int, timeout_s: float) -> None:
+        """Fetches messages of a lane: the larger the last ones were, the fewer."""
+        count = max(1, min(_FETCH, _FETCH_BYTES // self._size))
+        found = self._source.read_from(self._lanes[lane], count, timeout_s)
+        if found:
+            self._size = max(1, sum(len(message.value or b"") for message in found) // len(found))
+            self._fetched[lane].extend(found)
 
     def _takes(self, message: Message, stamp: int) -> bool:
         """Whether an example is taken; if not, it goes to `dead_letters`."""
@@ -202,6 +250,7 @@ class Lanes:
 
     def _go(self, n: int, timeout_s: float, until: LanePosition | None, read: Callable[[list[Message]], int]) -> None:
         """Hands messages to `read` in the one order, until it has made `n` examples of them, or none is left."""
+        self._settle()
         ends = None if until is None else self._checked(until).offsets
         passed: list[tuple[int, Message]] = []
         before = (list(self._taken), self._turn)
@@ -238,7 +287,7 @@ class Lanes:
             left_s = deadline - time.monotonic()
             if asked and left_s <= 0:
                 return None
-            fetched.extend(self._source.read_from(self._lanes[lane], _FETCH, max(0.0, left_s)))
+            self._fetch(lane, max(0.0, left_s))
             asked = True
             if ends is not None and self._ahead(lane) >= ends[lane]:
                 return None
@@ -250,6 +299,7 @@ class Lanes:
 
     def end_state(self) -> LanePosition:
         """The present ends of the lanes, as a state for `next(until=)` and `reached`."""
+        self._settle()
         return LanePosition(self._identity, tuple(self._source.bounds(tp)[1] for tp in self._lanes), 0)
 
     def reached(self, until: LanePosition) -> bool:
@@ -258,6 +308,7 @@ class Lanes:
         The end of a transaction takes an offset but is no message. So this looks at the messages that were fetched, not
         at `state()`.
         """
+        self._settle()
         return self._ahead(self._turn) >= self._checked(until).offsets[self._turn]
 
     def seek(self, state: LanePosition) -> None:
@@ -268,6 +319,7 @@ class Lanes:
             OutOfRange: The state points outside of what the log holds.
             CheckpointError: The state has another number of lanes.
         """
+        self._settle()
         wanted = self._checked(state)
         self._source.seek(dict(zip(self._lanes, wanted.offsets, strict=True)))
         self._taken, self._turn = list(wanted.offsets), wanted.turn
@@ -275,7 +327,9 @@ class Lanes:
             fetched.clear()
 
     def close(self) -> None:
-        """Closes the source."""
+        """Closes the source, and ends the thread."""
+        if self._ahead_of is not None:
+            self._ahead_of.close()
         self._source.close()
 
     def _ahead(self, lane: int) -> int:
@@ -291,3 +345,40 @@ class Lanes:
                 f"{self._topic!r} has {len(self._lanes)} lanes; use another checkpoint"
             )
         return position
+
+
+def _columns_of(messages: list[Message]) -> Read:
+    return read_columns(Example, [message.value for message in messages])
+
+
+class _Ahead:
+    """One thread that prepares one batch. What it throws is thrown again where the caller waits for it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lanes")
+        self._job: Future[tuple[list[Message], Read] | None] | None = None
+        self._prepared: tuple[list[Message], Read] | None = None
+
+    def prepare(self, peek: Callable[[], list[Message] | None]) -> None:
+        """Begins with the next batch."""
+
+        def work() -> tuple[list[Message], Read] | None:
+            messages = peek()
+            return None if messages is None else (messages, _columns_of(messages))
+
+        self._job = self._thread.submit(work)
+
+    def settle(self) -> None:
+        """Waits until the thread does nothing."""
+        job, self._job = self._job, None
+        if job is not None:
+            self._prepared = job.result()
+
+    def take(self, messages: list[Message]) -> Read | None:
+        """What was prepared of exactly these messages; None if it was something else."""
+        prepared, self._prepared = self._prepared, None
+        return prepared[1] if prepared is not None and prepared[0] == messages else None
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(cancel_futures=True)

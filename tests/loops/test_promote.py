@@ -16,9 +16,9 @@ import pytest
 
 from recdistill import release
 from recdistill.bundle import Bundle
-from recdistill.config import GateSettings, LogSettings
+from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, TeacherError, WrongLog
-from recdistill.judge import Judgement, gate
+from recdistill.judge import Asked, Judgement, gate
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
@@ -102,7 +102,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:
-        evidence = partial(gate, settings=GateSettings(min_lists=20, retention=0.0, beats_popularity=False))
+        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
@@ -154,7 +154,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
     hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[:60])])
-    evidence = partial(gate, settings=GateSettings(min_lists=20, retention=0.0, beats_popularity=False))
+    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
     judgements: list[Judgement] = []
 
     def judged(judgement: Judgement) -> Evidence:
@@ -257,7 +257,7 @@ def test_a_bundle_that_cannot_be_judged_does_not_stop_the_others(tmp_path: Path)
     counts = promote.run(
         log,
         registry,
-        gate=partial(gate, settings=GateSettings(min_lists=20)),
+        gate=partial(gate, asked=Asked(min_lists=20)),
         min_lists=20,
         teacher=None,
         protocol="catalogue",
@@ -331,7 +331,7 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
         promote.run(
             log,
             registry,
-            gate=partial(gate, settings=GateSettings(min_lists=20)),
+            gate=partial(gate, asked=Asked(min_lists=20)),
             min_lists=20,
             wait_s=0.1,
             teacher=_Down(2),

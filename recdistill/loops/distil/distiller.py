@@ -79,7 +79,7 @@ class Distiller:
         self.step = 0
         self._log = log
         self._items = StampedItems(log)
-        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
+        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
         # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
         self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
