@@ -13,7 +13,6 @@ It knows nothing of students.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import multiprocessing
 import tempfile
@@ -21,6 +20,7 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.forms import Options
 from recdistill.config import LogSettings
 from recdistill.loops import join, snapshot
 from recdistill.loops.window import PRODUCT, Window
@@ -118,12 +118,17 @@ def through(lists: int) -> None:
     )
 
 
-def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, lists=50_000, through=2_000)
     parser.add_argument("--lists", type=int, default=1_800_000, help="open lists (default: %(default)s)")
     parser.add_argument("--through", type=int, default=20_000, help="rankings that are joined (default: %(default)s)")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Prints the figures."""
+    args = options().parse_args()
     for clicked in (0.05, 0.6):  # each in a process of its own, so that none reuses the memory of the other
         one = multiprocessing.get_context("spawn").Process(target=measure, args=(args.lists, clicked))
         one.start()
