@@ -150,8 +150,8 @@ class World:
             told = told_by_columns(columns)
             Batch.of(lists, told.scales, told.teachers, "standard")
 
-    def lanes(self, log: Log, count: int) -> None:
-        lanes, seen = Lanes(log, dead_letters=refuse), 0
+    def lanes(self, log: Log, count: int, *, ahead: bool = False) -> None:
+        lanes, seen = Lanes(log, dead_letters=refuse, ahead=ahead), 0
         while seen < count:
             columns = lanes.next_columns(self.batch, 1.0)
             if len(columns):
@@ -205,6 +205,7 @@ def main() -> None:
                 select: ("", lambda: bare_select(file, count)),
                 "embedded, Source.read": (select, lambda: read(embedded, count)),
                 "embedded, Lanes.next_columns to a batch": (select, lambda: world.lanes(embedded, count)),
+                "embedded, the same, prepared on a thread": (select, lambda: world.lanes(embedded, count, ahead=True)),
                 "bytes to a batch by objects, popular ids": (bare, lambda: world.objects(values)),
                 "bytes to a batch by objects, uniform ids": (bare, lambda: world.objects(uniform)),
                 "bytes to a batch by columns, popular ids": (bare, lambda: world.columns(values)),

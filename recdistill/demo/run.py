@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import socket
 import threading
 from collections import Counter
@@ -41,6 +40,7 @@ from recdistill.config import (
 )
 from recdistill.data import Dataset
 from recdistill.demo.beside import Beside
+from recdistill.demo.folder import emptied
 from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
 from recdistill.demo.summary import size_text, summarise, tell
@@ -48,9 +48,6 @@ from recdistill.errors import RecdistillError, RegistryError, UsageError
 from recdistill.progress import folder_bytes
 from recdistill.records import Impression, Record
 from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
-
-MARKER: Final = "recdistill-demo.json"
-"""A folder with this file was made by a demo. The next demo may empty it."""
 
 WORKERS: Final = 2
 """Number of scorers. Each has its own partition of the impressions."""
@@ -80,7 +77,7 @@ def run(options: Options) -> dict[str, Any]:
     """
     logging.getLogger("recdistill").setLevel(logging.WARNING)
     story = Story()
-    out = _empty(options.output)
+    out = emptied(options.output)
     with story.chapter("data", _title(options)) as chapter:
         dataset, best_possible = _dataset(options)
         settings = _settings(options, dataset, out)
@@ -253,17 +250,6 @@ def _story(
 
 
 # Setting up
-
-
-def _empty(out: Path) -> Path:
-    """The output folder. If an earlier demo made it, it is emptied first."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
-        raise UsageError(f"--output {out}: exists already and was not made by a demo; name another folder")
-    if out.is_dir():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARKER).write_text('{"made_by": "recdistill demo"}\n', encoding="utf-8")
-    return out
 
 
 def _title(options: Options) -> str:

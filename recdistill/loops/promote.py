@@ -49,6 +49,9 @@ log_ = logging.getLogger(__name__)
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
 
+SAY_S: Final = 60.0
+"""What a bundle waits for is logged at most so often."""
+
 _UNJUDGEABLE: Final = (BundleError, CheckpointError, DataError, OutOfRange, WrongLog)
 """What lies in a bundle or in its lists. Another bundle may be judged all the same."""
 
@@ -206,7 +209,7 @@ class _Queue:
         self._seen: set[str] = set()
         self._waiting: list[MadeBundle] = []
         self._counted: dict[str, tuple[int, LanePosition]] = {}
-        self._said: dict[str, str] = {}
+        self._said: dict[str, float] = {}
 
     def look(self) -> bool:
         """Takes in what was announced since the last look; whether there was anything."""
@@ -263,10 +266,10 @@ class _Queue:
         return None
 
     def _waits(self, made: MadeBundle, why: str) -> None:
-        """Says why a bundle waits, once each."""
+        """Says why a bundle waits: at first, and then once a minute."""
         self._counts["waiting"] += 1
-        if self._said.get(made.content_hash) != why:
-            self._said[made.content_hash] = why
+        if time.monotonic() - self._said.get(made.content_hash, -SAY_S) >= SAY_S:
+            self._said[made.content_hash] = time.monotonic()
             log_.info("bundle %s waits: %s", made.content_hash[:12], why)
 
     def forget(self, made: MadeBundle) -> None:
@@ -280,7 +283,7 @@ class _Queue:
         del self._waiting[: self._waiting.index(made) + 1]
         left = {each.content_hash for each in self._waiting}
         self._counted = {name: count for name, count in self._counted.items() if name in left}
-        self._said = {name: why for name, why in self._said.items() if name in left}
+        self._said = {name: at for name, at in self._said.items() if name in left}
 
     def close(self) -> None:
         """Gives back what was opened."""

@@ -162,7 +162,7 @@ class Distiller:
         """
         kept = None
         if self.saved.range is not None and not self._pending:
-            kept = self._kept.find(self.saved.lanes, self.saved.items_next)
+            kept = self._kept.find(self.saved.lanes, self.saved.items_next, self.trainer.tenure.as_of)
         if kept is not None:
             figures = self._learn(kept.batch)
             self.saved.seen.golden, self.saved.lanes = kept.golden, kept.after

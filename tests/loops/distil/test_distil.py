@@ -395,6 +395,7 @@ def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> Non
     assert run(log, settings(tmp_path / "s"))["dead_letters"] == 1
 
 
+@pytest.mark.slow
 def test_two_students_of_one_log_do_not_fence_each_other(log: Log, tmp_path: Path) -> None:
     def other(done: int, total: int | None) -> None:
         if done and not (tmp_path / "b" / "bundles").exists():
@@ -436,6 +437,7 @@ def test_items_that_are_refused_come_in_their_order_with_their_places(log: Log, 
     assert [place - places[0] for place in places] == [0, 1, 3]
 
 
+@pytest.mark.slow
 def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     start = run(log, settings(tmp_path / "t", passes=3))
