@@ -52,6 +52,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
         watch: The state of the watch; None without one.
         previous: Items that the copy of the earlier student knows; None without a copy.
         previous_unknown: Slots among them that were given back.
+        tenure: The state of the tenure; None in a checkpoint that was made before rows were counted.
     """
 
     format: int
@@ -64,6 +65,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     watch: dict[str, Any] | None = None
     previous: int | None = None
     previous_unknown: list[int] = []
+    tenure: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it."""

@@ -48,6 +48,7 @@ from recdistill.features import (
     FeatureSpec,
     Lists,
     Mark,
+    Tenure,
     Vocabulary,
     encode_columns,
     encode_examples,
@@ -108,6 +109,7 @@ class Trainer:
         self.previous_weight, self.comparable = previous, comparable
         self.vocabulary = Vocabulary(spec)
         self.catalogue = Catalogue(spec, self.vocabulary)
+        self.tenure = Tenure(self.catalogue)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
         self.watch, self.batch = watch, batch
@@ -132,7 +134,7 @@ class Trainer:
         refused = []
         for place, item in enumerate(items):
             try:
-                self.catalogue.apply(item, admit=True)
+                self.tenure.applied(self.catalogue.apply(item, admit=True))
             except FeatureError as e:
                 refused.append((place, e))
         self._start_fresh_rows()
@@ -162,17 +164,28 @@ class Trainer:
             unknown=int(lists.requests.unknown_B.sum()) + told.candidates - int(lists.where_BL.sum()),
             unfit=len(errors),
             agreement_B=told.agreement_B,
+            as_of=self.tenure.as_of,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """Does one step on a batch.
+        """Does one step on a batch, then gives and takes rows by what the batch has used.
 
         Returns:
             `loss`, and its parts before their weights: `soft` and `label`, in nats a list that has this part. Then
             counts: `lists`, `scored` candidates, `positives`, `known` (candidates that the catalogue holds), `unknown`
             (candidates and history items that it does not hold), `unfit` (context values of the wrong kind, which count
             as absent). With an earlier copy also `previous`, the loss against it.
+
+        Raises:
+            UsageError: A row that the batch names was given back since it was encoded.
         """
+        if batch.as_of is not None and batch.as_of.returned != self.tenure.as_of.returned:
+            raise UsageError("learn: rows were given back since this batch was encoded; encode its examples again")
+        figures = self._learn(batch)
+        self._settle(batch)
+        return figures
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
         lists, teacher_BL, again = batch.lists, batch.units_BL, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
@@ -309,6 +322,19 @@ class Trainer:
             if fresh:
                 self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
 
+    def _settle(self, batch: Batch) -> None:
+        """Gives and takes rows after a step. A value that is late with its row starts from what had stood for it."""
+        if batch.again:
+            self.tenure.settle_again()
+            return
+        moved = self.tenure.settle(batch.lists)
+        self._start_fresh_rows()
+        for key in {one.key for one in moved}:
+            rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
+            self.student.copy_rows(key, rows, shared)
+            if self.previous is not None:
+                self.previous.copy_rows(self.catalogue, key, rows, shared)
+
     # What goes out
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -341,6 +367,7 @@ class Trainer:
         self._start_fresh_rows()
         tensors = tensors_of(self.student, self._adam, self._heights())
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
+        tensors |= self.tenure.arrays()
         copy = self.previous
         if copy is not None:
             tensors |= copy.tensors(self.catalogue)
@@ -356,6 +383,7 @@ class Trainer:
             watch=None if self.watch is None else self.watch.state(),
             previous=None if copy is None else copy.items,
             previous_unknown=[] if copy is None else copy.unknown,
+            tenure=self.tenure.plain(),
         )
         return tensors, said.plain()
 
@@ -375,6 +403,10 @@ class Trainer:
             saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
+            self.tenure = Tenure(self.catalogue)
+            self.tenure.restore(
+                {name: left.pop(name) for name in tensors if name.startswith(Tenure.PREFIX)}, said.tenure
+            )
             self.step = said.step
             if self.watch is not None:
                 self.watch.restore(said.watch if said.watch is not None else plain["watch"])
@@ -383,7 +415,8 @@ class Trainer:
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
             fill(self.student, self._adam, self._heights(), left)
             if self.previous is not None:
-                items = said.previous if said.previous is not None else plain["previous"]
+                # Without a copy so far, the first one is taken at the next multiple of its steps.
+                items = said.previous or 0
                 self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e

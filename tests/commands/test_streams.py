@@ -223,6 +223,7 @@ def test_trim_removes_what_nobody_needs_and_gives_the_space_back(shop: Shop) -> 
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_trim_leaves_what_a_checkpoint_still_needs(shop: Shop) -> None:
     shop.write(lists=200)
     shop.figures("score", "--drain")

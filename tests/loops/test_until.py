@@ -148,6 +148,7 @@ def test_the_judged_part_can_end_too(shop: Shop) -> None:
     assert "give a later place, or leave --until out" in shop.errors
 
 
+@pytest.mark.slow
 def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     shop("distil --until @100")
@@ -161,6 +162,7 @@ def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
     assert "up to which another bundle learnt" in shop.errors
 
 
+@pytest.mark.slow
 def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
     """Its figures are far too good: it has learnt what was clicked there."""
     linear = "--set teacher.kind=linear"
@@ -178,6 +180,7 @@ def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
     assert "mind:" not in shop(f"evaluate {linear}"), "a note that nobody can read says nothing"
 
 
+@pytest.mark.slow
 def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     for directory in ("recdistill-data/student", "one", "two"):
@@ -187,6 +190,7 @@ def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
     assert {f"beside {path}" for path in paths} < {each["name"] for each in found["contenders"]}
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("place", "code", "said"),
     [

@@ -56,6 +56,7 @@ def test_labels_convict_where_the_student_knows_too_little() -> None:
     assert watch.counts["quarantined_lists_labels"] + watch.counts["quarantined_lists_order"] > 900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= 4)) for n in range(20)])
 def test_a_sound_teacher_is_left_alone(seed: int) -> None:
     """20 streams: few labels and many, short lists and long, weak teachers and strong, a student that learns or not."""
@@ -276,6 +277,7 @@ def test_where_stories_come_and_go_a_sound_teacher_is_accused_by_the_student_and
         assert (cleared.news, weights.min()) == ([], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [6, 30])
 def test_where_stories_come_and_go_a_shuffled_teacher_is_found_within_2000_lists(length: int) -> None:
     def broken(at: int, scores: np.ndarray, random: np.random.Generator) -> np.ndarray:

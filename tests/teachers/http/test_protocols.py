@@ -125,6 +125,7 @@ def test_requests_are_json_that_anyone_reads(server: Server, protocol: str) -> N
 # A server that lies
 
 
+@pytest.mark.many
 @both_shapes
 @pytest.mark.parametrize(
     ("how", "scored"), [("well", 6), ("half", 3), ("nan", 5), ("null", 5), ("no score", 5), ("huge", 5)]
