@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from recdistill.features import Lists
+from recdistill.records import Ranking
 from recdistill.watch import comparable_scores
 
 
@@ -98,3 +99,25 @@ def _arrays(value: Any) -> Iterator[np.ndarray]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from _arrays(getattr(value, field.name))
+
+
+def arrays_of(record: Any) -> list[tuple[str, np.ndarray]]:
+    """The fields that are arrays."""
+    values = ((field.name, getattr(record, field.name)) for field in fields(record))
+    return [(name, value) for name, value in values if isinstance(value, np.ndarray)]
+
+
+def rows_of(lists: Lists, rows_B: np.ndarray) -> Lists:
+    """Copies of some rows."""
+    requests = lists.requests
+    context = {name: value[rows_B] for name, value in requests.context.items()}
+    cut = replace(requests, **{name: value[rows_B] for name, value in arrays_of(requests)}, context=context)
+    return replace(lists, **{name: value[rows_B] for name, value in arrays_of(lists)}, requests=cut)
+
+
+def agreement_of(rankings: Sequence[Ranking]) -> np.ndarray | None:
+    """How well each list's teacher agrees with its own first answers, f32 `[B]`, NaN where nobody asked."""
+    found = [ranking.self_agreement for ranking in rankings]
+    if all(one is None for one in found):
+        return None
+    return np.array([np.nan if one is None else one for one in found], np.float32)
