@@ -16,7 +16,7 @@ SHARED := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 FORMATTED := recdistill services tests references benchmarks tools docs conftest.py
 
-.PHONY: help install demo test test-fast soak lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
+.PHONY: help install demo test test-fast soak soak-crash lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
 
 help:  ## Show this list
 	@echo "recdistill: any ranking teacher in; a small, fresh two-tower student out."
@@ -51,6 +51,9 @@ test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser
 
 soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+soak-crash: $(INSTALLED) setup-kafka  ## Kill, pause and cut from power every stage, and compare with an undisturbed run (ARGS="--log embedded")
+	@$(BIN)/python -m tools.crash $(ARGS)
 
 lint: $(INSTALLED)  ## Check style, types, generated files and the imports between rooms
 	@echo "ruff check" && $(BIN)/ruff check $(wildcard $(FORMATTED))

@@ -5,20 +5,30 @@ nothing may be skipped: with `--no-skip`, as `make test` runs, and with CI=true.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
 from support import pages
 from support.shared import AbsentData
 
+FAST_CASES = 2
+"""Of a test with many cases, so many are run by `make test-fast`."""
+
 pytest_collect_file = pages.pages.pytest()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the pages that are slow, and puts files that hold something slow first: the last worker has little left."""
+    """Marks slow pages and cases, and puts files with something slow first, so that the last worker has little left."""
+    seen: Counter[str] = Counter()
     for item in items:
         if item.path.suffix == ".md" and pages.slow(item.path):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("many"):
+            function = item.nodeid.partition("[")[0]
+            seen[function] += 1
+            if seen[function] > FAST_CASES:
+                item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

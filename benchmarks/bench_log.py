@@ -1,11 +1,16 @@
-"""How fast do messages come through recdistill's log, lanes and decoding, beside a bare kafka-python poll loop?
+"""How fast do examples come from a log into a batch, beside a bare poll loop of each Kafka client?
 
 There is one real broker, with one topic of real examples in one partition, no two of them alike. It is read from its
 beginning again and again; the ways take turns. Each figure is the median of several rounds, in processor time of this
-process. The baseline is a consumer with the same fetch settings that polls raw bytes and does nothing with them. The
-embedded log has its own baseline: a bare `SELECT` over the same file.
+process, all of its threads together. The baseline is a consumer of kafka-python with the same fetch settings that polls
+raw bytes and does nothing with them; beside it stands one of confluent-kafka (librdkafka). The embedded log has its own
+baseline: a bare `SELECT` over the same file.
 
-    python -m benchmarks.bench_log                 # 50,000 examples with 20 events and 50 candidates
+*Objects* decodes each example into records. *Columns* is what the distiller does. *To a batch* also looks up all ids in
+a catalogue and makes the arrays of a step. With *popular ids* a few items come often; with *uniform ids* each item of
+the catalogue is as likely as any other, so nothing is near the processor.
+
+    python -m benchmarks.bench_log                 # 50,000 examples with 20 events and 50 candidates; a million items
     python -m benchmarks.bench_log --messages 20000 --rounds 5
 """
 
@@ -25,21 +30,27 @@ from kafka import TopicPartition as KafkaPartition
 
 from benchmarks.forms import Options, absent
 from recdistill.config import LogSettings
-from recdistill.records import Candidate, Event, Example, Impression, Ranking, encode
+from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary, encode_columns, encode_examples
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, decode, encode, read_columns
 from recdistill.stream import Lanes, Log, Message, open_log
+from recdistill.train import Batch, told_by_columns, told_by_examples
 from tools.kafka_broker import KafkaBroker, missing_parts
 
-BATCH = 10_000  # messages that every way asks for at once
-FETCH = {"max_partition_fetch_bytes": 4 << 20, "metrics_enabled": False}  # as recdistill's own consumer has them
+POLL = 10_000  # messages that a bare loop asks for at once
+FETCH_BYTES = 4 << 20  # as recdistill's own consumer has it
+NOW_US = 1_700_000_000_000_000
 
 
-def example(n: int) -> Example:
+def example(n: int, item: Callable[[random.Random], int]) -> Example:
     chance = random.Random(n)
-    candidates = tuple(Candidate(f"item-{i}") for i in chance.sample(range(50_000), 50))
-    history = tuple(Event(f"item-{chance.randrange(50_000)}", n * 1000 + t + 1, "click") for t in range(20))
-    impression = Impression(id=f"i-{n}", time_us=n * 1000 + 100_000, history=history, candidates=candidates)
+    shown: dict[int, None] = {}
+    while len(shown) < 50:
+        shown[item(chance)] = None
+    candidates = tuple(Candidate(f"item-{i}") for i in shown)
+    history = tuple(Event(f"item-{item(chance)}", NOW_US + n * 1000 + t, "click") for t in range(20))
+    asked = Impression(f"i-{n}", NOW_US + n * 1000 + 100, f"user-{n % 9973}", history=history, candidates=candidates)
     scores = tuple(chance.gauss(0, 1) for _ in candidates)
-    return Example(Ranking(impression, "t", "1", "logit", scores, (True,) * 50), (1.0,) + (0.0,) * 49, "closed")
+    return Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 50, NOW_US), (1.0,) + (0.0,) * 49, "closed")
 
 
 def fill(log: Log, values: list[bytes]) -> None:
@@ -52,16 +63,40 @@ def fill(log: Log, values: list[bytes]) -> None:
     stage.close()
 
 
-def bare_poll(brokers: str, topic: str, count: int) -> None:
+def poll_kafka_python(brokers: str, topic: str, count: int) -> None:
     consumer = KafkaConsumer(
-        bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", **FETCH
+        bootstrap_servers=brokers,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        metrics_enabled=False,
     )
     partition = KafkaPartition(topic, 0)
     consumer.assign([partition])
     consumer.seek(partition, 0)
     seen = 0
     while seen < count:
-        seen += sum(len(records) for records in consumer.poll(timeout_ms=1000, max_records=BATCH).values())
+        seen += sum(len(records) for records in consumer.poll(timeout_ms=1000, max_records=POLL).values())
+    consumer.close()
+
+
+def poll_confluent(brokers: str, topic: str, count: int) -> None:
+    import confluent_kafka  # a developer's tool: what the other client would give
+
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": brokers,
+            "group.id": "bench",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "max.partition.fetch.bytes": FETCH_BYTES,
+        }
+    )
+    consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+    seen = 0
+    while seen < count:
+        # The bytes are a copy that is made when they are asked for.
+        seen += len([message.value() for message in consumer.consume(POLL, 1.0) if not message.error()])
     consumer.close()
 
 
@@ -82,25 +117,57 @@ def read(log: Log, count: int) -> None:
     source = log.source(["examples"])
     seen = 0
     while seen < count:
-        seen += len(source.read(BATCH, 1.0))
+        seen += len(source.read(POLL, 1.0))
     source.close()
 
 
-def read_lanes(log: Log, count: int) -> None:
-    def refuse(_: Message, error: Exception) -> None:
-        raise error
+def refuse(_: Message, error: Exception) -> None:
+    raise error
 
-    lanes = Lanes(log, dead_letters=refuse)
-    seen = 0
-    while seen < count:
-        seen += len(lanes.next(512, 1.0))
-    lanes.close()
+
+class World:
+    """A catalogue, and the two ways from examples to a batch."""
+
+    def __init__(self, items: int, batch: int) -> None:
+        self.spec = FeatureSpec(history=HistorySpec(actions=("click",)), id=IdSpec(capacity=2 * items))
+        self.vocabulary = Vocabulary(self.spec)
+        self.catalogue = Catalogue(self.spec, self.vocabulary)
+        for n in range(items):
+            self.catalogue.apply(Item(f"item-{n}"), admit=True)
+        self.batch = batch
+
+    def objects(self, values: list[bytes]) -> None:
+        for start in range(0, len(values), self.batch):
+            examples = [decode(Example, value) for value in values[start : start + self.batch]]
+            lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True)
+            told = told_by_examples(examples)
+            Batch.of(lists, told.scales, told.teachers, "standard")
+
+    def columns(self, values: list[bytes]) -> None:
+        for start in range(0, len(values), self.batch):
+            columns, _ = read_columns(Example, values[start : start + self.batch])
+            lists = encode_columns(self.spec, self.vocabulary, self.catalogue, columns, admit=True)
+            told = told_by_columns(columns)
+            Batch.of(lists, told.scales, told.teachers, "standard")
+
+    def lanes(self, log: Log, count: int, *, ahead: bool = False) -> None:
+        lanes, seen = Lanes(log, dead_letters=refuse, ahead=ahead), 0
+        while seen < count:
+            columns = lanes.next_columns(self.batch, 1.0)
+            if len(columns):
+                lists = encode_columns(self.spec, self.vocabulary, self.catalogue, columns, admit=True)
+                told = told_by_columns(columns)
+                Batch.of(lists, told.scales, told.teachers, "standard")
+            seen += len(columns)
+        lanes.close()
 
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, messages=5_000, rounds=1)
+    parser = Options(__doc__, messages=5_000, rounds=1, items=100_000)
     parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--items", type=int, default=1_000_000, help="items of the catalogue")
+    parser.add_argument("--batch", type=int, default=256, help="examples of a step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the rows here")
     return parser
@@ -110,7 +177,12 @@ def main() -> None:
     chosen = options().parse_args()
     if (why := missing_parts()) is not None:
         absent(why)
-    values = [encode(example(n)) for n in range(chosen.messages)]
+    count, items = chosen.messages, chosen.items
+    values = [encode(example(n, lambda chance: int(items ** chance.random()) - 1)) for n in range(count)]
+    uniform = [encode(example(n, lambda chance: chance.randrange(items))) for n in range(count)]
+    # Objects remember the last events and candidates. What was read long ago must not help them.
+    world = World(items, chosen.batch)
+    world.columns(values[: chosen.batch])  # the first look-up makes its table
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "broker"
         place.mkdir()
@@ -121,33 +193,43 @@ def main() -> None:
         try:
             for log in (kafka, embedded):
                 fill(log, values)
-            count = len(values)
+            bare, select = "kafka, bare poll loop of kafka-python", "embedded, bare SELECT"
             ways: dict[str, tuple[str, Callable[[], None]]] = {
-                "kafka, bare poll loop": ("", lambda: bare_poll(broker.bootstrap, "bench-examples", count)),
-                "kafka, Source.read": ("kafka, bare poll loop", lambda: read(kafka, count)),
-                "kafka, Lanes.next (decoded)": ("kafka, bare poll loop", lambda: read_lanes(kafka, count)),
-                "embedded, bare SELECT": ("", lambda: bare_select(file, count)),
-                "embedded, Source.read": ("embedded, bare SELECT", lambda: read(embedded, count)),
-                "embedded, Lanes.next (decoded)": ("embedded, bare SELECT", lambda: read_lanes(embedded, count)),
+                bare: ("", lambda: poll_kafka_python(broker.bootstrap, "bench-examples", count)),
+                "kafka, bare poll loop of confluent-kafka": (
+                    bare,
+                    lambda: poll_confluent(broker.bootstrap, "bench-examples", count),
+                ),
+                "kafka, Source.read": (bare, lambda: read(kafka, count)),
+                "kafka, Lanes.next_columns to a batch": (bare, lambda: world.lanes(kafka, count)),
+                select: ("", lambda: bare_select(file, count)),
+                "embedded, Source.read": (select, lambda: read(embedded, count)),
+                "embedded, Lanes.next_columns to a batch": (select, lambda: world.lanes(embedded, count)),
+                "embedded, the same, prepared on a thread": (select, lambda: world.lanes(embedded, count, ahead=True)),
+                "bytes to a batch by objects, popular ids": (bare, lambda: world.objects(values)),
+                "bytes to a batch by objects, uniform ids": (bare, lambda: world.objects(uniform)),
+                "bytes to a batch by columns, popular ids": (bare, lambda: world.columns(values)),
+                "bytes to a batch by columns, uniform ids": (bare, lambda: world.columns(uniform)),
             }
-            rates: dict[str, list[float]] = {name: [] for name in ways}
+            times_us: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(chosen.rounds):
                 for name, (_, way) in ways.items():
                     started = time.process_time()
                     way()
-                    rates[name].append(count / (time.process_time() - started))
+                    times_us[name].append((time.process_time() - started) / count * 1e6)
         finally:
             kafka.close()
             embedded.close()
             broker.kill()
-    median = {name: statistics.median(found) for name, found in rates.items()}
-    print(f"{count:,} examples of {len(values[0]):,} bytes; median of {chosen.rounds} rounds\n")
-    print(f"{'ratio to its baseline':>22}  {'messages/s':>11}  way")
+    median = {name: statistics.median(found) for name, found in times_us.items()}
+    print(f"{count:,} examples of {len(values[0]):,} bytes, {items:,} items, {chosen.batch} examples a batch;", end=" ")
+    print(f"median of {chosen.rounds} rounds\n")
+    print(f"{'µs an example':>14}  {'examples/s':>11}  {'of its baseline':>16}  way")
     rows = []
     for name, (baseline, _) in ways.items():
-        ratio = median[name] / median[baseline or name]
-        rows.append({"way": name, "baseline": baseline, "ratio": ratio, "messages_per_s": median[name]})
-        print(f"{ratio:22.2f}  {median[name]:11,.0f}  {name}")
+        ratio = median[baseline or name] / median[name]
+        rows.append({"way": name, "baseline": baseline, "ratio": ratio, "us": median[name]})
+        print(f"{median[name]:14.1f}  {1e6 / median[name]:11,.0f}  {ratio:16.2f}  {name}")
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -51,6 +51,9 @@ MAX_HISTORY: Final = 10_000
 MAX_CANDIDATES: Final = 50_000
 """Candidates of an impression. With long ids `MAX_BYTES` allows fewer."""
 
+MAX_COLUMNS: Final = 4_096
+"""Columns of a table that is imported. Many more mean a wrong delimiter, or a table on its side."""
+
 MAX_EXCLUDE: Final = 100_000
 """Items that an impression excludes."""
 

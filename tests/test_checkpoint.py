@@ -136,6 +136,7 @@ def work(folder: Path, what: str) -> None:
         checkpoint.prune(folder, 1)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
 @pytest.mark.parametrize("what", ["the first", "a new step", "the same step again", "only old ones go"])
 def test_a_writer_killed_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, after: bool) -> None:

@@ -202,10 +202,10 @@ def test_the_extras_are_those_of_the_project() -> None:
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    assert _run("topics", "create").returncode == 0
+    assert main(["topics", "create"]) == 0
     rows = "".join(json.dumps({"id": f"item-{n}"}) + "\n" for n in range(3000))
     Path("items.jsonl").write_text(rows)
-    assert _run("import", "items.jsonl", "--kind", "items").returncode == 0
+    assert main(["import", "items.jsonl", "--kind", "items"]) == 0
     line = f"{sys.executable} -m recdistill inspect items --json -n 3000 | head -n 1"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=60)
@@ -295,6 +295,7 @@ def _scoring(*more: str) -> subprocess.Popen[str]:
     raise AssertionError("nothing was scored")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_batch_and_says_what_was_done(number: signal.Signals) -> None:
     process = _scoring()

@@ -128,6 +128,7 @@ def test_a_registry_in_a_file_asks_for_the_whole_of_mlflow(tmp_path: Path, monke
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["ranker", "promoter"])
 def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(role: str, tmp_path: Path) -> None:
     # A process of its own: MLflow, imported without them, would stay without them.

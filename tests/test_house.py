@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,7 @@ MODULES = sorted(path for path in (ROOT / "recdistill").rglob("*.py") if not pat
 TEST_FILES = sorted(path for path in TESTS.rglob("test_*.py") if path.relative_to(TESTS).parts[0] not in PROMISES)
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -79,11 +80,9 @@ def test_what_is_promised_is_there() -> None:
     assert {path.stem for path in TESTS.glob("test_*.py")} >= PROMISED
 
 
-def _classes() -> Iterator[tuple[Path, ast.ClassDef]]:
-    for path in MODULES:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.ClassDef):
-                yield path, node
+@cache
+def _classes() -> list[tuple[Path, ast.ClassDef]]:
+    return [(path, node) for path in MODULES for node in ast.walk(_tree(path)) if isinstance(node, ast.ClassDef)]
 
 
 def _height(node: ast.ClassDef, lines: list[str]) -> int:

@@ -46,7 +46,7 @@ lists = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).flatma
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(lists)
 def test_metrics_are_their_definitions_with_ties_masks_and_cut_offs(case):
     scores, labels, where, k = case

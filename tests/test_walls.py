@@ -80,6 +80,7 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     "room",
     [

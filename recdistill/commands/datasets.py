@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.data import Dataset, mapping, retrieval
     from recdistill.loops import feed
-    from recdistill.records import Item, Record
+    from recdistill.records import Encoded, Item
     from recdistill.stream import Log
 
 
@@ -42,8 +42,8 @@ def must_be_there(log: Log) -> None:
         raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
 
 
-def surveyed(records: Iterable[Record], stop: threading.Event, bar: Bar) -> feed.Whole:
-    """Checks all records.
+def surveyed(records: Iterable[Encoded], stop: threading.Event, bar: Bar) -> feed.Whole:
+    """What a set of records is, for `write_once`.
 
     Raises:
         Interrupted: It was stopped.
@@ -57,7 +57,7 @@ def surveyed(records: Iterable[Record], stop: threading.Event, bar: Bar) -> feed
 
 
 def write_once(
-    args: argparse.Namespace, log: Log, records: Iterable[Record], whole: feed.Whole, stop: threading.Event
+    args: argparse.Namespace, log: Log, records: Iterable[Encoded], whole: feed.Whole, stop: threading.Event
 ) -> feed.Fed:
     """Writes those of the records that are not there yet.
 
@@ -81,8 +81,10 @@ def write_items(args: argparse.Namespace, log: Log, items: Sequence[Item], stop:
 
     So the lists that come with them are the same set whatever the log holds, and are found again after a kill.
     """
-    whole = surveyed(items, stop, Bar("check", args))
-    return write_once(args, log, items, whole, stop).counts
+    from recdistill.records import encoded
+
+    bare = [encoded(item) for item in items]
+    return write_once(args, log, bare, surveyed(bare, stop, Bar("check", args)), stop).counts
 
 
 def told(args: argparse.Namespace, said: Iterable[str]) -> None:
@@ -115,16 +117,19 @@ def feed_dataset(
         settings: Its settings.
         make: Makes the data set.
     """
+    from recdistill.data import spool
+    from recdistill.records import encoded
     from recdistill.stream import open_log
 
     if getattr(args, "check", False):
         return _only_checked(args, settings, make())
-    with stopping() as stop, closing(open_log(settings.log)) as log:
+    with stopping() as stop, closing(open_log(settings.log)) as log, spool.Spool(by_time=False) as records:
         must_be_there(log)
         dataset = make()
         with Bar("check", args) as bar:
-            whole = surveyed(dataset.timeline(), stop, bar)
-        fed = write_once(args, log, dataset.timeline(), whole, stop)
+            records.fill(map(encoded, dataset.timeline()), stop=stop, progress=bar)
+            whole = surveyed(records, stop, bar)
+        fed = write_once(args, log, records, whole, stop)
     return _done(args, settings, dataset, fed.counts, written(fed.counts, fed.before, whole.records, "nothing"), fed)
 
 
@@ -137,8 +142,9 @@ def feed_events(
     earlier: Sequence[Path] = (),
 ) -> int:
     """Makes lists from tables of events and writes them. Items that the log has keep their attributes."""
-    from recdistill.data import events
+    from recdistill.data import events, spool
     from recdistill.loops import known
+    from recdistill.records import encoded
     from recdistill.stream import open_log
 
     said: list[str] = []
@@ -161,15 +167,16 @@ def feed_events(
         found = make([])
         told(args, said)
         return _only_checked(args, settings, found)
-    with stopping() as stop, closing(open_log(settings.log)) as log:
+    with stopping() as stop, closing(open_log(settings.log)) as log, spool.Spool(by_time=False) as records:
         must_be_there(log)
         dataset = make(list(known.items_of(log).values()))
         told(args, said)
         lists = replace(dataset, items=[])
         with Bar("check", args) as bar:
-            whole = surveyed(lists.timeline(), stop, bar)
+            records.fill(map(encoded, lists.timeline()), stop=stop, progress=bar)
+            whole = surveyed(records, stop, bar)
         counts = write_items(args, log, dataset.items, stop)
-        fed = write_once(args, log, lists.timeline(), whole, stop)
+        fed = write_once(args, log, records, whole, stop)
     counts += fed.counts
     return _done(args, settings, dataset, counts, written(counts, fed.before, whole.records, "nothing"), fed)
 

@@ -1,6 +1,7 @@
 """The verb `import`: a table or a data set -> the log, all of it and once.
 
-First every record is read and checked, then they are written. What the tables were guessed to be is said on stderr.
+Every record is read, checked and encoded once, and waits in a file. Then all are written. What the tables were guessed
+to be is said on stderr.
 
 It knows nothing of the form of tables; `recdistill.data` does.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.data import mapping
     from recdistill.features import FeatureSpec
-    from recdistill.records import Record
+    from recdistill.records import Encoded
 
 AGAIN = "write records that are in the log already once more (default: they are not written twice)"
 
@@ -129,22 +130,20 @@ def _records(args: argparse.Namespace, settings: Settings, columns: mapping.Tabl
     spec, said = _spec(settings), list[str]()
     kind = args.kind or (columns.kind if columns else None)
 
-    def rows(say: Callable[[str], None] | None = None) -> Iterator[Record]:
+    def rows() -> Iterator[Encoded]:
         for path in args.paths:
-            yield from tables.import_table(path, args.kind, columns, spec=spec, said=say)
+            yield from tables.import_encoded(path, args.kind, columns, spec=spec, said=said.append)
 
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
         with Bar("check", args) as bar:
             own = columns is None and all(shape.guess(path).kind == "jsonl" for path in args.paths)
-            if kind in mapping.FIELDS and kind != "items" and not own:
-                # Rows may be in any order, but stages read the time from records: they are written in its order.
-                # JSON lines that are records already stand in the order of the log that they are from.
-                sorted_rows = stack.enter_context(spool.Spool())
-                sorted_rows.fill(rows(said.append), stop=stop, progress=bar)
-                whole, records = surveyed(sorted_rows, stop, bar), sorted_rows
-            else:
-                whole, records = surveyed(rows(said.append), stop, bar), None
+            # Rows may be in any order, but stages read the time from records: they are written in its order.
+            # JSON lines that are records already stand in the order of the log that they are from.
+            by_time = kind in mapping.FIELDS and kind != "items" and not own
+            records = stack.enter_context(spool.Spool(by_time=by_time))
+            records.fill(rows(), stop=stop, progress=bar)
+            whole = surveyed(records, stop, bar)
         told(args, said)
         if args.check:
             show(args, {"checked": whole.records}, f"{whole.records:,} rows are right; nothing was written")
@@ -152,12 +151,12 @@ def _records(args: argparse.Namespace, settings: Settings, columns: mapping.Tabl
         log = stack.enter_context(closing(open_log(settings.log)))
         must_be_there(log)
         counts = Counter[str]()
-        if records is not None and columns is not None and columns.add_items:
+        if by_time and columns is not None and columns.add_items:
             counts = write_items(args, log, spool.unknown_items(records, set(known.items_of(log))), stop)
-        fed = write_once(args, log, rows() if records is None else records, whole, stop)
+        fed = write_once(args, log, records, whole, stop)
     counts += fed.counts
     text = written(counts, fed.before, whole.records, "the table is empty")
-    if records is not None and records.unsorted:
+    if by_time and records.unsorted:
         text += "\nthe rows are not in the order of time; they were written in that order"
     show(args, {**counts, "before": fed.before, "stopped": False}, text)
     return 0

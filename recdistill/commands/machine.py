@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from recdistill.commands.verb import Parser, Verb, between, one_of
@@ -33,9 +34,20 @@ def _demo_options(parser: Parser) -> None:
         metavar="N",
         help="simulated only: how many lists (default: the simulator's own)",
     )
+    live = parser.add_argument_group("live: real processes, a stream in the time of the clock, and a page")
+    live.add_argument("--live", action="store_true", help="run the live demo until Ctrl-C")
+    live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
+    live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
+    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 40)")
+    live.add_argument("--json", action="store_true", help="print the summary as JSON, for programs")
 
 
 def _demo(args: argparse.Namespace) -> int:
+    if args.live:
+        return _live(args)
+    for name in ("seconds", "port", "rate", "json"):
+        if getattr(args, name) not in (None, False):
+            raise UsageError(f"--{name}: is only for --live")
     if args.data is not None and args.dataset == "simulated":
         raise UsageError("--data: is only for --dataset ml-100k; a simulated product needs no data")
     if args.impressions is not None and args.dataset != "simulated":
@@ -59,14 +71,32 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _live(args: argparse.Namespace) -> int:
+    for name in ("data", "impressions", "keep_serving"):
+        if getattr(args, name) not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')}: is not for --live")
+    if args.dataset != "simulated":
+        raise UsageError("--dataset: the live demo plays a simulated world; leave it out")
+    from recdistill.demo import LiveOptions, run_live, tell_live
+
+    chosen = {name: value for name in ("seconds", "port", "rate") if (value := getattr(args, name)) is not None}
+    summary = run_live(LiveOptions(output=args.output, seed=args.seed, **chosen))
+    if args.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        tell_live(summary, args.output)
+    return 0
+
+
 VERBS = (
     Verb(
         name="demo",
         purpose="Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
         when="Run this first. It feeds an embedded log, trains a teacher, and distils a student. It judges, "
         "registers, promotes and serves the student. It sends real requests, also to the device file. "
-        "OUTPUT/summary.json has the figures.",
-        examples=("demo", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
+        "OUTPUT/summary.json has the figures. With --live, the product's own processes run on a stream in the time of "
+        "the clock, and a page draws how good the live student is, beside a frozen one.",
+        examples=("demo", "demo --live --seconds 300", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
         options=_demo_options,
         run=_demo,
         settings=False,

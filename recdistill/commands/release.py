@@ -63,13 +63,13 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from recdistill.judge import gate, to_json, write_report
+    from recdistill.judge import Asked, gate, to_json, write_report
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
     judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, until=args.until, seed=args.seed)
-    evidence = gate(judgement, settings.gate)
+    evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
         write_report(judgement, args.report, evidence)
     print(to_json(judgement).decode() if args.json else _table(judgement, evidence))
@@ -108,6 +108,9 @@ def _judge(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
             beside=others,
             until=until,
+            which=settings.judge.lists,
+            least=settings.gate.min_lists,
+            learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
@@ -121,6 +124,7 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
     if (part := judgement.part) is not None:
         lines.append(f"learnt: up to {part.learnt}")
         lines.append(f"judged: {part.begins} up to {part.ends}, lists of {part.first} to {part.last}")
+        lines.append(f"lists: {part.what}, because {part.why}")
     way = {"catalogue": "each ranks the whole catalogue", "shown": "each orders what was shown"}[judgement.protocol]
     other = {"catalogue": "shown", "shown": "catalogue"}[judgement.protocol]
     lines.append(f"protocol: {way}, because {judgement.protocol_why} (the other way: judge.protocol = {other})")
@@ -179,13 +183,13 @@ def _publish_options(parser: Parser) -> None:
 
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
-    from recdistill.judge import gate
+    from recdistill.judge import Asked, gate
 
     settings = settings_of(args)
     judgement = _read_judgement(args.judgement) if args.judgement else None
     bundle = _bundle(args, settings)
     judgement = _judge(args, settings, bundle) if judgement is None else judgement
-    evidence = gate(judgement, settings.gate)
+    evidence = gate(judgement, Asked.by(settings.gate))
     version = release.publish(_registry(settings), bundle, judgement, evidence)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
@@ -304,10 +308,11 @@ VERBS = (
         name="evaluate",
         purpose="Judge a bundle on examples that it did not learn from, and compare it with its teacher and simpler "
         "models.",
-        when="It uses the labelled examples behind the place where the student stopped learning, and says which part "
-        "that is. `recdistill distil --until` leaves such a part. Each contender ranks the full catalogue, or what was "
-        "shown (judge.protocol). It prints the figures with 95% intervals, and the verdict of the gate. Settings: "
-        "[judge], [gate], [promote].",
+        when="It uses lists of users from whom no student learns (topic held-out). Where there are too few of them, it "
+        "uses the labelled examples behind the place where the student stopped learning; `recdistill distil --until` "
+        "leaves such a part. It says which lists it used. Each contender ranks the full catalogue, or what was shown "
+        "(judge.protocol). It prints the figures with 95% intervals, and the verdict of the gate. Settings: [judge], "
+        "[gate], [promote].",
         examples=(
             "evaluate --report report.html",
             "evaluate --beside trial/bundles/step-0000000200 --until 2026-01-31",

@@ -12,6 +12,7 @@ Example:
 """
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
@@ -19,13 +20,10 @@ from recdistill.config.settings import (
     DistilSettings,
     EnsembleMember,
     FeatureSettings,
-    GateSettings,
     JoinSettings,
-    JudgeSettings,
     LogSettings,
     LossSettings,
     ProbeSettings,
-    PromoteSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,

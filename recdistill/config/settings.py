@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
@@ -411,7 +412,7 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     directory: Annotated[str, Meta(min_length=1, description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
         "recdistill-data/student"
     )
-    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
+    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 64
     passes: Annotated[
         int,
         Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),
@@ -436,42 +437,6 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
-class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[judge]`: how a bundle is measured."""
-
-    protocol: Annotated[
-        Literal["auto", "catalogue", "shown"],
-        Meta(
-            description="catalogue: each contender ranks the whole catalogue. shown: each orders the candidates that "
-            "were shown. auto: shown where the lists are small parts of the catalogue with clicks among them; the "
-            "choice is said."
-        ),
-    ] = "auto"
-
-
-class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[gate]`: what a candidate must show before it is promoted."""
-
-    retention: Annotated[
-        float,
-        Meta(
-            ge=0,
-            description="Least share of the teacher's NDCG@10 that the student keeps. Both are counted above chance: "
-            "(student − chance) / (teacher − chance). 0 asks for nothing.",
-        ),
-    ] = 0.95
-    beats_popularity: Annotated[
-        bool, Meta(description="The paired interval against popularity must lie above zero.")
-    ] = True
-    parity: Annotated[
-        float, Meta(ge=0, description="Largest difference allowed between the float towers in ONNX and the training.")
-    ] = 1e-4
-    size_ratio: Annotated[float, Meta(gt=0, description="Most bytes of the student, as a share of the teacher's.")] = (
-        0.1
-    )
-    min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists for a verdict.")] = 200
-
-
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[registry]`: MLflow."""
 
@@ -493,24 +458,6 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
             "many of the newest others.",
         ),
     ] = 5
-
-
-class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[promote]`: bundles -> judged, registered, promoted versions."""
-
-    wait_s: Annotated[float, Meta(gt=0, description="How often new bundles and held-out examples are looked for.")] = (
-        5.0
-    )
-    held_out: Annotated[
-        int, Meta(ge=1, description="Most held-out lists judged: the newest that the bundle did not learn from.")
-    ] = 10_000
-    by: Annotated[str, Meta(description="Name that the ledger gives for who promoted.")] = "promoter"
-    automatic: Annotated[
-        bool,
-        Meta(
-            description="Whether a bundle that passes the gate is promoted. If not, it is only judged and registered."
-        ),
-    ] = True
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

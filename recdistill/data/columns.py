@@ -21,6 +21,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from recdistill.errors import DataError
+from recdistill.limits import MAX_COLUMNS
+
 Guess = Literal["text", "number", "flag", "texts", "numbers", "time"]
 
 _FLAGS: Final = {"true", "false", "yes", "no"}
@@ -95,6 +98,23 @@ def atomic(name: str) -> tuple[str, str] | None:
     """
     plain, colon, kind = name.rpartition(":")
     return (plain, kind) if colon and plain and kind in _ATOMIC else None
+
+
+def check_width(table: str, columns: int) -> None:
+    """Refuses a table with so many columns that it stands on its side, or is written another way.
+
+    Args:
+        table: Its name, for the error.
+        columns: How many it has.
+
+    Raises:
+        DataError: They are too many.
+    """
+    if columns > MAX_COLUMNS:
+        raise DataError(
+            f"{table}: has {columns:,} columns, more than {MAX_COLUMNS:,}; a table has one row for each item, list or "
+            "event: turn it, or set delimiter and quote in the mapping"
+        )
 
 
 def look(name: str, cells: Sequence[Any], declared: str | None = None) -> Seen:

@@ -16,7 +16,9 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
@@ -53,6 +55,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MOST_NAMES = 10_000  # in a folder, that are compared with the name of a file that is not there
 _MOST_FOREIGN = 1 / 3  # share of letters outside of ASCII up to which a text is taken for cp1252; Cyrillic has far more
 
 
@@ -78,13 +81,25 @@ def explained(path: Path) -> Iterator[None]:
             raise DataError(f"{path}: is no regular file, and a table is read more than once; save it to a file first")
         yield
     except FileNotFoundError:
-        raise DataError(f"{path}: does not exist") from None
+        raise DataError(f"{path}: does not exist; {_advice(path)}") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder; give a file") from None
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
         raise DataError(f"{path}: its compression is damaged or cut off ({e}); fetch the file again") from None
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that is not there: a name in its folder that is like it, or where it was looked for."""
+    folder = path.parent.resolve()
+    if not folder.is_dir():
+        return f"there is no folder {folder}; give the path of a table"
+    with suppress(OSError):
+        names = [one.name for one in islice(folder.iterdir(), _MOST_NAMES) if one.is_file()]
+        if near := get_close_matches(path.name, names, n=1):
+            return f"did you mean {near[0]}?"
+    return f"it was looked for in {folder}; give the path of a table"
 
 
 @contextmanager

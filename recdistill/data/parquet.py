@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recdistill.data.columns import check_width
 from recdistill.data.files import explained
 from recdistill.errors import DataError
 from recdistill.installed import how_to_install
@@ -43,6 +44,7 @@ def batches(path: Path, *, batch: int = 4096) -> Iterator[tuple[tuple[str, ...],
     try:
         with explained(path), parquet.ParquetFile(path) as file:
             columns = tuple(file.schema_arrow.names)
+            check_width(path.name, len(columns))
             if len(set(columns)) < len(columns):
                 name = next(name for name in columns if columns.count(name) > 1)
                 raise DataError(f"{path.name}: names column {name!r} twice; rename one")

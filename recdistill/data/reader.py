@@ -11,7 +11,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, says_nothing
@@ -48,22 +48,20 @@ class Reader:
             "items": self._item, "impressions": self._impression, "feedback": self._feedback
         }.get(kind, self._item)  # fmt: skip
 
-    def records(self, row: Row) -> list[Record]:
-        """The records of one row, checked: one, and after a list the feedback that the list itself tells."""
-        record = self.record(row)
-        if not isinstance(record, Impression) or not self._tells_clicks:
-            return [record]
-        clicked, action = self._clicked(row, record)
-        return [record, *feedback_of(record, clicked, action)]
+    def records(self, row: Row) -> Iterator[Record]:
+        """The records of one row: one, and after a list the feedback that the list itself tells.
+
+        They are not checked. Encode each one (`encode_row`) before you ask for the next one: it is made of the first.
+        """
+        record = self._make(row)
+        yield record
+        if isinstance(record, Impression) and self._tells_clicks:
+            yield from feedback_of(record, *self._clicked(row, record))
 
     def record(self, row: Row) -> Record:
-        """One record, checked."""
+        """The first record of a row, checked."""
         record = self._make(row)
-        try:
-            encode(record)
-        except DataError as e:
-            problem = str(e).removeprefix(f"cannot write this {type(record).__name__.lower()}: ")
-            raise DataError(f"{row.where}: {problem}") from None
+        encode_row(record, row.where)
         return record
 
     def fields(self, row: Row) -> dict[str, Any]:
@@ -192,3 +190,20 @@ class Reader:
         return as_beside(
             cell, source.separator, read, lambda one: says_nothing(one, member, self._missing), _BESIDE[name]
         )
+
+
+def encode_row(record: Record, where: str) -> bytes:
+    """Checks and encodes the record of a row.
+
+    Args:
+        record: The record.
+        where: Place of the row, for the error.
+
+    Raises:
+        DataError: The record breaks a rule.
+    """
+    try:
+        return encode(record)
+    except DataError as e:
+        problem = str(e).removeprefix(f"cannot write this {type(record).__name__.lower()}: ")
+        raise DataError(f"{where}: {problem}") from None

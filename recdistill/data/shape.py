@@ -39,7 +39,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from recdistill.data.columns import NOTHING, Seen, atomic, look, number
+from recdistill.data.columns import NOTHING, Seen, atomic, check_width, look, number
 from recdistill.data.files import ENDINGS, Compression, compression_of, encoding_of, explained, opened, stranger
 from recdistill.data.lines import Broken, Cut, rows_of
 from recdistill.errors import DataError
@@ -205,10 +205,10 @@ def guess(path: Path | str, form: TableForm | None = None) -> Shape:
     common["encoding"] = encoding
     first = next((line.strip() for line in lines if line.strip()), "")
     if ending in _JSON_LINES or (form.delimiter is None and _is_object(first)):
-        return _json_lines(lines, common)
+        return _json_lines(path, lines, common)
     if first.startswith("[") and ending == ".json":
         raise DataError(f"{path}: is one JSON list; write one object a line (`jq -c '.[]'` does it)")
-    return _text(lines, form, ending, common)
+    return _text(path, lines, form, ending, common)
 
 
 def _to_the_end(head: bytes, file: Any) -> str | None:
@@ -267,11 +267,12 @@ class _Way(NamedTuple):
         return sum(len(row) == len(self.rows[0]) for row in self.rows) / len(self.rows) if self.rows else 0.0
 
 
-def _text(lines: list[str], form: TableForm, ending: str, common: dict[str, Any]) -> Shape:
+def _text(path: Path, lines: list[str], form: TableForm, ending: str, common: dict[str, Any]) -> Shape:
     way = _way(lines, form, ending)
     rows = way.rows
     declared: dict[str, str] = {}
     named = tuple(form.header) if isinstance(form.header, list) else ()
+    check_width(path.name, max(len(named), *(len(row) for row in rows[:2])) if rows else len(named))
     header = bool(rows) and (_has_header(rows) if form.header is None else form.header is True)
     if header:
         names, rows = rows[0], rows[1:]
@@ -373,7 +374,7 @@ def _has_header(rows: list[list[str]]) -> bool:
 # JSON lines and Parquet
 
 
-def _json_lines(lines: list[str], common: dict[str, Any]) -> Shape:
+def _json_lines(path: Path, lines: list[str], common: dict[str, Any]) -> Shape:
     columns: dict[str, list[Any]] = {}
     rows = 0
     for line in lines:
@@ -388,6 +389,7 @@ def _json_lines(lines: list[str], common: dict[str, Any]) -> Shape:
         rows += 1
         for name, cell in found.items():
             columns.setdefault(name, []).append(cell)
+        check_width(path.name, len(columns))
     return Shape(kind="jsonl", columns=tuple(look(name, cells) for name, cells in columns.items()), rows=rows, **common)
 
 

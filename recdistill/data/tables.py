@@ -41,12 +41,12 @@ import msgspec
 
 from recdistill.data.fit import Fit
 from recdistill.data.mapping import FIELDS, TableMapping, nearest
-from recdistill.data.reader import Reader
+from recdistill.data.reader import Reader, encode_row
 from recdistill.data.rows import Row, read_rows
 from recdistill.data.shape import Shape, guess
 from recdistill.errors import ConfigError, DataError
 from recdistill.features import FeatureSpec
-from recdistill.records import TOPICS, Record, decode, encode
+from recdistill.records import TOPICS, Encoded, Record, decode, encode, encoded
 
 
 def import_table(
@@ -74,6 +74,30 @@ def import_table(
         ConfigError: The mapping does not fit the kind or the table.
         DataError: The table cannot be read, or a cell is wrong. The message names file, line and column.
     """
+    for record, _ in _rows(path, kind, mapping, said, spec):
+        yield record
+
+
+def import_encoded(
+    path: Path | str,
+    kind: str | None = None,
+    mapping: TableMapping | Path | str | None = None,
+    *,
+    said: Callable[[str], None] | None = None,
+    spec: FeatureSpec | None = None,
+) -> Iterator[Encoded]:
+    """As `import_table`, for who writes the records: each one comes as the bytes that were made to check it."""
+    for record, value in _rows(path, kind, mapping, said, spec):
+        yield encoded(record, value)
+
+
+def _rows(
+    path: Path | str,
+    kind: str | None,
+    mapping: TableMapping | Path | str | None,
+    said: Callable[[str], None] | None,
+    spec: FeatureSpec | None,
+) -> Iterator[tuple[Record, bytes]]:
     path = Path(path)
     loaded = mapping if isinstance(mapping, TableMapping) or mapping is None else TableMapping.load(mapping)
     kind = kind_of(path, kind, loaded)
@@ -98,7 +122,8 @@ def import_table(
             if reader is None:
                 reader = reader_of(path.name, kind, loaded or TableMapping(), row.columns, shape, said)
             for record in reader.records(row):
-                yield fit(record, row.where)
+                fitting = fit(record, row.where)
+                yield fitting, encode_row(fitting, row.where)
 
 
 @contextmanager
@@ -147,11 +172,15 @@ def kind_of(path: Path, kind: str | None, mapping: TableMapping | None) -> str:
     return kind
 
 
-def _natural(rows: Iterator[Row], kind: type[Record], fit: Fit) -> Iterator[Record]:
+def _natural(rows: Iterator[Row], kind: type[Record], fit: Fit) -> Iterator[tuple[Record, bytes]]:
     for row in rows:
         try:
             record = decode(kind, msgspec.json.encode(row.cells))
-            encode(record)  # the stages must have room for what they add
         except DataError as e:
             raise DataError(f"{row.where}: {e}") from None
-        yield fit(record, row.where)
+        record = fit(record, row.where)
+        try:
+            value = encode(record)  # the stages must have room for what they add
+        except DataError as e:
+            raise DataError(f"{row.where}: {e}") from None
+        yield record, value

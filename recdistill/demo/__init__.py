@@ -1,5 +1,6 @@
-"""The whole product in one terminal. run.py has the chapters, server.py runs the ranker, story.py prints progress."""
+"""The whole product in one terminal (run.py has the chapters), and the live demo (live/) on its own processes."""
 
+from recdistill.demo.live import LiveOptions, run_live, tell_live
 from recdistill.demo.run import Options, run
 
-__all__ = ["Options", "run"]
+__all__ = ["LiveOptions", "Options", "run", "run_live", "tell_live"]

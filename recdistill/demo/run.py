@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import socket
 import threading
 from collections import Counter
@@ -40,6 +39,7 @@ from recdistill.config import (
 )
 from recdistill.data import Dataset
 from recdistill.demo.beside import Beside
+from recdistill.demo.folder import emptied
 from recdistill.demo.server import Server
 from recdistill.demo.story import Chapter, Story
 from recdistill.demo.summary import size_text, summarise, tell
@@ -47,9 +47,6 @@ from recdistill.errors import RecdistillError, RegistryError, UsageError
 from recdistill.progress import folder_bytes
 from recdistill.records import Impression, Record
 from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles, open_log, standard_topics
-
-MARKER: Final = "recdistill-demo.json"
-"""A folder with this file was made by a demo. The next demo may empty it."""
 
 WORKERS: Final = 2
 """Number of scorers. Each has its own partition of the impressions."""
@@ -79,7 +76,7 @@ def run(options: Options) -> dict[str, Any]:
     """
     logging.getLogger("recdistill").setLevel(logging.WARNING)
     story = Story()
-    out = _empty(options.output)
+    out = emptied(options.output)
     with story.chapter("data", _title(options)) as chapter:
         dataset, best_possible = _dataset(options)
         settings = _settings(options, dataset, out)
@@ -107,7 +104,7 @@ def _story(
 ) -> dict[str, Any]:
     from recdistill import release
     from recdistill.bundle import open_bundle
-    from recdistill.judge import BundleContender, gate, write_report
+    from recdistill.judge import Asked, BundleContender, gate, write_report
     from recdistill.loops import feed, teach, wire
     from recdistill.teachers import open_teacher
     from recdistill.train import use_threads
@@ -199,7 +196,7 @@ def _story(
             seed=options.seed,
             progress=chapter,
         )
-        evidence = gate(judgement, settings.gate)
+        evidence = gate(judgement, Asked.by(settings.gate))
         report = out / "report.html"
         write_report(judgement, report, evidence)
         chapter.say(f"{judgement.lists:,} lists; gate: {'passed' if evidence.passed else 'NOT passed'}")
@@ -252,17 +249,6 @@ def _story(
 
 
 # Setting up
-
-
-def _empty(out: Path) -> Path:
-    """The output folder. If an earlier demo made it, it is emptied first."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
-        raise UsageError(f"--output {out}: exists already and was not made by a demo; name another folder")
-    if out.is_dir():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARKER).write_text('{"made_by": "recdistill demo"}\n', encoding="utf-8")
-    return out
 
 
 def _title(options: Options) -> str:

@@ -24,6 +24,7 @@ from recdistill.features.encode import (
     encode_examples,
     encode_requests,
 )
+from recdistill.features.flat import encode_columns
 from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
@@ -51,6 +52,7 @@ __all__ = [
     "Vocabulary",
     "age_buckets",
     "encode_column",
+    "encode_columns",
     "encode_examples",
     "encode_requests",
 ]

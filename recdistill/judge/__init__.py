@@ -4,18 +4,21 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['checks', 'evaluate', 'from_json', 'gate', 'to_json', 'write_report']
+    ['checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
 """
 
 from recdistill.judge.baselines import Contender
-from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender
-from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import TEACHER, Judgement, Part, Spending, from_json, to_json
+from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
+from recdistill.judge.gates import Asked, Check, checks, gate
+from recdistill.judge.judgement import CHAMPION, TEACHER, Judgement, Part, Spending, from_json, to_json
+from recdistill.judge.outlook import outlook
 from recdistill.judge.report import write_report
 from recdistill.judge.suite import evaluate
 
 __all__ = [
+    "CHAMPION",
     "TEACHER",
+    "Asked",
     "BundleContender",
     "Check",
     "Contender",
@@ -28,6 +31,8 @@ __all__ = [
     "evaluate",
     "from_json",
     "gate",
+    "misfits",
+    "outlook",
     "to_json",
     "write_report",
 ]

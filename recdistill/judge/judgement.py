@@ -17,7 +17,7 @@ from msgspec import Struct
 from recdistill.errors import DataError
 from recdistill.metrics import Interval
 
-STUDENT, TEACHER, CHANCE, LOGGED = "student", "teacher", "chance", "logged"
+STUDENT, TEACHER, CHANCE, LOGGED, CHAMPION = "student", "teacher", "chance", "logged", "champion"
 MAIN = "ndcg@10"
 NO_TEACHER = "there is no teacher to compare with, neither one that scores nor scores in the examples"
 
@@ -118,6 +118,8 @@ class Part(Struct, frozen=True, kw_only=True):
 
     `learnt`: where the bundle stopped learning. `begins`: where the judged part begins; it is later if another bundle
     beside it has learnt more. `ends`: where it ends. `first` and `last`: times of the earliest and the latest list.
+    `lists`: `held-out` (of users from whom no student learns) or `behind` (they come behind the place where the bundle
+    stopped learning). `why`: why these. Both are empty in judgements of older versions.
     """
 
     learnt: str
@@ -125,6 +127,15 @@ class Part(Struct, frozen=True, kw_only=True):
     ends: str
     first: str
     last: str
+    lists: str = ""
+    why: str = ""
+
+    @property
+    def what(self) -> str:
+        """Which lists were judged, in words."""
+        return {"held-out": "of users from whom no student learns"}.get(
+            self.lists, "behind the place where the bundle stopped learning"
+        )
 
 
 class Judgement(Struct, frozen=True, kw_only=True):

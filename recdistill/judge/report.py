@@ -21,10 +21,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from recdistill.config import GateSettings
 from recdistill.errors import DataError
-from recdistill.judge.gates import Check, checks
+from recdistill.judge.gates import Asked, Check, checks
 from recdistill.judge.judgement import (
+    CHAMPION,
     CHANCE,
     LOGGED,
     MAIN,
@@ -43,6 +43,7 @@ from recdistill.text import cut
 _NAMES = {
     STUDENT: "Student",
     TEACHER: "Teacher",
+    CHAMPION: "Champion",
     "student_no_kd": "Without distillation",
     "device": "Device file",
     CHANCE: "Chance",
@@ -58,29 +59,29 @@ _LONGEST = 120
 
 
 def write_report(
-    judgement: Judgement, path: Path, evidence: Evidence | None = None, *, settings: GateSettings | None = None
+    judgement: Judgement, path: Path, evidence: Evidence | None = None, *, asked: Asked | None = None
 ) -> None:
     """Writes the report.
 
     Args:
         judgement: The results of the judge.
         path: The file. Its folder must exist.
-        evidence: The gate's verdict, shown as it is. None: the gate is run now, with `settings`.
-        settings: Settings of the gate. None: the defaults.
+        evidence: The gate's verdict, shown as it is. None: the gate is run now, with what is asked.
+        asked: What the gate asks for. None: the defaults.
 
     Raises:
         DataError: The file cannot be written, or the evidence is about another bundle.
     """
     if evidence is None:
-        asked = checks(judgement, settings or GateSettings())
+        found = checks(judgement, asked or Asked())
     elif evidence.content_hash != judgement.content_hash:
         about = evidence.content_hash[:12]
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
-        asked = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
+        found = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
     try:
-        path.write_text(render(judgement, asked), encoding="utf-8")
+        path.write_text(render(judgement, found), encoding="utf-8")
     except OSError as e:
         raise DataError(f"{path}: the report cannot be written ({e.strerror})") from e
 
@@ -415,7 +416,8 @@ def _part(judgement: Judgement) -> dict[str, object]:
     if part is None:
         return {}
     judged = f"{part.begins} to {part.ends}, lists of {part.first} to {part.last}"
-    return {"learnt up to": part.learnt, "judged part": judged}
+    found: dict[str, object] = {"learnt up to": part.learnt, "judged part": judged}
+    return found | ({"judged lists": f"{part.what}: {part.why}"} if part.lists else {})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:

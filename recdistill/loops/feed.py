@@ -6,7 +6,8 @@ that cannot be written goes to the dead letters, and the others are written.
 
 `feed` writes what it is given. `feed_once` writes a whole set of records, once: its stage has the name of the set's
 content, and how far it came is saved with each transaction. So two imports do not disturb each other, one that was
-stopped or killed goes on where it stopped, and one that is done does not write anything again.
+stopped or killed goes on where it stopped, and one that is done does not write anything again. Records that come
+encoded are not encoded again.
 
 It knows nothing of where the records came from.
 
@@ -33,14 +34,16 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from recdistill.errors import DataError, StreamError
 from recdistill.progress import Progress
-from recdistill.records import TOPIC_OF, Record, encode, key_of, to_json
+from recdistill.records import TOPIC_OF, Encoded, Record, encoded, to_json
 from recdistill.stream import Delivery, Log, Message, Outgoing, Position, Stage, TopicPartition, deliver
+
+T = TypeVar("T")
 
 
 class Whole(NamedTuple):
@@ -111,7 +114,7 @@ def feed(
             dead: list[tuple[Message, Exception]] = []
             for record in some:
                 try:
-                    outgoing.append(_outgoing(record, topics))
+                    outgoing.append(_outgoing(encoded(record), topics))
                 except DataError as e:
                     dead.append((unwritten(record), e))
             counts += _write(stage, outgoing, dead)
@@ -133,12 +136,12 @@ def unwritten(record: Record) -> Message:
 
 
 def survey(
-    records: Iterable[Record], *, stop: threading.Event | None = None, progress: Progress | None = None
+    records: Iterable[Record | Encoded], *, stop: threading.Event | None = None, progress: Progress | None = None
 ) -> Whole | None:
-    """Reads a set of records, and checks each one as it will be checked when it is written.
+    """Reads a set of records, and checks each one that is not encoded yet.
 
     Args:
-        records: The records.
+        records: The records, or their bytes.
         stop: Set it and the function returns None.
         progress: Told how many are read.
 
@@ -149,8 +152,9 @@ def survey(
     topics: dict[str, None] = {}
     number = 0
     for number, record in enumerate(records, 1):
-        topics[TOPIC_OF[type(record)]] = None
-        _add(chain, record, encode(record))
+        one = _encoded(record)
+        topics[TOPIC_OF[one.kind]] = None
+        _add(chain, one)
         if progress and number % 1000 == 0:
             progress(number, None)
         if stop and stop.is_set():
@@ -160,7 +164,7 @@ def survey(
 
 def feed_once(
     log: Log,
-    records: Iterable[Record],
+    records: Iterable[Record | Encoded],
     whole: Whole,
     *,
     again: bool = False,
@@ -194,16 +198,16 @@ def feed_once(
         done = msgspec.json.decode(note, type=_Progress) if note else _Progress()
         if again and done.written == whole.records:
             done = _Progress()
-        remaining = iter(records)
-        for record in islice(remaining, done.written):
-            _add(chain, record, encode(record))
+        remaining = map(_encoded, records)
+        for one in islice(remaining, done.written):
+            _add(chain, one)
         if done.written and chain.hexdigest() != done.digest:
             raise _changed(done.written)
         written = done.written
         for some in _batches(remaining, batch, stop):
-            outgoing = [_outgoing(record, topics) for record in some]
-            for record, one in zip(some, outgoing, strict=True):
-                _add(chain, record, one.value or b"")
+            outgoing = [_outgoing(one, topics) for one in some]
+            for one in some:
+                _add(chain, one)
             progress_now = _Progress(written + len(some), chain.hexdigest())
             if progress_now.written >= whole.records and progress_now != _Progress(whole.records, whole.digest):
                 raise _changed(written)
@@ -232,18 +236,22 @@ def _began(stage: Stage, *, again: bool) -> tuple[Position, str]:
     )
 
 
-def _batches(records: Iterable[Record], batch: int, stop: threading.Event | None) -> Iterator[list[Record]]:
+def _encoded(record: Record | Encoded) -> Encoded:
+    return record if isinstance(record, Encoded) else encoded(record)
+
+
+def _batches(records: Iterable[T], batch: int, stop: threading.Event | None) -> Iterator[list[T]]:
     remaining = iter(records)
     while (some := list(islice(remaining, batch))) and not (stop and stop.is_set()):
         yield some
 
 
-def _outgoing(record: Record, topics: Mapping[str, int]) -> Outgoing:
+def _outgoing(one: Encoded, topics: Mapping[str, int]) -> Outgoing:
     """A record as a message for its topic."""
-    topic = TOPIC_OF[type(record)]
+    topic = TOPIC_OF[one.kind]
     if topic not in topics:
         raise StreamError(f"there is no topic {topic!r}; make the topics with `recdistill topics create`")
-    return Outgoing(topic, encode(record), key=key_of(record))
+    return Outgoing(topic, one.value, key=one.key)
 
 
 def _write(
@@ -261,9 +269,9 @@ def _write(
     return written
 
 
-def _add(chain: hashlib.blake2b, record: Record, value: bytes) -> None:
-    chain.update(f"{TOPIC_OF[type(record)]}:{len(value)}:".encode())
-    chain.update(value)
+def _add(chain: hashlib.blake2b, one: Encoded) -> None:
+    chain.update(f"{TOPIC_OF[one.kind]}:{len(one.value)}:".encode())
+    chain.update(one.value)
 
 
 def _changed(written: int) -> DataError:

@@ -1,10 +1,13 @@
 """Announced bundles -> judged, registered and promoted versions.
 
-A bundle is judged on examples that it did not learn from: those after the positions where it stopped learning. The
-promoter takes the newest announced bundle that is not judged yet and has enough such examples. It fetches the bundle
-from the registry's store, and the judge runs that exact artefact. The version is registered with its evidence, its
-report and its device file, and becomes the candidate. If it passes the gate, it becomes the champion. A bundle whose
-content is registered already is left alone. So a promoter that was killed goes on where it stood.
+A bundle is judged on lists of users from whom no student learns: the topic `held-out`. Its newest lists judge every
+bundle, so the promoter takes the newest announced bundle that is not judged yet, at once. Where the topic has too few
+lists, a bundle waits for enough examples behind the place where it stopped learning, and is judged on those.
+
+It fetches the bundle and the champion from the registry's store, and the judge runs those exact artefacts on the same
+lists. The version is registered with its evidence, its report and its device file, and becomes the candidate. If it
+passes the gate, it becomes the champion. A bundle whose content is registered already is left alone. So a promoter that
+was killed goes on where it stood.
 
 The promoter also gives back the space of bundles that are not kept any longer. No other process does that.
 
@@ -22,11 +25,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from recdistill.errors import CheckpointError, OutOfRange, Refused, TeacherError, WrongLog
+from recdistill.bundle import Bundle
+from recdistill.errors import BundleError, CheckpointError, DataError, OutOfRange, Refused, TeacherError, WrongLog
 from recdistill.judge import Judgement
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
-from recdistill.release import GRACE_S, count_held_out, give_back, judge, promote, publish
+from recdistill.release import (
+    GRACE_S,
+    HeldOutWindow,
+    Which,
+    count_held_out,
+    give_back,
+    judge,
+    promote,
+    publish,
+    too_few,
+)
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
 from recdistill.teachers import Teacher
 
@@ -34,6 +48,12 @@ log_ = logging.getLogger(__name__)
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
+
+SAY_S: Final = 60.0
+"""What a bundle waits for is logged at most so often."""
+
+_UNJUDGEABLE: Final = (BundleError, CheckpointError, DataError, OutOfRange, WrongLog)
+"""What lies in a bundle or in its lists. Another bundle may be judged all the same."""
 
 
 def run(
@@ -43,6 +63,8 @@ def run(
     gate: Callable[[Judgement], Evidence],
     min_lists: int,
     held_out: int = 10_000,
+    which: Which = "auto",
+    learnt: int | None = None,
     by: str = "promoter",
     automatic: bool = True,
     keep: int = 5,
@@ -61,11 +83,13 @@ def run(
     """Judges, registers and promotes bundles until stopped; when draining, those that are there and can be judged.
 
     Args:
-        log: Where bundles are announced and the held-out examples lie.
+        log: Where bundles are announced and the held-out lists lie.
         registry: Where bundles, versions and aliases live.
         gate: The verdict on a judgement.
         min_lists: Held-out lists that a verdict needs; until there are so many a bundle waits.
-        held_out: Held-out lists that are judged at most.
+        held_out: Held-out lists that are judged at most, the newest.
+        which: Which lists: `held-out`, `behind` (examples behind the place where a bundle stopped learning), or `auto`.
+        learnt: Popularity and other simple rankers are made from so many of the newest learnt examples; None: from all.
         by: Whom the ledger names.
         automatic: Promote what passes the gate; otherwise only judge and register it.
         keep: How many bundles are kept that serve nobody: see `release.to_drop`.
@@ -91,11 +115,37 @@ def run(
     """
     counts = Counter() if counts is None else counts
     queue = _Queue(log, {version.content_hash for version in registry.versions()}, min_lists, counts)
+    window = HeldOutWindow(log, held_out, after_us=taught_us)
     tidied = -TIDY_S
+
+    def judged(made: MadeBundle) -> tuple[Version, Evidence]:
+        with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
+            bundle = registry.take(made.content_hash, Path(scratch))
+            judgement = judge(
+                log,
+                bundle,
+                held_out,
+                champion=_champion(registry, made, Path(scratch)),
+                which=which,
+                least=min_lists,
+                window=window,
+                learnt=learnt,
+                teacher=teacher,
+                teacher_bytes=teacher_bytes,
+                cost_per_1000=cost_per_1000,
+                protocol=protocol,
+                taught_us=taught_us,
+                progress=progress,
+            )
+            evidence = gate(judgement)
+            return publish(registry, bundle, judgement, evidence), evidence
+
     try:
         while not stop.is_set():
             news = queue.look()
-            made = queue.newest_judgeable()
+            held = which != "behind" and window.look() >= min_lists
+            why = "" if held or which == "behind" else too_few(window, min_lists)
+            made = queue.newest() if held else queue.newest_judgeable(why, wait=which == "held-out")
             if made is not None and not registry.holds(made.content_hash):
                 log_.warning("bundle %s was announced, but the registry does not hold it", made.content_hash[:12])
                 counts["broken"] += 1
@@ -103,21 +153,7 @@ def run(
                 continue
             if made is not None:
                 try:
-                    with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
-                        bundle = registry.take(made.content_hash, Path(scratch))
-                        judgement = judge(
-                            log,
-                            bundle,
-                            held_out,
-                            teacher=teacher,
-                            teacher_bytes=teacher_bytes,
-                            cost_per_1000=cost_per_1000,
-                            protocol=protocol,
-                            taught_us=taught_us,
-                            progress=progress,
-                        )
-                        evidence = gate(judgement)
-                        version = publish(registry, bundle, judgement, evidence)
+                    version, evidence = judged(made)
                 except TeacherError as e:
                     if drain:
                         raise
@@ -125,10 +161,16 @@ def run(
                     log_.warning("bundle %s is not judged yet, and is tried again: %s", made.content_hash[:12], e)
                     counts["waiting"] += 1
                     made = None
+                except _UNJUDGEABLE as e:
+                    log_.warning("bundle %s cannot be judged: %s", made.content_hash[:12], e)
+                    counts["broken"] += 1
+                    queue.forget(made)
+                    continue
                 else:
                     queue.done(made)
                     counts["judged"] += 1
                     counts["registered"] += 1
+                    _say(version, evidence)
                     if automatic:
                         _promote(registry, version, evidence, by, counts)
             if (news or made is not None) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
@@ -140,7 +182,21 @@ def run(
                 stop.wait(wait_s)
     finally:
         queue.close()
+        window.close()
     return counts
+
+
+def _champion(registry: Registry, made: MadeBundle, scratch: Path) -> Bundle | None:
+    """The bundle that serves now; None where there is none, or it is the one that is judged."""
+    found = registry.find(CHAMPION)
+    if found is None or found.content_hash == made.content_hash or not registry.holds(found.content_hash):
+        return None
+    return registry.take(found.content_hash, scratch)
+
+
+def _say(version: Version, evidence: Evidence) -> None:
+    verdict = "passed the gate" if evidence.passed else f"did not pass the gate: {'; '.join(evidence.reasons)}"
+    log_.info("version %s %s; judged on %s", version.number, verdict, evidence.lists or f"{evidence.judged} lists")
 
 
 class _Queue:
@@ -153,6 +209,7 @@ class _Queue:
         self._seen: set[str] = set()
         self._waiting: list[MadeBundle] = []
         self._counted: dict[str, tuple[int, LanePosition]] = {}
+        self._said: dict[str, float] = {}
 
     def look(self) -> bool:
         """Takes in what was announced since the last look; whether there was anything."""
@@ -169,8 +226,21 @@ class _Queue:
                 self._waiting.append(each)
         return bool(fresh)
 
-    def newest_judgeable(self) -> MadeBundle | None:
-        """The newest with enough labelled examples behind it; None when every one of them has to wait."""
+    def newest(self) -> MadeBundle | None:
+        """The newest; None when there is none."""
+        return self._waiting[-1] if self._waiting else None
+
+    def newest_judgeable(self, why: str = "", *, wait: bool = False) -> MadeBundle | None:
+        """The newest with enough labelled examples behind it; None when every one of them has to wait.
+
+        Args:
+            why: Why the held-out lists are not enough.
+            wait: Wait for them: no example behind a bundle is counted.
+        """
+        if wait:
+            for made in self._waiting:
+                self._waits(made, why)
+            return None
         for made in reversed(list(self._waiting)):
             # A count goes on where it stopped, so no example is decoded again at each look.
             if made.lanes is None:
@@ -191,20 +261,29 @@ class _Queue:
                 self._counted[made.content_hash] = (found, where)
             if found >= self._least:
                 return made
-            log_.info("bundle %s waits: %d of %d held-out lists", made.content_hash[:12], found, self._least)
-            self._counts["waiting"] += 1
+            behind = f"{found} of {self._least} labelled examples stand behind the place where it stopped learning"
+            self._waits(made, f"{why}; {behind}" if why else behind)
         return None
+
+    def _waits(self, made: MadeBundle, why: str) -> None:
+        """Says why a bundle waits: at first, and then once a minute."""
+        self._counts["waiting"] += 1
+        if time.monotonic() - self._said.get(made.content_hash, -SAY_S) >= SAY_S:
+            self._said[made.content_hash] = time.monotonic()
+            log_.info("bundle %s waits: %s", made.content_hash[:12], why)
 
     def forget(self, made: MadeBundle) -> None:
         """Leaves out a bundle that cannot be judged."""
         self._waiting.remove(made)
         self._counted.pop(made.content_hash, None)
+        self._said.pop(made.content_hash, None)
 
     def done(self, made: MadeBundle) -> None:
         """Forgets a bundle, and those announced before it: they are stale."""
         del self._waiting[: self._waiting.index(made) + 1]
         left = {each.content_hash for each in self._waiting}
         self._counted = {name: count for name, count in self._counted.items() if name in left}
+        self._said = {name: at for name, at in self._said.items() if name in left}
 
     def close(self) -> None:
         """Gives back what was opened."""

@@ -320,7 +320,7 @@ def promote(
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
-    from recdistill.judge import gate
+    from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
 
@@ -330,9 +330,11 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, settings.gate),
+            gate=lambda judgement: gate(judgement, Asked.by(settings.gate)),
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
+            which=settings.judge.lists,
+            learnt=settings.judge.learnt,
             by=settings.promote.by,
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,

@@ -57,7 +57,10 @@ from recdistill.records.checks import (
     check_scores,
     check_values,
 )
-from recdistill.records.columns import Columns
+from recdistill.records.columns import Columns, Read
+from recdistill.records.encoded import Encoded, encoded
+from recdistill.records.flat import Ids
+from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -96,9 +99,11 @@ __all__ = [
     "TOPIC_OF",
     "Candidate",
     "Columns",
+    "Encoded",
     "Event",
     "Example",
     "Feedback",
+    "Ids",
     "Impression",
     "Invalid",
     "Item",
@@ -106,6 +111,7 @@ __all__ = [
     "Origin",
     "R",
     "Ranking",
+    "Read",
     "Record",
     "Scale",
     "Value",
@@ -115,7 +121,9 @@ __all__ = [
     "decode_item",
     "encode",
     "encode_around",
+    "encoded",
     "key_of",
+    "may_have_label",
     "newer",
     "read_columns",
     "render",
@@ -242,9 +250,7 @@ def decode_item(key: bytes | None, value: bytes | None) -> Item:
     return msgspec.structs.replace(item, version=TOMBSTONE)
 
 
-def read_columns(
-    kind: type[Ranking | Example], values: Sequence[bytes | None]
-) -> tuple[Columns, dict[int, DecodeError]]:
+def read_columns(kind: type[Ranking | Example], values: Sequence[bytes | None]) -> Read:
     """Reads and checks many values at once, several times faster than `decode`.
 
     Args:

@@ -12,7 +12,7 @@ Example:
     >>> asked = Impression("r1", 5, candidates=(Candidate("a"), Candidate("b")))
     >>> example = Example(Ranking(asked, "bst", "3", "logit", (1.5, 0.0), (True, False)), (0.0, 1.0), "closed")
     >>> columns, refused = read_columns(Example, [encode(example), b"noise"])
-    >>> columns.items, columns.scores_C.tolist(), columns.labels_C.tolist(), columns.states
+    >>> list(columns.items), columns.scores_C.tolist(), columns.labels_C.tolist(), columns.states
     (['a', 'b'], [1.5, 0.0], [0.0, 1.0], ['closed'])
     >>> str(refused[1])
     'not an example: it starts with 0x6e, not with the framing byte 0x00 or the `{` of JSON'
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -43,7 +42,7 @@ from recdistill.limits import (
 )
 from recdistill.records import codec
 from recdistill.records.checks import Invalid, check_values
-from recdistill.records.flat import Flags, Whole, read_candidates, read_events, rows_of
+from recdistill.records.flat import Flags, Ids, Whole, have_twice, read_candidates, read_events, rows_of
 from recdistill.records.structs import (
     Event,
     Example,
@@ -88,7 +87,8 @@ class Columns:
         chanced_E: Which lists have `candidates_sampled`.
         events_E: How many events each list has, int64.
         event_items: Oldest first.
-        event_actions: "" where there is none.
+        actions: The different actions of the events; the first one is "", for none.
+        action_H: Place of each event's action among them, int64.
         event_times_H: Microseconds, int64; 0 where unknown.
         excluded: Ids that each list excludes.
     """
@@ -108,15 +108,16 @@ class Columns:
     agreement_E: npt.NDArray[np.float32]
     states: list[LabelState]
     counts_E: Whole
-    items: list[str]
+    items: Ids
     scores_C: npt.NDArray[np.float32]
     scored_C: Flags
     labels_C: npt.NDArray[np.float32]
     chances_C: npt.NDArray[np.float32]
     chanced_E: Flags
     events_E: Whole
-    event_items: list[str]
-    event_actions: list[str]
+    event_items: Ids
+    actions: list[str]
+    action_H: Whole
     event_times_H: Whole
     excluded: list[tuple[str, ...]]
 
@@ -129,26 +130,38 @@ class Columns:
         """The lists of several columns, one after the other. There must be at least one part."""
         if len(parts) == 1:
             return parts[0]
-        joined: dict[str, Any] = {}
-        for field in fields(cls):
-            columns = [getattr(part, field.name) for part in parts]
-            if isinstance(columns[0], list):
-                joined[field.name] = [entry for column in columns for entry in column]
-            else:
-                joined[field.name] = np.concatenate(columns)
+        actions = list(dict.fromkeys(name for part in parts for name in part.actions))
+        place_of = {name: place for place, name in enumerate(actions)}
+        action_H = [np.array([place_of[name] for name in part.actions])[part.action_H] for part in parts]
+        joined: dict[str, Any] = {"actions": actions, "action_H": np.concatenate(action_H)}
+        for name in [field.name for field in fields(cls) if field.name not in joined]:
+            columns = [getattr(part, name) for part in parts]
+            match columns[0]:
+                case list():
+                    joined[name] = [entry for column in columns for entry in column]
+                case Ids():
+                    joined[name] = Ids.join(columns)
+                case _:
+                    joined[name] = np.concatenate(columns)
         return cls(**joined)
 
     def request(self, row: int) -> Impression:
         """The impression of one list, without its user, its candidates and what it excludes."""
         stop = int(self.events_E[: row + 1].sum())
-        chosen = slice(stop - int(self.events_E[row]), stop)
-        events = zip(
-            self.event_items[chosen], self.event_times_H[chosen].tolist(), self.event_actions[chosen], strict=True
-        )
+        start = stop - int(self.events_E[row])
+        history = [
+            Event(item, time_us, self.actions[action])
+            for item, time_us, action in zip(
+                self.event_items.texts(start, stop),
+                self.event_times_H[start:stop].tolist(),
+                self.action_H[start:stop].tolist(),
+                strict=True,
+            )
+        ]
         return Impression(
             id=self.ids[row],
             time_us=int(self.times_E[row]),
-            history=tuple([Event(*event) for event in events]),
+            history=tuple(history),
             context=dict(self.contexts[row]),
             origin=self.origins[row],
             served_by=self.served_by[row],
@@ -206,8 +219,9 @@ class _Gathered:
         self.contexts: list[Mapping[str, Value]] = []
         self.excluded: list[tuple[str, ...]] = []
         self.users: list[str | None] = []
+        self.teachers: dict[tuple[str, str], str] = {}
         self.rows: list[tuple[Any, ...]] = []
-        """`_FIELDS` of each list."""
+        """The other fields of each list, in the order in which `_checked` takes them."""
 
     def add(self, place: int, value: bytes, body: bytes, kind: type[Any]) -> bool:
         """Takes one value. Returns False, and takes nothing, if it must be read in the slow way."""
@@ -217,33 +231,42 @@ class _Gathered:
         message.DiscardUnknownFields()
         if message.ByteSize() != len(body):
             return False
-        ranking = message.ranking if kind is Example else message
+        labelled = kind is Example
+        ranking = message.ranking if labelled else message
         asked = ranking.impression
-        count, events = len(asked.candidates), len(asked.history)
-        labels, state = (message.labels, message.label_state) if kind is Example else (bytes(4 * count), 0)
-        sizes = (len(ranking.scores), len(labels), len(ranking.scored))
-        chances = ranking.candidates_sampled
-        if sizes != (4 * count, 4 * count, (count + 7) // 8) or len(chances) not in (0, 4 * count):
+        candidates, history = asked.candidates, asked.history
+        count, events = len(candidates), len(history)
+        scores, scored, chances = ranking.scores, ranking.scored, ranking.candidates_sampled
+        labels, state = (message.labels, message.label_state) if labelled else (bytes(4 * count), 0)
+        if len(scores) != 4 * count or len(labels) != 4 * count or len(scored) != (count + 7) // 8:
             return False
+        if (chances and len(chances) != 4 * count) or count > MAX_CANDIDATES or events > MAX_HISTORY:
+            return False
+        list_id, served_by = asked.id, asked.served_by
         user = asked.user if asked.HasField("user") else None
-        names = (asked.id, ranking.teacher_id, ranking.teacher_version, "-" if user is None else user)
-        excluded = tuple(asked.exclude)
-        served_by = asked.served_by
-        if not _are_ids(names) or count > MAX_CANDIDATES or events > MAX_HISTORY or len(served_by) > MAX_ID:
+        if not _is_id(list_id) or len(served_by) > MAX_ID or not (user is None or _is_id(user)):
             return False
-        if excluded and (len(excluded) > MAX_EXCLUDE or not _are_ids(excluded)):
-            return False
+        if (teacher := self.teachers.get((ranking.teacher_id, ranking.teacher_version))) is None:
+            if not (_is_id(ranking.teacher_id) and _is_id(ranking.teacher_version)):
+                return False
+            teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
+            self.teachers[ranking.teacher_id, ranking.teacher_version] = teacher
+        excluded: tuple[str, ...] = ()
+        if asked.exclude:
+            excluded = tuple(asked.exclude)
+            if len(excluded) > MAX_EXCLUDE or not all(map(_is_id, excluded)):
+                return False
         context: Mapping[str, Value] = _NOTHING
         if asked.context:
             context = codec.read_values(asked.context, "context")
             check_values(context, "context")
         self.rows.append(
             (
-                asked.id,
+                list_id,
                 asked.time_us,
                 asked.origin,
                 served_by,
-                f"{ranking.teacher_id}@{ranking.teacher_version}",
+                teacher,
                 ranking.scale,
                 ranking.scored_at_us,
                 ranking.catalogue_as_of,
@@ -252,16 +275,16 @@ class _Gathered:
                 state,
                 count,
                 events,
-                ranking.scores,
-                ranking.scored,
+                scores,
+                scored,
                 labels,
                 chances,
             )
         )
         self.places.append(place)
         self.values.append(value)
-        self.history += asked.history
-        self.candidates += asked.candidates
+        self.history += history
+        self.candidates += candidates
         self.contexts.append(context)
         self.excluded.append(excluded)
         self.users.append(user)
@@ -324,11 +347,10 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
     odd_C |= ~((chances_C >= MIN_CHANCE) & (chances_C <= 1))
     odd_E |= odd_masks_E
     odd_E[rows_C[odd_C]] = True
-    for row, (start, stop) in enumerate(pairwise([0, *np.cumsum(counts_E).tolist()])):
-        different = set(members.items[start:stop])
-        excluded = gathered.excluded[row]
-        if len(different) != stop - start or (excluded and not different.isdisjoint(excluded)):
-            odd_E[row] = True
+    odd_E[have_twice(members.items, counts_E)] = True
+    for row in [row for row, excluded in enumerate(gathered.excluded) if excluded and not odd_E[row]]:
+        stop = int(counts_E[: row + 1].sum())
+        odd_E[row] = not set(gathered.excluded[row]).isdisjoint(members.items.texts(stop - int(counts_E[row]), stop))
     # The events.
     history = read_events(gathered.history)
     rows_H = rows_of(events_E)
@@ -359,7 +381,8 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
         chanced_E=chanced_E,
         events_E=events_E,
         event_items=history.items,
-        event_actions=history.actions,
+        actions=history.actions,
+        action_H=history.action_N,
         event_times_H=history.times_N,
         excluded=gathered.excluded,
     )
@@ -397,8 +420,8 @@ def _out_of_order(times_H: Whole, rows_H: Whole, times_E: Whole) -> Flags:
     return odd_E
 
 
-def _are_ids(texts: Sequence[str]) -> bool:
-    return all(texts) and max(map(len, texts)) <= MAX_ID and "\0" not in "".join(texts)
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID and "\0" not in text
 
 
 _UNREADABLE: Final = (ProtobufError, Invalid, ValueError, RecursionError, OverflowError)

@@ -71,6 +71,7 @@ class Publishing:
         if number != self._ledger.aliases().get(CHAMPION):
             if evidence is not None:
                 verdict = "passed the gate: " if evidence.passed else "did not pass the gate: "
-                self._versions.say(number, verdict + "; ".join(evidence.reasons))
+                judged = f"; judged on {evidence.lists}" if evidence.lists else ""
+                self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged)
             self._ledger.nominate(number)
         return as_version(self._versions.get(number), self._ledger.aliases())

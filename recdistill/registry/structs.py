@@ -15,7 +15,10 @@ from msgspec import Struct
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """What a judge found about one content hash; `judged` is the number of held-out lists."""
+    """What a judge found about one content hash.
+
+    `judged` is the number of held-out lists. `lists` says in words which lists they were; empty where nobody said.
+    """
 
     content_hash: str
     passed: bool
@@ -23,6 +26,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     made_at: str
     judged: int
+    lists: str = ""
 
 
 class Version(Struct, frozen=True, kw_only=True):

@@ -8,12 +8,16 @@ Example:
 """
 
 from recdistill.release.judging import judge, publish
+from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
 from recdistill.release.promoting import GRACE_S, give_back, promote
+from recdistill.release.window import HeldOutWindow
 
 __all__ = [
     "GRACE_S",
+    "HeldOutWindow",
+    "Which",
     "count_held_out",
     "give_back",
     "held_out",
@@ -24,4 +28,5 @@ __all__ = [
     "promote",
     "publish",
     "to_drop",
+    "too_few",
 ]

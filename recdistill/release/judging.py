@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from recdistill.bundle import Bundle
+from recdistill.errors import BundleError, CheckpointError, DataError, PositionError
 from recdistill.judge import (
+    CHAMPION,
     TEACHER,
     BundleContender,
     Contender,
@@ -26,13 +28,16 @@ from recdistill.judge import (
     Spending,
     baselines,
     evaluate,
+    misfits,
     write_report,
 )
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
-from recdistill.release.parts import learnt_from, part_of
+from recdistill.release.lists import BEHIND, Which, lists_for
+from recdistill.release.parts import learnt_from, stopped_at
+from recdistill.release.window import HeldOutWindow
 from recdistill.stream import Log, Place, read_place, write_time
 from recdistill.teachers import Teacher
 
@@ -46,7 +51,12 @@ def judge(
     teacher_bytes: int = 0,
     rivals: Sequence[Contender] = (),
     beside: Sequence[Bundle] = (),
+    champion: Bundle | None = None,
     until: Place | None = None,
+    which: Which = "auto",
+    least: int = 1,
+    window: HeldOutWindow | None = None,
+    learnt: int | None = None,
     protocol: str = "auto",
     taught_us: int | None = None,
     cost_per_1000: float = 0.0,
@@ -56,34 +66,52 @@ def judge(
     """Judges a bundle on examples that it did not learn from.
 
     Args:
-        log: The log with the topic `examples`.
+        log: The log with the topics `held-out` and `examples`.
         bundle: The bundle.
-        most: Held-out lists at most.
+        most: Held-out lists at most, the newest.
         teacher: The teacher to compare it with. None leaves that part out.
         teacher_bytes: Size of the teacher. 0: it is not known.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
         cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
         rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
-        until: Where the judged part ends. None: where the log ends now.
+        champion: The bundle that serves now, judged on the same lists. It is left out, with a note, where it cannot be.
+        until: Where the judged part of `examples` ends. None: where the log ends now.
+        which: Which lists: see `lists.lists_for`.
+        least: How many held-out lists are enough.
+        window: The window of held-out lists of a caller that judges again and again. None: it is read now.
+        learnt: Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle learnt from.
+            None: from all.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
         seed: Seed of the bootstrap.
         progress: Called with the progress.
 
     Raises:
-        DataError: There is no labelled example after the bundle's positions.
+        DataError: There is nothing to judge on.
     """
-    lists, part = part_of(log, bundle, most, beside=beside, until=until)
+    lists, part = lists_for(
+        log,
+        bundle,
+        most,
+        which=which,
+        least=least,
+        beside=beside,
+        until=until,
+        taught_us=taught_us,
+        window=window,
+    )
+    against, without = _champion(log, champion, part, lists)
     if teacher is not None:
         teacher.apply_items(bundle.items)
     asked = _Asked()
-    known = read_interactions(asked.among(learnt_from(log, bundle)))
+    known = read_interactions(asked.among(learnt_from(log, bundle, learnt)))
     cheaper = baselines.baselines(known, live=[item.id for item in bundle.items])
     judgement = evaluate(
         bundle,
         lists,
         teacher=teacher,
         rivals=[
+            *against,
             *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
             *rivals,
             *cheaper,
@@ -96,8 +124,31 @@ def judge(
     )
     spending = asked.spending(judgement, cost_per_1000)
     return msgspec.structs.replace(
-        judgement, spending=spending, part=part, notes=[*judgement.notes, *_seen(part, taught_us)]
+        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *_seen(part, taught_us)]
     )
+
+
+def _champion(
+    log: Log, champion: Bundle | None, part: Part, lists: Sequence[Example]
+) -> tuple[list[Contender], list[str]]:
+    """The champion as a contender, or a sentence that says why it cannot be compared."""
+    if champion is None:
+        return [], []
+    try:
+        if part.lists == BEHIND and not _stopped_before(log, champion, part):
+            return [], ["the champion has learnt from lists that are judged, so the student is not compared with it"]
+        if unfit := len(misfits(champion, lists)):
+            return [], [f"the contexts of {unfit:,} lists do not fit the champion, so it is not compared with it"]
+        return [BundleContender(champion, CHAMPION)], []
+    except (BundleError, CheckpointError, DataError, PositionError) as e:
+        return [], [f"the student is not compared with the champion: {e}"]
+
+
+def _stopped_before(log: Log, champion: Bundle, part: Part) -> bool:
+    """Whether the champion stopped learning before the judged part of `examples` begins."""
+    begins = read_place(part.begins)
+    learnt = stopped_at(log, champion).by_partition()
+    return all(offset <= begins.offset(tp, len(learnt)) for tp, offset in learnt.items())
 
 
 def _seen(part: Part, taught_us: int | None) -> list[str]:

@@ -13,13 +13,25 @@ Example:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 
 from recdistill.bundle import Bundle
-from recdistill.errors import DataError
+from recdistill.errors import DataError, DecodeError
 from recdistill.judge import Part
-from recdistill.records import Example
-from recdistill.stream import Cut, LanePosition, Lanes, Log, Message, Place, cut_at, write_position, write_time
+from recdistill.records import Example, decode
+from recdistill.stream import (
+    Cut,
+    LanePosition,
+    Lanes,
+    Log,
+    Message,
+    Place,
+    TopicPartition,
+    cut_at,
+    write_position,
+    write_time,
+)
 
 log_ = logging.getLogger(__name__)
 
@@ -105,9 +117,42 @@ def count_held_out(log: Log, start: LanePosition, enough: int) -> tuple[int, Lan
         lanes.close()
 
 
-def learnt_from(log: Log, bundle: Bundle) -> Iterator[Example]:
-    """The examples before a bundle's positions, in the order in which the student learnt from them."""
-    return _examples(log, until=stopped_at(log, bundle))
+def learnt_from(log: Log, bundle: Bundle, most: int | None = None) -> Iterator[Example]:
+    """The examples before a bundle's positions.
+
+    Args:
+        log: The log with the topic `examples`.
+        bundle: The bundle.
+        most: About how many at most, the newest. None: all of them.
+
+    Returns:
+        They come in the order in which the student learnt from them; lane after lane where some are left out.
+    """
+    ends = stopped_at(log, bundle)
+    if most is None:
+        return _examples(log, until=ends)
+    lanes = ends.by_partition()
+    with closing(log.source(list(lanes))) as source:
+        starts = {tp: source.bounds(tp)[0] for tp in lanes}
+    each = -(-most // len(lanes))
+    if all(end - starts[tp] <= each for tp, end in lanes.items()):
+        return _examples(log, until=ends)
+    return _newest(log, {tp: (max(starts[tp], end - each), end) for tp, end in lanes.items()})
+
+
+def _newest(log: Log, parts: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[Example]:
+    """The examples between two offsets of each lane, lane after lane."""
+    with closing(log.source(list(parts))) as source:
+        for tp, (begin, end) in parts.items():
+            source.seek({tp: begin})
+            while source.position()[tp] < end:
+                for message in source.read_from(tp, READ, 0.2):
+                    if message.offset >= end:
+                        break
+                    try:
+                        yield decode(Example, message.value)
+                    except DecodeError as e:
+                        _pass_over(message, e)
 
 
 def stopped_at(log: Log, bundle: Bundle) -> LanePosition:

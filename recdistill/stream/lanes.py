@@ -8,6 +8,11 @@ does not decode goes to `dead_letters`. It still takes its lane's turn, because 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
 
+With `ahead`, the next batch of columns is read and decoded on a thread of its own, while the caller works on the batch
+before. It is only a cache: the messages stay where they are until they are taken, `state()` does not know of it, and
+where it does not fit, the caller decodes again. No more than one batch is prepared, so a caller that stands still costs
+no memory.
+
 It knows nothing of SQLite, Kafka or checkpoints.
 
 Example:
@@ -36,15 +41,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
 from recdistill.errors import CheckpointError, DecodeError
-from recdistill.records import Example, decode
+from recdistill.records import Columns, Example, Read, decode, read_columns
 from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
 
 _FETCH = 500
-"""Messages fetched ahead for each lane."""
+"""Most messages fetched ahead for each lane."""
+
+_FIRST_FETCH = 16
+"""So many are fetched while nothing is known of their size."""
+
+_FETCH_BYTES = 8 << 20
+"""So many bytes are fetched ahead for each lane, or one message."""
 
 
 class LanePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,8 +109,9 @@ class Lanes:
         dead_letters: Called with each message that does not decode, and the error, before its offset is passed. If it
             raises, the message was not passed. A later pass over the same records calls it again: message.tp and
             message.offset are the same then.
-        refuse: Asked about each example that decodes. What it returns is why the example goes to `dead_letters`; None
-            takes it.
+        refuse: Asked about each example that decodes, by its `catalogue_as_of`. What it returns is why the example goes
+            to `dead_letters`; None takes it.
+        ahead: Whether columns are prepared on a thread of their own.
 
     Raises:
         WrongLog: The state belongs to another log or partition count.
@@ -113,15 +126,18 @@ class Lanes:
         state: LanePosition | None = None,
         *,
         dead_letters: Callable[[Message, Exception], None],
-        refuse: Callable[[Example], Exception | None] = lambda _: None,
+        refuse: Callable[[int], Exception | None] = lambda _: None,
+        ahead: bool = False,
     ) -> None:
         self._topic = topic
         self._refuse = refuse
         self._dead_letters = dead_letters
+        self._ahead_of = _Ahead() if ahead else None
         self._source = log.source([topic])
         self._lanes = [TopicPartition(topic, lane) for lane in range(len(self._source.position()))]
         self._identity = self._source.identity()
         self._turn = 0
+        self._size = _FETCH_BYTES // _FIRST_FETCH  # bytes of a message, as far as is known
         self._fetched: list[deque[Message]] = [deque() for _ in self._lanes]
         position = self._source.position()
         self._taken = [position[tp] for tp in self._lanes]
@@ -152,45 +168,130 @@ class Lanes:
             OutOfRange: Retention has removed messages that were not read yet.
             StreamError: The log cannot be read.
         """
-        ends = None if until is None else self._checked(until).offsets
         examples: list[Example] = []
-        passed: list[tuple[int, Message]] = []
-        before = (list(self._taken), self._turn)
-        patience_s = timeout_s
-        try:
-            while len(examples) < n:
-                lane = self._turn
-                if ends is not None and self._ahead(lane) >= ends[lane]:
-                    break
-                fetched = self._fetched[lane]
-                if not fetched:
-                    started = time.monotonic()
-                    fetched.extend(self._source.read_from(self._lanes[lane], _FETCH, max(0.0, patience_s)))
-                    if not fetched:
-                        patience_s -= time.monotonic() - started
-                        if patience_s <= 0:
-                            break
-                    continue
-                message = fetched[0]
+
+        def read(messages: list[Message]) -> int:
+            before = len(examples)
+            for message in messages:
                 try:
                     example = decode(Example, message.value)
                 except DecodeError as error:
                     self._dead_letters(message, error)
                 else:
-                    if (problem := self._refuse(example)) is None:
+                    if self._takes(message, example.ranking.catalogue_as_of):
                         examples.append(example)
-                    else:
-                        self._dead_letters(message, problem)
-                passed.append((lane, fetched.popleft()))
-                self._taken[lane] = message.offset + 1
-                self._turn = (lane + 1) % len(self._lanes)
+            return len(examples) - before
+
+        self._go(n, timeout_s, until, read)
+        return examples
+
+    def next_columns(self, n: int, timeout_s: float = 1.0, *, until: LanePosition | None = None) -> Columns:
+        """Takes the next examples as `next` does, as columns; arguments and errors as there.
+
+        It is several times faster. What is taken, and what goes to `dead_letters`, is the same.
+        """
+        parts: list[Columns] = []
+
+        def read(messages: list[Message]) -> int:
+            prepared = None if self._ahead_of is None else self._ahead_of.take(messages)
+            columns, refused = prepared or _columns_of(messages)
+            stamps = iter(columns.stamps_E.tolist())
+            taken = []
+            for place, message in enumerate(messages):
+                if (error := refused.get(place)) is not None:
+                    self._dead_letters(message, error)
+                elif self._takes(message, next(stamps)):
+                    taken.append(message.value)
+            if len(taken) < len(columns):
+                columns, _ = read_columns(Example, taken)
+            parts.append(columns)
+            return len(taken)
+
+        self._go(n, timeout_s, until, read)
+        columns = Columns.join(parts) if parts else read_columns(Example, [])[0]
+        if self._ahead_of is not None and len(columns) == n:
+            self._ahead_of.prepare(lambda: self._peek(n))
+        return columns
+
+    def _peek(self, n: int) -> list[Message] | None:
+        """The next n messages in the one order, without taking them; None if they are not there yet."""
+        found: list[Message] = []
+        passed = [0] * len(self._lanes)
+        for place in range(n):
+            lane = (self._turn + place) % len(self._lanes)
+            fetched = self._fetched[lane]
+            if passed[lane] == len(fetched):
+                self._fetch(lane, 0.0)
+            if passed[lane] == len(fetched):
+                return None
+            found.append(fetched[passed[lane]])
+            passed[lane] += 1
+        return found
+
+    def _settle(self) -> None:
+        """Waits for the thread: from here on the caller alone uses the source."""
+        if self._ahead_of is not None:
+            self._ahead_of.settle()
+
+    def _fetch(self, lane: int, timeout_s: float) -> None:
+        """Fetches messages of a lane: the larger the last ones were, the fewer."""
+        count = max(1, min(_FETCH, _FETCH_BYTES // self._size))
+        found = self._source.read_from(self._lanes[lane], count, timeout_s)
+        if found:
+            self._size = max(1, sum(len(message.value or b"") for message in found) // len(found))
+            self._fetched[lane].extend(found)
+
+    def _takes(self, message: Message, stamp: int) -> bool:
+        """Whether an example is taken; if not, it goes to `dead_letters`."""
+        problem = self._refuse(stamp)
+        if problem is not None:
+            self._dead_letters(message, problem)
+        return problem is None
+
+    def _go(self, n: int, timeout_s: float, until: LanePosition | None, read: Callable[[list[Message]], int]) -> None:
+        """Hands messages to `read` in the one order, until it has made `n` examples of them, or none is left."""
+        self._settle()
+        ends = None if until is None else self._checked(until).offsets
+        passed: list[tuple[int, Message]] = []
+        before = (list(self._taken), self._turn)
+        deadline = time.monotonic() + timeout_s
+        try:
+            while n > 0:
+                start = len(passed)
+                while len(passed) - start < n and (message := self._in_turn(ends, deadline)) is not None:
+                    lane = self._turn
+                    passed.append((lane, message))
+                    self._fetched[lane].popleft()
+                    self._taken[lane] = message.offset + 1
+                    self._turn = (lane + 1) % len(self._lanes)
+                if len(passed) == start:
+                    break
+                started = time.monotonic()
+                n -= read([message for _, message in passed[start:]])
+                deadline += time.monotonic() - started  # only waiting counts
         except BaseException:
             # The caller never sees the examples taken so far, so the state must not have passed them either.
             for lane, message in reversed(passed):
                 self._fetched[lane].appendleft(message)
             self._taken, self._turn = before
             raise
-        return examples
+
+    def _in_turn(self, ends: tuple[int, ...] | None, deadline: float) -> Message | None:
+        """The next message of the lane whose turn it is; None if it has nothing in time, or nothing before its end."""
+        lane = self._turn
+        if ends is not None and self._ahead(lane) >= ends[lane]:
+            return None
+        fetched = self._fetched[lane]
+        asked = False
+        while not fetched:
+            left_s = deadline - time.monotonic()
+            if asked and left_s <= 0:
+                return None
+            self._fetch(lane, max(0.0, left_s))
+            asked = True
+            if ends is not None and self._ahead(lane) >= ends[lane]:
+                return None
+        return fetched[0]
 
     def state(self) -> LanePosition:
         """Next offset of each lane after the examples that `next` returned, the lane whose turn it is, and the log."""
@@ -198,6 +299,7 @@ class Lanes:
 
     def end_state(self) -> LanePosition:
         """The present ends of the lanes, as a state for `next(until=)` and `reached`."""
+        self._settle()
         return LanePosition(self._identity, tuple(self._source.bounds(tp)[1] for tp in self._lanes), 0)
 
     def reached(self, until: LanePosition) -> bool:
@@ -206,6 +308,7 @@ class Lanes:
         The end of a transaction takes an offset but is no message. So this looks at the messages that were fetched, not
         at `state()`.
         """
+        self._settle()
         return self._ahead(self._turn) >= self._checked(until).offsets[self._turn]
 
     def seek(self, state: LanePosition) -> None:
@@ -216,6 +319,7 @@ class Lanes:
             OutOfRange: The state points outside of what the log holds.
             CheckpointError: The state has another number of lanes.
         """
+        self._settle()
         wanted = self._checked(state)
         self._source.seek(dict(zip(self._lanes, wanted.offsets, strict=True)))
         self._taken, self._turn = list(wanted.offsets), wanted.turn
@@ -223,7 +327,9 @@ class Lanes:
             fetched.clear()
 
     def close(self) -> None:
-        """Closes the source."""
+        """Closes the source, and ends the thread."""
+        if self._ahead_of is not None:
+            self._ahead_of.close()
         self._source.close()
 
     def _ahead(self, lane: int) -> int:
@@ -239,3 +345,40 @@ class Lanes:
                 f"{self._topic!r} has {len(self._lanes)} lanes; use another checkpoint"
             )
         return position
+
+
+def _columns_of(messages: list[Message]) -> Read:
+    return read_columns(Example, [message.value for message in messages])
+
+
+class _Ahead:
+    """One thread that prepares one batch. What it throws is thrown again where the caller waits for it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lanes")
+        self._job: Future[tuple[list[Message], Read] | None] | None = None
+        self._prepared: tuple[list[Message], Read] | None = None
+
+    def prepare(self, peek: Callable[[], list[Message] | None]) -> None:
+        """Begins with the next batch."""
+
+        def work() -> tuple[list[Message], Read] | None:
+            messages = peek()
+            return None if messages is None else (messages, _columns_of(messages))
+
+        self._job = self._thread.submit(work)
+
+    def settle(self) -> None:
+        """Waits until the thread does nothing."""
+        job, self._job = self._job, None
+        if job is not None:
+            self._prepared = job.result()
+
+    def take(self, messages: list[Message]) -> Read | None:
+        """What was prepared of exactly these messages; None if it was something else."""
+        prepared, self._prepared = self._prepared, None
+        return prepared[1] if prepared is not None and prepared[0] == messages else None
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(cancel_futures=True)

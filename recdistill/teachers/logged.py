@@ -51,4 +51,4 @@ class LoggedTeacher:
 def _logged(impression: Impression) -> Scores:
     logged = [candidate.logged_score for candidate in impression.candidates]
     values_L = np.array([0.0 if score is None else score for score in logged], np.float32)
-    return Scores(values_L, np.array([score is not None for score in logged]))
+    return Scores(values_L, np.array([score is not None for score in logged], bool))

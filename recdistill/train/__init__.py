@@ -12,14 +12,25 @@ Example:
 
 import torch
 
-from recdistill.train.batch import Batch
+from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.shape import Rates, Shape
 from recdistill.train.step import Trainer
 from recdistill.train.student import Student
 from recdistill.train.terms import SoftTerms
 from recdistill.train.warm import state_of_bundle
 
-__all__ = ["Batch", "Rates", "Shape", "SoftTerms", "Student", "Trainer", "state_of_bundle", "use_threads"]
+__all__ = [
+    "Batch",
+    "Rates",
+    "Shape",
+    "SoftTerms",
+    "Student",
+    "Trainer",
+    "state_of_bundle",
+    "told_by_columns",
+    "told_by_examples",
+    "use_threads",
+]
 
 
 def use_threads(count: int) -> None:

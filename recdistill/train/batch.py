@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from recdistill.features import Lists
-from recdistill.records import Ranking
+from recdistill.records import Columns, Example
 from recdistill.watch import comparable_scores
 
 
@@ -90,6 +91,43 @@ class Batch:
         return sum(array.nbytes for array in _arrays(self))
 
 
+class Told(NamedTuple):
+    """What the teachers said of themselves in the examples of a batch.
+
+    Args:
+        scales: What the scores of each list mean.
+        teachers: The teacher of each list.
+        candidates: How many candidates there are, also those that the catalogue does not hold.
+        agreement_B: See `Batch`.
+    """
+
+    scales: Sequence[str]
+    teachers: Sequence[str]
+    candidates: int
+    agreement_B: np.ndarray | None
+
+
+def told_by_examples(examples: Sequence[Example]) -> Told:
+    """What some examples say."""
+    rankings = [example.ranking for example in examples]
+    return Told(
+        [ranking.scale for ranking in rankings],
+        [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+        sum(len(ranking.scores) for ranking in rankings),
+        _agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
+    )
+
+
+def told_by_columns(columns: Columns) -> Told:
+    """What the same examples say as columns."""
+    return Told(columns.scales, columns.teachers, len(columns.scores_C), _agreement(columns.agreement_E))
+
+
+def _agreement(told: npt.ArrayLike) -> np.ndarray | None:
+    agreement_B = np.asarray(told, np.float32)
+    return None if np.isnan(agreement_B).all() else agreement_B
+
+
 def _arrays(value: Any) -> Iterator[np.ndarray]:
     if isinstance(value, np.ndarray):
         yield value
@@ -113,11 +151,3 @@ def rows_of(lists: Lists, rows_B: np.ndarray) -> Lists:
     context = {name: value[rows_B] for name, value in requests.context.items()}
     cut = replace(requests, **{name: value[rows_B] for name, value in arrays_of(requests)}, context=context)
     return replace(lists, **{name: value[rows_B] for name, value in arrays_of(lists)}, requests=cut)
-
-
-def agreement_of(rankings: Sequence[Ranking]) -> np.ndarray | None:
-    """How well each list's teacher agrees with its own first answers, f32 `[B]`, NaN where nobody asked."""
-    found = [ranking.self_agreement for ranking in rankings]
-    if all(one is None for one in found):
-        return None
-    return np.array([np.nan if one is None else one for one in found], np.float32)

@@ -8,8 +8,6 @@ There is no random stream. A fresh row starts from hash(seed, table, id). What a
 the user tower) or draws (the rivals of labels) comes from hash(seed, step, place). So a run that was stopped and
 restored ends with the same bytes as a run that was not, if torch uses the same number of threads.
 
-With a soft weight of 0 this is the student without distillation, by the same code.
-
 It knows nothing of topics, files or schedules. The distiller's loop reads, saves and exports.
 
 Example:
@@ -47,14 +45,15 @@ from recdistill.features import (
     Lists,
     Mark,
     Vocabulary,
+    encode_columns,
     encode_examples,
     encode_requests,
 )
 from recdistill.model import forward
-from recdistill.records import Example, Item
+from recdistill.records import Columns, Example, Item
 from recdistill.train.average import EVERY, Average
 from recdistill.train.average import PREFIX as AVERAGE
-from recdistill.train.batch import Batch, agreement_of
+from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.replay import PREFIX as REPLAY
 from recdistill.train.replay import Kept, Replay
@@ -159,27 +158,30 @@ class Trainer:
         self._start_fresh_rows()
         return refused
 
-    def encode(self, examples: Sequence[Example]) -> Batch:
-        """Makes a batch of whole examples, and admits new context values.
+    def encode(self, examples: Sequence[Example] | Columns) -> Batch:
+        """Makes a batch of whole examples, and admits new context values. Columns of them give the same batch.
 
         Raises:
             UsageError: There is no example.
         """
-        if not examples:
+        if not len(examples):
             raise UsageError("encode: no examples; a step needs at least one")
         errors: list[FeatureError] = []
-        lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+        if isinstance(examples, Columns):
+            lists = encode_columns(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_columns(examples)
+        else:
+            lists = encode_examples(self.spec, self.vocabulary, self.catalogue, examples, admit=True, errors=errors)
+            told = told_by_examples(examples)
         self._start_fresh_rows()
-        rankings = [example.ranking for example in examples]
-        asked = sum(len(ranking.scores) for ranking in rankings)
         return Batch.of(
             lists,
-            [ranking.scale for ranking in rankings],
-            [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
+            told.scales,
+            told.teachers,
             self.comparable,
-            unknown=int(lists.requests.unknown_B.sum()) + asked - int(lists.where_BL.sum()),
+            unknown=int(lists.requests.unknown_B.sum()) + told.candidates - int(lists.where_BL.sum()),
             unfit=len(errors),
-            agreement_B=agreement_of(rankings),
+            agreement_B=told.agreement_B,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:

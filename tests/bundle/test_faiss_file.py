@@ -62,6 +62,7 @@ def test_an_index_that_lies_in_another_file_is_refused_and_the_file_is_not_touch
     assert "b'ilod'" in refused(data)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("name", ["Flat", "HNSW8", "PQ5x4", "IVF16,Flat", "IVF16,PQ5x4", "PCA4,Flat"])
 def test_other_kinds_of_index_are_refused(name: str) -> None:
     index = faiss.index_factory(WIDTH, name, faiss.METRIC_INNER_PRODUCT)

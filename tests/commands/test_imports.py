@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from recdistill.cli import main
 from recdistill.commands import datasets, imports
 from recdistill.commands.verb import Bar
 from recdistill.loops import feed
+from recdistill.records import codec
+from recdistill.stream import Outgoing
 
 ROOT = Path(__file__).resolve().parents[2]
+EVENTS = {"Impression": "impressions", "Feedback": "feedback"}
 
 
 @pytest.fixture(autouse=True)
@@ -286,6 +290,7 @@ def _parquet_types() -> list[tuple[str, Any]]:
     ]
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("name", "column"), _parquet_types(), ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -323,6 +328,7 @@ def _items(count: int, start: int = 0) -> str:
     return "id,attributes.n\n" + "".join(f"i{n},{n}\n" for n in range(start, start + count))
 
 
+@pytest.mark.slow
 def test_the_same_records_are_written_once(run: Run) -> None:
     Path("t.csv").write_text(_items(5000))
     Path("same.jsonl").write_text(
@@ -364,6 +370,7 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_with_a_code_and_the_same_command_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("t.csv").write_text(_items(7000))
     with monkeypatch.context() as patch:
@@ -383,6 +390,7 @@ def test_sigterm_ends_with_a_code_and_the_same_command_goes_on(run: Run, monkeyp
     assert [one["id"] for one in records(run, "items")] == [f"i{n}" for n in range(7000)]
 
 
+@pytest.mark.slow
 def test_an_import_that_died_anywhere_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each commit, and just before each: the same records in the same order, none twice."""
     Path("t.csv").write_text(_items(7000))
@@ -399,15 +407,15 @@ def test_an_import_that_died_anywhere_goes_on(run: Run, monkeypatch: pytest.Monk
             main(["import", "t.csv", "--kind", "items"])
     sent = 0
 
-    def die_in_the_transaction(*_: Any) -> bytes:
+    def die_in_the_transaction(*told: Any, **named: Any) -> Outgoing:
         nonlocal sent
         sent += 1
         if sent == 1500:
             raise Died
-        return b""
+        return Outgoing(*told, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(feed, "key_of", die_in_the_transaction)
+        patch.setattr(feed, "Outgoing", die_in_the_transaction)
         with pytest.raises(Died):
             main(["import", "t.csv", "--kind", "items"])
     assert len(records(run, "items")) == 2000
@@ -415,6 +423,7 @@ def test_an_import_that_died_anywhere_goes_on(run: Run, monkeypatch: pytest.Monk
     assert [one["id"] for one in records(run, "items")] == [f"i{n}" for n in range(7000)]
 
 
+@pytest.mark.slow
 def test_imports_of_other_tables_do_not_fence_each_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.csv").write_text(_items(5000))
     Path("b.csv").write_text(_items(3000, 5000))
@@ -465,11 +474,68 @@ def test_a_table_that_changes_while_it_is_imported(run: Run, monkeypatch: pytest
         return real(*args, **named)
 
     monkeypatch.setattr(feed, "feed_once", changed)
-    code, _, errors = run("import", "t.csv", "--kind", "items")
-    assert code == 3
-    assert "the records changed while they were imported; 4,000 of the old ones are in the log" in errors
+    # What was checked is written, and nothing else. The changed file is another table.
+    assert run("import", "t.csv", "--kind", "items")[:2] == (0, "5,000 items\n")
+    assert [one["id"] for one in records(run, "items")] == [f"i{n}" for n in range(5000)]
 
 
+def test_each_record_is_encoded_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Counter[str] = Counter()
+    write = codec.write
+
+    def counted(record: Any) -> bytes:
+        seen[type(record).__name__] += 1
+        return write(record)
+
+    monkeypatch.setattr(codec, "write", counted)
+    Path("items.csv").write_text(_items(50))
+    Path("lists.csv").write_text("id,time,candidates\n" + "".join(f"r{n},{2000 - n},i1|i2\n" for n in range(40)))
+    rows = [(f"u{n % 4}", f"i{n * 7 % 53}", 1_000_000 + n) for n in range(300)]
+    Path("log.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
+    assert run("import", "items.csv", "--kind", "items")[0] == 0
+    assert dict(seen) == {"Item": 50}
+    assert run("import", "lists.csv", "--kind", "impressions")[0] == 0
+    assert dict(seen) == {"Item": 50, "Impression": 40}
+    seen.clear()
+    assert run("import", "log.csv", "--kind", "interactions")[0] == 0
+    written = Counter({"Item": 53 - 50, **{kind: len(records(run, topic)) for kind, topic in EVENTS.items()}})
+    written["Impression"] -= 40
+    assert seen == written
+
+
+def test_a_table_of_too_many_columns_is_refused_at_once(run: Run) -> None:
+    wide = [f"c{n}" for n in range(200_000)]
+    Path("t.csv").write_text("id," + ",".join(wide) + "\n" + "1," * 200_000 + "1\n")
+    Path("t.jsonl").write_text(json.dumps({"id": "a", **dict.fromkeys(wide, 1)}) + "\n")
+    parquet.write_table(pa.table({name: [1] for name in wide[:5000]}), "t.parquet")
+    Path("map.toml").write_text('kind = "items"\n[columns]\nid = "c1"\n')
+    for name, columns in (("t.csv", "200,001"), ("t.jsonl", "200,001"), ("t.parquet", "5,000")):
+        began = time.process_time()
+        code, _, errors = run("import", name, "--mapping", "map.toml")
+        assert code == 3
+        assert errors == (
+            f"error: {name}: has {columns} columns, more than 4,096; a table has one row for each item, list or event: "
+            "turn it, or set delimiter and quote in the mapping\n"
+        )
+        assert time.process_time() - began < 10
+    assert run("init", "t.csv")[0] == 3
+
+
+def test_a_table_that_is_not_there(run: Run) -> None:
+    Path("events.csv").write_text("")
+    code, _, errors = run("import", "event.csv", "--kind", "items")
+    assert (code, errors) == (3, "error: event.csv: does not exist; did you mean events.csv?\n")
+    code, _, errors = run("import", "nothing.csv", "--kind", "items")
+    assert (code, errors) == (
+        3, f"error: nothing.csv: does not exist; it was looked for in {Path.cwd()}; give the path of a table\n"
+    )  # fmt: skip
+    code, _, errors = run("import", "no/such.csv", "--kind", "items")
+    assert (code, errors) == (
+        3, f"error: no/such.csv: does not exist; there is no folder {Path.cwd()}/no; give the path of a table\n"
+    )  # fmt: skip
+
+
+@pytest.mark.slow
 def test_a_data_set_that_is_stopped_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(f"u{n % 40}", f"i{n * 7 % 53}", 1_000_000 + n) for n in range(3000)]
     Path("log.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))

@@ -114,6 +114,7 @@ def another_log(shop: Shop, monkeypatch: pytest.MonkeyPatch, lists: int = 100) -
     shop.figures("join", "--drain")
 
 
+@pytest.mark.slow
 def test_another_log_is_refused_and_a_warm_start_leads_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = learn(shop)
     before = open_bundle(bundle)
@@ -245,6 +246,7 @@ def test_what_a_kill_left_of_an_export_is_cleared_and_a_damaged_bundle_is_made_a
     assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_a_bundle_names_its_true_parent_after_a_kill_between_export_and_save(shop: Shop) -> None:
     first = learn(shop)
     with closing(shop.log()) as log:

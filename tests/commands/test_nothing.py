@@ -13,53 +13,24 @@ from typing import Any
 import msgspec
 import pytest
 from support import world
+from support.small_shop import FEATURES, SETTINGS, Terminal, prepare
 
-from recdistill.cli import main
 from recdistill.config import LogSettings
-from recdistill.records import Example, Feedback, Impression, Item, Ranking, encode, to_json
+from recdistill.records import Example, Feedback, Impression, Item, Ranking, encode
 from recdistill.stream import open_log
 
-SETTINGS = """
-[teacher]
-kind = "callable"
-function = "support.world:by_hash"
-[join]
-window_s = 5
-[student]
-dim = 4
-hidden = 8
-[distil]
-batch = 16
-threads = 1
-publish = false
-"""
-FEATURES = """
-[history]
-length = 8
-actions = ["click"]
-[id]
-capacity = 64
-hashed = 4
-[item.genre]
-kind = "category"
-capacity = 8
-"""
 
-
-class Terminal:
-    """Runs verbs in a folder and gives what they print."""
+class Logged(Terminal):
+    """A terminal whose errors hold what was logged as well."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-        self.capsys, self.caplog = capsys, caplog
-        self.errors = ""
-        """Of the last call: what it said on stderr, and what it logged."""
+        super().__init__(capsys)
+        self.caplog = caplog
 
     def __call__(self, line: str, *more: str, code: int = 0) -> str:
         self.caplog.clear()
-        found = main([*line.split(), *more])
-        out, errors = self.capsys.readouterr()
-        self.errors = self.caplog.text + errors
-        assert found == code, f"{line}: {found}\n{out}\n{self.errors}"
+        out = super().__call__(line, *more, code=code)
+        self.errors = self.caplog.text + self.errors
         return out
 
     def nothing(self, line: str) -> str:
@@ -71,9 +42,7 @@ class Terminal:
         return last
 
     def write(self, kind: str, records: Sequence[Any]) -> None:
-        path = Path(f"{kind}.jsonl")
-        path.write_bytes(b"".join(to_json(record) + b"\n" for record in records))
-        self(f"import {path} --kind {kind}")
+        self.take_in(kind, kind, records)
 
 
 @pytest.fixture
@@ -82,12 +51,9 @@ def terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
-) -> Terminal:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "shop.toml").write_text(SETTINGS)
-    (tmp_path / "features.toml").write_text(FEATURES)
-    monkeypatch.setenv("RECDISTILL_CONFIG", "shop.toml")
-    made = Terminal(capsys, caplog)
+) -> Logged:
+    prepare(tmp_path, monkeypatch, SETTINGS + "publish = false\n")
+    made = Logged(capsys, caplog)
     made("topics create")
     return made
 
@@ -98,7 +64,7 @@ LAST = Feedback("end", "none", "item-1", "click", time_us=LISTS[-1].time_us + 10
 """Closes every window."""
 
 
-def scored_and_joined(terminal: Terminal) -> None:
+def scored_and_joined(terminal: Logged) -> None:
     terminal.write("impressions", LISTS)
     terminal("score --drain --quiet")
     terminal.write("feedback", [*CLICKS, LAST])
@@ -108,13 +74,13 @@ def scored_and_joined(terminal: Terminal) -> None:
 # What was never there
 
 
-def test_topics_that_were_always_empty_name_the_step_before(terminal: Terminal) -> None:
+def test_topics_that_were_always_empty_name_the_step_before(terminal: Logged) -> None:
     assert "the topic impressions is empty; write your lists there" in terminal.nothing("score --drain")
     assert "`recdistill score --drain`" in terminal.nothing("join --drain")
     assert "the topic examples is empty; join first" in terminal.nothing("distil --drain")
 
 
-def test_nothing_new_is_no_fault(terminal: Terminal) -> None:
+def test_nothing_new_is_no_fault(terminal: Logged) -> None:
     terminal.write("items", world.items())
     scored_and_joined(terminal)
     terminal("distil --drain --quiet")
@@ -125,13 +91,13 @@ def test_nothing_new_is_no_fault(terminal: Terminal) -> None:
 # Learning from nothing
 
 
-def assert_no_bundle(terminal: Terminal) -> None:
+def assert_no_bundle(terminal: Logged) -> None:
     assert not list(Path("recdistill-data/student/bundles").glob("*"))
     terminal("evaluate", code=6)
     assert "holds no bundle yet" in terminal.errors
 
 
-def test_no_items_at_all(terminal: Terminal) -> None:
+def test_no_items_at_all(terminal: Logged) -> None:
     scored_and_joined(terminal)
     said = terminal.nothing("distil --drain")
     assert "nothing was learnt from 60 examples: the topic items is empty" in said
@@ -141,7 +107,7 @@ def test_no_items_at_all(terminal: Terminal) -> None:
     assert "the topic items is empty" in terminal.nothing("distil --drain")
 
 
-def test_items_that_came_after_the_lists_were_scored(terminal: Terminal) -> None:
+def test_items_that_came_after_the_lists_were_scored(terminal: Logged) -> None:
     terminal.write("impressions", LISTS)
     terminal("score --drain")
     assert "catalogue is empty" in terminal.errors  # said where it can still be helped
@@ -153,7 +119,7 @@ def test_items_that_came_after_the_lists_were_scored(terminal: Terminal) -> None
     assert_no_bundle(terminal)
 
 
-def test_every_item_refused(terminal: Terminal) -> None:
+def test_every_item_refused(terminal: Logged) -> None:
     terminal.write("items", [Item(f"item-{n}", attributes={"price": "cheap"}) for n in range(20)])
     Path("features.toml").write_text(FEATURES + '[item.price]\nkind = "number"\n')  # after the import has looked
     scored_and_joined(terminal)
@@ -163,14 +129,14 @@ def test_every_item_refused(terminal: Terminal) -> None:
     assert_no_bundle(terminal)
 
 
-def test_all_items_withdrawn(terminal: Terminal) -> None:
+def test_all_items_withdrawn(terminal: Logged) -> None:
     terminal.write("items", [msgspec.structs.replace(item, withdrawn=True) for item in world.items()])
     scored_and_joined(terminal)
     assert "all items are withdrawn" in terminal.nothing("distil --drain")
     assert_no_bundle(terminal)
 
 
-def test_imported_examples_without_the_stamp_of_a_catalogue(terminal: Terminal) -> None:
+def test_imported_examples_without_the_stamp_of_a_catalogue(terminal: Logged) -> None:
     terminal.write("items", world.items())
     terminal.write("examples", [example(one) for one in LISTS])
     said = terminal.nothing("distil --drain")
@@ -178,7 +144,7 @@ def test_imported_examples_without_the_stamp_of_a_catalogue(terminal: Terminal) 
     assert_no_bundle(terminal)
 
 
-def test_ids_that_never_meet_the_catalogue(terminal: Terminal) -> None:
+def test_ids_that_never_meet_the_catalogue(terminal: Logged) -> None:
     terminal.write("items", [Item(f"sku:{n}", attributes={"genre": "a"}) for n in range(20)])
     scored_and_joined(terminal)
     said = terminal.nothing("distil --drain")
@@ -198,7 +164,7 @@ def example(impression: Impression) -> Example:
 # Labels that meet nothing
 
 
-def joined_with(terminal: Terminal, feedback: Sequence[Feedback], lists: Sequence[Impression] = LISTS) -> str:
+def joined_with(terminal: Logged, feedback: Sequence[Feedback], lists: Sequence[Impression] = LISTS) -> str:
     terminal.write("items", world.items())
     terminal.write("impressions", lists)
     terminal("score --drain --quiet")
@@ -206,29 +172,29 @@ def joined_with(terminal: Terminal, feedback: Sequence[Feedback], lists: Sequenc
     return terminal.nothing("join --drain")
 
 
-def test_feedback_whose_ids_are_no_lists(terminal: Terminal) -> None:
+def test_feedback_whose_ids_are_no_lists(terminal: Logged) -> None:
     strange = [msgspec.structs.replace(one, impression_id=one.impression_id.removeprefix("imp-")) for one in CLICKS]
     said = joined_with(terminal, strange)
     assert f"feedback names {strange[0].impression_id!r}, lists are called 'imp-0'" in said
 
 
-def test_feedback_of_an_action_without_a_weight(terminal: Terminal) -> None:
+def test_feedback_of_an_action_without_a_weight(terminal: Logged) -> None:
     said = joined_with(terminal, [msgspec.structs.replace(one, action="purchase") for one in CLICKS])
     assert "their action is not in join.labels (click): it is 'purchase'" in said
     assert "--set join.labels.ACTION=1" in said
 
 
-def test_feedback_on_items_that_were_not_in_the_list(terminal: Terminal) -> None:
+def test_feedback_on_items_that_were_not_in_the_list(terminal: Logged) -> None:
     said = joined_with(terminal, [msgspec.structs.replace(one, item=one.item.upper()) for one in CLICKS])
     assert "their item is not in the list that they name, as with 'ITEM-" in said
 
 
-def test_feedback_of_another_unit_of_time(terminal: Terminal) -> None:
+def test_feedback_of_another_unit_of_time(terminal: Logged) -> None:
     said = joined_with(terminal, [msgspec.structs.replace(one, time_us=one.time_us * 1000) for one in CLICKS])
     assert "they came later than join.window_s = 5 s" in said
 
 
-def test_all_lists_of_one_moment_stay_open(terminal: Terminal) -> None:
+def test_all_lists_of_one_moment_stay_open(terminal: Logged) -> None:
     terminal.write("impressions", [msgspec.structs.replace(one, time_us=10**15, history=()) for one in LISTS])
     terminal("score --drain --quiet")
     said = terminal.nothing("join --drain")
@@ -247,14 +213,14 @@ def mostly_none(lists: Sequence[Impression]) -> list[list[float | None]]:
     return [[1.0, *[None] * (len(one.candidates) - 1)] for one in lists]
 
 
-def test_every_list_refused_by_the_teacher(terminal: Terminal) -> None:
+def test_every_list_refused_by_the_teacher(terminal: Logged) -> None:
     terminal.write("impressions", LISTS)
     said = terminal.nothing("score --drain --set teacher.function=commands.test_nothing:refuses")
     assert "all 60 impressions went to the dead letters" in said
     assert "not today" in terminal("inspect dead-letters --from-end -n 1")
 
 
-def test_missing_scores_are_told_with_figures_and_stop_beyond_a_bound(terminal: Terminal) -> None:
+def test_missing_scores_are_told_with_figures_and_stop_beyond_a_bound(terminal: Logged) -> None:
     terminal.write("items", world.items())
     terminal.write("impressions", LISTS)
     line = "score --drain --set teacher.function=commands.test_nothing:mostly_none"
@@ -269,7 +235,7 @@ def test_missing_scores_are_told_with_figures_and_stop_beyond_a_bound(terminal: 
 # Names that nobody has
 
 
-def test_attributes_actions_and_contexts_that_nobody_has(terminal: Terminal) -> None:
+def test_attributes_actions_and_contexts_that_nobody_has(terminal: Logged) -> None:
     Path("features.toml").write_text(
         FEATURES.replace('"click"', '"view"') + '[item.titel]\nkind = "text"\n[context.weekday]\nkind = "category"\n'
     )
@@ -284,7 +250,7 @@ def test_attributes_actions_and_contexts_that_nobody_has(terminal: Terminal) -> 
     assert "events have 'click'" in terminal.errors
 
 
-def test_records_that_do_not_decode_do_not_hide_the_cause(terminal: Terminal) -> None:
+def test_records_that_do_not_decode_do_not_hide_the_cause(terminal: Logged) -> None:
     log = open_log(LogSettings())
     stage = log.stage("hostile")
     with stage.transaction() as transaction:

@@ -44,6 +44,7 @@ def test_partitions_are_added_to_what_goes_together(shop: Shop) -> None:
     assert shop.type("topics", "create", "--grow")[1] == "all topics exist already\n"
 
 
+@pytest.mark.slow
 def test_partitions_that_were_added_under_a_running_stage_are_noticed(shop: Shop) -> None:
     shop.write(lists=20, partitions=2)
     for run in (scoring, joining):
@@ -222,6 +223,7 @@ def test_trim_removes_what_nobody_needs_and_gives_the_space_back(shop: Shop) -> 
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_trim_leaves_what_a_checkpoint_still_needs(shop: Shop) -> None:
     shop.write(lists=200)
     shop.figures("score", "--drain")

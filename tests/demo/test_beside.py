@@ -29,7 +29,9 @@ def log_with_a_ranking(folder: Path) -> Path:
     stage.close()
     log.close()
     config = folder / "settings.toml"
-    config.write_text(f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nwindow_s = 1.0\n', encoding="utf-8")
+    config.write_text(
+        f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nwindow_s = 1.0\nidle_s = 0.5\n', encoding="utf-8"
+    )
     return config
 
 
@@ -42,6 +44,7 @@ def examples(folder: Path) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_word_and_then_does_what_the_verb_does(tmp_path: Path) -> None:
     config = log_with_a_ranking(tmp_path)
     joiner = Beside("join", config, "--drain", needs="recdistill.loops.join")
@@ -74,6 +77,7 @@ def test_without_the_word_it_does_nothing(tmp_path: Path) -> None:
     assert examples(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_it_does_not_outlive_a_demo_that_is_killed(tmp_path: Path) -> None:
     config = log_with_a_ranking(tmp_path)
     program = f"""

@@ -14,75 +14,17 @@ from typing import Any
 
 import pytest
 from support import world
+from support.small_shop import EASY_GATE, FEATURES, HOUR, SETTINGS, TITLE, Terminal, prepare
 
-from recdistill.cli import main
 from recdistill.features import FeatureSpec
 from recdistill.records import Record, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SETTINGS = """
-[teacher]
-kind = "callable"
-function = "support.world:by_hash"
-[join]
-window_s = 5
-[student]
-dim = 4
-hidden = 8
-[distil]
-batch = 16
-threads = 1
-[gate]
-retention = 0
-beats_popularity = false
-min_lists = 20
-[rank]
-port = 0
-"""
-FEATURES = """
-[history]
-length = 8
-actions = ["click"]
-[id]
-capacity = 64
-hashed = 4
-[item.genre]
-kind = "category"
-capacity = 8
-[item.title]
-kind = "text"
-capacity = 64
-[context.hour]
-kind = "category"
-capacity = 24
-hashed = 0
-"""
-
-
-class Terminal:
-    """Runs verbs in a folder and gives what they print."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-        self.errors = ""
-
-    def __call__(self, line: str, *more: str, code: int = 0) -> str:
-        found = main([*line.split(), *more])
-        out, self.errors = self.capsys.readouterr()
-        assert found == code, f"{line}: {found}\n{out}\n{self.errors}"
-        return out
-
-    def json(self, line: str) -> Any:
-        return json.loads(self(line + " --json"))
-
 
 @pytest.fixture
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "shop.toml").write_text(SETTINGS)
-    (tmp_path / "features.toml").write_text(FEATURES)
-    monkeypatch.setenv("RECDISTILL_CONFIG", "shop.toml")
+    prepare(tmp_path, monkeypatch, SETTINGS + EASY_GATE + "[rank]\nport = 0\n", FEATURES + TITLE + HOUR)
     return Terminal(capsys)
 
 

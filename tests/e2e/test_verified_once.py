@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from recdistill.config import GateSettings, LogSettings, RankSettings, RegistrySettings, Settings
-from recdistill.judge import gate
+from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
+from recdistill.judge import Asked, gate
 from recdistill.loops import promote, wire
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
@@ -24,7 +24,7 @@ from recdistill.sealed import FileEntry, Seal
 from recdistill.stream import Lanes, open_log, standard_topics
 from references.students import NOW_US, make_requests, make_student
 
-LENIENT = GateSettings(retention=0.0, beats_popularity=False, parity=1.0, size_ratio=1e9, min_lists=20)
+LENIENT = Asked(retention=0.0, beats_popularity=False, parity=1.0, size_ratio=1e9, min_lists=20)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     stop = threading.Event()
 
     def promoter() -> None:
-        verdict = partial(gate, settings=LENIENT)
+        verdict = partial(gate, asked=LENIENT)
         promote.run(log, registry, gate=verdict, min_lists=20, wait_s=0.02, teacher=None, stop=stop, counts=counts)
 
     thread = threading.Thread(target=promoter)

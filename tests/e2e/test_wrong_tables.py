@@ -206,6 +206,7 @@ def _line_ends(record: Record) -> int:
     return sum(bool(line.strip()) for text in texts if isinstance(text, str) for line in text.split("\n")[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"), [("text", _text), ("lines", _json_lines), ("parquet", _parquet), ("bytes", _text)]
 )

@@ -9,10 +9,10 @@ import pytest
 from support.judgements import around, make_judgement
 
 from recdistill.config import GateSettings
-from recdistill.judge.gates import checks, gate
+from recdistill.judge.gates import Asked, checks, gate
 from recdistill.judge.judgement import from_json
 
-SETTINGS = GateSettings()
+ASKED = Asked()
 
 
 def changed(**fields):
@@ -32,11 +32,11 @@ def without(name):
 
 def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
     judgement = make_judgement()
-    evidence = gate(judgement, SETTINGS)
+    evidence = gate(judgement, ASKED)
     assert evidence.passed is True
     assert evidence.content_hash == judgement.content_hash
     assert evidence.judged == 9_900
-    assert len(evidence.reasons) == len(checks(judgement, SETTINGS)) == 6
+    assert len(evidence.reasons) == len(checks(judgement, ASKED)) == 6
     assert evidence.metrics["student/ndcg@10"] == 0.1031
     assert evidence.metrics["retention"] == 1.027
     assert all(isinstance(value, float) for value in evidence.metrics.values())
@@ -75,12 +75,12 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
     ],
 )
 def test_one_failing_check_fails_the_gate_and_only_what_failed_is_given(judgement, said):
-    evidence = gate(judgement, SETTINGS)
+    evidence = gate(judgement, ASKED)
     assert evidence.passed is False
     assert any(re.search(said, reason) for reason in evidence.reasons), evidence.reasons
-    passing = {check.sentence for check in checks(judgement, SETTINGS) if check.passed}
+    passing = {check.sentence for check in checks(judgement, ASKED) if check.passed}
     assert passing.isdisjoint(evidence.reasons)
-    assert len(passing) + len(evidence.reasons) == len(checks(judgement, SETTINGS))
+    assert len(passing) + len(evidence.reasons) == len(checks(judgement, ASKED))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_one_failing_check_fails_the_gate_and_only_what_failed_is_given(judgemen
     ],
 )
 def test_bounds_belong_to_what_passes(judgement):
-    assert gate(judgement, SETTINGS).passed is True
+    assert gate(judgement, ASKED).passed is True
 
 
 def test_an_old_judgement_is_read_and_says_how_it_counted():
@@ -104,7 +104,7 @@ def test_an_old_judgement_is_read_and_says_how_it_counted():
         del old[name]
     old["contenders"] = [q for q in old["contenders"] if q["name"] != "chance"]
     read = from_json(msgspec.json.encode(old))
-    (kept,) = [check for check in checks(read, SETTINGS) if check.name == "retention"]
+    (kept,) = [check for check in checks(read, ASKED) if check.name == "retention"]
     assert kept.passed
     assert "keeps 1.027 of the teacher's NDCG@10 (counted without chance, as an older version did)" in kept.sentence
     assert read.protocol == "catalogue"
@@ -113,23 +113,28 @@ def test_an_old_judgement_is_read_and_says_how_it_counted():
 @pytest.mark.parametrize("kept", [None, around(-0.2, 0.1)])
 def test_a_retention_of_0_asks_for_nothing(kept):
     found = changed(retention=kept, retention_why="the teacher is not above chance")
-    assert gate(found, GateSettings(retention=0.0)).passed is True
-    assert gate(found, GateSettings(retention=1e-9)).passed is False
+    assert gate(found, Asked(retention=0.0)).passed is True
+    assert gate(found, Asked(retention=1e-9)).passed is False
 
 
 def test_the_gate_says_when_lists_were_judged_as_they_were_shown():
-    shown = checks(changed(protocol="shown"), SETTINGS)
+    shown = checks(changed(protocol="shown"), ASKED)
     assert "held-out lists were judged in the order of what was shown" in shown[0].sentence
 
 
 def test_settings_decide():
     judgement = make_judgement()
-    for settings in (GateSettings(retention=1.1), GateSettings(size_ratio=0.01), GateSettings(parity=0.0)):
-        assert gate(judgement, settings).passed is False
+    for asked in (Asked(retention=1.1), Asked(size_ratio=0.01), Asked(parity=0.0)):
+        assert gate(judgement, asked).passed is False
     beaten = with_difference("popularity", around(-0.1, 0.01))
-    assert gate(beaten, GateSettings(beats_popularity=False)).passed is True
+    assert gate(beaten, Asked(beats_popularity=False)).passed is True
 
 
 def test_a_size_that_is_not_known_is_said():
-    (size,) = [c for c in checks(changed(sizes={"student": 5}), SETTINGS) if c.name == "size"]
+    (size,) = [c for c in checks(changed(sizes={"student": 5}), ASKED) if c.name == "size"]
     assert size == ("size", True, "size: the teacher's size is not known, so it was not compared")
+
+
+def test_its_defaults_are_those_of_the_settings() -> None:
+    assert msgspec.structs.asdict(Asked()) == msgspec.structs.asdict(GateSettings())
+    assert Asked.by(GateSettings(retention=0.5)) == Asked(retention=0.5)

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from support.judgements import MEANS, around, make_judgement
 
-from recdistill.config import GateSettings
 from recdistill.errors import DataError
-from recdistill.judge.gates import checks, gate
+from recdistill.judge.gates import Asked, checks, gate
 from recdistill.judge.judgement import Part, Spending
 from recdistill.judge.report import render, size_text, text, write_report
 from recdistill.judge.scatter import scatter
@@ -46,7 +45,7 @@ class Page(HTMLParser):
 
 
 def page_of(judgement):
-    return render(judgement, checks(judgement, GateSettings()))
+    return render(judgement, checks(judgement, Asked()))
 
 
 def failing():
@@ -85,7 +84,7 @@ def test_every_figure_and_reason_is_there(judgement, verdict):
     page = Page(page_of(judgement))
     words = " ".join(page.words)
     assert verdict in words
-    for check in checks(judgement, GateSettings()):
+    for check in checks(judgement, Asked()):
         assert check.sentence.partition(": ")[2] in words
     for mean in MEANS.values():
         assert f"{mean:.4f}" in words
@@ -94,7 +93,7 @@ def test_every_figure_and_reason_is_there(judgement, verdict):
     assert "Fargo (1996)" in words
     assert judgement.content_hash in words
     assert f"{judgement.retention.mean:.1%}" in words
-    assert words.count("✗") == sum(not c.passed for c in checks(judgement, GateSettings()))
+    assert words.count("✗") == sum(not c.passed for c in checks(judgement, Asked()))
 
 
 def test_what_was_not_measured_is_left_out_not_invented():
@@ -204,7 +203,7 @@ def test_bytes_for_people(count, shown):
 def test_it_is_written_and_an_impossible_place_is_a_clear_error(tmp_path):
     write_report(make_judgement(), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    harsh = gate(make_judgement(), GateSettings(retention=2.0))
+    harsh = gate(make_judgement(), Asked(retention=2.0))
     write_report(make_judgement(), tmp_path / "harsh.html", harsh)
     words = " ".join(Page((tmp_path / "harsh.html").read_text(encoding="utf-8")).words)
     assert "Did not pass the gate" in words

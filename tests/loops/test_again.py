@@ -80,6 +80,7 @@ def test_a_teacher_that_answers_alike_is_said_to_from_the_second_block_on(log: L
     assert [record for record in caplog.records if "again" in record.getMessage()] == []
 
 
+@pytest.mark.slow
 def test_a_teacher_that_changes_is_told_with_figures_and_written_on_its_rankings(
     log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_teacher_that_changes_is_told_with_figures_and_written_on_its_rankings
     ]
 
 
+@pytest.mark.slow
 def test_what_rankings_say_does_not_depend_on_batches_kills_or_restarts(tmp_path: Path) -> None:
     """And neither does what is kept."""
 

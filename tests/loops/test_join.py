@@ -208,6 +208,7 @@ def outcome(log: Log) -> tuple[list[tuple[int, bytes | None]], list[tuple[str, .
     return sorted(made, key=lambda pair: pair[0]), sorted(tuple(h[n].decode() for n in names) for h in letters)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("seed", range(24))
 def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(seed: int, tmp_path: Path) -> None:
     records, window_s = stream(seed)
@@ -245,6 +246,7 @@ def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(se
     killed.close()
 
 
+@pytest.mark.slow
 def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
     log = open_log(LogSettings(path=str(path)))

@@ -16,14 +16,14 @@ import pytest
 
 from recdistill import release
 from recdistill.bundle import Bundle
-from recdistill.config import GateSettings, LogSettings
+from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, TeacherError, WrongLog
-from recdistill.judge import gate
+from recdistill.judge import Asked, Judgement, gate
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
-from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.registry import Registry
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, encode
+from recdistill.registry import Evidence, Registry
 from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
@@ -78,6 +78,7 @@ def end_of(log: Log) -> LanePosition:
     return until
 
 
+@pytest.mark.slow
 def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path) -> None:
     """Three students of one stream: the newest has too little behind it, so the middle one is judged, and no other."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -101,7 +102,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:
-        evidence = partial(gate, settings=GateSettings(min_lists=20, retention=0.0, beats_popularity=False))
+        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
@@ -126,6 +127,144 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     # Of the others the newest stays; two were made in the same second, so their hash decides.
     newest = max(bundles[2].content_hash, more[0].content_hash)
     assert {each.content_hash for each in registry.held()} == {*aliases.values(), newest}
+    log.close()
+
+
+def hold_out(log: Log, examples: Sequence[Example]) -> None:
+    """Writes to the topic of held-out lists, as the joiner does."""
+    stage = log.stage("joiner")
+    with stage.transaction() as transaction:
+        for one in examples:
+            transaction.send("held-out", encode(one), key=one.ranking.impression.id.encode())
+    stage.close()
+
+
+def silent(one: Example) -> Example:
+    return msgspec.structs.replace(one, labels=(0.0,) * len(one.labels))
+
+
+@pytest.mark.slow
+def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing stands behind the place where it stopped. Lists that nobody learns from judge it, and the champion."""
+    caplog.set_level("INFO")
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    feed(log, [example(n, budget=False) for n in range(40)])
+    # One list in four is labelled, as where most lists get no click.
+    lists = [example(1000 + n, budget=False) for n in range(120)]
+    hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[:60])])
+    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+    judgements: list[Judgement] = []
+
+    def judged(judgement: Judgement) -> Evidence:
+        judgements.append(judgement)
+        return evidence(judgement)
+
+    def drained(**more: Any) -> Counter[str]:
+        chosen: dict[str, Any] = {"gate": judged, "min_lists": 20, "held_out": 25, "teacher": None, **more}
+        return promote.run(log, registry, **chosen, drain=True, stop=threading.Event())
+
+    def bundle(seed: int) -> Bundle:
+        where = {"step": seed, "positions": {"lanes": msgspec.to_builtins(end_of(log))}, "made_at": f"2026-01-0{seed}"}
+        return make_student(seed=seed).export(tmp_path / str(seed), provenance=where, base_position=0)
+
+    first = bundle(1)
+    made(log, registry, first)
+    counts = drained()
+    assert (counts["judged"], counts["waiting"]) == (0, 1)
+    said = "it has 15 labelled lists and 20 are asked: 5 more"
+    assert said in caplog.text
+    assert drained(which="held-out")["waiting"] == 1
+    hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[60:])])
+    assert drained(which="behind")["judged"] == 0
+    counts = drained()
+    assert (counts["judged"], counts["promoted"]) == (1, 1)
+    assert judgements[-1].quality("champion") is None
+    assert judgements[-1].lists == 25  # of 30, the newest
+    second = bundle(2)
+    made(log, registry, second)
+    assert drained()["judged"] == 1
+    [before, after] = judgements
+    assert after.part == msgspec.structs.replace(before.part, learnt=after.part.learnt)  # type: ignore[arg-type, union-attr]
+    assert after.part is not None
+    assert (after.part.lists, after.part.why) == ("held-out", "no student learns from them")
+    # The champion is the first student, on the same lists: its figures are those that it had.
+    champion, student = after.quality("champion"), before.quality("student")
+    assert champion is not None
+    assert student is not None
+    assert champion.metrics == student.metrics
+    difference = after.difference("student", "champion")
+    assert difference is not None
+    mine = after.quality("student")
+    assert mine is not None
+    gain = mine.metrics["ndcg@10"].mean - champion.metrics["ndcg@10"].mean
+    assert difference.mean == pytest.approx(gain)
+    found = registry.evidence(registry.resolve("candidate" if difference.high < 0 else "champion").number)
+    assert found is not None
+    assert found.passed == (difference.high >= 0)
+    assert found.lists.startswith("25 lists of users from whom no student learns, of 2")
+    log.close()
+
+
+def test_a_champion_that_learnt_from_the_judged_lists_is_left_out(tmp_path: Path) -> None:
+    """Where no list is held out, the examples behind the candidate's place may be known to the champion."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    bundles = []
+    for n in range(3):
+        feed(log, [example(40 * n + k, budget=False) for k in range(40)])
+        where = {"positions": {"lanes": msgspec.to_builtins(end_of(log))}}
+        bundles.append(make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0))
+    earlier, middle, later = bundles
+    found = release.judge(log, middle, 100, teacher=None, champion=earlier)
+    assert found.quality("champion") is not None
+    assert found.part is not None
+    assert (found.part.lists, found.lists) == ("behind", 40)
+    found = release.judge(log, middle, 100, teacher=None, champion=later)
+    assert found.quality("champion") is None
+    assert any("the champion has learnt from lists that are judged" in note for note in found.notes)
+    # With a bound, the simple rankers are made from the newest of what was learnt.
+    few = release.judge(log, middle, 100, teacher=None, learnt=10)
+    knn, all_knn = few.quality("itemknn"), found.quality("itemknn")
+    assert knn is not None
+    assert all_knn is not None
+    assert knn.metrics != all_knn.metrics
+    mine, same = few.quality("student"), found.quality("student")
+    assert mine is not None
+    assert same is not None
+    assert mine.metrics == same.metrics
+    log.close()
+
+
+@pytest.mark.slow
+def test_a_bundle_that_cannot_be_judged_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Its lists hold nothing that can be judged: everything that was liked had been seen before."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    feed(log, [example(n, budget=False) for n in range(40)])
+    where = {"positions": {"lanes": msgspec.to_builtins(end_of(log))}}
+    made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
+
+    def seen(one: Example) -> Example:
+        shown = one.ranking.impression
+        history = (*shown.history, Event(shown.candidates[0].item, shown.time_us - 1, "click"))
+        ranking = msgspec.structs.replace(one.ranking, impression=msgspec.structs.replace(shown, history=history))
+        return msgspec.structs.replace(one, ranking=ranking)
+
+    hold_out(log, [seen(example(n, budget=False)) for n in range(100, 130)])
+    counts = promote.run(
+        log,
+        registry,
+        gate=partial(gate, asked=Asked(min_lists=20)),
+        min_lists=20,
+        teacher=None,
+        protocol="catalogue",
+        drain=True,
+        stop=threading.Event(),
+    )
+    assert (counts["broken"], counts["judged"]) == (1, 0)
     log.close()
 
 
@@ -173,6 +312,7 @@ class _Down:
         return [Scores(values, values > 0) for values in ones]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drain", [True, False])
 def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -191,7 +331,7 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
         promote.run(
             log,
             registry,
-            gate=partial(gate, settings=GateSettings(min_lists=20)),
+            gate=partial(gate, asked=Asked(min_lists=20)),
             min_lists=20,
             wait_s=0.1,
             teacher=_Down(2),

@@ -194,6 +194,7 @@ def test_a_log_that_fails(settings: Settings, log: Log, bundles: list[Bundle]) -
     items.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("items_from", "expected"), [("", set()), ("beginning", {"early", "late"}), ("latest", {"late"})]
 )

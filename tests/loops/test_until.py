@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import world
-from support.shop import SETTINGS, Shop, open_shop
+from support.small_shop import Shop, open_stocked
 
 from recdistill.config import load_settings
 from recdistill.loops import wire
@@ -34,9 +34,10 @@ def arrive(shop: Shop, name: str, first: int, last: int) -> None:
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
-    return open_shop(tmp_path, monkeypatch, capsys)
+    return open_stocked(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_several_students_learn_one_part_and_are_judged_on_the_other(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     told = shop("distil --until 1970-01-01T00:02:01Z --set distil.passes=2")
@@ -105,7 +106,8 @@ def test_stopped_and_started_again_it_learns_the_same_part(shop: Shop) -> None:
 def test_many_lanes_have_one_place(shop: Shop) -> None:
     """The place of a time names each lane. Typed again, it is the same place, also for another student."""
     shop("topics create --set log.path=lanes.sqlite --set topics.lanes=3")
-    (shop.folder / "shop.toml").write_text('[log]\npath = "lanes.sqlite"\n' + SETTINGS)
+    settings = shop.folder / "shop.toml"
+    settings.write_text('[log]\npath = "lanes.sqlite"\n' + settings.read_text())
     shop("import items.jsonl --kind items")
     arrive(shop, "all", 0, 200)
     told = shop("distil --until @121")
@@ -146,6 +148,7 @@ def test_the_judged_part_can_end_too(shop: Shop) -> None:
     assert "give a later place, or leave --until out" in shop.errors
 
 
+@pytest.mark.slow
 def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     shop("distil --until @100")
@@ -159,6 +162,7 @@ def test_nobody_is_judged_on_what_the_other_bundle_learnt(shop: Shop) -> None:
     assert "up to which another bundle learnt" in shop.errors
 
 
+@pytest.mark.slow
 def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
     """Its figures are far too good: it has learnt what was clicked there."""
     linear = "--set teacher.kind=linear"
@@ -176,6 +180,7 @@ def test_a_teacher_that_has_seen_the_judged_part_is_said(shop: Shop) -> None:
     assert "mind:" not in shop(f"evaluate {linear}"), "a note that nobody can read says nothing"
 
 
+@pytest.mark.slow
 def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     for directory in ("recdistill-data/student", "one", "two"):
@@ -185,6 +190,7 @@ def test_two_bundles_of_one_name_are_told_apart(shop: Shop) -> None:
     assert {f"beside {path}" for path in paths} < {each["name"] for each in found["contenders"]}
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("place", "code", "said"),
     [

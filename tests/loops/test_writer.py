@@ -64,6 +64,7 @@ def new_log(path: Path) -> None:
     log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_a_log_that_is_gone_is_noticed(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     """What comes then is counted as dropped, answers have no id, and the ranker is not ready until the log is back."""

@@ -22,6 +22,7 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(s, generator=random, dtype=torch.float64).mul_(3).to(dtype).requires_grad_() for s in shapes]
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("hidden", [HIDDEN, torch.zeros(0, dtype=torch.int64)], ids=["hidden", "nothing hidden"])
 @pytest.mark.parametrize("form", ["places", "mask"])
 @pytest.mark.parametrize("chunk", [None, 1, 4, 9, 100])

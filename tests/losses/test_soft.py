@@ -45,6 +45,7 @@ def mean_of(values: list[float], active: Tensor) -> float:
     return sum(v for v, a in zip(values, active, strict=True) if a) / int(active.sum())
 
 
+@pytest.mark.slow
 def test_listwise_losses_equal_those_of_rax(rax: Any) -> None:
     s, t, where = lists()
     active = where.sum(1) >= 2
@@ -58,6 +59,7 @@ def test_listwise_losses_equal_those_of_rax(rax: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_pairwise_losses_equal_those_of_rax(rax: Any) -> None:
     s, t, where = lists(1)
     active = where.sum(1) >= 2
@@ -73,6 +75,7 @@ def test_pairwise_losses_equal_those_of_rax(rax: Any) -> None:
     assert losses.margin_mse(s, t, where=where).item() == pytest.approx(mean_of(whole, active), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [None, 3])
 def test_lambda_rank_equals_that_of_rax(rax: Any, k: int | None) -> None:
     s, t, where = lists(2)

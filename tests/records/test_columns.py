@@ -107,15 +107,17 @@ def held(columns: Columns, records: Sequence[Example | Ranking]) -> None:
     agreements = [None if math.isnan(one) else one for one in columns.agreement_E.tolist()]
     assert agreements == [one.self_agreement for one in found]
     assert columns.counts_E.tolist() == [len(one.candidates) for one in asked]
-    assert columns.items == [each.item for one in asked for each in one.candidates]
+    assert list(columns.items) == [each.item for one in asked for each in one.candidates]
     assert columns.scores_C.tolist() == [score for one in found for score in one.scores]
     assert columns.scored_C.tolist() == [real for one in found for real in one.scored]
     assert columns.chanced_E.tolist() == [bool(one.candidates_sampled) for one in found]
     expected = [p for one in found for p in one.candidates_sampled or (1.0,) * len(one.scores)]
     assert columns.chances_C.tolist() == expected
     assert columns.events_E.tolist() == [len(one.history) for one in asked]
-    assert columns.event_items == [event.item for one in asked for event in one.history]
-    assert columns.event_actions == [event.action for one in asked for event in one.history]
+    assert list(columns.event_items) == [event.item for one in asked for event in one.history]
+    assert [columns.actions[place] for place in columns.action_H.tolist()] == [
+        event.action for one in asked for event in one.history
+    ]
     assert columns.event_times_H.tolist() == [event.time_us for one in asked for event in one.history]
     labels = [label for one in records for label in (one.labels if isinstance(one, Example) else (0.0,) * 99)]
     if all(isinstance(one, Example) for one in records):
@@ -303,7 +305,7 @@ def test_a_float_packed_in_two_runs_is_all_read() -> None:
 def test_no_value_makes_empty_columns() -> None:
     columns, refused = read_columns(Example, [])
     assert (len(columns), refused) == (0, {})
-    assert columns.items == []
+    assert list(columns.items) == []
     assert columns.scores_C.shape == (0,)
     assert len(Columns.join([columns, columns])) == 0
 
@@ -314,7 +316,11 @@ def test_joined_columns_are_those_of_all_values() -> None:
     joined = Columns.join([read_columns(Example, part)[0] for part in (written[:2], [], written[2:5], written[5:])])
     for field in fields(Columns):
         expected, found = getattr(whole, field.name), getattr(joined, field.name)
-        if isinstance(expected, np.ndarray):
+        if field.name in ("actions", "action_H"):
+            assert [joined.actions[at] for at in joined.action_H] == [whole.actions[at] for at in whole.action_H]
+        elif field.name in ("items", "event_items"):
+            assert list(found) == list(expected)
+        elif isinstance(expected, np.ndarray):
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == expected.dtype
         else:

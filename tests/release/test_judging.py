@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import world
-from support.shop import Shop, open_shop
+from support.small_shop import Shop, open_stocked
 
 from recdistill.judge.judgement import from_json
 from recdistill.records import Candidate, Event, Feedback, Impression
@@ -48,12 +48,13 @@ def shown_lists(count: int) -> tuple[list[Impression], list[Feedback]]:
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
-    shop = open_shop(tmp_path, monkeypatch, capsys, world.items(ITEMS))
+    shop = open_stocked(tmp_path, monkeypatch, capsys, world.items(ITEMS))
     shop.arrive("all", *shown_lists(260))
     shop("distil --until @160")
     return shop
 
 
+@pytest.mark.slow
 def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> None:
     text = shop("evaluate --report report.html")
     said = r"protocol: each orders what was shown, because half of the lists have [89][.5]* candidates or fewer, of 900"
@@ -82,6 +83,7 @@ def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> No
     assert student["metrics"]["ndcg@10"]["mean"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_student_that_has_learnt_almost_nothing_keeps_almost_nothing(shop: Shop) -> None:
     """A random order of eight gets half of the teacher's NDCG. It is no merit of the student."""
     found = shop.json("evaluate")

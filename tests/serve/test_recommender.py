@@ -304,6 +304,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Student, B
         yield student, student.export(tmp_path_factory.mktemp("large") / "bundle")
 
 
+@pytest.mark.slow
 def test_index_of_a_large_catalogue(large: tuple[Student, Bundle], tmp_path: Path) -> None:
     student, bundle = large
     info = bundle.manifest.content.index

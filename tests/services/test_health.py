@@ -57,6 +57,7 @@ def test_it_answers(port: int) -> None:
     assert head.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.slow
 def test_900_unfinished_requests_add_no_thread_and_keep_no_probe_out(
     port: int, capfd: pytest.CaptureFixture[str]
 ) -> None:

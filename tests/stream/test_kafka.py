@@ -480,3 +480,27 @@ def test_sasl_is_passed_through(kafka_broker_factory: Callable) -> None:
     with pytest.raises(StreamError, match="check log.brokers and the security options") as caught:
         KafkaLog(broker.bootstrap, options={**options, "sasl_plain_password": "wrong", "bootstrap_timeout_ms": 2000})
     assert "wrong" not in str(caught.value)
+
+
+def test_an_answer_that_lacks_a_partition_is_asked_for_again(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client raises KeyError then. It was seen while a scorer looked whether its last transaction is visible."""
+    from kafka import KafkaConsumer
+
+    real, stumbles = KafkaConsumer.end_offsets, iter([True, False, True])
+
+    def end_offsets(self: KafkaConsumer, partitions: list, *rest: object, **more: object) -> dict:
+        if next(stumbles, False):
+            raise KeyError(partitions[0])
+        found: dict = real(self, partitions, *rest, **more)
+        return found
+
+    log.create_topics({"few": 2})
+    with closing(log.stage("writer")) as stage:
+        monkeypatch.setattr(KafkaConsumer, "end_offsets", end_offsets)
+        for value in (b"1", b"2", b"3"):
+            with stage.transaction() as transaction:
+                transaction.send("few", value, partition=0)
+        source = log.source(["few"])
+        stumbles = iter([True])
+        assert source.bounds(TopicPartition("few", 0))[1] >= 3
+        source.close()

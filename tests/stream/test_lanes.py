@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import time
+import tracemalloc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recdistill.errors import CheckpointError, OutOfRange, WrongLog
-from recdistill.records import Candidate, Example, Impression, Ranking, encode
+from recdistill.errors import CheckpointError, OutOfRange, StreamError, WrongLog
+from recdistill.records import Candidate, Event, Example, Impression, Ranking, encode
 from recdistill.stream import LanePosition, Lanes, Log, Message, TopicPartition
+from recdistill.stream import lanes as lanes_module
 from recdistill.stream.embedded import EmbeddedLog
 
 
@@ -276,3 +279,136 @@ def test_lanes_on_kafka_survive_aborts_and_resume(kafka_brokers: str) -> None:
     assert names(lanes.next(40, timeout_s=20, until=ends)) == writer.written
     for thing in (lanes, writer.stage, log):
         thing.close()
+
+
+def test_columns_are_the_same_examples_and_refuse_the_same(log: EmbeddedLog, writer: Writer) -> None:
+    """In the same order, with the same states between, whatever the batches, and also where a caller refuses some."""
+
+    def refuse(_: int) -> Exception | None:
+        asked.append(1)
+        return StreamError("the seventh") if len(asked) % 7 == 0 else None
+
+    for size in (3, 1, 2, 9, 4):
+        writer.write(size)
+        writer.junk()
+    found = []
+    for columns, ahead in ((False, False), (True, False), (True, True)):
+        asked: list[int] = []
+        letters: list[tuple[int, int, str]] = []
+        lanes = Lanes(
+            log,
+            dead_letters=lambda message, error, to=letters: to.append((*message.tp[1:], message.offset, str(error))),
+            refuse=refuse,
+            ahead=ahead,
+        )
+        end, steps = lanes.end_state(), []
+        for size in (5, 1, 2, 40):
+            got = lanes.next_columns(size, 0, until=end).ids if columns else names(lanes.next(size, 0, until=end))
+            steps.append((got, lanes.state(), lanes.reached(end)))
+        lanes.close()
+        found.append((steps, letters, len(asked)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][1]) == 5 + 2  # five were junk, and two refused
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_columns_are_not_passed_when_a_dead_letter_cannot_be_written(
+    log: EmbeddedLog, writer: Writer, ahead: bool
+) -> None:
+    def fail_once(message: Message, _: Exception) -> None:
+        letters.append(message.offset)
+        if len(letters) == 1:
+            raise StreamError("the log is away")
+
+    letters: list[int] = []
+    writer.write(4)
+    writer.junk()
+    writer.write(3)
+    lanes = Lanes(log, dead_letters=fail_once, ahead=ahead)
+    before = lanes.state()
+    with pytest.raises(StreamError, match="away"):
+        lanes.next_columns(7, 0.05)
+    assert lanes.state() == before
+    assert lanes.next_columns(7, 0.05).ids == [name for name in writer.written if name != "junk"]
+    assert letters[0] == letters[1]
+    lanes.close()
+
+
+def test_what_is_prepared_moves_no_state_and_is_not_taken_where_it_does_not_fit(
+    log: EmbeddedLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    read_columns = lanes_module.read_columns
+
+    def counted(kind: type[Example], values: list[bytes]) -> object:
+        found = read_columns(kind, values)
+        if values:
+            read.append(found.columns.ids)
+        return found
+
+    monkeypatch.setattr(lanes_module, "read_columns", counted)
+    writer.write(30)
+    lanes = Lanes(log, dead_letters=never, ahead=True)
+    start = lanes.state()
+    assert lanes.next_columns(6).ids == writer.written[:6]
+    after, end = lanes.state(), lanes.end_state()  # asks the log, so the thread is done
+    assert read == [writer.written[:6], writer.written[6:12]]
+    assert lanes.next_columns(6).ids == writer.written[6:12]
+    lanes.reached(end)
+    assert read[2:] == [writer.written[12:18]]  # and those that were prepared were not decoded again
+    assert lanes.next_columns(2).ids == writer.written[12:14]  # another size
+    lanes.seek(after)
+    assert lanes.state() == after
+    assert lanes.next_columns(24, until=end).ids == writer.written[6:]
+    lanes.seek(start)
+    got: list[str] = []
+    while not lanes.reached(end):
+        got += lanes.next_columns(7, 0.05, until=end).ids
+    assert got == writer.written
+    lanes.close()
+
+
+def test_what_the_thread_meets_is_told(log: EmbeddedLog, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer.write(8)
+    lanes = Lanes(log, dead_letters=never, ahead=True)
+    monkeypatch.setattr(lanes, "_peek", fails)
+    assert lanes.next_columns(4).ids == writer.written[:4]
+    state = lanes.state()
+    with pytest.raises(StreamError, match="the disk is away"):
+        lanes.next_columns(4)
+    assert lanes.state() == state
+    assert lanes.next_columns(4).ids == writer.written[4:]
+    lanes.close()
+
+
+def fails(_: int) -> None:
+    raise StreamError("the disk is away")
+
+
+def test_a_reader_that_stands_still_holds_a_bounded_part_of_the_log(tmp_path: Path) -> None:
+    """Large records: of 26 MB about 8 are held, and no more however long the reader waits."""
+    log = EmbeddedLog(tmp_path / "log.sqlite")
+    log.create_topics({"examples": 1})
+    history = tuple(Event(f"{n:06}" + "x" * 90, n + 1) for n in range(3_000))
+    value = encode(Example(Ranking(Impression("r", 9_000, history=history), "t", "1", "logit", (), ()), ()))
+    stage = log.stage("joiner")
+    for _ in range(8):
+        with stage.transaction() as transaction:
+            for _ in range(10):
+                transaction.send("examples", value, partition=0)
+    stage.close()
+    lanes = Lanes(log, dead_letters=never, ahead=True)
+    for _ in range(3):
+        lanes.next_columns(4)
+    lanes.reached(lanes.end_state())
+    tracemalloc.start()
+    lanes.next_columns(4)
+    lanes.reached(lanes.end_state())
+    held = tracemalloc.get_traced_memory()[0]
+    time.sleep(0.3)
+    lanes.reached(lanes.end_state())
+    assert tracemalloc.get_traced_memory()[0] <= held + 100_000
+    tracemalloc.stop()
+    assert sum(len(message.value or b"") for fetched in lanes._fetched for message in fetched) <= 9 << 20
+    lanes.close()
+    log.close()

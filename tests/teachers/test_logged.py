@@ -6,7 +6,7 @@ import numpy as np
 
 from recdistill.config import TeacherSettings
 from recdistill.records import Candidate, Impression, Item
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores, masked, open_teacher
 from recdistill.teachers.logged import LoggedTeacher
 
 TEACHER = LoggedTeacher("ranker", "7", "probability")
@@ -40,3 +40,11 @@ def test_items_do_not_matter() -> None:
     TEACHER.apply_items([Item("x", withdrawn=True)])
     assert isinstance(TEACHER.score([one])[0], Scores)
     assert TEACHER.score([]) == []
+
+
+def test_a_list_without_a_candidate_has_no_score() -> None:
+    """A product may have nothing left to show. The scorer must go on."""
+    (answer,) = TEACHER.score([Impression(id="i", time_us=1)])
+    assert isinstance(answer, Scores)
+    found = masked(answer)
+    assert (found.values_L.shape, found.scored_L.dtype) == ((0,), np.dtype(bool))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec, Field
 from recdistill.loops.trainers import make_trainer
-from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, encode, read_columns
 from recdistill.train import Batch
+from recdistill.train.batch import _arrays
 from recdistill.watch import comparable_scores
 
 SPEC = FeatureSpec(context={"country": Field("category", capacity=4), "hour": Field("number", mean=12.0, std=6.0)})
@@ -74,3 +76,29 @@ def test_the_trainer_makes_the_batch_that_its_settings_say(comparable: str) -> N
     assert again.again
     assert again.lists is batch.lists
     assert np.array_equal(Batch.of(batch.lists, ["unbounded"] * 4, names, comparable).units_BL, expected)
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_columns_make_the_batch_that_examples_make(part: bool) -> None:
+    """With teachers that were asked again, labels that came alone, and context values of the wrong kind."""
+    replace, made = msgspec.structs.replace, examples(6, part=part)
+    made[1] = replace(made[1], label_state="labels")
+    made[2] = replace(made[2], label_state="none", ranking=replace(made[2].ranking, self_agreement=0.25, scale="rank"))
+    asked = made[3].ranking.impression
+    made[3] = replace(made[3], ranking=replace(made[3].ranking, impression=replace(asked, context={"hour": [1.0]})))
+    columns, _ = read_columns(Example, [encode(one) for one in made])
+    found, expected = [], []
+    for batches, given in ((found, columns), (expected, made)):
+        trainer = make_trainer(SPEC, StudentSettings(dim=4), LossSettings(), seed=0)
+        trainer.apply_items([Item("a"), Item("b")])
+        batches.append(trainer.encode(given))
+        batches.append(trainer.vocabulary.hash)
+    one, other = found[0], expected[0]
+    assert (list(one.teachers), one.unknown, one.unfit) == (list(other.teachers), other.unknown, other.unfit)
+    assert one.unfit == 1
+    arrays, others = list(_arrays(one)), list(_arrays(other))
+    assert [(each.dtype, each.shape, each.tobytes()) for each in arrays] == [
+        (each.dtype, each.shape, each.tobytes()) for each in others
+    ]
+    assert len(arrays) >= 12
+    assert found[1] == expected[1]

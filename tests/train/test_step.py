@@ -100,6 +100,7 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("way", ["whole", "a sample of all", "soft alone"])
 def test_learns_as_a_plain_torch_loop_does(way: str, sparse: bool) -> None:
@@ -308,6 +309,7 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int, 
     assert bytes_of(whole) == bytes_of(part)
 
 
+@pytest.mark.slow
 def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
     torch.set_num_threads(2)
     large = [one for batch in BATCHES for one in batch] * 4

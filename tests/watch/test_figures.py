@@ -30,6 +30,7 @@ def test_older_values_count_for_less() -> None:
     assert Figure().mean == Figure().sd == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_sum_is_pages_by_brute_force(size: int) -> None:
     random = np.random.default_rng(1)

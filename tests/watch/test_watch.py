@@ -56,6 +56,7 @@ def test_labels_convict_where_the_student_knows_too_little() -> None:
     assert watch.counts["quarantined_lists_labels"] + watch.counts["quarantined_lists_order"] > 900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= 4)) for n in range(20)])
 def test_a_sound_teacher_is_left_alone(seed: int) -> None:
     """20 streams: few labels and many, short lists and long, weak teachers and strong, a student that learns or not."""
@@ -262,6 +263,7 @@ def on_stories(seed: int, lists: int = 5000, act: str = "quarantine", **more: An
     return watch, np.concatenate(weights)
 
 
+@pytest.mark.slow
 def test_where_stories_come_and_go_a_sound_teacher_is_accused_by_the_student_and_cleared_by_itself() -> None:
     """A teacher that never changes. The student alone accuses it; by default that is only told."""
     accused, weights = on_stories(0)
@@ -275,6 +277,7 @@ def test_where_stories_come_and_go_a_sound_teacher_is_accused_by_the_student_and
         assert (cleared.news, weights.min()) == ([], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [6, 30])
 def test_where_stories_come_and_go_a_shuffled_teacher_is_found_within_2000_lists(length: int) -> None:
     def broken(at: int, scores: np.ndarray, random: np.random.Generator) -> np.ndarray:

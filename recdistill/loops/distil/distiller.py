@@ -21,7 +21,7 @@ from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import Example, decode_item
+from recdistill.records import Columns, decode_item
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -79,12 +79,12 @@ class Distiller:
         self.step = 0
         self._log = log
         self._items = StampedItems(log)
-        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse)
+        self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
         # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
         self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
-        self._pending: list[Example] = []
+        self._pending: list[Columns] = []
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
@@ -172,15 +172,16 @@ class Distiller:
             self._seek(self.saved.lanes)
         if not self._whole_batch(timeout_s):
             return None
-        self._apply_items(max(example.ranking.catalogue_as_of for example in self._pending))
-        self.matched.take(self._pending)
-        batch = self.trainer.encode(self._pending)
+        examples = Columns.join(self._pending)
+        self._apply_items(int(examples.stamps_E.max()))
+        self.matched.take(examples)
+        batch = self.trainer.encode(examples)
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
         figures = self._learn(batch)
         r, before, after = self.saved.range, self.saved.lanes, self._lanes.state()
-        self.saved.seen.take(self._pending, again=r is not None and r.again)
+        self.saved.seen.take(examples, again=r is not None and r.again)
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes = after
@@ -191,11 +192,15 @@ class Distiller:
         """Reads until a batch is whole, or the range ends with a part of one; then that is the batch."""
         until = None if self.saved.range is None else self.saved.range.until
         wanted = self.saved.recipe.batch
-        self._pending += self._lanes.next(wanted - len(self._pending), timeout_s, until=until)
+        held = sum(map(len, self._pending))
+        found = self._lanes.next_columns(wanted - held, timeout_s, until=until)
+        if len(found):
+            self._pending.append(found)
+            held += len(found)
         ended = until is not None and self._lanes.reached(until)
-        if ended and not self._pending:
+        if ended and not held:
             self._next_pass()
-        return len(self._pending) == wanted or (ended and bool(self._pending))
+        return held == wanted or (ended and held > 0)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""

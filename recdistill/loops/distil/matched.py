@@ -17,13 +17,12 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from recdistill.features import Catalogue, FeatureSpec
-from recdistill.records import Example
+from recdistill.records import Columns
 from recdistill.text import cut, did_you_mean
 
 SAMPLE: Final = 2_000
@@ -48,19 +47,20 @@ class Matched:
         self._actions: set[str] = set()
         self._context: set[str] = set()
 
-    def take(self, examples: Sequence[Example]) -> None:
+    def take(self, examples: Columns) -> None:
         """Looks at some examples, while it has not seen enough."""
         if self._examples >= SAMPLE:
             return
         wanted = set(self._spec.history.actions)
-        for example in examples:
-            asked = example.ranking.impression
-            self._examples += 1
-            self._context.update(asked.context)
-            for event in asked.history:
-                self._events += 1
-                self._fitting += not wanted or event.action in wanted
-                self._actions.add(event.action)
+        self._examples += len(examples)
+        for context in examples.contexts:
+            self._context.update(context)
+        counts = np.bincount(examples.action_H, minlength=len(examples.actions)).tolist()
+        for action, count in zip(examples.actions, counts, strict=True):
+            if count:
+                self._events += count
+                self._fitting += count if not wanted or action in wanted else 0
+                self._actions.add(action)
 
     def unmet(self, catalogue: Catalogue, *, known: int, unknown: int) -> list[str]:
         """A sentence for each name that meets nothing.

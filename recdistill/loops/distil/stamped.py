@@ -33,7 +33,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from recdistill.errors import OutOfRange
-from recdistill.records import Example
 from recdistill.stream import Log, LogIdentity, Message, TopicPartition, check_identity
 
 ITEMS: Final = TopicPartition("items", 0)
@@ -84,13 +83,12 @@ class StampedItems:
         self._ahead.clear()
         self.next = position
 
-    def refuse(self, example: Example) -> Exception | None:
-        """Why an example cannot be learnt: its stamp names records that were never written. None if it can.
+    def refuse(self, stamp: int) -> Exception | None:
+        """Why an example with this stamp cannot be learnt: it names records that were never written. None if it can.
 
         Raises:
             OutOfRange: So do many examples in a row. Then it is the log that is wrong.
         """
-        stamp = example.ranking.catalogue_as_of
         if stamp > self._end:
             self._end = self._source.bounds(ITEMS)[1]
         if stamp <= self._end:

@@ -152,7 +152,7 @@ class Brokers:
             raise self.fenced() from error
         except (RecdistillError, TopicAlreadyExistsError):
             raise
-        except (KafkaError, OSError, RuntimeError, ValueError) as error:
+        except (KafkaError, OSError, RuntimeError, ValueError, KeyError) as error:
             # A producer that was fenced in one request says so in the error of the next one.
             if any(isinstance(reason, ProducerFencedError | InvalidProducerEpochError) for reason in error.args):
                 raise self.fenced() from error
@@ -178,7 +178,8 @@ class Brokers:
         while True:
             try:
                 return call()
-            except (RetriableError, OSError) as error:
+            except (RetriableError, OSError, KeyError) as error:
+                # KeyError: an answer about the ends of partitions can lack one, and the client stumbles over that.
                 now = time.monotonic()
                 if now - started > PATIENCE_S:
                     raise

@@ -22,7 +22,7 @@ from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from recdistill.errors import Fenced, StreamError, Unwritable
-from recdistill.stream.contract import Left, TopicPartition, suggest
+from recdistill.stream.contract import Left, Notes, Position, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.former import furthest
@@ -204,7 +204,7 @@ class KafkaStage:
         if not transaction.rows and transaction.committed is None:
             return
         before = self._saved
-        saved = self._saved_by(transaction)
+        saved = before if transaction.committed is None else _with_notes(self._position(), *transaction.committed)
         mark = uuid.uuid4().hex
         now_s = time.monotonic()
         says = bool(saved) and self._says.due(now_s)
@@ -258,17 +258,6 @@ class KafkaStage:
         if names:
             self._owner.renewed(now_s)
 
-    def _saved_by(self, transaction: Collected) -> _Saved:
-        """What the group holds after a transaction."""
-        if transaction.committed is None:
-            return self._saved
-        # Save the position of every input, so that all of them hold the same note.
-        position, note, notes = transaction.committed
-        return {
-            tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note)
-            for tp, offset in {**self._position(), **position}.items()
-        }
-
     def _send(self, transaction: Collected, saved: _Saved, mark: str, names: Names, *, says: bool) -> None:
         """One attempt at the whole transaction."""
         producer = self._writer.client
@@ -310,3 +299,10 @@ class KafkaStage:
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
         found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
+
+
+def _with_notes(position: Position, newer: Position, note: str, notes: Notes) -> _Saved:
+    """What the group holds after a transaction: the position of every input, so that all of them hold the same note."""
+    return {
+        tp: (offset, f"{note}\n{notes[tp]}" if tp in notes else note) for tp, offset in {**position, **newer}.items()
+    }

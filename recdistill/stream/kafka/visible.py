@@ -60,7 +60,10 @@ class Visible:
         try:
             with self._namespace.brokers.explained("ask"):
                 self._reader = self._reader or self._namespace.brokers.consumer()
-                ends = self._reader.end_offsets(list(wires.values()), timeout_ms=_ASK_MS)
+                try:
+                    ends = self._reader.end_offsets(list(wires.values()), timeout_ms=_ASK_MS)
+                except KeyError:  # the answer lacks one of the partitions, and the client stumbles over that
+                    return False
         except BaseException:
             self.close()  # a connection that failed once may fail for ever
             raise

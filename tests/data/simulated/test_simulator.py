@@ -35,6 +35,7 @@ def clicked(world: tuple[Dataset, Truth]) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_worlds(world: tuple[Dataset, Truth]) -> None:
     again, truth = simulate(SMALL, seed=7)
     assert list(again.timeline()) == list(world[0].timeline())

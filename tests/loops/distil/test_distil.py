@@ -26,11 +26,13 @@ from recdistill.errors import CheckpointError, Fenced, OutOfRange, WrongLog
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
 from recdistill.loops.distil.owner import NAME
+from recdistill.loops.distil.seen import HALF_LIFE, Seen
 from recdistill.loops.feed import feed
 from recdistill.loops.wire import distil_from
-from recdistill.records import DEAD_LETTERS, Feedback, Impression, Item, encode
+from recdistill.records import DEAD_LETTERS, Columns, Example, Feedback, Impression, Item, decode, encode, to_json
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
+from recdistill.train import Batch, Trainer
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=4, actions=("click",)),
@@ -125,6 +127,50 @@ def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: P
     assert counts["unknown"] >= 150 * 6 - counts["known"]  # and events, too
 
 
+def test_columns_give_the_checkpoint_that_objects_give(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, also with records that are written in another form, and with some that are refused."""
+    with log.stage("other").transaction() as transaction:
+        for lane, message in enumerate(log.source(["examples"]).read(40, 1.0)):
+            assert message.value is not None
+            plain = decode(Example, message.value)
+            forms = (
+                to_json(plain),
+                b"noise",
+                message.value[:1] + b"\0\0\0\5" + message.value[5:],
+                message.value + b"\0",
+            )
+            transaction.send("examples", forms[lane % 4], partition=lane % 2)
+    counts = run(log, settings(tmp_path / "columns"))
+    asked: list[Example] = []
+
+    def encode_objects(trainer: Trainer, examples: Columns) -> Batch:
+        asked[:] = [decode(Example, value) for value in examples.values]
+        return by_columns(trainer, asked)
+
+    def see_objects(seen: Seen, examples: Columns, *, again: bool = False) -> None:
+        seen.golden = [
+            msgspec.structs.replace(one.ranking.impression, candidates=(), exclude=(), user=None) for one in asked[-8:]
+        ]
+        seen.examples += len(asked)
+        seen.popular_unit *= 2.0 ** (len(asked) / HALF_LIFE)
+        for one in asked:
+            teacher = f"{one.ranking.teacher_id}@{one.ranking.teacher_version}"
+            seen.teachers[teacher] = seen.teachers.get(teacher, 0) + 1
+            for candidate, label in zip(one.ranking.impression.candidates, one.labels, strict=True):
+                if label:
+                    seen.popular[candidate.item] = seen.popular.get(candidate.item, 0.0) + seen.popular_unit
+
+    by_columns = Trainer.encode
+    monkeypatch.setattr(Trainer, "encode", encode_objects)
+    monkeypatch.setattr(Seen, "take", see_objects)
+    assert run(log, settings(tmp_path / "objects")) == counts
+    assert counts["examples"] == 150 + 20
+    assert counts["dead_letters"] == 20
+    assert_same_state(tmp_path / "columns", tmp_path / "objects")
+
+
 def test_each_example_is_learnt_once_and_a_bundle_comes_out(log: Log, tmp_path: Path) -> None:
     counts = run(log, settings(tmp_path / "s"))
     assert counts["examples"] == 150
@@ -189,6 +235,7 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(
     assert open_bundle(one).content_hash == open_bundle(two).content_hash
 
 
+@pytest.mark.slow
 def test_batches_kept_in_memory_change_nothing(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "kept", passes=3))
     run(log, settings(tmp_path / "read", passes=3, memory_mb=0))
@@ -217,6 +264,7 @@ def test_a_stop_signal_saves_the_last_whole_batch(log: Log, tmp_path: Path) -> N
     assert counts["examples"] == 142
 
 
+@pytest.mark.slow
 def test_passes_go_over_a_range_that_later_records_do_not_move(log: Log, tmp_path: Path) -> None:
     stop = threading.Event()
     chosen = settings(tmp_path / "s", passes=2, checkpoint_every=1)
@@ -277,6 +325,7 @@ def test_records_that_do_not_decode_take_no_part_and_are_kept(log: Log, tmp_path
     assert sorted(letter.value or b"" for letter in letters) == [b"\x00nothing", b"{}"]
 
 
+@pytest.mark.slow
 def test_a_running_distiller_keeps_as_many_bundles_as_it_says_and_those_that_are_read(log: Log, tmp_path: Path) -> None:
     place, most, held = tmp_path / "s" / "bundles", [], ExitStack()
     run(log, settings(tmp_path / "s"))  # the range is behind it: from here on it exports as it goes
@@ -346,6 +395,7 @@ def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> Non
     assert run(log, settings(tmp_path / "s"))["dead_letters"] == 1
 
 
+@pytest.mark.slow
 def test_two_students_of_one_log_do_not_fence_each_other(log: Log, tmp_path: Path) -> None:
     def other(done: int, total: int | None) -> None:
         if done and not (tmp_path / "b" / "bundles").exists():
@@ -387,6 +437,7 @@ def test_items_that_are_refused_come_in_their_order_with_their_places(log: Log, 
     assert [place - places[0] for place in places] == [0, 1, 3]
 
 
+@pytest.mark.slow
 def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     start = run(log, settings(tmp_path / "t", passes=3))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from support import world
 
 from recdistill.bundle import golden
 from recdistill.loops.distil.seen import HALF_LIFE, Seen
-from recdistill.records import Candidate, Example, Impression, Ranking
+from recdistill.records import Candidate, Example, Impression, Ranking, encode, read_columns
 
 
 def example(item: str, teacher: str = "t") -> Example:
@@ -17,11 +18,17 @@ def example(item: str, teacher: str = "t") -> Example:
     return Example(Ranking(asked, teacher, "1", "logit", (0.0, 0.0), (True, True)), (1.0, 0.0), "closed")
 
 
+def take(seen: Seen, examples: Sequence[Example], *, again: bool = False) -> None:
+    columns, refused = read_columns(Example, [encode(one) for one in examples])
+    assert not refused
+    seen.take(columns, again=again)
+
+
 def test_a_recent_positive_counts_twice_one_that_is_a_half_life_old() -> None:
     seen = Seen()
-    seen.take([example("old")])
-    seen.take([example("filler")] * HALF_LIFE)
-    seen.take([example("new")])
+    take(seen, [example("old")])
+    take(seen, [example("filler")] * HALF_LIFE)
+    take(seen, [example("new")])
     assert seen.popular["new"] / seen.popular["old"] == pytest.approx(2, rel=1e-3)
     assert seen.examples == HALF_LIFE + 2
 
@@ -31,7 +38,7 @@ def test_weights_are_those_of_a_naive_count_also_beyond_what_a_float_holds() -> 
     taken: list[str] = []
     for _ in range(900):
         items = [f"i{chance.randrange(5)}" for _ in range(10)]
-        seen.take([example(item) for item in items] * 1)
+        take(seen, [example(item) for item in items] * 1)
         seen.popular_unit *= 2.0  # as if an age had passed
         taken += items
     expected: dict[str, float] = {}
@@ -48,9 +55,9 @@ def test_weights_are_those_of_a_naive_count_also_beyond_what_a_float_holds() -> 
 
 def test_a_later_pass_counts_for_nothing_but_the_last_requests() -> None:
     seen = Seen()
-    seen.take([example("a", "t"), example("a", "u")])
+    take(seen, [example("a", "t"), example("a", "u")])
     before = (seen.examples, dict(seen.teachers), dict(seen.popular))
-    seen.take([example("b")], again=True)
+    take(seen, [example("b")], again=True)
     assert (seen.examples, seen.teachers, seen.popular) == before
     assert before[1] == {"t@1": 1, "u@1": 1}
 
@@ -59,7 +66,7 @@ def test_the_last_requests_are_nobodys_and_show_nothing() -> None:
     asked = world.impressions(20)
     seen = Seen()
     none = [Example(Ranking(one, "t", "1", "logit", (0.0,) * 6, (True,) * 6), (0.0,) * 6) for one in asked]
-    seen.take(none)
+    take(seen, none)
     assert [one.id for one in seen.golden] == [one.id for one in asked[-golden.COUNT :]]
     assert {(one.user, one.candidates, one.exclude) for one in seen.golden} == {(None, (), ())}
     assert [one.history for one in seen.golden] == [one.history for one in asked[-golden.COUNT :]]

@@ -15,6 +15,7 @@ from recdistill.serve import Ranker, Recommender
 from recdistill.serve.http import answering
 
 
+@pytest.mark.slow
 def test_long_work_holds_nobody_up(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "IN_LOOP", 0)
     slow = Slow(Recommender(bundle), 1.0)

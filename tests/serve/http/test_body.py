@@ -60,6 +60,7 @@ def test_a_body_in_chunks(client: httpx.Client) -> None:
         assert client.post("/v1/recommend", content=b"{}", headers={"content-type": kind}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive(bundle: Bundle) -> None:
     ranker = Ranker()
     ranker.swap(Recommender(bundle))

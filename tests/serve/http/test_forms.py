@@ -99,6 +99,7 @@ WRONG = [
 ]  # fmt: skip  # fmt: skip
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(("path", "body", "status", "field"), WRONG, ids=range(len(WRONG)))
 def test_a_wrong_body_is_a_problem_that_names_the_field(
     client: httpx.Client, path: str, body: bytes, status: int, field: str
@@ -161,6 +162,7 @@ def whole_bodies(student: Student) -> list[bytes]:
     return [json.dumps(body).encode() for body in made]
 
 
+@pytest.mark.slow
 def test_no_body_makes_the_server_fail(student: Student, bundle: Bundle, ranker: Ranker, client: httpx.Client) -> None:
     app = create_app(ranker, SMALL)
     rng, bodies, seen = random.Random(20), whole_bodies(student), {}

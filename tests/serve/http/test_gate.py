@@ -19,6 +19,7 @@ from tools import processes
 FEW = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); from recdistill.cli import main; "
 
 
+@pytest.mark.slow
 def test_with_few_open_files_it_says_so_once_and_goes_on_answering(bundle: Bundle, tmp_path: Path) -> None:
     """300 connections on a process that may open 200 files: no newcomer is reset, and the log has a few lines."""
     (port,) = processes.free_ports(1)

@@ -21,7 +21,7 @@ from support.waiting import wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.serve import Ranker, Recommender
-from recdistill.serve.http import Limits, answering
+from recdistill.serve.http import Limits, answering, guard
 
 ASK = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -73,7 +73,8 @@ def poured(raw: socket.socket, data: bytes, most: int) -> int:
     [b"X-Filler: " + b"a" * 200 + b"\r\n", b"a" * 65_536, b"\r\n" * 1000, b"A" * 30_000 + b": " + b"b" * 30_000],
     ids=["many lines", "one line without an end", "blank lines", "long lines"],
 )
-def test_a_head_without_an_end_is_refused_early(own: Ranker, line: bytes) -> None:
+def test_a_head_without_an_end_is_refused_early(own: Ranker, line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LINGER_S", 0.1)
     with serving(own) as address, dialled(address) as raw:
         if not line.startswith(b"\r\n"):
             raw.sendall(b"GET /livez HTTP/1.1\r\n")
@@ -177,6 +178,7 @@ def test_an_answer_that_is_not_taken_ends(bundle: Bundle, own: Ranker) -> None:
 # Bodies
 
 
+@pytest.mark.slow
 def test_a_body_of_100_mb_costs_nothing(own: Ranker) -> None:
     head = ASK.replace(b"Content-Length: 2", b"Content-Length: 104857600")[:-2]
     with serving(own) as address, dialled(address) as raw:
@@ -214,6 +216,7 @@ def test_requests_that_wait_on_one_connection(bundle: Bundle, own: Ranker, monke
         assert httpx.get(f"{address}/livez").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_head_without_an_end_behind_a_request_that_is_answered(
     bundle: Bundle, own: Ranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +231,7 @@ def test_a_head_without_an_end_behind_a_request_that_is_answered(
 # Connections
 
 
+@pytest.mark.slow
 def test_when_there_is_no_room_those_that_waited_longest_go(own: Ranker) -> None:
     with serving(own, Limits(max_connections=20)) as address, httpx.Client(base_url=address) as honest:
         assert honest.get("/livez").status_code == 200
@@ -245,6 +249,7 @@ def test_when_there_is_no_room_those_that_waited_longest_go(own: Ranker) -> None
             raw.close()
 
 
+@pytest.mark.slow
 def test_a_newcomer_is_refused_in_words_when_nobody_can_go(
     bundle: Bundle, own: Ranker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,6 +289,7 @@ def test_one_address_can_have_its_own_limit(own: Ranker) -> None:
 # The end of the process
 
 
+@pytest.mark.slow
 def test_the_end_loses_no_request_of_a_kept_connection(own: Ranker) -> None:
     """20 kept connections ask without a pause, while the process stops: each request is answered."""
     answered, lost, seen = [0], [], []

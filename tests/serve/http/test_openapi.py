@@ -95,6 +95,7 @@ def bodies_of(rng: random.Random) -> Iterator[tuple[str, Any]]:
             yield path, {"requests": [{**least[path], **some}, least[path]]}
 
 
+@pytest.mark.slow
 def test_the_schema_says_exactly_what_the_endpoint_takes(bundle: Bundle) -> None:
     """In both directions: what it forbids is refused; what it allows is answered, but for the rules that it names."""
     ranker = Ranker()

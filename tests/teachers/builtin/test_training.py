@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from recdistill.teachers.builtin import training as builtin_training
@@ -37,6 +38,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_formula() -> None:
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_drawn_items_hold_the_chosen_ones_and_their_probabilities_are_right() -> None:
     random = np.random.default_rng(0)
     chosen_N = np.array([50.0, 20, 10, 5, 1, 0, 0, 0, 0, 0])

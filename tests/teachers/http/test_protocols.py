@@ -125,6 +125,7 @@ def test_requests_are_json_that_anyone_reads(server: Server, protocol: str) -> N
 # A server that lies
 
 
+@pytest.mark.many
 @both_shapes
 @pytest.mark.parametrize(
     ("how", "scored"), [("well", 6), ("half", 3), ("nan", 5), ("null", 5), ("no score", 5), ("huge", 5)]
@@ -145,6 +146,7 @@ WRONG = (*LIES, "nothing", "other shape", "not json", "deep", "zipped", "endless
 SOME_WRONG = ("far index", "twice", "texts", "all nan", "other shape", "not json", "endless", "500", "dies")
 
 
+@pytest.mark.many
 @both_shapes
 @pytest.mark.parametrize("how", [*WRONG, "400", "413", "422"])
 def test_one_list_that_is_reranked_wrongly_is_the_only_one_to_fail(server: Server, protocol: str, how: str) -> None:
@@ -158,6 +160,7 @@ def test_one_list_that_is_reranked_wrongly_is_the_only_one_to_fail(server: Serve
             assert values(answer) == true_scores(n, 17)
 
 
+@pytest.mark.many
 @both_shapes
 @pytest.mark.parametrize("how", SOME_WRONG)
 def test_a_server_that_always_lies_blames_no_list_and_is_named(server: Server, protocol: str, how: str) -> None:
@@ -216,6 +219,7 @@ def test_lists_of_all_lengths_are_split_beside_each_other(server: Server, protoc
     assert 1 < server.most_at_once <= 3
 
 
+@pytest.mark.many
 @both_shapes
 @pytest.mark.parametrize("how", [how for how in SOME_WRONG if how != "all nan"])
 def test_one_part_that_is_answered_wrongly_is_its_whole_lists_error_and_no_other_lists(

@@ -147,6 +147,7 @@ def test_what_may_be_read(server: Server, how: str) -> None:
 LIES = ("half", "half the rows", "shape", "texts", "integers", "other name", "nothing", "not json", "deep", "zipped")
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("how", [*LIES, "all nan", "400", "413", "422", "500", "dies", "endless"])
 def test_one_list_that_is_answered_wrongly_is_the_only_one_to_fail(server: Server, how: str) -> None:
     bad = LISTS[11].candidates[2].item
@@ -161,6 +162,7 @@ def test_one_list_that_is_answered_wrongly_is_the_only_one_to_fail(server: Serve
             assert right(one, answer)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("how", [*LIES, "all nan", "500", "dies", "endless"])
 def test_a_server_that_always_lies_blames_no_list_and_is_named(server: Server, how: str) -> None:
     server.behave = lambda _n, _items: how
@@ -255,6 +257,7 @@ def test_what_no_other_content_would_change_is_said_at_once(server: Server, how:
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_opens_the_breaker_and_one_request_closes_it() -> None:
     [port] = free_ports(1)
     teacher = opened(

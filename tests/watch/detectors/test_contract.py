@@ -96,6 +96,7 @@ def test_its_change_is_found_in_time_and_not_before(name: str) -> None:
     assert finding.since is None or case.at - 100 <= finding.since <= at
 
 
+@pytest.mark.many
 @each
 @pytest.mark.parametrize("seed", range(3))
 def test_a_teacher_that_stays_as_it_is_is_not_accused(name: str, seed: int) -> None:

@@ -1,0 +1,38 @@
+"""The output folder of a demo. The next demo may empty it, since it can see that a demo made it.
+
+It knows nothing of what a demo does.
+
+Example:
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = emptied(Path(folder) / "demo")
+    ...     (made / "a file").touch()
+    ...     print(sorted(file.name for file in emptied(made).iterdir()))
+    ['recdistill-demo.json']
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from recdistill.errors import UsageError
+
+MARKER: Final = "recdistill-demo.json"
+"""A folder with this file was made by a demo. The next demo may empty it."""
+
+
+def emptied(out: Path) -> Path:
+    """The output folder. If an earlier demo made it, it is emptied first.
+
+    Raises:
+        UsageError: Somebody else made it.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
+        raise UsageError(f"--output {out}: exists already and was not made by a demo; name another folder")
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARKER).write_text('{"made_by": "recdistill demo"}\n', encoding="utf-8")
+    return out

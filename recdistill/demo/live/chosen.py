@@ -1,0 +1,90 @@
+"""The world of the live demo, and the settings of its processes.
+
+It knows nothing of processes or pages.
+
+Example:
+    >>> world_of(seconds=100.0, rate=20.0).impressions
+    2000
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from recdistill.config import (
+    DistilSettings,
+    FeatureSettings,
+    GateSettings,
+    JoinSettings,
+    JudgeSettings,
+    LogSettings,
+    PromoteSettings,
+    RankSettings,
+    RegistrySettings,
+    ScoreSettings,
+    Settings,
+    TeacherSettings,
+    to_toml,
+)
+from recdistill.data.simulated import SimulatorSettings
+
+SHIFT: Final = 0.4
+"""When all tastes turn, as a share of the stream."""
+
+WINDOW_S: Final = 2.0
+"""How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
+
+_DAYS: Final = 180
+
+
+def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
+    """A world whose stream has `rate` lists a second for so many seconds, and whose tastes turn on the way."""
+    count = max(200, round(seconds * rate))
+    return SimulatorSettings(
+        kind="deep",
+        items=200,
+        users=max(400, count // 10),
+        impressions=count,
+        days=_DAYS,
+        shortest=20,
+        longest=40,
+        shift=shift,
+    )
+
+
+def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
+    """The settings of the processes; they are written to `settings.toml` in the folder.
+
+    The teacher's scores are in the lists (a `logged` teacher), as where a product logs what its ranker thought. Steps
+    are small and bundles are made often, because a minute here stands for weeks. For the same reason the gate asks for
+    less than it does by default: a student of some minutes, which must not be clearly worse than the champion.
+    """
+    settings = Settings(
+        log=LogSettings(path=str(folder / "log.sqlite")),
+        features=FeatureSettings(file=str(folder / "features.toml")),
+        teacher=TeacherSettings(kind="logged", id="strong", scale="unbounded"),
+        score=ScoreSettings(wait_s=0.1),
+        join=JoinSettings(window_s=WINDOW_S, wait_s=0.1, idle_s=1.0),
+        distil=DistilSettings(
+            directory=str(folder / "student"),
+            batch=16,
+            checkpoint_every=64,
+            export_every=32,
+            wait_s=0.1,
+            threads=1,
+            seed=seed,
+        ),
+        judge=JudgeSettings(protocol="shown"),
+        gate=GateSettings(min_lists=100, retention=0.2, beats_popularity=False),
+        promote=PromoteSettings(wait_s=0.5, held_out=300),
+        registry=RegistrySettings(uri=f"sqlite:///{folder / 'mlflow.sqlite'}", cache=str(folder / "cache")),
+        rank=RankSettings(port=rank_port, follow_s=0.5, items_s=0.5),
+    )
+    text = to_toml(msgspec.to_builtins(settings))
+    (folder / "settings.toml").write_text(
+        f"# The settings of this demo: --config {folder / 'settings.toml'}\n{text}\n", encoding="utf-8"
+    )
+    return settings

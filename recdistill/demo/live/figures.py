@@ -1,0 +1,140 @@
+"""What the page draws and what the summary says: lines over time, versions with their verdicts, counts and lag.
+
+It knows nothing of processes, logs or HTTP.
+
+Example:
+    >>> Figures(seconds=100.0, shift_s=40.0).page()["shift_s"]
+    40.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recdistill.registry import LedgerEntry, Version
+
+if TYPE_CHECKING:
+    from recdistill.demo.live.asking import Asking
+    from recdistill.demo.live.quality import Quality
+    from recdistill.demo.live.stream import Stream
+
+SPAN_S: Final = 10.0
+"""A point of a line is the mean over the lists of so many seconds."""
+
+STEP_S: Final = 2.0
+"""Time between two points."""
+
+_THIRD: Final = 3
+"""Means of the summary are over the last third before the turn, and over the last third of the stream."""
+
+
+class Figures:
+    """The newest figures.
+
+    Args:
+        seconds: How long the stream lasts.
+        shift_s: When all tastes turn, in seconds from its beginning.
+    """
+
+    def __init__(self, seconds: float, shift_s: float) -> None:
+        self._seconds, self._shift_s = seconds, shift_s
+        self._series: list[dict[str, Any]] = []
+        self._versions: list[dict[str, Any]] = []
+        self._promoted = 0
+        self._counts: dict[str, Any] = {}
+        self._lags: list[float] = []
+        self._means: dict[str, dict[str, float]] = {}
+        self.ended = False
+
+    def take(
+        self, *, begin_s: float, now_s: float, stream: Stream, asking: Asking, quality: Quality, learnt: int | None
+    ) -> None:
+        """Takes the newest figures.
+
+        Args:
+            begin_s: When the stream began, in seconds since 1970.
+            now_s: Seconds since then.
+            stream: What the log says.
+            asking: What the ranker answered.
+            quality: Figures of the contenders.
+            learnt: Examples that the distiller has learnt; None: it does not say.
+        """
+        settled = quality.points[-1][0] if quality.points else 0.0
+        while (at := (self._series[-1]["t"] if self._series else 0.0) + STEP_S) <= settled:
+            self._series.append({"t": at, **_rounded(quality.means(at - SPAN_S, at))})
+        lag = None if learnt is None else stream.learnt.lag(learnt, now_s=begin_s + now_s)
+        if lag is not None and now_s <= self._seconds:
+            self._lags.append(lag)
+        times = asking.percentiles()
+        self._counts = {
+            "now_s": round(now_s, 1),
+            "lists": stream.lists,
+            "measured": stream.measured,
+            "learnt": learnt,
+            "lag_s": None if lag is None or now_s > self._seconds else round(lag, 2),
+            "requests": asking.requests,
+            "failures": asking.failures,
+            "p50_ms": None if times is None else round(times[0], 2),
+            "p99_ms": None if times is None else round(times[1], 2),
+        }
+        before, end = self._shift_s, min(now_s, self._seconds)
+        self._means = {
+            "before": _rounded(quality.means(before * (1 - 1 / _THIRD), before)),
+            "after": _rounded(quality.means(before, before + SPAN_S)),
+            "end": _rounded(quality.means(end - (self._seconds - before) / _THIRD, end)),
+        }
+
+    def versions(self, versions: Sequence[Version], ledger: Sequence[LedgerEntry], *, begin_s: float) -> None:
+        """Takes the versions, newest first, and the changes of champion."""
+        promoted = {entry.after: _since(entry.at, begin_s) for entry in sorted(ledger, key=lambda entry: entry.step)}
+        self._promoted = sum(entry.kind == "promote" for entry in ledger)
+        self._versions = [
+            {
+                "number": int(one.number),
+                "at_s": _since(one.created_at, begin_s),
+                "passed": one.passed,
+                "promoted_s": promoted.get(one.number),
+                "champion": "champion" in one.aliases,
+                "reason": one.reason,
+            }
+            for one in versions
+        ]
+
+    def page(self) -> dict[str, Any]:
+        """What the page draws."""
+        return {
+            "seconds": self._seconds,
+            "shift_s": self._shift_s,
+            "ended": self.ended,
+            "series": self._series,
+            "versions": self._versions,
+            **self._counts,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What is said at the end."""
+        lag = None if not self._lags else [round(float(q), 2) for q in np.percentile(self._lags, [50, 99])]
+        return {
+            "shift_s": self._shift_s,
+            "ndcg@10": self._means,
+            "versions": {
+                "judged": len(self._versions),
+                "promoted": self._promoted,
+                "refused": sum(one["passed"] is False for one in self._versions),
+            },
+            "lag_s": None if lag is None else {"p50": lag[0], "p99": lag[1]},
+            **{name: value for name, value in self._counts.items() if name not in ("now_s", "lag_s")},
+            "refusals": [f"{one['number']}: {one['reason']}" for one in self._versions if one["passed"] is False],
+        }
+
+
+def _rounded(means: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in means.items()}
+
+
+def _since(moment: str, begin_s: float) -> float:
+    return round(datetime.fromisoformat(moment).timestamp() - begin_s, 1)

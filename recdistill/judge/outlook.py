@@ -1,0 +1,33 @@
+"""How many lists are missing for a verdict, and how long they take at this traffic.
+
+It knows nothing of logs or of how lists are measured.
+
+Example:
+    >>> outlook(have=57, least=200, span_s=56 * 60.0)
+    '143 more, which take about 2.4 hours at this traffic'
+    >>> outlook(have=1, least=200, span_s=0.0)
+    '199 more'
+"""
+
+from __future__ import annotations
+
+
+def outlook(*, have: int, least: int, span_s: float) -> str:
+    """What is missing, in words.
+
+    Args:
+        have: Labelled lists that are there.
+        least: How many are asked.
+        span_s: Seconds from the earliest of them to the latest, by the times of the lists.
+    """
+    missing = max(0, least - have)
+    if have < 2 or span_s <= 0:
+        return f"{missing:,} more"
+    return f"{missing:,} more, which take about {_duration(missing * span_s / (have - 1))} at this traffic"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{max(1, round(seconds))} seconds"

@@ -1,0 +1,161 @@
+"""The sliding window of held-out lists: the newest labelled lists of users from whom no student learns.
+
+The joiner writes the lists of some users to the topic `held-out` and nowhere else. So a bundle can be judged on them as
+soon as it is made: nothing has to come behind the place where its student stopped learning. Two bundles that are judged
+one after another see the same lists, less those that became too old and with those that came since.
+
+The window reads the topic from its end backwards until it is full, and then only what is new. Of a list without a label
+it reads a few bytes. So a topic of any length costs no more than its newest part.
+
+It knows nothing of bundles, figures or of how users are chosen.
+
+Example:
+    >>> HeldList(7, 60_000_000, b"").offset
+    7
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from contextlib import closing
+from typing import Final, NamedTuple
+
+from recdistill.errors import DecodeError, OutOfRange
+from recdistill.judge import outlook
+from recdistill.records import Example, decode, may_have_label
+from recdistill.stream import HELD_OUT, Log, Message, Source
+
+log_ = logging.getLogger(__name__)
+
+READ: Final = 1000
+"""Messages read at a time."""
+
+_BACK: Final = 4000
+"""Offsets by which the first look goes back at a time."""
+
+_LOOKED: Final = 50
+"""The first look goes back over so many lists for each one that is wanted, and no further."""
+
+
+class HeldList(NamedTuple):
+    """A labelled list: where it stands, its time, and its bytes. Decoded lists would take five times the memory."""
+
+    offset: int
+    time_us: int
+    value: bytes
+
+
+class HeldOutWindow:
+    """The newest labelled lists of `held-out`. For one thread.
+
+    Args:
+        log: The log. It may have no such topic yet: then the window is empty.
+        most: How many lists at most.
+        after_us: Lists up to this time are left out: a teacher has learnt from them. None: it is not known.
+    """
+
+    def __init__(self, log: Log, most: int, *, after_us: int | None = None) -> None:
+        self._log, self._most, self._after_us = log, most, after_us
+        self._lists: deque[HeldList] = deque(maxlen=most)
+        self._source: Source | None = None
+        self.passed_over = 0
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the log has the topic, as far as the last look saw."""
+        return self._source is not None
+
+    def look(self) -> int:
+        """Takes in what is new, and says how many lists the window holds.
+
+        Raises:
+            StreamError: The log cannot be read, or the topic was removed or replaced.
+        """
+        if self._source is None:
+            if HELD_OUT.topic not in self._log.topics():
+                return 0
+            self._source = self._log.source([HELD_OUT])
+            self._fill(self._source)
+        begin, end = self._source.bounds(HELD_OUT)
+        if self._source.position()[HELD_OUT] < begin:  # retention was quicker than this reader
+            self._lists.clear()
+            self._fill(self._source)
+        self._lists.extend(self._read(self._source, end))
+        return len(self._lists)
+
+    def examples(self) -> list[Example]:
+        """The lists, oldest first."""
+        return [decode(Example, one.value) for one in self._lists]
+
+    def span_us(self) -> tuple[int, int]:
+        """Times of the earliest and of the latest list; 0 and 0 where there is none."""
+        times = [one.time_us for one in self._lists]
+        return (min(times), max(times)) if times else (0, 0)
+
+    def offsets(self) -> tuple[int, int]:
+        """The offset of the first list, and the one behind the last."""
+        return (self._lists[0].offset, self._lists[-1].offset + 1) if self._lists else (0, 0)
+
+    def outlook(self, least: int) -> str:
+        """How many lists there are, what is missing for a verdict, and how long that takes."""
+        first_us, last_us = self.span_us()
+        more = outlook(have=len(self), least=least, span_s=(last_us - first_us) / 1e6)
+        return f"it has {len(self):,} labelled lists and {least:,} are asked: {more}"
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        if self._source is not None:
+            self._source.close()
+
+    def _fill(self, source: Source) -> None:
+        """Goes back from the end, part by part, until the window is full or enough was looked at."""
+        begin, end = source.bounds(HELD_OUT)
+        begin, high = max(begin, end - _LOOKED * self._most), end
+        while len(self._lists) < self._most and high > begin:
+            low = max(begin, high - _BACK)
+            try:
+                source.seek({HELD_OUT: low})
+                found = self._read(source, high)
+            except OutOfRange:  # retention has removed it meanwhile
+                break
+            for one in reversed(found[-(self._most - len(self._lists)) :]):
+                self._lists.appendleft(one)
+            high = low
+        source.seek({HELD_OUT: end})
+
+    def _read(self, source: Source, until: int) -> list[HeldList]:
+        """The labelled lists from the source's position up to an offset."""
+        found: list[HeldList] = []
+        while source.position()[HELD_OUT] < until:
+            messages = source.read_from(HELD_OUT, min(READ, until - source.position()[HELD_OUT]), 0.2)
+            held = (self._held(message) for message in messages if message.offset < until)
+            found += [one for one in held if one is not None]
+        return found
+
+    def _held(self, message: Message) -> HeldList | None:
+        if not may_have_label(message.value):
+            return None
+        try:
+            example = decode(Example, message.value)
+        except DecodeError as e:
+            log_.debug("%s offset %d left out: %s", message.tp, message.offset, e)
+            return None
+        time_us = example.ranking.impression.time_us
+        if not any(label > 0 for label in example.labels):
+            return None
+        if self._after_us is not None and time_us <= self._after_us:
+            self.passed_over += 1
+            return None
+        return HeldList(message.offset, time_us, message.value or b"")
+
+
+def newest_held_out(log: Log, most: int, *, after_us: int | None = None) -> HeldOutWindow:
+    """The window as it is now, for one judgement. It is closed: it keeps what it has read, and reads no more."""
+    window = HeldOutWindow(log, most, after_us=after_us)
+    with closing(window):
+        window.look()
+    return window
