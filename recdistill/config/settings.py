@@ -296,7 +296,7 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="After so many lists the sums of Adagrad have lost a half, so the rates of rows do not fall "
             "without end. 0: the sums only grow.",
         ),
-    ] = 1_000_000
+    ] = 0
     average_lists: Annotated[
         int,
         Meta(
@@ -304,7 +304,7 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="The weights that are exported are an average that has lost a half after so many lists. 0: "
             "they are exported as they are.",
         ),
-    ] = 2000
+    ] = 0
 
 
 class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -352,7 +352,7 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="So many of the newest lists are kept. Each step looks at the scores of one batch of them once "
             "more. 0: none.",
         ),
-    ] = 2048
+    ] = 0
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -412,7 +412,7 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
     directory: Annotated[str, Meta(min_length=1, description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
         "recdistill-data/student"
     )
-    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 64
+    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
     passes: Annotated[
         int,
         Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),

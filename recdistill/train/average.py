@@ -30,7 +30,22 @@ from recdistill.errors import CheckpointError
 PREFIX = "average/"
 
 EVERY = 16
-"""Steps from one renewal to the next."""
+"""Steps from one renewal to the next, once the student has begun."""
+
+BEGINNING = 128
+"""In so many first steps it is renewed in each, so that a short run exports what it has learnt."""
+
+
+def steps_since(step: int) -> int:
+    """How many steps a renewal after this step stands for; 0: there is none.
+
+    Example:
+        >>> [steps_since(step) for step in (1, 128, 129, 144)]
+        [1, 1, 0, 16]
+    """
+    if step <= BEGINNING:
+        return 1
+    return EVERY if step % EVERY == 0 else 0
 
 
 class Average:

@@ -51,7 +51,7 @@ from recdistill.features import (
 )
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
-from recdistill.train.average import EVERY, Average
+from recdistill.train.average import EVERY, Average, steps_since
 from recdistill.train.average import PREFIX as AVERAGE
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.previous import PREFIX, Previous
@@ -253,8 +253,8 @@ class Trainer:
         if self.replay is not None and not again:
             self._look_again(self.replay)
             self.replay.keep(Kept(lists, teacher_BL, believed_B, batch.teachers))
-        if self.average is not None and self.step % EVERY == 0:
-            self.average.take(self.student.live(), self._heights(), 0.5 ** (EVERY / self.rates.average))
+        if self.average is not None and (steps := steps_since(self.step)):
+            self.average.take(self.student.live(), self._heights(), 0.5 ** (steps / self.rates.average))
         if self.previous is not None and self.previous.due(self.step):
             self.previous.renew(self.student.weights(self._heights()), self.catalogue)
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
