@@ -92,10 +92,8 @@ def test_what_goes_out_is_the_average() -> None:
     made = trainer()
     made.apply_items(ITEMS)
     by_hand = {name: value.copy() for name, value in made.student.weights({}).items()}
-    taken = 0
-    for batch in BATCHES:
+    for taken, batch in enumerate(BATCHES, start=1):
         made.learn(made.encode(batch))
-        taken += 1
         keep = min(0.5 ** (1 / 8), (1 + taken) / (10 + taken))
         for name, value in made.student.weights({}).items():
             by_hand[name] = keep * by_hand[name] + (1 - keep) * value
