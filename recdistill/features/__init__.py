@@ -27,13 +27,15 @@ from recdistill.features.encode import (
 from recdistill.features.flat import encode_columns
 from recdistill.features.lookup import Lookup
 from recdistill.features.rows import Changes, Mark, Rows
-from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.features.spec import FeatureError, FeatureSpec, Field, HistorySpec, IdSpec, VocabularySpec
+from recdistill.features.tenure import AsOf, Moved, Tenure
 from recdistill.features.values import CLIP, encode_column
 from recdistill.features.vocabulary import Vocabulary
 
 __all__ = [
     "AGE_BUCKETS",
     "CLIP",
+    "AsOf",
     "Asker",
     "Catalogue",
     "Changes",
@@ -46,10 +48,13 @@ __all__ = [
     "Lists",
     "Lookup",
     "Mark",
+    "Moved",
     "Places",
     "Requests",
     "Rows",
+    "Tenure",
     "Vocabulary",
+    "VocabularySpec",
     "age_buckets",
     "encode_column",
     "encode_columns",

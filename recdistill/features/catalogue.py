@@ -108,6 +108,20 @@ class Catalogue:
         """Which slots hold an item that is not withdrawn; a copy."""
         return self._live[: len(self)].copy()
 
+    def is_live(self, slot: int) -> bool:
+        """Whether a slot holds an item that is not withdrawn."""
+        return bool(self._live[slot])
+
+    def id_row(self, slot: int) -> int:
+        """Row of `id` of one slot."""
+        return int(self._id_rows[slot])
+
+    @property
+    def id_rows_N(self) -> npt.NDArray[np.int32]:  # noqa: N802, the shape is part of the name
+        """Row of `id` by slot, as `encoded().id_rows_N`; a view."""
+        self._follow()
+        return self._id_rows[: len(self)]
+
     def apply(self, item: Item, *, admit: bool) -> int:
         """Takes one record of the log; amortised O(1).
 
@@ -157,14 +171,42 @@ class Catalogue:
         """
         if item_id not in self.slot_of:
             raise DataError(f"the catalogue does not hold {item_id!r}, so it cannot be released")
-        slot = self._slots.release(item_id)
         if self.vocabulary.has("id", item_id):
-            self.vocabulary.release("id", item_id)
+            self.take_row(self.slot_of[item_id])
+        slot = self._slots.release(item_id)
         self._ids[slot], self._items[slot], self._written[slot] = "", None, None
         self._live[slot], self._id_rows[slot] = False, UNKNOWN
         for name, field in self.spec.item.items():
             self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
         return slot
+
+    def take_row(self, slot: int) -> None:
+        """Takes the own row of `id` back from an item, which stays in the catalogue.
+
+        Raises:
+            DataError: It has none.
+        """
+        self._follow()
+        self.vocabulary.release("id", self._ids[slot])
+        # No other item has this row, so nobody has to be looked for.
+        self._released, self._marks["id"] = self.vocabulary.released, self.vocabulary.mark("id")
+        self._id_rows[slot] = self.vocabulary.shared_row("id", self._ids[slot])
+
+    def give_row(self, slot: int) -> int:
+        """Gives an item a row of `id` of its own, if there is room. Returns the row, or -1."""
+        row = self.vocabulary.admit("id", self._ids[slot])
+        if row >= 0:
+            self._id_rows[slot] = row
+        return row
+
+    def write_again(self, name: str, rows: Sequence[int]) -> None:
+        """Computes the rows again of each item that has one of these rows in an attribute."""
+        self._follow()
+        column = self._fields[name][: len(self)]
+        for slot in np.flatnonzero(np.isin(column, rows).any(1)).tolist():
+            item = self._items[slot]
+            if item is not None:
+                self._write(slot, item, admit=False)
 
     def _write(self, slot: int, item: Item, *, admit: bool) -> None:
         """Writes the rows of an item, with the vocabulary of this moment."""

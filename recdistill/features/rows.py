@@ -85,6 +85,11 @@ class Rows:
         """One more than the highest row that was ever given."""
         return self.first + len(self._keys)
 
+    @property
+    def room(self) -> bool:
+        """Whether a new key would get a row."""
+        return bool(self._free) or self.capacity is None or len(self._keys) < self.capacity
+
     def key(self, row: int) -> str | None:
         """Key of a row, None where it is free."""
         return self._keys[row - self.first]

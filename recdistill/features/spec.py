@@ -63,6 +63,7 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         std: Number: what the difference is divided by.
         size: Length of a vector.
         ngrams: Text: shortest and longest run of words that is hashed.
+        min_seen: Category: how often a value must be seen before it gets a row of its own. Not given: once.
     """
 
     kind: Kind
@@ -73,12 +74,15 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: float = 1.0
     size: int = 0
     ngrams: tuple[int, int] = (1, 2)
+    min_seen: int | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Numbers become floats, so that equal specifications have equal JSON."""
         for name in ("mean", "std"):
             msgspec.structs.force_setattr(self, name, float(getattr(self, name)))
         msgspec.structs.force_setattr(self, "ngrams", tuple(self.ngrams))
+        if self.min_seen == 1:
+            msgspec.structs.force_setattr(self, "min_seen", msgspec.UNSET)
 
     @property
     def width(self) -> int:
@@ -94,10 +98,38 @@ class HistorySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many items get a row of their own, and how many rows the others share."""
+    """How many items get a row of their own, and how many rows the others share.
+
+    Args:
+        capacity: Rows of items.
+        hashed: Rows that items without a row of their own share.
+        min_seen: How often an item must be seen before it gets a row: as a candidate, in a history, or with a label.
+            Not given: every item of the catalogue gets one while there is room.
+    """
 
     capacity: int = 100_000
     hashed: int = 64
+    min_seen: int | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """1 is what it is when nothing is given."""
+        if self.min_seen == 1:
+            msgspec.structs.force_setattr(self, "min_seen", msgspec.UNSET)
+
+
+class VocabularySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How ids and category values lose their rows. Time is counted in examples that the student has learnt.
+
+    Args:
+        evict: Whether a value that is used more may take the row of one that is used less when all rows are taken.
+        half_life: After so many examples a use counts half.
+        keep_withdrawn: An item that was withdrawn, and that no list has named for so many examples, is forgotten: its
+            slot in the catalogue is given back.
+    """
+
+    evict: bool = True
+    half_life: int = 1_000_000
+    keep_withdrawn: int = 1_000_000
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +142,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         id: The item's own row.
         item: Attributes of items by name.
         context: Context values by name. A category has no hashed rows here: an unknown value is row 0, as on a device.
+        vocabulary: How rows are lost. Not given: by the defaults.
 
     Raises:
         ConfigError: When a value is out of range; it names the field.
@@ -120,6 +153,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: IdSpec = IdSpec()
     item: dict[str, Field] = {}
     context: dict[str, Field] = {}
+    # Settings that came later are not in the JSON form when nobody chose them, so older specifications keep their hash.
+    vocabulary: VocabularySpec | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Sorts the fields, sets `hashed` of context fields to 0, and checks all values."""
@@ -131,6 +166,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 field = msgspec.structs.replace(field, hashed=0)
             context[name] = field
         msgspec.structs.force_setattr(self, "context", context)
+        if self.vocabulary == VocabularySpec():
+            msgspec.structs.force_setattr(self, "vocabulary", msgspec.UNSET)
         msgspec.structs.force_setattr(self, "history", HistorySpec(self.history.length, tuple(self.history.actions)))
         _check(self)
 
@@ -233,6 +270,16 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         field = self.field(key)
         return field.hashed, field.capacity
 
+    def min_seen(self, key: str) -> int:
+        """How often a value of a vocabulary key must be seen before it gets a row of its own."""
+        chosen = self.id.min_seen if key == "id" else self.field(key).min_seen
+        return 1 if isinstance(chosen, msgspec.UnsetType) else chosen
+
+    @property
+    def losing(self) -> VocabularySpec:
+        """How rows are lost, with the defaults where nothing is given."""
+        return VocabularySpec() if isinstance(self.vocabulary, msgspec.UnsetType) else self.vocabulary
+
 
 def _check(spec: FeatureSpec) -> None:
     if spec.format != 1:
@@ -243,6 +290,9 @@ def _check(spec: FeatureSpec) -> None:
         raise ConfigError("history.actions: each action must be named once, and none may be empty")
     _range("id.capacity", spec.id.capacity, 1, MAX_ROWS)
     _range("id.hashed", spec.id.hashed, 0, 1 << 20)
+    _range("id.min_seen", spec.min_seen("id"), 1, 1 << 20)
+    _range("vocabulary.half_life", spec.losing.half_life, 1, 1 << 40)
+    _range("vocabulary.keep_withdrawn", spec.losing.keep_withdrawn, 1, 1 << 40)
     for side, fields in (("item", spec.item), ("context", spec.context)):
         _range(f"number of {side} fields", len(fields), 0, 256)
         for name, field in fields.items():
@@ -258,6 +308,10 @@ def _check_field(key: str, name: str, field: Field) -> None:
     _range(f"{key}.capacity", field.capacity, 1, MAX_ROWS)
     _range(f"{key}.hashed", field.hashed, 0, 1 << 20)
     _range(f"{key}.max_values", field.max_values, 1, 1_024)
+    if not isinstance(field.min_seen, msgspec.UnsetType):
+        _range(f"{key}.min_seen", field.min_seen, 1, 1 << 20)
+        if field.kind != "category":
+            raise ConfigError(f"{key}.min_seen: belongs to a category, this is a {field.kind}")
     if not math.isfinite(field.mean):
         raise ConfigError(f"{key}.mean: must be finite, not {field.mean}")
     if not (math.isfinite(field.std) and field.std > 0):
@@ -277,7 +331,7 @@ def _range(name: str, value: int, least: int, most: int) -> None:
 
 def _refuse_unknown_keys(table: Mapping[str, Any]) -> None:
     _known("", table, FeatureSpec)
-    for name, kind in (("history", HistorySpec), ("id", IdSpec)):
+    for name, kind in (("history", HistorySpec), ("id", IdSpec), ("vocabulary", VocabularySpec)):
         if isinstance(table.get(name), Mapping):
             _known(f"{name}.", table[name], kind)
     for side in ("item", "context"):

@@ -30,8 +30,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Final, cast
 
 import numpy as np
@@ -97,6 +97,10 @@ def encode_column(
             raise error
         errors.append(error)
     if copies:
+        if admit and vocabulary.counts_waiting and field.kind == "category":
+            for text, times in Counter(cast("str", values[row]) for row, _ in copies).items():
+                if text and not vocabulary.has(key, text):
+                    vocabulary.saw(key, text, times)
         rows, origins = zip(*copies, strict=True)
         out[list(rows)] = out[list(origins)]
     return out
@@ -115,9 +119,7 @@ def write_value(
     """Writes one value into one row of an empty column. `problem_of` has said that the value fits its field."""
     rows: list[int] = []
     if field.kind == "category":
-        members = value if isinstance(value, list) else (value,)
-        texts = dict.fromkeys([text for text in map(_text_of, members) if text])
-        rows = [vocabulary.row(key, text, admit=admit) for text in islice(texts, field.max_values)]
+        rows = [vocabulary.row(key, text, admit=admit) for text in texts_of(value)[: field.max_values]]
     elif field.kind == "text":
         rows = _buckets(key, field, cast("list[str]", value if isinstance(value, list) else [value]))
     elif field.kind == "number":
@@ -127,6 +129,12 @@ def write_value(
         out[:] = value
     if rows:
         out[: len(rows)] = rows
+
+
+def texts_of(value: Value) -> list[str]:
+    """The texts of a category's value, each once."""
+    members = value if isinstance(value, list) else (value,)
+    return list(dict.fromkeys([text for text in map(_text_of, members) if text]))
 
 
 def _buckets(key: str, field: Field, texts: list[str]) -> list[int]:

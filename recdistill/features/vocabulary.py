@@ -3,7 +3,7 @@
 Row 0 is unknown. Rows 1 to `hashed` are shared: a value without a row of its own always gets the same one of them. Then
 come the rows of admitted values, in the order of admission, until the capacity is full (`rows.py` gives them).
 `release` takes a row back. Its value gets its shared row again, and the next admitted value takes the lowest free row.
-Code that keeps something for each row asks `changes`.
+Code that keeps something for each row asks `changes`. The trainer's `Tenure` decides who waits, and who loses a row.
 
 A snapshot lists the values in row order, with `null` where a row is free. If no row was ever given back, there is no
 `null`. Versions that could not free a row refuse a `null`.
@@ -56,7 +56,9 @@ class Vocabulary:
         While it is 0, nothing was ever kept for a fresh row. While it stays the same, no row was given back, so nobody
         has to act.
         """
+        self._waiting: dict[str, dict[str, int]] | None = None
         self._own: dict[str, Rows] = {}
+        self._min_seen = {key: spec.min_seen(key) for key in spec.vocabulary_keys()}
         self._lookups: dict[str, Lookup] = {}  # made when first asked for
         self._hashed: dict[str, int] = {}
         self._seed: dict[str, int] = {}
@@ -72,12 +74,49 @@ class Vocabulary:
         return list(self._own)
 
     def row(self, key: str, value: str, *, admit: bool = False) -> int:
-        """Row of one value. With `admit`, a new value gets its own row while there is room."""
+        """Row of one value. With `admit`, a new value gets its own row while there is room.
+
+        Where somebody counts what waits, a value that must be seen more than once is counted instead.
+        """
         own = self._own[key]
         row = own.row_of.get(value, -1)
         if row < 0 and admit:
-            row = own.take(value)
+            if self._waiting is None or self._min_seen[key] == 1:
+                row = own.take(value)
+            if row < 0:
+                self.saw(key, value)
         return row if row >= 0 else self.shared_row(key, value)
+
+    def saw(self, key: str, value: str, times: int = 1) -> None:
+        """Counts a value that has no row, where somebody wants to know."""
+        if self._waiting is not None and key in self._waiting:
+            self._waiting[key][value] = self._waiting[key].get(value, 0) + times
+
+    def waiting(self, *keys: str) -> list[dict[str, int]]:
+        """Of each of these keys: values that were seen and have no row, and how often since the last call.
+
+        Before the first call nobody counts. Then every value is admitted at once, while there is room.
+        """
+        found = [(self._waiting or {}).get(key, {}) for key in keys]
+        self._waiting = {**(self._waiting or {}), **{key: {} for key in keys}}
+        return found
+
+    @property
+    def counts_waiting(self) -> bool:
+        """Whether somebody counts the values that have no row."""
+        return self._waiting is not None
+
+    def admit(self, key: str, value: str) -> int:
+        """Gives a value a row of its own, or -1 where there is no room."""
+        return self._known(key).take(value)
+
+    def own(self, key: str) -> Rows:
+        """The rows of a key, for whoever decides on them.
+
+        Raises:
+            DataError: When the vocabulary has no such key.
+        """
+        return self._known(key)
 
     def has(self, key: str, value: str) -> bool:
         """Whether a value has a row of its own."""

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.features import Lists
+from recdistill.features import AsOf, Lists
 from recdistill.records import Columns, Example
 from recdistill.watch import comparable_scores
 
@@ -42,6 +42,7 @@ class Batch:
         again: Whether this is a later pass over these lists.
         agreement_B: How well the teacher of each list agrees with its own first answers, f32, NaN where nobody asked;
             None: nobody ever did.
+        as_of: What the encoded lists rest on; see `Tenure`. None: not known.
     """
 
     lists: Lists
@@ -51,6 +52,7 @@ class Batch:
     unfit: int = 0
     again: bool = False
     agreement_B: np.ndarray | None = None
+    as_of: AsOf | None = None
 
     @classmethod
     def of(
@@ -63,6 +65,7 @@ class Batch:
         unknown: int = 0,
         unfit: int = 0,
         agreement_B: np.ndarray | None = None,
+        as_of: AsOf | None = None,
     ) -> Batch:
         """A batch of encoded lists.
 
@@ -74,9 +77,10 @@ class Batch:
             unknown: See the class.
             unfit: See the class.
             agreement_B: See the class.
+            as_of: See the class.
         """
         units_BL = comparable_scores(lists, scales, teachers, comparable)
-        return cls(lists, units_BL, teachers, unknown=unknown, unfit=unfit, agreement_B=agreement_B)
+        return cls(lists, units_BL, teachers, unknown=unknown, unfit=unfit, agreement_B=agreement_B, as_of=as_of)
 
     def __len__(self) -> int:
         return len(self.units_BL)

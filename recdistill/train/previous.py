@@ -76,6 +76,14 @@ class Previous:
         if evicted:
             self.unknown = sorted({*self.unknown, *(slot for slot in evicted if slot < self.items)})
 
+    def copy_rows(self, catalogue: Catalogue, key: str, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Rows that are given late start from other rows in the copy too, as they do in the student."""
+        self._follow(catalogue)
+        if self.items:
+            missing = max(0, max(rows) + 1 - len(self._weights[key]))
+            self._weights[key] = np.pad(self._weights[key], ((0, missing), (0, 0)))
+            self._weights[key][list(rows)] = self._weights[key][list(sources)]
+
     def scores(self, spec: FeatureSpec, catalogue: Catalogue, lists: Lists) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
         """The copy's scores of a batch's candidates, f32 `[B, L]`, and which candidates it knows, bool `[B, L]`."""
         self._follow(catalogue)

@@ -54,6 +54,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
         previous_unknown: Slots among them that were given back.
         averaged: How often the average of the weights was renewed; None without one.
         replay: The teachers of each batch that is kept to be looked at again.
+        tenure: The state of the tenure; None in a checkpoint that was made before rows were counted.
     """
 
     format: int
@@ -68,6 +69,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_unknown: list[int] = []
     averaged: int | None = None
     replay: list[list[str]] = []
+    tenure: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it."""

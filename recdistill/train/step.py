@@ -44,6 +44,7 @@ from recdistill.features import (
     FeatureSpec,
     Lists,
     Mark,
+    Tenure,
     Vocabulary,
     encode_columns,
     encode_examples,
@@ -52,17 +53,17 @@ from recdistill.features import (
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
 from recdistill.train.average import EVERY, Average, steps_since
-from recdistill.train.average import PREFIX as AVERAGE
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
+from recdistill.train.beside import restore_beside, state_beside, taken_beside
 from recdistill.train.previous import PREFIX, Previous
-from recdistill.train.replay import PREFIX as REPLAY
 from recdistill.train.replay import Kept, Replay
-from recdistill.train.rivals import POPULAR, Popular, Rivals, scores_of_lists
+from recdistill.train.rivals import Popular, Rivals, scores_of_lists
 from recdistill.train.shape import Rates, Shape
 from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Draws, Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.watch import Observation, Watch, candidate_offsets, list_weights, variances
+from recdistill.train.watched import watched
+from recdistill.watch import Watch, candidate_offsets, list_weights
 
 
 class Trainer:
@@ -114,6 +115,7 @@ class Trainer:
         self.previous_weight, self.comparable = previous, comparable
         self.vocabulary = Vocabulary(spec)
         self.catalogue = Catalogue(spec, self.vocabulary)
+        self.tenure = Tenure(self.catalogue)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
         self.watch, self.batch = watch, batch
@@ -152,7 +154,7 @@ class Trainer:
         refused = []
         for place, item in enumerate(items):
             try:
-                self.catalogue.apply(item, admit=True)
+                self.tenure.applied(self.catalogue.apply(item, admit=True))
             except FeatureError as e:
                 refused.append((place, e))
         self._start_fresh_rows()
@@ -182,17 +184,28 @@ class Trainer:
             unknown=int(lists.requests.unknown_B.sum()) + told.candidates - int(lists.where_BL.sum()),
             unfit=len(errors),
             agreement_B=told.agreement_B,
+            as_of=self.tenure.as_of,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """Does one step on a batch.
+        """Does one step on a batch, then gives and takes rows by what the batch has used.
 
         Returns:
             `loss`, and its parts before their weights: `soft` and `label`, in nats a list that has this part. Then
             counts: `lists`, `scored` candidates, `positives`, `known` (candidates that the catalogue holds), `unknown`
             (candidates and history items that it does not hold), `unfit` (context values of the wrong kind, which count
             as absent). With an earlier copy also `previous`, the loss against it.
+
+        Raises:
+            UsageError: A row that the batch names was given back since it was encoded.
         """
+        if batch.as_of is not None and batch.as_of.returned != self.tenure.as_of.returned:
+            raise UsageError("learn: rows were given back since this batch was encoded; encode its examples again")
+        figures = self._learn(batch)
+        self._settle(batch)
+        return figures
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
         lists, teacher_BL, again = batch.lists, batch.units_BL, batch.again
         labelled_BL = lists.where_BL & lists.label_known_B[:, None]
         figures = {
@@ -229,7 +242,7 @@ class Trainer:
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B = list_weights(lists)
         if self.watch is not None:
-            teacher_BL, trust_B = self._watched(self.watch, batch, scores_BL)
+            teacher_BL, trust_B = watched(self.watch, batch, scores_BL.detach().numpy())
             believed_B = believed_B * trust_B
         # 6. Take the loss of the teacher's scores. A candidate that was scored with probability p counts 1 / p times in
         # both softmaxes.
@@ -303,29 +316,6 @@ class Trainer:
         if rates.forget and self.step % EVERY == 0:
             self.student.forget(1 - 0.5 ** (EVERY / rates.forget))
 
-    @staticmethod
-    def _watched(watch: Watch, batch: Batch, scores_BL: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Shows the batch to the watch. Returns the teacher's logits and the weight of each list."""
-        lists, teachers = batch.lists, batch.teachers
-        new_B = np.zeros(len(batch), bool) if batch.again else lists.soft_B
-        units_BL = watch.in_units(teachers, batch.units_BL, variances(lists, batch.units_BL), new_B)
-        if batch.again:
-            trust_B = watch.weigh_again(teachers, lists.scored_BL)
-        else:
-            seen = Observation(
-                teachers=teachers,
-                scores_BL=lists.teacher_scores_BL,
-                scored_BL=lists.scored_BL,
-                labels_BL=lists.labels_BL,
-                labelled_BL=lists.where_BL & lists.label_known_B[:, None],
-                first_B=lists.soft_B,
-                student_BL=scores_BL.detach().numpy(),
-                units_BL=units_BL,
-                agreement_B=batch.agreement_B,
-            )
-            trust_B = watch.weigh(seen)
-        return units_BL * watch.spreads(teachers)[:, None], trust_B
-
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`.
 
@@ -380,6 +370,21 @@ class Trainer:
             if self.average is not None:
                 self.average.set_rows(key, [*evicted, *fresh], self.student.tables[key])
 
+    def _settle(self, batch: Batch) -> None:
+        """Gives and takes rows after a step. A value that is late with its row starts from what had stood for it."""
+        if batch.again:
+            self.tenure.settle_again()
+            return
+        moved = self.tenure.settle(batch.lists)
+        self._start_fresh_rows()
+        for key in {one.key for one in moved}:
+            rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
+            self.student.copy_rows(key, rows, shared)
+            if self.average is not None:
+                self.average.set_rows(key, rows, self.student.tables[key])
+            if self.previous is not None:
+                self.previous.copy_rows(self.catalogue, key, rows, shared)
+
     # What goes out
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -417,19 +422,12 @@ class Trainer:
         self._start_fresh_rows()
         tensors = tensors_of(self.student, self._adam, self._heights())
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
+        tensors |= self.tenure.arrays()
         copy = self.previous
         if copy is not None:
             tensors |= copy.tensors(self.catalogue)
-        if self.average is not None:
-            values = self.student.weights(self._heights(), self.average.values)
-            tensors |= {AVERAGE + key: value for key, value in values.items()}
-        replayed: list[list[str]] = []
-        if self.replay is not None:
-            self.replay.follow(self.catalogue)
-            kept, replayed = self.replay.state()
-            tensors |= kept
-        if self.popular is not None:
-            tensors[POPULAR] = self.popular.counts(self.catalogue)
+        beside, fields = state_beside(self, self._heights())
+        tensors |= beside
         holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
         said = TrainerState(
             format=FORMAT_WITH_HOLES if holes else FORMAT,
@@ -442,8 +440,8 @@ class Trainer:
             watch=None if self.watch is None else self.watch.state(),
             previous=None if copy is None else copy.items,
             previous_unknown=[] if copy is None else copy.unknown,
-            averaged=None if self.average is None else self.average.taken,
-            replay=replayed,
+            tenure=self.tenure.plain(),
+            **fields,
         )
         return tensors, said.plain()
 
@@ -463,27 +461,22 @@ class Trainer:
             saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
             snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
             self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
+            self.tenure = Tenure(self.catalogue)
+            self.tenure.restore(
+                {name: left.pop(name) for name in tensors if name.startswith(Tenure.PREFIX)}, said.tenure
+            )
             self.step = said.step
             if self.watch is not None:
                 self.watch.restore(said.watch if said.watch is not None else plain["watch"])
             self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
             self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
-            averages = {name.removeprefix(AVERAGE): left.pop(name) for name in tensors if name.startswith(AVERAGE)}
-            replayed = {name: left.pop(name) for name in tensors if name.startswith(REPLAY)}
-            counts_N = left.pop(POPULAR, None)
+            beside = taken_beside(left)
             fill(self.student, self._adam, self._heights(), left)
-            if self.replay is not None:
-                self.replay.restore(replayed, said.replay, self.catalogue)
-            if self.popular is not None:
-                self.popular.restore(self.catalogue, counts_N)
-            if self.average is not None:
-                # A checkpoint without one is of an older version, or of other settings: it starts from the weights.
-                self.average = Average(self.student.live())
-                if said.averaged is not None:
-                    self.average.restore(averages, said.averaged)
+            restore_beside(self, beside, said)
             if self.previous is not None:
-                items = said.previous if said.previous is not None else plain["previous"]
+                # Without a copy so far, the first one is taken at the next multiple of its steps.
+                items = said.previous or 0
                 self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e

@@ -199,6 +199,11 @@ class Student:
             for part in (self.tables[key], self.sparse_state[key]):
                 part[list(rows)] = 0.0
 
+    @torch.no_grad()
+    def copy_rows(self, key: str, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Gives rows of a table the values of other rows. The optimizer's sums are not copied."""
+        self.tables[key][list(rows)] = self.tables[key][list(sources)]
+
     def items(self, encoded: EncodedItems, id_rows_U: np.ndarray) -> Items:
         """The item tower.
 

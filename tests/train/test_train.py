@@ -6,14 +6,25 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from recdistill.config import LossSettings, StudentSettings
-from recdistill.errors import CheckpointError
-from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.errors import CheckpointError, UsageError
+from recdistill.features import (
+    Catalogue,
+    FeatureSpec,
+    Field,
+    HistorySpec,
+    IdSpec,
+    Vocabulary,
+    VocabularySpec,
+    encode_requests,
+)
 from recdistill.loops.trainers import make_trainer
+from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Trainer
 
@@ -57,9 +68,19 @@ def batch(number: int, among: list[str]) -> list[Example]:
     return made
 
 
-def trainer(items: int = N, *, loss: LossSettings | None = None, **settings: Any) -> Trainer:
+# Fewer rows than there are items and values, so that rows are lost all the time.
+TIGHT = FeatureSpec(
+    history=HistorySpec(length=4),
+    id=IdSpec(capacity=6, hashed=3),
+    item={"genre": Field("category", capacity=2, hashed=2), "title": Field("text", capacity=16, max_values=4)},
+    context={"country": Field("category", capacity=2)},
+    vocabulary=VocabularySpec(half_life=30, keep_withdrawn=20),
+)
+
+
+def trainer(items: int = N, *, loss: LossSettings | None = None, spec: FeatureSpec = SPEC, **settings: Any) -> Trainer:
     student = StudentSettings(dim=5, hidden=6, context_dim=3, **settings)
-    made = make_trainer(SPEC, student, loss or LossSettings(), seed=4)
+    made = make_trainer(spec, student, loss or LossSettings(), seed=4)
     assert made.apply_items([item(number) for number in range(items)]) == []
     return made
 
@@ -206,6 +227,95 @@ def test_the_copy_of_the_earlier_student_forgets_what_was_given_back() -> None:
     assert (state["format"], state["previous_unknown"]) == (2, [slot])  # no hole now, but the copy has one
     resumed = again(made, loss=LossSettings(previous=0.5, previous_every=4), id_dropout=0.0)
     assert bytes_of(resumed) == bytes_of(made)
+
+
+def tight_life(made: Trainer, stop: int = 99, steps: int = 16, **more: Any) -> tuple[Trainer, int]:
+    """Learns while items come and go and the countries change. Also says how many rows and slots were lost."""
+    names = list(NAMES)
+    lost = 0
+    for step in range(steps):
+        if step == stop:
+            made = again(made, **more)
+        if step % 3 == 2:
+            made.apply_items([Item(names.pop(step % 5), 1, withdrawn=True)])
+            made.apply_items([Item(f"new{step}", attributes={"genre": f"g{step}", "title": "word1"})])
+            names.append(f"new{step}")
+        # The names at the end of the list come up more often from step to step.
+        among = names[step // 4 :]
+        examples = batch(step, among)
+        for row, one in enumerate(examples):
+            one.ranking.impression.context["country"] = f"c{(step // 4 + row % 2) % 5}"
+        before = made.vocabulary.released, len(made.catalogue.slot_of)
+        made.learn(made.encode(examples))
+        lost += made.vocabulary.released - before[0] + before[1] - len(made.catalogue.slot_of)
+    return made, lost
+
+
+def test_a_run_that_loses_rows_and_was_stopped_goes_on_with_the_same_bytes() -> None:
+    more: dict[str, Any] = {"loss": LossSettings(previous=0.5, previous_every=3), "id_dropout": 0.5, "spec": TIGHT}
+    made, lost = tight_life(trainer(**more))
+    assert lost > 12
+    whole = bytes_of(made)
+    for stop in (1, 4, 6, 9, 14):
+        assert bytes_of(tight_life(trainer(**more), stop, **more)[0]) == whole, stop
+
+
+def test_numpy_and_torch_agree_after_rows_were_lost_and_a_loser_is_as_one_that_never_had_a_row() -> None:
+    made, _ = tight_life(trainer(spec=TIGHT))
+    catalogue, own = made.catalogue, made.vocabulary.own("id")
+    vectors_NW = forward.items(made.weights(), TIGHT, catalogue.encoded())
+    asked = [one.ranking.impression for one in batch(77, [name for name in catalogue.ids if name])]
+    requests = encode_requests(TIGHT, made.vocabulary, catalogue, asked)
+    scores_BN = forward.scores(forward.users(made.weights(), TIGHT, vectors_NW, requests), vectors_NW)
+    assert made.score(asked) == pytest.approx(scores_BN, abs=1e-5)
+    without = [name for name in catalogue.ids if name and name not in own.row_of]
+    assert without
+    for name in without:
+        never = Catalogue(TIGHT, Vocabulary.restore(TIGHT, made.vocabulary.snapshot()))
+        never.apply(catalogue.item(catalogue.slot(name)), admit=False)
+        vector = forward.items(made.weights(), TIGHT, never.encoded())[0]
+        assert vector.tolist() == vectors_NW[catalogue.slot(name)].tolist()
+
+
+def test_a_row_that_comes_late_starts_from_what_had_stood_for_it() -> None:
+    spec = msgspec.structs.replace(TIGHT, id=IdSpec(capacity=12, hashed=3, min_seen=12))
+    more: dict[str, Any] = {"spec": spec, "loss": LossSettings(previous=0.5, previous_every=1), "id_dropout": 0.0}
+    made = trainer(**more)
+    assert made.vocabulary.admitted("id") == []
+    came = False
+    for step in range(6):
+        encoded = made.encode(batch(step, NAMES))
+        before = set(made.vocabulary.admitted("id"))
+        made.learn(encoded)
+        tensors, _ = made.state()
+        for name in set(made.vocabulary.admitted("id")) - before:
+            row, shared = made.vocabulary.row("id", name), made.vocabulary.shared_row("id", name)
+            assert tensors["weights/id"][row].tolist() == tensors["weights/id"][shared].tolist()
+            assert tensors["weights/id"][row].any()
+            assert tensors["previous/id"][row].tolist() == tensors["previous/id"][shared].tolist()
+            assert not tensors["adagrad/id"][row].any()
+            came = came or step > 0
+    assert came
+
+
+def test_a_batch_that_names_rows_of_others_is_refused() -> None:
+    made = trainer(spec=TIGHT)
+    old = made.encode(batch(0, NAMES))
+    made, lost = tight_life(made)
+    assert lost
+    with pytest.raises(UsageError, match="rows were given back since this batch was encoded"):
+        made.learn(old)
+
+
+def test_a_later_pass_moves_no_row() -> None:
+    made = trainer(spec=TIGHT)
+    batches = [batch(step, NAMES) for step in range(4)]
+    for one in batches:
+        made.learn(made.encode(one))
+    before = made.vocabulary.snapshot(), made.tenure.plain()
+    for one in batches * 3:
+        made.learn(made.encode(one).once_more())
+    assert (made.vocabulary.snapshot(), made.tenure.plain()) == before
 
 
 def test_a_state_of_another_format_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Several passes over a part of the lanes: which part it is, and the batches that are kept for the next pass.
 
-An encoded batch is the same in the next pass, as long as the catalogue has not changed. So batches are kept in memory
-while there is room. A batch that was not kept is read and encoded again, and gives the same bytes.
+An encoded batch is the same in the next pass, as long as the catalogue has not changed and no row has moved. So batches
+are kept in memory while there is room. A batch that was not kept is read and encoded again, and gives the same bytes.
 
 It knows nothing of torch or of how a step learns.
 
@@ -24,6 +24,7 @@ from recdistill.records import Impression
 from recdistill.stream import LanePosition
 
 if TYPE_CHECKING:
+    from recdistill.features import AsOf
     from recdistill.train import Batch
 
 
@@ -90,10 +91,10 @@ class KeptSteps:
         if self._bytes <= self._limit_bytes:
             self._steps[_key(before)] = step
 
-    def find(self, before: LanePosition, items_next: int) -> Step | None:
-        """The step that began here; None when it was not kept, or when the catalogue has moved since."""
+    def find(self, before: LanePosition, items_next: int, as_of: AsOf) -> Step | None:
+        """The step that began here; None when it was not kept, or when the catalogue or a row has moved since."""
         step = self._steps.get(_key(before))
-        return step if step is not None and step.items_next == items_next else None
+        return step if step is not None and (step.items_next, step.batch.as_of) == (items_next, as_of) else None
 
     def clear(self) -> None:
         """Gives the memory back."""
