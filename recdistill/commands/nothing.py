@@ -82,7 +82,7 @@ def _score(_settings: Settings, _log: Log, counts: Counter[str], found: Found) -
 def _join(settings: Settings, log: Log, counts: Counter[str], found: Found) -> str | None:
     if found.empty("rankings"):
         return "nothing was joined: the topic rankings is empty; score first, with `recdistill score --drain`"
-    if not counts["examples"]:
+    if not counts["closed"] and not counts["examples"]:
         return (
             f"nothing was joined: all {counts['open']:,} lists are still open, since no record is "
             f"{settings.join.window_s:g} s newer (join.window_s); if no more will come, `recdistill join --flush` "
@@ -90,6 +90,8 @@ def _join(settings: Settings, log: Log, counts: Counter[str], found: Found) -> s
             if counts["open"] and found.empty("examples")
             else None
         )
+    if not counts["closed"]:  # scores are examples already, and labels come later
+        return None
     if counts["labelled"] or counts["feedback"] < FEW:
         return None
     feedback, labels = (

@@ -12,6 +12,7 @@ Example:
 """
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
@@ -20,7 +21,6 @@ from recdistill.config.settings import (
     DistilSettings,
     EnsembleMember,
     FeatureSettings,
-    JoinSettings,
     LogSettings,
     LossSettings,
     ProbeSettings,
@@ -48,6 +48,7 @@ __all__ = [
     "EnsembleMember",
     "FeatureSettings",
     "GateSettings",
+    "HeldOutSettings",
     "HttpTeacherSettings",
     "InteractionSettings",
     "JoinSettings",

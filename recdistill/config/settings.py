@@ -9,12 +9,12 @@ Example:
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.config.interactions import InteractionSettings
+from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
@@ -23,12 +23,10 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
-from recdistill.limits import MAX_WEIGHT, MIN_BUDGET
+from recdistill.limits import MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-DEFAULT_LABELS: Final = {"click": 1.0}
-"""Labels of `[join]` that hold unless the settings change them."""
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,43 +216,6 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     workers: PositiveInt = 1
 
 
-class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[join]`: rankings + feedback -> examples."""
-
-    window_s: Annotated[
-        float,
-        Meta(ge=0, le=1e12, description="How long feedback may take, in event time. Then the example is closed."),
-    ] = 1800.0
-    max_ahead_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1e12,
-            description="How far ahead the time of one record may be: of the time when the log took it, and of the "
-            "records around it. One that is further ahead goes to the dead letters. Keep it below `window_s`.",
-        ),
-    ] = 600.0
-    labels: Annotated[
-        dict[str, Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]],
-        Meta(
-            description="Action -> label weight, at most 1000. What you write is added to the default; an action with "
-            "weight 0, or without one, gives no label."
-        ),
-    ] = msgspec.field(default_factory=lambda: dict(DEFAULT_LABELS))
-    batch: Annotated[int, Meta(ge=1, description="Most messages read between two commits.")] = 1000
-    wait_s: Annotated[float, Meta(gt=0, description="Longest wait for new messages.")] = 0.5
-    idle_s: Annotated[
-        float,
-        Meta(
-            gt=0, description="The other partitions wait for a silent partition, to keep the order, but only so long."
-        ),
-    ] = 30.0
-
-    def __post_init__(self) -> None:
-        """Adds the labels to the default ones, from whatever place they come."""
-        msgspec.structs.force_setattr(self, "labels", {**DEFAULT_LABELS, **self.labels})
-
-
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[probe]`: impressions -> the student's own top items, for the teacher to score."""
 
@@ -434,6 +395,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()
     join: JoinSettings = JoinSettings()
+    held_out: HeldOutSettings = HeldOutSettings()
     probe: ProbeSettings = ProbeSettings()
     student: StudentSettings = StudentSettings()
     loss: LossSettings = LossSettings()

@@ -145,6 +145,7 @@ def settings_text(chosen: Chosen) -> str:
         "",
         "[join]",
         f"window_s = {chosen.window_s:g}" + " " * 8 + "# how long after its list feedback may come, in seconds",
+        'soft = "with_labels"  # one example for each list, to be learnt in many passes; leave it out for a stream',
         "",
         "[join.labels]          # action = weight of its label, beside click = 1; 0 leaves an action out",
         *(f"{_key(name)} = {weight:g}" for name, weight in chosen.labels.items()),

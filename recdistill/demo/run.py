@@ -27,6 +27,7 @@ import numpy as np
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
+    HeldOutSettings,
     JoinSettings,
     LogSettings,
     RankSettings,
@@ -282,7 +283,10 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         teacher=TeacherSettings(path=str(where / "teacher")),
         topics=TopicSettings(partitions=WORKERS),
         score=ScoreSettings(workers=WORKERS),
-        join=JoinSettings(labels=dict(dataset.labels)),
+        # The log of a demo is finished, and learnt in many passes: one example for each list, and the judged part is
+        # what comes after the cut.
+        join=JoinSettings(labels=dict(dataset.labels), soft="with_labels", directory=""),
+        held_out=HeldOutSettings(most=0.0),
         distil=DistilSettings(
             directory=str(where / "student"),
             passes=12 if options.dataset == "simulated" else 6,
@@ -347,7 +351,9 @@ def _score(log: Log, settings: Settings, teacher: Any, chapter: Chapter, *, work
 def _join(log: Log, settings: Settings, chapter: Chapter, *, flush: bool) -> Counter[str]:
     from recdistill.loops import wire
 
-    return wire.join_from(log, settings.join, stop=threading.Event(), drain=True, flush=flush, progress=chapter)
+    return wire.join_from(
+        log, settings.join, settings.held_out, stop=threading.Event(), drain=True, flush=flush, progress=chapter
+    )
 
 
 def _without_teacher(options: Options, settings: Settings, out: Path) -> tuple[Path, Path]:

@@ -45,7 +45,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from recdistill.errors import AheadOfTime, DecodeError
-from recdistill.records import Feedback, Impression, Item, Ranking
+from recdistill.records import Feedback, Head, Impression, Item
 from recdistill.stream import Message
 
 __all__ = ["AheadOfTime", "Clock", "Guard", "Timed", "Waiting"]
@@ -73,7 +73,7 @@ _MOST_FORCED: Final = 32
 
 _SYMBOLS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
-Timed = Item | Impression | Ranking | Feedback
+Timed = Item | Impression | Head | Feedback
 
 
 class Clock(NamedTuple):
@@ -207,6 +207,12 @@ class Guard:
         if self.forced:
             self.forced = {offset: passes for offset, passes in self.forced.items() if offset >= before}
 
+    def at(self, clock: Clock, forced: Mapping[int, bool]) -> None:
+        """Takes what an earlier guard knew, before the first record that is put in."""
+        self.clock, self.forced = clock, dict(forced)
+        self._waiting.clear()
+        self._verdict, self._asked = None, 0
+
     def offset(self) -> int | None:
         """Offset of the first record that waits; None when there is none."""
         return self._waiting[0].message.offset if self._waiting else None
@@ -234,7 +240,7 @@ class Guard:
         if one.time_us is None:
             return True, ""
         if (forced := self.forced.get(one.message.offset)) is not None:
-            return forced, self._ahead_of_others(one)
+            return forced, self._ahead_of_log(one) if self._is_ahead_of_log(one) else self._ahead_of_others(one)
         clock, log_us = self.clock, one.message.time_us
         if self._is_ahead_of_log(one) and (refused := self._judge_by_log(one, last=last)) is not True:
             return None if refused is None else (False, self._ahead_of_log(one))
@@ -310,13 +316,11 @@ def _time_of(record: Timed | DecodeError) -> int | None:
     """A record's time; None for one that has none, or where it is unknown."""
     if isinstance(record, DecodeError):
         return None
-    return (record.impression.time_us if isinstance(record, Ranking) else record.time_us) or None
+    return record.time_us or None
 
 
 def _source_of(record: Timed | DecodeError | AheadOfTime) -> str | None:
     """Where a record comes from: its impression."""
-    if isinstance(record, Ranking):
-        return record.impression.id
     return record.impression_id if isinstance(record, Feedback) else getattr(record, "id", None)
 
 

@@ -4,7 +4,8 @@ A partition without a message at hand holds the others back, so that the order i
 silent for `idle_s`. Feedback alone never moves on while every ranking partition is silent for less than that. A record
 on which its guard has no verdict yet (`recdistill.loops.ahead`) holds the others back in the same way.
 
-A reader that starts again first takes what an earlier one had taken already (`again`), and then goes on.
+A reader that starts again first takes what an earlier one had taken already (`again`), and then goes on. `place` says
+from where it must be taken again. To know that, a merge keeps some places of each partition, about a thousand at most.
 
 It knows nothing of windows, labels or transactions.
 """
@@ -13,15 +14,16 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from recdistill.errors import DecodeError
 from recdistill.loops.ahead import NEEDED, Clock, Guard, Waiting
-from recdistill.records import Feedback, Ranking, decode
+from recdistill.records import Feedback, decode, read_heads
 from recdistill.stream import Message, Source, TopicPartition
 
 _READ_AGAIN = 1000
 _WAIT_S = 0.2
+_MOST_MARKS = 1024
 
 
 class Merge:
@@ -54,7 +56,7 @@ class Merge:
         self._batch, self._wait_s, self._idle_s = batch, wait_s, idle_s
         self._clock = clock
         self._seen_s = dict.fromkeys(guards, clock())
-        self._taken: dict[TopicPartition, deque[tuple[int, Clock]]] = {tp: deque() for tp in guards}
+        self._marks: dict[TopicPartition, deque[tuple[int, Clock]]] = {tp: deque() for tp in guards}
         self._heap: list[tuple[int, int, TopicPartition]] = []
         self._holding: set[TopicPartition] = set()
         self._blocked = False
@@ -63,17 +65,14 @@ class Merge:
         self.clock_us = -1
 
     def again(self, read: Mapping[TopicPartition, int]) -> Iterator[Waiting]:
-        """What an earlier reader had taken already, in the same order.
+        """What an earlier reader had taken already, each partition in its order, one partition after the other.
 
         Args:
             read: Its next offsets.
         """
-        taken = {tp: self._read_again(tp, read[tp]) for tp in self._guards}
-        for one in heapq.merge(*taken.values(), key=_key_again):
-            self._passed(one)
-            yield one
-        for tp, offset in read.items():
-            self.read[tp] = max(self.read[tp], offset)
+        for tp in self._guards:
+            yield from self._read_again(tp, read[tp])
+            self.read[tp] = max(self.read[tp], read[tp])
 
     def take(self, ends: Mapping[TopicPartition, int] | None, *, last: bool = False) -> Iterator[Waiting]:
         """Up to `batch` records.
@@ -111,40 +110,66 @@ class Merge:
         """How many rankings are read, and wait for a verdict or for their turn."""
         return sum(len(guard) for tp, guard in self._guards.items() if tp.topic == "rankings")
 
-    def before(self, tp: TopicPartition, offset: int) -> tuple[Clock, dict[int, bool]]:
-        """What the guard of a partition knew before an offset. From there another reader can start.
+    def place(self, tp: TopicPartition, came_us: int | None) -> tuple[int, Clock, dict[int, bool]]:
+        """Where another reader can start, what the guard knew there, and the verdicts that it was forced to.
 
         Args:
             tp: The partition.
-            offset: At most `read`. What was taken before it is forgotten.
+            came_us: That reader must see every record that came at this time or later. None: it need see nothing of
+                what was taken. What was taken before the place is forgotten.
         """
-        guard, taken = self._guards[tp], self._taken[tp]
-        while taken and taken[0][0] < offset:
-            taken.popleft()
+        guard, marks = self._guards[tp], self._marks[tp]
+        if came_us is None or guard.clock.us < came_us:
+            marks.clear()
+        while len(marks) > 1 and came_us is not None and marks[1][1].us < came_us:
+            marks.popleft()
+        offset, clock = marks[0] if marks else (self.read[tp], guard.clock)
         guard.forget(offset)
-        return (taken[0][1] if taken else guard.clock), guard.forced
+        return offset, clock, guard.forced
+
+    def marks(self, tp: TopicPartition) -> tuple[Clock, list[tuple[int, Clock]]]:
+        """What the guard of a partition knows now, and the places at which another reader can start."""
+        return self._guards[tp].clock, list(self._marks[tp])
+
+    def go_on(self, tp: TopicPartition, read: int, clock: Clock, marks: Sequence[tuple[int, Clock]]) -> None:
+        """Takes what another reader knew when it had read up to an offset, and reads from there.
+
+        Args:
+            tp: The partition.
+            read: The offset.
+            clock: What its guard knew.
+            marks: From `marks`.
+        """
+        self._source.seek({tp: read})
+        guard = self._guards[tp]
+        guard.at(clock, guard.forced)
+        self._marks[tp] = deque(marks)
+        self.read[tp] = read
 
     def _passed(self, one: Waiting) -> None:
         tp = one.message.tp
         self.read[tp] = one.message.offset + 1
-        self._taken[tp].append((one.message.offset, one.before))
+        marks = self._marks[tp]
+        marks.append((one.message.offset, one.before))
+        if len(marks) > _MOST_MARKS:  # then every second one is enough
+            self._marks[tp] = deque(mark for n, mark in enumerate(marks) if n % 2 == 0)
         self.clock_us = max(self.clock_us, one.order_us)
 
-    def _read_again(self, tp: TopicPartition, read: int) -> list[Waiting]:
+    def _read_again(self, tp: TopicPartition, read: int) -> Iterator[Waiting]:
         guard = self._guards[tp]
-        found: list[Waiting] = []
         end = self._source.bounds(tp)[1]
         while True:
             while guard.decided() and (guard.offset() or 0) < read:
-                found.append(guard.pop())
+                one = guard.pop()
+                self._passed(one)
+                yield one
             left = (offset := guard.offset()) is not None and offset < read
             if self._source.position()[tp] < (end if left else min(read, end)):
-                for message in self._source.read_from(tp, _READ_AGAIN, _WAIT_S):
-                    guard.put(message, _decode(message))
+                _put(guard, self._source.read_from(tp, _READ_AGAIN, _WAIT_S))
             elif left:
                 guard.decide(last=True)
             else:
-                return found
+                return
 
     def _fill(self, ends: Mapping[TopicPartition, int] | None, last: bool) -> None:
         # One wait is enough, however many partitions are silent.
@@ -169,8 +194,7 @@ class Merge:
                 break
             wait_s = 0.0
             self._seen_s[tp] = self._clock()
-            for message in messages:
-                guard.put(message, _decode(message))
+            _put(guard, messages)
         if last and self._ended(tp, ends):
             guard.decide(last=True)
         if len(guard) == 0:
@@ -218,20 +242,23 @@ class Merge:
         return self._clock() - self._seen_s[tp] >= self._idle_s
 
 
-def _key_again(one: Waiting) -> tuple[int, bool, int, TopicPartition]:
-    # A record out of order was taken at once behind the one that was greater. That one may not be there any more, but
-    # the clock before it is.
-    behind = one.order_us < one.before.us
-    return one.place_us, not behind, int(one.message.tp.topic == "feedback"), one.message.tp
-
-
 def _key(order_us: int, tp: TopicPartition) -> tuple[int, int, TopicPartition]:
     # At equal times the ranking comes before its feedback.
     return order_us, int(tp.topic == "feedback"), tp
 
 
-def _decode(message: Message) -> Ranking | Feedback | DecodeError:
+def _put(guard: Guard, messages: Sequence[Message]) -> None:
+    """Adds the next records of a partition."""
+    if messages and messages[0].tp.topic == "rankings":
+        for message, record in zip(messages, read_heads([message.value for message in messages]), strict=True):
+            guard.put(message, record)
+    else:
+        for message in messages:
+            guard.put(message, _decode(message))
+
+
+def _decode(message: Message) -> Feedback | DecodeError:
     try:
-        return decode(Ranking, message.value) if message.tp.topic == "rankings" else decode(Feedback, message.value)
+        return decode(Feedback, message.value)
     except DecodeError as e:
         return e

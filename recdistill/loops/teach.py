@@ -22,7 +22,7 @@ from recdistill.errors import AheadOfTime, DataError, DecodeError, TeacherError,
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
 from recdistill.loops.ahead import Guard, Waiting
-from recdistill.loops.window import Window
+from recdistill.loops.window import Window, labels_of
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
 from recdistill.stream import Log, Message, Place, TopicPartition, place_at, read_place, write_time
@@ -65,17 +65,29 @@ def labelled(
     tps = [TopicPartition(name, p) for name in ("impressions", "feedback") for p in range(topics[name])]
     starts = {} if begin is None else place_at(log, tps, begin)
     timed = (_timed(log, tp, max_ahead_s, starts.get(tp)) for tp in tps)
-    for _, _, tp, offset, time_us, record in merge(*timed, key=lambda entry: entry[:4]):
+    shown: dict[tuple[int, int], Impression] = {}
+    for came_us, _, tp, offset, time_us, record in merge(*timed, key=lambda entry: entry[:4]):
         if isinstance(record, Impression):
             if until_us is not None and record.time_us >= until_us:
                 continue
-            none = (0.0,) * len(record.candidates)
-            ranking = Ranking(record, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
-            window.add_ranking(ranking, tp, offset, time_us=time_us)
+            shown[tp.partition, offset] = record
+            window.add_list(record.id, time_us=time_us, came_us=came_us, partition=tp.partition, offset=offset)
         elif isinstance(record, Feedback):
-            window.add_feedback(record, tp, offset, time_us=time_us)
-        yield from window.closed()
-    yield from window.closed(flush=True)
+            window.add_feedback(record, time_us=time_us, came_us=came_us)
+        yield from _closed(window, shown)
+    yield from _closed(window, shown, flush=True)
+
+
+def _closed(window: Window, shown: dict[tuple[int, int], Impression], *, flush: bool = False) -> Iterator[Example]:
+    """Takes out the lists whose window is over, with their labels."""
+    if not window.due(flush=flush):
+        return
+    for one in window.close(flush=flush):
+        impression = shown.pop((one.partition, one.offset))
+        labels, _ = labels_of([candidate.item for candidate in impression.candidates], one.given)
+        none = (0.0,) * len(labels)
+        ranking = Ranking(impression, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
+        yield Example(ranking, tuple(labels), "closed" if one.given or impression.origin == "product" else "none")
 
 
 def run(

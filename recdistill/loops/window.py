@@ -1,90 +1,94 @@
-"""Rankings and feedback meet here: each ranking waits for its labels until a window of event time has passed.
+"""Which feedback belongs to which list, and when the window of a list is over. No list is held here, only its place.
 
-The joiner makes the student's examples with it, and a taught teacher's examples come from the same one. So both learn
-from labels that mean the same.
+A list and a feedback meet when each of them came while the window of the other was open:
 
-It knows nothing of logs as a whole: it is given records with the places that they were read from.
+    came(feedback) <= time(list) + window   and   came(list) <= time(feedback) + window
+
+`came` is the greatest time in its partition up to a record, so it is never before the record's own time. The rule looks
+at two records alone, never at what was read before them or in which order. So a reader that starts again at any place
+finds the same. A list that is ranked twice is two lists, and a click labels both.
+
+A list stays until the clock has passed its window. Feedback stays as long as it can still meet a list.
+
+It knows nothing of logs or of the bytes of a list.
 
 Example:
-    >>> from recdistill.records import Candidate, Feedback, Impression, Ranking
-    >>> impression = Impression(id="i", time_us=0, candidates=(Candidate("a"), Candidate("b")))
-    >>> ranking = Ranking(impression, "t", "1", "logit", scores=(0.5, 0.1), scored=(True, True))
     >>> window = Window(window_us=1_000_000, labels={"click": 1.0})
-    >>> window.add_ranking(ranking, TopicPartition("rankings", 0), offset=7)
-    >>> window.add_feedback(Feedback("f", "i", "b", "click", time_us=10), TopicPartition("feedback", 0), offset=3)
-    >>> [example.labels for example in window.closed()], [example.labels for example in window.closed(flush=True)]
-    ([], [(0.0, 1.0)])
+    >>> window.add_list("i", time_us=0, came_us=0, partition=0, offset=7)
+    >>> window.add_feedback(Feedback("f", "i", "b", "click", time_us=10), time_us=10, came_us=10)
+    >>> window.close(), window.tick(2_000_000)
+    ([], None)
+    >>> [(one.offset, labels_of(["a", "b"], one.given)) for one in window.close()]
+    [(7, ([0.0, 1.0], 0))]
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from recdistill.records import Example, Feedback, Impression, Ranking
-from recdistill.stream import TopicPartition
+from recdistill.records import Feedback
 
 DAY_US: Final = 86_400_000_000
 
-Place = tuple[TopicPartition, int]
+PRODUCT, HELD_OUT = 1, 2
+"""Flags of a list: the product showed it; no student learns from it."""
+
+_LIST: Final = struct.Struct(">QHQQB16s")
+"""Time, partition, offset, when it came, flags, id. As bytes, the list that closes first is the smallest."""
+_GIVEN: Final = struct.Struct(">QQd16s")
+"""Time of feedback, when it came, its label, id of its list; then its item."""
+_ID: Final = slice(-16, None)
+_NEVER: Final = -(1 << 62)
+
+
+class Given(NamedTuple):
+    """One label for an item, from feedback."""
+
+    item: str
+    label: float
 
 
 class Closed(NamedTuple):
-    """An example whose window is over. Of its ranking: the value, where it was read, and the log's time of it."""
+    """A list whose window is over.
 
-    example: Example
-    value: bytes
-    place: Place
-    at_us: int
+    Attributes:
+        partition: Where it was read.
+        offset: Where it was read.
+        product: Whether the product showed it.
+        held_out: Whether no student learns from it.
+        given: Its feedback.
+    """
 
-
-@dataclass(slots=True)
-class _Open:
-    """A ranking whose window is open, with what came for it so far."""
-
-    ranking: Ranking
-    value: bytes
-    time_us: int
-    at_us: int
-    labels: dict[int, float] = field(default_factory=dict)  # by the candidate's place in the list
-    feedback: list[Place] = field(default_factory=list)
+    partition: int
+    offset: int
+    product: bool
+    held_out: bool
+    given: tuple[Given, ...]
 
 
-@dataclass(slots=True)
-class _Early:
-    """Feedback that waits for its ranking. It is a ghost when an earlier reader may have used it already."""
+def labels_of(items: Sequence[str], given: Iterable[Given]) -> tuple[list[float], int]:
+    """A label for each item of a list, and how much feedback names an item that is not in it.
 
-    feedback: Feedback
-    time_us: int
-    ghost: bool = False
-
-
-class _Needed:
-    """Offsets that a restart must see again. They are added in rising order within a partition, and let go in any."""
-
-    def __init__(self) -> None:
-        self._order: dict[TopicPartition, deque[int]] = {}
-        self._alive: dict[TopicPartition, set[int]] = {}
-
-    def add(self, tp: TopicPartition, offset: int) -> None:
-        self._order.setdefault(tp, deque()).append(offset)
-        self._alive.setdefault(tp, set()).add(offset)
-
-    def let_go(self, tp: TopicPartition, offset: int) -> None:
-        self._alive[tp].discard(offset)
-
-    def oldest(self, tp: TopicPartition) -> int | None:
-        order, alive = self._order.get(tp), self._alive.get(tp, set())
-        while order and order[0] not in alive:
-            order.popleft()
-        return order[0] if order else None
+    Of several labels for one item the largest counts.
+    """
+    labels, outside = [0.0] * len(items), 0
+    places = {item: place for place, item in enumerate(items)}
+    for item, label in given:
+        place = places.get(item)
+        if place is None:
+            outside += 1
+        else:
+            labels[place] = max(labels[place], label)
+    return labels, outside
 
 
 class Window:
-    """The open rankings and the feedback that waits for its ranking: pure state, no log.
+    """The open lists, and the feedback that can still meet one; see the header of this module.
 
     Args:
         window_us: Event time that feedback may take, in microseconds.
@@ -92,183 +96,206 @@ class Window:
 
     Attributes:
         clock_us: Greatest time so far.
-        ranking_clock_us: Greatest time of a ranking so far.
+        ranking_clock_us: Greatest time of a list so far.
+        closed_us: Lists of an earlier time are closed.
         days_only: Whether every time so far was a whole day.
-        counts: What was done. `late` is feedback that came after its window, `late_value` what it would have given,
-            and `late_rankings` rankings that came after their own window.
+        counts: What was done. `closed` are lists whose window is over, `late` is feedback that met no list, and
+            `late_rankings` are lists that came after their own window.
     """
 
     def __init__(self, window_us: int, labels: Mapping[str, float]) -> None:
         self.clock_us = 0
         self.ranking_clock_us = 0
+        self.closed_us = _NEVER
         self.days_only = True
         self.counts: Counter[str] = Counter()
         self._window_us = window_us
         self._labels = labels
-        self._open: OrderedDict[Place, _Open] = OrderedDict()
-        self._by_id: dict[str, _Open] = {}
-        self._early: dict[Place, _Early] = {}
-        self._early_by_id: dict[str, list[Place]] = {}
-        self._early_by_time: list[tuple[int, Place]] = []
-        self._needed = _Needed()
+        self._open: list[bytes] = []  # a heap
+        self._given: dict[bytes, tuple[bytes, ...]] = {}  # by the id of the list
+        self._by_time: list[bytes] = []  # the same feedback, a heap
+        self._met: set[bytes] = set()  # those of it that met a list when it closed
         self._late_value = 0.0
 
-    def add_ranking(
-        self,
-        ranking: Ranking,
-        tp: TopicPartition,
-        offset: int,
-        value: bytes = b"",
-        *,
-        time_us: int | None = None,
-        at_us: int = 0,
+    def tick(self, time_us: int) -> None:
+        """Moves the clock."""
+        self.clock_us = max(self.clock_us, time_us)
+        self.days_only = self.days_only and time_us % DAY_US == 0
+
+    def add_list(
+        self, name: str, *, time_us: int, came_us: int, partition: int, offset: int, flags: int = PRODUCT
     ) -> None:
-        """Opens the window of a ranking and gives it the feedback that was there before it.
+        """Opens the window of a list.
 
         Args:
-            ranking: The ranking.
-            tp: Where it was read.
+            name: Id of its impression.
+            time_us: Its time.
+            came_us: The greatest time in its partition up to it.
+            partition: Where it was read.
             offset: Where it was read.
-            value: What it was decoded from, for a caller that wants it back with the example.
-            time_us: Its time, where the record does not know it.
-            at_us: The log's time of it, for a caller that wants it back with the example.
+            flags: `PRODUCT`, `HELD_OUT`, or both.
         """
-        time_us = ranking.impression.time_us if time_us is None else time_us
-        opened = _Open(ranking, value, time_us, at_us)
-        self._needed.add(tp, offset)
-        self._open[(tp, offset)] = opened
-        self._by_id[ranking.impression.id] = opened
         self.counts["late_rankings"] += time_us + self._window_us < self.clock_us
-        self.ranking_clock_us = max(self.ranking_clock_us, time_us)
-        self._tick(time_us)
         self.counts["rankings"] += 1
-        for place in self._early_by_id.pop(ranking.impression.id, []):
-            self._attach(opened, self._early.pop(place).feedback, place)
+        self.ranking_clock_us = max(self.ranking_clock_us, came_us)
+        self.tick(time_us)
+        heapq.heappush(self._open, _LIST.pack(time_us, partition, offset, came_us, flags, _key(name)))
 
-    def add_feedback(self, feedback: Feedback, tp: TopicPartition, offset: int, *, time_us: int | None = None) -> None:
-        """Labels the open ranking that the feedback belongs to, or lets it wait for one."""
-        time_us = feedback.time_us if time_us is None else time_us
-        self._tick(time_us)
+    def add_feedback(self, feedback: Feedback, *, time_us: int, came_us: int) -> None:
+        """Keeps feedback for its list, which may come before it or after it."""
         self.counts["feedback"] += 1
-        self._needed.add(tp, offset)
-        opened = self._by_id.get(feedback.impression_id)
-        place = (tp, offset)
-        if opened is not None:
-            self._attach(opened, feedback, place)
-        else:
-            self._early[place] = _Early(feedback, time_us)
-            self._early_by_id.setdefault(feedback.impression_id, []).append(place)
-            heapq.heappush(self._early_by_time, (time_us, place))
+        self.tick(time_us)
+        weight = self._labels.get(feedback.action, 0.0)
+        if weight == 0.0:
+            self.counts["unlabelled_action"] += 1
+            return
+        label, key = weight * feedback.value, _key(feedback.impression_id)
+        if time_us < self._kept_from_us():
+            self._count_late(label)
+            return
+        one = _GIVEN.pack(time_us, came_us, label, key) + feedback.item.encode()
+        self._given[key] = (*self._given.get(key, ()), one)
+        heapq.heappush(self._by_time, one)
 
-    def closed(self, *, flush: bool = False) -> Iterator[Example]:
-        """Takes out, first in first out, the examples whose window has passed; all of them when flushing."""
-        for closed in self.closed_values(flush=flush):
-            yield closed.example
+    def close(self, most: int | None = None, *, flush: bool = False) -> list[Closed]:
+        """Takes out lists whose window is over, in the order of their times; all lists when flushing.
 
-    def closed_values(self, *, flush: bool = False) -> Iterator[Closed]:
-        """The examples of `closed`, each with what its ranking came with."""
-        while self._open:
-            place, opened = next(iter(self._open.items()))
-            impression = opened.ranking.impression
-            if not flush and opened.time_us + self._window_us >= self.clock_us:
-                break
-            del self._open[place]
-            for needed in [place, *opened.feedback]:
-                self._needed.let_go(*needed)
-            if self._by_id.get(impression.id) is opened:
-                del self._by_id[impression.id]
-            self.counts["examples"] += 1
-            self.counts["labelled"] += any(label > 0 for label in opened.labels.values())
-            labels = [0.0] * len(impression.candidates)
-            for label_place, label in opened.labels.items():
-                labels[label_place] = label
-            # When the product did not show the list itself, as with a probe, missing feedback means nothing.
-            silent = impression.origin != "product" and not opened.labels
-            example = Example(opened.ranking, tuple(labels), "none" if silent else "closed")
-            yield Closed(example, opened.value, place, opened.at_us)
-        self.forget_orphans()
-
-    def resume(self, clock_us: int, ranking_clock_us: int) -> None:
-        """Ends the reading again of what an earlier reader had in its window, and takes its clocks.
-
-        Feedback that finds no ranking here waited for one, or the example that it labelled is written. Nobody can
-        tell, so it may still label a ranking that comes, and is never counted as late.
+        Args:
+            most: About how many that have feedback or are held out. Then there may be more, and `due` says so. None:
+                all of them.
+            flush: Whether every window ends now.
         """
-        self.clock_us, self.ranking_clock_us = (
-            max(clock_us, self.clock_us),
-            max(ranking_clock_us, self.ranking_clock_us),
-        )
-        for early in self._early.values():
-            early.ghost = True
-        self.forget_orphans()
+        end_us = self.clock_us - self._window_us
+        closed: list[Closed] = []
+        wanted, last_us = 0, _NEVER
+        while self._open:
+            time_us, partition, offset, came_us, flags, key = _LIST.unpack(self._open[0])
+            if not flush and time_us >= end_us:
+                break
+            if most is not None and wanted >= most and time_us > last_us:
+                self.closed_us = max(self.closed_us, last_us + 1)
+                return closed
+            heapq.heappop(self._open)
+            last_us = time_us
+            given = self._of(key, time_us, came_us)
+            wanted += bool(given) or flags & HELD_OUT > 0
+            self.counts["closed"] += 1
+            closed.append(
+                Closed(
+                    partition=partition,
+                    offset=offset,
+                    product=bool(flags & PRODUCT),
+                    held_out=bool(flags & HELD_OUT),
+                    given=given,
+                )
+            )
+        self.closed_us = end_us if flush else max(self.closed_us, end_us)
+        self._forget()
+        return closed
+
+    def due(self, *, flush: bool = False) -> bool:
+        """Whether a list can be taken out now."""
+        if not self._open:
+            return False
+        return flush or int.from_bytes(self._open[0][:8], "big") < self.clock_us - self._window_us
+
+    def needs_us(self) -> tuple[int, int]:
+        """What a reader that starts again must see: lists that came at the first time or later, and feedback likewise.
+
+        Where no list is open, it need not see any of those that were read.
+        """
+        return self.closed_us, self._kept_from_us()
+
+    def resume(self, clock_us: int, ranking_clock_us: int, closed_us: int) -> None:
+        """Takes the clocks of an earlier reader, after what it had read was added again.
+
+        What it had closed goes. Feedback that it may have used is never counted as late.
+        """
+        self.clock_us, self.ranking_clock_us, self.closed_us = clock_us, ranking_clock_us, closed_us
+        self._open = [one for one in self._open if int.from_bytes(one[:8], "big") >= closed_us]
+        heapq.heapify(self._open)
+        self._met = set(self._by_time)
+        self._forget()
         self.counts, self._late_value = Counter(), 0.0
 
-    def early(self) -> int:
-        """How much feedback waits for its ranking."""
-        return sum(not early.ghost for early in self._early.values())
+    def content(self) -> tuple[bytes, list[bytes]]:
+        """The open lists and the feedback, for `take`."""
+        return b"".join(self._open), list(self._by_time)
+
+    def take(self, lists: bytes, given: Sequence[bytes]) -> None:
+        """Takes the content of another window, before anything else."""
+        size = _LIST.size
+        self._open = [lists[at : at + size] for at in range(0, len(lists), size)]
+        self._by_time = list(given)
+        for one in given:
+            key = one[_GIVEN.size - 16 : _GIVEN.size]
+            self._given[key] = (*self._given.get(key, ()), one)
+
+    def waiting(self) -> tuple[int, int]:
+        """How much feedback met no list yet: that which can still meet one that comes, and that which is late."""
+        still, late = 0, 0
+        opened = {one[_ID] for one in self._open}
+        for one in self._by_time:
+            time_us, _, label, key = _GIVEN.unpack_from(one)
+            if one in self._met or key in opened:
+                continue
+            if time_us + self._window_us < self.ranking_clock_us:
+                late += 1
+                self._late_value += max(0.0, label)
+            else:
+                still += 1
+        return still, late
+
+    def late_value(self) -> int:
+        """What the late feedback would have given."""
+        return round(self._late_value)
 
     def one_time(self) -> bool:
-        """Whether there are open rankings, all with one time."""
-        return len({opened.time_us for opened in self._open.values()}) == 1
-
-    def oldest_needed(self, read: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """The positions from which this window can be rebuilt.
-
-        Args:
-            read: Next offset of each partition after what was added here.
-        """
-        return {tp: offset if (oldest := self._needed.oldest(tp)) is None else oldest for tp, offset in read.items()}
+        """Whether there are open lists, all with one time."""
+        return len({one[:8] for one in self._open}) == 1
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def _tick(self, time_us: int) -> None:
-        self.clock_us = max(self.clock_us, time_us)
-        self.days_only = self.days_only and time_us % DAY_US == 0
+    def _kept_from_us(self) -> int:
+        """Feedback of an earlier time can meet no list any more, except one that is closed when it comes.
 
-    def _attach(self, opened: _Open, feedback: Feedback, place: Place) -> None:
-        weight = self._labels.get(feedback.action, 0.0)
-        chosen = _place_of(feedback.item, opened.ranking.impression)
-        if feedback.time_us > opened.time_us + self._window_us:
-            self._count_late(feedback)
-        elif weight == 0.0:
-            self.counts["unlabelled_action"] += 1
-        elif chosen < 0:
-            self.counts["outside_the_list"] += 1
-        else:
-            opened.labels[chosen] = max(opened.labels.get(chosen, 0.0), weight * feedback.value)
-            opened.feedback.append(place)
-            return
-        self._needed.let_go(*place)
-
-    def _count_late(self, feedback: Feedback) -> None:
-        self.counts["late"] += 1
-        self._late_value += max(0.0, self._labels.get(feedback.action, 0.0) * feedback.value)
-        self.counts["late_value"] = round(self._late_value)
-
-    def forget_orphans(self, ranking_clock_us: int = 0) -> None:
-        """Drops feedback whose ranking was emitted before it came, or never came.
-
-        Measured by the rankings' own clock: while the scorer stands still, its feedback waits, however long that takes.
-
-        Args:
-            ranking_clock_us: How far that clock is at least.
+        A list meets it only when it came at most a window later, so the list's own time is not later than that either.
+        Another window after this, every such list is closed.
         """
-        self.ranking_clock_us = max(self.ranking_clock_us, ranking_clock_us)
-        while self._early_by_time and self._early_by_time[0][0] + self._window_us < self.ranking_clock_us:
-            _, place = heapq.heappop(self._early_by_time)
-            early = self._early.pop(place, None)
-            if early is None:  # it has found its ranking
-                continue
-            self._needed.let_go(*place)
-            waiting = self._early_by_id[early.feedback.impression_id]
-            waiting.remove(place)
-            if not waiting:
-                del self._early_by_id[early.feedback.impression_id]
-            if not early.ghost:
-                self._count_late(early.feedback)
+        return min(self.ranking_clock_us, self.closed_us + self._window_us) - 2 * self._window_us
+
+    def _of(self, key: bytes, time_us: int, came_us: int) -> tuple[Given, ...]:
+        """The feedback that meets a list."""
+        found = []
+        for one in self._given.get(key, ()):
+            given_us, given_came_us, label, _ = _GIVEN.unpack_from(one)
+            if given_came_us <= time_us + self._window_us and came_us <= given_us + self._window_us:
+                found.append(Given(one[_GIVEN.size :].decode(), label))
+                self._met.add(one)
+        return tuple(found)
+
+    def _forget(self) -> None:
+        kept_from_us = self._kept_from_us()
+        while self._by_time and int.from_bytes(self._by_time[0][:8], "big") < kept_from_us:
+            one = heapq.heappop(self._by_time)
+            _, _, label, key = _GIVEN.unpack_from(one)
+            if one not in self._met:
+                self._count_late(label)
+            left = list(self._given[key])
+            left.remove(one)
+            if one not in left:
+                self._met.discard(one)
+            if left:
+                self._given[key] = tuple(left)
+            else:
+                del self._given[key]
+
+    def _count_late(self, label: float) -> None:
+        self.counts["late"] += 1
+        self._late_value += max(0.0, label)
 
 
-def _place_of(item: str, impression: Impression) -> int:
-    """An item's place among the candidates, which all differ; −1 when it is not there."""
-    return next((place for place, one in enumerate(impression.candidates) if one.item == item), -1)
+def _key(name: str) -> bytes:
+    """An id in 16 bytes."""
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()

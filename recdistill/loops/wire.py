@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from recdistill.config import (
     DistilSettings,
+    HeldOutSettings,
     JoinSettings,
     LossSettings,
     ScoreSettings,
@@ -138,13 +139,22 @@ def join(
     """Runs the joiner; with `flush` it closes every list at the end."""
     with closing(open_log(settings.log)) as log:
         return join_from(
-            log, settings.join, begin=begin, stop=stop, drain=drain, flush=flush, counts=counts, progress=progress
+            log,
+            settings.join,
+            settings.held_out,
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            flush=flush,
+            counts=counts,
+            progress=progress,
         )
 
 
 def join_from(
     log: Log,
     settings: JoinSettings,
+    held_out: HeldOutSettings,
     *,
     begin: Place | None = None,
     stop: threading.Event,
@@ -161,6 +171,10 @@ def join_from(
         window_s=settings.window_s,
         max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
+        soft=settings.soft,
+        held_out=(held_out.least, held_out.most, held_out.per_day),
+        directory=Path(settings.directory) if settings.directory else None,
+        snapshot_s=settings.snapshot_s,
         batch=settings.batch,
         wait_s=settings.wait_s,
         idle_s=settings.idle_s,

@@ -48,7 +48,7 @@ from recdistill.limits import (
     room_of,
     room_of_ranking,
 )
-from recdistill.records import codec, columns
+from recdistill.records import codec, columns, heads
 from recdistill.records.checks import (
     CHECKS,
     Invalid,
@@ -60,6 +60,7 @@ from recdistill.records.checks import (
 from recdistill.records.columns import Columns, Read
 from recdistill.records.encoded import Encoded, encoded
 from recdistill.records.flat import Ids
+from recdistill.records.heads import Head, example_around
 from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
@@ -103,6 +104,7 @@ __all__ = [
     "Event",
     "Example",
     "Feedback",
+    "Head",
     "Ids",
     "Impression",
     "Invalid",
@@ -122,10 +124,12 @@ __all__ = [
     "encode",
     "encode_around",
     "encoded",
+    "example_around",
     "key_of",
     "may_have_label",
     "newer",
     "read_columns",
+    "read_heads",
     "render",
     "to_json",
 ]
@@ -227,6 +231,18 @@ def decode(kind: type[R], value: bytes | None) -> R:
         raise DecodeError(f"not {_named(kind)}: the body is not this message of the schema") from None
     except (Invalid, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
         raise DecodeError(f"not {_named(kind)}: {_one_line(problem)}") from None
+
+
+def read_heads(values: Sequence[bytes | None]) -> list[Head | DecodeError]:
+    """Reads and checks many rankings, and gives of each the little that the joiner must know.
+
+    Args:
+        values: Whole values of messages.
+
+    Returns:
+        One for each value: its head, or why `decode` refuses it.
+    """
+    return heads.read(values, decode=decode)
 
 
 _UNWRITABLE: Final = (Invalid, ValueError, TypeError, AttributeError, OverflowError)

@@ -134,6 +134,21 @@ def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
     return b"".join((_PREFIXES[type(record)], head, inner[len(prefix) :], rest))
 
 
+def around_ranking(value: bytes, labels: Sequence[float], state: LabelState) -> bytes:
+    """Frames an example around a framed ranking, whose bytes are copied.
+
+    Raises:
+        ValueError: The ranking has another frame than that of `write`.
+    """
+    prefix = _PREFIXES[Ranking]
+    if not value.startswith(prefix):
+        raise ValueError("the ranking has not the frame in which it is written here")
+    message = _MESSAGES[Example](labels=labels, label_state=LABEL_STATES.index(state))
+    head = _INNER + _varint(len(value) - len(prefix))
+    rest: bytes = message.SerializeToString(deterministic=True)
+    return b"".join((_PREFIXES[Example], head, value[len(prefix) :], rest))
+
+
 def _varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:

@@ -56,7 +56,13 @@ def held_out(
     """
     examples: list[Example] = []
     begins = stopped_at(log, bundle) if begins is None else begins
+    scored: set[str] = set()
     for example in _examples(log, start=begins, until=ends):
+        name = example.ranking.impression.id
+        if example.label_state == "none":
+            scored.add(name)
+        elif example.label_state == "labels" and name not in scored:
+            continue  # its scores came before the part, so the bundle has learnt them
         if any(label > 0 for label in example.labels):
             examples.append(example)
             if len(examples) >= 2 * most:  # cut now and then, so that memory stays small

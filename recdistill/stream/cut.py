@@ -100,10 +100,12 @@ def _at_time(lanes: Lanes, time_us: int) -> Cut:
     position = lanes.state()
     late = looked = 0
     while looked < LOOKED:
-        block = [each.ranking.impression.time_us for each in lanes.next(_READ, 0.2, until=end)]
-        if not block and lanes.reached(end):
+        read = lanes.next(_READ, 0.2, until=end)
+        if not read and lanes.reached(end):
             break
-        looked += len(block)
+        # Labels alone come a window after their list. They say nothing of the order of the lists.
+        block = [each.ranking.impression.time_us for each in read if each.label_state != "labels"]
+        looked += len(read)
         late += sum(each < time_us for each in block)
     return Cut(position, inside=True, some=position != begin, newest_us=newest_us, late=late, looked=looked)
 

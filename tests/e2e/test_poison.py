@@ -59,7 +59,10 @@ kind = "callable"
 function = "odd_teacher:score"
 [score]
 wait_s = 0.05
+[held_out]
+most = 0
 [join]
+soft = "with_labels"
 wait_s = 0.05
 window_s = 5
 labels = { click = 1, buy = 1000 }

@@ -1,10 +1,10 @@
 """The joiner: each ranking one example, with the labels that a look at all records at once would give."""
 
-import json
 import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -58,6 +58,19 @@ def examples(log: Log) -> list[Example]:
     return [lanes[n % len(lanes)][n // len(lanes)] for n in range(total)]
 
 
+def soft(made: list[Example]) -> list[str]:
+    """Lists whose scores are an example, in their order."""
+    return [example.ranking.impression.id for example in made if example.label_state != "labels"]
+
+
+def labelled(made: list[Example]) -> dict[str, tuple[float, ...]]:
+    """The labels of each list; zeros where there is no example of them."""
+    labels = {example.ranking.impression.id: (0.0,) * len(example.labels) for example in made}
+    found = [example for example in made if example.label_state != "none"]
+    assert len({example.ranking.impression.id for example in found}) == len(found)
+    return labels | {example.ranking.impression.id: example.labels for example in found}
+
+
 def expected_labels(lists: list[Impression], clicks: list[Feedback]) -> dict[str, tuple[float, ...]]:
     """The naive join: every feedback held against its impression."""
     labels = {}
@@ -79,13 +92,29 @@ def test_labels_are_those_of_the_naive_join(log: Log) -> None:
     feed(log, [*lists, *clicks])
     score_all(log)
     counts = join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    made, expected = examples(log), expected_labels(lists, clicks)
+    assert soft(made) == [one.id for one in lists]
+    assert labelled(made) == expected
+    states = Counter(example.label_state for example in made)
+    assert states == {"none": 120, "labels": sum(any(labels) for labels in expected.values())}
+    assert counts["examples"] == len(made)
+    assert counts["closed"] == 120
+    assert min(counts["late"], counts["outside_the_list"], counts["unlabelled_action"]) > 0
+    assert counts["labelled"] == states["labels"]
+    assert counts["silent"] == 120 - states["labels"]
+
+
+def test_scores_with_their_labels_are_one_example_for_each_list(log: Log) -> None:
+    lists = world.impressions(120)
+    clicks = world.feedback(lists)
+    feed(log, [*lists, *clicks])
+    score_all(log)
+    counts = join.run(log, **SETTINGS, soft="with_labels", stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
-    assert [example.ranking.impression.id for example in made] == [one.id for one in lists]  # first in, first out
+    assert [example.ranking.impression.id for example in made] == [one.id for one in lists]
     assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
     assert {e.label_state for e in made} == {"closed"}
     assert counts["examples"] == 120
-    assert min(counts["late"], counts["outside_the_list"], counts["unlabelled_action"]) > 0
-    assert counts["labelled"] == sum(any(labels) for labels in expected_labels(lists, clicks).values())
 
 
 def test_a_joiner_that_is_stopped_anywhere_writes_what_an_undisturbed_one_writes(log: Log) -> None:
@@ -113,8 +142,8 @@ def test_a_joiner_that_is_stopped_anywhere_writes_what_an_undisturbed_one_writes
             continue
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
-    assert [example.ranking.impression.id for example in made] == [one.id for one in lists]
-    assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
+    assert soft(made) == [one.id for one in lists]
+    assert labelled(made) == expected_labels(lists, clicks)
 
 
 def test_windows_stay_open_until_their_time_has_passed(log: Log) -> None:
@@ -124,7 +153,7 @@ def test_windows_stay_open_until_their_time_has_passed(log: Log) -> None:
     stop = threading.Event()
     first = join.run(log, **SETTINGS, stop=stop, drain=True)
     # The clock stands at the newest ranking; a window of 5 s keeps the last five open, and the one at its very edge.
-    assert first["examples"] == 14
+    assert (first["examples"], first["closed"], first["open"]) == (20, 14, 6)
     last = lists[19]
     click = Feedback(
         id="f", impression_id=last.id, item=last.candidates[0].item, action="click", time_us=last.time_us + 1
@@ -132,9 +161,9 @@ def test_windows_stay_open_until_their_time_has_passed(log: Log) -> None:
     feed(log, [click, *lists[20:]])
     score_all(log)
     join.run(log, **SETTINGS, stop=stop, drain=True)
-    made = {example.ranking.impression.id: example for example in examples(log)}
-    assert len(made) == 24
-    assert made[last.id].labels[0] == 1.0
+    made = examples(log)
+    assert soft(made) == [one.id for one in lists]
+    assert labelled(made)[last.id][0] == 1.0
 
 
 def test_records_that_do_not_decode_get_one_dead_letter_each_also_when_read_again(log: Log) -> None:
@@ -239,9 +268,11 @@ def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(se
     assert outcome(killed) == (made, letters)
     assert len(set(letters)) == len(letters)
     rankings = sum(isinstance(record, Ranking) for record in records)
-    assert len(made) + sum(topic == "rankings" for topic, *_ in letters) == rankings, "each ranking once, or refused"
+    at_once = sum(decode(Example, value).label_state == "none" for _, value in made)
+    assert at_once + sum(topic == "rankings" for topic, *_ in letters) == rankings, "each ranking once, or refused"
     assert counts["ahead"] == counts["dead_letters"] == len(letters)
-    assert counts["examples"] == counts["rankings"] == len(made)
+    assert counts["rankings"] == counts["closed"] == at_once
+    assert counts["examples"] == len(made)
     calm.close()
     killed.close()
 
@@ -278,8 +309,8 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     join.run(log, **settings, stop=threading.Event(), drain=True)
     join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
-    assert {e.ranking.impression.id: e.labels for e in made} == expected_labels(lists, clicks)
-    assert len(made) == 1500
+    assert labelled(made) == expected_labels(lists, clicks)
+    assert len(soft(made)) == 1500
     letters = [dict(message.headers) for message in read_all(log, DEAD_LETTERS)]
     assert len(letters) == len({letter["partition"] for letter in letters}) == 1024
     stage = log.stage("join", [TopicPartition("rankings", p) for p in range(1024)])
@@ -288,29 +319,6 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     assert all(len(line) < 200 for line in stage.notes().values())
     stage.close()
     log.close()
-
-
-def test_a_position_of_an_older_version_goes_on(log: Log) -> None:
-    lists = world.impressions(60)
-    feed(log, lists)
-    score_all(log)
-    with log.stage("hostile").transaction() as transaction:
-        transaction.send("feedback", b"{not json", key=b"x", partition=0)
-    join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
-    before = len(examples(log))
-    inputs = [TopicPartition(name, p) for name in ("rankings", "feedback") for p in range(log.topics()[name])]
-    stage = log.stage("join", inputs)
-    # What that version wrote: one note, with the number of the next example and how far each partition was read.
-    source = log.source(inputs)
-    read = {str(tp): source.bounds(tp)[1] for tp in inputs}
-    with stage.transaction() as transaction:
-        transaction.commit_inputs(stage.position(), json.dumps({"n": before, "read": read}))
-    source.close()
-    stage.close()
-    join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
-    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
-    assert [example.ranking.impression.id for example in examples(log)] == [one.id for one in lists]
-    assert len(read_all(log, DEAD_LETTERS)) == 1
 
 
 def test_a_note_that_nobody_can_read_is_one_sentence(log: Log) -> None:

@@ -200,7 +200,7 @@ def test_a_probe_that_nobody_saw_teaches_nothing_by_its_silence(log: Log, bundle
     feed(log, [click, Feedback("f2", "r1", "item-21", "click", time_us=NOW_US + 9)])
     teacher = FunctionTeacher(lambda lists: [[1.0] * len(one.candidates) for one in lists], "t", "1", "logit")
     score.run(log, teacher, wait_s=0.05, stop=threading.Event(), drain=True)
-    join.run(log, wait_s=0.05, stop=threading.Event(), drain=True, flush=True)
+    join.run(log, wait_s=0.05, soft="with_labels", stop=threading.Event(), drain=True, flush=True)
     source = log.source(["examples"])
     examples = {(e := decode(Example, message.value)).ranking.impression.id: e for message in source.read(100, 0.1)}
     source.close()

@@ -277,6 +277,12 @@ def test_lanes_on_kafka_survive_aborts_and_resume(kafka_brokers: str) -> None:
     assert got == writer.written
     lanes.seek(start)
     assert names(lanes.next(40, timeout_s=20, until=ends)) == writer.written
+    lanes.close()
+    lanes = Lanes(log, dead_letters=never, ahead=True)  # a thread and the caller use the consumer in turn
+    prepared: list[str] = []
+    while not lanes.reached(ends):
+        prepared += lanes.next_columns(4, timeout_s=1, until=ends).ids
+    assert prepared == writer.written
     for thing in (lanes, writer.stage, log):
         thing.close()
 

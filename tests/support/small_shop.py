@@ -25,7 +25,10 @@ SETTINGS = """
 [teacher]
 kind = "callable"
 function = "support.world:by_hash"
+[held_out]
+most = 0
 [join]
+soft = "with_labels"
 window_s = 5
 [student]
 dim = 4

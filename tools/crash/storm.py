@@ -196,6 +196,8 @@ class Storm:
             self.fleet.start(gone.stage, gone.key)
             return
         left = self.fleet.of("scorer")
+        for one in left:
+            self.fleet.forget(one)  # it will end by itself
         self.workers = 1 if self.workers == PARTITIONS else PARTITIONS
         started = [self.fleet.start("scorer", (n, self.workers)) for n in range(self.workers)]
         self._did("other numbers of scorers", f"{self.workers} scorers now")
