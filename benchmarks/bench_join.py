@@ -82,8 +82,8 @@ def measure(lists: int, clicked: float) -> None:
         read, waited = time.process_time() - began, time.monotonic() - clock
     print(
         f"{lists:10,} open lists, {clicked:4.0%} with feedback: {each:4.0f} bytes a list, {took:4.1f} us to add one; "
-        f"snapshot written in {wrote:.1f} s of processor time, the window stands again in {read:.1f} s ({waited:.1f} s on "
-        f"the clock; {len(again):,} lists)"
+        f"snapshot written in {wrote:.1f} s of processor time, {len(again):,} lists stand again in {read:.1f} s "
+        f"({waited:.1f} s on the clock)"
     )
 
 

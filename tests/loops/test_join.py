@@ -358,8 +358,9 @@ def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None
     log.close()
 
 
+@pytest.mark.slow
 def test_scores_are_an_example_long_before_the_window_is_over_and_labels_soon_after_it(log: Log) -> None:
-    lists = world.impressions(40)  # one a second
+    lists = world.impressions(32)  # one a second
     clicks = world.feedback(lists)
     settings = SETTINGS | {"batch": 1000}
     written: dict[str, dict[str, int]] = {"none": {}, "labels": {}}
@@ -377,7 +378,7 @@ def test_scores_are_an_example_long_before_the_window_is_over_and_labels_soon_af
     # The first records of a log wait until enough others stand beside them: their times are half a century old.
     later = {one.id: n for n, one in enumerate(lists) if n >= 20}
     assert {name: written["none"][name] for name in later} == later, "in the second in which it was scored"
-    expected = {name for name, labels in expected_labels(lists[20:30], clicks).items() if any(labels)}
+    expected = {name for name, labels in expected_labels(lists[20:25], clicks).items() if any(labels)}
     waited = {name: written["labels"][name] - written["none"][name] for name in expected}
     assert waited
     assert set(waited.values()) <= {5, 6, 7}, "within seconds of the end of the window"
