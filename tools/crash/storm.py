@@ -50,6 +50,9 @@ FENCED: Final = 4
 _PARTS_S: Final = 4.0
 """Parts of the stream that are written in a second."""
 
+_AHEAD: Final = 1500
+"""So many lists may wait for a distiller that was killed. Then the stream waits too, or the end would take long."""
+
 _SPEC: Final = FeatureSpec(
     history=HistorySpec(length=4, actions=("click",)),
     id=IdSpec(capacity=400, hashed=4),
@@ -315,6 +318,9 @@ class Storm:
         try:
             with closing(self.log.stage("producer")) as stage:
                 while not self._stop.is_set():
+                    if self._ahead() > _AHEAD:
+                        self._stop.wait(0.2)
+                        continue
                     n = self._written + 1
                     if n % 3 == 0:
                         stream.abort(stage, 2)
@@ -325,6 +331,12 @@ class Storm:
                     self._stop.wait(1.0 / _PARTS_S)
         except Exception as e:  # noqa: BLE001 - told to the thread that runs the storm
             self._trouble = f"{type(e).__name__}: {e}"
+
+    def _ahead(self) -> int:
+        """Lists that were written and are not learnt, by the names of the checkpoints."""
+        names = [one.name for one in (self.machine / "student" / "checkpoints").glob("step-*")]
+        steps = [int(name[5:]) for name in names if name[5:].isdigit()]
+        return self._written * stream.LISTS - max(steps, default=0) * self.settings.distil.batch
 
     def _halt(self) -> None:
         self._stop.set()
@@ -379,7 +391,7 @@ def settings_of(plan: Plan, folder: Path, machine: Path, broker: KafkaBroker | N
             directory=str(machine / "student"),
             batch=16,
             checkpoint_every=2,
-            export_every=20,
+            export_every=40,
             keep=2,
             wait_s=0.1,
             threads=1,
