@@ -79,6 +79,8 @@ def recipe_of(
     said = trainer.terms.resolved() | {
         "full_softmax_items": loss.full_softmax_items,
         "sampled_items": loss.sampled_items,
+        "sampled_power": loss.sampled_power,
+        "replay_lists": loss.replay_lists,
     }
     if loss.previous:
         said |= {"previous": loss.previous, "previous_every": loss.previous_every}
