@@ -49,6 +49,9 @@ def make_trainer(
             rows=student.embedding_learning_rate,
             id_dropout=student.id_dropout,
             dropout=student.dropout,
+            warmup=-(-student.warmup_lists // (batch or 256)),
+            forget=-(-student.forget_lists // (batch or 256)),
+            average=-(-student.average_lists // (batch or 256)),
         ),
         SoftTerms(loss.recipe, soft=loss.soft, label=loss.label, temperature=loss.temperature),
         seed=seed,
@@ -59,6 +62,8 @@ def make_trainer(
         comparable="scale" if watch is None else watch.comparable,
         watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
         batch=batch,
+        replay=loss.replay_lists,
+        power=loss.sampled_power,
     )
 
 
