@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="recdistill joiner" \
       org.opencontainers.image.description="Feedback joined to rankings within its window: rankings + feedback -> examples." \
       org.opencontainers.image.licenses="Apache-2.0"
 # What a process may write to, so that a new volume there belongs to its user; everything else can be read-only, but for /tmp.
-RUN install -d -o 10001 -g 10001 /var/lib/recdistill
+RUN install -d -o 10001 -g 10001 /var/lib/recdistill/window
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app

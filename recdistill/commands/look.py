@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,7 +218,17 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in path.iterdir()),
         "tensors": {name: f"{value.dtype} {list(value.shape)}" for name, value in sorted(found.tensors.items())},
         "state": sorted(found.state),
+        **_history(found.state.get("stream", {}).get("events", [])),
     }
+
+
+def _history(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """From which step on settings of a student were changed, and how."""
+    from recdistill.loops.distil import changed
+
+    pairs = pairwise(events)
+    found = {f"step {now['step']}": changed(before["recipe"], now["recipe"]) for before, now in pairs}
+    return {"settings_changed": found} if found else {}
 
 
 def _teacher(path: Path) -> dict[str, Any]:

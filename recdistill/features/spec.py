@@ -276,6 +276,28 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1 if isinstance(chosen, msgspec.UnsetType) else chosen
 
     @property
+    def shape(self) -> FeatureSpec:
+        """The same without what may differ in a student that takes over the weights of another one.
+
+        That is how many rows its vocabulary has, and how they are given and lost.
+        """
+        alike = {"capacity": 1, "min_seen": msgspec.UNSET}
+
+        def of(fields: Mapping[str, Field]) -> dict[str, Field]:
+            return {
+                name: msgspec.structs.replace(field, **alike) if field.kind == "category" else field
+                for name, field in fields.items()
+            }
+
+        return msgspec.structs.replace(
+            self,
+            id=msgspec.structs.replace(self.id, **alike),
+            item=of(self.item),
+            context=of(self.context),
+            vocabulary=msgspec.UNSET,
+        )
+
+    @property
     def losing(self) -> VocabularySpec:
         """How rows are lost, with the defaults where nothing is given."""
         return VocabularySpec() if isinstance(self.vocabulary, msgspec.UnsetType) else self.vocabulary

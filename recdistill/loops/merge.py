@@ -23,7 +23,7 @@ from recdistill.stream import Message, Source, TopicPartition
 
 _READ_AGAIN = 1000
 _WAIT_S = 0.2
-_MOST_MARKS = 1024
+_MOST_MARKS = 32_768  # of all partitions
 
 
 class Merge:
@@ -151,7 +151,7 @@ class Merge:
         self.read[tp] = one.message.offset + 1
         marks = self._marks[tp]
         marks.append((one.message.offset, one.before))
-        if len(marks) > _MOST_MARKS:  # then every second one is enough
+        if len(marks) > max(16, _MOST_MARKS // len(self._guards)):  # then every second one is enough
             self._marks[tp] = deque(mark for n, mark in enumerate(marks) if n % 2 == 0)
         self.clock_us = max(self.clock_us, one.order_us)
 

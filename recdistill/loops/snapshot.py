@@ -18,19 +18,23 @@ Example:
 from __future__ import annotations
 
 import logging
+import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from recdistill import checkpoint
 from recdistill.errors import CheckpointError
 from recdistill.loops.ahead import Clock
-from recdistill.sealed import discard
+from recdistill.sealed import FileEntry, FileName, Seal, canonical, discard
 
 log_ = logging.getLogger(__name__)
+
+SEAL: Final = Seal("manifest.json", most=1 << 16, error=CheckpointError, again="it is made again by itself")
+_ABOUT, _LISTS, _GIVEN, _SIZES = "about.json", "lists.bin", "given.bin", "sizes.bin"
+_NAME: Final = re.compile(r"window-([1-9][0-9]*)")
 
 
 class Partition(msgspec.Struct, array_like=True):
@@ -69,18 +73,23 @@ class Snapshot(msgspec.Struct):
 
 def write(directory: Path, snapshot: Snapshot) -> None:
     """Writes a snapshot in place of the last one. Where it cannot, it says so: the joiner can go on without it."""
-    sizes = np.array([len(one) for one in snapshot.given], np.int64)
-    arrays: dict[str, np.ndarray] = {
-        "lists": np.frombuffer(snapshot.lists, np.uint8),
-        "given": np.frombuffer(b"".join(snapshot.given), np.uint8),
-        "sizes": sizes,
+    about = msgspec.structs.replace(snapshot, lists=b"", given=[])
+    sizes = np.array([len(one) for one in snapshot.given], "<i4")
+    contents = {
+        _ABOUT: msgspec.json.encode(about),
+        _LISTS: snapshot.lists,
+        _GIVEN: b"".join(snapshot.given),
+        _SIZES: sizes.tobytes(),
     }
-    state = msgspec.to_builtins(snapshot) | {"lists": "", "given": []}
     try:
-        path = checkpoint.save(directory, snapshot.n, arrays, state)
-        for other in directory.glob("step-*"):
-            if other != path:
-                discard(other)
+        before = _there(directory)
+        number = 1 + (before[-1][0] if before else 0)
+        with SEAL.draft(directory / f"window-{number}") as draft:
+            for name, data in contents.items():
+                draft.add(name, data)
+            draft.close(canonical(draft.files))
+        for _, path in before:
+            discard(path)
     except (CheckpointError, OSError) as e:
         log_.warning("no snapshot of the joiner's window: %s; without one, a restart reads the window again", e)
 
@@ -92,27 +101,35 @@ def read(directory: Path, about: str) -> Snapshot | None:
         directory: Where it lies.
         about: What it must belong to.
     """
-    try:
-        found = checkpoint.latest(directory)
-        if found is None:
-            return None
-        snapshot = _snapshot(found.state, found.tensors)
-    except (CheckpointError, OSError, msgspec.ValidationError, KeyError, ValueError) as e:
-        log_.warning("the snapshot of the joiner's window cannot be used; it is read from the log again: %s", e)
-        return None
-    if snapshot.about != about:
-        log_.warning(
-            "the snapshot of the joiner's window in %s belongs to another log or to other settings; the window is read "
-            "from the log again",
-            directory,
-        )
-        return None
+    for _, path in reversed(_there(directory)):
+        try:
+            snapshot = _read(path)
+        except (CheckpointError, OSError, msgspec.MsgspecError, KeyError, ValueError) as e:
+            log_.warning("a snapshot of the joiner's window cannot be used: %s", e)
+            continue
+        if snapshot.about == about:
+            return snapshot
+        log_.warning("%s: belongs to another log or to other settings of the joiner, so it is not used", path)
+    if directory.exists():
+        log_.warning("there is no snapshot that can be used, so the joiner reads its window from the log again")
+    return None
+
+
+def _read(path: Path) -> Snapshot:
+    files = msgspec.json.decode(SEAL.manifest_of(path), type=dict[FileName, FileEntry])
+    about, lists, given, sizes = (SEAL.read(path / name, files[name]) for name in (_ABOUT, _LISTS, _GIVEN, _SIZES))
+    snapshot = msgspec.json.decode(about, type=Snapshot)
+    ends = np.cumsum(np.frombuffer(sizes, "<i4"), dtype=np.int64).tolist()
+    if ends and ends[-1] != len(given):
+        raise ValueError(f"{path}: the feedback has {len(given)} bytes, and {ends[-1]} are named")
+    snapshot.lists = lists
+    snapshot.given = [given[start:stop] for start, stop in pairwise([0, *ends])]
     return snapshot
 
 
-def _snapshot(state: dict[str, Any], tensors: dict[str, np.ndarray]) -> Snapshot:
-    snapshot = msgspec.convert(state | {"lists": b"", "given": []}, Snapshot)
-    data, ends = tensors["given"].tobytes(), np.cumsum(tensors["sizes"]).tolist()
-    snapshot.lists = tensors["lists"].tobytes()
-    snapshot.given = [data[start:stop] for start, stop in pairwise([0, *ends])]
-    return snapshot
+def _there(directory: Path) -> list[tuple[int, Path]]:
+    """The snapshots, oldest first."""
+    if not directory.is_dir():
+        return []
+    found = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir())
+    return sorted((int(match[1]), path) for match, path in found if match)

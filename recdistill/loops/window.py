@@ -212,8 +212,8 @@ class Window:
         What it had closed goes. Feedback that it may have used is never counted as late.
         """
         self.clock_us, self.ranking_clock_us, self.closed_us = clock_us, ranking_clock_us, closed_us
-        self._open = [one for one in self._open if int.from_bytes(one[:8], "big") >= closed_us]
-        heapq.heapify(self._open)
+        while self._open and int.from_bytes(self._open[0][:8], "big") < closed_us:
+            heapq.heappop(self._open)
         self._met = set(self._by_time)
         self._forget()
         self.counts, self._late_value = Counter(), 0.0

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recdistill.errors import ConfigError
-from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, VocabularySpec
 
 TOML = """
 format = 1
@@ -127,3 +130,46 @@ def test_a_specification_made_in_code_is_checked_too() -> None:
         FeatureSpec(context={"a": Field("category", hashed=3)})
     with pytest.raises(ConfigError, match=r"id\.capacity"):
         FeatureSpec(id=IdSpec(capacity=0))
+
+
+def test_keys_that_nobody_chose_are_not_in_the_json_form() -> None:
+    """Specifications of versions that did not know these keys keep their hash. This one was worked out with one."""
+    fields = {"capacity": 4, "hashed": 1}
+    old = FeatureSpec(id=IdSpec(**fields), item={"genre": Field("category", **fields)})
+    said = FeatureSpec(
+        id=IdSpec(**fields, min_seen=1),
+        item={"genre": Field("category", **fields, min_seen=1)},
+        vocabulary=VocabularySpec(),
+    )
+    assert said == old
+    assert said.hash == old.hash == "070981be681c8cde02c340b0cad3ad17e271a8060339bdeb34ed386ee1ff63cb"
+    assert b"min_seen" not in old.to_json()
+    assert b"vocabulary" not in old.to_json()
+    chosen = FeatureSpec(id=IdSpec(**fields, min_seen=3), vocabulary=VocabularySpec(evict=False))
+    assert FeatureSpec.from_json(chosen.to_json()) == chosen
+    assert (chosen.min_seen("id"), chosen.losing.evict, old.min_seen("id"), old.losing.evict) == (3, False, 1, True)
+    assert chosen.hash != old.hash
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"id": {"min_seen": 0}}, "id.min_seen: must be 1 to"),
+        ({"item": {"a": {"kind": "category", "min_seen": 0}}}, "item.a.min_seen: must be 1 to"),
+        ({"item": {"a": {"kind": "text", "min_seen": 2}}}, "item.a.min_seen: belongs to a category, this is a text"),
+        ({"vocabulary": {"half_life": 0}}, "vocabulary.half_life: must be 1 to"),
+        ({"vocabulary": {"keep_withdrawn": 0}}, "vocabulary.keep_withdrawn: must be 1 to"),
+        ({"vocabulary": {"halflife": 9}}, "vocabulary.halflife: is not a known key; did you mean 'half_life'"),
+    ],
+)
+def test_a_wrong_way_to_give_and_lose_rows_is_named(table: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        FeatureSpec.from_dict(table)
+
+
+def test_the_page_shows_the_keys_and_their_defaults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(\[id\]\ncapacity = 1_000_000.*?)^```", page, re.MULTILINE | re.DOTALL)
+    spec = FeatureSpec.from_dict(tomllib.loads(block))
+    assert (spec.losing, spec.min_seen("id"), spec.id.hashed) == (VocabularySpec(), 1, IdSpec().hashed)
+    assert spec.min_seen("context.device") == 3

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support import world
 
@@ -17,6 +18,7 @@ from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
+from recdistill.loops.held import Share
 from recdistill.records import DEAD_LETTERS, Candidate, Example, Feedback, Impression, Ranking, decode, encode, key_of
 from recdistill.stream import Log, Message, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
@@ -353,4 +355,90 @@ def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None
     began = time.monotonic()
     join.run(log, wait_s=1.0, stop=stop, progress=lambda done, total: stop.set())
     assert time.monotonic() - began < 60, "one wait for all partitions, not one for each: that would be 128 s"
+    log.close()
+
+
+@pytest.mark.slow
+def test_scores_are_an_example_long_before_the_window_is_over_and_labels_soon_after_it(log: Log) -> None:
+    lists = world.impressions(32)  # one a second
+    clicks = world.feedback(lists)
+    settings = SETTINGS | {"batch": 1000}
+    written: dict[str, dict[str, int]] = {"none": {}, "labels": {}}
+    seen = 0
+    for n, one in enumerate(lists):
+        # What comes within this second. Then the joiner looks once.
+        second = (one.time_us, one.time_us + 1_000_000)
+        feed(log, [one, *(click for click in clicks if second[0] <= click.time_us < second[1])])
+        score_all(log)
+        join.run(log, **settings, stop=threading.Event(), drain=True)
+        made = examples(log)
+        for example in made[seen:]:
+            written[example.label_state][example.ranking.impression.id] = n
+        seen = len(made)
+    # The first records of a log wait until enough others stand beside them: their times are half a century old.
+    later = {one.id: n for n, one in enumerate(lists) if n >= 20}
+    assert {name: written["none"][name] for name in later} == later, "in the second in which it was scored"
+    expected = {name for name, labels in expected_labels(lists[20:25], clicks).items() if any(labels)}
+    waited = {name: written["labels"][name] - written["none"][name] for name in expected}
+    assert waited
+    assert set(waited.values()) <= {5, 6, 7}, "within seconds of the end of the window"
+
+
+def test_a_user_that_is_held_out_is_in_no_example_and_all_of_its_lists_are_in_held_out(log: Log) -> None:
+    lists = [
+        msgspec.structs.replace(one, user=f"user-{n % 12}") if n % 4 else msgspec.structs.replace(one, user=None)
+        for n, one in enumerate(world.impressions(160))
+    ]
+    clicks = world.feedback(lists)
+    feed(log, [*lists, *clicks])
+    score_all(log)
+    share = Share(least=0.3, most=0.3, per_day=1.0)
+    held = [one.id for one in lists if share.holds(one.user or one.id, one.time_us)]
+    assert 10 < len(held) < 100
+    counts = join.run(log, **SETTINGS, held_out=(0.3, 0.3, 1.0), stop=threading.Event(), drain=True, flush=True)
+    learnt = {example.ranking.impression.id for example in examples(log)}
+    assert learnt == {one.id for one in lists} - set(held)
+    kept = [decode(Example, message.value) for message in read_all(log, "held-out")]
+    assert [example.ranking.impression.id for example in kept] == held, "also those that nobody clicked"
+    assert {example.label_state for example in kept} == {"closed"}
+    expected = expected_labels(lists, clicks)
+    assert {example.ranking.impression.id: example.labels for example in kept} == {
+        name: expected[name] for name in held
+    }
+    assert counts["held_out"] == len(held)
+
+
+def test_a_snapshot_spares_the_reading_and_a_damaged_one_changes_nothing(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = world.impressions(60)
+    feed(log, [*lists[:50], *world.feedback(lists[:50])])
+    score_all(log)
+    settings = SETTINGS | {"window_s": 1000.0, "directory": tmp_path / "window"}
+    join.run(log, **settings, stop=threading.Event(), drain=True)
+    (folder,) = (tmp_path / "window").iterdir()
+    assert (folder / "lists.bin").stat().st_size > 0
+    counts = join.run(log, **settings, stop=threading.Event(), drain=True)
+    assert (counts["open"], counts["examples"]) == (50, 0)
+    assert "snapshot" not in caplog.text
+    (folder,) = (tmp_path / "window").iterdir()
+    (folder / "lists.bin").write_bytes(b"no lists")
+    feed(log, lists[50:])
+    score_all(log)
+    counts = join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
+    assert "a snapshot of the joiner's window cannot be used" in caplog.text
+    made = examples(log)
+    assert soft(made) == [one.id for one in lists]
+    assert counts["closed"] == 60
+
+
+def test_a_log_without_the_topic_for_what_is_held_out_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics({name: count for name, count in standard_topics().items() if name != "held-out"})
+    lists = world.impressions(20)
+    feed(log, lists)
+    score_all(log)
+    join.run(log, **SETTINGS, held_out=(0.5, 0.5, 1.0), stop=threading.Event(), drain=True, flush=True)
+    assert soft(examples(log)) == [one.id for one in lists]
+    assert "the log has no topic held-out; `recdistill topics create` makes it" in caplog.text
     log.close()

@@ -65,7 +65,7 @@ def scored(log: Log) -> None:
 
 def joined(log: Log) -> None:
     """Has everything joined."""
-    join.run(log, window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
+    join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
 
 
 def more(log: Log, count: int, seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from recdistill.bundle import build
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import CheckpointError, UsageError
 from recdistill.features import (
@@ -26,7 +28,7 @@ from recdistill.features import (
 from recdistill.loops.trainers import make_trainer
 from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.train import Trainer
+from recdistill.train import Trainer, state_of_bundle
 
 N = 12
 SPEC = FeatureSpec(
@@ -296,6 +298,40 @@ def test_a_row_that_comes_late_starts_from_what_had_stood_for_it() -> None:
             assert not tensors["adagrad/id"][row].any()
             came = came or step > 0
     assert came
+
+
+@pytest.mark.parametrize("capacity", [3, 6, 30])
+def test_a_bundle_starts_a_student_with_more_rows_or_fewer(tmp_path: Path, capacity: int) -> None:
+    made, _ = tight_life(trainer(spec=TIGHT))
+    bundle = build.export(
+        made.weights(),
+        TIGHT,
+        made.vocabulary,
+        made.catalogue,
+        tmp_path / "bundle",
+        provenance={},
+        popular=[],
+        base_position=0,
+    )
+    spec = msgspec.structs.replace(
+        TIGHT, id=IdSpec(capacity=capacity, hashed=3, min_seen=2), vocabulary=VocabularySpec(evict=False)
+    )
+    new = trainer(0, spec=spec)
+    tensors, said = state_of_bundle(bundle, new, 7)
+    new.restore(tensors, json.loads(json.dumps(said)))
+    kept = made.vocabulary.snapshot()["id"][:capacity]
+    assert new.vocabulary.snapshot()["id"] == kept
+    names = [name for name in kept if name is not None and made.catalogue.is_live(made.catalogue.slot(name))]
+    assert names
+    rows = [[one.vocabulary.row("id", name) for name in names] for one in (made, new)]
+    assert rows[0] == rows[1]
+    assert new.weights()["id"][rows[1]].tolist() == made.weights()["id"][rows[0]].tolist()
+    other = msgspec.structs.replace(spec, id=IdSpec(capacity=capacity, hashed=4))
+    with pytest.raises(CheckpointError, match="Only the capacity of ids and categories, min_seen and"):
+        state_of_bundle(bundle, trainer(0, spec=other), 7)
+    before = len(new.vocabulary.own("id"))
+    new.learn(new.encode(batch(3, [item.id for item in bundle.items])))  # and it goes on
+    assert len(new.vocabulary.own("id")) == before + (capacity == 30) * (len(bundle.items) - len(names))
 
 
 def test_a_batch_that_names_rows_of_others_is_refused() -> None:

@@ -14,8 +14,9 @@ It knows nothing of losses, of torch, or of what becomes of a bundle.
 
 from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
+from recdistill.loops.distil.events import changed
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.saved import Recipe
 
-__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "export", "run"]
+__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "changed", "export", "run"]

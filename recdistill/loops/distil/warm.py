@@ -118,6 +118,7 @@ def take_over(path: Path, trainer: Trainer, saved: Saved) -> int:
     """
     found = older(find(path), trainer)
     _, fresh = trainer.state()
+    fresh.pop("tenure", None)  # that of the older one counts, if it has one
     trainer.restore(found.tensors, {**fresh, **found.trainer})
     saved.seen, saved.parent = found.seen, found.parent
     saved.restarts = [Restart(how="warm-start", step=found.step, to=saved.lanes, left=found.left, source=found.source)]
