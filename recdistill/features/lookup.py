@@ -2,7 +2,8 @@
 
 It follows a `Rows`: before it answers, it asks which rows were given and which were given back. It is a table with open
 addressing. An entry holds 96 bits of the key's hash and the row, not the key. Two different keys with the same 96 bits
-would be taken for one. By chance this happens once in 10^16 look-ups in a table of a million.
+would be taken for one. By chance this happens once in 10^16 look-ups in a table of a million. The seeds of the hashes
+are secret and other ones in each process, so nobody can make two such keys. What is found does not depend on them.
 
 An entry takes 16 bytes, and the table is at most half full. So a row takes 32 to 64 bytes here.
 
@@ -20,6 +21,7 @@ Example:
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +47,7 @@ class Lookup:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+        self._seeds = (secrets.randbits(64), secrets.randbits(64))
         self._mark: Mark | None = None
         # Column 0: the first hash, never 0; 0 where an entry is free. Column 1: 32 bits of the second hash, and the
         # row + 1; the row is 0 where the entry's key is gone.
@@ -65,7 +68,7 @@ class Lookup:
             lengths_N: Its length in bytes.
         """
         self._follow()
-        return self._find(*_two(data, starts_N, lengths_N))
+        return self._find(*self._two(data, starts_N, lengths_N))
 
     @property
     def nbytes(self) -> int:
@@ -82,7 +85,7 @@ class Lookup:
 
     def _add(self, rows: list[int]) -> None:
         keys = [key for row in rows if (key := self._rows.key(row)) is not None]
-        first, second = _two(*spans_of(keys))
+        first, second = self._two(*spans_of(keys))
         if 2 * (self._used + len(rows)) > len(self._table):
             self._grow(len(rows))
         rows_N = np.array(rows, np.int64)
@@ -139,8 +142,7 @@ class Lookup:
             which, first, second, at = which[left], first[left], second[left], (at[left] + 1) & last
         return rows_N
 
-
-def _two(data: Buffer, starts_N: Integers, lengths_N: Integers) -> tuple[Hashes, Hashes]:
-    """The two columns of entries, without the rows."""
-    first, second = several_hashes(data, starts_N, lengths_N, (1, 2))
-    return np.maximum(first, np.uint64(1)), second & ~_ROW_BITS
+    def _two(self, data: Buffer, starts_N: Integers, lengths_N: Integers) -> tuple[Hashes, Hashes]:
+        """The two columns of entries, without the rows."""
+        first, second = several_hashes(data, starts_N, lengths_N, self._seeds)
+        return np.maximum(first, np.uint64(1)), second & ~_ROW_BITS
