@@ -71,18 +71,18 @@ def rescaled(factor: float, offset: float) -> Change:
 
 
 RUNS: dict[str, tuple[WatchSettings, Change | None, bool]] = {
-    "standard": (WatchSettings(act="quarantine"), None, False),
-    "standard, spread from labels": (WatchSettings(act="quarantine", spread=0), None, False),
+    "standard": (WatchSettings(comparable="standard", act="quarantine"), None, False),
+    "standard, spread from labels": (WatchSettings(comparable="standard", act="quarantine", spread=0), None, False),
     "scale (logits as they are)": (WatchSettings(act="quarantine", comparable="scale"), None, False),
     "rank": (WatchSettings(act="quarantine", comparable="rank"), None, False),
-    "rescaled × 100 − 7": (WatchSettings(act="quarantine"), rescaled(100, -7), False),
-    "rescaled × 0.01 + 3": (WatchSettings(act="quarantine"), rescaled(0.01, 3), False),
-    "rounding alone": (WatchSettings(act="quarantine"), rescaled(1.00001, 0), False),
+    "rescaled × 100 − 7": (WatchSettings(comparable="standard", act="quarantine"), rescaled(100, -7), False),
+    "rescaled × 0.01 + 3": (WatchSettings(comparable="standard", act="quarantine"), rescaled(0.01, 3), False),
+    "rounding alone": (WatchSettings(comparable="standard", act="quarantine"), rescaled(1.00001, 0), False),
     "rescaled × 100 − 7, scale": (WatchSettings(act="quarantine", comparable="scale"), rescaled(100, -7), False),
-    "shuffled": (WatchSettings(act="quarantine"), shuffled, False),
-    "shuffled, believed": (WatchSettings(act="notice"), shuffled, False),
-    "a random new version": (WatchSettings(act="quarantine"), shuffled, True),
-    "a sound new version": (WatchSettings(act="quarantine"), None, True),
+    "shuffled": (WatchSettings(comparable="standard", act="quarantine"), shuffled, False),
+    "shuffled, believed": (WatchSettings(comparable="standard", act="notice"), shuffled, False),
+    "a random new version": (WatchSettings(comparable="standard", act="quarantine"), shuffled, True),
+    "a sound new version": (WatchSettings(comparable="standard", act="quarantine"), None, True),
 }
 
 

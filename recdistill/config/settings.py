@@ -248,6 +248,25 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 3e-3
     embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.07
     init: Annotated[float, Meta(gt=0, description="Standard deviation of the rows' first values.")] = 0.05
+    warmup_lists: Annotated[
+        int, Meta(ge=0, description="Over so many first lists the learning rates rise to what they are; 0: at once.")
+    ] = 0
+    forget_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="After so many lists the sums of Adagrad have lost a half, so the rates of rows do not fall "
+            "without end. 0: the sums only grow.",
+        ),
+    ] = 0
+    average_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The weights that are exported are an average that has lost a half after so many lists. 0: "
+            "they are exported as they are.",
+        ),
+    ] = 0
 
 
 class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -279,18 +298,36 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, description="Live items in that sample, drawn again in each step. The shown items are added to it."),
     ] = 2048
+    sampled_power: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="An item is drawn with a chance that grows with this power of how often it was seen. 0: all "
+            "have the same chance.",
+        ),
+    ] = 0.75
+    replay_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many of the newest lists are kept. Each step looks at the scores of one batch of them once "
+            "more. 0: none.",
+        ),
+    ] = 0
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[watch]`: how scores of teachers are made comparable, and what happens when a teacher changes."""
 
     comparable: Annotated[
-        Literal["standard", "rank", "scale"],
+        Literal["teacher", "standard", "rank", "scale"],
         Meta(
-            description="What is done to the scores of each list. standard: they are standardised. rank: their order "
+            description="What is done to the scores of each list. teacher: they get the unit of their teacher, so a "
+            "list of near-equals stays one. standard: each list is brought to the same spread. rank: their order "
             "is standardised. scale: they are read by the teacher's scale, so the student also learns a change of unit."
         ),
-    ] = "standard"
+    ] = "teacher"
     spread: Annotated[
         float,
         Meta(

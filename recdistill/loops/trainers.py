@@ -49,6 +49,9 @@ def make_trainer(
             rows=student.embedding_learning_rate,
             id_dropout=student.id_dropout,
             dropout=student.dropout,
+            warmup=-(-student.warmup_lists // (batch or 256)),
+            forget=-(-student.forget_lists // (batch or 256)),
+            average=-(-student.average_lists // (batch or 256)),
         ),
         SoftTerms(loss.recipe, soft=loss.soft, label=loss.label, temperature=loss.temperature),
         seed=seed,
@@ -59,6 +62,8 @@ def make_trainer(
         comparable="scale" if watch is None else watch.comparable,
         watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
         batch=batch,
+        replay=loss.replay_lists,
+        power=loss.sampled_power,
     )
 
 
@@ -74,6 +79,8 @@ def recipe_of(
     said = trainer.terms.resolved() | {
         "full_softmax_items": loss.full_softmax_items,
         "sampled_items": loss.sampled_items,
+        "sampled_power": loss.sampled_power,
+        "replay_lists": loss.replay_lists,
     }
     if loss.previous:
         said |= {"previous": loss.previous, "previous_every": loss.previous_every}

@@ -70,7 +70,7 @@ def lists_for(
             f"--until {until.text}: is a place in examples, and judge.lists is held-out; leave --until out, or set "
             "judge.lists to behind"
         )
-    why = "the settings ask for them" if which != "auto" else "no student learns from them"
+    why = "the settings ask for them" if which != "auto" else "there are enough of them"
     if which == "auto" and until is not None:
         which, why = "behind", "--until names their end"
     if which != "behind":

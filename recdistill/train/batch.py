@@ -141,3 +141,17 @@ def _arrays(value: Any) -> Iterator[np.ndarray]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from _arrays(getattr(value, field.name))
+
+
+def arrays_of(record: Any) -> list[tuple[str, np.ndarray]]:
+    """The fields that are arrays."""
+    values = ((field.name, getattr(record, field.name)) for field in fields(record))
+    return [(name, value) for name, value in values if isinstance(value, np.ndarray)]
+
+
+def rows_of(lists: Lists, rows_B: np.ndarray) -> Lists:
+    """Copies of some rows."""
+    requests = lists.requests
+    context = {name: value[rows_B] for name, value in requests.context.items()}
+    cut = replace(requests, **{name: value[rows_B] for name, value in arrays_of(requests)}, context=context)
+    return replace(lists, **{name: value[rows_B] for name, value in arrays_of(lists)}, requests=cut)

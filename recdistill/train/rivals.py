@@ -4,7 +4,9 @@ A student is never asked for an item that is in the user's history. So such an i
 rival either. A positive always counts, also when it is withdrawn or in the history: its share must be at most 1.
 
 With a sample, the list's own positives and rivals are always in the sum and count once. Any other live item is in the
-sum with probability S / N, and counts N / S times (`losses.sampled_softmax`). So the normaliser, before its logarithm,
+sum with some probability, and counts one over it (`losses.sampled_softmax`). The chance is the same for all, or it
+grows with how often an item was seen (Mikolov et al., NIPS 2013, take the power 0.75): a rival that many take says
+more. So the normaliser, before its logarithm,
 is right on average. A sample of all items gives the same as the whole catalogue. All lists of a step use one sample:
 its items are looked up once, and their scores are one matrix product.
 
@@ -15,8 +17,8 @@ Example:
     >>> Rivals(live_N, state, full=3, sample=2).slots.tolist()
     [0, 2, 3]
     >>> rivals = Rivals(live_N, state, full=2, sample=2)
-    >>> rivals.slots.tolist(), round(rivals.share, 4)
-    ([0, 3], 0.6667)
+    >>> rivals.slots.tolist(), rivals.log_q.round(4).tolist()  # log 2/3
+    ([0, 3], [-0.4055, -0.4055])
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recdistill import losses
-from recdistill.features import Lists
+from recdistill.errors import CheckpointError
+from recdistill.features import Catalogue, Lists, Mark
 from recdistill.losses import CHUNK
 from recdistill.model import layout
+from recdistill.train.batch import rows_of
 from recdistill.train.student import Items, uniform
 
 LARGE = 4 * CHUNK
@@ -39,36 +43,114 @@ LARGE = 4 * CHUNK
 """
 
 
+POPULAR = "popular"
+"""The name of the counts in a checkpoint."""
+
+
+class Popular:
+    """How often each item was seen: in a history, or taken. Frequent items are better rivals.
+
+    Args:
+        power: The chance to be drawn grows with this power of the count plus 1.
+    """
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+        self._counts_N = np.zeros(0)
+        self._chances_N = np.zeros(0)
+        self._mark: Mark | None = None
+
+    def count(self, catalogue: Catalogue, lists: Lists) -> None:
+        """Counts the items of a batch."""
+        self._follow(catalogue)
+        taken_BL = lists.where_BL & lists.label_known_B[:, None] & (lists.labels_BL > 0)
+        history_BH = lists.requests.history_slots_BH[lists.soft_B]
+        slots = np.concatenate([lists.candidate_slots_BL[taken_BL], history_BH[history_BH >= 0]])
+        found, often = np.unique(slots, return_counts=True)
+        self._counts_N[found] += often
+        self._chances_N[found] = (1 + self._counts_N[found]) ** self.power
+
+    def chances(self, catalogue: Catalogue) -> np.ndarray:
+        """What each slot's chance is in proportion to, f64 `[N]`."""
+        self._follow(catalogue)
+        return self._chances_N
+
+    def counts(self, catalogue: Catalogue) -> np.ndarray:
+        """For a checkpoint, f64 `[N]`."""
+        self._follow(catalogue)
+        return self._counts_N
+
+    def restore(self, catalogue: Catalogue, counts_N: np.ndarray | None) -> None:
+        """Takes `counts()`; None is of a version that did not count.
+
+        Raises:
+            CheckpointError: They are not the counts of this catalogue.
+        """
+        if counts_N is not None and counts_N.shape != (len(catalogue),):
+            raise CheckpointError(f"checkpoint: {POPULAR} has {len(counts_N)} counts for {len(catalogue)} items")
+        self._counts_N = np.zeros(len(catalogue)) if counts_N is None else np.array(counts_N, np.float64)
+        self._chances_N = (1 + self._counts_N) ** self.power
+        self._mark = catalogue.mark
+
+    def _follow(self, catalogue: Catalogue) -> None:
+        """An item that took a slot starts from nothing."""
+        fresh, gone, self._mark = catalogue.changes(self._mark)
+        more = len(catalogue) - len(self._counts_N)
+        self._counts_N = np.pad(self._counts_N, (0, more))
+        self._chances_N = np.pad(self._chances_N, (0, more), constant_values=1.0)
+        for slots in (fresh, gone):
+            self._counts_N[slots], self._chances_N[slots] = 0.0, 1.0
+
+
 class Rivals:
     """The rivals of the labels of one step.
 
     Args:
         live_N: Which slots of the catalogue hold an item that is not withdrawn.
-        state: The state of the step's random numbers, see `uniform`. A slot's number does not depend on
-            the other slots.
+        state: The state of the step's random numbers, see `uniform`. Without `popular`, a slot's number does not depend
+            on the other slots.
         full: Up to this many live items, all of them are rivals. None: labels are not learnt; their loss is only
             reported, over the list.
-        sample: S, how many items are drawn where there are more. All have the same chance, and none is drawn twice.
+        sample: S, how many items are drawn where there are more.
+        chances_N: What a slot's chance to be drawn is in proportion to; a slot may be drawn more than once. None: all
+            have the same chance, and none is drawn twice.
     """
 
-    def __init__(self, live_N: np.ndarray, state: np.ndarray, *, full: int | None, sample: int) -> None:
+    def __init__(
+        self,
+        live_N: np.ndarray,
+        state: np.ndarray,
+        *,
+        full: int | None,
+        sample: int,
+        chances_N: np.ndarray | None = None,
+    ) -> None:
         self._live_N = live_N
         self.slots = np.zeros(0, np.int64) if full is None else np.flatnonzero(live_N)
         """Slots of the rivals, ascending. The step looks them up, and the items that the lists name."""
-        self.share = 1.0
-        """S / N, 1 without sampling."""
+        self.log_q = np.zeros(len(self.slots))
+        """Log of how often each of them is expected in the sample, less the log of how often it was drawn."""
         self._whole = full is not None and len(self.slots) <= full
         self._learnt = full is not None
-        if not self._whole and len(self.slots) > sample:
+        if self._whole or len(self.slots) <= sample:
+            return
+        if chances_N is None:
             # Each slot gets a random number; the S slots with the lowest numbers are the sample.
             keys = uniform(state, self.slots.astype(np.uint64))
-            self.share = sample / len(self.slots)
+            self.log_q = np.full(sample, math.log(sample / len(self.slots)))
             self.slots = np.sort(self.slots[np.argpartition(keys, sample)[:sample]])
+            return
+        upto_N = np.where(live_N, chances_N, 0.0).cumsum()
+        drawn_S = np.searchsorted(upto_N, uniform(state, np.arange(sample, dtype=np.uint64)) * upto_N[-1], side="right")
+        self.slots, often = np.unique(drawn_S, return_counts=True)
+        self.log_q = np.log(sample * chances_N[self.slots] / upto_N[-1]) - np.log(often)
 
     def scores_and_labels(
         self, user_BD: Tensor, items: Items, lists: Lists, used_U: np.ndarray, place_N: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """Scores of the lists' candidates, `[B, L]`, and the loss of their labels, a scalar in nats.
+
+        Only lists with a label have rivals, so the others cost no more than their candidates.
 
         Args:
             user_BD: A vector for each list.
@@ -77,46 +159,57 @@ class Rivals:
             used_U: Slots of these items.
             place_N: Place of each slot in `items`, `[N + 1]`, −1 where it is not there. The last entry is for slot −1.
         """
-        places_BL = place_N[lists.candidate_slots_BL]
         where_BL = lists.where_BL & lists.label_known_B[:, None]
-        positive_BL = where_BL & (lists.labels_BL > 0)
-        labels_BL, places = torch.from_numpy(lists.labels_BL), torch.from_numpy(np.maximum(places_BL, 0))
-        # The whole catalogue: each label competes with all live items.
+        rows_R = np.flatnonzero((where_BL & (lists.labels_BL > 0)).any(1))
+        if self._whole and len(rows_R) == len(where_BL):
+            return self._over_all(user_BD, items, lists, used_U, place_N)
+        scores_BL = scores_of_lists(user_BD, items, place_N[lists.candidate_slots_BL])
+        if not self._learnt or not len(rows_R):
+            labels_BL, where = torch.from_numpy(lists.labels_BL), torch.from_numpy(where_BL)
+            return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where)
+        rows = torch.from_numpy(rows_R)
+        labelled, user_RD = rows_of(lists, rows_R), user_BD.index_select(0, rows)
         if self._whole:
-            history_BH = place_N[lists.requests.history_slots_BH]
-            taken = np.nonzero(positive_BL)
-            hidden = no_rivals(self._live_N[used_U], history_BH, (taken[0], places_BL[taken]))
-            scores_BL, z_B = losses.catalogue_scores(
-                user_BD,
-                items.vectors_UD,
-                items.biases_U,
-                places_BL=places,
-                hidden=torch.from_numpy(hidden),
-                chunk=CHUNK if len(used_U) > LARGE else None,
-            )
-            where = torch.from_numpy(where_BL)
-            return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)
-        # The lists' own candidates: vector and bias of each, and user · vector + bias.
-        output_BLW = F.embedding(places, items.output_UW)
-        vectors_BLD, biases_BL1, _ = output_BLW.split(layout.parts(user_BD.shape[1]), -1)
-        scores_BL = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
-        if not self._learnt:
-            return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=torch.from_numpy(where_BL))
-        # The sample: the same for its S items, with one product for all lists.
+            return scores_BL, self._over_all(user_RD, items, labelled, used_U, place_N)[1]
+        return scores_BL, self._over_sample(user_RD, items, labelled, place_N, scores_BL.index_select(0, rows))
+
+    def _over_all(
+        self, user_BD: Tensor, items: Items, lists: Lists, used_U: np.ndarray, place_N: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """The whole catalogue: each label competes with all live items."""
+        where_BL = lists.where_BL & lists.label_known_B[:, None]
+        places_BL = place_N[lists.candidate_slots_BL]
+        taken = np.nonzero(where_BL & (lists.labels_BL > 0))
+        history_BH = place_N[lists.requests.history_slots_BH]
+        hidden = no_rivals(self._live_N[used_U], history_BH, (taken[0], places_BL[taken]))
+        scores_BL, z_B = losses.catalogue_scores(
+            user_BD,
+            items.vectors_UD,
+            items.biases_U,
+            places_BL=torch.from_numpy(np.maximum(places_BL, 0)),
+            hidden=torch.from_numpy(hidden),
+            chunk=CHUNK if len(used_U) > LARGE else None,
+        )
+        labels_BL, where = torch.from_numpy(lists.labels_BL), torch.from_numpy(where_BL)
+        return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)
+
+    def _over_sample(
+        self, user_BD: Tensor, items: Items, lists: Lists, place_N: np.ndarray, scores_BL: Tensor
+    ) -> Tensor:
+        """The sample: its S items, with one product for all lists, beside the lists' own candidates."""
         output_SW = F.embedding(torch.from_numpy(place_N[self.slots]), items.output_UW)
         vectors_SD, biases_S1, _ = output_SW.split(layout.parts(user_BD.shape[1]), -1)
         scores_BS = torch.addmm(biases_S1[:, 0], user_BD, vectors_SD.T)
-        listed_BL, others_BS = self.competing(lists, positive_BL)
-        # The softmax is over L candidates (always there: log q = 0) and S of the sample (log q = log(S / N)).
-        log_q = torch.zeros(scores_BL.shape[1] + len(self.slots))
-        log_q[scores_BL.shape[1] :] = math.log(self.share)
-        label = losses.sampled_softmax(
+        where_BL = lists.where_BL & lists.label_known_B[:, None]
+        listed_BL, others_BS = self.competing(lists, where_BL & (lists.labels_BL > 0))
+        # The softmax is over L candidates (always there: log q = 0) and S of the sample.
+        log_q = torch.from_numpy(np.concatenate([np.zeros(scores_BL.shape[1]), self.log_q]).astype(np.float32))
+        return losses.sampled_softmax(
             torch.cat([scores_BL, scores_BS], 1),
-            F.pad(labels_BL, (0, len(self.slots))),
+            F.pad(torch.from_numpy(lists.labels_BL), (0, len(self.slots))),
             where=torch.from_numpy(np.concatenate([listed_BL, others_BS], 1)),
             log_q=log_q,
         )
-        return scores_BL, label
 
     def competing(self, lists: Lists, positive_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which candidates compete, bool `[B, L]`, and which items of the sample compete too, bool `[B, S]`."""
@@ -134,6 +227,14 @@ class Rivals:
             rows_K, k = np.nonzero(columns >= 0)
             others_BS[rows_K, columns[rows_K, k]] = False
         return listed_BL, others_BS
+
+
+def scores_of_lists(user_BD: Tensor, items: Items, places_BL: np.ndarray) -> Tensor:
+    """The lists' own candidates, `[B, L]`: vector and bias of each, and user · vector + bias. Place −1 takes item 0."""
+    output_BLW = F.embedding(torch.from_numpy(np.maximum(places_BL, 0)), items.output_UW)
+    vectors_BLD, biases_BL1, _ = output_BLW.split(layout.parts(user_BD.shape[1]), -1)
+    scores_BL: Tensor = torch.baddbmm(biases_BL1, vectors_BLD, user_BD[:, :, None])[..., 0]
+    return scores_BL
 
 
 def no_rivals(live_N: np.ndarray, history_BH: np.ndarray, positives: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

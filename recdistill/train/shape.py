@@ -40,9 +40,17 @@ class Rates(Struct, frozen=True, kw_only=True):
         rows: Learning rate of the rows of the tables (row-wise Adagrad).
         id_dropout: How often a step uses an item without its own row.
         dropout: Share of the user tower's inputs that a step leaves out.
+        warmup: In the first so many steps the rates rise from nearly 0 to what they are; 0: at once.
+        forget: After so many steps the sums of the rows' optimizer have lost a half, so the rates of rows do not fall
+            without end; 0: the sums only grow.
+        average: After so many steps the average of the weights, which goes out, has lost a half of what it held; 0: the
+            weights go out as they are.
     """
 
     dense: float
     rows: float
     id_dropout: float
     dropout: float
+    warmup: int = 0
+    forget: int = 0
+    average: int = 0

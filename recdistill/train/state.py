@@ -52,6 +52,8 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
         watch: The state of the watch; None without one.
         previous: Items that the copy of the earlier student knows; None without a copy.
         previous_unknown: Slots among them that were given back.
+        averaged: How often the average of the weights was renewed; None without one.
+        replay: The teachers of each batch that is kept to be looked at again.
         tenure: The state of the tenure; None in a checkpoint that was made before rows were counted.
     """
 
@@ -65,6 +67,8 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     watch: dict[str, Any] | None = None
     previous: int | None = None
     previous_unknown: list[int] = []
+    averaged: int | None = None
+    replay: list[list[str]] = []
     tenure: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:

@@ -8,10 +8,6 @@ There is no random stream. A fresh row starts from hash(seed, table, id). What a
 the user tower) or draws (the rivals of labels) comes from hash(seed, step, place). So a run that was stopped and
 restored ends with the same bytes as a run that was not, if torch uses the same number of threads.
 
-With a soft weight of 0 this is the student without distillation, by the same code.
-
-`Trainer.learn` is the only way to learn: the loop, the tests, the references and the benchmarks all call it.
-
 It knows nothing of topics, files or schedules. The distiller's loop reads, saves and exports.
 
 Example:
@@ -54,15 +50,20 @@ from recdistill.features import (
     encode_examples,
     encode_requests,
 )
+from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
+from recdistill.train.average import EVERY, Average, steps_since
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
+from recdistill.train.beside import restore_beside, state_beside, taken_beside
 from recdistill.train.previous import PREFIX, Previous
-from recdistill.train.rivals import Rivals
+from recdistill.train.replay import Kept, Replay
+from recdistill.train.rivals import Popular, Rivals, scores_of_lists
 from recdistill.train.shape import Rates, Shape
 from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
-from recdistill.train.student import Items, Student, uniform
+from recdistill.train.student import Draws, Items, Student, uniform
 from recdistill.train.terms import SoftTerms
-from recdistill.watch import Observation, Watch, candidate_offsets, list_weights
+from recdistill.train.watched import watched
+from recdistill.watch import Watch, candidate_offsets, list_weights
 
 
 class Trainer:
@@ -83,6 +84,9 @@ class Trainer:
         watch: What watches the teachers; None: all teachers are believed.
         batch: By how many lists the loss of a step is divided: the size of a whole batch. A smaller batch then makes a
             smaller step. 0: by the lists of the batch.
+        replay: How many lists are kept, to look at their scores once more; 0: none.
+        power: An item is drawn into the sample with a chance that grows with this power of how often it was seen;
+            0: all have the same chance.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class Trainer:
         comparable: str = "scale",
         watch: Watch | None = None,
         batch: int = 0,
+        replay: int = 0,
+        power: float = 0.0,
     ) -> None:
         self.terms = terms
         if self.terms.total == 0 and self.terms.label == 0:
@@ -121,6 +127,20 @@ class Trainer:
         for key, height in self._heights().items():
             self.student.set_rows(key, range(height), [f"row {r}" for r in range(height)])
         self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
+        self.average: Average | None = None
+        self.set_rates(rates)
+        self.replay = Replay(replay) if replay else None
+        if self.replay is not None:
+            self.replay.begin(self.catalogue)
+        self.popular = Popular(power) if power else None
+
+    def set_rates(self, rates: Rates) -> None:
+        """Learns with other rates from the next step on."""
+        self.rates, self.student.dropout = rates, rates.dropout
+        if rates.average == 0:
+            self.average = None
+        elif self.average is None:
+            self.average = Average(self.student.live())
 
     # What the stream brings
 
@@ -201,35 +221,32 @@ class Trainer:
             if self.watch is not None:
                 self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
+        self._set_pace()
         # 1. Choose the items that the labels compete with.
         rivals = Rivals(
             self.catalogue.live_N,
             self._state(2),
-            full=self.softmax_items if self.terms.label > 0 else None,
+            # Without a label in the batch nothing competes.
+            full=self.softmax_items if self.terms.label > 0 and figures["positives"] else None,
             sample=self.sampled_items,
+            chances_N=None if self.popular is None else self.popular.chances(self.catalogue),
         )
         # 2. Run the item tower once for each item that the step needs: candidates, histories and rivals.
         used_U, place_N = self._used(lists, rivals.slots)
-        items = self._items(used_U, dropout=True)
+        items = self._items(used_U, drop=0)
         # 3. Run the user tower: from the vectors of each history to one vector for each list.
         history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
-        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws)
+        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws(1))
         # 4. Score the candidates, and take the loss of the labels.
         scores_BL, label = rivals.scores_and_labels(user_BD, items, lists, used_U, place_N)
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B = list_weights(lists)
         if self.watch is not None:
-            teacher_BL, trust_B = self._watched(self.watch, batch, scores_BL)
+            teacher_BL, trust_B = watched(self.watch, batch, scores_BL.detach().numpy())
             believed_B = believed_B * trust_B
         # 6. Take the loss of the teacher's scores. A candidate that was scored with probability p counts 1 / p times in
         # both softmaxes.
-        soft = self.terms(
-            scores_BL,
-            torch.from_numpy(teacher_BL),
-            where=torch.from_numpy(lists.scored_BL & lists.soft_B[:, None]),
-            weights=torch.from_numpy(believed_B),
-            offsets=torch.from_numpy(candidate_offsets(lists)),
-        )
+        soft = self._soft(scores_BL, teacher_BL, lists, believed_B)
         # Both losses are means over their own lists. Times the weight of these lists they are sums, and the sums are
         # divided by the same number. So a list counts the same, whatever else is in its batch.
         whole = float(self.batch or len(batch))
@@ -241,34 +258,63 @@ class Trainer:
             kept = losses.kl_distillation(scores_BL, torch.from_numpy(before_BL), where=torch.from_numpy(known_BL))
             figures["previous"] = kept.item()
             loss = loss + self.previous_weight * (float((known_BL.sum(1) >= 2).sum()) / whole) * kept
-        # 8. Update. torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters.
+        # 8. Update.
+        self._update(loss)
+        if self.popular is not None and not again:
+            self.popular.count(self.catalogue, lists)
+        # 9. Look at the scores of some older lists once more.
+        if self.replay is not None and not again:
+            self._look_again(self.replay)
+            self.replay.keep(Kept(lists, teacher_BL, believed_B, batch.teachers))
+        if self.average is not None and (steps := steps_since(self.step)):
+            self.average.take(self.student.live(), self._heights(), 0.5 ** (steps / self.rates.average))
+        if self.previous is not None and self.previous.due(self.step):
+            self.previous.renew(self.student.weights(self._heights()), self.catalogue)
+        return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
+
+    def _soft(self, scores_BL: Tensor, teacher_BL: np.ndarray, lists: Lists, weights_B: np.ndarray) -> Tensor:
+        """The loss of the teacher's scores before its weight: a mean over the lists that weigh something."""
+        return self.terms(
+            scores_BL,
+            torch.from_numpy(teacher_BL),
+            where=torch.from_numpy(lists.scored_BL & lists.soft_B[:, None]),
+            weights=torch.from_numpy(weights_B),
+            offsets=torch.from_numpy(candidate_offsets(lists)),
+        )
+
+    def _update(self, loss: Tensor) -> None:
+        """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
         self._adam.zero_grad()
         loss.backward()
         self._adam.step()
-        if self.previous is not None and self.previous.due(self.step):
-            self.previous.renew(self.weights(), self.catalogue)
-        return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
-    @staticmethod
-    def _watched(watch: Watch, batch: Batch, scores_BL: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Shows the batch to the watch. Returns the teacher's logits and the weight of each list."""
-        lists, teachers = batch.lists, batch.teachers
-        if batch.again:
-            trust_B = watch.weigh_again(teachers, lists.scored_BL)
-        else:
-            seen = Observation(
-                teachers=teachers,
-                scores_BL=lists.teacher_scores_BL,
-                scored_BL=lists.scored_BL,
-                labels_BL=lists.labels_BL,
-                labelled_BL=lists.where_BL & lists.label_known_B[:, None],
-                first_B=lists.soft_B,
-                student_BL=scores_BL.detach().numpy(),
-                units_BL=batch.units_BL,
-                agreement_B=batch.agreement_B,
-            )
-            trust_B = watch.weigh(seen)
-        return batch.units_BL * watch.spreads(teachers)[:, None], trust_B
+    def _look_again(self, replay: Replay) -> None:
+        """One more update, by the scores of a batch that was learnt before."""
+        replay.follow(self.catalogue)
+        kept = replay.draw(float(uniform(self._state(3), np.zeros(1, np.uint64))[0]))
+        if kept is None or self.terms.total == 0:
+            return
+        weights_B = kept.weights_B if self.watch is None else kept.weights_B * self.watch.trusts(kept.teachers)
+        lists = kept.lists
+        if not (weights_B.any() and lists.scored_BL.any()):
+            return
+        used_U, place_N = self._used(lists, np.zeros(0, np.int64))
+        items = self._items(used_U, drop=4)
+        history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
+        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws(5))
+        scores_BL = scores_of_lists(user_BD, items, place_N[lists.candidate_slots_BL])
+        soft = self._soft(scores_BL, kept.logits_BL, lists, weights_B)
+        self._update(self.terms.total * (float(weights_B.sum()) / float(self.batch or len(weights_B))) * soft)
+
+    def _set_pace(self) -> None:
+        """The rates of this step, from its number alone; and what the rows' optimizer forgets."""
+        rates = self.rates
+        part = min(1.0, self.step / rates.warmup) if rates.warmup else 1.0
+        for group in self._adam.param_groups:
+            group["lr"] = rates.dense * part
+        self.student.set_rows_rate(rates.rows * part)
+        if rates.forget and self.step % EVERY == 0:
+            self.student.forget(1 - 0.5 ** (EVERY / rates.forget))
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`.
@@ -285,12 +331,12 @@ class Trainer:
         place_N[used_U] = np.arange(len(used_U))
         return used_U, place_N
 
-    def _items(self, slots_U: np.ndarray, *, dropout: bool) -> Items:
-        """The item tower for some slots."""
+    def _items(self, slots_U: np.ndarray, *, drop: int | None) -> Items:
+        """The item tower for some slots. `drop`: the use of the numbers that say whose own row is left out."""
         encoded = self.catalogue.encoded(None if len(slots_U) == len(self.catalogue) else slots_U)
         rows_U = encoded.id_rows_N
-        if dropout and self.rates.id_dropout > 0:
-            draws_U = uniform(self._state(0), slots_U.astype(np.uint64))
+        if drop is not None and self.rates.id_dropout > 0:
+            draws_U = uniform(self._state(drop), slots_U.astype(np.uint64))
             rows_U = np.where(draws_U < self.rates.id_dropout, self._bare_rows(slots_U), rows_U)
         return self.student.items(encoded, rows_U)
 
@@ -299,8 +345,8 @@ class Trainer:
         state = self.seed * 0xD1342543DE82EF95 + self.step * 0x2545F4914F6CDD1D + use * 0x9E6C63D0876A9A47
         return np.asarray(state % 2**64, np.uint64)
 
-    def _draws(self, count: int) -> np.ndarray:
-        return uniform(self._state(1), np.arange(count, dtype=np.uint64))
+    def _draws(self, use: int) -> Draws:
+        return lambda count: uniform(self._state(use), np.arange(count, dtype=np.uint64))
 
     def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
         """The row of `id` that each item has when its own row is left out: the shared row of its id."""
@@ -321,6 +367,8 @@ class Trainer:
                 self.student.clear_rows(key, [*evicted, *fresh])
             if fresh:
                 self.student.set_rows(key, fresh, self.vocabulary.values(key, fresh))
+            if self.average is not None:
+                self.average.set_rows(key, [*evicted, *fresh], self.student.tables[key])
 
     def _settle(self, batch: Batch) -> None:
         """Gives and takes rows after a step. A value that is late with its row starts from what had stood for it."""
@@ -332,33 +380,40 @@ class Trainer:
         for key in {one.key for one in moved}:
             rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
             self.student.copy_rows(key, rows, shared)
+            if self.average is not None:
+                self.average.set_rows(key, rows, self.student.tables[key])
             if self.previous is not None:
                 self.previous.copy_rows(self.catalogue, key, rows, shared)
 
     # What goes out
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All parameters by contract name; of a table only the rows in use."""
+        """All parameters by contract name, averaged where that is asked for; of a table only the rows in use."""
         self._start_fresh_rows()
-        return self.student.weights(self._heights())
+        return self.student.weights(self._heights(), None if self.average is None else self.average.values)
 
     @torch.no_grad()
     def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
         """The vectors that the user tower gives, f32 `[B, D]`."""
         users_BD, _ = self._serve(requests)
-        return users_BD.numpy()
+        return users_BD
 
     @torch.no_grad()
     def score(self, requests: Sequence[Asker], slots_N: np.ndarray | None = None) -> np.ndarray:
         """Scores of some slots of the catalogue for each request, f32 `[B, N]`. None: all slots, withdrawn ones too."""
-        users_BD, items = self._serve(requests)
-        scores_BN = torch.addmm(items.biases_U, users_BD, items.vectors_UD.T).numpy()
+        scores_BN = forward.scores(*self._serve(requests))
         return scores_BN if slots_N is None else scores_BN[:, slots_N]
 
-    def _serve(self, requests: Sequence[Asker]) -> tuple[Tensor, Items]:
+    def _serve(self, requests: Sequence[Asker]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of users `[B, D]` and items `[N, W]`, from the weights that go out."""
         encoded = encode_requests(self.spec, self.vocabulary, self.catalogue, requests)
-        items = self._items(np.arange(len(self.catalogue)), dropout=False)
-        return self.student.users(items, torch.from_numpy(encoded.history_slots_BH.astype(np.int64)), encoded), items
+        if self.average is not None:
+            weights = self.weights()
+            vectors_NW = forward.items(weights, self.spec, self.catalogue.encoded())
+            return forward.users(weights, self.spec, vectors_NW, encoded), vectors_NW
+        items = self._items(np.arange(len(self.catalogue)), drop=None)
+        history_BH = torch.from_numpy(encoded.history_slots_BH.astype(np.int64))
+        return self.student.users(items, history_BH, encoded).numpy(), items.output_UW.numpy()
 
     # What a checkpoint holds
 
@@ -371,6 +426,8 @@ class Trainer:
         copy = self.previous
         if copy is not None:
             tensors |= copy.tensors(self.catalogue)
+        beside, fields = state_beside(self, self._heights())
+        tensors |= beside
         holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
         said = TrainerState(
             format=FORMAT_WITH_HOLES if holes else FORMAT,
@@ -384,6 +441,7 @@ class Trainer:
             previous=None if copy is None else copy.items,
             previous_unknown=[] if copy is None else copy.unknown,
             tenure=self.tenure.plain(),
+            **fields,
         )
         return tensors, said.plain()
 
@@ -413,7 +471,9 @@ class Trainer:
             self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
             self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
+            beside = taken_beside(left)
             fill(self.student, self._adam, self._heights(), left)
+            restore_beside(self, beside, said)
             if self.previous is not None:
                 # Without a copy so far, the first one is taken at the next multiple of its steps.
                 items = said.previous or 0

@@ -146,6 +146,26 @@ class Student:
             values[:, layout.BESIDE] = 0.0
         return torch.from_numpy(values.astype(np.float32))
 
+    def set_rows_rate(self, rate: float) -> None:
+        """Sets the learning rate of the rows."""
+        if rate != self.rows_rate:
+            self.rows_rate = rate
+            for collection in (self._item_bags, self._context_bags):
+                if collection is not None:
+                    for group in collection.fused_optimizer().param_groups:
+                        group["lr"] = rate
+                    collection.fused_optimizer().step()  # only hands the rate on: `backward` updates the rows
+
+    @torch.no_grad()
+    def forget(self, share: float) -> None:
+        """Takes a share of the sums of the rows' optimizer away."""
+        for sums in self.sparse_state.values():
+            sums.mul_(1 - share)
+
+    def live(self) -> dict[str, Tensor]:
+        """All parameters as they are, by contract name; tables with all their rows and padding."""
+        return {**self.tables, **self.dense}
+
     @property
     def tables(self) -> dict[str, Tensor]:
         """The sparse tables by key, `[rows, width rounded up to four]`, as views: writing to one changes the table."""
@@ -253,17 +273,21 @@ class Student:
                 found[key] = torch.from_numpy(requests.context[name]) @ self.dense[key]
         return [found[f"context.{name}"] for name in self.spec.context]
 
-    def weights(self, used: Mapping[str, int]) -> dict[str, np.ndarray]:
+    def weights(self, used: Mapping[str, int], values: Mapping[str, Tensor] | None = None) -> dict[str, np.ndarray]:
         """All parameters as float32 arrays under their contract names.
 
         Args:
             used: How many rows of a table are in use. The others have no key yet and are left out.
+            values: Take these in place of the parameters, in the form of `live`.
         """
         arrays = {}
-        for key, table in self.tables.items():
-            width = self.shape.context_dim if key.startswith("context.") else self.width
-            arrays[key] = table[: used.get(key, len(table)), :width].numpy().copy()
-        return arrays | {key: value.detach().numpy().copy() for key, value in self.dense.items()}
+        for key, value in (self.live() if values is None else values).items():
+            if key in self.dense:
+                arrays[key] = value.detach().numpy().copy()
+            else:
+                width = self.shape.context_dim if key.startswith("context.") else self.width
+                arrays[key] = value[: used.get(key, len(value)), :width].numpy().copy()
+        return arrays
 
 
 def uniform(states: np.ndarray, counters: np.ndarray) -> np.ndarray:

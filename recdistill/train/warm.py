@@ -50,7 +50,7 @@ def state_of_bundle(bundle: Bundle, trainer: Trainer, step: int) -> tuple[dict[s
     tensors = {f"catalogue/{name}": value for name, value in catalogue.snapshot().items()}
     for name in fresh:
         kind, _, key = name.partition("/")
-        if kind == "weights":
+        if kind in ("weights", "average"):
             if key not in weights:
                 raise CheckpointError(f"{bundle.path}: its towers lack {key}; set [student] as the bundle was made")
             tensors[name] = np.asarray(weights[key], dtype=np.float32)

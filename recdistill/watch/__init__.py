@@ -16,6 +16,7 @@ from recdistill.watch.units import (
     list_weights,
     standardised,
     teacher_logits,
+    variances,
 )
 from recdistill.watch.watch import Watch
 
@@ -31,4 +32,5 @@ __all__ = [
     "list_weights",
     "standardised",
     "teacher_logits",
+    "variances",
 ]

@@ -23,6 +23,7 @@ from recdistill.errors import CheckpointError
 from recdistill.watch.calibration import Calibration
 from recdistill.watch.detectors import Detectors
 from recdistill.watch.trial import Window
+from recdistill.watch.unit import Unit
 
 NEW = "new"
 """The reason for a teacher that came later than the first ones. All other reasons are names of detectors."""
@@ -65,6 +66,8 @@ class State(Struct):
     learnt: int = 0
     """Number of the list after the last one that a trusted teacher had scored."""
     known: dict[str, Known] = {}
+    units: dict[str, Unit] = {}
+    """The unit of each teacher, oldest first."""
     masked: list[Masked] = []
 
 

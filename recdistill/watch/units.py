@@ -150,6 +150,23 @@ def standardised(
     return np.asarray(np.where(variance_B[:, None] > 0, centred_BL / spread_B1, 0.0))
 
 
+def centred(lists: Lists, logits_BL: np.ndarray) -> np.ndarray:
+    """Each list less its mean, f32 `[B, L]`; 0 where there is no score."""
+    counts_BL = candidate_counts(lists)
+    values_BL = np.where(lists.scored_BL, logits_BL.astype(np.float64), 0.0)
+    mean_B1 = (counts_BL * values_BL).sum(1, keepdims=True) / np.maximum(counts_BL.sum(1, keepdims=True), 1.0)
+    return np.where(lists.scored_BL, values_BL - mean_B1, 0.0).astype(np.float32)
+
+
+def variances(lists: Lists, centred_BL: np.ndarray) -> Array:
+    """The variance of each list's scores, f64 `[B]`, as if it had no end; 0 where all are equal but for rounding."""
+    counts_BL = candidate_counts(lists)
+    squares_B = (counts_BL * centred_BL.astype(np.float64) ** 2).sum(1) / np.maximum(counts_BL.sum(1), 1.0)
+    number_B = lists.scored_BL.sum(1)
+    squares_B[squares_B <= (1e-6 * np.abs(lists.teacher_scores_BL).max(1, initial=0.0)) ** 2] = 0.0
+    return np.asarray(squares_B * number_B / np.maximum(number_B - 1, 1))
+
+
 def comparable_scores(lists: Lists, scales: Sequence[str], teachers: Sequence[str], method: str) -> np.ndarray:
     """A batch's teacher scores in common units, f32 `[B, L]`; 0 where there is no score.
 
@@ -157,9 +174,13 @@ def comparable_scores(lists: Lists, scales: Sequence[str], teachers: Sequence[st
         lists: The batch.
         scales: What each list's scores mean.
         teachers: The teacher of each list. A short list takes its spread in part from its teacher's other lists.
-        method: `standard`: the logits by the scale, with mean 0 and standard deviation near 1. `rank`: the same for
-            −log of the place, so only the order counts. `scale`: the logits as they are; nothing is made comparable.
+        method: `teacher`: the logits by the scale, with mean 0. Their unit is the teacher's, and the watch finds it
+            (`Watch.in_units`). `standard`: the logits by the scale, with mean 0 and standard deviation near 1. `rank`:
+            the same for −log of the place, so only the order counts. `scale`: the logits as they are; nothing is made
+            comparable.
     """
+    if method == "teacher":  # a unit that is not known need not be made up
+        return centred(lists, teacher_logits(lists, ["logit" if scale == "unbounded" else scale for scale in scales]))
     logits_BL = teacher_logits(lists, scales)
     if method == "scale":
         return logits_BL

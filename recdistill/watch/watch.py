@@ -50,6 +50,7 @@ from recdistill.watch.figures import HALF_LIFE
 from recdistill.watch.known import NEW, Known, Masked, State, restored
 from recdistill.watch.observation import Observation, Seen
 from recdistill.watch.trial import Window, bar
+from recdistill.watch.unit import Unit, fitted
 from recdistill.watch.witnesses import CHANCE_ORDER, CHANCE_PAIRS, Where
 
 MOST_TEACHERS = 256
@@ -75,7 +76,7 @@ class Watch:
     def __init__(
         self,
         *,
-        comparable: Literal["standard", "rank", "scale"] = "standard",
+        comparable: Literal["teacher", "standard", "rank", "scale"] = "teacher",
         spread: float = 2.0,
         act: Literal["quarantine", "notice", "off"] = "notice",
         probation: int = 200,
@@ -121,6 +122,13 @@ class Watch:
             out_B |= (names == masked.teacher) & inside_B
         return self._weights(names, out_B & (scored_BL.sum(1) >= 2))
 
+    def trusts(self, teachers: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Weight of lists that were learnt before, by whether their teacher is believed now, 1 or 0, f32 `[B]`."""
+        out = (
+            {name for name, known in self.now.known.items() if not known.trusted} if self.act == "quarantine" else set()
+        )
+        return np.array([name not in out for name in teachers], np.float32)
+
     def skip(self, lists: int, *, again: bool) -> None:
         """Counts lists that nothing can be said of, so that later passes have the same numbers."""
         if again:
@@ -149,6 +157,35 @@ class Watch:
         unknown = Known(0)
         found = {name: self.now.known.get(name, unknown).calibration.sharpness() for name in dict.fromkeys(teachers)}
         return np.array([found[name] for name in teachers], np.float32)
+
+    def in_units(
+        self,
+        teachers: Sequence[str],
+        units_BL: npt.NDArray[np.float32],
+        variance_B: npt.NDArray[np.float64],
+        new_B: Where,
+    ) -> npt.NDArray[np.float32]:
+        """Lists in the unit of their teacher, f32 `[B, L]`, with a spread of about 1. Call it before `weigh`.
+
+        Args:
+            teachers: The teacher of each list.
+            units_BL: Their scores as `comparable_scores` gave them. Unless `comparable` is "teacher", they stay.
+            variance_B: Their variance.
+            new_B: Which of them are seen for the first time: they count for the unit.
+        """
+        if self.comparable != "teacher":
+            return units_BL
+        names, units = np.asarray(teachers), self.now.units
+        unit_B = np.ones(len(names))
+        for name in dict.fromkeys(teachers):
+            rows_B = names == name
+            unit = units.pop(name, None) or Unit()
+            unit.add(variance_B[rows_B & new_B])
+            units[name] = unit  # the newest is the last
+            unit_B[rows_B] = unit.spread()
+        while len(units) > MOST_TEACHERS:
+            del units[next(iter(units))]
+        return fitted(units_BL, variance_B, unit_B).astype(np.float32)
 
     def standing(self) -> list[str]:
         """A sentence for each teacher that is not believed now."""
@@ -206,6 +243,7 @@ class Watch:
             self.counts[detector.notice] += 1
             at, followed = finding.since or known.first, self.comparable == "scale"
             self.news.append(sentences.jumped(kind, name, at, finding.why, followed=followed))
+            self.now.units.pop(name, None)  # it is found again from the lists to come
         if not known.trusted:
             known.detectors.itself.observe(seen, quiet=True)
             self._try(name, known, seen)

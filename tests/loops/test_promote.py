@@ -188,7 +188,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     [before, after] = judgements
     assert after.part == msgspec.structs.replace(before.part, learnt=after.part.learnt)  # type: ignore[arg-type, union-attr]
     assert after.part is not None
-    assert (after.part.lists, after.part.why) == ("held-out", "no student learns from them")
+    assert (after.part.lists, after.part.why) == ("held-out", "there are enough of them")
     # The champion is the first student, on the same lists: its figures are those that it had.
     champion, student = after.quality("champion"), before.quality("student")
     assert champion is not None

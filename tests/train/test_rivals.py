@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from recdistill.features import Lists, Requests
 from recdistill.train.rivals import Rivals, no_rivals
@@ -36,7 +37,7 @@ def test_each_live_item_is_drawn_as_often() -> None:
     counts, draws = np.zeros(40, int), 4000
     for number in range(draws):
         rivals = Rivals(live_N, state(number), full=0, sample=12)
-        assert rivals.share == 12 / 30
+        assert np.exp(rivals.log_q) == pytest.approx([12 / 30] * 12)
         assert (np.diff(rivals.slots) > 0).all()
         assert len(rivals.slots) == 12
         counts[rivals.slots] += 1
@@ -86,3 +87,20 @@ def test_who_competes_by_brute_force() -> None:
         assert set(slots_BL[b][listed_BL[b]]) == taken | (shown & rivals_of_b)
         assert set(rivals.slots[others_BS[b]]) == (set(rivals.slots) & rivals_of_b) - shown
     assert 0 < listed_BL.sum() < where_BL.sum()
+
+
+def test_a_popular_item_is_drawn_more_often_and_counts_less() -> None:
+    """The estimate of the normaliser is right on average: by many samples, against the sum over all live items."""
+    random = np.random.default_rng(0)
+    live_N, scores_N = np.arange(40) % 4 != 1, random.normal(size=40)
+    chances_N = random.integers(1, 50, 40) ** 0.75
+    found, drawn = [], np.zeros(40)
+    for number in range(3000):
+        rivals = Rivals(live_N, state(number), full=0, sample=12, chances_N=chances_N)
+        assert live_N[rivals.slots].all()
+        assert len(np.unique(rivals.slots)) == len(rivals.slots)
+        drawn[rivals.slots] += 1
+        found.append(np.exp(scores_N[rivals.slots] - rivals.log_q).sum())
+    error = np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found) - np.exp(scores_N[live_N]).sum()) < 4 * error
+    assert np.corrcoef(drawn[live_N], chances_N[live_N])[0, 1] > 0.95

@@ -498,8 +498,9 @@ def test_a_damaged_state_is_refused() -> None:
     made.learn(made.encode(BATCHES[0]))
     tensors, state = made.state()
     for name, value in tensors.items():
-        with pytest.raises(CheckpointError):
-            trainer().restore({k: v for k, v in tensors.items() if k != name}, state)
+        if name != "popular":  # a version that did not count wrote none
+            with pytest.raises(CheckpointError):
+                trainer().restore({k: v for k, v in tensors.items() if k != name}, state)
         with pytest.raises(CheckpointError):
             trainer().restore(tensors | {name: np.zeros((3, *value.shape), value.dtype)}, state)
     for name in state:

@@ -1,9 +1,9 @@
 """What a few clicks do not show, and a strong teacher knows: the structure of the world `deep`.
 
 - Most of what an item is cannot be read from its attributes. The world sees to that.
-- Each item has one of eight keys. The keys of the user's two newest items together say what the user wants now. There
-  are 64 pairs, and each has a wish of its own. So neither item alone tells the wish, and their order counts.
-- At one moment all tastes turn: what was wanted in one direction is wanted in another one from then on.
+- What a user wants now follows from the two newest items: each calls for items of another kind, and the newest one
+  counts more. So the order of the history counts, and what an item calls for must be learnt. There are no moods.
+- At one moment all tastes turn: from then on the older of the two items counts more.
 
 All of it is a change of the user's taste, so the utility has the form that
 `recdistill.data.simulated.world` defines.
@@ -25,11 +25,14 @@ import numpy as np
 
 from recdistill.data.simulated.world import Catalogue, Floats, Ints
 
-KEYS = 8
-"""Number of keys: the signs of three hidden properties of an item."""
+WISH = 1.0
+"""Length of what the newest item calls for. A lasting taste has a length of about 1."""
 
-WISH = 0.9
-"""Length of a wish. A taste has a length of about 1."""
+SECOND = 0.3
+"""The same for the item before it, as a share."""
+
+LASTING = 0.5
+"""Share of a user's lasting taste that is left beside a wish."""
 
 
 class Depths:
@@ -45,13 +48,10 @@ class Depths:
     def __init__(self, random: np.random.Generator, catalogue: Catalogue, centre_KD: Floats, turns_us: int) -> None:
         dim = centre_KD.shape[1]
         own_ND = catalogue.latent_ND - 0.4 * centre_KD[catalogue.topic_N]
-        signs_N3 = own_ND @ random.standard_normal((dim, 3)) > 0
-        self.key_N: Ints = signs_N3 @ np.array([1, 2, 4])
-        # A half of each wish belongs to the newest key alone, and a half to the pair of both keys.
-        wishes_KKD = random.standard_normal((KEYS, 1, dim)) + random.standard_normal((KEYS, KEYS, dim))
-        self._wishes_KKD = WISH * wishes_KKD / np.linalg.norm(wishes_KKD, axis=-1, keepdims=True)
-        turned_DD, _ = np.linalg.qr(random.standard_normal((dim, dim)))
-        self._turned_DD = turned_DD
+        own_ND /= np.linalg.norm(own_ND, axis=1, keepdims=True)
+        # What an item makes a user want next, when it is the newest one and when it is the one before.
+        maps_2DD = [np.linalg.qr(random.standard_normal((dim, dim)))[0] for _ in range(2)]
+        self._newest_ND, self._before_ND = (WISH * own_ND @ one for one in maps_2DD)
         self.turns_us = turns_us
 
     def taste(self, taste_D: Floats, had: Sequence[int], time_us: int) -> Floats:
@@ -63,9 +63,10 @@ class Depths:
             time_us: Now.
         """
         if len(had) >= 2:
-            taste_D = taste_D + self._wishes_KKD[self.key_N[had[-1]], self.key_N[had[-2]]]
-        if time_us >= self.turns_us:
-            taste_D = taste_D @ self._turned_DD
+            # When tastes turn, the two items change their parts.
+            newest, before = (1.0, SECOND) if time_us < self.turns_us else (SECOND, 1.0)
+            wish_D = newest * self._newest_ND[had[-1]] + before * self._before_ND[had[-2]]
+            taste_D = LASTING * taste_D + wish_D
         return taste_D.astype(np.float32)
 
 

@@ -4,7 +4,7 @@ It knows nothing of how a world is made.
 
 Example:
     >>> SimulatorSettings(kind="deep").shift
-    0.6
+    0.4
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SimulatorSettings(Struct, frozen=True, forbid_unknown_fields=True):
     history: Annotated[int, Meta(ge=1)] = 50
     kind: Literal["plain", "deep"] = "plain"
     narrow: Share = 0.0
-    shift: Share = 0.6
+    shift: Share = 0.4
     teacher_noise: Annotated[float, Meta(ge=0)] = 0.3
 
     def check(self) -> None:

@@ -302,10 +302,10 @@ class _World:
 
     def _wishes(self, user: int, time_us: int, device: int) -> tuple[Floats, Floats]:
         boost_K = self.forces.of_request(time_us, device)
-        boost_K[self.users.mood_U[user]] += self.settings.mood
         taste_D = self.users.taste(user, self.forces)
         if self.depths is not None:
-            taste_D = self.depths.taste(taste_D, self.had[user], time_us)
+            return self.depths.taste(taste_D, self.had[user], time_us), boost_K
+        boost_K[self.users.mood_U[user]] += self.settings.mood
         return taste_D, boost_K
 
     def _offer(self, utility_N: Floats, allowed_N: NDArray[np.bool_]) -> tuple[Ints, Floats, bool]:

@@ -51,10 +51,17 @@ class Member:
         arguments: The arguments of that module.
         log: The file for its output.
         env: Its environment. None: that of the demo.
+        folder: Where it runs, so that paths of its settings that are not whole begin there. None: where the demo runs.
     """
 
     def __init__(
-        self, name: str, module: str, *arguments: str, log: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
@@ -65,6 +72,7 @@ class Member:
                 stderr=subprocess.STDOUT,
                 env=None if env is None else dict(env),
                 start_new_session=True,
+                cwd=folder,
             )
 
     @property

@@ -211,7 +211,7 @@ class _Live:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
         }
-        self._members[name] = Member(name, module, *arguments, log=self._out / f"{name}.log", env=env)
+        self._members[name] = Member(name, module, *arguments, log=self._out / f"{name}.log", env=env, folder=self._out)
 
     def _wait(self, done: Any, what: str) -> None:
         until = time.monotonic() + _PATIENCE_S
