@@ -26,7 +26,15 @@ Example:
     recdistill.errors.BundleError: no/such/folder: there is no bundle here; give the folder that holds manifest.json
 """
 
-from recdistill.bundle.files import Bundle, Golden, diff, open_bundle, write_bundle
+from recdistill.bundle.files import (
+    Bundle,
+    BundleFolder,
+    Golden,
+    bundle_folder,
+    diff,
+    open_bundle,
+    write_bundle,
+)
 from recdistill.bundle.index import build_index, read_index, search_index, with_one
 from recdistill.bundle.kept import Hold, made, path_of, prune, reading
 from recdistill.bundle.manifest import SEAL, Content, IndexInfo, Manifest, read_manifest
@@ -34,12 +42,14 @@ from recdistill.bundle.manifest import SEAL, Content, IndexInfo, Manifest, read_
 __all__ = [
     "SEAL",
     "Bundle",
+    "BundleFolder",
     "Content",
     "Golden",
     "Hold",
     "IndexInfo",
     "Manifest",
     "build_index",
+    "bundle_folder",
     "diff",
     "made",
     "open_bundle",

@@ -51,7 +51,30 @@ class Golden(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundleFolder:
+    """A bundle that nobody has opened: where it is, and what its manifest says.
+
+    Args:
+        path: Its folder.
+        manifest: What it is and where it comes from.
+    """
+
+    path: Path
+    manifest: m.Manifest
+
+    @property
+    def content_hash(self) -> str:
+        """The bundle's identity: SHA-256 of the manifest's content."""
+        return self.manifest.content_hash
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files, without the manifest."""
+        return sum(entry.size for entry in self.manifest.files.values())
+
+
+@dataclass(frozen=True)
+class Bundle(BundleFolder):
     """An opened bundle. Everything in it is verified. N items, dimension D.
 
     Args:
@@ -70,8 +93,6 @@ class Bundle:
         golden: Requests with the answers they must get.
     """
 
-    path: Path
-    manifest: m.Manifest
     spec: FeatureSpec
     vocabulary: Vocabulary
     items: list[Item]
@@ -83,16 +104,6 @@ class Bundle:
     index: bytes | None
     popular: list[tuple[str, float]]
     golden: list[Golden]
-
-    @property
-    def content_hash(self) -> str:
-        """The bundle's identity: SHA-256 of the manifest's content."""
-        return self.manifest.content_hash
-
-    @property
-    def size(self) -> int:
-        """Bytes of its files, without the manifest."""
-        return sum(entry.size for entry in self.manifest.files.values())
 
     def read(self, name: str) -> bytes:
         """Reads and verifies a file that the manifest names. For files that have no field here, such as a signature.
@@ -204,6 +215,19 @@ def write_bundle(
         quantised_ND=mapped["vectors_int8.npy"],
         scales_N=mapped["scales.npy"],
     )
+
+
+def bundle_folder(path: Path) -> BundleFolder:
+    """A bundle's folder, every file verified against the manifest, and nothing opened.
+
+    Raises:
+        BundleError: There is no bundle, or a file is not what the manifest says.
+    """
+    manifest = m.read_manifest(m.SEAL.manifest_of(path), source=str(path / MANIFEST))
+    m.SEAL.refuse_others(path, manifest.files)
+    for name, entry in manifest.files.items():
+        m.SEAL.opened(path / name, entry).close()
+    return BundleFolder(path, manifest)
 
 
 def open_bundle(path: Path) -> Bundle:

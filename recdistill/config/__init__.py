@@ -11,6 +11,7 @@ Example:
     32
 """
 
+from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
@@ -18,7 +19,6 @@ from recdistill.config.load import PREFIX, convert, explain, load_settings, pars
 from recdistill.config.plugin import load_function
 from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
-    DistilSettings,
     EnsembleMember,
     FeatureSettings,
     LogSettings,

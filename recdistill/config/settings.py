@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
@@ -328,37 +329,6 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "again.",
         ),
     ] = 300
-
-
-class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[distil]`: examples -> checkpoints and bundles."""
-
-    directory: Annotated[str, Meta(min_length=1, description="Checkpoints (`step-N/`) and bundles (`bundles/`).")] = (
-        "recdistill-data/student"
-    )
-    batch: Annotated[int, Meta(ge=1, description="Examples (whole lists) in one step.")] = 256
-    passes: Annotated[
-        int,
-        Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),
-    ] = 1
-    memory_mb: Annotated[int, Meta(ge=0, description="Megabytes of encoded batches kept for the next pass.")] = 1000
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between two checkpoints.")] = 500
-    export_every: Annotated[
-        int, Meta(ge=0, description="Steps between two exported bundles; 0: only at the end of a run.")
-    ] = 2000
-    keep: Annotated[int, Meta(ge=1, description="Checkpoints and bundles kept.")] = 3
-    publish: Annotated[
-        bool,
-        Meta(description="Put each bundle into the registry's store and announce it, so the promoter can judge it."),
-    ] = True
-    wait_s: Annotated[float, Meta(gt=0, description="Longest wait for examples before the stop signal is checked.")] = (
-        0.5
-    )
-    popular: Annotated[int, Meta(ge=1, description="Length of the bundle's popular list.")] = 1000
-    seed: int = 0
-    threads: Annotated[
-        int, Meta(ge=0, description="Threads of torch; 0: torch chooses. Two runs are equal only with the same number.")
-    ] = 0
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):

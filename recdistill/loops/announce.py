@@ -27,7 +27,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from recdistill.bundle import Bundle, open_bundle
+from recdistill.bundle import BundleFolder, bundle_folder
 from recdistill.errors import BundleError, RegistryError, UsageError
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, Stage, announce, check_topic, made_bundles
 
@@ -38,7 +38,7 @@ STAGE: Final = "distil-bundles"
 
 
 class Announcer:
-    """Sends and announces bundles. For one thread.
+    """Sends and announces bundles. For one thread at a time.
 
     It begins when its distiller owns the student's folder: before that, another distiller may be at work there.
 
@@ -51,7 +51,7 @@ class Announcer:
         StreamError: The log has no topic `bundles`, or cannot be written.
     """
 
-    def __init__(self, log: Log, put: Callable[[Bundle], object], counts: Counter[str] | None = None) -> None:
+    def __init__(self, log: Log, put: Callable[[BundleFolder], object], counts: Counter[str] | None = None) -> None:
         check_topic(log.topics())
         self._log, self._put = log, put
         self._counts: Counter[str] = Counter() if counts is None else counts
@@ -70,7 +70,7 @@ class Announcer:
         self._stage = self._log.stage(f"{STAGE}-{student}")
         self.resume(bundles)
 
-    def __call__(self, bundle: Bundle) -> None:
+    def __call__(self, bundle: BundleFolder) -> None:
         """Sends a bundle and announces it; where the store does not answer, warns and counts.
 
         Raises:
@@ -97,7 +97,7 @@ class Announcer:
         if newest is None:
             return
         try:
-            bundle = open_bundle(newest)
+            bundle = bundle_folder(newest)
         except BundleError as e:
             log_.warning("%s", e)
             return
@@ -112,7 +112,7 @@ class Announcer:
             self._stage.close()
 
 
-def made(bundle: Bundle) -> MadeBundle:
+def made(bundle: BundleFolder) -> MadeBundle:
     """What is announced of a bundle."""
     provenance = bundle.manifest.provenance
     return MadeBundle(

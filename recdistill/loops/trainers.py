@@ -5,11 +5,12 @@ It knows nothing of logs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
+from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec
 from recdistill.loops.distil import Recipe
 
@@ -84,5 +85,42 @@ def recipe_of(
         seed=distil.seed,
         threads=distil.threads,
         features=spec.hash,
-        watch={"comparable": watch.comparable, "spread": watch.spread},
+        watch=msgspec.to_builtins(watch),
+        within_s=distil.learn_within_s,
     )
+
+
+DECIDING: Final = ("batch", "passes", "seed", "threads", "learn_within_s")
+"""Settings of `[distil]` that decide what a student becomes."""
+
+
+def sections(
+    student: StudentSettings, loss: LossSettings, distil: DistilSettings, watch: WatchSettings
+) -> dict[str, Any]:
+    """The settings that decide what a student becomes, as a checkpoint keeps them."""
+    return {
+        "student": msgspec.to_builtins(student),
+        "loss": msgspec.to_builtins(loss),
+        "watch": msgspec.to_builtins(watch),
+        "distil": {name: getattr(distil, name) for name in DECIDING},
+    }
+
+
+def made_of(spec: FeatureSpec, given: dict[str, Any]) -> tuple[Trainer, Recipe]:
+    """A fresh student of what `sections` returned, now or in an earlier run, and its recipe. torch gets its threads.
+
+    Raises:
+        CheckpointError: The sections were kept by another version.
+    """
+    from recdistill.train import use_threads
+
+    try:
+        student = msgspec.convert(given["student"], StudentSettings)
+        loss = msgspec.convert(given["loss"], LossSettings)
+        distil = msgspec.convert(given["distil"], DistilSettings)
+        watch = msgspec.convert(given["watch"], WatchSettings)
+    except (KeyError, msgspec.ValidationError) as e:
+        raise CheckpointError(f"settings of an earlier run cannot be read: {e}; resume with the version of then") from e
+    use_threads(distil.threads)
+    trainer = make_trainer(spec, student, loss, seed=distil.seed, watch=watch, batch=distil.batch)
+    return trainer, recipe_of(trainer, spec, student, loss, distil, watch)

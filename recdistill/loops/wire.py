@@ -35,7 +35,7 @@ from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
 
 if TYPE_CHECKING:
-    from recdistill.bundle import Bundle
+    from recdistill.bundle import BundleFolder
     from recdistill.loops.announce import Announcer
     from recdistill.loops.distil import Publisher
     from recdistill.registry import Registry
@@ -240,7 +240,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
         )
     opened: list[Registry] = []
 
-    def put(bundle: Bundle) -> int:
+    def put(bundle: BundleFolder) -> int:
         if not opened:
             opened.append(open_registry(settings))
         return opened[0].put(bundle)
@@ -267,22 +267,26 @@ def distil_from(
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
-    from recdistill.loops.trainers import make_trainer, recipe_of
-    from recdistill.train import use_threads
+    from recdistill.loops.trainers import made_of, sections
 
-    use_threads(settings.threads)
-    watch = WatchSettings() if watch is None else watch
-    trainer = make_trainer(spec, student, loss, seed=settings.seed, watch=watch, batch=settings.batch)
-    recipe = recipe_of(trainer, spec, student, loss, settings, watch)
+    given = sections(student, loss, settings, WatchSettings() if watch is None else watch)
+    trainer, recipe = made_of(spec, given)
     return loop.run(
         log,
         trainer,
         Path(settings.directory),
         recipe,
         checkpoint_every=settings.checkpoint_every,
-        export_every=settings.export_every,
+        exports=loop.ExportPlan(
+            steps=settings.export_every,
+            examples=settings.export_every_examples,
+            seconds=settings.export_every_s,
+            drift=settings.export_on_drift,
+            popular=settings.popular,
+            beside=settings.export_beside,
+            nice=settings.export_nice,
+        ),
         keep=settings.keep,
-        popular=settings.popular,
         memory_mb=settings.memory_mb,
         wait_s=settings.wait_s,
         begin=begin,
@@ -293,6 +297,8 @@ def distil_from(
         counts=counts,
         progress=progress,
         publish=publish,
+        settings=given,
+        remake=partial(made_of, spec),
     )
 
 

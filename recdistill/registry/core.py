@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from recdistill.bundle import Bundle
+from recdistill.bundle import Bundle, BundleFolder
 from recdistill.errors import RegistryError
 from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.changes import Changes
@@ -186,7 +186,7 @@ class Registry:
 
     # Bundles
 
-    def put(self, bundle: Bundle) -> int:
+    def put(self, bundle: BundleFolder) -> int:
         """Sends what the store does not have of a bundle; makes no version. Returns the bytes that were sent."""
         with self._connection.talk("put a bundle into the store"):
             return self._store.put(bundle)

@@ -36,7 +36,7 @@ from typing import Final
 
 import msgspec
 
-from recdistill.bundle import SEAL, Bundle, Manifest, read_manifest
+from recdistill.bundle import SEAL, BundleFolder, Manifest, read_manifest
 from recdistill.errors import BundleError, RegistryError
 from recdistill.registry.artifacts import Artifacts
 from recdistill.sealed import FileEntry
@@ -77,7 +77,7 @@ class Store:
         self._opened = self._opened or self._open()
         return self._opened
 
-    def put(self, bundle: Bundle, *, again: bool = False) -> int:
+    def put(self, bundle: BundleFolder, *, again: bool = False) -> int:
         """Sends what the store does not have of a bundle, the manifest last.
 
         Args:

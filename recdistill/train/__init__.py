@@ -33,7 +33,14 @@ __all__ = [
 ]
 
 
+_OWN = torch.get_num_threads()
+_changed: list[int] = []
+
+
 def use_threads(count: int) -> None:
     """Sets how many threads torch uses; with 0 torch chooses. Two runs are equal only with the same number."""
     if count:
         torch.set_num_threads(count)
+        _changed.append(count)
+    elif _changed:
+        torch.set_num_threads(_OWN)

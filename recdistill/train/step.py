@@ -415,7 +415,8 @@ class Trainer:
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
             fill(self.student, self._adam, self._heights(), left)
             if self.previous is not None:
-                items = said.previous if said.previous is not None else plain["previous"]
+                # Without a copy so far, the first one is taken at the next multiple of its steps.
+                items = said.previous or 0
                 self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
         except KeyError as e:
             raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e

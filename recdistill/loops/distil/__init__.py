@@ -15,7 +15,7 @@ It knows nothing of losses, of torch, or of what becomes of a bundle.
 from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.folder import StudentFolder
-from recdistill.loops.distil.loop import Publisher, run
+from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.saved import Recipe
 
-__all__ = ["Distiller", "Publisher", "Recipe", "StudentFolder", "export", "run"]
+__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "export", "run"]

@@ -1,4 +1,4 @@
-"""Writes a bundle of a student as it is now, and says in it where the student comes from.
+"""What a bundle says of the student as it is now: where it comes from, what is popular, what is asked.
 
 It knows nothing of losses or torch, and nothing of what becomes of a bundle.
 """
@@ -7,32 +7,62 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdistill import __version__
 from recdistill.bundle import Bundle, golden
+from recdistill.loops.distil.snapshot import About, Snapshot, build
 
 if TYPE_CHECKING:
     from recdistill.loops.distil.distiller import Distiller
 
 
-def export(distiller: Distiller, popular: int) -> Bundle | None:
+def export(distiller: Distiller, popular: int, trigger: str = "end") -> Bundle | None:
     """Writes a bundle of the student as it is, unless this step's is there already; None while it knows no item.
 
     Args:
         distiller: Whose student.
         popular: Length of the bundle's popular list.
+        trigger: Why it is made now; its provenance says so.
 
     Raises:
         Fenced: A newer distiller works on this student.
     """
-    from recdistill.bundle import build
-
-    trainer, saved, folder, step = distiller.trainer, distiller.saved, distiller.folder, distiller.step
+    trainer, folder, step = distiller.trainer, distiller.folder, distiller.step
     if not trainer.catalogue.live_N.any():
         return None
     distiller.claim()
+    about = told(distiller, popular, trigger)
+    parts = trainer.weights(), trainer.spec, trainer.vocabulary, trainer.catalogue
+    bundle = folder.export(step, lambda out: build(*parts, about, out))
+    if bundle is not None:
+        distiller.saved.parent = bundle.content_hash
+        distiller.counts["bundles"] += 1
+    return bundle
+
+
+def taken(distiller: Distiller, popular: int, trigger: str) -> Snapshot | None:
+    """A copy of the student as it is, to make a bundle of while it learns on; None while it knows no item.
+
+    Raises:
+        Fenced: A newer distiller works on this student.
+    """
+    trainer = distiller.trainer
+    if not trainer.catalogue.live_N.any():
+        return None
+    distiller.claim()
+    return Snapshot(
+        weights=trainer.weights(),
+        spec=trainer.spec,
+        vocabulary=trainer.vocabulary.snapshot(),
+        catalogue=trainer.catalogue.snapshot(),
+        about=told(distiller, popular, trigger),
+    )
+
+
+def told(distiller: Distiller, popular: int, trigger: str) -> About:
+    """What the bundle of now says beside the student."""
+    saved, step = distiller.saved, distiller.step
     most = saved.seen.most_popular(popular)
     top = most[0][1] if most else 1.0
     plain = saved.plain()
@@ -44,28 +74,16 @@ def export(distiller: Distiller, popular: int) -> Bundle | None:
         "recipe": plain["recipe"],
         "code": __version__,
         # The folder knows it better than the state: a kill may have come between an export and the next checkpoint.
-        "parent": folder.newest() or saved.parent,
+        "parent": distiller.folder.newest() or saved.parent,
+        "trigger": trigger,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": uuid.uuid4().hex,
     }
     if saved.restarts:
         provenance["restarts"] = plain["restarts"]
-
-    def write(out: Path) -> Bundle:
-        return build.export(
-            trainer.weights(),
-            trainer.spec,
-            trainer.vocabulary,
-            trainer.catalogue,
-            out,
-            popular=[(item, weight / top) for item, weight in most],
-            base_position=saved.items_next,
-            golden_requests=golden.anonymous(saved.seen.golden, most, seed=step),
-            provenance=provenance,
-        )
-
-    bundle = folder.export(step, write)
-    if bundle is not None:
-        saved.parent = bundle.content_hash
-        distiller.counts["bundles"] += 1
-    return bundle
+    return About(
+        popular=[(item, weight / top) for item, weight in most],
+        base_position=saved.items_next,
+        golden=golden.anonymous(saved.seen.golden, most, seed=step),
+        provenance=provenance,
+    )

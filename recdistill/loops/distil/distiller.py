@@ -1,8 +1,8 @@
 """A student in the making: it learns batch after batch, in the log's own order, and saves where it stands.
 
-A batch is the next `batch` whole examples of the lanes. Before it is learnt, the catalogue is brought exactly as far
-as the scorer had seen it. A checkpoint holds weights, optimizer, random state, vocabulary, catalogue and the
-positions after the last batch. The positions are saved nowhere else.
+A batch is the next `batch` whole examples of the lanes, or those until a time (`reading`). Before it is learnt, the
+catalogue is brought exactly as far as the scorer had seen it. A checkpoint holds weights, optimizer, random state,
+vocabulary, catalogue and the positions after the last batch. The positions are saved nowhere else.
 
 It knows nothing of losses, of torch, or of bundles.
 """
@@ -10,18 +10,23 @@ It knows nothing of losses, of torch, or of bundles.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from recdistill.errors import DataError, DecodeError, OutOfRange
+from recdistill.errors import DataError, DecodeError
+from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
+from recdistill.loops.distil.moved import go_on_at, place_of
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
+from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
+from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import Columns, decode_item
+from recdistill.records import decode_item
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -29,10 +34,7 @@ from recdistill.stream import (
     Log,
     Message,
     Place,
-    TopicPartition,
-    check_identity,
     deliver,
-    place_at,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Distiller:
         until: Stop at this place instead.
         begin: Where in `examples` a new student begins, or this one goes on; None: the beginning, or where it stopped.
         warm: A bundle, checkpoint or student whose weights a new student takes over.
+        settings: The sections that the trainer was made from.
+        remake: Makes a trainer of other sections, where settings have to change as they did.
 
     Raises:
         CheckpointError: The folder's checkpoint was made with other settings or another specification, or its student
@@ -73,18 +77,21 @@ class Distiller:
         until: LanePosition | None = None,
         begin: Place | None = None,
         warm: Path | None = None,
+        settings: dict[str, Any] | None = None,
+        remake: Remake | None = None,
     ) -> None:
         self.trainer, self.folder = trainer, folder
+        self._course = Course(folder, recipe, settings or {}, remake)
         self.counts: Counter[str] = Counter()
         self.step = 0
+        self.news = 0  # what the watch has found since the start
         self._log = log
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
-        # What the checkpoints that are kept rest on. The log is told, so that nobody trims it away.
-        self._rests_on: deque[dict[TopicPartition, int]] = deque(maxlen=max(1, folder.keep))
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
-        self._pending: list[Columns] = []
+        self._saves = Saves(folder, self._stage)
+        self._reading = Reading(self._lanes)
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
@@ -104,22 +111,23 @@ class Distiller:
         if found is None:
             self.saved = Saved(recipe, self._lanes.state(), self._items.identity(), self._items.next)
             if begin is not None:
-                self._seek(_at(self._log, self._lanes, begin))
+                self._seek(place_of(self._log, self._lanes, begin))
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
                 self.step = take_over(warm, self.trainer, self.saved)
+            self._course.begin(self.saved, self.step)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
-            self.saved.recipe.check(recipe, found.path)
+            self._reading.clock_us = self.saved.clock_us
             restarts = self.saved.restarts
-            self.saved.recipe = recipe  # from here on it says what an older version did not
+            self.trainer = self._course.resume(self.saved, self.step, found.path, self.trainer)
             self.trainer.restore(found.tensors, found.state["trainer"])
             if warm is not None:
                 check_same(warm, self.saved.restarts, found.path)
             if begin is not None and warm is None:
-                self._move(begin)
+                go_on_at(self._log, self._lanes, self._items, self.saved, begin, step=self.step)
             else:
                 self._seek(self.saved.lanes)
                 self._items.seek(self.saved.items_identity, self.saved.items_next)
@@ -128,31 +136,14 @@ class Distiller:
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
-        self._rests_on.append(self.saved.rests_on())
+        self._saves.begin(self.saved.rests_on())
         if self._until is not None:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
             end = self._lanes.end_state() if self._until is None else self._until
             self.saved.range = Range(passes, self._lanes.state(), end)
-        if passes or self.saved.restarts != restarts:
+        if passes or self.saved.restarts != restarts or (found is not None and self._course.noted):
             self.save()
-
-    def _move(self, place: Place) -> None:
-        """Goes on at another place of the same log, and leaves out or repeats what lies between."""
-        check_identity(self.saved.lanes.identity, self._lanes.state().identity)
-        left = self.saved.lanes
-        self._seek(_at(self._log, self._lanes, place))
-        self.saved.lanes, self.saved.range = self._lanes.state(), None
-        try:
-            self._items.seek(self.saved.items_identity, self.saved.items_next)
-        except OutOfRange as e:
-            # The topic keeps the newest record of every item, so all of it gives the same catalogue.
-            self._items.seek(self.saved.items_identity, beginning := self._items.beginning())
-            log_.warning("reading all of 'items' from %d: %s", beginning, e.facts)
-        self.saved.items_next = self._items.next
-        restart = Restart(how="from", step=self.step, to=self.saved.lanes, left=left)
-        self.saved.restarts = [*self.saved.restarts, restart]
-        log_.warning("the student goes on at %s; it stood at %s", self.saved.lanes.offsets, left.offsets)
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
         """Learns the next batch if the lanes have it within the timeout.
@@ -160,8 +151,13 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
+        if (trainer := self._course.follow(self.saved, self.step)) is not None:
+            tensors, state = self.trainer.state()
+            trainer.restore(tensors, state)
+            self.trainer = trainer
+            self._kept.clear()
         kept = None
-        if self.saved.range is not None and not self._pending:
+        if self.saved.range is not None and not self._reading:
             kept = self._kept.find(self.saved.lanes, self.saved.items_next, self.trainer.tenure.as_of)
         if kept is not None:
             figures = self._learn(kept.batch)
@@ -170,9 +166,13 @@ class Distiller:
             return figures
         if self._behind:
             self._seek(self.saved.lanes)
-        if not self._whole_batch(timeout_s):
+        r, recipe = self.saved.range, self.saved.recipe
+        until = None if r is None else r.until
+        examples = self._reading.batch(recipe.batch, timeout_s, until=until, within_s=recipe.within_s)
+        if examples is None:
+            if until is not None and self._lanes.reached(until):
+                self._next_pass()
             return None
-        examples = Columns.join(self._pending)
         self._apply_items(int(examples.stamps_E.max()))
         self.matched.take(examples)
         batch = self.trainer.encode(examples)
@@ -180,27 +180,13 @@ class Distiller:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
         figures = self._learn(batch)
-        r, before, after = self.saved.range, self.saved.lanes, self._lanes.state()
+        before, after = self.saved.lanes, self._lanes.state()
         self.saved.seen.take(examples, again=r is not None and r.again)
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
-        self.saved.lanes = after
-        self._pending = []
+        self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
+        self._reading.taken()
         return figures
-
-    def _whole_batch(self, timeout_s: float) -> bool:
-        """Reads until a batch is whole, or the range ends with a part of one; then that is the batch."""
-        until = None if self.saved.range is None else self.saved.range.until
-        wanted = self.saved.recipe.batch
-        held = sum(map(len, self._pending))
-        found = self._lanes.next_columns(wanted - held, timeout_s, until=until)
-        if len(found):
-            self._pending.append(found)
-            held += len(found)
-        ended = until is not None and self._lanes.reached(until)
-        if ended and not held:
-            self._next_pass()
-        return held == wanted or (ended and held > 0)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -214,6 +200,7 @@ class Distiller:
             self.counts.update(watch.counts)
             for sentence in watch.news:
                 _warn(sentence)
+            self.news += len(watch.news)
             watch.counts.clear()
             watch.news.clear()
         return figures
@@ -261,36 +248,40 @@ class Distiller:
         deliver(self._stage, "distil", lambda _: Delivery(dead=[(message, error)]))
         self.counts["dead_letters"] += 1
 
-    def save(self) -> None:
-        """Writes a checkpoint of the last whole batch.
+    def save(self, *, wait: bool = True) -> None:
+        """Writes a checkpoint of the last batch learnt.
+
+        Args:
+            wait: Until it is on the disk. Else a copy of the state is written while the student learns on; an error
+                comes from the next call, or from `saved_all`.
 
         Raises:
             Fenced: A newer distiller works on this student.
         """
+        self.saved_all()
         self.claim()
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state()
-        self.folder.save(self.step, tensors, {"trainer": state, "stream": self.saved.plain()})
-        self._rests_on.append(self.saved.rests_on())
-        self.counts["checkpoints"] += 1
+        said = {"trainer": state, "stream": self.saved.plain()}
+        self._saves.start(partial(self.folder.save, self.step, tensors, said), self.saved.rests_on())
+        if wait:
+            self.saved_all()
+
+    def saved_all(self) -> None:
+        """Waits until the checkpoint that is being written is on the disk."""
+        self._saves.finish(self.counts)
 
     def claim(self) -> None:
-        """Makes sure, in the folder and in the log, that no newer distiller works on this student.
-
-        Raises:
-            Fenced: There is one.
-        """
-        self.folder.check()
-        oldest = {tp: min(each.get(tp, 0) for each in self._rests_on) for tp in self._rests_on[-1]}
-        with self._stage.transaction() as transaction:
-            transaction.commit_inputs(oldest)
+        """Makes sure that no newer distiller works on this student; see `Saves.claim`."""
+        self._saves.claim()
 
     def witness(self) -> dict[str, str]:
         """What stands in the log before the last batch learnt."""
         return self._log.witness({**self.saved.lanes.by_partition(), ITEMS: self.saved.items_next})
 
     def close(self) -> None:
-        """Gives back what was opened of the log; nothing is saved."""
+        """Gives back what was opened of the log; nothing more is saved."""
+        self._saves.close()
         self._lanes.close()
         self._items.close()
         self._stage.close()
@@ -298,13 +289,6 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
-
-
-def _at(log: Log, lanes: Lanes, place: Place) -> LanePosition:
-    """A place in the lanes, with the first lane in turn."""
-    here = lanes.state()
-    found = place_at(log, list(here.by_partition()), place)
-    return LanePosition(here.identity, tuple(found[tp] for tp in here.by_partition()), 0)
 
 
 def _warn(sentence: str | None) -> None:

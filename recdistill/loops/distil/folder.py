@@ -19,18 +19,21 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recdistill import checkpoint
-from recdistill.bundle import Bundle, made, open_bundle, path_of, prune
+from recdistill.bundle import Bundle, BundleFolder, bundle_folder, made, path_of, prune
 from recdistill.errors import BundleError, CheckpointError
 from recdistill.loops.distil.owner import Owner
-from recdistill.sealed import discard
+from recdistill.sealed import discard, flush
 
 log_ = logging.getLogger(__name__)
 
@@ -47,8 +50,11 @@ class StudentFolder:
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
-        self.checkpoints, self.bundles, self._keep = directory / "checkpoints", directory / "bundles", keep
+        self.root, self.checkpoints, self.bundles = directory, directory / "checkpoints", directory / "bundles"
+        self._keep = keep
+        self._work = directory / "exporting"
         self._owner = Owner(directory)
+        shutil.rmtree(self._work, ignore_errors=True)  # what a killed process left
         self._exported, self._newest = -1, ""  # the step whose bundle is known to be whole, and its content
 
     @property
@@ -103,7 +109,7 @@ class StudentFolder:
         self.check()
         out = path_of(self.bundles, step)
         try:
-            bundle = None if self._exported == step or self._stands(out, step) else write(out)
+            bundle = None if self.holds(step) else write(out)
             if bundle is not None:
                 self._exported, self._newest = step, bundle.content_hash
             prune(self.bundles, self._keep, check=self.check)
@@ -114,12 +120,50 @@ class StudentFolder:
             log_.info("exported %s, content %s", out, bundle.content_hash[:12])
         return bundle
 
-    def _stands(self, out: Path, step: int) -> bool:
+    @contextlib.contextmanager
+    def workplace(self, step: int) -> Iterator[Path]:
+        """A folder for what a bundle is made of, and for the bundle until it is whole. It is deleted in the end."""
+        place = self._work / f"step-{step}-{secrets.token_hex(4)}"
+        place.mkdir(parents=True)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def put(self, step: int, path: Path) -> BundleFolder:
+        """Puts a bundle that was made elsewhere in this folder into its place, and deletes the old ones.
+
+        Raises:
+            Fenced: Another process has taken the folder over.
+            BundleError: It is not whole.
+        """
+        self.check()
+        out = path_of(self.bundles, step)
+        try:
+            bundle = bundle_folder(path)
+            self.bundles.mkdir(parents=True, exist_ok=True)
+            self.check()
+            path.rename(out)
+            flush(self.bundles)
+            flush(self.bundles.parent)
+            self._exported, self._newest = step, bundle.content_hash
+            prune(self.bundles, self._keep, check=self.check)
+        except (BundleError, OSError):
+            self.check()
+            raise
+        log_.info("exported %s, content %s", out, bundle.content_hash[:12])
+        return BundleFolder(out, bundle.manifest)
+
+    def holds(self, step: int) -> bool:
         """Whether this step's bundle is there and whole. A damaged one is deleted, so that it is made again."""
+        self.check()
+        return self._exported == step or self._stands(path_of(self.bundles, step), step)
+
+    def _stands(self, out: Path, step: int) -> bool:
         if not out.exists():
             return False
         try:
-            self._exported, self._newest = step, open_bundle(out).content_hash
+            self._exported, self._newest = step, bundle_folder(out).content_hash
         except BundleError as e:
             log_.warning("the bundle of step %d is made again: %s", step, e)
             discard(out)
@@ -127,10 +171,10 @@ class StudentFolder:
         return True
 
     def newest(self) -> str:
-        """Content hash of the newest bundle; empty when there is none that opens."""
+        """Content hash of the newest bundle; empty when there is none that is whole."""
         for path in reversed(made(self.bundles)) if not self._newest else ():
             try:
-                self._newest = open_bundle(path).content_hash
+                self._newest = bundle_folder(path).content_hash
                 break
             except BundleError as e:
                 log_.warning("%s", e)

@@ -11,27 +11,22 @@ Example:
     >>> saved = Saved(recipe, lanes, LogIdentity("a", {"items": 1}), items_next=7)
     >>> saved.plain()["examples"], Saved.restored(saved.plain(), Path("step-3")) == saved
     (0, True)
-    >>> recipe.check(msgspec.structs.replace(recipe, batch=16), Path("step-3"))  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    recdistill.errors.CheckpointError: step-3: was made with batch = 8, the settings now say 16; set it back, or ...
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from recdistill.errors import CheckpointError
+from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.passes import Range, passed
 from recdistill.loops.distil.seen import Seen
 from recdistill.loops.distil.stamped import ITEMS
 from recdistill.loops.distil.warm import Restart
 from recdistill.stream import LanePosition, LogIdentity, Position, TopicPartition, write_position
-
-UNSAID: Final = ("loss.full_softmax_items", "loss.sampled_items")
-"""Settings that checkpoints of older versions do not name; such a checkpoint goes on with whatever they are now."""
 
 Number = bool | int | float | str | None
 
@@ -45,7 +40,7 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """Everything that decides what a student becomes of a log. A student goes on only with the recipe it began with.
+    """Everything that decides what a student becomes of a log, beside the changes of the settings themselves.
 
     Attributes:
         student: Widths and learning rates.
@@ -55,7 +50,8 @@ class Recipe(msgspec.Struct, frozen=True):
         seed: Of the student.
         threads: Of torch; 0: torch's own choice.
         features: Hash of the feature specification.
-        watch: How the scores of teachers are made comparable. What is done about a teacher is not here: it may change.
+        watch: How the scores of teachers are made comparable, and what is done about a teacher that changes.
+        within_s: Seconds of the log's time after which a smaller batch is learnt; 0: never.
     """
 
     student: dict[str, Number]
@@ -66,21 +62,24 @@ class Recipe(msgspec.Struct, frozen=True):
     threads: int
     features: str
     watch: dict[str, Number]
+    within_s: float = 0.0
 
-    def check(self, wanted: Recipe, path: Path) -> None:
-        """Holds the settings of now against this recipe, which a checkpoint was made with.
+    def plain(self) -> dict[str, Any]:
+        """As JSON says it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Recipe:
+        """The recipe that `plain()` was taken of.
 
         Raises:
-            CheckpointError: They differ: the student would become one that nobody can make again.
+            CheckpointError: It was written by another version.
         """
-        saved = _flat(msgspec.to_builtins(self))
-        for key, value in _flat(msgspec.to_builtins(wanted)).items():
-            before = saved.get(key)
-            if before != value and not (before is None and key in UNSAID):
-                raise CheckpointError(
-                    f"{path}: was made with {key} = {before!r}, the settings now say {value!r}; "
-                    "set it back, or start a new student in another distil.directory"
-                )
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as e:
+            raise CheckpointError(f"a recipe was written by another version: {e}; resume with that version") from e
 
 
 class Saved(msgspec.Struct):
@@ -96,6 +95,8 @@ class Saved(msgspec.Struct):
         witness: By partition, what stood in the log before the positions; None where none was taken.
         seen: What bundles tell of the stream.
         restarts: Where the student did not simply go on, oldest first.
+        clock_us: The greatest time of the log that was passed, outside of ranges.
+        events: Which settings held from which step on, oldest first.
     """
 
     recipe: Recipe
@@ -107,6 +108,8 @@ class Saved(msgspec.Struct):
     witness: dict[str, str] | None = None
     seen: Seen = msgspec.field(default_factory=Seen)
     restarts: list[Restart] = []
+    clock_us: int = 0
+    events: list[Event] = []
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -135,6 +138,12 @@ class Saved(msgspec.Struct):
             del plain["witness"]
         if not self.restarts:
             del plain["restarts"]
+        if not self.clock_us:
+            del plain["clock_us"]
+        if not self.events:
+            del plain["events"]
+        if not self.recipe.within_s:
+            del plain["recipe"]["within_s"]
         return plain | seen
 
     @classmethod
@@ -173,10 +182,3 @@ def check_until(saved: Saved, until: LanePosition, folder: Path) -> None:
                 f"{folder}: this student {what} {write_position(place.by_partition())}, which lies behind --until "
                 f"{here}; {way}, or leave --until out"
             )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

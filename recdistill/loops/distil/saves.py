@@ -1,0 +1,77 @@
+"""The checkpoints of one distiller: written one after the other, beside the learning, and what the kept ones rest on.
+
+The log is told what the kept checkpoints rest on, so that nobody trims it away. A checkpoint counts from the moment
+that it is on the disk. Until then the older ones do.
+
+It knows nothing of what a student is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.stream import Stage, TopicPartition
+
+Rests = dict[TopicPartition, int]
+"""From where on the log is still needed."""
+
+
+class Saves:
+    """Writes checkpoints in a thread, one at a time.
+
+    Args:
+        folder: The student's folder.
+        stage: The distiller's stage in the log.
+    """
+
+    def __init__(self, folder: StudentFolder, stage: Stage) -> None:
+        self._folder, self._stage = folder, stage
+        self._rests_on: deque[Rests] = deque(maxlen=max(1, folder.keep))
+        self._worker = ThreadPoolExecutor(1, "recdistill-checkpoint")
+        self._work: Future[object] | None = None
+        self._next: Rests = {}
+
+    def begin(self, rests_on: Rests) -> None:
+        """What the student rests on at the start."""
+        self._rests_on.append(rests_on)
+
+    def start(self, write: Callable[[], object], rests_on: Rests) -> None:
+        """Begins to write a checkpoint. The one before must be finished.
+
+        Args:
+            write: Writes it.
+            rests_on: What it rests on.
+        """
+        self._next = rests_on
+        self._work = self._worker.submit(write)
+
+    def finish(self, counts: Counter[str]) -> None:
+        """Waits until the checkpoint that is being written is on the disk, and counts it.
+
+        Raises:
+            Fenced: Another process has taken the folder over.
+            CheckpointError: It cannot be written.
+        """
+        if (work := self._work) is not None:
+            self._work = None
+            work.result()
+            self._rests_on.append(self._next)
+            counts["checkpoints"] += 1
+
+    def claim(self) -> None:
+        """Makes sure, in the folder and in the log, that no newer distiller works on this student.
+
+        Raises:
+            Fenced: There is one.
+        """
+        self._folder.check()
+        oldest = {tp: min(each.get(tp, 0) for each in self._rests_on) for tp in self._rests_on[-1]}
+        with self._stage.transaction() as transaction:
+            transaction.commit_inputs(oldest)
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._worker.shutdown()
