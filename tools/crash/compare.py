@@ -130,9 +130,8 @@ def calm_joiner(log: Log, settings: Settings, folder: Path, **join: Any) -> dict
     folder.mkdir(parents=True)
     counts = log.topics()
     copy = LogSettings(path=str(folder / "log.sqlite"))
-    quiet = msgspec.structs.replace(
-        settings, log=copy, join=msgspec.structs.replace(settings.join, **join) if join else settings.join
-    )
+    own = msgspec.structs.replace(settings.join, directory=str(folder / "snapshot"), **join)
+    quiet = msgspec.structs.replace(settings, log=copy, join=own)
     config = write_settings(folder / "settings.toml", quiet)
     with closing(open_log(copy)) as calm:
         calm.create_topics(standard_topics(counts["rankings"], counts["examples"]))

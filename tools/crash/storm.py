@@ -116,6 +116,7 @@ class Storm:
         self.machine = folder / "machine"
         """What a power cut hits: the student, and the log where it is embedded."""
         (self.machine / "student").mkdir(parents=True)
+        (self.machine / "joiner").mkdir()
         self.disk = Disk(folder / "disk") if plan.cuts else None
         self.settings = settings_of(plan, folder, self.machine, broker)
         self.config = compare.write_settings(folder / "settings.toml", self.settings)
@@ -396,7 +397,14 @@ def settings_of(plan: Plan, folder: Path, machine: Path, broker: KafkaBroker | N
         "teacher": TeacherSettings(kind="callable", function="tools.crash.stream:by_hash", id="hash", scale="logit"),
         "score": ScoreSettings(batch=16, wait_s=0.1),
         # A partition is never taken for silent: a killed scorer is away for longer than that.
-        "join": JoinSettings(window_s=stream.WINDOW_S, wait_s=0.1, batch=20, idle_s=600.0),
+        "join": JoinSettings(
+            window_s=stream.WINDOW_S,
+            wait_s=0.1,
+            batch=20,
+            idle_s=600.0,
+            directory=str(machine / "joiner"),
+            snapshot_s=2.0,
+        ),
         "student": StudentSettings(dim=4, hidden=8, context_dim=4),
         "distil": DistilSettings(
             directory=str(machine / "student"),
