@@ -83,7 +83,7 @@ def log(chosen: Settings) -> Iterator[Log]:
 def done(chosen: Settings, tmp_path: Path, *verbs: str) -> None:
     config = compare.write_settings(tmp_path / "settings.toml", chosen)
     for name in verbs:
-        compare.verb(config, name, "--drain")
+        compare.verb(config, name, "--drain", "--json")
 
 
 def test_a_stream_is_disturbed_and_has_gaps(log: Log) -> None:

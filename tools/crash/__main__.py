@@ -17,7 +17,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tools.crash.storm import Outcome, Plan, run
+from tools.crash.storm import STAGES, Outcome, Plan, run
 from tools.kafka_broker import KafkaBroker, missing_parts
 
 
@@ -35,10 +35,13 @@ def plans(told: argparse.Namespace) -> list[Plan]:
                     zombies=told.zombies,
                     broker_kills=brokers,
                     seconds=told.seconds,
+                    stages=tuple(told.stages),
                 )
             )
         if told.power_cuts:
-            made.append(Plan(log=log, seed=told.seed, cuts=told.power_cuts, seconds=told.seconds))
+            made.append(
+                Plan(log=log, seed=told.seed, cuts=told.power_cuts, seconds=told.seconds, stages=tuple(told.stages))
+            )
     return made
 
 
@@ -81,6 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--zombies", type=int, default=3, help="of each stage on each log (default: %(default)s)")
     parser.add_argument("--broker-kills", type=int, default=5, help="of the broker (default: %(default)s)")
     parser.add_argument("--power-cuts", type=int, default=20, help="on each log (default: %(default)s)")
+    parser.add_argument(
+        "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="processes that run (default: all)"
+    )
     parser.add_argument(
         "--seconds", type=float, default=3600.0, help="after so long a storm ends (default: %(default)s)"
     )

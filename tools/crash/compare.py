@@ -35,7 +35,7 @@ def verb(config: Path, *words: str) -> str:
     """Types a verb that has to succeed. It runs in this process, which saves its start.
 
     Raises:
-        Failed: It does not end with 0.
+        Failed: It does not end with 0, or a signal has ended it early.
     """
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -48,6 +48,8 @@ def verb(config: Path, *words: str) -> str:
         raise Failed(
             f"recdistill {' '.join(words)} ended with {code}:\n{out.getvalue()[-500:]}{err.getvalue()[-2000:]}"
         )
+    if '"stopped": true' in out.getvalue():
+        raise Failed(f"recdistill {' '.join(words)} was ended by a signal, so nothing can be compared")
     return out.getvalue()
 
 
@@ -128,14 +130,13 @@ def calm_joiner(log: Log, settings: Settings, folder: Path, **join: Any) -> dict
     folder.mkdir(parents=True)
     counts = log.topics()
     copy = LogSettings(path=str(folder / "log.sqlite"))
-    quiet = msgspec.structs.replace(
-        settings, log=copy, join=msgspec.structs.replace(settings.join, **join) if join else settings.join
-    )
+    own = msgspec.structs.replace(settings.join, directory=str(folder / "snapshot"), **join)
+    quiet = msgspec.structs.replace(settings, log=copy, join=own)
     config = write_settings(folder / "settings.toml", quiet)
     with closing(open_log(copy)) as calm:
         calm.create_topics(standard_topics(counts["rankings"], counts["examples"]))
         _copy(log, calm, ("items", "rankings", "feedback"))
-        verb(config, "join", "--drain")
+        verb(config, "join", "--drain", "--json")
         return {topic: values(calm, topic) for topic in MADE if topic in calm.topics()}
 
 
@@ -199,7 +200,7 @@ def same_student(settings: Settings, folder: Path) -> tuple[int, int]:
             settings.distil, directory=str(folder / "student"), checkpoint_every=1_000_000, export_every=0
         ),
     )
-    verb(write_settings(folder / "settings.toml", quiet), "distil", "--drain")
+    verb(write_settings(folder / "settings.toml", quiet), "distil", "--drain", "--json")
     calm = checkpoint.latest(folder / "student" / "checkpoints")
     storm = checkpoint.latest(Path(settings.distil.directory) / "checkpoints")
     if calm is None or storm is None:

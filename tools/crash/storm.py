@@ -74,6 +74,7 @@ class Plan(Struct, frozen=True):
         broker_kills: SIGKILLs of the broker.
         cuts: Power cuts of the machine on which the stages run.
         seconds: After so long nothing new begins.
+        stages: Those that run.
     """
 
     log: str
@@ -83,6 +84,7 @@ class Plan(Struct, frozen=True):
     broker_kills: int = 0
     cuts: int = 0
     seconds: float = 3600.0
+    stages: tuple[str, ...] = STAGES
 
 
 class Outcome(Struct):
@@ -114,6 +116,7 @@ class Storm:
         self.machine = folder / "machine"
         """What a power cut hits: the student, and the log where it is embedded."""
         (self.machine / "student").mkdir(parents=True)
+        (self.machine / "joiner").mkdir()
         self.disk = Disk(folder / "disk") if plan.cuts else None
         self.settings = settings_of(plan, folder, self.machine, broker)
         self.config = compare.write_settings(folder / "settings.toml", self.settings)
@@ -148,7 +151,7 @@ class Storm:
         with contextlib.ExitStack() as stack:
             self.log = stack.enter_context(closing(open_log(self.settings.log)))
             self._produce()
-            for stage in STAGES:
+            for stage in self.plan.stages:
                 self.fleet.start(stage)
             for happens in self._plan():
                 if time.monotonic() > until:
@@ -162,9 +165,11 @@ class Storm:
     def _plan(self) -> list[Callable[[], None]]:
         """What happens, in the order of the seed."""
         plan: list[Callable[[], None]] = []
-        self._victims = Counter(itertools.islice(itertools.cycle(STAGES), self.plan.kills))
+        self._victims = Counter(itertools.islice(itertools.cycle(self.plan.stages), self.plan.kills))
         plan += [self._kill] * self.plan.kills
-        plan += [lambda stage=stage: self._zombie(stage) for stage in STAGES for _ in range(self.plan.zombies)]  # type: ignore[misc]
+        plan += [
+            lambda stage=stage: self._zombie(stage) for stage in self.plan.stages for _ in range(self.plan.zombies)
+        ]  # type: ignore[misc]
         plan += [self._kill_broker] * self.plan.broker_kills
         plan += [self._cut] * self.plan.cuts
         self.chance.shuffle(plan)
@@ -262,7 +267,12 @@ class Storm:
         time.sleep(self.chance.uniform(0.0, 1.0))
         self.broker.kill()
         time.sleep(self.chance.uniform(0.0, 2.0))
-        self.broker.start()
+        for _ in range(3):  # a busy machine needs more than a minute for it
+            with contextlib.suppress(RuntimeError):
+                self.broker.start()
+                break
+        else:
+            raise Failed(f"the broker did not come back; its log is {self.broker.log}")
         for process in list(self.fleet.running.values()):
             self.fleet.begun(process)
         self._did("kills of the broker", "the broker was killed and is back; all stages go on")
@@ -297,7 +307,7 @@ class Storm:
         if after < 0 <= before:
             raise Failed(f"the student had step {before}, and the power cut left none")
         self._produce()
-        for process_of in STAGES:
+        for process_of in self.plan.stages:
             for n in range(self.workers if process_of == "scorer" else 1):
                 self.fleet.start(process_of, (n, self.workers) if process_of == "scorer" else (0, 1))
 
@@ -335,6 +345,8 @@ class Storm:
     def _ahead(self) -> int:
         """Lists that were written and are not learnt, by the names of the checkpoints."""
         names = [one.name for one in (self.machine / "student" / "checkpoints").glob("step-*")]
+        if "distiller" not in self.plan.stages:
+            return 0
         steps = [int(name[5:]) for name in names if name[5:].isdigit()]
         return self._written * stream.LISTS - max(steps, default=0) * self.settings.distil.batch
 
@@ -354,8 +366,8 @@ class Storm:
         stream.write(self.log, stream.last_records(self._written + 1, PARTITIONS))
         self.say("the stream ends; draining")
         self.fleet.end_all()
-        for words in (("score", "--drain"), ("join", "--drain"), ("distil", "--drain")):
-            compare.verb(self.config, *words)
+        for name in ("score", "join", "distil"):
+            compare.verb(self.config, name, "--drain", "--json")
         self.outcome.impressions = compare.one_ranking_each(self.log)
         compare.bad_feedback(self.log)
         calm = compare.calm_joiner(self.log, self.settings, self.folder / "calm-joiner")
@@ -385,7 +397,14 @@ def settings_of(plan: Plan, folder: Path, machine: Path, broker: KafkaBroker | N
         "teacher": TeacherSettings(kind="callable", function="tools.crash.stream:by_hash", id="hash", scale="logit"),
         "score": ScoreSettings(batch=16, wait_s=0.1),
         # A partition is never taken for silent: a killed scorer is away for longer than that.
-        "join": JoinSettings(window_s=stream.WINDOW_S, wait_s=0.1, batch=20, idle_s=600.0),
+        "join": JoinSettings(
+            window_s=stream.WINDOW_S,
+            wait_s=0.1,
+            batch=20,
+            idle_s=600.0,
+            directory=str(machine / "joiner"),
+            snapshot_s=2.0,
+        ),
         "student": StudentSettings(dim=4, hidden=8, context_dim=4),
         "distil": DistilSettings(
             directory=str(machine / "student"),
