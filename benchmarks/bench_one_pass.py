@@ -220,9 +220,7 @@ def row_of(key: dict[str, Any], stream_of: Any, told: argparse.Namespace) -> dic
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(
-        __doc__, worlds="5", lists=2000, items=300, passes=2, judged=100, rows=KEPT / "one-pass-short.jsonl"
-    )
+    parser = Options(__doc__, lists=2000, items=300, passes=2, judged=100, rows=KEPT / "one-pass-short.jsonl")
     parser.add_argument("--worlds", default="5", help="seeds of the worlds, with commas")
     parser.add_argument("--world", default="deep", choices=("plain", "deep"))
     parser.add_argument("--data", choices=("ml-100k",), help="take this data set, not a world")

@@ -39,7 +39,6 @@ def _demo_options(parser: Parser) -> None:
     live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
     live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
     live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 40)")
-    live.add_argument("--json", action="store_true", help="print the summary as JSON, for programs")
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -100,6 +99,5 @@ VERBS = (
         options=_demo_options,
         run=_demo,
         settings=False,
-        machine=False,
     ),
 )

@@ -4,7 +4,8 @@ A list and a feedback meet when each of them came while the window of the other 
 
     came(feedback) <= time(list) + window   and   came(list) <= time(feedback) + window
 
-`came` is the greatest time in its partition up to a record, so it is never before the record's own time. The rule looks
+`came` is the greatest time in its partition up to a record, so it is never before the record's own time. Feedback
+without a time happened somewhere behind its place: it counts as a window later than that. The rule looks
 at two records alone, never at what was read before them or in which order. So a reader that starts again at any place
 finds the same. A list that is ranked twice is two lists, and a click labels both.
 
@@ -142,9 +143,17 @@ class Window:
         heapq.heappush(self._open, _LIST.pack(time_us, partition, offset, came_us, flags, _key(name)))
 
     def add_feedback(self, feedback: Feedback, *, time_us: int, came_us: int) -> None:
-        """Keeps feedback for its list, which may come before it or after it."""
+        """Keeps feedback for its list, which may come before it or after it.
+
+        Args:
+            feedback: The feedback.
+            time_us: Its time; the time of its place where it has none.
+            came_us: The greatest time in its partition up to it.
+        """
         self.counts["feedback"] += 1
         self.tick(time_us)
+        if not feedback.time_us:
+            time_us += self._window_us
         weight = self._labels.get(feedback.action, 0.0)
         if weight == 0.0:
             self.counts["unlabelled_action"] += 1
@@ -202,9 +211,10 @@ class Window:
     def needs_us(self) -> tuple[int, int]:
         """What a reader that starts again must see: lists that came at the first time or later, and feedback likewise.
 
-        Where no list is open, it need not see any of those that were read.
+        Where no list is open, it need not see any of those that were read. Feedback without a time is kept for a window
+        longer than its place says.
         """
-        return self.closed_us, self._kept_from_us()
+        return self.closed_us, self._kept_from_us() - self._window_us
 
     def resume(self, clock_us: int, ranking_clock_us: int, closed_us: int) -> None:
         """Takes the clocks of an earlier reader, after what it had read was added again.

@@ -131,7 +131,7 @@ def read_events(members: Sequence[bytes]) -> Events:
     odd_N |= odd_actions_N | odd_times_N
     odd_N |= _no_ids(items, odd_N)
     names, name_N, odd_names_N = _names(actions, odd_N)
-    return Events(items, names, name_N, times_N, odd_N | odd_names_N)
+    return Events(items=items, actions=names, action_N=name_N, times_N=times_N, odd_N=odd_N | odd_names_N)
 
 
 def read_candidates(members: Sequence[bytes]) -> Candidates:

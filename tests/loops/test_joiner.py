@@ -157,7 +157,8 @@ def test_labels_are_those_of_the_rule_over_all_pairs() -> None:
         for time_us, came_us, ranking in timed[Ranking]:
             labels = [0.0] * len(ranking.impression.candidates)
             for given_us, given_came_us, given in timed[Feedback]:
-                meets = given_came_us <= time_us + window_us and came_us <= given_us + window_us
+                allowed_us = window_us if given.time_us else 2 * window_us  # without a time it came somewhere behind
+                meets = given_came_us <= time_us + window_us and came_us <= given_us + allowed_us
                 if given.impression_id == ranking.impression.id and given.action == "click" and meets:
                     for place, candidate in enumerate(ranking.impression.candidates):
                         if candidate.item == given.item:

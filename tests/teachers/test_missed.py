@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands.test_nothing import Terminal
+from commands.test_nothing import Logged
 from onnx import TensorProto, helper
 from support import world
 from teachers.tensors.test_onnx import write
@@ -27,9 +27,9 @@ def terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
-) -> Terminal:
+) -> Logged:
     monkeypatch.chdir(tmp_path)
-    made = Terminal(capsys, caplog)
+    made = Logged(capsys, caplog)
     made("topics create")
     return made
 
@@ -62,12 +62,12 @@ def settings(model: Path, inputs: dict[str, str], **more: Any) -> str:
     return "--config shop.toml"
 
 
-def told(terminal: Terminal, items: Sequence[Item], lists: Sequence[Impression] = LISTS) -> None:
+def told(terminal: Logged, items: Sequence[Item], lists: Sequence[Impression] = LISTS) -> None:
     terminal.write("items", items)
     terminal.write("impressions", lists)
 
 
-def test_a_number_that_every_item_has_as_text_stops_the_scorer(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_number_that_every_item_has_as_text_stops_the_scorer(terminal: Logged, tmp_path: Path) -> None:
     told(terminal, [Item(f"item-{n}", attributes={"price": f"some {n}.50"}) for n in range(20)])
     chosen = settings(by_price(tmp_path / "m.onnx"), {"price": "item.price"})
     terminal(f"score --drain {chosen}", code=2)
@@ -79,7 +79,7 @@ def test_a_number_that_every_item_has_as_text_stops_the_scorer(terminal: Termina
     assert json.loads(terminal("topics list --json"))["topics"][-1]["end"] == 0  # rankings: nothing was written
 
 
-def test_an_attribute_that_nobody_has_stops_the_scorer_unless_it_is_meant(terminal: Terminal, tmp_path: Path) -> None:
+def test_an_attribute_that_nobody_has_stops_the_scorer_unless_it_is_meant(terminal: Logged, tmp_path: Path) -> None:
     told(terminal, world.items())
     model = by_price(tmp_path / "m.onnx")
     terminal(f"score --drain {settings(model, {'price': 'item.price'})}", code=2)
@@ -90,7 +90,7 @@ def test_an_attribute_that_nobody_has_stops_the_scorer_unless_it_is_meant(termin
     assert (out["rankings"], out["missing"]) == (60, 0)
 
 
-def test_an_attribute_that_some_have_is_enough(terminal: Terminal, tmp_path: Path) -> None:
+def test_an_attribute_that_some_have_is_enough(terminal: Logged, tmp_path: Path) -> None:
     items = [Item(f"item-{n}", attributes={"price": float(n)} if n == 3 else {}) for n in range(20)]
     told(terminal, items)
     terminal(
@@ -98,7 +98,7 @@ def test_an_attribute_that_some_have_is_enough(terminal: Terminal, tmp_path: Pat
     )
 
 
-def test_a_vocabulary_that_is_too_short_is_told_with_figures(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_vocabulary_that_is_too_short_is_told_with_figures(terminal: Logged, tmp_path: Path) -> None:
     told(terminal, world.items())
     Path("ids.txt").write_text("".join(f"item-{n}\n" for n in range(16)))
     chosen = settings(by_row(tmp_path / "m.onnx"), {"ids": "candidates"}, vocabulary="ids.txt")
@@ -112,7 +112,7 @@ def test_a_vocabulary_that_is_too_short_is_told_with_figures(terminal: Terminal,
     assert "lines of ids.txt, for instance 'item-1" in terminal.errors
 
 
-def test_a_vocabulary_that_is_for_other_ids_stops_the_scorer(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_vocabulary_that_is_for_other_ids_stops_the_scorer(terminal: Logged, tmp_path: Path) -> None:
     told(terminal, world.items())
     Path("ids.txt").write_text("item-0\nother\n")
     chosen = settings(by_row(tmp_path / "m.onnx"), {"ids": "candidates"}, vocabulary="ids.txt", batch=1)
@@ -123,7 +123,7 @@ def test_a_vocabulary_that_is_for_other_ids_stops_the_scorer(terminal: Terminal,
     assert "more than score.most_missing = 0.5" in terminal.errors
 
 
-def test_numeric_ids_without_a_vocabulary_are_warned_of(terminal: Terminal, tmp_path: Path) -> None:
+def test_numeric_ids_without_a_vocabulary_are_warned_of(terminal: Logged, tmp_path: Path) -> None:
     lists = [
         Impression(f"i{n}", n + 1, candidates=tuple(Candidate(str(9 * n % 40 + k)) for k in range(5)))
         for n in range(40)

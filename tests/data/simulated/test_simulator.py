@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal
 
 import msgspec
@@ -296,16 +296,21 @@ def test_what_a_deep_item_is_cannot_be_read_from_its_title_and_price() -> None:
 
 
 def test_all_tastes_turn_at_the_planted_moment() -> None:
-    """The mean of what all users want stays where it is until the moment, and is another one from then on."""
+    """Until then, users with the same newest item want the same; from then on, those with the same item before it."""
     data, truth = simulate(msgspec.structs.replace(DEEP, narrow=0.0, shift=0.5), seed=3)
-    times = np.array([one.time_us for one in data.impressions])
-    turned = times >= times[0] // DAY_US * DAY_US + DEEP.days // 2 * DAY_US
-    means = np.stack([truth.utilities(one.id) - truth.catalogue.popularity_N for one in data.impressions])
-    before, after = means[~turned], means[turned]
+    turns_us = data.impressions[0].time_us // DAY_US * DAY_US + DEEP.days // 2 * DAY_US
 
-    def alike(one: np.ndarray, other: np.ndarray) -> float:
-        return float(np.corrcoef(one.mean(0), other.mean(0))[0, 1])
+    def alike(place: int, *, turned: bool) -> float:
+        by_item: dict[str, list[Impression]] = {}
+        for one in data.impressions:
+            if len(one.history) >= 2 and (one.time_us >= turns_us) == turned:
+                by_item.setdefault(one.history[place].item, []).append(one)
+        pairs = [pair for group in by_item.values() for pair in combinations(group, 2) if pair[0].user != pair[1].user]
+        wishes = {one.id: truth.utilities(one.id) - truth.catalogue.popularity_N for pair in pairs for one in pair}
+        assert len(pairs) > 1000
+        return float(np.mean([np.corrcoef(wishes[one.id], wishes[other.id])[0, 1] for one, other in pairs]))
 
-    assert alike(before[::2], before[1::2]) > 0.9
-    assert alike(after[::2], after[1::2]) > 0.9
-    assert alike(before, after) < 0.7
+    assert alike(-1, turned=False) > 0.7
+    assert alike(-2, turned=False) < 0.3
+    assert alike(-1, turned=True) < 0.3
+    assert alike(-2, turned=True) > 0.7
