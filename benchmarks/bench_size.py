@@ -54,7 +54,8 @@ class Measured(NamedTuple):
 def student(demo: FinishedDemo, loss: LossSettings, dim: int, passes: int, seed: int, *, best: bool) -> Measured:
     """Learns one; `best`: as many passes as suit it, up to `passes`."""
     settings = msgspec.structs.replace(demo.settings.student, dim=dim)
-    trainer = make_trainer(demo.spec, settings, loss, seed=seed, watch=demo.settings.watch)
+    watch, batch = demo.settings.watch, demo.settings.distil.batch
+    trainer = make_trainer(demo.spec, settings, loss, seed=seed, watch=watch, batch=batch)
     found: list[np.ndarray] = []
 
     def look(_: int) -> None:

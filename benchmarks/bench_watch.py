@@ -44,7 +44,8 @@ def train(
     demo: FinishedDemo, watch: WatchSettings, change: Change | None, *, version: bool, seed: int, passes: int | None
 ) -> Trainer:
     """A student; `change` alters the scores of a list in the second half of the stream, `version` names it anew."""
-    trainer = make_trainer(demo.spec, demo.settings.student, demo.settings.loss, seed=seed, watch=watch)
+    student, loss, batch = demo.settings.student, demo.settings.loss, demo.settings.distil.batch
+    trainer = make_trainer(demo.spec, student, loss, seed=seed, watch=watch, batch=batch)
     half, random = len(demo.learnt) // 2, np.random.default_rng(seed)
 
     def alter(start: int, lists: Lists) -> list[str]:
