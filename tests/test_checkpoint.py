@@ -64,6 +64,7 @@ def test_comes_back_as_it_went(tmp_path: Path) -> None:
         max_size=4,
     )
 )
+@pytest.mark.slow
 def test_any_arrays(tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, tuple[str, list[int]]]) -> None:
     folder = tmp_path_factory.mktemp("any")
     tensors = {name: np.ones(shape, kind) for name, (kind, shape) in arrays.items()}

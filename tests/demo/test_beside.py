@@ -30,7 +30,8 @@ def log_with_a_ranking(folder: Path) -> Path:
     log.close()
     config = folder / "settings.toml"
     config.write_text(
-        f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nwindow_s = 1.0\nidle_s = 0.5\n', encoding="utf-8"
+        f'[log]\npath = "{folder / "log.sqlite"}"\n[join]\nsoft = "with_labels"\nwindow_s = 1.0\nidle_s = 0.5\n',
+        encoding="utf-8",
     )
     return config
 

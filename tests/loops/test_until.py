@@ -65,6 +65,7 @@ def test_several_students_learn_one_part_and_are_judged_on_the_other(shop: Shop)
     assert f"beside {wide.path.name}" in [each["name"] for each in both["contenders"]]
 
 
+@pytest.mark.slow
 def test_what_is_learnt_is_what_a_log_that_ends_there_gives(shop: Shop) -> None:
     arrive(shop, "early", 0, 120)
     shop("distil --drain --set distil.passes=2")
@@ -79,6 +80,7 @@ def test_what_is_learnt_is_what_a_log_that_ends_there_gives(shop: Shop) -> None:
     assert "examples" not in shop.json("distil --until @150 --set distil.passes=2 --set distil.directory=again")
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_learns_the_same_part(shop: Shop) -> None:
     """Stopped in the first pass, at its end and in the second one, and told the place in other words."""
     arrive(shop, "all", 0, 200)
@@ -103,6 +105,7 @@ def test_stopped_and_started_again_it_learns_the_same_part(shop: Shop) -> None:
     assert shop.learnt("parts").content_hash == whole.content_hash
 
 
+@pytest.mark.slow
 def test_many_lanes_have_one_place(shop: Shop) -> None:
     """The place of a time names each lane. Typed again, it is the same place, also for another student."""
     shop("topics create --set log.path=lanes.sqlite --set topics.lanes=3")
@@ -122,6 +125,7 @@ def test_many_lanes_have_one_place(shop: Shop) -> None:
     assert "write examples/0:OFFSET,examples/1:OFFSET,examples/2:OFFSET" in shop.errors
 
 
+@pytest.mark.slow
 def test_right_after_a_drain_the_judge_says_exactly_what_to_do(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     shop("distil --drain")

@@ -88,6 +88,7 @@ def test_lambda_rank_equals_that_of_rax(rax: Any, k: int | None) -> None:
     assert losses.lambda_rank(s, t, where=where, gain="linear", k=k).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", ["linear", "exponential"])
 def test_approx_ndcg_equals_that_of_rax(rax: Any, gain: Any) -> None:
     s, t, where = lists(3)

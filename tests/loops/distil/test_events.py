@@ -110,6 +110,7 @@ def test_settings_matter(log: Log, tmp_path: Path) -> None:
     assert one["weights/id"].tobytes() != two["weights/id"].tobytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_the_settings_of_its_time_is_refused_where_they_would_be_needed(
     log: Log, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ class Killed(Exception):
     """The process is gone."""
 
 
+@pytest.mark.slow
 def test_a_service_that_is_killed_anywhere_ends_its_batches_at_the_same_places(log: Log, tmp_path: Path) -> None:
     def serve(place: Path, die_after: int = 0) -> int:
         stop, steps = threading.Event(), 0
