@@ -26,6 +26,7 @@ from recdistill.config import (
     DistilSettings,
     FeatureSettings,
     GateSettings,
+    HeldOutSettings,
     JoinSettings,
     LogSettings,
     PromoteSettings,
@@ -65,7 +66,9 @@ def settings(folder: Path, brokers: str, **sections: Any) -> Settings:
         "features": FeatureSettings(file=str(features)),
         "teacher": TeacherSettings(kind="callable", function="support.world:by_hash", id="hash", scale="logit"),
         "score": ScoreSettings(batch=16, wait_s=0.1),
-        "join": JoinSettings(window_s=WINDOW_S, wait_s=0.1, batch=20),
+        # One example a list, of all users, in whole batches: then it is known how many of each there must be.
+        "join": JoinSettings(window_s=WINDOW_S, wait_s=0.1, batch=20, soft="with_labels"),
+        "held_out": HeldOutSettings(most=0.0),
         "student": StudentSettings(dim=4, hidden=8, context_dim=4),
         "distil": DistilSettings(
             directory=str(folder / "student"),
@@ -75,6 +78,7 @@ def settings(folder: Path, brokers: str, **sections: Any) -> Settings:
             keep=2,
             wait_s=0.1,
             threads=1,
+            learn_within_s=0.0,
         ),
     }
     return Settings(**{**chosen, **sections})
@@ -213,6 +217,7 @@ def test_the_whole_loop_as_processes_through_a_broker_restart(
             keep=2,
             wait_s=0.1,
             threads=1,
+            learn_within_s=0.0,
         ),
     )
     url = f"http://127.0.0.1:{port}"

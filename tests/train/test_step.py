@@ -159,7 +159,8 @@ def test_the_sampled_normaliser_is_right_on_average() -> None:
     """The label loss of a list with one positive is log Z − s; the mean of exp of it is Σ_j exp(s_j − s)."""
     one = next(e for b in BATCHES for e in b if np.count_nonzero(e.labels) == 1 and len(e.ranking.impression.history))
     whole = trainer(loss=LossSettings(), init=1.0, **STILL)
-    sampled = trainer(loss=SAMPLED, init=1.0, **STILL)
+    # By counts, the items of this one list would soon be nearly all that is drawn; tests of Rivals have that case.
+    sampled = trainer(loss=msgspec.structs.replace(SAMPLED, sampled_power=0.0), init=1.0, **STILL)
     found = np.exp([sampled.learn(sampled.encode([one]))["label"] for _ in range(1500)])
     expected = np.exp(whole.learn(whole.encode([one]))["label"])
     error = found.std() / np.sqrt(len(found))
