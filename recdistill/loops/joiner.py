@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -68,8 +68,7 @@ class Joiner:
         self._note, self._letters = kept.note, {tp: line.letters for tp, line in kept.lines.items()}
         self._committed: Mapping[TopicPartition, int] = stage.position()
         self._saved_read = kept.read()
-        self._made: list[Outgoing] = []
-        self._closed: list[Closed] = []
+        self._made: list[Outgoing | Closed] = []  # in the order of the examples; a closed list is not made yet
         self._dead: _Dead = []
 
     def resume(self, directory: Path | None, about: str) -> None:
@@ -90,7 +89,7 @@ class Joiner:
 
     def keep(self, directory: Path, about: str) -> None:
         """Writes a snapshot of the window as it is after the last commit."""
-        if self._made or self._closed or self._dead or self.merge.read != self._saved_read:
+        if self._made or self._dead or self.merge.read != self._saved_read:
             return
         partitions = {str(tp): snapshot.Partition(read, *self.merge.marks(tp)) for tp, read in self._saved_read.items()}
         lists, given = self.window.content()
@@ -120,10 +119,10 @@ class Joiner:
         if finished and flush:
             self._close(flush=True)
             finished = not len(window)
-        self._resolve()
+        made = self._resolve()
         position, lines = self._places()
-        if self._made or self._dead or position != self._committed or self.merge.read != self._saved_read:
-            self._commit(position, lines)
+        if made or self._dead or position != self._committed or self.merge.read != self._saved_read:
+            self._commit(made, position, lines)
         else:
             self._stage.keep()
         return finished
@@ -186,17 +185,23 @@ class Joiner:
         """Takes out lists whose window is over. Those that are not written are counted."""
         for one in self.window.close(self._batch, flush=flush):
             if one.given or one.held_out or not self._at_once:
-                self._closed.append(one)
+                self._made.append(one)
             else:
                 self.window.counts["silent"] += one.product
 
-    def _resolve(self) -> None:
-        """Makes examples of the lists that were closed."""
-        closed, self._closed = self._closed, []
-        if closed:
-            made, dead = self._labeller.examples(closed)
-            self._made += made
-            self._dead += dead
+    def _resolve(self) -> list[Outgoing]:
+        """Makes examples of the lists that were closed, each at its place, so the order is not that of the commits."""
+        closed = [one for one in self._made if isinstance(one, Closed)]
+        made, dead = self._labeller.examples(closed) if closed else ([], [])
+        by_place = {(one.source.tp.partition, one.source.offset): one for one in made if one.source is not None}
+        whole = []
+        for one in self._made:
+            found = by_place.get((one.partition, one.offset)) if isinstance(one, Closed) else one
+            if found is not None:
+                whole.append(found)
+        self._made = list(whole)
+        self._dead += dead
+        return whole
 
     def _places(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
         """From where the window can be read again, and what is noted of each partition."""
@@ -217,9 +222,11 @@ class Joiner:
         self.share.forget(lists_us)
         return position, lines
 
-    def _commit(self, position: Mapping[TopicPartition, int], lines: Mapping[TopicPartition, str]) -> None:
+    def _commit(
+        self, made: Sequence[Outgoing], position: Mapping[TopicPartition, int], lines: Mapping[TopicPartition, str]
+    ) -> None:
         """Writes examples and dead letters with the places, all or nothing."""
-        made, dead = self._made, self._dead
+        dead = self._dead
         self._made, self._dead = [], []
         n, window = self._note.n, self.window
 

@@ -139,6 +139,16 @@ def test_a_killed_joiner_writes_what_a_calm_one_writes_byte_for_byte(hundred: in
     assert differ == []
 
 
+def test_the_order_of_examples_is_not_that_of_the_commits() -> None:
+    for seed in range(500, 530):
+        records, partitions = stream(seed), 1 + seed % 2
+        settings = settings_of(seed) | {"idle_s": 1e9}
+        many, few = (filled(records, partitions, seed) for _ in range(2))
+        joined(many, settings | {"batch": 1000}, flush=True)
+        joined(few, settings | {"batch": 1}, flush=True)
+        assert written(few) == written(many), seed
+
+
 def test_labels_are_those_of_the_rule_over_all_pairs() -> None:
     for seed in range(300, 400):
         records = [record for record in stream(seed) if not isinstance(record, bytes)]

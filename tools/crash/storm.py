@@ -415,6 +415,7 @@ def settings_of(plan: Plan, folder: Path, machine: Path, broker: KafkaBroker | N
             wait_s=0.1,
             threads=1,
             publish=False,
+            learn_within_s=0.0,  # whole batches, as a calm distiller has that drains
         ),
     }
     made = Settings(**settings)
