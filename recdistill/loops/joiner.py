@@ -66,6 +66,7 @@ class Joiner:
         self.merge, self.window, self.share = merge, window, share
         self._stage, self._labeller, self._lanes, self._at_once, self._batch = stage, labeller, lanes, at_once, batch
         self._note, self._letters = kept.note, {tp: line.letters for tp, line in kept.lines.items()}
+        self._closing = kept.note.closing  # whether a commit was full before all windows that were over were closed
         self._committed: Mapping[TopicPartition, int] = stage.position()
         self._saved_read = kept.read()
         self._made: list[Outgoing | Closed] = []  # in the order of the examples; a closed list is not made yet
@@ -106,16 +107,22 @@ class Joiner:
     def step(self, ends: Mapping[TopicPartition, int] | None, *, flush: bool) -> bool:
         """Joins some records and commits. Returns whether everything up to the ends is done."""
         window, finished = self.window, False
-        if not window.due():
-            for one in self.merge.take(ends, last=flush):
-                self._take(one)
-                if window.due():
-                    self._close()
-                    if window.due():
-                        break
-            finished = ends is not None and not window.due() and self.merge.at_end(ends)
-        else:
+        if self._closing:
             self._close()
+        else:
+            for one in self.merge.take(ends, last=flush):
+                flags = self._take(one)
+                # Labels come behind a list that students learn. What else moves the clock, such as a list of somebody
+                # who is held out, has no part in the order of examples.
+                if flags is not None and flags & HELD:
+                    self._add_closed(self.window.close(late=True))
+                elif flags is not None:
+                    self._close()
+                    if self._closing:
+                        break
+            if ends is not None and not self._closing and self.merge.at_end(ends):
+                self._close()
+                finished = not self._closing
         if finished and flush:
             self._close(flush=True)
             finished = not len(window)
@@ -138,13 +145,14 @@ class Joiner:
             return False
         return True
 
-    def _take(self, one: Waiting) -> None:
+    def _take(self, one: Waiting) -> int | None:
+        """Takes a record in. Returns the flags of a list; None for anything else."""
         message, record = one.message, one.record
         if isinstance(record, DecodeError | AheadOfTime):
             self.window.counts["ahead"] += isinstance(record, AheadOfTime)
             if message.offset >= self._letters[message.tp]:
                 self._dead.append((message, record))
-            return
+            return None
         before_us = self.window.clock_us
         if self.share.turns(one.order_us, before_us):
             self._resolve()
@@ -155,6 +163,7 @@ class Joiner:
             key = record.id.encode()
             value = example_around(record.value, [0.0] * record.candidates, "none", key=key)
             self._made.append(Outgoing("examples", value, key=key, source=message))
+        return flags
 
     def _add(self, one: Waiting) -> int | None:
         """Adds a record to the window. Returns the flags of a list; None for anything else."""
@@ -183,7 +192,11 @@ class Joiner:
 
     def _close(self, *, flush: bool = False) -> None:
         """Takes out lists whose window is over. Those that are not written are counted."""
-        for one in self.window.close(self._batch, flush=flush):
+        self._add_closed(self.window.close(self._batch, flush=flush))
+        self._closing = self.window.due()
+
+    def _add_closed(self, closed: Sequence[Closed]) -> None:
+        for one in closed:
             if one.given or one.held_out or not self._at_once:
                 self._made.append(one)
             else:
@@ -239,6 +252,7 @@ class Joiner:
                 closed_us=window.closed_us,
                 moved=self._note.moved,
                 share=self.share.saved,
+                closing=self._closing,
             )
 
         def prepare(refused: Container[int]) -> Delivery:

@@ -37,6 +37,7 @@ class Note(msgspec.Struct, omit_defaults=True):
         closed_us: Lists of an earlier time are closed.
         moved: How often a person sent the joiner to another place.
         share: Of users that are held out.
+        closing: Whether the commit was full before all windows that were over were closed.
     """
 
     n: int = 0
@@ -47,6 +48,7 @@ class Note(msgspec.Struct, omit_defaults=True):
     closed_us: int = -(1 << 62)
     moved: int = 0
     share: Saved | None = None
+    closing: bool = False
 
 
 class Line(msgspec.Struct, array_like=True):

@@ -166,15 +166,16 @@ class Window:
         self._given[key] = (*self._given.get(key, ()), one)
         heapq.heappush(self._by_time, one)
 
-    def close(self, most: int | None = None, *, flush: bool = False) -> list[Closed]:
+    def close(self, most: int | None = None, *, flush: bool = False, late: bool = False) -> list[Closed]:
         """Takes out lists whose window is over, in the order of their times; all lists when flushing.
 
         Args:
             most: About how many that have feedback or are held out. Then there may be more, and `due` says so. None:
                 all of them.
             flush: Whether every window ends now.
+            late: Only lists that came when lists of their time were closed already.
         """
-        end_us = self.clock_us - self._window_us
+        end_us = self.closed_us if late else self.clock_us - self._window_us
         closed: list[Closed] = []
         wanted, last_us = 0, _NEVER
         while self._open:
