@@ -46,7 +46,7 @@ else
 	exit $$failed
 endif
 
-test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in under two minutes
+test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some three minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" $(SHARED) $(ARGS)
 
 soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
