@@ -23,6 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from kafka import KafkaConsumer
@@ -177,6 +178,8 @@ def main() -> None:
     chosen = options().parse_args()
     if (why := missing_parts()) is not None:
         absent(why)
+    if find_spec("confluent_kafka") is None:
+        absent("confluent-kafka is not installed; type: make install")
     count, items = chosen.messages, chosen.items
     values = [encode(example(n, lambda chance: int(items ** chance.random()) - 1)) for n in range(count)]
     uniform = [encode(example(n, lambda chance: chance.randrange(items))) for n in range(count)]
