@@ -16,6 +16,7 @@ class Origin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ORIGIN_PRODUCT: _ClassVar[Origin]
     ORIGIN_STUDENT: _ClassVar[Origin]
     ORIGIN_SWEEP: _ClassVar[Origin]
+    ORIGIN_SERVED: _ClassVar[Origin]
 
 class Scale(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -32,6 +33,7 @@ class LabelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ORIGIN_PRODUCT: Origin
 ORIGIN_STUDENT: Origin
 ORIGIN_SWEEP: Origin
+ORIGIN_SERVED: Origin
 SCALE_UNBOUNDED: Scale
 SCALE_LOGIT: Scale
 SCALE_PROBABILITY: Scale

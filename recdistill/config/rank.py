@@ -34,8 +34,28 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
     write_back: Annotated[
-        float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin student).")
+        float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin served).")
     ] = 0.0
+    explore_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the answers that are written back in which one item, drawn from the candidates, "
+            "is at another place. Each written answer then says the chance of each item to be at its place. 0: none.",
+        ),
+    ] = 0.0
+    explore_first: Annotated[
+        int, Meta(ge=1, le=10_000, description="The first place of an answer that this may change. 1: the top too.")
+    ] = 4
+    explore_pool: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="The candidates are the items from that place on, and so many that follow behind the answer.",
+        ),
+    ] = 20
     origins: Annotated[
         list[Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]_-]+)$")]],
         Meta(

@@ -3,7 +3,8 @@
 The messages of all partitions are taken in the order of their event times. The clock is the greatest event time so far.
 Each ranking is written to `examples` at once, as an example of state `none`: its scores need no feedback. When the
 clock has passed its window, and somebody took something from the list, it is written again, as an example of state
-`labels`. Lists from which nobody took anything are only counted. With `soft = "with_labels"` there is one example for a
+`labels`. Lists from which nobody took anything are only counted, except those that the endpoint served: their silence
+is a label, so they are written too, with labels that are all 0. With `soft = "with_labels"` there is one example for a
 list, of state `closed`, when its window is over. Example n goes to lane n mod L.
 
 The lists of some users are held out (`recdistill.loops.held`): they are in `held-out` alone, one of state `closed` for
@@ -11,8 +12,8 @@ each list when its window is over, also where nobody took anything.
 
 No record can move the clock further than a bound: one that is further ahead goes to the dead letters
 (`recdistill.loops.ahead`). Feedback that comes after its window gives no label. It is counted, with what it would have
-given, and it stays in `feedback`. Some lists were perhaps shown to nobody: those that the student answered or the
-prober asked for. Without feedback, their labels are not known.
+given, and it stays in `feedback`. Some lists were shown to nobody: those that the prober asked for. Without feedback,
+their labels are not known.
 
 The window holds ids, times and places (`recdistill.loops.window`). The bytes of a list that gets labels are read again,
 by a second cursor.
@@ -101,11 +102,11 @@ def run(
 
     Returns:
         Counts: rankings, feedback, examples (what was written to `examples`), held_out (what was written there), closed
-        (lists whose window is over), labelled (those with a label above 0), silent (those that the product showed, and
-        nobody took anything), late (feedback that met no list), late_value (the labels it would have given),
-        late_rankings (rankings after their own window), unlabelled_action, outside_the_list, dead_letters, ahead (those
-        of the dead letters that were too far ahead in time). When draining: open, lists whose window is not over;
-        waiting, feedback whose list has not come.
+        (lists whose window is over), labelled (those with a label above 0), silent (those that the product or the
+        endpoint showed, and nobody took anything), late (feedback that met no list), late_value (the labels it would
+        have given), late_rankings (rankings after their own window), unlabelled_action, outside_the_list, dead_letters,
+        ahead (those of the dead letters that were too far ahead in time). When draining: open, lists whose window is
+        not over; waiting, feedback whose list has not come.
 
     Raises:
         ConfigError: A label weight is negative, or the topics do not fit each other.

@@ -23,7 +23,7 @@ from recdistill.loops.kept import VERSION, Kept, Line, Note, text_of
 from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
 from recdistill.loops.window import HELD_OUT as HELD
-from recdistill.loops.window import PRODUCT, Closed, Window
+from recdistill.loops.window import PRODUCT, SERVED, Closed, Window
 from recdistill.records import Feedback, Head, example_around
 from recdistill.stream import HELD_OUT, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
 
@@ -179,7 +179,7 @@ class Joiner:
                 self._dead.append((message, problem))
             return None
         held = self.share.holds(record.id if record.user is None else record.user, time_us)
-        flags = PRODUCT * (record.origin == "product") | HELD * held
+        flags = PRODUCT * (record.origin == "product") | SERVED * (record.origin == "served") | HELD * held
         self.window.add_list(
             record.id,
             time_us=time_us,
@@ -197,7 +197,7 @@ class Joiner:
 
     def _add_closed(self, closed: Sequence[Closed]) -> None:
         for one in closed:
-            if one.given or one.held_out or not self._at_once:
+            if one.given or one.held_out or one.served or not self._at_once:
                 self._made.append(one)
             else:
                 self.window.counts["silent"] += one.product

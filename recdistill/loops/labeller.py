@@ -84,10 +84,11 @@ class Labeller:
         """
         counts = self._counts()
         counts["labelled"] += positive
-        counts["silent"] += one.product and not positive
+        counts["silent"] += (one.product or one.served) and not positive
         if positive:
             self._labelled()
         if self._at_once and not one.held_out:
-            return "labels" if positive else None
-        # When the product did not show the list itself, as with a probe, missing feedback means nothing.
-        return "closed" if one.product or meant else "none"
+            # A person saw a list that was served. So silence says something of it, and labels that are all 0 say that.
+            return "labels" if positive or one.served else None
+        # Nobody saw a list such as a probe, so missing feedback means nothing.
+        return "closed" if one.product or one.served or meant else "none"

@@ -87,7 +87,9 @@ def _closed(window: Window, shown: dict[tuple[int, int], Impression], *, flush: 
         labels, _ = labels_of([candidate.item for candidate in impression.candidates], one.given)
         none = (0.0,) * len(labels)
         ranking = Ranking(impression, UNSCORED, "", "unbounded", scores=none, scored=(False,) * len(none))
-        yield Example(ranking, tuple(labels), "closed" if one.given or impression.origin == "product" else "none")
+        yield Example(
+            ranking, tuple(labels), "closed" if one.given or impression.origin in ("product", "served") else "none"
+        )
 
 
 def run(

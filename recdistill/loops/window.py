@@ -36,8 +36,8 @@ from recdistill.records import Feedback
 
 DAY_US: Final = 86_400_000_000
 
-PRODUCT, HELD_OUT = 1, 2
-"""Flags of a list: the product showed it; no student learns from it."""
+PRODUCT, HELD_OUT, SERVED = 1, 2, 4
+"""Flags of a list: the product showed it; no student learns from it; the endpoint made it and a person saw it."""
 
 _LIST: Final = struct.Struct(">QHQQB16s")
 """Time, partition, offset, when it came, flags, id. As bytes, the list that closes first is the smallest."""
@@ -62,6 +62,7 @@ class Closed(NamedTuple):
         offset: Where it was read.
         product: Whether the product showed it.
         held_out: Whether no student learns from it.
+        served: Whether the endpoint made it, and a person saw it.
         given: Its feedback.
     """
 
@@ -69,6 +70,7 @@ class Closed(NamedTuple):
     offset: int
     product: bool
     held_out: bool
+    served: bool
     given: tuple[Given, ...]
 
 
@@ -134,7 +136,7 @@ class Window:
             came_us: The greatest time in its partition up to it.
             partition: Where it was read.
             offset: Where it was read.
-            flags: `PRODUCT`, `HELD_OUT`, or both.
+            flags: The sum of those of `PRODUCT`, `HELD_OUT` and `SERVED` that hold.
         """
         self.counts["late_rankings"] += time_us + self._window_us < self.clock_us
         self.counts["rankings"] += 1
@@ -170,8 +172,8 @@ class Window:
         """Takes out lists whose window is over, in the order of their times; all lists when flushing.
 
         Args:
-            most: About how many that have feedback or are held out. Then there may be more, and `due` says so. None:
-                all of them.
+            most: About how many that have feedback, are held out or were served. Then there may be more, and `due` says
+                so. None: all of them.
             flush: Whether every window ends now.
             late: Only lists that came when lists of their time were closed already.
         """
@@ -188,7 +190,7 @@ class Window:
             heapq.heappop(self._open)
             last_us = time_us
             given = self._of(key, time_us, came_us)
-            wanted += bool(given) or flags & HELD_OUT > 0
+            wanted += bool(given) or flags & (HELD_OUT | SERVED) > 0
             self.counts["closed"] += 1
             closed.append(
                 Closed(
@@ -196,6 +198,7 @@ class Window:
                     offset=offset,
                     product=bool(flags & PRODUCT),
                     held_out=bool(flags & HELD_OUT),
+                    served=bool(flags & SERVED),
                     given=given,
                 )
             )

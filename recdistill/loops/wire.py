@@ -25,7 +25,7 @@ from recdistill.config import (
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import RegistryError, TeacherAway
+from recdistill.errors import ConfigError, RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
@@ -396,11 +396,18 @@ def serve(
         started: Told host and port once connections are accepted.
     """
     from recdistill.loops import rank as loop
+    from recdistill.serve import Explore
     from recdistill.serve.http import Limits, bind, create_app
 
     chosen, log = settings.rank, settings.log
     same = {name: getattr(chosen, name) for name in Limits.__struct_fields__}  # a limit has the name of its setting
     limits = Limits(**same | {"origins": tuple(chosen.origins)})
+    if chosen.explore_share > 0 and chosen.write_back == 0:
+        raise ConfigError(
+            f"rank.explore_share is {chosen.explore_share:g}, but rank.write_back is 0, so nobody could learn from it: "
+            "set rank.write_back, 1 for every answer"
+        )
+    explore = Explore(chosen.explore_share, chosen.explore_first, chosen.explore_pool)
 
     def log_if_there() -> Log | None:
         # An embedded log that is not there would be made by opening it.
@@ -409,7 +416,7 @@ def serve(
     return loop.run(
         champion_of(settings) if bundle is None else bundle,
         listen=lambda: bind(chosen.host, chosen.port),
-        app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep),
+        app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep, explore=explore),
         read_log=log_if_there,
         write_back=chosen.write_back > 0,
         threads=chosen.threads,

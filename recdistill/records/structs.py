@@ -20,7 +20,8 @@ else:
     Value = str | float | bool | list[str | float]
 
 Scale = Literal["unbounded", "logit", "probability", "rank"]
-Origin = Literal["product", "student", "sweep"]
+Origin = Literal["product", "student", "sweep", "served"]
+"""`product`: the product showed the list. `served`: a student answered, and a person saw it. The others saw nobody."""
 LabelState = Literal["none", "closed", "labels"]
 
 

@@ -11,12 +11,14 @@ Example:
 """
 
 from recdistill.serve.answers import Answer, RankAnswer, RecommendAnswer, SimilarAnswer, Source
+from recdistill.serve.explore import Explore, chance_at, shown
 from recdistill.serve.ranker import Ranker, Variant
 from recdistill.serve.recommender import Recommender
 from recdistill.serve.requests import Filters, Request
 
 __all__ = [
     "Answer",
+    "Explore",
     "Filters",
     "RankAnswer",
     "Ranker",
@@ -26,4 +28,6 @@ __all__ = [
     "SimilarAnswer",
     "Source",
     "Variant",
+    "chance_at",
+    "shown",
 ]

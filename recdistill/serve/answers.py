@@ -23,7 +23,9 @@ Source = Literal["personal", "popular", "mixed", "similar"]
 class Answer(Struct, frozen=True, kw_only=True):
     """The fields that all answers have."""
 
-    items: Annotated[list[str], Meta(description="Ids, best first.")]
+    items: Annotated[
+        list[str], Meta(description="Ids, best first. With `rank.explore_share` one item may be elsewhere.")
+    ]
     scores: Annotated[list[float], Meta(description="The score of each item. For similar items it is the cosine.")]
     bundle: Annotated[str, Meta(description="Content hash of the bundle that answered.")]
     overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]

@@ -442,3 +442,31 @@ def test_a_log_without_the_topic_for_what_is_held_out_goes_on(tmp_path: Path, ca
     assert soft(examples(log)) == [one.id for one in lists]
     assert "the log has no topic held-out; `recdistill topics create` makes it" in caplog.text
     log.close()
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("soft_when", ["at_once", "with_labels"])
+def test_the_silence_of_a_served_list_is_a_label_and_that_of_a_probe_is_not(
+    log: Log, soft_when: str, held_out: bool
+) -> None:
+    origins = ("product", "student", "served")
+    lists = [msgspec.structs.replace(one, origin=origins[n % 3]) for n, one in enumerate(world.impressions(90))]
+    clicks = [click for click in world.feedback(lists) if int(click.impression_id[-1]) % 2]
+    feed(log, [*lists, *clicks])
+    score_all(log)
+    share = (1.0, 1.0, 1.0) if held_out else (0.0, 0.0, 1.0)
+    settings = SETTINGS | {"soft": soft_when, "held_out": share}
+    join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
+    expected = expected_labels(lists, clicks)
+    silent = {one.id: one.origin for one in lists if not any(expected[one.id])}
+    assert set(silent.values()) == set(origins)
+    made = {e.ranking.impression.id: e for m in read_all(log, "held-out") for e in [decode(Example, m.value)]}
+    if not held_out:
+        made = {e.ranking.impression.id: e for e in examples(log) if e.label_state != "none"}
+    for name, origin in silent.items():
+        if held_out:
+            assert made[name].label_state == ("none" if origin == "student" else "closed"), "the judge reads it here"
+        elif soft_when == "with_labels":
+            assert (name in made) == (origin != "student")
+        else:
+            assert (name in made) == (origin == "served"), "an example with labels alone, all of them 0"

@@ -379,7 +379,7 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
     one, answer = written[0], answers[0]
     assert [candidate.item for candidate in one.candidates] == answer["items"]
     assert [candidate.logged_score for candidate in one.candidates] == pytest.approx(answer["scores"], rel=1e-6)
-    assert (one.origin, one.served_by, one.time_us) == ("student", bundles[0].content_hash, NOW_US)
+    assert (one.origin, one.served_by, one.time_us) == ("served", bundles[0].content_hash, NOW_US)
     assert (one.history, one.context, one.exclude) == (
         (Event("item-3", NOW_US - 5, "click"),),
         {"hour": 3.0},

@@ -41,7 +41,7 @@ def impressions(draw: st.DrawFn) -> Impression:
         draw(st.dictionaries(ids, ids | floats32 | st.booleans() | st.lists(ids, max_size=3), max_size=3)),
         tuple(Candidate(item, draw(st.none() | scores), draw(st.none() | chances)) for item in items),
         tuple(draw(st.lists(ids.filter(lambda one: one not in items), max_size=4))),
-        draw(st.sampled_from(["product", "student", "sweep"])),
+        draw(st.sampled_from(["product", "student", "sweep", "served"])),
         draw(st.sampled_from(["", "abc"])),
     )
 

@@ -61,7 +61,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
             for one in listed[:count]
         ),
         tuple(listed[count:]) if draw(st.booleans()) else (),
-        draw(st.sampled_from(["product", "student", "sweep"])),
+        draw(st.sampled_from(["product", "student", "sweep", "served"])),
         draw(texts),
     )
     several = st.lists(scores, min_size=count, max_size=count)

@@ -69,7 +69,7 @@ def impressions(draw: st.DrawFn) -> Impression:
         draw(fields),
         tuple(Candidate(item, draw(st.none() | scores), draw(st.none() | chances)) for item in listed[:cut]),
         tuple(listed[cut:]),
-        draw(st.sampled_from(["product", "student", "sweep"])),
+        draw(st.sampled_from(["product", "student", "sweep", "served"])),
         draw(texts),
     )
 

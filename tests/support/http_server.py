@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from recdistill.serve import Explore
 from recdistill.serve.http import Keep, Limits, Ranker, bind, create_app, serve
 
 
@@ -18,13 +19,14 @@ def serving(
     *,
     write_back: float = 0.0,
     keep: Keep | None = None,
+    explore: Explore | None = None,
     drain_s: float = 0.0,
 ) -> Iterator[str]:
     """Serves until the block ends, and gives the address. At the end it waits for running requests."""
     limits = msgspec.structs.replace(limits or Limits(), drain_s=min(drain_s, (limits or Limits()).drain_s))
     listener, stop = bind("127.0.0.1", 0), threading.Event()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(ranker, limits, write_back=write_back, keep=keep)
+    app = create_app(ranker, limits, write_back=write_back, keep=keep, explore=explore)
     thread = threading.Thread(target=serve, args=(app, ranker, listener, stop), daemon=True)
     thread.start()
     try:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from recdistill.serve.explore import Explore
 from recdistill.serve.http import about, v1
 from recdistill.serve.http.answering import Answering
 from recdistill.serve.http.asgi import Handler, Layer, Receive, Reply, Scope, Send, respond
@@ -70,7 +71,12 @@ class App:
 
 
 def create_app(
-    ranker: Ranker, limits: Limits | None = None, *, write_back: float = 0.0, keep: Keep | None = None
+    ranker: Ranker,
+    limits: Limits | None = None,
+    *,
+    write_back: float = 0.0,
+    keep: Keep | None = None,
+    explore: Explore | None = None,
 ) -> App:
     """The application, for any ASGI server. `server.serve` runs it in uvicorn.
 
@@ -79,6 +85,7 @@ def create_app(
         limits: How much one request may ask for.
         write_back: Share of the answers that is kept.
         keep: Takes an answer as an impression, without waiting, and says whether it did. None: nothing is kept.
+        explore: How answers that are kept are changed; None: they are not.
     """
     # Imported here, because the command line uses the forms but needs no prometheus_client.
     from recdistill.serve.http.metrics import CONTENT_TYPE, Metrics
@@ -88,7 +95,7 @@ def create_app(
     metrics = Metrics(ranker.counts, lambda: ranker.gauges() | {"waiting_bodies": float(answering.waiting)})
     table = Table(
         [
-            *v1.routes(answering, limits, metrics.answered, WriteBack(write_back, keep)),
+            *v1.routes(answering, limits, metrics.answered, WriteBack(write_back, keep, explore)),
             *about.routes(ranker, limits),
             get("/metrics", lambda: Reply(200, CONTENT_TYPE, metrics.text())),
         ]

@@ -94,11 +94,11 @@ def _recommend(
         rows = [row for row, request in enumerate(requests) if request.k == k]
         chosen = [requests[row] for row in rows]
         with _naming(body, rows):
-            found = recommender.recommend(chosen, k, [request.filters() for request in chosen])
+            found = recommender.recommend(chosen, k + write_back.more, [request.filters() for request in chosen])
         answers.update(zip(rows, found, strict=True))
     for answer in answers.values():
         count(answer.source, answer.unknown_history)
-    return [write_back(request, answers[row]) for row, request in enumerate(requests)]
+    return [write_back(request, answers[row], request.k) for row, request in enumerate(requests)]
 
 
 def _rank(count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RankRequest]) -> list[RankAnswer]:

@@ -1,14 +1,17 @@
 """Writes a share of the answers to the log, as impressions. Each says the request, the answer and the bundle.
 
+A person sees such an answer, so its origin is `served`. With exploration (`recdistill.serve.explore`) some of them are
+changed a little, and each item says the chance that it is at its place. Only an answer that was kept is changed.
+
 It does not know where impressions are written.
 
 Example:
     >>> kept = []
     >>> write_back = WriteBack(1.0, lambda impression: kept.append(impression) is None)
     >>> given = {"items": ["a"], "scores": [1.0], "bundle": "9f", "overlay": 0}
-    >>> answer = write_back(Request(), RecommendAnswer(**given, source="personal", unknown_history=0))
-    >>> answer.impression == kept[0].id
-    True
+    >>> answer = write_back(Request(), RecommendAnswer(**given, source="personal", unknown_history=0), 10)
+    >>> answer.impression == kept[0].id, kept[0].origin
+    (True, 'served')
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import msgspec
 
 from recdistill.records import Candidate, Impression
 from recdistill.serve.answers import RecommendAnswer
+from recdistill.serve.explore import Explore, shown
 from recdistill.serve.requests import Request
 
 Given = TypeVar("Given", bound=RecommendAnswer)
@@ -35,23 +39,49 @@ class WriteBack:
     Args:
         share: Share of the answers that is kept. Empty answers do not count.
         keep: Takes an impression, without waiting, and says whether it did. None: nothing is kept.
+        explore: How kept answers are changed; None: they are not.
     """
 
-    def __init__(self, share: float, keep: Keep | None) -> None:
-        self._share, self._keep = share, keep
+    def __init__(self, share: float, keep: Keep | None, explore: Explore | None = None) -> None:
+        self._share, self._keep, self._explore = share, keep, explore or Explore()
 
-    def __call__(self, request: Request, answer: Given) -> Given:
-        """The answer. If it was kept, it has the id of its impression."""
+    @property
+    def more(self) -> int:
+        """How many items behind its end an answer needs, so that it can be changed."""
+        return self._explore.pool if self._keep is not None and self._explore.share > 0 else 0
+
+    def __call__(self, request: Request, answer: Given, k: int | None = None) -> Given:
+        """The answer. If it was kept, it has the id of its impression.
+
+        Args:
+            request: The request.
+            answer: Its answer, with `more` items behind its end.
+            k: Most items that the caller gets. None: the answer is not changed.
+        """
+        usual = answer if k is None or len(answer.items) <= k else _some(answer, list(range(k)))
         if self._keep is None or not answer.items or random.random() >= self._share:
-            return answer
+            return usual
+        name, chances = uuid.uuid4().hex, None
+        if k is not None and self._explore.share > 0:
+            order, chances = shown(self._explore, name, found=len(answer.items), k=k)
+            answer = _some(answer, order)
         impression = Impression(
-            id=uuid.uuid4().hex,
+            id=name,
             time_us=request.time_us or time.time_ns() // 1000,
             history=request.history,
             context=request.context,
-            candidates=tuple(Candidate(*pair) for pair in zip(answer.items, answer.scores, strict=True)),
+            candidates=tuple(
+                Candidate(item, score, None if chances is None else chances[place])
+                for place, (item, score) in enumerate(zip(answer.items, answer.scores, strict=True))
+            ),
             exclude=tuple(dict.fromkeys(request.exclude)),
-            origin="student",
+            origin="served",
             served_by=answer.bundle,
         )
-        return msgspec.structs.replace(answer, impression=impression.id) if self._keep(impression) else answer
+        return msgspec.structs.replace(answer, impression=name) if self._keep(impression) else usual
+
+
+def _some(answer: Given, order: list[int]) -> Given:
+    """Some items of an answer, in an order."""
+    items, scores = [answer.items[n] for n in order], [answer.scores[n] for n in order]
+    return msgspec.structs.replace(answer, items=items, scores=scores)

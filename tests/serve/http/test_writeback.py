@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from support.bodies import SMALL, body_of
 from support.http_server import serving
 
 from recdistill.bundle import Bundle
 from recdistill.records import Impression, decode, encode
-from recdistill.serve import Ranker
+from recdistill.serve import Explore, Filters, Ranker, Recommender, shown
 from references.students import NOW_US, Student, make_requests
 
 
@@ -35,7 +36,47 @@ def test_a_share_of_the_answers_is_kept(student: Student, bundle: Bundle, ranker
         written = kept[answer["impression"]]
         assert [candidate.item for candidate in written.candidates] == answer["items"]
         assert [candidate.logged_score for candidate in written.candidates] == answer["scores"]
-        assert (written.origin, written.served_by) == ("student", bundle.content_hash)
+        assert (written.origin, written.served_by) == ("served", bundle.content_hash)
         assert (written.history, written.exclude) == (impression.history, ("item-2",))
         assert written.time_us == impression.time_us or (impression.time_us == 0 and written.time_us > NOW_US)
         assert decode(Impression, encode(written)).served_by == bundle.content_hash
+
+
+def test_explored_answers_say_the_chance_of_each_place_and_can_be_made_again(
+    student: Student, bundle: Bundle, ranker: Ranker
+) -> None:
+    kept: dict[str, Impression] = {}
+
+    def keep(impression: Impression) -> bool:
+        kept[impression.id] = impression
+        return True
+
+    explore = Explore(share=0.5, first=3, pool=4)
+    asked = make_requests(student, 15)[10]
+    body = body_of(asked, k=6)
+    recommender = Recommender(bundle)
+    [usual] = recommender.recommend([asked], 10, Filters(exclude=frozenset(e.item for e in asked.history)))
+    with (
+        serving(ranker, SMALL, write_back=0.8, keep=keep, explore=explore) as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        answers = [client.post("/v1/recommend", json=body).json() for _ in range(120)]
+        ranked = client.post("/v1/rank", json={"candidates": ["item-2", "item-3"]}).json()
+    changed = 0
+    for answer in answers:
+        assert len(answer["items"]) == 6
+        assert answer["items"][:2] == usual.items[:2]
+        if "impression" not in answer:
+            assert answer["items"] == usual.items[:6], "only an answer that is written back is changed"
+            continue
+        written = decode(Impression, encode(kept[answer["impression"]]))
+        order, chances = shown(explore, written.id, found=10, k=6)
+        assert (
+            answer["items"] == [candidate.item for candidate in written.candidates] == [usual.items[n] for n in order]
+        )
+        assert [c.propensity for c in written.candidates] == pytest.approx(chances, rel=1e-6)
+        assert answer["scores"] == pytest.approx([usual.scores[n] for n in order])
+        changed += order != list(range(6))
+    assert 20 < changed < 75
+    if "impression" in ranked:
+        assert {c.propensity for c in kept[ranked["impression"]].candidates} == {None}
