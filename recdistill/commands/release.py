@@ -135,6 +135,14 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         figures = (quality.metrics[name] for name in shown)
         row = "".join(f"{f.mean:10.4f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
         lines.append(f"{quality.name:20}{row}")
+    if (served := judgement.served) is not None:
+        lines += ["", f"{served.lists:,} served lists, {served.explored:,} with an item by a rare draw; labels a list:"]
+        lines.append(f"{'as served':20}{served.value.mean:10.4f} [{served.value.low:.3f}, {served.value.high:.3f}]")
+        for order in served.orders:
+            told = order.why
+            if (value := order.snips) is not None:
+                told = f"{value.mean:10.4f} [{value.low:.3f}, {value.high:.3f}]  (SNIPS)"
+            lines.append(f"{order.name:20}{told}")
     if (spent := judgement.spending) is not None:
         saved = [f"{spent.candidates - spent.scored:,} scores"]
         saved += [] if spent.seconds is None else [f"{spent.seconds:,.3g} s"]

@@ -55,7 +55,7 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
             le=10_000,
             description="The candidates are the items from that place on, and so many that follow behind the answer.",
         ),
-    ] = 20
+    ] = 10
     origins: Annotated[
         list[Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]_-]+)$")]],
         Meta(

@@ -315,6 +315,15 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "more. 0: none.",
         ),
     ] = 0
+    position_cap: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="With `rank.explore_share`, a label of an item that was shown at its place with chance p "
+            "counts 1 / p, at most this. 1: labels are not corrected for places.",
+        ),
+    ] = 10.0
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,7 +31,7 @@ from recdistill.features.catalogue import Catalogue
 from recdistill.features.spec import FeatureError, FeatureSpec
 from recdistill.features.values import encode_column
 from recdistill.features.vocabulary import Vocabulary
-from recdistill.records import Event, Example, Value
+from recdistill.records import Event, Example, Impression, Value
 
 AGE_BUCKETS: Final = 32
 # Bucket b holds ages from the b-th of these on: (2^(b-1) - 1) seconds, in whole microseconds.
@@ -103,6 +103,8 @@ class Lists:
             whole list. None when every p of the batch is 1.
         soft_B: Whether the scores teach. They do not where they were an example of their own before, and this one has
             the labels alone.
+        shown_BL: How often the endpoint expects to show each candidate at its place: its propensity. 1 where it is not
+            known. None when every one of the batch is 1. Lists that another product made have none.
     """
 
     requests: Requests
@@ -115,6 +117,7 @@ class Lists:
     weights_B: npt.NDArray[np.float32]
     offsets_BL: npt.NDArray[np.float32] | None
     soft_B: npt.NDArray[np.bool_]
+    shown_BL: npt.NDArray[np.float32] | None = None
 
 
 def age_buckets(ages_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -270,7 +273,17 @@ def encode_examples(
         weights_B=weights_B,
         offsets_BL=offsets_BL,
         soft_B=soft_B,
+        shown_BL=_shown(impressions, shape),
     )
+
+
+def _shown(impressions: Sequence[Impression], shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
+    shown_BL = np.ones(shape, dtype=np.float32)
+    for row, impression in enumerate(impressions):
+        if impression.origin == "served":
+            chances = [1.0 if one.propensity is None else one.propensity for one in impression.candidates]
+            shown_BL[row, : len(chances)] = chances
+    return shown_BL if (shown_BL < 1).any() else None
 
 
 def _offsets(examples: Sequence[Example], shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:

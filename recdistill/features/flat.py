@@ -65,6 +65,11 @@ def encode_columns(
     if columns.chanced_E.any():
         offsets_C = -np.log(columns.chances_C.astype(np.float64))
         offsets_BL = _spread(filled_BL, np.where(np.repeat(columns.chanced_E, counts_B), offsets_C, 0.0), 0, np.float32)
+    served_C = np.repeat(np.array([origin == "served" for origin in columns.origins], bool), counts_B)
+    known_chance_C = served_C & (columns.propensities_C < 1)  # NaN is not
+    shown_BL = None
+    if known_chance_C.any():
+        shown_BL = _spread(filled_BL, np.where(known_chance_C, columns.propensities_C, np.float32(1)), 1, np.float32)
     return Lists(
         requests=Requests(context=context, **requests),
         candidate_slots_BL=_spread(filled_BL, slots_C, -1, np.int32),
@@ -76,6 +81,7 @@ def encode_columns(
         weights_B=(1.0 / columns.sampled_E).astype(np.float32),
         offsets_BL=offsets_BL,
         soft_B=np.array([state != "labels" for state in columns.states], dtype=bool),
+        shown_BL=shown_BL,
     )
 
 

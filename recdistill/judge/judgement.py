@@ -138,6 +138,32 @@ class Part(Struct, frozen=True, kw_only=True):
         )
 
 
+class OrderValue(Struct, frozen=True, kw_only=True):
+    """What the lists of a contender would be worth, from served lists with known chances.
+
+    `ips` and `snips`: labels a list, by both estimators of `offpolicy.py`. None: there is no estimate, and `why` says
+    why not.
+    """
+
+    name: str
+    ips: Interval | None = None
+    snips: Interval | None = None
+    why: str = ""
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """What came of lists that the endpoint served, also of those from which nobody took anything.
+
+    `lists`: how many. `explored`: how many have an item whose chance is below 1/2. `value`: labels a list, as they were
+    served. `orders`: the same for the orders of other contenders in the places that exploration may change.
+    """
+
+    lists: int
+    explored: int
+    value: Interval
+    orders: list[OrderValue] = []
+
+
 class Judgement(Struct, frozen=True, kw_only=True):
     """All results about one bundle.
 
@@ -150,6 +176,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `above_chance`: False in judgements of older versions. There retention is student / teacher.
     - `notes`: what a reader of the figures must know.
     - `part`: which part of the log was judged, where the lists come from a log.
+    - `served`: what came of lists that the endpoint served. None: there were none.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
     - `spending`: set when the training lists were scored under a budget.
@@ -181,6 +208,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     above_chance: bool = False
     part: Part | None = None
     notes: list[str] = []
+    served: Served | None = None
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

@@ -95,6 +95,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _quality(judgement),
         _differences(judgement),
         _slices(judgement),
+        _served(judgement),
         _size(judgement),
         _speed(judgement),
         _spending(judgement),
@@ -311,6 +312,31 @@ def _speed(judgement: Judgement) -> str:
         f"at a time: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({latency.n:,} requests)."
     )
     return _section("Time", note, rows, "wide")
+
+
+def _served(judgement: Judgement) -> str:
+    served = judgement.served
+    if served is None:
+        return ""
+
+    def cell(interval: Interval) -> str:
+        return f"{interval.mean:.3f} <small>{interval.low:.3f} to {interval.high:.3f}</small>"
+
+    rows = [f"<tr><th>as served</th><td>{cell(served.value)}</td><td></td></tr>"]
+    for order in served.orders:
+        if order.snips is None or order.ips is None:
+            rows.append(f'<tr><th>{name_of(order.name)}</th><td colspan="2">{text(order.why, 400)}</td></tr>')
+        else:
+            rows.append(
+                f"<tr><th>{name_of(order.name)}</th><td>{cell(order.snips)}</td><td>{cell(order.ips)}</td></tr>"
+            )
+    note = (
+        f"What came of {served.lists:,} lists that the endpoint served, in labels a list, with 95% intervals; "
+        f"{served.explored:,} of them show an item by a rare draw. For the other orders it is estimated: they keep the "
+        "first places and fill the others themselves. SNIPS varies less, IPS is right on average."
+    )
+    table = f"<table><tr><th></th><th>SNIPS</th><th>IPS</th></tr>{''.join(rows)}</table>"
+    return _section("What served lists were worth", note, table)
 
 
 def _spending(judgement: Judgement) -> str:

@@ -25,6 +25,7 @@ from recdistill.judge.contenders import BundleContender, TeacherContender
 from recdistill.judge.figures import Measured, above_chance, differences, intervals
 from recdistill.judge.judgement import NO_TEACHER, STUDENT, Judgement, Quality
 from recdistill.judge.protocol import choose
+from recdistill.judge.served import served_value
 from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
 from recdistill.linear import Interactions
@@ -45,6 +46,7 @@ def evaluate(
     rivals: Sequence[Contender],
     train_examples: Iterable[Example] | Interactions,
     protocol: str = "auto",
+    served: Sequence[Example] = (),
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     draws: int = 2000,
@@ -60,6 +62,8 @@ def evaluate(
         train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
             counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
+        served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
+            explored, what the orders of this bundle and of other bundles would be worth.
         sizes: More sizes in bytes to report. The gate needs `teacher`.
         seed: Seed of the bootstrap.
         draws: Resamples of the bootstrap.
@@ -109,6 +113,7 @@ def evaluate(
         provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
         notes=_notes(found),
+        served=served_value(served, [one for one in contenders if isinstance(one, BundleContender)]),
         format=2,
     )
     seconds["in all"] = time.perf_counter() - started

@@ -61,7 +61,7 @@ from recdistill.records.columns import Columns, Read
 from recdistill.records.encoded import Encoded, encoded
 from recdistill.records.flat import Ids
 from recdistill.records.heads import Head, example_around
-from recdistill.records.peek import may_have_label
+from recdistill.records.peek import may_be_served, may_have_label
 from recdistill.records.render import render
 from recdistill.records.structs import (
     Candidate,
@@ -126,6 +126,7 @@ __all__ = [
     "encoded",
     "example_around",
     "key_of",
+    "may_be_served",
     "may_have_label",
     "newer",
     "read_columns",

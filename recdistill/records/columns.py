@@ -85,6 +85,7 @@ class Columns:
         labels_C: f32; 0 for rankings.
         chances_C: `candidates_sampled`, f32; 1 where a list has none.
         chanced_E: Which lists have `candidates_sampled`.
+        propensities_C: Chance of each candidate to be at its place, f32; NaN where it is not known.
         events_E: How many events each list has, int64.
         event_items: Oldest first.
         actions: The different actions of the events; the first one is "", for none.
@@ -114,6 +115,7 @@ class Columns:
     labels_C: npt.NDArray[np.float32]
     chances_C: npt.NDArray[np.float32]
     chanced_E: Flags
+    propensities_C: npt.NDArray[np.float32]
     events_E: Whole
     event_items: Ids
     actions: list[str]
@@ -379,6 +381,7 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
         labels_C=labels_C,
         chances_C=chances_C,
         chanced_E=chanced_E,
+        propensities_C=members.propensities_N,
         events_E=events_E,
         event_items=history.items,
         actions=history.actions,

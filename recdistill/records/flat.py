@@ -115,10 +115,17 @@ class Events(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """N candidates: `items` and `odd_N` as in `Events`. The product's scores are checked and not kept."""
+    """N candidates: `items` and `odd_N` as in `Events`. The product's scores are checked and not kept.
+
+    Args:
+        items: Their ids.
+        odd_N: Which members must be read in the slow way; their entries mean nothing.
+        propensities_N: Chance of each to be at its place, f32; NaN where it is not known.
+    """
 
     items: Ids
     odd_N: Flags
+    propensities_N: npt.NDArray[np.float32]
 
 
 def read_events(members: Sequence[bytes]) -> Events:
@@ -139,15 +146,18 @@ def read_candidates(members: Sequence[bytes]) -> Candidates:
     data, at_N, end_N = _laid_out(members)
     items, at_N, odd_N = _text(data, _ITEM, at_N, end_N)
     odd_N |= items.sizes_N == 0
+    propensities_N = np.full(len(members), np.nan, np.float32)
     if (at_N < end_N).any():
         for tag, least, most in ((_LOGGED, -MAX_SCORE, MAX_SCORE), (_PROPENSITY, MIN_CHANCE, 1.0)):
             places = np.flatnonzero(~odd_N & (at_N + 5 <= end_N) & (data[at_N] == tag))
             numbers = data[at_N[places, None] + np.arange(1, 5)].view("<f4")[:, 0].astype(np.float64)
             odd_N[places] = ~((numbers >= least) & (numbers <= most))  # NaN is outside too
             at_N[places] += 5
+            if tag == _PROPENSITY:
+                propensities_N[places] = numbers
     odd_N |= at_N != end_N
     odd_N |= _no_ids(items, odd_N)
-    return Candidates(items, odd_N)
+    return Candidates(items, odd_N, propensities_N)
 
 
 def have_twice(ids: Ids, counts_E: Whole) -> list[int]:

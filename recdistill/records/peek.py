@@ -28,6 +28,7 @@ from recdistill.records.codec import frame
 _PREFIX: Final = frame([list(wire.DESCRIPTOR.message_types_by_name).index("Example")])
 _RANKING: Final = 1 << 3 | 2  # tags of the two fields; both have a length
 _LABELS: Final = 2 << 3 | 2
+_SERVED: Final = bytes([7 << 3, wire.ORIGIN_SERVED])  # the field `origin` of an impression, and its number
 
 
 def may_have_label(value: bytes | None) -> bool:
@@ -43,6 +44,11 @@ def may_have_label(value: bytes | None) -> bool:
     if length % 4 or not 0 < length <= len(value) - at:
         return True
     return bool((np.frombuffer(value, "<f4", length // 4, at) != 0).any())
+
+
+def may_be_served(value: bytes | None) -> bool:
+    """False only where the bytes are no list that the endpoint served: the two bytes of this origin are nowhere."""
+    return value is not None and (_SERVED in value or not value.startswith(_PREFIX))
 
 
 def _varint(value: bytes, at: int) -> tuple[int, int]:

@@ -37,7 +37,7 @@ from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.parts import learnt_from, stopped_at
-from recdistill.release.window import HeldOutWindow
+from recdistill.release.window import HeldOutWindow, newest_held_out
 from recdistill.stream import Log, Place, read_place, write_time
 from recdistill.teachers import Teacher
 
@@ -89,6 +89,8 @@ def judge(
     Raises:
         DataError: There is nothing to judge on.
     """
+    if window is None and which != BEHIND and until is None:
+        window = newest_held_out(log, most, after_us=taught_us)
     lists, part = lists_for(
         log,
         bundle,
@@ -118,6 +120,7 @@ def judge(
         ],
         train_examples=known,
         protocol=protocol,
+        served=[] if window is None else window.served(),
         sizes={"teacher": teacher_bytes} if teacher_bytes else None,
         seed=seed,
         progress=None if progress is None else lambda _, done, total: progress(done, total),

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from recdistill.errors import DecodeError, OutOfRange
 from recdistill.judge import outlook
-from recdistill.records import Example, decode, may_have_label
+from recdistill.records import Example, decode, may_be_served, may_have_label
 from recdistill.stream import HELD_OUT, Log, Message, Source
 
 log_ = logging.getLogger(__name__)
@@ -38,12 +38,21 @@ _LOOKED: Final = 50
 """The first look goes back over so many lists for each one that is wanted, and no further."""
 
 
+_SERVED: Final = 4
+"""For each labelled list, so many that the endpoint served are kept beside: most of them are silent."""
+
+
 class HeldList(NamedTuple):
-    """A labelled list: where it stands, its time, and its bytes. Decoded lists would take five times the memory."""
+    """A list: where it stands, its time, and its bytes. Decoded lists would take five times the memory.
+
+    It is labelled, or the endpoint served it, or both.
+    """
 
     offset: int
     time_us: int
     value: bytes
+    labelled: bool = True
+    served: bool = False
 
 
 class HeldOutWindow:
@@ -58,6 +67,7 @@ class HeldOutWindow:
     def __init__(self, log: Log, most: int, *, after_us: int | None = None) -> None:
         self._log, self._most, self._after_us = log, most, after_us
         self._lists: deque[HeldList] = deque(maxlen=most)
+        self._served: deque[HeldList] = deque(maxlen=_SERVED * most)
         self._source: Source | None = None
         self.passed_over = 0
 
@@ -83,13 +93,20 @@ class HeldOutWindow:
         begin, end = self._source.bounds(HELD_OUT)
         if self._source.position()[HELD_OUT] < begin:  # retention was quicker than this reader
             self._lists.clear()
+            self._served.clear()
             self._fill(self._source)
-        self._lists.extend(self._read(self._source, end))
+        found = self._read(self._source, end)
+        self._lists.extend(one for one in found if one.labelled)
+        self._served.extend(one for one in found if one.served)
         return len(self._lists)
 
     def examples(self) -> list[Example]:
         """The lists, oldest first."""
         return [decode(Example, one.value) for one in self._lists]
+
+    def served(self) -> list[Example]:
+        """The lists that the endpoint served, oldest first, also those from which nobody took anything."""
+        return [decode(Example, one.value) for one in self._served]
 
     def span_us(self) -> tuple[int, int]:
         """Times of the earliest and of the latest list; 0 and 0 where there is none."""
@@ -122,13 +139,16 @@ class HeldOutWindow:
                 found = self._read(source, high)
             except OutOfRange:  # retention has removed it meanwhile
                 break
-            for one in reversed(found[-(self._most - len(self._lists)) :]):
-                self._lists.appendleft(one)
+            for one in reversed(found):
+                if one.labelled and len(self._lists) < self._most:
+                    self._lists.appendleft(one)
+                if one.served and len(self._served) < _SERVED * self._most:
+                    self._served.appendleft(one)
             high = low
         source.seek({HELD_OUT: end})
 
     def _read(self, source: Source, until: int) -> list[HeldList]:
-        """The labelled lists from the source's position up to an offset."""
+        """What is labelled or was served, from the source's position up to an offset."""
         found: list[HeldList] = []
         while source.position()[HELD_OUT] < until:
             messages = source.read_from(HELD_OUT, min(READ, until - source.position()[HELD_OUT]), 0.2)
@@ -137,7 +157,7 @@ class HeldOutWindow:
         return found
 
     def _held(self, message: Message) -> HeldList | None:
-        if not may_have_label(message.value):
+        if not (may_have_label(message.value) or may_be_served(message.value)):
             return None
         try:
             example = decode(Example, message.value)
@@ -145,12 +165,13 @@ class HeldOutWindow:
             log_.debug("%s offset %d left out: %s", message.tp, message.offset, e)
             return None
         time_us = example.ranking.impression.time_us
-        if not any(label > 0 for label in example.labels):
+        labelled, served = any(label > 0 for label in example.labels), example.ranking.impression.origin == "served"
+        if not (labelled or served):
             return None
         if self._after_us is not None and time_us <= self._after_us:
-            self.passed_over += 1
+            self.passed_over += labelled
             return None
-        return HeldList(message.offset, time_us, message.value or b"")
+        return HeldList(message.offset, time_us, message.value or b"", labelled, served)
 
 
 def newest_held_out(log: Log, most: int, *, after_us: int | None = None) -> HeldOutWindow:

@@ -120,7 +120,7 @@ class Replay:
                 own = {name.removeprefix(head): np.array(v) for name, v in tensors.items() if name.startswith(head)}
                 context = _part(own, "context.")
                 requests = Requests(**_part(own, "requests."), context=context)
-                parts = {"offsets_BL": None} | _part(own, "lists.")
+                parts = {"offsets_BL": None, "shown_BL": None} | _part(own, "lists.")
                 told = [teachers[code] for code in own["teachers"].tolist()]
                 self._kept.append(Kept(Lists(requests=requests, **parts), own["logits"], own["weights"], told))
         except (KeyError, TypeError, IndexError) as e:

@@ -24,6 +24,7 @@ Example:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -146,7 +147,14 @@ class Rivals:
         self.log_q = np.log(sample * chances_N[self.slots] / upto_N[-1]) - np.log(often)
 
     def scores_and_labels(
-        self, user_BD: Tensor, items: Items, lists: Lists, used_U: np.ndarray, place_N: np.ndarray
+        self,
+        user_BD: Tensor,
+        items: Items,
+        lists: Lists,
+        used_U: np.ndarray,
+        place_N: np.ndarray,
+        *,
+        weights_B: np.ndarray | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Scores of the lists' candidates, `[B, L]`, and the loss of their labels, a scalar in nats.
 
@@ -158,23 +166,33 @@ class Rivals:
             lists: The batch.
             used_U: Slots of these items.
             place_N: Place of each slot in `items`, `[N + 1]`, −1 where it is not there. The last entry is for slot −1.
+            weights_B: What the labels of each list weigh; None: 1 each.
         """
         where_BL = lists.where_BL & lists.label_known_B[:, None]
         rows_R = np.flatnonzero((where_BL & (lists.labels_BL > 0)).any(1))
         if self._whole and len(rows_R) == len(where_BL):
-            return self._over_all(user_BD, items, lists, used_U, place_N)
+            return self._over_all(user_BD, items, lists, used_U, place_N, weights_B)
         scores_BL = scores_of_lists(user_BD, items, place_N[lists.candidate_slots_BL])
         if not self._learnt or not len(rows_R):
             labels_BL, where = torch.from_numpy(lists.labels_BL), torch.from_numpy(where_BL)
-            return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where)
+            weights = _tensor(weights_B)
+            return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, weights=weights)
         rows = torch.from_numpy(rows_R)
         labelled, user_RD = rows_of(lists, rows_R), user_BD.index_select(0, rows)
+        weights_R = None if weights_B is None else weights_B[rows_R]
         if self._whole:
-            return scores_BL, self._over_all(user_RD, items, labelled, used_U, place_N)[1]
-        return scores_BL, self._over_sample(user_RD, items, labelled, place_N, scores_BL.index_select(0, rows))
+            return scores_BL, self._over_all(user_RD, items, labelled, used_U, place_N, weights_R)[1]
+        shown_RL = scores_BL.index_select(0, rows)
+        return scores_BL, self._over_sample(user_RD, items, labelled, place_N, shown_RL, weights_R)
 
     def _over_all(
-        self, user_BD: Tensor, items: Items, lists: Lists, used_U: np.ndarray, place_N: np.ndarray
+        self,
+        user_BD: Tensor,
+        items: Items,
+        lists: Lists,
+        used_U: np.ndarray,
+        place_N: np.ndarray,
+        weights_B: np.ndarray | None,
     ) -> tuple[Tensor, Tensor]:
         """The whole catalogue: each label competes with all live items."""
         where_BL = lists.where_BL & lists.label_known_B[:, None]
@@ -191,10 +209,17 @@ class Rivals:
             chunk=CHUNK if len(used_U) > LARGE else None,
         )
         labels_BL, where = torch.from_numpy(lists.labels_BL), torch.from_numpy(where_BL)
-        return scores_BL, losses.softmax_labels(scores_BL, labels_BL, where=where, log_normaliser=z_B)
+        loss = losses.softmax_labels(scores_BL, labels_BL, where=where, weights=_tensor(weights_B), log_normaliser=z_B)
+        return scores_BL, loss
 
     def _over_sample(
-        self, user_BD: Tensor, items: Items, lists: Lists, place_N: np.ndarray, scores_BL: Tensor
+        self,
+        user_BD: Tensor,
+        items: Items,
+        lists: Lists,
+        place_N: np.ndarray,
+        scores_BL: Tensor,
+        weights_B: np.ndarray | None,
     ) -> Tensor:
         """The sample: its S items, with one product for all lists, beside the lists' own candidates."""
         output_SW = F.embedding(torch.from_numpy(place_N[self.slots]), items.output_UW)
@@ -208,6 +233,7 @@ class Rivals:
             torch.cat([scores_BL, scores_BS], 1),
             F.pad(torch.from_numpy(lists.labels_BL), (0, len(self.slots))),
             where=torch.from_numpy(np.concatenate([listed_BL, others_BS], 1)),
+            weights=_tensor(weights_B),
             log_q=log_q,
         )
 
@@ -227,6 +253,29 @@ class Rivals:
             rows_K, k = np.nonzero(columns >= 0)
             others_BS[rows_K, columns[rows_K, k]] = False
         return listed_BL, others_BS
+
+
+def corrected(lists: Lists, most: float) -> tuple[Lists, np.ndarray | None]:
+    """The labels, corrected for the place at which the endpoint showed each candidate.
+
+    A label of a candidate whose chance to be at its place was p counts 1 / p, at most `most`. So an item that was shown
+    there by a rare draw stands for all the times when it was not. What is liked then no longer depends on the place
+    that the serving student gave it (inverse propensity scoring with clipping: Joachims, Swaminathan and Schnabel,
+    "Unbiased learning-to-rank with biased feedback", WSDM 2017; Bottou et al., JMLR 2013).
+
+    Returns:
+        The lists, in which each label has its factor; and for each list the factor of all its labels together, f32
+        `[B]`: `Σ y_i w_i / Σ y_i`. A loss that divides by the labels' sum needs both. None: every factor is 1.
+    """
+    if lists.shown_BL is None or most <= 1:
+        return lists, None
+    labels_BL = lists.labels_BL * np.minimum(1 / lists.shown_BL, np.float32(most))
+    before_B, after_B = np.where(lists.where_BL, (lists.labels_BL, labels_BL), 0).sum(-1)
+    return replace(lists, labels_BL=labels_BL), np.divide(after_B, before_B, np.ones_like(after_B), where=before_B > 0)
+
+
+def _tensor(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def scores_of_lists(user_BD: Tensor, items: Items, places_BL: np.ndarray) -> Tensor:

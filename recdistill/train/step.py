@@ -57,7 +57,7 @@ from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.replay import Kept, Replay
-from recdistill.train.rivals import Popular, Rivals, scores_of_lists
+from recdistill.train.rivals import Popular, Rivals, corrected, scores_of_lists
 from recdistill.train.shape import Rates, Shape
 from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Draws, Items, Student, uniform
@@ -85,6 +85,8 @@ class Trainer:
         batch: By how many lists the loss of a step is divided: the size of a whole batch. A smaller batch then makes a
             smaller step. 0: by the lists of the batch.
         replay: How many lists are kept, to look at their scores once more; 0: none.
+        position_cap: A label of a candidate that the endpoint showed at its place with chance p counts 1 / p, at most
+            this.
         power: An item is drawn into the sample with a chance that grows with this power of how often it was seen;
             0: all have the same chance.
     """
@@ -106,6 +108,7 @@ class Trainer:
         batch: int = 0,
         replay: int = 0,
         power: float = 0.0,
+        position_cap: float = 1.0,
     ) -> None:
         self.terms = terms
         if self.terms.total == 0 and self.terms.label == 0:
@@ -118,7 +121,7 @@ class Trainer:
         self.tenure = Tenure(self.catalogue)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
-        self.watch, self.batch = watch, batch
+        self.watch, self.batch, self.position_cap = watch, batch, position_cap
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
         # By slot: the row of `id` that the item has when its own row is left out.
@@ -238,7 +241,8 @@ class Trainer:
         history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
         user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws(1))
         # 4. Score the candidates, and take the loss of the labels.
-        scores_BL, label = rivals.scores_and_labels(user_BD, items, lists, used_U, place_N)
+        weighed, counts_B = corrected(lists, self.position_cap)
+        scores_BL, label = rivals.scores_and_labels(user_BD, items, weighed, used_U, place_N, weights_B=counts_B)
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B = list_weights(lists)
         if self.watch is not None:
@@ -250,7 +254,8 @@ class Trainer:
         # Both losses are means over their own lists. Times the weight of these lists they are sums, and the sums are
         # divided by the same number. So a list counts the same, whatever else is in its batch.
         whole = float(self.batch or len(batch))
-        taken = float((labelled_BL & (lists.labels_BL > 0)).any(1).sum())
+        taken_B = (labelled_BL & (lists.labels_BL > 0)).any(1)
+        taken = float(taken_B.sum() if counts_B is None else counts_B[taken_B].sum())
         loss = self.terms.total * (float(believed_B.sum()) / whole) * soft + self.terms.label * (taken / whole) * label
         # 7. Keep near the earlier copy, if there is one.
         if self.previous is not None and self.previous.items > 0:

@@ -59,7 +59,14 @@ def example(chance: random.Random) -> Example:
         if chance.random() < 0.5:
             context[name] = chance.choice(values)
     ranking = Ranking(
-        Impression("r", now, history=tuple(history), context=context, candidates=tuple(map(Candidate, listed))),
+        Impression(
+            "r",
+            now,
+            history=tuple(history),
+            context=context,
+            candidates=tuple(Candidate(one, None, chance.choice([None, 1.0, 0.25, 0.01])) for one in listed),
+            origin=chance.choice(["product", "served"]),
+        ),
         "t",
         "1",
         "logit",

@@ -113,6 +113,8 @@ def held(columns: Columns, records: Sequence[Example | Ranking]) -> None:
     assert columns.chanced_E.tolist() == [bool(one.candidates_sampled) for one in found]
     expected = [p for one in found for p in one.candidates_sampled or (1.0,) * len(one.scores)]
     assert columns.chances_C.tolist() == expected
+    known = [None if math.isnan(one) else one for one in columns.propensities_C.tolist()]
+    assert known == [each.propensity for one in asked for each in one.candidates]
     assert columns.events_E.tolist() == [len(one.history) for one in asked]
     assert list(columns.event_items) == [event.item for one in asked for event in one.history]
     assert [columns.actions[place] for place in columns.action_H.tolist()] == [

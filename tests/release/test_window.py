@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recdistill import release
 from recdistill.config import LogSettings
-from recdistill.records import Candidate, Example, Impression, Ranking, encode
+from recdistill.records import Candidate, Example, Impression, Ranking, decode, encode
 from recdistill.release import window as module
 from recdistill.stream import HELD_OUT, Log, open_log
 
@@ -143,3 +144,27 @@ def test_a_reader_that_retention_has_overtaken_begins_again(log: Log) -> None:
     window.look()
     assert names(window) == brute(range(100), 3)
     window.close()
+
+
+def test_served_lists_are_kept_beside_also_the_silent_ones(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BACK", 11)
+    log.create_topics({"held-out": 1})
+    early, stage = release.HeldOutWindow(log, 10), log.stage("test")
+    early.look()
+    expected = []
+    for n in range(60):
+        origin = "served" if n % 4 else "product"
+        one = decode(Example, held(n, labelled=n % 3 == 0))
+        asked = msgspec.structs.replace(one.ranking.impression, origin=origin)
+        one = msgspec.structs.replace(one, ranking=msgspec.structs.replace(one.ranking, impression=asked))
+        with stage.transaction() as transaction:
+            transaction.send("held-out", encode(one))
+        expected += [asked.id] if origin == "served" else []
+    stage.close()
+    late = release.HeldOutWindow(log, 10)
+    for window in (early, late):
+        window.look()
+        assert names(window) == brute(range(60), 10)
+        found = [one.ranking.impression.id for one in window.served()]
+        assert found == expected[-len(found) :]
+        assert len(found) >= 20

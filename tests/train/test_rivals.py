@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recdistill.features import Lists, Requests
+from recdistill.config import LossSettings, StudentSettings
+from recdistill.features import FeatureSpec, Lists, Requests
+from recdistill.loops.trainers import make_trainer
+from recdistill.records import Candidate, Example, Impression, Item, Origin, Ranking
 from recdistill.train.rivals import Rivals, no_rivals
 
 
@@ -104,3 +107,34 @@ def test_a_popular_item_is_drawn_more_often_and_counts_less() -> None:
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - np.exp(scores_N[live_N]).sum()) < 4 * error
     assert np.corrcoef(drawn[live_N], chances_N[live_N])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("sampled", [0, 5, 1000], ids=["sample", "sample of a catalogue", "whole catalogue"])
+def test_labels_count_as_often_as_their_places_were_rare(sampled: int) -> None:
+    """A batch of served lists, against the losses of its labels alone, each with its factor."""
+    shown = {"a": 0.25, "b": 0.01, "c": 1.0, "d": None}  # factors 4, 10 (the cap), 1 and 1
+    items = [f"i{n}" for n in range(12)]
+    candidates = [Candidate(item, None, chance) for item, chance in zip(items, shown.values(), strict=False)]
+
+    def example(labels: tuple[float, ...], origin: Origin) -> Example:
+        asked = Impression("r", 0, candidates=tuple(candidates), origin=origin)
+        return Example(Ranking(asked, "t", "1", "logit", (0.0,) * 4, (True,) * 4), labels, "labels")
+
+    def loss(lists: list[Example], cap: float = 10.0) -> float:
+        settings = LossSettings(soft=0.0, label=1.0, full_softmax_items=sampled, sampled_items=5, position_cap=cap)
+        trainer = make_trainer(FeatureSpec(), StudentSettings(dim=4, dropout=0.0, id_dropout=0.0), settings, seed=2)
+        trainer.apply_items([Item(item) for item in items])
+        return trainer.learn(trainer.encode(lists))["loss"]
+
+    first, second, third, fourth = (tuple(float(n == place) for n in range(4)) for place in range(4))
+    alone = {labels: loss([example(labels, "product")]) for labels in (first, second, third, fourth)}
+    both = [example(first, "served"), example(second, "served"), example(third, "served"), example(fourth, "served")]
+    expected = (4 * alone[first] + 10 * alone[second] + alone[third] + alone[fourth]) / 4
+    assert loss(both) == pytest.approx(expected, rel=1e-5)
+    assert loss(both, cap=1.0) == pytest.approx(sum(alone.values()) / 4, rel=1e-5), "no correction"
+    # Several labels of one list: the mean of their losses, each with its factor. Y is (2, 1): 2 · 4 and 1 · 10 of 3.
+    several = loss([example((2.0, 1.0, 0.0, 0.0), "served")])
+    each = [loss([example(one, "product")]) for one in (first, second)]
+    assert several == pytest.approx((8 * each[0] + 10 * each[1]) / 3, rel=1e-5)
+    silent = example((0.0,) * 4, "served")
+    assert loss([example(first, "served"), silent]) == pytest.approx(4 * alone[first] / 2, rel=1e-5)

@@ -1,0 +1,83 @@
+"""Served lists of a stream beside the orders of other contenders, and what these would be worth.
+
+A contender keeps the first places of a list as they were served, those that exploration never changes. The other places
+get its own best items. So what is estimated is its order of the tail.
+
+It knows nothing of estimators (offpolicy.py) or of pages.
+
+Example:
+    >>> from recdistill.records import Candidate, Impression, Ranking
+    >>> shown = Impression("r", 5, candidates=(Candidate("a", None, 1.0), Candidate("b", None, 0.5)), origin="served")
+    >>> one = Example(Ranking(shown, "t", "1", "logit", (0.0, 0.0), (True, True)), (0.0, 1.0), "closed")
+    >>> beside([one], [["c", "b", "a"]]).matched_NT.tolist()
+    [[True, False]]
+    >>> beside([one], [["b", "c"]]).matched_NT.tolist()
+    [[True, True]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from recdistill.errors import DataError
+from recdistill.judge.contenders import BundleContender
+from recdistill.judge.judgement import OrderValue, Served
+from recdistill.judge.offpolicy import Logged, check_overlap, ips, snips
+from recdistill.records import Example
+
+_RARE: Final = 0.5
+
+
+def served_value(examples: Sequence[Example], contenders: Sequence[BundleContender]) -> Served | None:
+    """What came of served lists, and what the orders of some contenders would be worth. None: there is no such list.
+
+    Args:
+        examples: Lists of any origin. Those that were served and whose window is over count.
+        contenders: Whose orders are looked at.
+    """
+    served = [one for one in examples if one.ranking.impression.origin == "served" and one.label_state != "none"]
+    served = [one for one in served if one.labels]
+    if not served:
+        return None
+    shown = [[candidate.item for candidate in one.ranking.impression.candidates] for one in served]
+    own = beside(served, shown)
+    as_served = own._replace(chances_NT=np.ones_like(own.chances_NT))
+    orders = [_value(contender, served) for contender in contenders]
+    explored = int((own.where_NT & (own.chances_NT < _RARE)).any(1).sum())
+    return Served(lists=len(served), explored=explored, value=ips(as_served), orders=orders)
+
+
+def _value(contender: BundleContender, served: Sequence[Example]) -> OrderValue:
+    widest = max(len(one.labels) for one in served)
+    try:
+        requests = [one.ranking.impression for one in served]
+        log = beside(served, contender.top(requests, 2 * widest))
+        check_overlap(log)
+        return OrderValue(name=contender.name, ips=ips(log), snips=snips(log))
+    except DataError as e:
+        return OrderValue(name=contender.name, why=str(e))
+
+
+def beside(served: Sequence[Example], tops: Sequence[Sequence[str]]) -> Logged:
+    """Served lists beside the best items of another order, best first, at least twice as many as a list has places."""
+    count, width = len(served), max(len(one.labels) for one in served)
+    matched_NT, where_NT = np.zeros((count, width), bool), np.zeros((count, width), bool)
+    chances_NT, rewards_NT = np.ones((count, width)), np.zeros((count, width))
+    users: dict[str, int] = {}
+    clusters_N = np.zeros(count, np.int64)
+    for row, (one, top) in enumerate(zip(served, tops, strict=True)):
+        shown = one.ranking.impression
+        chances = [1.0 if c.propensity is None else c.propensity for c in shown.candidates]
+        items = [candidate.item for candidate in shown.candidates]
+        head = next((place for place, chance in enumerate(chances) if chance < 1), len(items))
+        first = set(items[:head])
+        wanted = [*items[:head], *(item for item in top if item not in first)][: len(items)]
+        matched_NT[row, : len(wanted)] = [a == b for a, b in zip(items, wanted, strict=False)]
+        where_NT[row, : len(wanted)] = True
+        chances_NT[row, : len(items)] = chances
+        rewards_NT[row, : len(items)] = one.labels
+        clusters_N[row] = users.setdefault(shown.id if shown.user is None else shown.user, len(users))
+    return Logged(matched_NT, chances_NT, rewards_NT, where_NT, clusters_N)

@@ -1,0 +1,61 @@
+"""Served lists beside the orders of bundles: what a judgement and its report say of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recdistill.bundle import Bundle
+from recdistill.judge import BundleContender, Contender
+from recdistill.judge.served import served_value
+from recdistill.records import Candidate, Example, Impression, Ranking
+from recdistill.serve import Explore, shown
+from references.students import NOW_US, Student, make_requests
+
+
+def served(contender: BundleContender, requests: list[Impression], explore: Explore, k: int = 6) -> list[Example]:
+    """Lists as the endpoint serves them; every user takes what stands at place 5, and nothing else."""
+    made = []
+    tops = contender.top(requests, k + explore.pool)
+    for n, (asked, top) in enumerate(zip(requests, tops, strict=True)):
+        order, chances = shown(explore, f"r{n}", found=len(top), k=k)
+        candidates = tuple(Candidate(top[item], None, chance) for item, chance in zip(order, chances, strict=True))
+        one = Impression(
+            f"r{n}", NOW_US, f"u{n % 50}", asked.history, asked.context, candidates, origin="served", served_by="x"
+        )
+        count = len(candidates)
+        labels = tuple(float(place == 4) for place in range(count))
+        made.append(Example(Ranking(one, "t", "1", "logit", (0.0,) * count, (True,) * count), labels, "closed"))
+    return made
+
+
+def test_the_own_order_is_worth_what_was_served_and_a_strange_one_is_refused(student: Student, bundle: Bundle) -> None:
+    same: Contender = BundleContender(bundle, "champion")
+    asked = [one for one in make_requests(student, 40) if one.history]
+    requests = [asked[n % len(asked)] for n in range(3000)]
+    lists = served(same, requests, Explore(0.3, 3, 4))
+
+    class Reversed(BundleContender):
+        """It likes best what the bundle likes least."""
+
+        def top(self, requests: list[Impression], k: int) -> list[list[str]]:
+            return [list(reversed(one)) for one in super().top(requests, 1000)]
+
+    found = served_value(lists, [same, Reversed(bundle, "worst")])
+    assert found is not None
+    own, worst = found.orders
+    assert (found.lists, found.value.mean) == (3000, 1.0)
+    assert 500 < found.explored < 1000
+    assert own.snips is not None
+    assert own.snips.mean == 1.0, "place 5 is always taken"
+    assert own.ips is not None
+    assert own.ips.low < 1 < own.ips.high
+    assert np.isfinite(own.ips.high)
+    assert (worst.snips, worst.ips) == (None, None)
+    assert worst.why.startswith("no overlap")
+
+
+def test_other_lists_are_no_part_of_it(student: Student, bundle: Bundle) -> None:
+    assert served_value([], []) is None
+    shown_once = Impression("r", NOW_US, candidates=(Candidate("a"), Candidate("b")))
+    one = Example(Ranking(shown_once, "t", "1", "logit", (0.0, 0.0), (True, True)), (0.0, 1.0), "closed")
+    assert served_value([one], []) is None
