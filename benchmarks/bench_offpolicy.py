@@ -10,7 +10,8 @@ from the clicks, many times over.
 | --- | --- |
 | other | the candidates by another ranker's scores, with errors of its own |
 | true order | the candidates by their true utilities |
-| reversed | the serving policy's own tail, the last item first |
+| neighbours | the serving policy's own tail, in which neighbours change places: 2 1 4 3 … |
+| reversed | the serving policy's own tail, the last item first: few rare draws look like it |
 | elsewhere | items that the serving policy has not among its candidates: there is no overlap |
 
 For each: the truth; the mean of the estimates; in how many runs the 95% interval holds the truth; its mean width; and
@@ -65,7 +66,11 @@ def world(pool: int, seed: int = 0) -> Served:
     data, truth = simulate(WORLD, seed)
     random, count = np.random.default_rng(seed), TAIL + pool
     places = HEAD + count + TAIL  # the last ones are behind the candidates
-    attraction, targets, users = [], {name: [] for name in ("other", "true order", "reversed", "elsewhere")}, []
+    attraction, targets, users = (
+        [],
+        {name: [] for name in ("other", "true order", "neighbours", "reversed", "elsewhere")},
+        [],
+    )
     for one in data.impressions:
         utility_N = truth.utilities(one.id)
         thought_N = np.where(truth.allowed(one), utility_N + random.normal(size=len(utility_N)), -np.inf)
@@ -74,6 +79,7 @@ def world(pool: int, seed: int = 0) -> Served:
         known = utility_N[top[HEAD : HEAD + count]]
         targets["other"].append(np.argsort(-(known + 0.5 * random.normal(size=count)), kind="stable")[:TAIL])
         targets["true order"].append(np.argsort(-known, kind="stable")[:TAIL])
+        targets["neighbours"].append(np.minimum(np.arange(TAIL) ^ 1, TAIL - 1 + TAIL % 2))
         targets["reversed"].append(np.arange(TAIL)[::-1])
         targets["elsewhere"].append(count + np.arange(TAIL))
         users.append(one.user)

@@ -89,8 +89,7 @@ def check_overlap(log: Logged) -> None:
     share_N = np.divide(weights_NT.sum(1), width_N, out=np.ones(len(width_N)), where=width_N > 0)
     share, error = float(share_N.mean()), _error(share_N - share_N.mean(), log.clusters_N)[0]
     rare = log.where_NT & log.matched_NT & (log.chances_NT < _RARE)
-    never = not rare.any() and bool((log.where_NT & ~log.matched_NT).any())
-    if share + _SURE * error < 1 or never:
+    if share + _SURE * error < 1:
         raise DataError(
             f"no overlap: at about {max(0.0, 1 - share):.0%} of the places this order has items that were never shown "
             "there; a larger rank.explore_pool or a smaller rank.explore_first shows more of them"

@@ -95,11 +95,13 @@ class Changes:
             return state.after(state.overlay, live_T, position)
         rows_FW = self._tower(fresh.encoded())
         overlay = state.overlay.put([fresh.item(place) for place in range(len(fresh))], rows_FW)
-        added = len(overlay) - len(state.overlay)
-        flags_T = np.concatenate([live_T, np.zeros(added, bool)])
-        # The item's row in the bundle is out of date. Its row in the overlay is used instead.
-        flags_T[[slot for item in fresh.ids if (slot := state.base_slot_of.get(item)) is not None]] = False
-        flags_T[[len(state.base_ids) + overlay.place(item) for item in fresh.ids]] = fresh.live_N
+        # The row that the item had is out of date, in the bundle or in the overlay. Its new row is used instead.
+        live_T[[slot for item in fresh.ids if (slot := state.slot_of.get(item)) is not None]] = False
+        flags_T = np.concatenate([live_T, fresh.live_N])
+        if overlay.crowded:
+            overlay, kept = overlay.compact()
+            count = len(state.base_ids)
+            flags_T = np.concatenate([flags_T[:count], flags_T[count:][kept]])
         return state.after(overlay, flags_T, position)
 
 

@@ -1,19 +1,21 @@
 """The rows of changed and new items. They are kept apart from the rows of the bundle.
 
-An `Overlay` is one state and never changes. `put` makes the next state. Its cost depends on the new rows, not on the
-old ones: all states share one array that has free rows at its end. New rows are written after the last row that any
-state reads. When the array is full, its size doubles. Rows and records are copied only when a row changes that a state
-already shows.
+An `Overlay` is one state and never changes. `put` makes the next state, and costs as much as the rows that are put,
+however many there are: all states share one array that has free rows at its end, and every row that is put goes behind
+the last one, also that of an item that had one. So no row that a state shows is ever written again. When the array is
+full, its size doubles. Rows that a newer one has replaced stay until there are as many of them as others; `compact`
+then leaves them out.
 
 It does not know bundles, requests or how a row is made.
 
 Example:
     >>> first = Overlay.empty(3).put([Item("a")], np.ones((1, 3), np.float32))
     >>> second = first.put([Item("a", version=2), Item("b")], np.zeros((2, 3), np.float32))
-    >>> first.rows_MW.tolist(), second.rows_MW.tolist(), second.ids
-    ([[1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], ['a', 'b'])
-    >>> first.place("b"), second.place("b")
-    (-1, 1)
+    >>> second.ids, first.place("a"), second.place("a"), first.place("b"), second.place("b")
+    (['a', 'a', 'b'], 0, 1, -1, 2)
+    >>> less, kept = second.compact()
+    >>> less.ids, kept.tolist(), less.place("a")
+    (['a', 'b'], [1, 2], 0)
 """
 
 from __future__ import annotations
@@ -36,37 +38,44 @@ Floats = npt.NDArray[np.float32]
 class _Room:
     """What the states share: an array of R rows. The newest state uses the first `len(ids)` of them.
 
-    The id of a place never changes, so `ids` and `place_of` only grow. A state reads only its own places.
+    Lists only grow, and a place never changes. `before` has the earlier place of the same item for each place, −1 where
+    there is none. A state reads only its own places.
     """
 
     rows_RW: Floats
     items: list[Item]
     ids: list[str]
+    before: list[int]
     place_of: dict[str, int]
 
 
 class Overlay:
-    """M items, each with its record and its row. `empty` and `put` make one."""
+    """M places, each with a record and its row. `empty` and `put` make one. An item's last place is the one that holds.
 
-    __slots__ = ("_room", "place_of", "rows_MW")
+    A place that is `len(self)` or more belongs to a later state.
+    """
+
+    __slots__ = ("_room", "before", "place_of", "rows_MW")
 
     def __init__(self, room: _Room, count: int) -> None:
         self._room = room
         self.rows_MW = room.rows_RW[:count]
         self.place_of = room.place_of
-        """Places by id. A place that is `len(self)` or more belongs to a later state."""
+        """The newest place of each id, perhaps of a later state."""
+        self.before = room.before
+        """For each place the earlier one of the same item."""
 
     @classmethod
     def empty(cls, width: int) -> Overlay:
         """An overlay without items. W = `width`."""
-        return cls(_Room(np.zeros((0, width), np.float32), [], [], {}), 0)
+        return cls(_Room(np.zeros((0, width), np.float32), [], [], [], {}), 0)
 
     def __len__(self) -> int:
         return len(self.rows_MW)
 
     @property
     def ids(self) -> list[str]:
-        """A copy of the ids, by place."""
+        """A copy of the ids, by place. An item that changed again comes again."""
         return self._room.ids[: len(self)]
 
     def id(self, place: int) -> str:
@@ -78,48 +87,60 @@ class Overlay:
         """A copy of the records, by place."""
         return self._room.items[: len(self)]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more places are replaced than are not, so that `compact` pays."""
+        return len(self) > BLOCK + 2 * len(self.place_of)
+
     def place(self, item: str) -> int:
         """The place of an item; −1 when it has none."""
         place = self.place_of.get(item, -1)
-        return place if place < len(self) else -1
+        while place >= len(self):
+            place = self.before[place]
+        return place
 
     def put(self, items: Sequence[Item], rows_FW: Floats) -> Overlay:
-        """The next state. A known item keeps its place; a new item gets a new place at the end.
+        """The next state. Each item gets a new place at the end.
 
         Args:
             items: F records of different items.
             rows_FW: The row of each.
         """
         count = len(self)
-        places = [self.place(item.id) for item in items]
-        new = sum(place < 0 for place in places)
-        room = self._room_for(count + new, changes=new < len(items))
-        for at, (item, place) in enumerate(zip(items, places, strict=True)):
-            if place < 0:
-                places[at] = room.place_of[item.id] = len(room.ids)
-                room.items.append(item)
-                room.ids.append(item.id)
-            else:
-                room.items[place] = item
-        room.rows_RW[places] = rows_FW
-        return Overlay(room, len(room.ids))
+        room = self._room_for(count + len(items))
+        room.rows_RW[count : count + len(items)] = rows_FW
+        for item in items:
+            room.before.append(room.place_of.get(item.id, -1))
+            room.place_of[item.id] = len(room.ids)
+            room.items.append(item)
+            room.ids.append(item.id)
+        return Overlay(room, count + len(items))
 
-    def _room_for(self, count: int, *, changes: bool) -> _Room:
-        """An array with room for `count` rows, in which this state's `put` may write.
+    def compact(self) -> tuple[Overlay, npt.NDArray[np.int64]]:
+        """The same items without replaced places, and which places were kept, in their order."""
+        newest = {item: place for place, item in enumerate(self.ids)}
+        kept = np.sort(np.fromiter(newest.values(), np.int64, len(newest)))
+        return Overlay(self._copy(kept), len(kept)), kept
 
-        Args:
-            count: Rows.
-            changes: Whether a row is written that this state already shows.
-        """
+    def _copy(self, places: npt.NDArray[np.int64], least: int = 0) -> _Room:
+        """A room of its own with some places, and with rows for at least so many."""
+        rows_RW = np.empty((max(BLOCK, 2 * len(places), least), self.rows_MW.shape[1]), np.float32)
+        rows_RW[: len(places)] = self.rows_MW[places]
+        room = _Room(rows_RW, [], [], [], {})
+        for place in places.tolist():
+            room.before.append(room.place_of.get(self.id(place), -1))
+            room.place_of[self.id(place)] = len(room.ids)
+            room.items.append(self._room.items[place])
+            room.ids.append(self.id(place))
+        return room
+
+    def _room_for(self, count: int) -> _Room:
+        """An array with room for `count` rows, in which this state's `put` may write behind its own rows."""
         room = self._room
         if len(room.ids) != len(self):  # another state was made from this one, and it has added places of its own
-            room = _Room(room.rows_RW, room.items, self.ids, {item: place for place, item in enumerate(self.ids)})
-            changes = True
-        full = count > len(room.rows_RW)
-        if not changes and not full:
+            return self._copy(np.arange(len(self)), 2 * count)
+        if count <= len(room.rows_RW):
             return room
-        # A copy: other states still read the old rows, or there are too few free rows. A larger array has twice the
-        # rows that are needed now.
-        rows_RW = np.empty((max(BLOCK, 2 * count) if full else len(room.rows_RW), room.rows_RW.shape[1]), np.float32)
+        rows_RW = np.empty((max(BLOCK, 2 * count), room.rows_RW.shape[1]), np.float32)
         rows_RW[: len(self)] = self.rows_MW
-        return _Room(rows_RW, room.items[: len(self)] if changes else room.items, room.ids, room.place_of)
+        return _Room(rows_RW, room.items, room.ids, room.before, room.place_of)

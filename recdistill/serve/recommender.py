@@ -82,7 +82,7 @@ class Recommender:
 
     @property
     def ids(self) -> list[str]:
-        """Item ids by slot: the columns of `score_all`. A changed item has two slots, and one of them is live."""
+        """Item ids by slot: the columns of `score_all`. A changed item has several slots, and at most one is live."""
         return self._state.ids
 
     @property

@@ -27,12 +27,16 @@ class _Layered(Mapping[str, int]):
 
     def __init__(self, base: Mapping[str, int], overlay: Overlay) -> None:
         self._base, self._overlay, self._first = base, overlay, len(base)
-        self._place, self._count = overlay.place_of.get, len(overlay)
+        self._place, self._before, self._count = overlay.place_of.get, overlay.before, len(overlay)
 
     def get(self, key: str, default: int | None = None) -> int | None:  # type: ignore[override]
         place = self._place(key)
         # Each event of a history calls this, so it does not call `Overlay.place`, but does the same by itself.
-        return self._base.get(key, default) if place is None or place >= self._count else self._first + place
+        if place is None:
+            return self._base.get(key, default)
+        while place >= self._count:
+            place = self._before[place]
+        return self._base.get(key, default) if place < 0 else self._first + place
 
     def __getitem__(self, key: str) -> int:
         found = self.get(key)
@@ -97,7 +101,7 @@ class State:
 
     @property
     def ids(self) -> list[str]:
-        """Ids by slot. A changed item has two slots, and one of them is live."""
+        """Ids by slot. A changed item has several slots, and at most one is live."""
         return self.base_ids + self.overlay.ids
 
     @property

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from recdistill.bundle import Bundle
 from recdistill.judge import BundleContender, Contender
 from recdistill.judge.served import served_value
 from recdistill.records import Candidate, Example, Impression, Ranking
 from recdistill.serve import Explore, shown
-from references.students import NOW_US, Student, make_requests
+from references.students import NOW_US, Student, make_requests, make_student
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    return make_student()
+
+
+@pytest.fixture(scope="module")
+def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return student.export(tmp_path_factory.mktemp("bundles") / "one", golden_requests=make_requests(student, 20))
 
 
 def served(contender: BundleContender, requests: list[Impression], explore: Explore, k: int = 6) -> list[Example]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recdistill.features import FeatureSpec, Field, Vocabulary
 from recdistill.records import Item
 from recdistill.serve import overlay as module
+from recdistill.serve.changes import Changes
+from recdistill.serve.index import Base
 from recdistill.serve.overlay import Overlay
+from recdistill.serve.state import State
 
 WIDTH = 3
 Shown = dict[str, tuple[int, float]]  # what a state must show: id -> version, the value of its row
@@ -24,11 +28,11 @@ def put(state: Overlay, shown: Shown, chosen: list[int], version: int) -> tuple[
 
 
 def check(state: Overlay, shown: Shown) -> None:
-    assert len(state) == len(state.ids) == len(state.items) == len(state.rows_MW) == len(shown)
-    assert sorted(state.ids) == sorted(shown)
-    for place, (item, record) in enumerate(zip(state.ids, state.items, strict=True)):
-        version, value = shown[item]
-        assert state.place(item) == place
+    assert len(state) == len(state.ids) == len(state.items) == len(state.rows_MW) >= len(shown)
+    assert set(state.ids) == set(shown)
+    for item, (version, value) in shown.items():
+        place = state.place(item)
+        record = state.items[place]
         assert (state.id(place), record.id, record.version) == (item, item, version)
         assert state.rows_MW[place].tolist() == [value] * WIDTH
     for stranger in ("never", *(f"i{one}" for one in range(60) if f"i{one}" not in shown)):
@@ -47,14 +51,51 @@ def test_every_state_keeps_what_it_shows(seed: int, monkeypatch: pytest.MonkeyPa
         made.append(put(state, shown, chosen, version))
     for state, shown in made:
         check(state, shown)
+        less, kept = state.compact()
+        check(less, shown)
+        assert len(less) == len(kept) == len(shown)
+        assert [state.id(place) for place in kept.tolist()] == less.ids
     assert max(len(state) for state, _ in made) > 20
 
 
 def test_new_rows_cost_what_is_put_and_not_what_is_there() -> None:
     first, shown = put(Overlay.empty(WIDTH), {}, list(range(50)), 1)
-    second, shown = put(first, shown, [50], 2)
-    assert np.shares_memory(first.rows_MW, second.rows_MW), "a new row goes behind the others"
-    third, shown = put(second, shown, [7], 3)
-    assert not np.shares_memory(second.rows_MW, third.rows_MW), "a changed row must not change under a reader"
+    second, _ = put(first, shown, [50], 2)
+    third, shown = put(second, shown | {"i50": (2, 2050.0)}, [7], 3)
+    for later in (second, third):
+        assert np.shares_memory(first.rows_MW, later.rows_MW), (
+            "a row goes behind the others, also that of a changed one"
+        )
     check(third, shown)
-    assert second.rows_MW[7].tolist() == [1007.0] * WIDTH
+    assert second.rows_MW[second.place("i7")].tolist() == [1007.0] * WIDTH, "it must not change under a reader"
+
+
+def test_an_item_that_changes_again_and_again_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catalogue changes as the recommender takes them: flags follow the places, through every compaction."""
+    monkeypatch.setattr(module, "BLOCK", 4)
+    spec = FeatureSpec(item={"price": Field("number")})
+    state = State.first(["i0", "i1"], Base(np.zeros((2, WIDTH), np.float32)), popular=["i1"], position=0)
+    changes = Changes(
+        [Item("i0"), Item("i1")],
+        spec,
+        Vocabulary(spec),
+        lambda rows: np.repeat(rows.columns["price"].reshape(-1, 1), WIDTH, 1).astype(np.float32),
+    )
+    random, price, gone, longest = np.random.default_rng(1), {}, set(), 0
+    for version in range(1, 200):
+        item, withdrawn = f"i{random.integers(6)}", bool(random.random() < 0.3)
+        value = float(random.integers(1, 9))
+        state, counts = changes.apply(state, [Item(item, version, withdrawn, {"price": value})], version)
+        assert counts["refused"] == 0
+        price[item] = value
+        (gone.add if withdrawn else gone.discard)(item)
+        longest = max(longest, len(state.overlay))
+        live = {name for name, alive in zip(state.ids, state.shelf.live_T, strict=True) if alive}
+        assert live == (set(price) | {"i0", "i1"}) - gone
+        assert np.count_nonzero(state.shelf.live_T) == len(live), "each item has one live slot"
+        for name in live & set(price):
+            [slot] = state.slots([name]).tolist()
+            assert state.shelf.live_T[slot]
+            assert state.shelf.rows(np.array([slot]))[0, 0] == pytest.approx(price[name])
+        assert state.names(state.popular) == ["i1"]
+    assert longest <= 4 + 2 * 6 + 1
