@@ -22,8 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary
+from recdistill.model import layout
 from recdistill.records import Item, Value, newer
 from recdistill.serve.index import Floats, Mask
+from recdistill.serve.prior import MOST, Prior
 from recdistill.serve.state import State
 
 log_ = logging.getLogger(__name__)
@@ -37,12 +39,21 @@ class Changes:
         spec: The feature specification: which attributes are used.
         vocabulary: Rows of their values. It does not grow here.
         tower: Encoded items -> their rows.
+        known: Makes the rows of the bundle's items from which a new item can learn, see `known_rows`. None: a new item
+            has what its attributes say, and no more.
     """
 
     def __init__(
-        self, items: Sequence[Item], spec: FeatureSpec, vocabulary: Vocabulary, tower: Callable[[EncodedItems], Floats]
+        self,
+        items: Sequence[Item],
+        spec: FeatureSpec,
+        vocabulary: Vocabulary,
+        tower: Callable[[EncodedItems], Floats],
+        known: Callable[[], tuple[Floats, Floats]] | None = None,
     ) -> None:
         self._spec, self._vocabulary, self._tower = spec, vocabulary, tower
+        self.known = known
+        self._prior: Prior | None = None
         self._records = {item.id: item for item in items}
 
     def apply(self, state: State, items: Sequence[Item], position: int) -> tuple[State, dict[str, int]]:
@@ -93,7 +104,7 @@ class Changes:
         """The state with the rows of `fresh` in its overlay, and with new flags."""
         if not len(fresh):
             return state.after(state.overlay, live_T, position)
-        rows_FW = self._tower(fresh.encoded())
+        rows_FW = self._with_prior(fresh, self._tower(fresh.encoded()))
         overlay = state.overlay.put([fresh.item(place) for place in range(len(fresh))], rows_FW)
         # The row that the item had is out of date, in the bundle or in the overlay. Its new row is used instead.
         live_T[[slot for item in fresh.ids if (slot := state.slot_of.get(item)) is not None]] = False
@@ -103,6 +114,44 @@ class Changes:
             count = len(state.base_ids)
             flags_T = np.concatenate([flags_T[:count], flags_T[count:][kept]])
         return state.after(overlay, flags_T, position)
+
+    def _with_prior(self, fresh: Catalogue, rows_FW: Floats) -> Floats:
+        """Adds what its neighbours say to the row of each item that training never knew."""
+        new = [place for place, item in enumerate(fresh.ids) if not self._vocabulary.has("id", item)]
+        if self.known is not None and new:
+            if self._prior is None:  # made with the first new item: many bundles never see one
+                self._prior = Prior(*self.known())
+            rows_FW = rows_FW.copy()
+            rows_FW[new] += self._prior.beyond(rows_FW[new])
+            rows_FW[new, layout.WEIGHT] = np.maximum(rows_FW[new, layout.WEIGHT], 0)
+        return rows_FW
+
+
+def known_rows(
+    items: Sequence[Item],
+    rows_NW: Floats,
+    spec: FeatureSpec,
+    vocabulary: Vocabulary,
+    tower: Callable[[EncodedItems], Floats],
+) -> tuple[Floats, Floats]:
+    """The rows that some items of a bundle have from their attributes alone, and their rows.
+
+    Only items with a row of their own count. Of many, every n-th is taken.
+    """
+    own = np.array([n for n, item in enumerate(items) if vocabulary.has("id", item.id)], np.int64)
+    own = own[:: max(1, -(-len(own) // MOST))]
+    some = Catalogue(spec, vocabulary)
+    taken = [n for n in own.tolist() if _fits(some, items[n])]
+    shared = np.array([vocabulary.shared_row("id", items[n].id) for n in taken], np.int32)
+    return tower(EncodedItems(shared, some.encoded().fields)), rows_NW[taken]
+
+
+def _fits(catalogue: Catalogue, item: Item) -> bool:
+    try:
+        catalogue.apply(item, admit=False)
+    except FeatureError:
+        return False
+    return True
 
 
 def _same(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:

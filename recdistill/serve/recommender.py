@@ -32,7 +32,7 @@ from recdistill.model import layout, run
 from recdistill.records import Item
 from recdistill.serve import golden
 from recdistill.serve.answers import RankAnswer, RecommendAnswer, SimilarAnswer, Source
-from recdistill.serve.changes import Changes
+from recdistill.serve.changes import Changes, known_rows
 from recdistill.serve.filters import Sieve
 from recdistill.serve.index import Base, Floats, Mask, Slots
 from recdistill.serve.requests import Filters, Request
@@ -73,7 +73,13 @@ class Recommender:
         self._users = UserVectors(bundle.spec, bundle.vocabulary, users)
         self._sieve = Sieve(bundle.items)
         self._writer = threading.Lock()  # only its holder uses `_changes`
-        self._changes = Changes(bundle.items, bundle.spec, bundle.vocabulary, items)
+        self._changes = Changes(
+            bundle.items,
+            bundle.spec,
+            bundle.vocabulary,
+            items,
+            lambda: known_rows(bundle.items, bundle.vectors_NW, bundle.spec, bundle.vocabulary, items),
+        )
 
     @property
     def content_hash(self) -> str:
@@ -221,11 +227,16 @@ class Recommender:
             best = np.sort(scores_N)[::-1][: len(named)]
             golden.check(source, number, asked.scores, named=named, best=best)
 
+    def forget_neighbours(self) -> None:
+        """From now on a new item has what its attributes say, and no more. For those who compare."""
+        self._changes.known = None
+
     def apply_items(self, items: Sequence[Item], position: int) -> dict[str, int]:
         """Takes catalogue records, in log order, into the overlay. The next request already sees them.
 
-        A new item gets its vector from its attributes only. A record that was seen before changes nothing. A record
-        that does not fit the feature specification is left out, so one bad record does not stop the others.
+        A new item gets its vector from its attributes, and from what items like it have beyond theirs (`serve.prior`).
+        A record that was seen before changes nothing. A record that does not fit the feature specification is left out,
+        so one bad record does not stop the others.
 
         Args:
             items: The records.

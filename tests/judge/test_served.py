@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,6 +27,7 @@ def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 def served(contender: BundleContender, requests: list[Impression], explore: Explore, k: int = 6) -> list[Example]:
     """Lists as the endpoint serves them; every user takes what stands at place 5, and nothing else."""
     made = []
+    requests = [msgspec.structs.replace(one, time_us=NOW_US) for one in requests]
     tops = contender.top(requests, k + explore.pool)
     for n, (asked, top) in enumerate(zip(requests, tops, strict=True)):
         order, chances = shown(explore, f"r{n}", found=len(top), k=k)

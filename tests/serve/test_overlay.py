@@ -79,12 +79,12 @@ def test_an_item_that_changes_again_and_again_takes_no_more_room(monkeypatch: py
         [Item("i0"), Item("i1")],
         spec,
         Vocabulary(spec),
-        lambda rows: np.repeat(rows.columns["price"].reshape(-1, 1), WIDTH, 1).astype(np.float32),
+        lambda rows: np.repeat(rows.fields["price"][:, :1], WIDTH, 1).astype(np.float32),
     )
     random, price, gone, longest = np.random.default_rng(1), {}, set(), 0
     for version in range(1, 200):
         item, withdrawn = f"i{random.integers(6)}", bool(random.random() < 0.3)
-        value = float(random.integers(1, 9))
+        value = float(random.integers(1, 5))
         state, counts = changes.apply(state, [Item(item, version, withdrawn, {"price": value})], version)
         assert counts["refused"] == 0
         price[item] = value
