@@ -109,7 +109,7 @@ def run(
 
     Returns:
         Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
-        it does not hold), items, checkpoints, bundles, failed_exports, dead_letters; and the watch's, see
+        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters; and the watch's, see
         `Watch.counts`.
 
     Raises:
