@@ -143,6 +143,11 @@ def _make(*words: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
 
+def _marks(goal: str) -> list[str]:
+    """What each pytest of a goal is told to choose by mark."""
+    return [quoted or word for quoted, word in re.findall(r'-m pytest .*?-m (?:"(.*?)"|(\w+))', _make(goal))]
+
+
 @pytest.mark.parametrize("words", [[], ["ARGS=tests/stream -x"]])
 def test_make_test_sets_up_everything_and_skips_nothing(words: list[str]) -> None:
     said = _make("test", *words)
@@ -153,10 +158,8 @@ def test_make_test_sets_up_everything_and_skips_nothing(words: list[str]) -> Non
 
 
 def test_each_test_is_run_once_by_make_test_and_fast_ones_start_no_process() -> None:
-    parts = [
-        Expression.compile(words) for words in re.findall(r'-m "?(not \(.*?\)|\(.*?\).*?|alone)"? ', _make("test"))
-    ]
-    [fast] = [Expression.compile(words) for words in re.findall(r'-m "(.*?)"', _make("test-fast"))]
+    parts = [Expression.compile(words) for words in _marks("test")]
+    [fast] = [Expression.compile(words) for words in _marks("test-fast")]
     assert len(parts) == 3
     names = ("slow", "kafka", "mlflow", "browser", "e2e", "alone")
     for marks in itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(len(names) + 1)):

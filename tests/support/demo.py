@@ -34,7 +34,7 @@ def command_of(folder: Path) -> list[str]:
 
 
 def run_demo(folder: Path) -> DemoRun:
-    """Runs the demo to its end. Whoever asks for the same folder later waits, also in another process, and gets the same."""
+    """Runs the demo to its end. Who asks for its folder later, in any process, waits and gets the same."""
     command, told = command_of(folder), folder.with_suffix(".json")
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
