@@ -296,6 +296,7 @@ def spoilt(bundle: Bundle, place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_champion_is_followed(
     settings: Settings, shop: Shop, log: Log, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
