@@ -153,6 +153,35 @@ def test_items_are_taken_in_live(settings: Settings, log: Log, bundles: list[Bun
         assert "recdistill_bad_items_total 3.0" in client.get("/metrics").text
 
 
+def test_a_withdrawn_item_is_in_no_answer_again_also_after_restarts(
+    settings: Settings, log: Log, bundles: list[Bundle]
+) -> None:
+    """The bundle holds it, and it stands in the popular items, in histories and in what is asked for by name."""
+    gone = [bundles[0].popular[0][0] if bundles[0].popular else "item-9", "item-9", "fresh"]
+
+    def shown(client: httpx.Client) -> set[str]:
+        bodies = [{"k": 50}, {"history": [{"item": gone[0]}], "repeat": True, "k": 50}, {"allow": gone}]
+        answers = [client.post("/v1/recommend", json=body).json() for body in bodies]
+        answers.append(client.post("/v1/rank", json={"candidates": [*gone, "item-3"]}).json())
+        answers.append(client.post("/v1/similar", json={"item": "item-3", "k": 50}).json())
+        return {item for answer in answers for item in answer["items"]}
+
+    write(log, Item("fresh", version=1, attributes={"genres": ["g1"]}))
+    with running(settings, bundle=bundles[0].path) as (client, _):
+        assert set(gone) <= shown(client)
+        write(log, *[Item(item, version=5, withdrawn=True) for item in gone])
+        end = log.source(["items"]).bounds(ITEMS)[1]
+        wait_for(lambda: client.get("/v1/model").json()["overlay"] == end)
+        assert not set(gone) & shown(client)
+        # An older record that comes late brings nothing back.
+        write(log, *[Item(item, version=4, attributes={"genres": ["g2"]}) for item in gone])
+        wait_for(lambda: client.get("/v1/model").json()["overlay"] > end)
+        assert not set(gone) & shown(client)
+    for bundle in (bundles[0], bundles[1], bundles[0]):  # another one that holds them serves after a restart
+        with running(settings, bundle=bundle.path) as (client, _):
+            assert not set(gone) & shown(client), "not even in the first answers"
+
+
 @pytest.mark.parametrize("base", [1_000_000, 3])
 def test_a_base_position_that_the_log_does_not_hold(settings: Settings, log: Log, base: int, tmp_path: Path) -> None:
     bundle = make_student().export(tmp_path / "b", base_position=base, golden_requests=[])
