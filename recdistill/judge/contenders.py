@@ -22,7 +22,7 @@ from recdistill.device import Device
 from recdistill.features import Catalogue, FeatureError, encode_requests
 from recdistill.judge.judgement import TEACHER
 from recdistill.metrics import top_k
-from recdistill.records import Candidate, Event, Example, Impression
+from recdistill.records import Candidate, Event, Example, Impression, Item
 from recdistill.serve import Recommender, Request
 from recdistill.teachers import Scores, Teacher
 
@@ -52,6 +52,12 @@ class BundleContender:
         # The same in the form for a device: int8 vectors with their scales, and two floats an item (bias and weight).
         int8 = files["vectors_int8.npy"].size + files["scales.npy"].size + 8 * len(bundle.items)
         self.size_int8 = files["user_tower.onnx"].size + int8
+
+    def take_live(self, items: Sequence[Item]) -> None:
+        """Takes those items that the bundle does not hold into its live changes, as serving does."""
+        held = {item.id for item in self.recommender.bundle.items}
+        if came := [item for item in items if item.id not in held]:
+            self.recommender.apply_items(came, self.recommender.position)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """The answers of the recommender, at most k items for each request."""

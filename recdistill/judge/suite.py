@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
@@ -29,7 +30,7 @@ from recdistill.judge.served import served_value
 from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
 from recdistill.linear import Interactions
-from recdistill.records import Example
+from recdistill.records import Example, Item
 from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]
@@ -46,6 +47,7 @@ def evaluate(
     rivals: Sequence[Contender],
     train_examples: Iterable[Example] | Interactions,
     protocol: str = "auto",
+    came: Sequence[Item] = (),
     served: Sequence[Example] = (),
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
@@ -62,6 +64,7 @@ def evaluate(
         train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
             counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
+        came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
         served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
             explored, what the orders of this bundle and of other bundles would be worth.
         sizes: More sizes in bytes to report. The gate needs `teacher`.
@@ -76,14 +79,18 @@ def evaluate(
     started = time.perf_counter()
     student = BundleContender(bundle, STUDENT)
     contenders: list[Contender] = [student]
+    catalogue = replace(bundle, items=[*bundle.items, *came]) if came else bundle
     if teacher is not None:
-        contenders.append(TeacherContender(teacher, [item.id for item in bundle.items]))
+        contenders.append(TeacherContender(teacher, [item.id for item in catalogue.items]))
     contenders += rivals
+    for contender in contenders:
+        if isinstance(contender, BundleContender):
+            contender.take_live(catalogue.items)
     if len({c.name for c in contenders}) != len(contenders):
         raise DataError(f"two contenders have one name: {', '.join(c.name for c in contenders)}")
-    chosen = choose(held_out, len(bundle.items), protocol)
+    chosen = choose(held_out, len(catalogue.items), protocol)
     measure = shown_lists if chosen.protocol == "shown" else whole_catalogue
-    found = measure(bundle, held_out, contenders, train_examples, seed=seed, draws=draws, progress=progress)
+    found = measure(catalogue, held_out, contenders, train_examples, seed=seed, draws=draws, progress=progress)
     retention, why = None, NO_TEACHER
     if found.keeps is not None:
         retention, why = above_chance(*found.keeps, seed=seed, draws=draws)
@@ -93,7 +100,7 @@ def evaluate(
         made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed,
         lists=len(found.requests),
-        catalogue=len(bundle.items),
+        catalogue=len(catalogue.items),
         relevant_popularity=found.relevant_popularity,
         contenders=_qualities(found, seed, draws),
         differences=differences(found.values, seed, draws),
@@ -112,7 +119,7 @@ def evaluate(
         skipped=found.skipped,
         provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
-        notes=_notes(found),
+        notes=_notes(found, len(came)),
         served=served_value(served, [one for one in contenders if isinstance(one, BundleContender)]),
         format=2,
     )
@@ -120,16 +127,19 @@ def evaluate(
     return judged
 
 
-def _notes(found: Measured) -> list[str]:
-    """What a reader must know: many of the shown candidates are strange to the bundle."""
+def _notes(found: Measured, came: int) -> list[str]:
+    """What a reader must know: items came after the bundle, or many shown candidates are strange to it."""
+    notes = []
+    if came:
+        notes.append(f"{came:,} items came after the bundle; it ranks them by their attributes, as while it serves")
     shown, strange = sum(len(request.candidates) for request in found.requests), found.skipped.get(UNKNOWN, 0)
     if strange <= MANY * shown:
-        return []
+        return notes
     sentence = (
         f"{strange / shown:.0%} of the candidates are not in the bundle, and the student puts them last: they came "
         "after it, or are called otherwise in items; distil again, or compare the ids (`recdistill inspect items`)"
     )
-    return [sentence]
+    return [*notes, sentence]
 
 
 def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:

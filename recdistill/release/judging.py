@@ -36,6 +36,7 @@ from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.lists import BEHIND, Which, lists_for
+from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
 from recdistill.release.window import HeldOutWindow, newest_held_out
 from recdistill.stream import Log, Place, read_place, write_time
@@ -103,11 +104,12 @@ def judge(
         window=window,
     )
     against, without = _champion(log, champion, part, lists)
+    came = newcomers(log, bundle)
     if teacher is not None:
-        teacher.apply_items(bundle.items)
+        teacher.apply_items([*bundle.items, *came])
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle, learnt)))
-    cheaper = baselines.baselines(known, live=[item.id for item in bundle.items])
+    cheaper = baselines.baselines(known, live=[item.id for item in (*bundle.items, *came)])
     judgement = evaluate(
         bundle,
         lists,
@@ -120,6 +122,7 @@ def judge(
         ],
         train_examples=known,
         protocol=protocol,
+        came=came,
         served=[] if window is None else window.served(),
         sizes={"teacher": teacher_bytes} if teacher_bytes else None,
         seed=seed,

@@ -75,9 +75,9 @@ def test_with_few_lists_it_asks_for_more() -> None:
 
 @pytest.mark.slow
 def test_the_truth_is_in_the_interval_as_often_as_it_says() -> None:
-    served, runs = bench.world(pool=5), 80
+    served, runs = bench.world(pool=5), 40
     worth = bench.truths(served)
-    rows = bench.measured(served, runs=runs, lists=25_000, share=0.05, seed=1)
+    rows = bench.measured(served, runs=runs, lists=40_000, share=0.05, seed=1)
     least = binom.ppf(1e-3, runs, 0.95)
     for name in ("other", "true order", "neighbours"):
         assert rows[name].refused == 0

@@ -7,12 +7,13 @@ import random
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from support import world
 from support.small_shop import Shop, open_stocked
 
 from recdistill.judge.judgement import from_json
-from recdistill.records import Candidate, Event, Feedback, Impression
+from recdistill.records import Candidate, Event, Feedback, Impression, Item
 
 ITEMS = 900
 
@@ -100,3 +101,20 @@ def test_a_teacher_that_knows_nothing_gives_a_sentence(shop: Shop) -> None:
     shop("evaluate --gate --set teacher.function=support.world:all_alike --set gate.retention=0.1", code=7)
     assert "retention: the teacher is not above chance: its lead is +0.0000 NDCG@10" in shop.errors
     assert "so there is nothing to keep a share of" in shop.errors
+
+
+@pytest.mark.slow
+def test_items_that_came_after_the_bundle_are_ranked_as_while_it_serves(shop: Shop) -> None:
+    before = shop.json("evaluate")
+    shop.take_in("late", "items", [*world.items(ITEMS + 30)[ITEMS:], Item("gone", 1), Item("gone", 2, withdrawn=True)])
+    lists, clicks = shown_lists(300)
+    lists = [
+        msgspec.structs.replace(one, candidates=(*one.candidates, Candidate(f"item-{ITEMS + n % 30}")))
+        for n, one in enumerate(lists)
+    ]
+    shop.arrive("more", lists[260:], [click for click in clicks if int(click.impression_id[4:]) >= 260])
+    after = shop.json("evaluate")
+    assert (before["catalogue"], after["catalogue"]) == (ITEMS, ITEMS + 30)
+    assert not any("came after the bundle" in note for note in before["notes"])
+    assert any(note.startswith("30 items came after the bundle") for note in after["notes"])
+    assert not any("that the bundle does not hold" in reason for reason in after["skipped"])

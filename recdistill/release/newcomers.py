@@ -1,0 +1,57 @@
+"""Items that came after a bundle was made: the judge puts them where serving puts them, into its live changes.
+
+It knows nothing of how a bundle ranks them.
+
+Example:
+    >>> newcomers.__name__
+    'newcomers'
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import Any, Final
+
+from recdistill.bundle import Bundle
+from recdistill.errors import DecodeError, OutOfRange
+from recdistill.records import Item, decode_item, newer
+from recdistill.stream import ITEMS, Log
+
+log_ = logging.getLogger(__name__)
+
+_READ: Final = 1000
+
+
+def newcomers(log: Log, bundle: Bundle) -> list[Item]:
+    """The items that `items` holds behind the place where a bundle stopped reading, and that the bundle does not hold.
+
+    Items that were withdrawn meanwhile are left out. A bundle of another log has none: its place means nothing here.
+
+    Raises:
+        StreamError: The log cannot be read.
+    """
+    if ITEMS.topic not in log.topics():
+        return []
+    known = {item.id for item in bundle.items}
+    found: dict[str, Item] = {}
+    with closing(log.source([ITEMS])) as source:
+        made_on: Any = bundle.manifest.provenance
+        for name in ("positions", "lanes", "identity", "cluster"):
+            made_on = made_on.get(name) if isinstance(made_on, dict) else None
+        if isinstance(made_on, str) and made_on != source.identity().cluster:
+            return []
+        try:
+            source.seek({ITEMS: bundle.manifest.content.base_position})
+        except OutOfRange:  # retention or another log: all that is there counts
+            source.seek({ITEMS: source.bounds(ITEMS)[0]})
+        while source.position()[ITEMS] < source.bounds(ITEMS)[1]:
+            for message in source.read(_READ, 0.2):
+                try:
+                    item = decode_item(message.key, message.value)
+                except DecodeError as e:
+                    log_.debug("%s offset %d left out: %s", message.tp, message.offset, e)
+                    continue
+                if item.id not in known and (held := newer(found.get(item.id), item)) is not None:
+                    found[item.id] = held
+    return [item for item in found.values() if not item.withdrawn]
