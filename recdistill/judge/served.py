@@ -3,7 +3,7 @@
 A contender keeps the first places of a list as they were served, those that exploration never changes. The other places
 get its own best items. So what is estimated is its order of the tail.
 
-It knows nothing of estimators (offpolicy.py) or of pages.
+It knows nothing of pages, or of how a bundle is made.
 
 Example:
     >>> from recdistill.records import Candidate, Impression, Ranking
