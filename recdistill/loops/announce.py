@@ -1,8 +1,9 @@
 """Made bundles -> the registry's store, and an announcement of each on the topic `bundles`.
 
 A bundle is sent first and announced after that. So whoever reads the announcement can fetch the bundle. When the store
-does not answer, training goes on: the bundle stays in its folder, and it or a newer one is sent later. A distiller that was killed
-does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has to.
+does not answer, training goes on: the bundle stays in its folder, and it or a newer one is sent later. A distiller
+that was killed does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has
+to.
 
 It knows nothing of how a bundle is made, and nothing of MLflow: it is given the one call that sends.
 

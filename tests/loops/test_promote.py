@@ -506,7 +506,7 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
 ) -> None:
     shelf.away = range(1, 10**6)
     with pytest.raises(RegistryError, match="does not answer"):
-        looped(held_log, shelf, lambda _: False, patience_s=0.05)
+        looped(held_log, shelf, lambda _: False, patience_s=1e-9)
     with pytest.raises(RegistryError):
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
 
