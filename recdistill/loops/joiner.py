@@ -22,10 +22,11 @@ from recdistill.loops.held import Share
 from recdistill.loops.kept import VERSION, Kept, Line, Note, text_of
 from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
+from recdistill.loops.ticks import Ticks
 from recdistill.loops.window import HELD_OUT as HELD
 from recdistill.loops.window import PRODUCT, Closed, Window
 from recdistill.records import Feedback, Head, example_around
-from recdistill.stream import HELD_OUT, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
+from recdistill.stream import HELD_OUT, TICK, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class Joiner:
         lanes: Partitions of `examples`.
         at_once: Whether the scores of a list are an example of their own.
         batch: About so many lists are written in one commit.
+
+    Attributes:
+        ticks: When a mark is due; None: never.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Joiner:
         self._saved_read = kept.read()
         self._made: list[Outgoing | Closed] = []  # in the order of the examples; a closed list is not made yet
         self._dead: _Dead = []
+        self.ticks: Ticks | None = None
 
     def resume(self, directory: Path | None, about: str) -> None:
         """Fills the window with what an earlier joiner had in it."""
@@ -130,6 +135,11 @@ class Joiner:
         position, lines = self._places()
         if made or self._dead or position != self._committed or self.merge.read != self._saved_read:
             self._commit(made, position, lines)
+            if self.ticks is not None:
+                self.ticks.moved()
+        elif self.ticks is not None and self.ticks.due(self.merge):
+            self._commit([Outgoing("examples", None, key=b"tick", headers=(TICK,))], position, lines)
+            window.counts["ticks"] += 1
         else:
             self._stage.keep()
         return finished
@@ -163,6 +173,8 @@ class Joiner:
             key = record.id.encode()
             value = example_around(record.value, [0.0] * record.candidates, "none", key=key)
             self._made.append(Outgoing("examples", value, key=key, source=message))
+            if self.ticks is not None:
+                self.ticks.wrote(message.time_us)
         return flags
 
     def _add(self, one: Waiting) -> int | None:
@@ -269,7 +281,9 @@ class Joiner:
         written = [one.topic for place, one in enumerate(made) if place not in refused]
         counts = window.counts
         counts["dead_letters"] += len(dead) + len(refused)
-        counts["examples"] += written.count("examples")
+        counts["examples"] += sum(
+            one.topic == "examples" and one.value is not None for place, one in enumerate(made) if place not in refused
+        )
         counts["held_out"] += written.count(HELD_OUT.topic)
         counts["late_value"] = window.late_value()
         self._note = noted(n + written.count("examples"))

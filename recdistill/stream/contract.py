@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -77,6 +77,15 @@ class Message(NamedTuple):
     value: bytes | None
     time_us: int
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+TICK: Final = ("tick", b"")
+"""Header of a mark in `examples`: all that came before its time stands before it."""
+
+
+def is_tick(message: Message) -> bool:
+    """Whether a message is a mark of the joiner. It has no value, so a reader that does not know of marks passes it."""
+    return message.value is None and TICK in message.headers
 
 
 class LogIdentity(msgspec.Struct, frozen=True):
@@ -325,6 +334,15 @@ class Log(Protocol):
             formerly: Names under which the positions of a shared stage stood in older versions. An input without a
                 position takes over the furthest one that stands under these names. This is decided once and written
                 under the present name, and a process that works under the old name is fenced.
+        """
+        ...
+
+    def committed(self, stage: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offsets that a stage has committed, without opening it. Those it has not committed are not in it.
+
+        Args:
+            stage: Its name.
+            partitions: Some of its inputs.
         """
         ...
 

@@ -3,7 +3,8 @@
 A lane is a partition of the topic. Lanes are read in turn, one whole record from each. The reader waits for the lane
 whose turn it is, even if other lanes have records. So the order depends on the log alone, never on timing. Two runs
 over the same log see the same examples in the same order, also if one of them was killed and resumed. A record that
-does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it.
+does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it. So
+does a mark of the joiner (`is_tick`), which is no example and is passed.
 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
@@ -47,7 +48,7 @@ import msgspec
 
 from recdistill.errors import CheckpointError, DecodeError
 from recdistill.records import Columns, Example, Read, decode, read_columns
-from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
+from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity, is_tick
 
 _FETCH = 500
 """Most messages fetched ahead for each lane."""
@@ -232,6 +233,8 @@ class Lanes:
                 self._fetch(lane, 0.0)
             if passed[lane] == len(fetched):
                 return None
+            if is_tick(fetched[passed[lane]]):
+                return None
             found.append(fetched[passed[lane]])
             passed[lane] += 1
         return found
@@ -285,7 +288,7 @@ class Lanes:
                 if len(passed) == start:
                     break
                 started = time.monotonic()
-                n -= read([message for _, message in passed[start:]])
+                n -= read([message for _, message in passed[start:] if not is_tick(message)])
                 deadline += time.monotonic() - started  # only waiting counts
         except BaseException:
             # The caller never sees the examples taken so far, so the state must not have passed them either.

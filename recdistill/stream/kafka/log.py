@@ -156,6 +156,11 @@ class KafkaLog:
             {topic: str(found[topic]["topic_id"]) for topic in topics},
         )
 
+    def committed(self, stage: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """What a stage has committed; see the contract."""
+        found = self._namespace.committed(self.prefix + stage, partitions)
+        return {tp: offset for tp, (offset, _) in found.items()}
+
     def sync(self) -> None:
         """Does nothing: each commit has waited for all replicas in sync; see the contract."""
 
