@@ -47,7 +47,7 @@ else
 endif
 
 test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some three minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" $(SHARED) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" --hypothesis-profile=fast $(SHARED) $(ARGS)
 
 soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
 	@$(BIN)/python -m tools.soak $(ARGS)

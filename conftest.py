@@ -4,6 +4,7 @@ nothing may be skipped: with `--no-skip`, as `make test` runs, and with CI=true.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Generator
@@ -11,11 +12,23 @@ from collections.abc import Generator
 import pytest
 from support import pages
 from support.shared import AbsentData
+from support.tries import register
 
 FAST_CASES = 2
 """Of a test with many cases, so many are run by `make test-fast`."""
 
+register()
 pytest_collect_file = pages.pages.pytest()
+
+# To collect means to import torch, this tree and all tests: millions of objects, and all of them stay. Looking among
+# them for garbage took more than half of the time, in each worker. So they are made without it, and never searched.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, among what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -112,7 +112,7 @@ class Ticks:
             return True
         bounds = {tp: self._source.bounds(tp) for tp in self._source.position()}
         there = [tp for tp, (beginning, end) in bounds.items() if end > beginning]
-        committed = self._log.committed(STAGE, there) if there else {}
+        committed = self._log.positions().get(STAGE, {}) if there else {}
         for tp in there:
             if tp not in committed:
                 return False

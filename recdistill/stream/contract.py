@@ -337,13 +337,8 @@ class Log(Protocol):
         """
         ...
 
-    def committed(self, stage: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offsets that a stage has committed, without opening it. Those it has not committed are not in it.
-
-        Args:
-            stage: Its name.
-            partitions: Some of its inputs.
-        """
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """The committed positions of every stage that this log knows, by its name. It opens and fences nothing."""
         ...
 
     def sync(self) -> None:

@@ -175,10 +175,6 @@ class AbortingLog:
         """A stage whose sends and commits are steps."""
         return AbortingStage(self._log.stage(name, inputs, shared=shared, formerly=formerly), name, self.step)
 
-    def committed(self, stage: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """As the real log does."""
-        return self._log.committed(stage, partitions)
-
     def sync(self) -> None:
         """As the real log does."""
         self._log.sync()

@@ -252,19 +252,6 @@ def test_positions_and_note_are_kept_with_the_output(settings: LogSettings, log:
     assert other.notes() == {}
 
 
-def test_another_process_sees_what_a_stage_has_committed(log: Log, closing: Callable) -> None:
-    a, b = TopicPartition("a", 0), TopicPartition("a", 1)
-    assert log.committed("reader", [a, b]) == {}
-    stage = closing(log.stage("reader", [a, b]))
-    with stage.transaction() as transaction:
-        transaction.send("b", b"x")
-        transaction.commit_inputs({a: 0})
-    assert log.committed("reader", [a, b]).get(a) == 0
-    assert log.committed("another", [a]) == {}
-    with stage.transaction() as transaction:  # it was fenced by nobody
-        transaction.send("b", b"y")
-
-
 def test_a_newer_stage_fences_the_older_one(log: Log, closing: Callable) -> None:
     old = closing(log.stage("step", [A0]))
     with old.transaction() as transaction:

@@ -202,11 +202,6 @@ class EmbeddedLog:
                 ).fetchone()[0]
             )
 
-    def committed(self, stage: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """What a stage has committed; see the contract."""
-        found = self.positions().get(stage, {})
-        return {tp: found[tp] for tp in partitions if tp in found}
-
     def positions(self) -> dict[str, dict[TopicPartition, int]]:
         """The committed positions of every stage that was ever opened under the prefix, by its name."""
         start = len(self.prefix)
