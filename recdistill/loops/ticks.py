@@ -46,7 +46,7 @@ class Ticks:
     """Says when a mark is due.
 
     Args:
-        log: Where the impressions are, and the positions of the scorers.
+        log: Where the impressions are, and the positions of the scorers; None: no mark is ever due.
         after_s: How long a silence is.
         clock: Seconds, monotonic.
         now_us: The time of the clock on the wall, in microseconds.
@@ -54,7 +54,7 @@ class Ticks:
 
     def __init__(
         self,
-        log: Log,
+        log: Log | None,
         *,
         after_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -62,8 +62,8 @@ class Ticks:
     ) -> None:
         self._log, self._after_s, self._clock, self._now_us = log, after_s, clock, now_us
         self._last_us = now_us()
-        self._never = False
-        self._source = log.source(["impressions"]) if "impressions" in log.topics() else None
+        self._never = log is None
+        self._source = log.source(["impressions"]) if log is not None and "impressions" in log.topics() else None
         self._open = True  # whether there may be an example behind the last mark; nobody knows it at the start
         self._since_s = clock()
 
@@ -108,7 +108,7 @@ class Ticks:
 
     def _scored(self) -> bool:
         """Whether the scorers have committed a position behind each impression."""
-        if self._source is None:
+        if self._source is None or self._log is None:
             return True
         bounds = {tp: self._source.bounds(tp) for tp in self._source.position()}
         there = [tp for tp, (beginning, end) in bounds.items() if end > beginning]

@@ -9,10 +9,10 @@ It knows nothing of students, files or steps.
 Example:
     >>> copying = Copying()
     >>> table = torch.ones(3, 4)
-    >>> taken = copying.take("id", table[:2])
+    >>> taken = copying.take("id", table[:2], 3)
     >>> copying.begin()
     >>> copying.wait(); table.zero_()[0, 0].item(), taken.sum()
-    (0.0, np.float32(8.0))
+    (0.0, np.float32(6.0))
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Take = Callable[[str, Tensor], np.ndarray]
-"""Gives a name and rows of a table, and gets a copy of them."""
+Take = Callable[[str, Tensor, int], np.ndarray]
+"""Gives a name, rows of a table and how many columns are wanted, and gets a copy of them."""
 
 
-def at_once(_name: str, rows: Tensor) -> np.ndarray:
+def at_once(_name: str, rows: Tensor, width: int) -> np.ndarray:
     """A copy that is whole when it is handed out."""
-    return np.asarray(rows.numpy().copy())
+    return np.asarray((rows[:, :width] if rows.ndim == 2 else rows).numpy().copy())
 
 
 class Copying:
@@ -44,12 +44,13 @@ class Copying:
         self._left: list[Callable[[], object]] = []
         self._job: Future[None] | None = None
 
-    def take(self, name: str, rows: Tensor) -> np.ndarray:
+    def take(self, name: str, rows: Tensor, width: int) -> np.ndarray:
         """Has rows copied when `begin` is called. Returns the copy, which is filled after `wait`.
 
         Args:
             name: For the memory that is used again; one copy of a moment has it.
             rows: Rows of a table, float32.
+            width: How many of its columns are wanted. All are copied, since whole rows are copied faster.
         """
         size = math.prod(rows.shape)
         memory = self._memory.get(name)
@@ -57,7 +58,7 @@ class Copying:
             memory = self._memory[name] = np.empty(size + size // 8, np.float32)
         target = memory[:size].reshape(tuple(rows.shape))
         self._left.append(partial(torch.from_numpy(target).copy_, rows.detach()))
-        return target
+        return target[:, :width] if target.ndim == 2 else target
 
     def begin(self) -> None:
         """Begins to copy what was taken."""
@@ -71,6 +72,5 @@ class Copying:
 
     def wait(self) -> None:
         """Waits until the copies are whole."""
-        if (job := self._job) is not None:
-            job.result()
-            self._job = None
+        if self._job is not None:
+            self._job.result()
