@@ -4,7 +4,8 @@ A lane is a partition of the topic. Lanes are read in turn, one whole record fro
 whose turn it is, even if other lanes have records. So the order depends on the log alone, never on timing. Two runs
 over the same log see the same examples in the same order, also if one of them was killed and resumed. A record that
 does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it. So
-does a mark of the joiner (`is_tick`), which is no example and is passed.
+does an empty record: a mark of the joiner (`is_tick`), or what is left where a person was forgotten. It is passed over
+without a word.
 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
@@ -48,7 +49,7 @@ import msgspec
 
 from recdistill.errors import CheckpointError, DecodeError
 from recdistill.records import Columns, Example, Read, decode, read_columns
-from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity, is_tick
+from recdistill.stream.contract import Log, LogIdentity, Message, TopicPartition, check_identity
 
 _FETCH = 500
 """Most messages fetched ahead for each lane."""
@@ -174,6 +175,8 @@ class Lanes:
         def read(messages: list[Message]) -> int:
             before = len(examples)
             for message in messages:
+                if message.value is None:  # a mark, or a person was forgotten; the place keeps its turn
+                    continue
                 try:
                     example = decode(Example, message.value)
                 except DecodeError as error:
@@ -208,7 +211,8 @@ class Lanes:
             taken = []
             for place, message in enumerate(messages):
                 if (error := refused.get(place)) is not None:
-                    self._dead_letters(message, error)
+                    if message.value is not None:
+                        self._dead_letters(message, error)
                 elif self._takes(message, next(stamps)):
                     taken.append(message.value)
             if len(taken) < len(columns):
@@ -232,8 +236,6 @@ class Lanes:
             if passed[lane] == len(fetched):
                 self._fetch(lane, 0.0)
             if passed[lane] == len(fetched):
-                return None
-            if is_tick(fetched[passed[lane]]):
                 return None
             found.append(fetched[passed[lane]])
             passed[lane] += 1
@@ -288,7 +290,7 @@ class Lanes:
                 if len(passed) == start:
                     break
                 started = time.monotonic()
-                n -= read([message for _, message in passed[start:] if not is_tick(message)])
+                n -= read([message for _, message in passed[start:]])
                 deadline += time.monotonic() - started  # only waiting counts
         except BaseException:
             # The caller never sees the examples taken so far, so the state must not have passed them either.

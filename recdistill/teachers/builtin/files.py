@@ -35,6 +35,21 @@ WEIGHTS = "weights.safetensors"
 SEAL: Final = Seal(DESCRIPTION, most=1 << 30, error=TeacherError, again="`recdistill teach` trains a teacher")
 
 
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and schedule of a training. docs/configuration.md says what each value means, under `[teacher_training]`."""
+
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    pooled_dim: int = 64
+    dropout: float = 0.3
+    epochs: int = 4
+    batch: int = 10
+    learning_rate: float = 2e-3
+    table_learning_rate: float = 0.1
+    seed: int = 0
+
+
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of a tower. With `layers` 0 it pools the history, and has no attention."""
 
