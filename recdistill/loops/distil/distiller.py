@@ -208,9 +208,7 @@ class Distiller:
         r = self.saved.range
         figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
-        self.counts["examples"] += len(batch)
-        self.counts["steps"] += 1
-        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
+        self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
