@@ -3,12 +3,13 @@
 6,040 users, 3,416 films, 999,611 events in each user's order. Each user's last film is the test. The film before it is
 not learnt; in gSASRec it is the validation of 512 users. Here the teacher holds out choices of its own (`held_out`),
 from what is left. At the test it reads the 200 newest events before the last one. All films are ranked except those
-200. R@10 and N@10 are means over the 6,040 users.
+that the user has had before: all of them, as in the authors' code (`rated` in gSASRec-pytorch, `dataset_utils.py`).
+R@10 and N@10 are means over the 6,040 users.
 
 | row | what it is |
 | --- | --- |
 | popularity | how often a film was chosen |
-| transitions | how often a film came right after the newest one (a count) |
+| transitions | how often a film came right after the newest one (a count); popularity decides between equals |
 | builtin | `recdistill teach` with these settings, order of the films alone |
 
 The training goes on where it was stopped: its checkpoints and rows are in `--keep`.
@@ -102,7 +103,8 @@ def transitions(lines: Lines, items: list[str]) -> np.ndarray:
     for line in lines:
         row = [column[i] for i in line[:-2]]
         np.add.at(counts_NN, (row[:-1], row[1:]), 1.0)
-    return counts_NN[[column[line[-2]] for line in lines]]
+    popular_N = counts_NN.sum(0)
+    return counts_NN[[column[line[-2]] for line in lines]] + 0.5 * popular_N / popular_N.max()
 
 
 def measure(scores_UN: np.ndarray, lines: Lines, items: list[str]) -> dict[str, Any]:
@@ -112,8 +114,9 @@ def measure(scores_UN: np.ndarray, lines: Lines, items: list[str]) -> dict[str, 
     target_U = np.array([column[line[-1]] for line in lines])
     own_U = scores_UN[np.arange(len(lines)), target_U].copy()
     for user, line in enumerate(lines):
-        scores_UN[user, [column[i] for i in line[:-1][-LENGTH:]]] = -np.inf
-    rank_U = 1 + (scores_UN >= own_U[:, None]).sum(1) - (scores_UN[np.arange(len(lines)), target_U] >= own_U)
+        scores_UN[user, [column[i] for i in line[:-1]]] = -np.inf
+    scores_UN[np.arange(len(lines)), target_U] = own_U
+    rank_U = (scores_UN >= own_U[:, None]).sum(1)
     hit_U = rank_U <= CUT
     found = {}
     for name, values in (("r@10", hit_U.astype(float)), ("n@10", np.where(hit_U, 1 / np.log2(1.0 + rank_U), 0.0))):
@@ -170,9 +173,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(
-        __doc__, users=300, settings='{"epochs": 2, "dim": 16, "heads": 1}', keep=KEPT / "teacher-short"
-    )
+    parser = Options(__doc__, users=300, settings='{"epochs": 2, "dim": 16, "heads": 1}', keep=KEPT / "teacher-short")
     parser.add_argument("--data", type=Path, default=data_set("ml-1m-sasrec"), metavar="FOLDER")
     parser.add_argument("--keep", type=Path, default=KEPT / "teacher", metavar="FOLDER", help="checkpoints and rows")
     parser.add_argument("--users", type=int, metavar="N", help="only the first so many users")

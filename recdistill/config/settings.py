@@ -140,7 +140,9 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Annotated[int, Meta(ge=1, description="Most passes over the records.")] = 4
     patience: Annotated[
         int,
-        Meta(ge=1, description="attention: the training ends after so many passes that rank held-out choices no better."),
+        Meta(
+            ge=1, description="attention: the training ends after so many passes that rank held-out choices no better."
+        ),
     ] = 10
     held_out: Annotated[
         int,

@@ -1,7 +1,7 @@
 """A causal transformer over a whole history, in torch: one more tower of the built-in teacher.
 
-SASRec (Kang and McAuley, ICDM 2018) with layers that are normalised first. An item has one vector: in the history, and as a
-candidate. Each event sees itself and all events before it. Attention has a learnt bias by distance (T5: Raffel et
+SASRec (Kang and McAuley, ICDM 2018) with layers that are normalised first. An item has one vector: in the history, and
+as a candidate. Each event sees itself and all events before it. Attention has a learnt bias by distance (T5: Raffel et
 al., 2020) instead of a vector for each place, and, where times are known, one by the time between two events (HSTU:
 Zhai et al., ICML 2024). So one pass over a history gives the state before every event and at its end, and all of them
 learn at once.
@@ -33,7 +33,7 @@ from recdistill.features import AGE_BUCKETS, FeatureSpec
 from recdistill.model import layout
 from recdistill.teachers.builtin.files import CausalShape
 from recdistill.teachers.builtin.sequences import Windows
-from recdistill.teachers.builtin.tower import BAGS, Bags, Drop, ages, mean_of
+from recdistill.teachers.builtin.tower import BAGS, Bags, Drop, age_rows, mean_of
 
 _FIRST = 0.02
 """Standard deviation of the first values of tables and layers."""
@@ -186,7 +186,7 @@ class CausalTower(nn.Module):
         states_BLD = self.states(items_NW, times_BL, torch.from_numpy(asked.actions_BL), slots_BL, drop)
         states_MD = states_BLD.flatten(0, 1).index_select(0, row_M * states_BLD.shape[1] + at_M)
         newest_M = times_BL[row_M, (at_M - 1).clamp_min(0)].masked_fill(at_M == 0, 0)
-        gap_M = ages(torch.from_numpy(asked.asked_us_BQ)[row_M, column_M], newest_M)
+        gap_M = age_rows(torch.from_numpy(asked.asked_us_BQ)[row_M, column_M], newest_M)
         parts = [states_MD, F.embedding(torch.from_numpy(asked.origin_BQ)[row_M, column_M], self.origin)]
         parts.append(F.embedding(gap_M, self.gap))
         flat_M = row_M * at_BQ.shape[1] + column_M
@@ -196,9 +196,7 @@ class CausalTower(nn.Module):
         told_MD: Tensor = self.asked_out(drop(F.gelu(self.asked_in(torch.cat(parts, 1)))))
         return states_MD + told_MD
 
-    def states(
-        self, items_NW: Tensor, times_BL: Tensor, actions_BL: Tensor, slots_BL: Tensor, drop: Drop
-    ) -> Tensor:
+    def states(self, items_NW: Tensor, times_BL: Tensor, actions_BL: Tensor, slots_BL: Tensor, drop: Drop) -> Tensor:
         """`[B, L + 1, D]`: the state before the first event, and after each one."""
         batch, length = slots_BL.shape
         vectors_BLD = F.embedding(slots_BL.clamp_min(0), items_NW)[..., layout.VECTOR]
@@ -206,7 +204,7 @@ class CausalTower(nn.Module):
         timed = bool((times_BL > 0).any())
         if timed:
             previous_BL = torch.cat([torch.zeros_like(times_BL[:, :1]), times_BL[:, :-1]], 1)
-            x_BLD = x_BLD + F.embedding(ages(times_BL, previous_BL), self.before)
+            x_BLD = x_BLD + F.embedding(age_rows(times_BL, previous_BL), self.before)
         x_BLD = drop(torch.cat([self.start.expand(batch, 1, self.dim), x_BLD], 1))
         # The bias is the same in all layers. Events left of the window's end see no padding: it comes after them.
         place = torch.arange(length + 1)
@@ -214,7 +212,7 @@ class CausalTower(nn.Module):
         bias = self.distance[:, far_LL.clamp(0, self.distance.shape[1] - 1)]
         bias = bias.masked_fill(far_LL < 0, -torch.inf)[None]
         if timed:
-            between = F.pad(ages(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
+            between = F.pad(age_rows(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
             bias = bias + F.embedding(between, self.between).permute(0, 3, 1, 2)
         for block in self.blocks:
             x_BLD = block(x_BLD, bias, drop)

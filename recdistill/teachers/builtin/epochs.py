@@ -5,8 +5,8 @@ over the whole catalogue, or over the chosen and some drawn items of a large one
 running average of the trained ones. After each pass they rank the last choice of some timelines, which are not learnt;
 the pass with the best NDCG@10 is kept, and the training ends when `patience` passes were no better.
 
-After each pass a checkpoint is written with all that the next one needs, random states included. So a training that is killed
-goes on from its last whole pass, and ends with the same bytes.
+After each pass a checkpoint is written with all that the next one needs, random states included. So a training that is
+killed goes on from its last whole pass, and ends with the same bytes.
 
 It knows nothing of records or folders of teachers.
 
@@ -17,25 +17,30 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import resource
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from recdistill import checkpoint
 from recdistill.config import TeacherTraining
-from recdistill.features import EncodedItems
+from recdistill.features import EncodedItems, FeatureSpec
 from recdistill.model import layout
+from recdistill.sealed import discard
 from recdistill.teachers.builtin.causal import CausalTower
+from recdistill.teachers.builtin.held import Bools, Held, had
 from recdistill.teachers.builtin.sequences import Ints, Timelines, batches, cut, windows
 from recdistill.teachers.builtin.softmax import Barred, cross_entropy
 from recdistill.teachers.builtin.tower import dropout
@@ -44,27 +49,16 @@ from recdistill.teachers.builtin.training import FULL_CATALOGUE, Columns, Times
 log_ = logging.getLogger(__name__)
 
 CUT: Final = 10
-HELD_SHARE: Final = 0.1
-"""At most this share of the timelines has its last choice held out."""
 ID_DROPOUT: Final = 0.02
 """How often an item is trained without its own row. So the row of unknown items learns."""
+OPEN_SHARE: Final = 0.2
+"""In this share of the windows, what the user had before is not barred. An item's vector is in the state that has read
+it, so without this the items of a history would score highest wherever a list holds them.
+"""
 WEIGHT_DECAY: Final = 0.01
 _WARM_UP: Final = 100  # steps
 _AVERAGED: Final = 2.0  # passes over which the running average of the weights reaches
 ROWS: Final = "epochs.jsonl"
-
-
-@dataclass(frozen=True)
-class Held:
-    """Questions that are not learnt, and by which the best pass is chosen.
-
-    Args:
-        lines: The timelines with all their questions.
-        cuts: One row of `sequences.cut` for each held question.
-    """
-
-    lines: Timelines
-    cuts: Ints
 
 
 @dataclass
@@ -84,35 +78,6 @@ class Outcome:
     ndcg: float = -math.inf
     held_loss: float = math.inf
     rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-def hold_out(lines: Timelines, length: int, most: int, random: np.random.Generator) -> tuple[Timelines, Held]:
-    """Takes the last question out of some timelines, drawn at random among those with two or more.
-
-    Returns:
-        The timelines without these questions, and the questions.
-    """
-    lo_T, hi_T = lines.first_question_T1[:-1], lines.first_question_T1[1:]
-    able = np.flatnonzero(hi_T - lo_T >= 2)
-    chosen = np.sort(random.permutation(able)[: min(most, int(HELD_SHARE * len(able)))])
-    last = hi_T[chosen] - 1
-    end = lines.first_T1[chosen] + lines.question_at_M[last]
-    begin = np.maximum(lines.first_T1[chosen], end - length)
-    held = Held(lines, np.stack([begin, end, last, last + 1], 1).reshape(-1, 4))
-    kept_M = np.ones(len(lines.question_slot_M), bool)
-    kept_M[last] = False
-    fewer_T = np.isin(np.arange(len(lo_T)), chosen)
-    learnt = replace(
-        lines,
-        first_question_T1=np.concatenate([[0], np.cumsum(hi_T - lo_T - fewer_T)]),
-        question_at_M=lines.question_at_M[kept_M],
-        question_slot_M=lines.question_slot_M[kept_M],
-        question_time_us_M=lines.question_time_us_M[kept_M],
-        question_origin_M=lines.question_origin_M[kept_M],
-        question_context_M=lines.question_context_M[kept_M],
-        question_weight_M=lines.question_weight_M[kept_M],
-    )
-    return learnt, held
 
 
 def average_share(step: int, steps: float) -> float:
@@ -168,7 +133,9 @@ class CausalTraining:
         chosen_N = np.bincount(lines.question_slot_M, minlength=len(encoded.id_rows_N)).astype(float)
         self.columns = Columns(chosen_N, full=full)
         self.everything = tower.bags_of(encoded.fields) if self.columns.full else None
-        self.steps = max(1, -(-len(cut(lines, self.length, np.random.default_rng(seed), overlapping=False)) // settings.batch))
+        self.steps = max(
+            1, -(-len(cut(lines, self.length, np.random.default_rng(seed), overlapping=False)) // settings.batch)
+        )
         self.step = self.epoch = 0
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.best = self.average
@@ -177,7 +144,7 @@ class CausalTraining:
     # Passes
 
     def run(self, progress: Callable[[float, float], None]) -> Outcome:
-        """Trains to the end, from where an earlier run of the same training stopped. The tower has the best weights then."""
+        """Trains to the end, from where an earlier run of the same training stopped; then the tower has the best weights."""
         self._resume()
         while self.epoch < self.settings.epochs and self.epoch - self.outcome.epoch < self.settings.patience:
             began, began_cpu = time.monotonic(), time.process_time()
@@ -201,6 +168,7 @@ class CausalTraining:
             self._save()
         self._put(self.best)
         self.tower.eval()
+        progress(1.0, self.outcome.loss)
         return self.outcome
 
     def _pass(self, progress: Callable[[float, float], None]) -> float:
@@ -244,18 +212,22 @@ class CausalTraining:
             biases_C = biases_C - torch.from_numpy(correction_C)
         weight_M = torch.from_numpy(lines.question_weight_M[question_M])
         target_M = torch.from_numpy(np.searchsorted(slots_C, chosen_M))
-        barred = self._barred(lines, cuts, question_BQ, slots_C, target_M)
+        bars_B = self.random.random(len(cuts)) >= OPEN_SHARE
+        barred = self._barred(lines, cuts, question_BQ, slots_C, target_M, bars_B)
         loss = cross_entropy(users_MD, items_CW[:, layout.VECTOR].contiguous(), biases_C, target_M, weight_M, barred)
         return loss, float(weight_M.sum())
 
-    def _barred(self, lines: Timelines, cuts: Ints, question_BQ: Ints, slots_C: Ints, target_M: Tensor) -> Barred:
+    def _barred(
+        self, lines: Timelines, cuts: Ints, question_BQ: Ints, slots_C: Ints, target_M: Tensor, bars_B: Bools
+    ) -> Barred:
         column_N = np.full(self.columns.count, -1)
         column_N[slots_C] = np.arange(len(slots_C))
-        question_R, column_R = had(lines, cuts, question_BQ, column_N)
+        question_R, column_R = had(lines, cuts, question_BQ, column_N, bars_B)
         gone = None
         if self.times.matter:
             asked_M = torch.from_numpy(lines.question_time_us_M[question_BQ[question_BQ >= 0]])
-            gone = (asked_M, *(torch.from_numpy(t[slots_C]) for t in (self.times.from_us_N, self.times.until_us_N)))
+            from_C, until_C = self.times.from_us_N[slots_C], self.times.until_us_N[slots_C]
+            gone = (asked_M, torch.from_numpy(from_C), torch.from_numpy(until_C))
         return Barred(target_M, len(slots_C), question_R, column_R, gone)
 
     # Held-out choices
@@ -278,7 +250,7 @@ class CausalTraining:
             users_MD = self.tower.users(items_NW, asked, torch.from_numpy(asked.slots_BL))
             target_M = torch.from_numpy(lines.question_slot_M[question_BQ[:, 0]])
             scores_MN = torch.addmm(items_NW[:, layout.BIAS], users_MD, items_NW[:, layout.VECTOR].T)
-            self._barred(lines, some, question_BQ, every, target_M).bar(scores_MN, 0)
+            self._barred(lines, some, question_BQ, every, target_M, np.ones(len(some), bool)).bar(scores_MN, 0)
             own_M1 = scores_MN.gather(1, target_M[:, None])
             rank_M = (scores_MN >= own_M1).sum(1)
             gains.append(torch.where(rank_M <= CUT, 1 / (1.0 + rank_M).log2(), 0.0))
@@ -323,7 +295,7 @@ class CausalTraining:
         if found.state["name"] != self.name:
             log_.warning("%s: is of a training with other records or settings; this one starts again", self.folder)
             for path in self.folder.glob("step-*") if self.folder is not None else ():
-                checkpoint.discard(path)
+                discard(path)
             return
         tensors = {n: torch.from_numpy(a.copy()) for n, a in found.tensors.items()}
         for name, parameter in self.parameters.items():
@@ -345,34 +317,14 @@ class CausalTraining:
         log_.info("%s: goes on after pass %d", self.folder, self.epoch)
 
 
-def had(lines: Timelines, cuts: Ints, question_BQ: Ints, column_N: Ints) -> tuple[Ints, Ints]:
-    """Pairs of a question and a column that its user had before: in the window, or earlier in the timeline.
-
-    Args:
-        lines: The timelines.
-        cuts: The windows, B rows of `sequences.cut`.
-        question_BQ: The questions of each window, -1 where there is none. They are numbered in this order.
-        column_N: Column of each slot, -1 where it has none.
-
-    Returns:
-        The question's number (rising) and the column, one of each for each pair. A pair may come twice.
-    """
-    line_B = np.searchsorted(lines.first_question_T1, cuts[:, 2], side="right") - 1
-    numbers: list[Ints] = []
-    columns: list[Ints] = []
-    count = 0
-    for row, line in enumerate(line_B.tolist()):
-        question_Q = question_BQ[row][question_BQ[row] >= 0]
-        at_Q = lines.question_at_M[question_Q]
-        first = int(lines.first_T1[line])
-        column_K = column_N[lines.slots_E[first : first + int(at_Q.max(initial=0))]]
-        pair_QK = (np.arange(len(column_K)) < at_Q[:, None]) & (column_K >= 0)
-        number_R, place_R = np.nonzero(pair_QK)
-        numbers.append(number_R + count)
-        columns.append(column_K[place_R])
-        count += len(question_Q)
-    return _joined(numbers), _joined(columns)
-
-
-def _joined(parts: Sequence[Ints]) -> Ints:
-    return np.concatenate([np.zeros(0, np.int64), *parts])
+def name_of(spec: FeatureSpec, settings: TeacherTraining, lines: Timelines, times: Times) -> str:
+    """What tells a training from one with other records or settings. How long it lasts makes no other one of it."""
+    told = [getattr(settings, one) for one in ("dim", "layers", "heads", "dropout", "batch", "learning_rate", "seed")]
+    content = hashlib.sha256(msgspec.json.encode([spec.hash, *told, settings.held_out]))
+    arrays: list[npt.NDArray[Any]] = [times.from_us_N, times.until_us_N]
+    arrays += [lines.first_T1, lines.slots_E, lines.times_us_E, lines.actions_E]
+    arrays += [lines.question_at_M, lines.question_slot_M, lines.question_time_us_M, lines.question_weight_M]
+    arrays += [lines.context[field_name] for field_name in sorted(lines.context)]
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()

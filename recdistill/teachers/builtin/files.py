@@ -78,6 +78,11 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transformers: list[CausalShape] = []
 
     @property
+    def every(self) -> list[Shape | CausalShape]:
+        """All of them, in the order of their numbers in the names of the arrays."""
+        return [*self.towers, *self.transformers]
+
+    @property
     def format(self) -> int:
         """1 without a transformer: earlier versions can read that folder too."""
         return FORMAT if self.transformers else 1
@@ -160,9 +165,8 @@ def read(path: Path) -> tuple[Saved, str, dict[str, npt.NDArray[Any]]]:
 def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
     """Refuses sizes that the weights cannot have, before memory for such sizes is taken."""
     where = path / DESCRIPTION
-    every = [*saved.towers, *saved.transformers]
-    if not 1 <= len(every) <= 16:
-        raise TeacherError(f"{where}: must have 1 to 16 towers, not {len(every)}")
+    if not 1 <= len(saved.every) <= 16:
+        raise TeacherError(f"{where}: must have 1 to 16 towers, not {len(saved.every)}")
     for one in saved.transformers:
         sizes = (one.dim, one.layers, one.heads, one.widening, one.context_dim)
         if min(sizes) < 1 or one.dim % one.heads:
@@ -173,7 +177,7 @@ def _check_shapes(path: Path, saved: Saved, floats: int) -> None:
             raise TeacherError(f"{where}: there is no tower of {shape}")
     text_rows = sum(saved.spec.rows(f"item.{n}") for n, field in saved.spec.item.items() if field.kind == "text")
     contexts = len(saved.spec.context)
-    needed = sum(shape.floats(contexts) + text_rows * layout.width(shape.dim) for shape in every)
+    needed = sum(shape.floats(contexts) + text_rows * layout.width(shape.dim) for shape in saved.every)
     if needed > floats:
         raise TeacherError(f"{where}: the towers have at least {needed} numbers, {WEIGHTS} at most {floats}")
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of questions over a whole catalogue, block by block, so that no array of all questions and items exists.
+"""Cross-entropy of questions over a whole catalogue, block by block: there is no array of all questions and items.
 
 The gradient is computed in the forward pass. A block of logits stays in the processor's cache, and its memory is used
 again by the next one. Some items are barred for a question: those that its user had before, and those that were not
@@ -81,7 +81,9 @@ def cross_entropy(
         barred: See `Barred`.
     """
     shares_M = weight_M / weight_M.sum()
-    loss: Tensor = _Blocks.apply(users_MD, vectors_CD, biases_C, target_M, shares_M, barred)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Blocks.apply(  # type: ignore[no-untyped-call]
+        users_MD, vectors_CD, biases_C, target_M, shares_M, barred
+    )
     return loss
 
 
@@ -111,7 +113,8 @@ class _Blocks(torch.autograd.Function):
             grad_vectors_CD.addmm_(p_bC.T, users_bD)
             grad_biases_C += p_bC.sum(0)
         ctx.save_for_backward(grad_users_MD, grad_vectors_CD, grad_biases_C)
-        return total
+        loss: Tensor = total
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -24,7 +24,6 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -45,9 +43,10 @@ from recdistill.model import layout
 from recdistill.progress import tell
 from recdistill.records import Candidate, Example, Impression, Item, Scale
 from recdistill.teachers.builtin.causal import CausalTower
-from recdistill.teachers.builtin.epochs import CausalTraining, hold_out
+from recdistill.teachers.builtin.epochs import CausalTraining, name_of
 from recdistill.teachers.builtin.files import CausalShape, Saved, Shape, read, write
-from recdistill.teachers.builtin.sequences import Timelines, known_events, single, timelines
+from recdistill.teachers.builtin.held import hold_out
+from recdistill.teachers.builtin.sequences import known_events, single, timelines
 from recdistill.teachers.builtin.tower import Tower, table_rows
 from recdistill.teachers.builtin.training import Times, fit
 from recdistill.teachers.contract import Scores
@@ -96,7 +95,7 @@ def train_teacher(
         spec: What the teacher sees.
         settings: Size and schedule.
         out: Folder to write; it must not exist yet.
-        keep: Folder for the checkpoints of a transformer. If it holds one of the same training, this goes on from there.
+        keep: Folder for the checkpoints of a transformer. If it holds one of the same training, this goes on from it.
         progress: Called with (done, total), in thousandths of the training.
 
     Returns:
@@ -134,10 +133,8 @@ def train_teacher(
         if isinstance(tower, CausalTower):
             random = np.random.default_rng([seed, 3])
             learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
-            name = _name(spec, settings, lines, times)
-            training = CausalTraining(
-                tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name
-            )
+            name = name_of(spec, settings, lines, times)
+            training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
             kept = training.run(report)
             loss = kept.loss
             more.update({"epoch": kept.epoch, "held_ndcg@10": kept.ndcg, "held_out": len(held.cuts)})
@@ -207,7 +204,7 @@ class BuiltinTeacher:
             raise TeacherError(f"{path}: {e}") from e
         rows = table_rows(saved.spec, vocabulary)
         towers = []
-        for number, shape in enumerate([*saved.towers, *saved.transformers]):
+        for number, shape in enumerate(saved.every):
             own = {n.removeprefix(f"{number}."): a for n, a in arrays.items() if n.startswith(f"{number}.")}
             towers.append(_tower(path, saved.spec, shape, rows, own))
         owners = {name.partition(".")[0] for name in arrays} - {"catalogue"}
@@ -441,19 +438,6 @@ def _new(spec: FeatureSpec, shape: Shape | CausalShape, rows: Mapping[str, int],
     if isinstance(shape, CausalShape):
         return CausalTower(spec, shape, rows, seed=seed)
     return Tower(spec, shape, rows, seed=seed)
-
-
-def _name(spec: FeatureSpec, settings: TeacherTraining, lines: Timelines, times: Times) -> str:
-    """What tells a training from one with other records or settings. How long it lasts makes no other training of it."""
-    told = msgspec.structs.replace(settings, epochs=1, patience=1)
-    content = hashlib.sha256(msgspec.json.encode([spec.hash, told]))
-    for array in (times.from_us_N, times.until_us_N, lines.first_T1, lines.slots_E, lines.times_us_E, lines.actions_E):
-        content.update(np.ascontiguousarray(array))
-    for array in (lines.question_at_M, lines.question_slot_M, lines.question_time_us_M, lines.question_weight_M):
-        content.update(np.ascontiguousarray(array))
-    for name in sorted(lines.context):
-        content.update(np.ascontiguousarray(lines.context[name]))
-    return content.hexdigest()
 
 
 def _tower(

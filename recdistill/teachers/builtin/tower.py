@@ -114,6 +114,7 @@ class Drop:
         self.rate, self.generator = rate, generator
 
     def __call__(self, x: Tensor, rate: float | None = None) -> Tensor:
+        """Drops numbers of `x` at the rate, and makes the others larger by as much."""
         rate = self.rate if rate is None else rate
         if self.generator is None or rate <= 0:
             return x
@@ -267,7 +268,7 @@ class Tower(nn.Module):
         vectors_BLD, _, raw_BL1 = rows_BLW.split(layout.parts(self.dim), -1)
         actions_BL = torch.from_numpy(asked.actions_BL)
         times_BL, asked_BQ = torch.from_numpy(asked.times_us_BL), torch.from_numpy(asked.asked_us_BQ)
-        ages_BQL = ages(asked_BQ[:, :, None], times_BL[:, None])
+        ages_BQL = age_rows(asked_BQ[:, :, None], times_BL[:, None])
         # Which events come before each question: only these may be used. `gap`: time since the newest of them.
         before_BQL = (torch.arange(length) < at_BQ[:, :, None]) & real_BL[:, None]
         last_BQ = (at_BQ - 1).clamp_min(0)
@@ -323,12 +324,12 @@ class Tower(nn.Module):
         batch, length, dim = vectors_BLD.shape
         previous_BL = torch.cat([torch.zeros_like(times_BL[:, :1]), times_BL[:, :-1]], 1)
         x_BLD = vectors_BLD * dim**0.5 + F.embedding(actions_BL, self.action)
-        x_BLD = x_BLD + F.embedding(ages(times_BL, previous_BL), self.before)
+        x_BLD = x_BLD + F.embedding(age_rows(times_BL, previous_BL), self.before)
         x_BLD = torch.cat([self.start.expand(batch, 1, dim), drop(x_BLD)], 1)
         if len(self.blocks) > 1:
             place = torch.arange(length + 1)
             distance = (place[:, None] - place).clamp_min(0).expand(batch, -1, -1)
-            ages = F.pad(ages(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
+            ages = F.pad(age_rows(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
             allowed = (place[:, None] >= place).expand(batch, -1, -1)
             for block in self._blocks()[:-1]:
                 x_BLD = block(x_BLD, x_BLD, block.bias(distance, ages, allowed), drop)
@@ -372,7 +373,7 @@ def mean_of(table: Tensor, field: Field, values: Tensor) -> Tensor:
     return total / real.sum(1, keepdim=True).clamp_min(1)
 
 
-def ages(now: Tensor, then: Tensor) -> Tensor:
+def age_rows(now: Tensor, then: Tensor) -> Tensor:
     """Age buckets as in `recdistill.features.age_buckets`. For two known times that are equal or reversed it is 1."""
     gap = (now - then).clamp_min(0).to(torch.float32) * 1e-6 + 1.0
     # The exponent bits of a float32 hold floor(log2) + 127. Reading them takes a tenth of the time of a logarithm.

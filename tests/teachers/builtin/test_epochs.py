@@ -1,4 +1,4 @@
-"""The passes of a transformer: what is held out, what they learn, and that a killed training ends with the same bytes."""
+"""The passes of a transformer: what they learn, and that a killed training ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import pytest
 import torch
 
 from recdistill.config import TeacherTraining
-from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary
+from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.teachers.builtin.epochs import had, hold_out
-from recdistill.teachers.builtin.sequences import Timelines, cut, timelines, windows
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 ITEMS = [f"i{n}" for n in range(12)]
@@ -45,59 +43,12 @@ def circle(users: int, length: int = 5) -> list[Example]:
     return found
 
 
-def lines_of(examples: list[Example]) -> Timelines:
-    catalogue = Catalogue(SPEC, Vocabulary(SPEC))
-    for item in ITEMS:
-        catalogue.apply(Item(item), admit=True)
-    return timelines(SPEC, catalogue, examples)
-
-
-def test_the_last_choice_of_some_timelines_is_held_out_and_no_other() -> None:
-    lines = lines_of(circle(40))
-    learnt, held = hold_out(lines, 3, 3, np.random.default_rng(0))
-    assert len(held.cuts) == 3
-    # By hand: a timeline has 5 events and the choice, 6 questions; the held ones are the last, after the 3 newest events.
-    for begin, end, first, last in held.cuts.tolist():
-        assert last - first == 1
-        assert last in lines.first_question_T1
-        assert end in lines.first_T1
-        assert end - begin == 3
-    gone = {int(row[2]) for row in held.cuts}
-    kept = [n for n in range(len(lines.question_slot_M)) if n not in gone]
-    assert learnt.question_slot_M.tolist() == lines.question_slot_M[kept].tolist()
-    assert np.diff(learnt.first_question_T1).tolist().count(5) == 3
-    assert np.diff(learnt.first_question_T1).tolist().count(6) == 37
-    assert len(hold_out(lines, 3, 1000, np.random.default_rng(0))[1].cuts) == 4  # a tenth at most
-
-
-def test_without_overlap_each_question_comes_once_in_a_pass() -> None:
-    lines = lines_of(circle(7, length=11))
-    for seed in range(5):
-        cuts = cut(lines, 4, np.random.default_rng(seed), overlapping=False)
-        assert sorted(q for row in cuts.tolist() for q in range(row[2], row[3])) == list(range(len(lines.question_slot_M)))
-
-
-def test_what_a_user_had_is_found_as_by_counting() -> None:
-    lines = lines_of(circle(3, length=11))
-    cuts = cut(lines, 4, np.random.default_rng(1))
-    _, question_BQ = windows(lines, cuts, 100, np.random.default_rng(0))
-    column_N = np.arange(12)
-    column_N[5] = -1
-    got = set(zip(*(a.tolist() for a in had(lines, cuts, question_BQ, column_N)), strict=True))
-    wanted = set()
-    for number, question in enumerate(q for row in question_BQ.tolist() for q in row if q >= 0):
-        line = np.searchsorted(lines.first_question_T1, question, side="right") - 1
-        first = lines.first_T1[line]
-        for slot in lines.slots_E[first : first + lines.question_at_M[question]].tolist():
-            if slot != 5:
-                wanted.add((number, slot))
-    assert got == wanted
-
-
 @pytest.mark.slow
 def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(SMALL, epochs=12, batch=16)
-    told = train_teacher(circle(120), [Item(item) for item in ITEMS], SPEC, settings, tmp_path / "t", keep=tmp_path / "k")
+    told = train_teacher(
+        circle(120), [Item(item) for item in ITEMS], SPEC, settings, tmp_path / "t", keep=tmp_path / "k"
+    )
     assert told["held_ndcg@10"] > 0.95
     assert told["held_out"] == 12
     teacher = BuiltinTeacher.load(tmp_path / "t")
