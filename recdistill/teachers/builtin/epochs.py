@@ -144,7 +144,7 @@ class CausalTraining:
     # Passes
 
     def run(self, progress: Callable[[float, float], None]) -> Outcome:
-        """Trains to the end, from where an earlier run of the same training stopped; then the tower has the best weights."""
+        """Trains to the end, from where an earlier run of the same training stopped. The tower gets the best weights."""
         self._resume()
         while self.epoch < self.settings.epochs and self.epoch - self.outcome.epoch < self.settings.patience:
             began, began_cpu = time.monotonic(), time.process_time()
