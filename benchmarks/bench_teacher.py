@@ -34,18 +34,18 @@ import torch
 
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
-from recdistill.config import TeacherTraining
 from recdistill.errors import RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.metrics import bootstrap_interval
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 CUT = 10
 LENGTH = 200
 STEP = 150
 """An impression each so many events: their histories of 200 overlap, so the teacher sees whole timelines."""
-SETTINGS = TeacherTraining(
+SETTINGS = Training(
     kind="attention",
     dim=64,
     layers=2,
@@ -137,7 +137,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     items = sorted({item for line in lines for item in line}, key=int)
     size = {"users": len(lines), "items": len(items), "events": sum(map(len, lines))}
     print(json.dumps(size), file=sys.stderr, flush=True)
-    settings = msgspec.convert(msgspec.to_builtins(SETTINGS) | json.loads(chosen.settings), TeacherTraining)
+    settings = msgspec.convert(msgspec.to_builtins(SETTINGS) | json.loads(chosen.settings), Training)
     rows: dict[str, dict[str, Any]] = {}
     for name, scorer in (("popularity", popularity), ("transitions", transitions)):
         rows[name] = measure(scorer(lines, items), lines, items)

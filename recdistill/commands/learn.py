@@ -209,9 +209,11 @@ def _time(text: str) -> int:
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from recdistill.loops import teach
+    from recdistill.loops import teach, teachers
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
+    from recdistill.teachers.builtin import Training
+    from recdistill.teachers.linear import Blend
 
     settings = settings_of(args)
     place = Path(settings.teacher.path)
@@ -236,7 +238,7 @@ def _teach(args: argparse.Namespace) -> int:
                 figures = teach.run(
                     log,
                     spec,
-                    settings.teacher_training,
+                    teachers.own(Training, settings.teacher_training),
                     out,
                     labels=join.labels,
                     begin=args.begin,
@@ -246,9 +248,9 @@ def _teach(args: argparse.Namespace) -> int:
                     **timing,
                 )
             else:
-                linear = settings.teacher.linear
+                blend = teachers.own(Blend, settings.teacher.linear)
                 figures = teach.run_linear(
-                    log, linear, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
+                    log, blend, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
         if place.exists():
             shutil.rmtree(place)

@@ -17,7 +17,6 @@ from heapq import merge
 from pathlib import Path
 from typing import Any, Final
 
-from recdistill.config import LinearTeacherSettings, TeacherTraining
 from recdistill.errors import AheadOfTime, DataError, DecodeError, TeacherError, UsageError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
@@ -26,6 +25,8 @@ from recdistill.loops.window import Window, labels_of
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
 from recdistill.stream import Log, Message, Place, TopicPartition, place_at, read_place, write_time
+from recdistill.teachers.builtin import Training
+from recdistill.teachers.linear import Blend
 
 _Timed = Item | Impression | Feedback
 
@@ -93,7 +94,7 @@ def _closed(window: Window, shown: dict[tuple[int, int], Impression], *, flush: 
 def run(
     log: Log,
     spec: FeatureSpec,
-    training: TeacherTraining,
+    training: Training,
     out: Path,
     *,
     window_s: float,
@@ -139,7 +140,7 @@ def run(
 
 def run_linear(
     log: Log,
-    settings: LinearTeacherSettings,
+    blend: Blend,
     out: Path,
     *,
     window_s: float,
@@ -152,7 +153,7 @@ def run_linear(
 
     Args:
         log: Where `impressions` and `feedback` are read.
-        settings: What is fitted.
+        blend: What is fitted.
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
@@ -170,7 +171,7 @@ def run_linear(
 
     every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     latest: list[int] = []
-    figures = linear.train_linear_teacher(_timing(every, latest), settings, out)
+    figures = linear.train_linear_teacher(_timing(every, latest), blend, out)
     return {**figures, "latest_list": write_time(latest[0])}
 
 

@@ -30,9 +30,10 @@ from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.loops.patience import patiently
+from recdistill.loops.teachers import open_teacher
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import LanePosition, Log, Place, open_log
-from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
+from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 
 if TYPE_CHECKING:
     from recdistill.bundle import BundleFolder

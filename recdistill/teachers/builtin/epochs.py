@@ -35,11 +35,11 @@ import torch
 from torch import Tensor, nn
 
 from recdistill import checkpoint
-from recdistill.config import TeacherTraining
 from recdistill.features import EncodedItems, FeatureSpec
 from recdistill.model import layout
 from recdistill.sealed import discard
 from recdistill.teachers.builtin.causal import CausalTower
+from recdistill.teachers.builtin.files import Training
 from recdistill.teachers.builtin.held import Bools, Held, had
 from recdistill.teachers.builtin.sequences import Ints, Timelines, batches, cut, windows
 from recdistill.teachers.builtin.softmax import Barred, cross_entropy
@@ -108,7 +108,7 @@ class CausalTraining:
         held: Held,
         encoded: EncodedItems,
         times: Times,
-        settings: TeacherTraining,
+        settings: Training,
         *,
         seed: int,
         folder: Path | None = None,
@@ -144,7 +144,7 @@ class CausalTraining:
     # Passes
 
     def run(self, progress: Callable[[float, float], None]) -> Outcome:
-        """Trains to the end, from where an earlier run of the same training stopped. The tower gets the best weights."""
+        """Trains to the end, from where an earlier run of the same training stopped. The best weights stay."""
         self._resume()
         while self.epoch < self.settings.epochs and self.epoch - self.outcome.epoch < self.settings.patience:
             began, began_cpu = time.monotonic(), time.process_time()
@@ -317,7 +317,7 @@ class CausalTraining:
         log_.info("%s: goes on after pass %d", self.folder, self.epoch)
 
 
-def name_of(spec: FeatureSpec, settings: TeacherTraining, lines: Timelines, times: Times) -> str:
+def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times) -> str:
     """What tells a training from one with other records or settings. How long it lasts makes no other one of it."""
     told = [getattr(settings, one) for one in ("dim", "layers", "heads", "dropout", "batch", "learning_rate", "seed")]
     content = hashlib.sha256(msgspec.json.encode([spec.hash, *told, settings.held_out]))

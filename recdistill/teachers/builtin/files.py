@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -34,6 +34,24 @@ FORMAT = 2
 DESCRIPTION = "teacher.json"
 WEIGHTS = "weights.safetensors"
 SEAL: Final = Seal(DESCRIPTION, most=1 << 30, error=TeacherError, again="`recdistill teach` trains a teacher")
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and schedule of a training. docs/configuration.md says what each value means, under `[teacher_training]`."""
+
+    kind: Literal["towers", "attention"] = "towers"
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    pooled_dim: int = 64
+    dropout: float = 0.3
+    epochs: int = 4
+    patience: int = 10
+    held_out: int = 1000
+    batch: int = 10
+    learning_rate: float = 2e-3
+    table_learning_rate: float = 0.1
+    seed: int = 0
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

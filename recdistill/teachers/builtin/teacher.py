@@ -15,7 +15,7 @@ Example:
     >>> asked = Impression("i", 9, history=(Event("a", 1),), candidates=(Candidate("b"), Candidate("z")))
     >>> lists = [Example(Ranking(asked, "", "", "rank", (0.0, 0.0), (False, False)), (1.0, 0.0), "closed")]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     small = TeacherTraining(dim=4, heads=1, pooled_dim=4, epochs=1)
+    ...     small = Training(dim=4, heads=1, pooled_dim=4, epochs=1)
     ...     figures = train_teacher(lists, [Item("a"), Item("b")], FeatureSpec(), small, Path(folder) / "teacher")
     ...     teacher = BuiltinTeacher.load(Path(folder) / "teacher")
     >>> figures["lists"], teacher.score([asked])[0].scored_L.tolist()
@@ -36,7 +36,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recdistill.config import TeacherTraining
 from recdistill.errors import DataError, TeacherError
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary, encode_column
 from recdistill.model import layout
@@ -44,7 +43,7 @@ from recdistill.progress import tell
 from recdistill.records import Candidate, Example, Impression, Item, Scale
 from recdistill.teachers.builtin.causal import CausalTower
 from recdistill.teachers.builtin.epochs import CausalTraining, name_of
-from recdistill.teachers.builtin.files import CausalShape, Saved, Shape, read, write
+from recdistill.teachers.builtin.files import CausalShape, Saved, Shape, Training, read, write
 from recdistill.teachers.builtin.held import hold_out
 from recdistill.teachers.builtin.sequences import known_events, single, timelines
 from recdistill.teachers.builtin.tower import Tower, table_rows
@@ -59,7 +58,7 @@ UNKNOWN = "candidates are not in the catalogue"
 _DENSE_SHARE = 32  # if the catalogue has at most so many times the items of a list, all items are scored at once
 
 
-def shapes(settings: TeacherTraining) -> list[Shape | CausalShape]:
+def shapes(settings: Training) -> list[Shape | CausalShape]:
     """The towers that the settings ask for.
 
     They are one transformer; or a tower that attends to events, and one that only pools them.
@@ -81,7 +80,7 @@ def train_teacher(
     examples: Sequence[Example],
     items: Sequence[Item],
     spec: FeatureSpec,
-    settings: TeacherTraining,
+    settings: Training,
     out: Path,
     *,
     keep: Path | None = None,

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from recdistill.config import TeacherTraining
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 ITEMS = [f"i{n}" for n in range(12)]
 SPEC = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=12, hashed=1))
-SMALL = TeacherTraining(
+SMALL = Training(
     kind="attention", dim=16, layers=1, heads=2, dropout=0.1, epochs=4, batch=8, learning_rate=5e-3, held_out=20
 )
 
@@ -66,7 +66,7 @@ class Killed(Exception):
 
 
 def test_a_training_that_is_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    def train(name: str, most: int | None, settings: TeacherTraining = SMALL) -> Any:
+    def train(name: str, most: int | None, settings: Training = SMALL) -> Any:
         calls = 0
 
         def progress(done: int, total: int) -> None:

@@ -17,11 +17,13 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from recdistill.config import TeacherSettings, TeacherTraining
+from recdistill.config import TeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin import teacher as builtin
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
@@ -39,7 +41,7 @@ SPEC = FeatureSpec(
     },
     context={"mood": Field("category", capacity=4, hashed=0), "hour": Field("number", mean=12.0, std=6.0)},
 )
-SMALL = TeacherTraining(
+SMALL = Training(
     dim=16,
     layers=2,
     heads=2,
