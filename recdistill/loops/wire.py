@@ -173,6 +173,7 @@ def join_from(
         max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
         soft=settings.soft,
+        tick_s=settings.tick_s,
         held_out=(held_out.least, held_out.most, held_out.per_day),
         directory=Path(settings.directory) if settings.directory else None,
         snapshot_s=settings.snapshot_s,

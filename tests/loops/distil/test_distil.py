@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from support import world
+from support.deaths import killed_again_and_again
 from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, run, scored, settings, write_log
 from support.power import Platter
 
@@ -149,24 +150,11 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(
 ) -> None:
     run(log, settings(tmp_path / "whole", passes=passes), loss)
     chance = random.Random(passes)
-
-    class Killed(Exception):
-        pass
-
-    killed = 0
-    for _ in range(8):
-        left = chance.randrange(1, 12)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            run(log, settings(tmp_path / "killed", passes=passes), loss, progress=die)
-        except Killed:
-            killed += 1
+    killed = killed_again_and_again(
+        lambda die: run(log, settings(tmp_path / "killed", passes=passes), loss, progress=die),
+        times=8,
+        after=lambda: chance.randrange(1, 12),
+    )
     run(log, settings(tmp_path / "killed", passes=passes), loss)
     assert killed >= 3
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
@@ -479,23 +467,12 @@ def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
     assert 480 * passes < counts["quarantined_lists"] == counts["quarantined_lists_order"] <= 560 * passes
     assert 80 <= counts["probation_lists"] <= 100
 
-    class Killed(Exception):
-        pass
-
-    chance, killed = random.Random(passes), 0
-    for _ in range(8):
-        left = chance.randrange(4, 40 * passes)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die)
-        except Killed:
-            killed += 1
+    chance = random.Random(passes)
+    killed = killed_again_and_again(
+        lambda die: eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die),
+        times=8,
+        after=lambda: chance.randrange(4, 40 * passes),
+    )
     eventful_run(eventful, settings(tmp_path / "killed", **chosen))
     assert killed >= 3
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
