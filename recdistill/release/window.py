@@ -70,6 +70,8 @@ class HeldOutWindow:
         self._served: deque[HeldList] = deque(maxlen=_SERVED * most)
         self._source: Source | None = None
         self.passed_over = 0
+        self.came = 0
+        """Lists that were ever taken in."""
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -95,9 +97,11 @@ class HeldOutWindow:
             self._lists.clear()
             self._served.clear()
             self._fill(self._source)
-        found = self._read(self._source, end)
-        self._lists.extend(one for one in found if one.labelled)
-        self._served.extend(one for one in found if one.served)
+        new = self._read(self._source, end)
+        labelled = [one for one in new if one.labelled]
+        self.came += len(labelled)
+        self._lists.extend(labelled)
+        self._served.extend(one for one in new if one.served)
         return len(self._lists)
 
     def examples(self) -> list[Example]:

@@ -4,7 +4,8 @@ A lane is a partition of the topic. Lanes are read in turn, one whole record fro
 whose turn it is, even if other lanes have records. So the order depends on the log alone, never on timing. Two runs
 over the same log see the same examples in the same order, also if one of them was killed and resumed. A record that
 does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it. So
-does an empty record, which is left where a person was forgotten; it is passed over without a word.
+does an empty record: a mark of the joiner (`is_tick`), or what is left where a person was forgotten. It is passed over
+without a word.
 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
@@ -174,7 +175,7 @@ class Lanes:
         def read(messages: list[Message]) -> int:
             before = len(examples)
             for message in messages:
-                if message.value is None:  # a person was forgotten; the place keeps its turn
+                if message.value is None:  # a mark, or a person was forgotten; the place keeps its turn
                     continue
                 try:
                     example = decode(Example, message.value)
