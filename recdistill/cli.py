@@ -38,6 +38,7 @@ from recdistill.commands import (
     release,
     settings,
     streams,
+    translate,
 )
 from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
 from recdistill.errors import OutputError, RecdistillError, UsageError
@@ -45,7 +46,7 @@ from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor", "init", "settings", "completion"),
-    "the stream": ("topics", "simulate", "import", "inspect"),
+    "the stream": ("topics", "simulate", "import", "translate", "inspect"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
@@ -60,6 +61,7 @@ VERBS: dict[str, Verb] = {
         completion,
         streams,
         imports,
+        translate,
         look,
         recipes,
         learn,

@@ -41,9 +41,16 @@ from recdistill.config.teachers import (
     TensorSettings,
 )
 from recdistill.config.text import reference, to_toml
+from recdistill.config.translate import (
+    BadRecordSettings,
+    SchemaRegistrySettings,
+    TranslateSettings,
+    TranslateTopic,
+)
 
 __all__ = [
     "PREFIX",
+    "BadRecordSettings",
     "DistilSettings",
     "EnsembleMember",
     "FeatureSettings",
@@ -62,6 +69,7 @@ __all__ = [
     "PromoteSettings",
     "RankSettings",
     "RegistrySettings",
+    "SchemaRegistrySettings",
     "ScoreSettings",
     "Settings",
     "StudentSettings",
@@ -69,6 +77,8 @@ __all__ = [
     "TeacherTraining",
     "TensorSettings",
     "TopicSettings",
+    "TranslateSettings",
+    "TranslateTopic",
     "WatchSettings",
     "convert",
     "explain",

@@ -24,6 +24,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.config.translate import BadRecordSettings, TranslateSettings
 from recdistill.limits import MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -398,6 +399,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     topics: TopicSettings = TopicSettings()
     features: FeatureSettings = FeatureSettings()
     interactions: InteractionSettings = InteractionSettings()
+    translate: TranslateSettings = TranslateSettings()
+    bad_records: BadRecordSettings = BadRecordSettings()
     teacher: TeacherSettings = TeacherSettings()
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()

@@ -126,6 +126,38 @@ def score_from(
         )
 
 
+def translate(
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
+) -> Counter[str]:
+    """Runs the translator over the settings' topics."""
+    from recdistill.loops import translate as loop
+    from recdistill.loops.translators import theirs_of
+
+    chosen = settings.translate
+    with closing(open_log(settings.log)) as log:
+        return loop.run(
+            log,
+            theirs_of(settings),
+            batch=chosen.batch,
+            wait_s=chosen.wait_s,
+            patience_s=chosen.patience_s,
+            worker=chosen.worker,
+            workers=chosen.workers,
+            most_bad=(settings.bad_records.most, settings.bad_records.of),
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
+
+
 def join(
     settings: Settings,
     stop: threading.Event,
@@ -445,8 +477,15 @@ JOBS: dict[str, Job] = {
     "promoter": promote,
     "ranker": rank,
     "prober": probe,
+    "translator": translate,
 }
 """Each process of the house by its name."""
 
-STAGES: dict[str, StageJob] = {"scorer": score, "joiner": join, "distiller": distil, "prober": probe}
+STAGES: dict[str, StageJob] = {
+    "scorer": score,
+    "joiner": join,
+    "distiller": distil,
+    "prober": probe,
+    "translator": translate,
+}
 """Those that can be told where to begin."""

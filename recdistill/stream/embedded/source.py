@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from recdistill.errors import Damaged, StreamError
-from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
+from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition, full_name
 from recdistill.stream.embedded.checksum import problem
 from recdistill.stream.embedded.file import explained
 from recdistill.stream.embedded.tables import Tables
@@ -127,7 +127,7 @@ class EmbeddedSource:
         self._look_again = time.monotonic() + _LOOK_S
         for topic, before in self._counts.items():
             row = self._connection.execute(
-                "SELECT partitions FROM topics WHERE name = ?", (self._file.prefix + topic,)
+                "SELECT partitions FROM topics WHERE name = ?", (full_name(self._file.prefix, topic),)
             ).fetchone()
             if row[0] != before:
                 raise grown(topic, before, row[0])

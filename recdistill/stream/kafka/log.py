@@ -21,7 +21,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from recdistill.errors import StreamError
-from recdistill.stream.contract import LogIdentity, Position, TopicPartition, expand
+from recdistill.stream.contract import OUTSIDE, LogIdentity, Position, TopicPartition, expand, outside
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
 from recdistill.stream.kafka.namespace import Namespace
@@ -114,7 +114,7 @@ class KafkaLog:
         self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
     ) -> KafkaSource:
         """Opens a reader; see the contract."""
-        tps = expand(partitions, self.topics())
+        tps = expand(partitions, self._readable(partitions))
         return KafkaSource(self._namespace, self.identity(sorted({tp.topic for tp in tps})), tps, position or {})
 
     def stage(
@@ -128,7 +128,7 @@ class KafkaLog:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        tps = expand(inputs, self.topics())
+        tps = expand(inputs, self._readable(inputs))
         if tps and not self._warned:
             self._warned = True
             self._say_dangers()
@@ -146,7 +146,7 @@ class KafkaLog:
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
-        found = {topic["name"][len(self.prefix) :]: topic for topic in self._describe()}
+        found = {outside(self.prefix, topic["name"]): topic for topic in self._describe_all()}
         for topic in topics:
             if topic not in found:
                 raise StreamError(f"topic {topic!r} is no longer on {self.brokers.where}; make the topics again")
@@ -220,7 +220,18 @@ class KafkaLog:
     def _administrate(self, call: Callable[[KafkaAdminClient], Any]) -> Any:
         return self._ask("ask", lambda: call(self._admin))
 
+    def _readable(self, partitions: Sequence[TopicPartition] | Sequence[str]) -> dict[str, int]:
+        """Partition count of each topic that can be read: also of others' topics, where one of these is asked for."""
+        names = [each if isinstance(each, str) else each.topic for each in partitions]
+        if not any(name.startswith(OUTSIDE) for name in names):
+            return self.topics()
+        every = {outside(self.prefix, topic["name"]): len(topic["partitions"]) for topic in self._describe_all()}
+        return {**every, **self.topics()}
+
     def _describe(self) -> list[dict[str, Any]]:
+        return [topic for topic in self._describe_all() if topic["name"].startswith(self.prefix)]
+
+    def _describe_all(self) -> list[dict[str, Any]]:
         # Ask for all topics: asking a broker for one by name may make it.
         found = self._ask("ask", self._admin.describe_topics)
-        return [topic for topic in found if not topic["is_internal"] and topic["name"].startswith(self.prefix)]
+        return [topic for topic in found if not topic["is_internal"]]

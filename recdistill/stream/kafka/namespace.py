@@ -17,7 +17,7 @@ from functools import partial
 from kafka import TopicPartition as WirePartition
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.stream.contract import TopicPartition
+from recdistill.stream.contract import TopicPartition, full_name
 from recdistill.stream.kafka.client import Brokers
 
 _ASK_MS = 10_000
@@ -38,7 +38,7 @@ class Namespace:
 
     def wire(self, tp: TopicPartition) -> WirePartition:
         """A partition under its name on the wire."""
-        return WirePartition(self.prefix + tp.topic, tp.partition)
+        return WirePartition(full_name(self.prefix, tp.topic), tp.partition)
 
     def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         """Offset and metadata that a group committed, for the partitions where it did."""

@@ -1,0 +1,62 @@
+"""The settings of the translator -> what translates each topic. As `wire`, it is a place where settings become parts.
+
+It knows nothing of positions or transactions.
+
+Example:
+    >>> translators_of(Settings())
+    {}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recdistill.config import Settings
+from recdistill.data.foreign import Registry, Translator, decoder_of
+from recdistill.data.mapping import TableMapping
+from recdistill.errors import ConfigError
+from recdistill.features import FeatureSpec
+from recdistill.loops.translate import Translate, raw_of
+from recdistill.stream import outside
+
+
+def translators_of(settings: Settings) -> dict[str, Translator]:
+    """What translates each of the settings' topics, by the name by which the log calls it.
+
+    Raises:
+        ConfigError: A mapping, a schema or the registry does not fit.
+    """
+    chosen = settings.translate
+    features = Path(settings.features.file)
+    spec = FeatureSpec.load(features) if features.is_file() else None
+    at = chosen.registry
+    registry = (
+        Registry(
+            at.url,
+            user=at.user,
+            password=at.password,
+            token=at.token,
+            ca_file=at.ca_file,
+            timeout_s=at.timeout_s,
+        )
+        if at.url
+        else None
+    )
+    found: dict[str, Translator] = {}
+    for one in chosen.topics:
+        name = outside(settings.log.prefix, one.topic)
+        if name in found:
+            raise ConfigError(f"translate.topics: {one.topic!r} is named twice; give one entry all of its mappings")
+        schema = Path(one.schema) if one.schema else None
+        decode = decoder_of(one.format, registry=registry, schema=schema, message=one.message)
+        found[name] = Translator(one.topic, [TableMapping.load(file) for file in one.mappings], decode, spec=spec)
+    return found
+
+
+def theirs_of(settings: Settings) -> dict[str, Translate]:
+    """As `translators_of`, for messages of the log."""
+
+    def of_log(translator: Translator) -> Translate:
+        return lambda message: translator.encoded(raw_of(message))
+
+    return {name: of_log(translator) for name, translator in translators_of(settings).items()}
