@@ -124,7 +124,8 @@ class Protobuf:
                 break
             if depth == len(indexes):
                 return _reader(level[index])
-            level = level[index].nested_types
+            # The entries of maps are messages that no .proto file names, so they are not counted.
+            level = [one for one in level[index].nested_types if not one.GetOptions().map_entry]
         raise DataError(f"the frame names message {list(indexes)}, which schema {number} does not have")
 
 
