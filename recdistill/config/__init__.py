@@ -47,6 +47,7 @@ from recdistill.config.translate import (
     TranslateSettings,
     TranslateTopic,
 )
+from recdistill.config.watching import StatusSettings, TellSettings
 
 __all__ = [
     "PREFIX",
@@ -72,9 +73,11 @@ __all__ = [
     "SchemaRegistrySettings",
     "ScoreSettings",
     "Settings",
+    "StatusSettings",
     "StudentSettings",
     "TeacherSettings",
     "TeacherTraining",
+    "TellSettings",
     "TensorSettings",
     "TopicSettings",
     "TranslateSettings",

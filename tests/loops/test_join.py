@@ -403,6 +403,7 @@ def test_an_example_has_the_time_at_which_the_log_took_its_impression(log: Log) 
     assert made == taken_us
 
 
+@pytest.mark.slow
 def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics(64, 1))
