@@ -32,6 +32,7 @@ from recdistill.commands import (
     doctor,
     imports,
     learn,
+    letters,
     look,
     machine,
     recipes,
@@ -47,7 +48,7 @@ from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor", "init", "settings", "completion"),
-    "the stream": ("topics", "simulate", "import", "translate", "inspect"),
+    "the stream": ("topics", "simulate", "import", "translate", "inspect", "dead-letters"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
@@ -65,6 +66,7 @@ VERBS: dict[str, Verb] = {
         imports,
         translate,
         look,
+        letters,
         recipes,
         learn,
         release,

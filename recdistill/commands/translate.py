@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _MOST_PROBLEMS = 5
 
 
-def _options(parser: Parser) -> None:
-    drain_options(parser)
+def topic_options(parser: Parser) -> None:
+    """Adds what names one topic of somebody else."""
     parser.add_argument(
         "--topic", metavar="TOPIC", help="translate this topic alone (default: those of [[translate.topics]])"
     )
@@ -39,6 +39,11 @@ def _options(parser: Parser) -> None:
         metavar="FORM",
         help="with --topic: how its messages are written: json, avro or protobuf (default: %(default)s)",
     )
+
+
+def _options(parser: Parser) -> None:
+    drain_options(parser)
+    topic_options(parser)
     parser.add_argument(
         "--check",
         action="store_true",
@@ -53,7 +58,12 @@ def _options(parser: Parser) -> None:
     )
 
 
-def _translate(args: argparse.Namespace) -> int:
+def one_topic(args: argparse.Namespace) -> None:
+    """Makes the topic that a call names the only one of its settings.
+
+    Raises:
+        UsageError: It has no mapping, or there is a mapping without a topic.
+    """
     if args.topic is not None:
         if not args.mapping:
             raise UsageError("--topic: needs a mapping, a TOML file; write --mapping FILE")
@@ -62,14 +72,18 @@ def _translate(args: argparse.Namespace) -> int:
         args.changes.append(f"translate.topics=[{{{inside}}}]")
     elif args.mapping:
         raise UsageError("--mapping: goes with --topic; a topic of the settings names its own mappings")
+
+
+def _translate(args: argparse.Namespace) -> int:
+    one_topic(args)
     return _check(args, settings_of(args)) if args.check else run_job("translator", "translate", args)
 
 
 def _check(args: argparse.Namespace, settings: Settings) -> int:
-    from recdistill.loops.translators import translators_of
+    from recdistill.loops import translators as parts
     from recdistill.stream import OUTSIDE, open_log
 
-    translators = translators_of(settings)
+    translators = parts.translators_of(settings)
     if not translators:
         raise UsageError("there is no topic to look at; write a [[translate.topics]], or say --topic and --mapping")
     with closing(open_log(settings.log)) as log:
@@ -82,14 +96,13 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
 def _looked(log: Log, name: str, translator: Translator, most: int) -> dict[str, Any]:
     """What the first messages of a topic mean."""
     from recdistill.data.foreign import Withdrawn
-    from recdistill.loops import inspect
-    from recdistill.loops.translate import raw_of
+    from recdistill.loops import inspect, translate
 
     found: dict[str, Any] = {"messages": 0, "passed_over": 0, "records": {}, "problems": []}
     for message in inspect.look(log, name, most):
         found["messages"] += 1
         try:
-            records = translator(raw_of(message))
+            records = translator(translate.raw_of(message))
         except DataError as e:
             found["problems"].append(str(e))
             continue

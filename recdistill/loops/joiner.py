@@ -66,8 +66,7 @@ class Joiner:
         batch: int,
         halt: Halt,
     ) -> None:
-        self._halt = halt
-        self.merge, self.window, self.share = merge, window, share
+        self.merge, self.window, self.share, self._halt = merge, window, share, halt
         self._stage, self._labeller, self._lanes, self._at_once, self._batch = stage, labeller, lanes, at_once, batch
         self._note, self._letters = kept.note, {tp: line.letters for tp, line in kept.lines.items()}
         self._closing = kept.note.closing  # whether a commit was full before all windows that were over were closed
@@ -152,8 +151,7 @@ class Joiner:
     def _take(self, one: Waiting) -> int | None:
         """Takes a record in. Returns the flags of a list; None for anything else."""
         message, record = one.message, one.record
-        bad = record if isinstance(record, DecodeError | AheadOfTime) else None
-        self._halt.take([bad])
+        self._halt.take([record if isinstance(record, DecodeError | AheadOfTime) else None])
         if isinstance(record, DecodeError | AheadOfTime):
             self.window.counts["ahead"] += isinstance(record, AheadOfTime)
             if message.offset >= self._letters[message.tp]:

@@ -1,6 +1,6 @@
 """The settings of the translator -> what translates each topic. As `wire`, it is a place where settings become parts.
 
-It knows nothing of positions or transactions.
+It knows nothing of how a loop works.
 
 Example:
     >>> translators_of(Settings())
@@ -12,10 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from recdistill.config import Settings
+from recdistill.data import mapping
 from recdistill.data.foreign import Registry, Translator, decoder_of
-from recdistill.data.mapping import TableMapping
 from recdistill.errors import ConfigError
 from recdistill.features import FeatureSpec
+from recdistill.loops.letters import Theirs
 from recdistill.loops.translate import Translate, raw_of
 from recdistill.stream import outside
 
@@ -49,7 +50,9 @@ def translators_of(settings: Settings) -> dict[str, Translator]:
             raise ConfigError(f"translate.topics: {one.topic!r} is named twice; give one entry all of its mappings")
         schema = Path(one.schema) if one.schema else None
         decode = decoder_of(one.format, registry=registry, schema=schema, message=one.message)
-        found[name] = Translator(one.topic, [TableMapping.load(file) for file in one.mappings], decode, spec=spec)
+        found[name] = Translator(
+            one.topic, [mapping.TableMapping.load(file) for file in one.mappings], decode, spec=spec
+        )
     return found
 
 
@@ -60,3 +63,16 @@ def theirs_of(settings: Settings) -> dict[str, Translate]:
         return lambda message: translator.encoded(raw_of(message))
 
     return {name: of_log(translator) for name, translator in translators_of(settings).items()}
+
+
+def understood_by(settings: Settings) -> dict[str, Theirs]:
+    """As `translators_of`, for whoever mends and sends dead letters."""
+
+    def of_letters(translator: Translator) -> Theirs:
+        return Theirs(
+            fields=lambda message: translator.fields(raw_of(message)),
+            records=lambda message: translator.encoded(raw_of(message)),
+            of_fields=translator.encoded_fields,
+        )
+
+    return {name: of_letters(translator) for name, translator in translators_of(settings).items()}

@@ -30,7 +30,6 @@ from recdistill.stream.contract import (
     CHECKS,
     HELD_OUT,
     ITEMS,
-    OUTSIDE,
     STANDARD_CONFIGS,
     Left,
     Log,
@@ -43,7 +42,6 @@ from recdistill.stream.contract import (
     Transaction,
     check_identity,
     log_time,
-    outside,
     standard_topics,
     suggest,
 )
@@ -51,6 +49,7 @@ from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
+from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
 from recdistill.stream.placed import event_time_us, place_at

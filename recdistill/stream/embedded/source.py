@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 
 from recdistill.errors import Damaged, StreamError
-from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition, full_name
+from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
 from recdistill.stream.embedded.checksum import problem
 from recdistill.stream.embedded.file import explained
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import grown, out_of_range
 
 _POLL_S = (0.002, 0.02)

@@ -20,11 +20,12 @@ from contextlib import contextmanager
 import msgspec
 
 from recdistill.errors import Fenced, StreamError
-from recdistill.stream.contract import Left, TopicPartition, full_name
+from recdistill.stream.contract import Left, TopicPartition
 from recdistill.stream.embedded import generations, owners
 from recdistill.stream.embedded.checksum import checksum
 from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import say_adopted
 from recdistill.stream.transaction import Collected, Row
 

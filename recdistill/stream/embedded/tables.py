@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recdistill.errors import StreamError
-from recdistill.stream.contract import LogIdentity, TopicPartition, full_name, outside
+from recdistill.stream.contract import LogIdentity, TopicPartition
 from recdistill.stream.embedded.file import (
     Inode,
     Options,
@@ -35,6 +35,7 @@ from recdistill.stream.embedded.file import (
     is_read_only,
     writing,
 )
+from recdistill.stream.names import full_name, outside
 from recdistill.stream.problems import check_count, check_growth
 
 

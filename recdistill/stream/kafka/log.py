@@ -21,7 +21,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from recdistill.errors import StreamError
-from recdistill.stream.contract import OUTSIDE, LogIdentity, Position, TopicPartition, expand, outside
+from recdistill.stream.contract import LogIdentity, Position, TopicPartition, expand
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
 from recdistill.stream.kafka.namespace import Namespace
@@ -30,6 +30,7 @@ from recdistill.stream.kafka.policies import dangers
 from recdistill.stream.kafka.source import KafkaSource
 from recdistill.stream.kafka.stage import MARKS, KafkaStage
 from recdistill.stream.kafka.witness import check, take
+from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.problems import check_count, check_growth, unwitnessed
 
 log_ = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from functools import partial
 from kafka import TopicPartition as WirePartition
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.stream.contract import TopicPartition, full_name
+from recdistill.stream.contract import TopicPartition
 from recdistill.stream.kafka.client import Brokers
+from recdistill.stream.names import full_name
 
 _ASK_MS = 10_000
 """How long one question to a group may take. By itself the client would wait for ever."""

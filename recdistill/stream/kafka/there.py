@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from recdistill.stream.contract import LogIdentity, full_name
+from recdistill.stream.contract import LogIdentity
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import gone, grown, made_again
 
 LOOK_S: Final = 1.0
