@@ -9,6 +9,9 @@ Example:
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from recdistill.config import Settings
@@ -16,9 +19,11 @@ from recdistill.data import mapping
 from recdistill.data.foreign import Registry, Translator, decoder_of
 from recdistill.errors import ConfigError
 from recdistill.features import FeatureSpec
+from recdistill.loops import translate
 from recdistill.loops.letters import Theirs
 from recdistill.loops.translate import Translate, raw_of
-from recdistill.stream import outside
+from recdistill.progress import Progress
+from recdistill.stream import Place, open_log, outside
 
 
 def translators_of(settings: Settings) -> dict[str, Translator]:
@@ -76,3 +81,31 @@ def understood_by(settings: Settings) -> dict[str, Theirs]:
         )
 
     return {name: of_letters(translator) for name, translator in translators_of(settings).items()}
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    begin: Place | None,
+) -> Counter[str]:
+    """Runs the translator over the settings' topics; see `recdistill.loops.translate`."""
+    chosen = settings.translate
+    with closing(open_log(settings.log)) as log:
+        return translate.run(
+            log,
+            theirs_of(settings),
+            batch=chosen.batch,
+            wait_s=chosen.wait_s,
+            patience_s=chosen.patience_s,
+            worker=chosen.worker,
+            workers=chosen.workers,
+            most_bad=(settings.bad_records.most, settings.bad_records.of),
+            begin=begin,
+            stop=stop,
+            drain=drain,
+            counts=counts,
+            progress=progress,
+        )
