@@ -102,6 +102,7 @@ def run(
     max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
     until_us: int | None = None,
+    keep: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -116,6 +117,7 @@ def run(
         max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         until_us: Lists from this time on are left out. None: no list is.
+        keep: Where a transformer keeps the state of its training, and goes on from it.
         progress: Told how far the training is.
 
     Returns:
@@ -132,7 +134,7 @@ def run(
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for *_, record in _timed(log, TopicPartition("items", 0), _NO_BOUND_S) if isinstance(record, Item)]
-    figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
+    figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, keep=keep, progress=progress)
     return {**figures, "latest_list": write_time(latest[0])}
 
 

@@ -205,6 +205,7 @@ def test_chunks_that_are_almost_nothing_end(own: Ranker) -> None:
 # Pipelines
 
 
+@pytest.mark.slow
 def test_requests_that_wait_on_one_connection(bundle: Bundle, own: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(own) as address, dialled(address) as raw:
         raw.sendall(LIVE * 10)  # a few are answered, in their order
