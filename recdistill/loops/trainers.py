@@ -64,6 +64,7 @@ def make_trainer(
         batch=batch,
         replay=loss.replay_lists,
         power=loss.sampled_power,
+        head=loss.soft_head,
     )
 
 
@@ -82,6 +83,8 @@ def recipe_of(
         "sampled_power": loss.sampled_power,
         "replay_lists": loss.replay_lists,
     }
+    if loss.soft_head:
+        said |= {"soft_head": True}
     if loss.previous:
         said |= {"previous": loss.previous, "previous_every": loss.previous_every}
     return Recipe(
