@@ -3,14 +3,15 @@
 A simulated world is cut in time. The student learns the first part in the order of the stream: the scores of a list at
 once, and its labels some lists later. It is judged on the last tenth: all items ranked, those that the user has had
 left out. The gain of an item is its true chance of a click, so the figure has little noise; 1 is the best order. *Many*
-is the best of 1 to `--passes` passes; no more are made when `--patience` passes in a row were no better. *Alone* are the same students without the teacher. The last columns are the share
-of many's figure that one pass reaches, and the share of its gain over the student alone.
+is the best of 1 to `--passes` passes; no more are made when `--patience` passes in a row were no better. *Alone* are
+the same students without the teacher. The last columns are the share of many's figure that one pass reaches, and the
+share of its gain over the student alone.
 
 With `--data ml-100k` the lists are those of MovieLens in the order of time, from `shared/data` beside the clone; the
 teacher is EASE on the first part, and the gains are the held-out likes.
 
-Settings are those of the service, from `deploy/config`. `--set` changes one, for all students. Each row is kept in `--rows`, so a run that
-was cut off goes on.
+Settings are those of the service, from `deploy/config`. `--set` changes one, for all students. Each row is kept in
+`--rows`, so a run that was cut off goes on.
 
     python -m benchmarks.bench_one_pass --worlds 0,1,2,3,4
     python -m benchmarks.bench_one_pass --worlds 5 --labelled 0.05 --narrow 0.3

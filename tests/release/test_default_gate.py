@@ -47,14 +47,15 @@ def test_a_student_of_the_service_passes_the_default_gate(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = of_the_service(SERVICES[0])
-    # The product's own ranker is the teacher: its scores are in the log. Bundles are made at the end, and not published.
-    settings["teacher"] = {"kind": "logged", "id": "product", "scale": "unbounded"}
+    settings["teacher"] = {"kind": "linear"}
+    # One bundle is made, at the end, and it is not published.
     settings["distil"] |= {"threads": 1, "publish": False, "export_every_examples": 0, "checkpoint_every": 500}
     Path("recdistill.toml").write_text(to_toml(settings), encoding="utf-8")
     monkeypatch.setenv("RECDISTILL_CONFIG", str(tmp_path / "recdistill.toml"))
     terminal = Terminal(capsys)
     terminal("topics create")
-    terminal("simulate --impressions 6000 --items 300 --users 600 --days 60 --seed 5 --quiet")
+    terminal("simulate --impressions 6500 --items 1000 --users 600 --labelled 0.95 --days 60 --seed 5 --quiet")
+    terminal("teach --until 2026-02-23T00:00:00Z --quiet")
     terminal("score --drain --quiet")
     terminal("join --flush --quiet")
     learnt = terminal.json("distil --drain --until 2026-02-23T00:00:00Z")
