@@ -21,10 +21,11 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ import safetensors.numpy
 from msgspec import Struct
 
 from recdistill.errors import CheckpointError
-from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, remove, sweep
+from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, pieces, remove, sweep
 
 log_ = logging.getLogger(__name__)
 
@@ -109,21 +110,24 @@ def save(
     if step < 0:
         raise CheckpointError(f"{directory}: step {step} is below 0")
     try:
-        text = json.dumps(state, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+        text = b"".join(pieces.text(state))
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{directory}: state of step {step} is not JSON ({e}); keep arrays in tensors") from e
-    body = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in tensors.items()})
-    contents = {TENSORS: body, STATE: text, **(others or {})}
+    contents = {STATE: text, **(others or {})}
     final = directory / f"step-{step}"
     try:
         _settle(directory)
         if final.exists():
             try:
-                if load(final).files == {name: entry_of(data) for name, data in contents.items()}:
+                entries = {TENSORS: _entry(pieces.arrays(tensors))}
+                if load(final).files == entries | {name: entry_of(data) for name, data in contents.items()}:
                     return final
             except CheckpointError as e:
                 log_.warning("step %d is written again: %s", step, e)
         with SEAL.draft(final) as draft:
+            with draft.file(TENSORS) as file:
+                for piece in pieces.arrays(tensors):
+                    file.write(piece)
             for name, data in contents.items():
                 draft.add(name, data)
             manifest = msgspec.json.encode(_Manifest(FORMAT, step, dict(draft.files)))
@@ -199,6 +203,49 @@ def latest(directory: Path) -> Checkpoint | None:
     return None
 
 
+class Looked(Struct, frozen=True):
+    """A checkpoint as its folder shows it, not verified.
+
+    Attributes:
+        path: The folder.
+        step: Its step.
+        size: Bytes of its files.
+        saved_us: When it was written, in microseconds.
+    """
+
+    path: Path
+    step: int
+    size: int
+    saved_us: int
+
+    def state(self) -> dict[str, Any]:
+        """Its state alone. This one file is verified; the tensors are not read.
+
+        Raises:
+            CheckpointError: It cannot be read, or has changed.
+        """
+        try:
+            manifest = msgspec.json.decode(SEAL.manifest_of(self.path), type=_Manifest)
+            state = json.loads(SEAL.read(self.path / STATE, manifest.files[STATE]))
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError, RecursionError) as e:
+            raise CheckpointError(f"{self.path}: does not hold a checkpoint's state ({e}); {SEAL.again}") from e
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{self.path / STATE}: is not an object")
+        return state
+
+
+def looked(directory: Path) -> list[Looked]:
+    """The checkpoints of a folder, oldest first, verified or not. One that is deleted meanwhile is left out."""
+    found = []
+    for step, path in _steps(directory):
+        try:
+            size = sum(file.stat().st_size for file in path.iterdir())
+            found.append(Looked(path, step, size, (path / SEAL.manifest).stat().st_mtime_ns // 1000))
+        except OSError:
+            continue
+    return found
+
+
 def prune(
     directory: Path, keep: int, *, good: Path | None = None, check: Callable[[], None] = lambda: None
 ) -> list[Path]:
@@ -258,6 +305,15 @@ def _settle(directory: Path, *, trusted: str = "") -> None:
             discard(final)
         path.rename(final)
         flush(directory)
+
+
+def _entry(content: Iterable[bytes | memoryview]) -> FileEntry:
+    """The entry of a file that would have these pieces."""
+    size, found = 0, hashlib.sha256()
+    for piece in content:
+        size += len(piece)
+        found.update(piece)
+    return FileEntry(size, found.hexdigest())
 
 
 def _verifies(path: Path) -> bool:

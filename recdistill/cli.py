@@ -30,6 +30,7 @@ from recdistill.commands import (
     begin,
     completion,
     doctor,
+    forget,
     imports,
     learn,
     look,
@@ -37,6 +38,7 @@ from recdistill.commands import (
     recipes,
     release,
     settings,
+    status,
     streams,
 )
 from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
@@ -49,6 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
+    "watching": ("status", "checkpoints", "forget"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -65,6 +68,8 @@ VERBS: dict[str, Verb] = {
         learn,
         release,
         answer,
+        status,
+        forget,
     )
     for verb in module.VERBS
 }

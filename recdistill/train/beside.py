@@ -14,6 +14,7 @@ import numpy as np
 
 from recdistill.train.average import AT, TOUCHED, Average
 from recdistill.train.average import PREFIX as AVERAGE
+from recdistill.train.copying import Take, at_once
 from recdistill.train.head import PREFIX as HEAD
 from recdistill.train.replay import PREFIX as REPLAY
 from recdistill.train.rivals import POPULAR
@@ -26,12 +27,15 @@ HEADS = (AVERAGE, AT, TOUCHED, REPLAY, POPULAR, HEAD)
 """How the names of these arrays begin."""
 
 
-def state_beside(trainer: Trainer, heights: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Its arrays, and its fields of `TrainerState`."""
+def state_beside(
+    trainer: Trainer, heights: dict[str, int], take: Take = at_once
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Its arrays, copied by `take`, and its fields of `TrainerState`."""
     tensors: dict[str, np.ndarray] = {}
     fields: dict[str, Any] = {}
     if trainer.average is not None:
-        values = trainer.student.weights(heights, trainer.average.values)
+        own: Take = lambda name, rows, width: take(AVERAGE + name, rows, width)  # noqa: E731
+        values = trainer.student.weights(heights, trainer.average.values, own)
         tensors |= {AVERAGE + key: value for key, value in values.items()} | trainer.average.beside(heights)
         fields |= {"averaged": trainer.average.taken, "average_level": trainer.average.level}
     if trainer.replay is not None:

@@ -54,6 +54,7 @@ from recdistill.records import Columns, Example, Item
 from recdistill.train.average import Average, steps_since
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
+from recdistill.train.copying import Copying, at_once
 from recdistill.train.head import Head
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.replay import Kept, Replay
@@ -125,6 +126,7 @@ class Trainer:
         self.tenure = Tenure(self.catalogue)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
+        self._state_copies, self._goes_out = Copying(), Copying()
         self.watch, self.batch = watch, batch
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
@@ -294,6 +296,7 @@ class Trainer:
     def _update(self, loss: Tensor) -> None:
         """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
         self._adam.zero_grad()
+        self.settle_copies()
         if self.head is not None:
             self.head.begin(float(self._adam.param_groups[0]["lr"]))
         loss.backward()
@@ -327,6 +330,7 @@ class Trainer:
             group["lr"] = rates.dense * part
         self.student.set_rows_rate(rates.rows * part)
         if rates.forget and self.step % (every := max(1, rates.forget // FORGETS)) == 0:
+            self.settle_copies()
             self.student.forget(1 - 0.5 ** (every / rates.forget))
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -354,6 +358,7 @@ class Trainer:
     def _touch(self, found: Mapping[str, np.ndarray]) -> None:
         """Tells the average which rows of the tables this step is about to change."""
         if self.average is not None:
+            self.settle_copies()
             tables = self.student.tables
             for key in found.keys() & tables.keys():
                 self.average.touch(key, found[key], tables[key])
@@ -370,6 +375,8 @@ class Trainer:
         """Clears the rows that the vocabulary took back since the last call, and starts those that it gave."""
         for key, mark in self._marks.items():
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
+            if fresh or evicted:
+                self.settle_copies()
             if self.vocabulary.released:  # else no row has had another key, and the optimizer has no sums for it
                 self.student.clear_rows(key, [*evicted, *fresh])
             if fresh:
@@ -384,6 +391,8 @@ class Trainer:
             return
         moved = self.tenure.settle(batch.lists)
         self._start_fresh_rows()
+        if moved:
+            self.settle_copies()
         for key in {one.key for one in moved}:
             rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
             self.student.copy_rows(key, rows, shared)
@@ -394,11 +403,24 @@ class Trainer:
 
     # What goes out
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """All parameters by contract name, averaged where that is asked for; of a table only the rows in use."""
+    def weights(self, *, whole: bool = True) -> dict[str, np.ndarray]:
+        """All parameters by contract name, averaged where that is asked for; of a table only the rows in use.
+
+        Args:
+            whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
+        """
         self._start_fresh_rows()
-        average = self.average
-        return self.student.weights(self._heights(), None if average is None else average.settled(self.student.live()))
+        values = None if self.average is None else self.average.settled(self.student.live())
+        if whole:
+            return self.student.weights(self._heights(), values)
+        arrays = self.student.weights(self._heights(), values, self._goes_out.take)
+        self._goes_out.begin()
+        return arrays
+
+    def settle_copies(self) -> None:
+        """Waits until all arrays that were handed out are filled. Any thread may call it."""
+        self._goes_out.wait()
+        self._state_copies.wait()
 
     @torch.no_grad()
     def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
@@ -425,17 +447,24 @@ class Trainer:
 
     # What a checkpoint holds
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that the next step depends on: arrays by name, and plain data for JSON."""
+    def state(self, *, whole: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that the next step depends on: arrays by name, and plain data for JSON.
+
+        Args:
+            whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
+        """
         self._start_fresh_rows()
-        tensors = tensors_of(self.student, self._adam, self._heights())
+        take = at_once if whole else self._state_copies.take
+        tensors = tensors_of(self.student, self._adam, self._heights(), take)
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
         tensors |= self.tenure.arrays()
         copy = self.previous
         if copy is not None:
             tensors |= copy.tensors(self.catalogue)
-        beside, fields = state_beside(self, self._heights())
+        beside, fields = state_beside(self, self._heights(), take)
         tensors |= beside
+        if not whole:
+            self._state_copies.begin()
         holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
         said = TrainerState(
             format=FORMAT_WITH_HOLES if holes else FORMAT,
@@ -461,6 +490,7 @@ class Trainer:
         Raises:
             CheckpointError: It is the state of another student. Do not use the trainer after this.
         """
+        self.settle_copies()
         try:
             said = TrainerState.read(plain)
             said.check(spec=self.spec.hash, sizes=self.shape.sizes(), seed=self.seed)

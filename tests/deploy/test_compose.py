@@ -162,6 +162,7 @@ def test_a_volume_begins_as_the_process_s_own(model: dict[str, Any]) -> None:
         assert set(named) <= set(made), name
 
 
+@pytest.mark.slow
 def test_the_features_are_the_simulated_product_s() -> None:
     from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 

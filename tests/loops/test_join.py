@@ -13,13 +13,27 @@ from typing import Any
 import msgspec
 import pytest
 from support import world
+from support.deaths import killed_again_and_again
 
+from recdistill._wire import records_pb2 as wire
 from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
 from recdistill.loops.held import Share
-from recdistill.records import DEAD_LETTERS, Candidate, Example, Feedback, Impression, Ranking, decode, encode, key_of
+from recdistill.records import (
+    DEAD_LETTERS,
+    Candidate,
+    Example,
+    Feedback,
+    Impression,
+    Ranking,
+    codec,
+    decode,
+    encode,
+    key_of,
+    read_columns,
+)
 from recdistill.stream import Log, Message, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 
@@ -106,6 +120,48 @@ def test_labels_are_those_of_the_naive_join(log: Log) -> None:
     assert counts["silent"] == 120 - states["labels"]
 
 
+TOMORROW = b"\xfa\x88\x27\x0dfrom tomorrow"
+"""Field 79,999 of a newer version: its tag, (79999 << 3 | 2) as a varint, its length and its text."""
+
+
+@pytest.mark.parametrize("schema_id", [0, 7])
+def test_fields_of_a_newer_version_survive_scorer_and_joiner(log: Log, schema_id: int) -> None:
+    """In the list itself, in a candidate and in an event; also where another writer frames it by its own schema."""
+    one, other = world.impressions(40)[38:]
+    message = wire.Impression.FromString(encode(one)[7:])
+    for part in (message, message.candidates[1], message.history[0]):
+        part.MergeFromString(TOMORROW)
+    newer = codec.frame([list(wire.DESCRIPTOR.message_types_by_name).index("Impression")], schema_id)
+    assert decode(Impression, newer + message.SerializeToString()) == one, "an older reader takes what it knows"
+    with log.stage("newer").transaction() as transaction:
+        transaction.send("impressions", newer + message.SerializeToString(), key=key_of(one))
+    clicks = [Feedback(x.id, x.id, x.candidates[0].item, "click", time_us=x.time_us + 1) for x in (one, other)]
+    feed(log, [other, *clicks])
+    score_all(log)
+    [ranking] = [message.value or b"" for message in read_all(log, "rankings") if message.key == key_of(one)]
+    assert ranking.count(TOMORROW) == 3
+    plain = encode(decode(Ranking, ranking))
+    assert plain.count(TOMORROW) == 0
+    counts = join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    assert (counts["rankings"], counts["labelled"], counts.get("dead_letters", 0)) == (2, 2, 0)
+    made = [message.value or b"" for message in read_all(log, "examples") if message.key == key_of(one)]
+    assert [value.count(TOMORROW) for value in made] == [3, 3], "with its scores, and with its labels"
+    columns, refused = read_columns(Example, made)
+    assert (columns.ids, refused) == ([one.id, one.id], {}), "a student that does not know the field learns from it"
+
+
+def test_a_newer_scorer_s_own_field_survives_the_joiner(log: Log) -> None:
+    [one] = world.impressions(1)
+    ranking = Ranking(one, "t", "1", "logit", (0.5,) * len(one.candidates), (True,) * len(one.candidates))
+    with log.stage("newer").transaction() as transaction:
+        transaction.send("rankings", encode(ranking) + TOMORROW, key=key_of(one))
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    [example] = read_all(log, "examples")
+    inner = wire.Example.FromString((example.value or b"")[7:]).ranking.SerializeToString()
+    assert inner.endswith(TOMORROW)
+    assert decode(Example, example.value).ranking == ranking
+
+
 def test_scores_with_their_labels_are_one_example_for_each_list(log: Log) -> None:
     lists = world.impressions(120)
     clicks = world.feedback(lists)
@@ -125,23 +181,11 @@ def test_a_joiner_that_is_stopped_anywhere_writes_what_an_undisturbed_one_writes
     feed(log, [*lists, *clicks])
     score_all(log)
     chance = random.Random(7)
-
-    class Killed(Exception):
-        pass
-
-    for _ in range(12):
-        left = chance.randrange(1, 6)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            join.run(log, **SETTINGS, stop=threading.Event(), drain=True, progress=die)
-        except Killed:
-            continue
+    killed_again_and_again(
+        lambda die: join.run(log, **SETTINGS, stop=threading.Event(), drain=True, progress=die),
+        times=12,
+        after=lambda: chance.randrange(1, 6),
+    )
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert soft(made) == [one.id for one in lists]
@@ -196,10 +240,6 @@ def test_settings_and_topics_that_do_not_fit(tmp_path: Path) -> None:
 # Wrong times, kills, and many partitions
 
 
-class Killed(Exception):
-    """The death of a joiner between two steps."""
-
-
 def stream(seed: int) -> tuple[list[Ranking | Feedback], float]:
     """Rankings and feedback with pauses, wrong times, late and early ones, and none; and a window for them."""
     chance = random.Random(seed)
@@ -250,19 +290,11 @@ def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(se
     calm, killed = (filled(tmp_path / f"{name}.sqlite", records, partitions) for name in ("calm", "killed"))
     counts = join.run(calm, **settings, stop=threading.Event(), drain=True)
     counts += join.run(calm, **settings, stop=threading.Event(), drain=True, flush=True)
-    for _ in range(10):
-        left = chance.randrange(1, 6)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            join.run(killed, **settings, stop=threading.Event(), drain=True, progress=die)
-        except Killed:
-            continue
+    killed_again_and_again(
+        lambda die: join.run(killed, **settings, stop=threading.Event(), drain=True, progress=die),
+        times=10,
+        after=lambda: chance.randrange(1, 6),
+    )
     join.run(killed, **settings, stop=threading.Event(), drain=True)
     join.run(killed, **settings, stop=threading.Event(), drain=True, flush=True)
 
@@ -297,17 +329,12 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     with log.stage("hostile").transaction() as transaction:
         for partition in range(1024):
             transaction.send("feedback", b"{", key=b"x", partition=partition)
-    steps = 0
-
-    def die(done: int, total: int | None) -> None:
-        nonlocal steps
-        steps += 1
-        if steps % 3 == 0:
-            raise Killed
-
-    for _ in range(3):
-        with pytest.raises(Killed):
-            join.run(log, **settings, stop=threading.Event(), drain=True, progress=die)
+    died = killed_again_and_again(
+        lambda die: join.run(log, **settings, stop=threading.Event(), drain=True, progress=die),
+        times=3,
+        after=lambda: 3,
+    )
+    assert died == 3
     join.run(log, **settings, stop=threading.Event(), drain=True)
     join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
@@ -348,6 +375,7 @@ def test_an_example_has_the_time_at_which_the_log_took_its_impression(log: Log) 
     assert made == taken_us
 
 
+@pytest.mark.slow
 def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics(64, 1))

@@ -4,7 +4,7 @@ It knows nothing of what the figures mean.
 
 Example:
     >>> from urllib.request import urlopen
-    >>> page = Page(0)
+    >>> page = Page(0, name="live")
     >>> page.show({"lists": 3})
     >>> with urlopen(page.url + "live.json") as answer:
     ...     print(answer.read())
@@ -34,14 +34,15 @@ class Page:
 
     Args:
         port: The port; 0 takes a free one.
+        name: Of the page, NAME.html, and of the address with the figures, NAME.json.
 
     Raises:
         UsageError: The port cannot be used.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, name: str = "live") -> None:
         self._figures = b"{}"
-        html = resources.files("recdistill.demo.live").joinpath("live.html").read_bytes()
+        html = resources.files("recdistill.demo.live").joinpath(f"{name}.html").read_bytes()
         page = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,10 +50,10 @@ class Page:
                 path = self.path.partition("?")[0]
                 if path == "/":
                     self._answer(200, "text/html; charset=utf-8", html)
-                elif path == "/live.json":
+                elif path == f"/{name}.json":
                     self._answer(200, "application/json", page._figures)
                 else:
-                    self._answer(404, "text/plain", b"there are / and /live.json\n")
+                    self._answer(404, "text/plain", f"there are / and /{name}.json\n".encode())
 
             def _answer(self, status: int, kind: str, body: bytes) -> None:
                 self.send_response(status)

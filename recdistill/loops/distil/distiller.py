@@ -10,12 +10,15 @@ It knows nothing of losses, of torch, or of bundles.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdistill.errors import DataError, DecodeError
+import numpy as np
+
+from recdistill.hops import passed
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
@@ -24,9 +27,9 @@ from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
-from recdistill.loops.distil.stamped import ITEMS, StampedItems
+from recdistill.loops.distil.stamped import ITEMS, StampedItems, decoded
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import decode_item
+from recdistill.records import Columns
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -85,6 +88,7 @@ class Distiller:
         self.counts: Counter[str] = Counter()
         self.step = 0
         self.news = 0  # what the watch has found since the start
+        self.learnt_us = 0  # when the newest event was learnt; 0 until this process has learnt one
         self._log = log
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
@@ -185,17 +189,26 @@ class Distiller:
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
+        if r is None or not r.again:
+            self._passed(examples)
         self._reading.taken()
         return figures
+
+    def _passed(self, examples: Columns) -> None:
+        """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count."""
+        scored_E = np.array([state != "labels" for state in examples.states], bool)
+        times_E = examples.times_E[scored_E]
+        if times_E.size and (newest_us := int(times_E.max())):
+            if newest_us >= self.saved.event_us:
+                self.saved.event_us, self.learnt_us = newest_us, time.time_ns() // 1000
+            passed(self.counts, "learnt", times_E)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
         r = self.saved.range
         figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
-        self.counts["examples"] += len(batch)
-        self.counts["steps"] += 1
-        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
+        self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
@@ -227,14 +240,7 @@ class Distiller:
     def _apply_items(self, stamp: int) -> None:
         """Applies `items` exactly up to the position that the scorer had stamped on its rankings."""
         for messages in self._items.until(stamp):
-            refused: dict[int, DataError] = {}
-            places, records = [], []
-            for place, message in enumerate(messages):
-                try:
-                    records.append(decode_item(message.key, message.value))
-                    places.append(place)
-                except DecodeError as e:
-                    refused[place] = e
+            places, records, refused = decoded(messages)
             refused |= {places[at]: error for at, error in self.trainer.apply_items(records)}
             for place, error in sorted(refused.items()):
                 self._dead_letter(messages[place], error)
@@ -261,9 +267,10 @@ class Distiller:
         self.saved_all()
         self.claim()
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
-        tensors, state = self.trainer.state()
+        tensors, state = self.trainer.state(whole=False)
         said = {"trainer": state, "stream": self.saved.plain()}
-        self._saves.start(partial(self.folder.save, self.step, tensors, said), self.saved.rests_on())
+        write = partial(self.folder.save, self.step, tensors, said, ready=self.trainer.settle_copies)
+        self._saves.start(write, self.saved.rests_on())
         if wait:
             self.saved_all()
 

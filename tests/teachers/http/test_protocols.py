@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from support.teacher_server import Server, score_of, teacher_server
 
-from recdistill.config import HttpTeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.records import Candidate, Event, Impression, Item
 from recdistill.teachers import Scores
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.http.teacher import HttpTeacher
 
 TITLES = [Item(f"item-{n}", attributes={"title": f"item-{n} of the {n % 3}", "year": 1900.0 + n}) for n in range(18)]
@@ -32,7 +32,7 @@ def server() -> Iterator[Server]:
 
 def reranker(server: Server, protocol: Any, **settings: Any) -> HttpTeacher:
     quick = {"backoff_s": 0.01, "timeout_s": 5.0, "max_answer_bytes": 100_000} | settings
-    http = HttpTeacherSettings(protocol=protocol, url=f"{server.address}/rerank", **quick)
+    http = ModelServer(protocol=protocol, url=f"{server.address}/rerank", **quick)
     teacher = HttpTeacher(http, teacher_id="h", version="", scale="logit", env={})
     teacher.apply_items(TITLES)
     return teacher
@@ -210,6 +210,7 @@ def test_without_a_cap_the_list_goes_whole_and_a_servers_refusal_is_shown(server
     assert values(answers[1]) == true_scores(1, 2)
 
 
+@pytest.mark.slow
 @both_shapes
 def test_lists_of_all_lengths_are_split_beside_each_other(server: Server, protocol: str) -> None:
     server.behave = lambda _n, items: "413" if len(items) > 3 else "soon"
@@ -276,6 +277,7 @@ def test_a_part_is_tried_again_by_itself(server: Server, protocol: str) -> None:
     assert [len(one[SENT[protocol]]) for one in server.asked] == [4, 4, 4, 2]
 
 
+@pytest.mark.slow
 @both_shapes
 def test_all_parts_together_keep_the_deadline(server: Server, protocol: str) -> None:
     server.behave = lambda _n, _items: "soon"  # 0.05 s each, ten of them
