@@ -25,7 +25,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from recdistill.bundle import Bundle
 from recdistill.errors import BundleError, CheckpointError, DataError, OutOfRange, Refused, TeacherError, WrongLog
 from recdistill.judge import Judgement
 from recdistill.progress import Progress
@@ -39,6 +38,7 @@ from recdistill.release import (
     judge,
     promote,
     publish,
+    take_champion,
     too_few,
 )
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
@@ -125,7 +125,7 @@ def run(
                 log,
                 bundle,
                 held_out,
-                champion=_champion(registry, made, Path(scratch)),
+                champion=take_champion(registry, Path(scratch), but=made.content_hash),
                 which=which,
                 least=min_lists,
                 window=window,
@@ -184,14 +184,6 @@ def run(
         queue.close()
         window.close()
     return counts
-
-
-def _champion(registry: Registry, made: MadeBundle, scratch: Path) -> Bundle | None:
-    """The bundle that serves now; None where there is none, or it is the one that is judged."""
-    found = registry.find(CHAMPION)
-    if found is None or found.content_hash == made.content_hash or not registry.holds(found.content_hash):
-        return None
-    return registry.take(found.content_hash, scratch)
 
 
 def _say(version: Version, evidence: Evidence) -> None:

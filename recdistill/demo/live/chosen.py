@@ -40,6 +40,9 @@ WINDOW_S: Final = 2.0
 
 _DAYS: Final = 180
 
+CONTROL: Final = "control"
+"""The folder of the student without the teacher."""
+
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
     """A world whose stream has `rate` lists a second for so many seconds, and whose tastes turn on the way."""
@@ -91,3 +94,13 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
         f"# The settings of this demo: --config {folder / 'settings.toml'}\n{text}\n", encoding="utf-8"
     )
     return settings
+
+
+def control_env(folder: Path) -> dict[str, str]:
+    """What makes a second distiller the control: it learns the same lists from labels alone, and publishes nothing."""
+    return {
+        "RECDISTILL__DISTIL__DIRECTORY": str(folder / CONTROL),
+        "RECDISTILL__DISTIL__PUBLISH": "false",
+        "RECDISTILL__LOSS__SOFT": "0.0",
+        "RECDISTILL__LOSS__LABEL": "1.0",
+    }
