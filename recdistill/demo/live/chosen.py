@@ -4,7 +4,7 @@ It knows nothing of processes or pages.
 
 Example:
     >>> world_of(seconds=100.0, rate=20.0).impressions
-    2000
+    4000
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ from recdistill.data.simulated import SimulatorSettings
 SHIFT: Final = 0.4
 """When all tastes turn, as a share of the stream."""
 
+PAST: Final = 1.0
+"""How much there is already when the stream begins: so many times its length. A product that starts has a log."""
+
+FREEZE: Final = 0.75
+"""The champion of this moment becomes the frozen student, as a share of the time before the turn."""
+
 WINDOW_S: Final = 2.0
 """How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
 
@@ -45,8 +51,14 @@ CONTROL: Final = "control"
 
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
-    """A world whose stream has `rate` lists a second for so many seconds, and whose tastes turn on the way."""
-    count = max(200, round(seconds * rate))
+    """A world with a past, then `rate` lists a second for so many seconds, and tastes that turn on the way.
+
+    Args:
+        seconds: How long the stream lasts.
+        rate: Lists a second.
+        shift: When the tastes turn, as a share of the stream.
+    """
+    count = max(200, round((1 + PAST) * seconds * rate))
     return SimulatorSettings(
         kind="deep",
         items=200,
@@ -55,7 +67,7 @@ def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorS
         days=_DAYS,
         shortest=20,
         longest=40,
-        shift=shift,
+        shift=(PAST + shift) / (PAST + 1),
     )
 
 

@@ -32,7 +32,7 @@ from recdistill.config import Settings
 from recdistill.demo.folder import emptied
 from recdistill.demo.live.acts import BACK, KILL, STORY, WORSE, Acts, Doing
 from recdistill.demo.live.asking import Asking
-from recdistill.demo.live.chosen import CONTROL, SHIFT, WINDOW_S, control_env, settings_of, world_of
+from recdistill.demo.live.chosen import CONTROL, FREEZE, PAST, SHIFT, WINDOW_S, control_env, settings_of, world_of
 from recdistill.demo.live.family import Family
 from recdistill.demo.live.figures import Figures
 from recdistill.demo.live.page import RUNTIME, Page
@@ -130,6 +130,7 @@ class _Live:
             log=self._settings.log.path,
             features=self._settings.features.file,
             seconds=self._seconds,
+            past_s=PAST * self._seconds,
             seed=self._options.seed,
             world=world_of(seconds=self._seconds, rate=self._options.rate),
         )
@@ -220,7 +221,7 @@ class _Live:
             if now is None or now <= learnt:
                 return None
             took = time.monotonic() - began
-            return f"After {took:.0f} s a new distiller has learnt all that the killed one had, each example once, and goes on."
+            return f"After {took:.0f} s a new distiller has learnt each of them once, and goes on."
 
         return f"The distiller (process {pid}) was killed with SIGKILL; it had learnt {learnt:,} examples.", over
 
@@ -260,7 +261,8 @@ class _Live:
         try:
             versions, ledger = registry.versions(), registry.ledger()
             self._figures.versions(versions, ledger, begin_s=self._begin_s)
-            self._frozen.look(registry, ledger)
+            if self._now_s() >= FREEZE * SHIFT * self._seconds:
+                self._frozen.look(registry)
         except RegistryError:  # busy at the moment; it is looked at again
             return
 

@@ -1,7 +1,7 @@
 """The students that the demo asks in its own process: the frozen one, the control, and the device file of the champion.
 
-The frozen student is the first that was promoted. The control learns from labels alone; it is asked with its newest
-bundle.
+The frozen student is the one that served at a certain moment. The control learns from labels alone; its newest bundle
+is asked.
 
 It knows nothing of processes, logs or pages.
 
@@ -25,11 +25,11 @@ from recdistill.bundle import made, open_bundle, reading
 from recdistill.errors import BundleError
 from recdistill.judge import BundleContender
 from recdistill.records import Impression
-from recdistill.registry import CHAMPION, LedgerEntry, Registry
+from recdistill.registry import CHAMPION, Registry
 
 
 class Frozen:
-    """The first student that was promoted.
+    """The student that served when somebody looked first.
 
     Args:
         folder: For its files.
@@ -37,21 +37,20 @@ class Frozen:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._first: BundleContender | None = None
+        self._student: BundleContender | None = None
 
-    def look(self, registry: Registry, ledger: list[LedgerEntry]) -> None:
-        """Takes the first champion, once there is one.
+    def look(self, registry: Registry) -> None:
+        """Takes the champion, once there is one.
 
         Raises:
             RegistryError: The registry does not answer.
         """
-        if self._first is None and ledger:
-            first = min(ledger, key=lambda entry: entry.step)
-            self._first = BundleContender(registry.take(first.content_hash, self._folder), "frozen")
+        if self._student is None and (champion := registry.find(CHAMPION)) is not None:
+            self._student = BundleContender(registry.take(champion.content_hash, self._folder), "frozen")
 
     def __call__(self, impression: Impression) -> NDArray[Any] | None:
         """Scores of the candidates; None where there is no champion yet."""
-        return None if self._first is None else self._first.scores([impression])[0]
+        return None if self._student is None else self._student.scores([impression])[0]
 
 
 class Control:

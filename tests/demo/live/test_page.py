@@ -1,4 +1,4 @@
-"""The server of the page: few addresses, acts that no foreign page can ask for, a policy that loads nothing from elsewhere, and a port that is given back."""
+"""The server of the page: few addresses, acts that no foreign page can ask for, and a port that is given back."""
 
 from __future__ import annotations
 
