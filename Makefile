@@ -9,8 +9,9 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Tests that need only Python run on all cores at once. The others start their own processes, so they run one by one.
-ALONE := kafka or mlflow or browser or e2e
+# Tests that need only Python run on all cores at once. Those that start processes wait more than they compute: a few of
+# them run beside each other, each worker with its own broker. Those that need a machine for themselves come last.
+PROCESSES := kafka or mlflow or browser or e2e
 SHARED := -n auto --dist loadfile --no-loadscope-reorder
 # Without compiled files, every process would compile torch's Python code again, for ten seconds. .gitignore has them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,14 +41,16 @@ ifneq ($(ARGS),)
 else
 	@failed=0; \
 	echo "== tests that need only Python, on every core"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(ALONE))" $(SHARED) || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(PROCESSES) or alone)" $(SHARED) || failed=$$?; \
 	echo "== tests that run brokers, servers, browsers and the product's own processes"; \
-	$(BIN)/python -m pytest --no-skip -m "$(ALONE)" || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "($(PROCESSES)) and not alone" $(SHARED) --maxprocesses 4 || failed=$$?; \
+	echo "== tests that need the machine for themselves"; \
+	$(BIN)/python -m pytest --no-skip -m alone || failed=$$?; \
 	exit $$failed
 endif
 
-test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some three minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or $(ALONE))" $(SHARED) $(ARGS)
+test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some two minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or alone or $(PROCESSES))" --hypothesis-profile=fast $(SHARED) $(ARGS)
 
 soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
 	@$(BIN)/python -m tools.soak $(ARGS)

@@ -4,22 +4,62 @@ nothing may be skipped: with `--no-skip`, as `make test` runs, and with CI=true.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from support import pages
 from support.shared import AbsentData
+from support.tries import register
+
+ROOT = Path(__file__).parent
 
 FAST_CASES = 2
 """Of a test with many cases, so many are run by `make test-fast`."""
 
+LONG = (
+    # of the second part of `make test`
+    "tests/demo/live/test_run.py",
+    "tests/e2e/test_two_distillers.py",
+    "tests/benchmarks/test_bench_size.py",
+    "tests/stream/test_kafka.py",
+    "tests/deploy/test_images.py",
+    "tests/registry/test_store.py",
+    "tests/e2e/test_cut_logs.py",
+    "tests/e2e/test_processes.py",
+    # of the first
+    "tests/benchmarks/test_bench_distillation.py",
+    "tests/benchmarks/test_bench_unseen.py",
+    "tests/train/test_step.py",
+    "tests/e2e/test_watch_in_training.py",
+    "tests/loops/distil/test_distil.py",
+    "docs/promotion.md",
+    "tests/loops/test_joiner.py",
+    "tests/teachers/language/test_teacher.py",
+    "tests/test_dependencies.py",
+    "tests/e2e/test_verbs.py",
+)
+"""Files that take a minute or half of one. They begin first, so that no worker is left with one of them at the end."""
+
+register()
 pytest_collect_file = pages.pages.pytest()
+
+# To collect means to import torch, this tree and all tests: millions of objects, and all of them stay. Looking among
+# them for garbage took more than half of the time, in each worker. So they are made without it, and never searched.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, among what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks slow pages and cases, and puts files with something slow first, so that the last worker has little left."""
+    """Marks slow pages and cases, and puts long files first, then those with something slow."""
     seen: Counter[str] = Counter()
     for item in items:
         if item.path.suffix == ".md" and pages.slow(item.path):
@@ -30,7 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if seen[function] > FAST_CASES:
                 item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    places = {ROOT / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (places.get(item.path, len(LONG)), item.path not in slow))
 
 
 def pytest_unconfigure() -> None:

@@ -199,6 +199,49 @@ def latest(directory: Path) -> Checkpoint | None:
     return None
 
 
+class Looked(Struct, frozen=True):
+    """A checkpoint as its folder shows it, not verified.
+
+    Attributes:
+        path: The folder.
+        step: Its step.
+        size: Bytes of its files.
+        saved_us: When it was written, in microseconds.
+    """
+
+    path: Path
+    step: int
+    size: int
+    saved_us: int
+
+    def state(self) -> dict[str, Any]:
+        """Its state alone. This one file is verified; the tensors are not read.
+
+        Raises:
+            CheckpointError: It cannot be read, or has changed.
+        """
+        try:
+            manifest = msgspec.json.decode(SEAL.manifest_of(self.path), type=_Manifest)
+            state = json.loads(SEAL.read(self.path / STATE, manifest.files[STATE]))
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError, RecursionError) as e:
+            raise CheckpointError(f"{self.path}: does not hold a checkpoint's state ({e}); {SEAL.again}") from e
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{self.path / STATE}: is not an object")
+        return state
+
+
+def looked(directory: Path) -> list[Looked]:
+    """The checkpoints of a folder, oldest first, verified or not. One that is deleted meanwhile is left out."""
+    found = []
+    for step, path in _steps(directory):
+        try:
+            size = sum(file.stat().st_size for file in path.iterdir())
+            found.append(Looked(path, step, size, (path / SEAL.manifest).stat().st_mtime_ns // 1000))
+        except OSError:
+            continue
+    return found
+
+
 def prune(
     directory: Path, keep: int, *, good: Path | None = None, check: Callable[[], None] = lambda: None
 ) -> list[Path]:

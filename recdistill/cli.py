@@ -37,6 +37,7 @@ from recdistill.commands import (
     recipes,
     release,
     settings,
+    status,
     streams,
 )
 from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
@@ -49,6 +50,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
+    "watching": ("status", "checkpoints"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -65,6 +67,7 @@ VERBS: dict[str, Verb] = {
         learn,
         release,
         answer,
+        status,
     )
     for verb in module.VERBS
 }

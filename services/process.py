@@ -6,6 +6,9 @@ and the process exits with the error's own code. The port `RECDISTILL_HEALTH_POR
 `/livez`, `/readyz` and `/metrics`. It listens on `RECDISTILL_HEALTH_HOST` (127.0.0.1; the images say 0.0.0.0, because
 the probes of Kubernetes and Prometheus come from outside).
 
+`/readyz` is true only while the loop lives: not before it has begun, nor when it has ended, nor when it has been silent
+for longer than `RECDISTILL_HEALTH_SILENT_S` (300). A loop that waits for its next round is not silent.
+
 It knows nothing of what the loops do.
 """
 
@@ -18,13 +21,14 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 
 from recdistill.config import load_settings
 from recdistill.errors import ConfigError, RecdistillError
+from recdistill.hops import Counts
 from recdistill.loops import wire
 from recdistill.text import without_credentials
 from services.health import Health
+from services.pulse import Pulse
 
 log_ = logging.getLogger("services")
 
@@ -53,8 +57,7 @@ def main(name: str) -> int:
     # fbgemm writes many lines about its tables through the root logger. Nobody needs them.
     handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.WARNING)
     logging.basicConfig(level=os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
-    stop, counts = threading.Event(), Counter[str]()
-    ended: list[str] = []
+    counts, ended = Counts(), list[str]()
     logging.captureWarnings(True)
 
     def thread_ended(what: threading.ExceptHookArgs) -> None:
@@ -65,15 +68,17 @@ def main(name: str) -> int:
         log_.error("%s: the thread %r has ended on an error", name, thread, exc_info=error)
 
     threading.excepthook = thread_ended
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     health: Health | None = None
+    pulse: Pulse | None = None
     try:
+        pulse = Pulse(_silent_s())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: pulse.set())
         settings = load_settings()
         if name != "ranker":  # The ranker answers these paths on its own port.
-            health = _health(name, counts, ended)
+            health = _health(name, counts, ended, pulse)
         log_.info("%s starts", name)
-        wire.JOBS[name](settings, stop, False, counts, None)
+        wire.JOBS[name](settings, pulse, False, counts, pulse)
         log_.info("%s stops: %s", name, json.dumps(counts))
         return 0
     except RecdistillError as e:
@@ -83,11 +88,23 @@ def main(name: str) -> int:
         log_.exception("%s: an error that recdistill should have explained", name)
         return 1
     finally:
+        if pulse is not None:
+            pulse.end("the loop has ended")
         if health is not None:
             health.close()
 
 
-def _health(name: str, counts: Counter[str], ended: list[str]) -> Health | None:
+def _silent_s() -> float:
+    text = os.environ.get("RECDISTILL_HEALTH_SILENT_S", "300")
+    try:
+        if (seconds := float(text)) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise ConfigError(f"RECDISTILL_HEALTH_SILENT_S: must be a number of seconds above 0, not {text!r}")
+
+
+def _health(name: str, counts: Counts, ended: list[str], pulse: Pulse) -> Health | None:
     port = os.environ.get("RECDISTILL_HEALTH_PORT", "8081")
     if not port:
         return None
@@ -98,10 +115,13 @@ def _health(name: str, counts: Counter[str], ended: list[str]) -> Health | None:
         return 200, "ok\n"
 
     def ready() -> tuple[int, str]:
-        return (503, "\n".join(ended) + "\n") if ended else (200, "ok\n")
+        troubles = [*ended, *filter(None, [pulse.trouble()])]
+        return (503, "\n".join(troubles) + "\n") if troubles else (200, "ok\n")
 
     def metrics() -> tuple[int, str]:
         lines = [f"recdistill_{name}_{key}_total {value}" for key, value in sorted(dict(counts).items())]
+        lines += counts.lines()
+        lines.append(f"recdistill_ready {int(ready()[0] == 200)}")
         return 200, "\n".join(lines) + "\n"
 
     # Whoever wants to be asked from another machine says so: what a worker counts is nobody else's business.

@@ -64,8 +64,9 @@ def browser() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """A small finished demo."""
-    return run_demo(tmp_path_factory.mktemp("here") / "demo")
+    """A small finished demo. All workers of a run share it."""
+    base = tmp_path_factory.getbasetemp()
+    return run_demo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo")
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from support.trees import nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY = {
@@ -21,11 +21,6 @@ MAY = {
 }
 """Folder -> what of this tree it imports, beside itself."""
 OURS = {*MAY, "support", "conftest"}
-
-
-@cache
-def nodes(file: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
 
 
 def imports(file: Path) -> Iterator[tuple[int, str]]:

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.kills import Killed, die_at
+from support.tries import tries
 
 from recdistill import checkpoint
 from recdistill.errors import CheckpointError
@@ -56,7 +57,7 @@ def test_comes_back_as_it_went(tmp_path: Path) -> None:
     assert_is(checkpoint.latest(tmp_path / "deep" / "er"), 7)
 
 
-@settings(max_examples=20, deadline=None)
+@tries(20)
 @given(
     arrays=st.dictionaries(
         st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),

@@ -123,6 +123,7 @@ def test_a_weight_that_is_not_finite_is_refused(tmp_path: Path, capsys: pytest.C
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_an_import_refuses_says_how_much_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,9 +7,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.tries import tries
 
 from recdistill import metrics
 from recdistill.errors import UsageError
@@ -46,7 +47,7 @@ lists = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).flatma
 )
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(lists)
 def test_metrics_are_their_definitions_with_ties_masks_and_cut_offs(case):
     scores, labels, where, k = case
@@ -118,7 +119,7 @@ def test_overlap_is_that_of_sets():
     np.testing.assert_allclose(metrics.overlap(scores, labels, where=where, k=10), expected)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(
     hnp.arrays(
         np.float32, st.tuples(st.integers(1, 4), st.integers(1, 60)), elements=st.sampled_from([0, 1, 2, 3, -np.inf])

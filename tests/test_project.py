@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.expression import Expression
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,13 +143,28 @@ def _make(*words: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
 
+def _marks(goal: str) -> list[str]:
+    """What each pytest of a goal is told to choose by mark."""
+    return [quoted or word for quoted, word in re.findall(r'-m pytest .*?-m (?:"(.*?)"|(\w+))', _make(goal))]
+
+
 @pytest.mark.parametrize("words", [[], ["ARGS=tests/stream -x"]])
 def test_make_test_sets_up_everything_and_skips_nothing(words: list[str]) -> None:
     said = _make("test", *words)
     first = said.index("-m pytest")
     for part in ("kafka", "browser", "deploy"):
         assert 0 <= said.find(f"tools/setup-{part}.sh\n") < first, part
-    assert said.count("-m pytest") == said.count("-m pytest --no-skip") == (1 if words else 2)
+    assert said.count("-m pytest") == said.count("-m pytest --no-skip") == (1 if words else 3)
+
+
+def test_each_test_is_run_once_by_make_test_and_fast_ones_start_no_process() -> None:
+    parts = [Expression.compile(words) for words in _marks("test")]
+    [fast] = [Expression.compile(words) for words in _marks("test-fast")]
+    assert len(parts) == 3
+    names = ("slow", "kafka", "mlflow", "browser", "e2e", "alone")
+    for marks in itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(len(names) + 1)):
+        assert sum(part.evaluate(lambda name, marks=marks: name in marks) for part in parts) == 1, marks
+        assert fast.evaluate(lambda name, marks=marks: name in marks) == (not marks)
 
 
 def test_ci_says_so_itself(tmp_path: Path) -> None:

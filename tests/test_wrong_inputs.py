@@ -600,7 +600,11 @@ LINES: list[tuple[str, int, str]] = [
 SLOW_LINES: list[tuple[str, int, str]] = [
     ("score --drain", 5, "recdistill-data/teacher/teacher.json: is missing; `recdistill teach`"),
     ("versions --set registry.uri=http://127.0.0.1:1 --set registry.timeout_s=1", 7, "http://127.0.0.1:1"),
-    ("topics list --set log.kind=kafka --set log.brokers=127.0.0.1:1", 4, "cannot reach Kafka at 127.0.0.1:1"),
+    (
+        "topics list --set log.kind=kafka --set log.brokers=127.0.0.1:1 --set log.options.bootstrap_timeout_ms=2000",
+        4,
+        "cannot reach Kafka at 127.0.0.1:1",
+    ),
 ]
 
 

@@ -41,6 +41,7 @@ from recdistill.config.teachers import (
     TensorSettings,
 )
 from recdistill.config.text import reference, to_toml
+from recdistill.config.watching import StatusSettings, TellSettings
 
 __all__ = [
     "PREFIX",
@@ -64,9 +65,11 @@ __all__ = [
     "RegistrySettings",
     "ScoreSettings",
     "Settings",
+    "StatusSettings",
     "StudentSettings",
     "TeacherSettings",
     "TeacherTraining",
+    "TellSettings",
     "TensorSettings",
     "TopicSettings",
     "WatchSettings",

@@ -89,3 +89,15 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Whether a bundle that passes the gate is promoted. If not, it is only judged and registered."
         ),
     ] = True
+    again_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The version that was refused last is judged again when so many more held-out lists have come, "
+            "if no newer bundle was judged meanwhile. 0: their number does not matter.",
+        ),
+    ] = 0
+    again_s: Annotated[
+        float, Meta(ge=0, description="It is judged again after so many seconds. 0: time does not matter.")
+    ] = 0.0
+    again_most: Annotated[int, Meta(ge=0, description="How often a version is judged again at most.")] = 3

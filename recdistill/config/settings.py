@@ -24,6 +24,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.config.watching import StatusSettings, TellSettings
 from recdistill.limits import MIN_BUDGET
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -64,6 +65,14 @@ class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="`recdistill topics trim` removes only records that are in the log for longer than this.",
         ),
     ] = 7.0
+    trim_every_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Embedded log: the promoter trims the topics so often, as `recdistill topics trim` does. 0: "
+            "never.",
+        ),
+    ] = 0.0
 
 
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -412,4 +421,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
     promote: PromoteSettings = PromoteSettings()
+    tell: TellSettings = TellSettings()
+    status: StatusSettings = StatusSettings()
     rank: RankSettings = RankSettings()

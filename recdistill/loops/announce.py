@@ -122,4 +122,6 @@ def made(bundle: BundleFolder) -> MadeBundle:
         items=bundle.manifest.content.base_position,
         made_at=str(provenance.get("made_at", "")),
         size=bundle.size,
+        event_us=int(provenance.get("event_us", 0)),
+        learnt_us=int(provenance.get("learnt_us", 0)),
     )

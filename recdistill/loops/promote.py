@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from recdistill.errors import BundleError, CheckpointError, DataError, OutOfRange, Refused, TeacherError, WrongLog
+from recdistill.hops import passed
 from recdistill.judge import Judgement
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
@@ -106,7 +107,7 @@ def run(
         progress: Told how far the judging of a bundle is.
 
     Returns:
-        Counts: judged, registered, promoted, refused, waiting, broken, freed_bytes.
+        Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -169,10 +170,12 @@ def run(
                 else:
                     queue.done(made)
                     counts["judged"] += 1
+                    counts["failed_gate"] += not evidence.passed
+                    passed(counts, "judged", made.event_us)
                     counts["registered"] += 1
                     _say(version, evidence)
                     if automatic:
-                        _promote(registry, version, evidence, by, counts)
+                        _promote(registry, version, evidence, by, counts, event_us=made.event_us)
             if (news or made is not None) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
                 counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
                 tidied = time.monotonic()
@@ -282,12 +285,15 @@ class _Queue:
         self._source.close()
 
 
-def _promote(registry: Registry, version: Version, evidence: Evidence, by: str, counts: Counter[str]) -> None:
+def _promote(
+    registry: Registry, version: Version, evidence: Evidence, by: str, counts: Counter[str], *, event_us: int
+) -> None:
     champion = registry.find(CHAMPION)
     expect = None if champion is None else champion.number
     try:
         promote(registry, version.number, expect=expect, who=by, why="passed the gate", evidence=evidence)
         counts["promoted"] += 1
+        passed(counts, "promoted", event_us)
         log_.info("version %s is the champion", version.number)
     except Refused as e:
         counts["refused"] += 1

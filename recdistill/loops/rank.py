@@ -37,6 +37,7 @@ from typing import Final, Literal
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import DecodeError, RecdistillError, RegistryError, StreamError, WrongLog
+from recdistill.hops import passed
 from recdistill.loops.follow import Champion, OtherLog, catch_up
 from recdistill.loops.once import Once
 from recdistill.loops.one_log import OneLog
@@ -287,6 +288,7 @@ class _Follower:
             bundle = self._champion.fetch(ref)
             recommender = load(bundle, self._threads, self._items, self._ranker)
             self._ranker.swap(recommender, ref.number)
+            passed(counts, "served", int(bundle.manifest.provenance.get("event_us", 0)))
             self._failed.clear()
             log_.info("version %s serves: %s, %d items", ref.number, wanted[:12], recommender.live)
             self._champion.took(bundle)

@@ -37,6 +37,7 @@ import numpy as np
 
 from recdistill.budget import Choice, Chooser, groups, offset_header, restore
 from recdistill.errors import DataError, DecodeError, StreamError, TeacherError
+from recdistill.hops import passed
 from recdistill.loops import ends_of, reached
 from recdistill.loops.again import Again
 from recdistill.loops.begin import begun, check_counts
@@ -187,6 +188,7 @@ def run(
             dead += [(scored[place].message, error) for place, error in refused.items() if place < len(scored)]
             scored = [one for place, one in enumerate(scored) if place not in refused]
             _count(counts, scored, dead, worked_s)
+            passed(counts, "scored", [one.ranking.impression.time_us for one in scored], at_us=clock_us())
             counts["asked_again"] = repeats.asked
             if budget < 1 or cache:
                 _count_savings(counts, cache.hits if cache else 0, cost_per_1000)

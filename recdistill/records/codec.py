@@ -102,10 +102,40 @@ def read(kind: type[R], value: bytes) -> R:
         Invalid: When the frame, an enumeration or the mask of scores is wrong.
         google.protobuf.message.DecodeError: When the body is not the message.
     """
-    prefix = _PREFIXES[kind]
-    body = value[len(prefix) :] if value.startswith(prefix) else _unframe(kind, value)
-    record: R = _READERS[kind](_MESSAGES[kind].FromString(body))
+    record: R = _READERS[kind](_MESSAGES[kind].FromString(body_of(kind, value)))
     return record
+
+
+def body_of(kind: type[Any], value: bytes) -> bytes:
+    """A framed value without its frame.
+
+    Raises:
+        Invalid: When the frame is wrong.
+    """
+    prefix = _PREFIXES[kind]
+    return value[len(prefix) :] if value.startswith(prefix) else _unframe(kind, value)
+
+
+def with_unknown(kind: type[Any], value: bytes) -> bytes | None:
+    """A valid framed value in the frame that is written here, if a newer writer has put fields into it.
+
+    A newer version may have more fields, in the record itself or in a part of it. Whoever passes the record on must
+    not drop them.
+
+    Args:
+        kind: The record.
+        value: A value that `read` accepts.
+
+    Returns:
+        The value with all of its fields; None where each of them is known, or where the value is JSON.
+    """
+    if value[:1] == b"{":
+        return None
+    body = body_of(kind, value)
+    message = getattr(wire, kind.__name__).FromString(body)
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    return _PREFIXES[kind] + body if message.ByteSize() < size else None
 
 
 def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
@@ -116,12 +146,11 @@ def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
         inner: The framed value that `record.impression`, or `record.ranking`, was read from.
 
     Returns:
-        The value, equal to that of `write` if `write` made `inner`; None if `inner` has another frame.
+        The value, equal to that of `write` if `write` made `inner`; None if `inner` is JSON.
     """
-    ranking = isinstance(record, Ranking)
-    prefix = _PREFIXES[Impression if ranking else Ranking]
-    if not inner.startswith(prefix):
+    if inner[:1] == b"{":
         return None
+    body = body_of(Impression if isinstance(record, Ranking) else Ranking, inner)
     message = _MESSAGES[type(record)]()
     if isinstance(record, Ranking):
         _write_scores(record, message)
@@ -129,9 +158,9 @@ def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
         _write_labels(record, message)
     # The inner part is field 1 of both messages, and fields are written in the order of their numbers. So its bytes
     # come first.
-    head = _INNER + _varint(len(inner) - len(prefix))
+    head = _INNER + _varint(len(body))
     rest: bytes = message.SerializeToString(deterministic=True)
-    return b"".join((_PREFIXES[type(record)], head, inner[len(prefix) :], rest))
+    return b"".join((_PREFIXES[type(record)], head, body, rest))
 
 
 def around_ranking(value: bytes, labels: Sequence[float], state: LabelState) -> bytes:

@@ -3,7 +3,8 @@
 `read_columns` accepts and refuses the same values as `decode` does, with the same sentences, and a column holds what
 the fields of the records would hold. It is several times faster, because a check looks at one field of all records at
 once. A record that is not written as `encode` writes it (JSON, another frame, a repeated or unknown field, what breaks
-a rule) goes through `decode`: it is refused there, or written again and read with the others.
+a rule) goes through `decode`: it is refused there, or written again and read with the others. The bytes of a record
+with fields that a newer version has written are kept, for whoever passes it on.
 
 It knows nothing of logs or features.
 
@@ -64,7 +65,7 @@ class Columns:
     The candidates of the first list come first, then those of the second one. Events are the same.
 
     Attributes:
-        values: The framed bytes of each list; an odd value was written again.
+        values: The framed bytes of each list. An odd value was written again, unless it holds unknown fields.
         ids: Of the impressions.
         users: None where there is none.
         times_E: Times of the impressions in microseconds, int64; 0 where unknown.
@@ -193,18 +194,25 @@ def read(kind: type[Ranking | Example], values: Sequence[bytes | None], *, decod
         return Read(columns, {})
     refused: dict[int, DecodeError] = {}
     valid: list[bytes | None] = []
+    newer: dict[int, bytes] = {}
     for place, value in enumerate(values):
         if place not in odd:
             valid.append(value)
             continue
         try:
-            valid.append(codec.write(decode(kind, value)))
+            written = codec.write(decode(kind, value))
         except DecodeError as error:
             refused[place] = error
+            continue
+        if value is not None and (whole := codec.with_unknown(kind, value)) is not None:
+            newer[len(valid)] = whole
+        valid.append(written)
     # What JSON says may be longer on the wire than a message can be: it counts all the same, as in `decode`.
     columns, odd = _quickly(kind, valid, None)
     if odd:
         raise AssertionError(f"a valid {kind.__name__.lower()} was written in a form that is not read")
+    for place, whole in newer.items():
+        columns.values[place] = whole
     return Read(columns, refused)
 
 

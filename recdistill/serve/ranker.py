@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from recdistill.hops import Counts
 from recdistill.serve.recommender import Recommender
 
 CHAMPION: Final = "champion"
@@ -46,7 +47,7 @@ class Ranker:
     """
 
     def __init__(self, counts: Counter[str] | None = None) -> None:
-        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.counts: Counter[str] = Counts() if counts is None else counts
         self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
         self.stopping = False
         self.troubles: dict[str, str] = {}

@@ -328,6 +328,10 @@ class Log(Protocol):
         """
         ...
 
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """The committed positions of every stage that this log knows, by its name. It opens and fences nothing."""
+        ...
+
     def sync(self) -> None:
         """Makes committed messages survive a loss of power, as far as this kind of log can.
 

@@ -40,6 +40,8 @@ class MadeBundle(Struct, frozen=True):
         items: First offset of `items` that its catalogue has not seen.
         made_at: When, in ISO 8601.
         size: Bytes of its files.
+        event_us: Time of the newest list that its student learnt from, in microseconds; 0 where that is not known.
+        learnt_us: When the student learnt from it; 0 where that is not known.
     """
 
     content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -48,6 +50,8 @@ class MadeBundle(Struct, frozen=True):
     items: Annotated[int, Meta(ge=0)]
     made_at: str
     size: Annotated[int, Meta(ge=0)]
+    event_us: Annotated[int, Meta(ge=0)] = 0
+    learnt_us: Annotated[int, Meta(ge=0)] = 0
 
 
 def write_made(made: MadeBundle) -> bytes:

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.budget.chances import head_and_rest, systematic, unit
 
 
-@settings(max_examples=40, deadline=None)
+@tries(40)
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12))
 def test_systematic_draws_each_with_its_probability(drawn: list[float]) -> None:
     chances_L = np.array(drawn)

@@ -63,6 +63,7 @@ def _export(trainer: Trainer, out: Path) -> Bundle:
     )
 
 
+@pytest.mark.slow
 def test_the_bundle_scores_as_torch_does(trainer: Trainer, bundle: Bundle) -> None:
     requests = make_requests(make_student(), 80, seed=99)
     recommender = Recommender(bundle)

@@ -81,6 +81,7 @@ def test_what_was_written_is_what_is_read(student: Student, bundle: Bundle) -> N
     assert bundle.manifest.content.int8_max_abs_error == pytest.approx(error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_same_content_has_the_same_bytes_in_any_process(student: Student, bundle: Bundle, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path\n"

@@ -503,6 +503,7 @@ def test_each_record_is_encoded_once(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert seen == written
 
 
+@pytest.mark.slow
 def test_a_table_of_too_many_columns_is_refused_at_once(run: Run) -> None:
     wide = [f"c{n}" for n in range(200_000)]
     Path("t.csv").write_text("id," + ",".join(wide) + "\n" + "1," * 200_000 + "1\n")

@@ -173,6 +173,7 @@ def test_a_warm_start_from_nothing_is_one_sentence(shop: Shop, what: str) -> Non
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_retention_that_overtook_a_student_and_from_leads_on(shop: Shop) -> None:
     learn(shop)
     with closing(shop.log()) as log:
@@ -227,6 +228,7 @@ def test_a_list_is_scored_with_the_item_that_a_tombstone_withdrew(shop: Shop) ->
     assert "'item-3' is withdrawn" in shop.type("inspect", "items", "--from-end", "-n", "1")[1]
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_of_an_export_is_cleared_and_a_damaged_bundle_is_made_again(shop: Shop) -> None:
     bundle = learn(shop)
     whole = open_bundle(bundle).content_hash

@@ -196,6 +196,7 @@ def size(shop: Shop) -> int:
     return sum(path.stat().st_size for path in shop.folder.glob("log.sqlite*"))
 
 
+@pytest.mark.slow
 def test_trim_removes_what_nobody_needs_and_gives_the_space_back(shop: Shop) -> None:
     shop.write(lists=1500)
     before = {topic: len(shop.read(topic)) for topic in ("impressions", "feedback")}

@@ -170,6 +170,7 @@ def test_records_are_valid_and_fit_the_specification(data: Dataset) -> None:
     assert {name for item in data.items for name in item.attributes} == set(data.spec.item)
 
 
+@pytest.mark.slow
 def test_candidates_depend_on_the_seed_alone(shared_data: Path, tmp_path: Path) -> None:
     for kind in ("item", "user"):
         (tmp_path / f"t.{kind}").write_bytes((shared_data / "ml-100k" / f"ml-100k.{kind}").read_bytes())

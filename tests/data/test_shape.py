@@ -197,6 +197,7 @@ def test_units_of_times(tmp_path: Path, cells: list[str], unit: str | None) -> N
     assert guess(path).columns[1].unit == unit
 
 
+@pytest.mark.slow
 def test_a_byte_that_is_no_utf8_far_behind_the_head(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from support.tries import tries
 
 from recdistill.data.mapping import TableMapping
 from recdistill.data.tables import import_table
@@ -294,7 +295,7 @@ _CELLS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(_CELLS, _CELLS, _CELLS, _CELLS, _CELLS), min_size=1, max_size=4))
 def test_any_cells_give_records_or_one_sentence(tmp_path: Path, rows: list[tuple[str, ...]]) -> None:
     path = tmp_path / "t.csv"
@@ -305,7 +306,7 @@ def test_any_cells_give_records_or_one_sentence(tmp_path: Path, rows: list[tuple
     assert "\n" not in sentence
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200), ending=st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
 def test_any_bytes_give_records_or_one_sentence(tmp_path: Path, data: bytes, ending: str) -> None:
     path = tmp_path / f"t.{ending}"

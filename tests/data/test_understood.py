@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support import tables
+from support.tries import tries
 
 from recdistill.data.mapping import TableMapping
 from recdistill.data.survey import survey
@@ -53,7 +54,7 @@ def _try(path: Path) -> str:
     return ""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(_NAME, min_size=1, max_size=5),
     rows=st.lists(st.lists(_CELL, min_size=5, max_size=5), max_size=6),
@@ -70,7 +71,7 @@ def test_any_table_has_a_kind_or_a_sentence(
     assert "\n" not in _try(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300), ending=st.sampled_from(["csv", "tsv", "jsonl", "parquet", "dat", "csv.gz"]))
 def test_any_bytes_have_a_kind_or_a_sentence(tmp_path: Path, data: bytes, ending: str) -> None:
     path = tmp_path / f"t.{ending}"

@@ -65,6 +65,7 @@ def test_a_failure_is_told_in_its_own_words(tmp_path: Path) -> None:
             failing.wait()
 
 
+@pytest.mark.slow
 def test_without_the_word_it_does_nothing(tmp_path: Path) -> None:
     config = log_with_a_ranking(tmp_path)
     command = [sys.executable, "-c", START, "json", "join", "--config", str(config), "--drain"]

@@ -8,7 +8,7 @@ import pytest
 
 from tools import soak
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone]
 
 GROWN = 1.25  # memory afterwards; the long form holds it to 1.05, with a larger process and more time
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
-import re
-import threading
-import time
 import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,6 @@ import pytest
 from support import world
 from support.services import Services
 
-from recdistill import checkpoint
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
@@ -40,8 +34,7 @@ from recdistill.config import (
 )
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops.feed import feed
-from recdistill.loops.wire import distil_from
-from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode
+from recdistill.records import Example, Feedback, Impression, Item, decode
 from recdistill.stream import Log, open_log, partition_for, standard_topics
 from tools import processes
 from tools.kafka_broker import KafkaBroker
@@ -110,77 +103,6 @@ def read_values(log: Log, topic: str) -> list[bytes]:
 
 def example_ids(log: Log) -> list[str]:
     return [decode(Example, value).ranking.impression.id for value in read_values(log, "examples")]
-
-
-def calm_student(chosen: Settings, folder: Path) -> checkpoint.Checkpoint:
-    """A student that learns the same examples without a disturbance."""
-    quiet = msgspec.structs.replace(chosen.distil, directory=str(folder))
-    with closing(open_log(chosen.log)) as log:
-        distil_from(log, SPEC, chosen.student, chosen.loss, quiet, stop=threading.Event(), drain=True)
-    found = checkpoint.latest(folder / "checkpoints")
-    assert found is not None
-    return found
-
-
-def test_sigkills_at_random_points_change_nothing(kafka_brokers: str, tmp_path: Path) -> None:
-    """5 kills each of scorer, joiner and distiller: one ranking and one example an impression.
-
-    The bytes of the student are those of another one that learns from the same examples and is not killed. (In which
-    order lists become examples depends on when the two partitions were read, so another log would not do.)
-    The distiller is killed only when it has saved a step that it had not saved at its last kill. So each kill hits
-    weights that have learnt, and each start has to go on from them.
-    """
-    lists = world.impressions(400, seed=5)
-    # In the order of time, so that windows close, and the distiller learns, from the beginning.
-    stream = sorted([*lists, *world.feedback(lists, seed=5)], key=lambda one: one.time_us)
-    records = [*world.items(), *stream, *sentinels(stream[-1].time_us)]
-    chosen = settings(tmp_path, kafka_brokers)
-    log = open_log(chosen.log)
-    log.create_topics(standard_topics(PARTITIONS, LANES))
-    services = Services(tmp_path, chosen)
-    services.start("scorer", "joiner", "distiller")
-    chance = random.Random(11)
-    victims = [name for _ in range(5) for name in chance.sample(("scorer", "joiner", "distiller"), 3)]
-    part = len(records) // len(victims) + 1
-    student, killed_at = Path(chosen.distil.directory), [0]
-    for n, victim in enumerate(victims):
-        feed(log, records[n * part : (n + 1) * part])
-        if victim == "distiller":
-            services.wait(lambda: newest_step(student) > killed_at[-1], what="a step since the last kill")
-        time.sleep(chance.uniform(0.0, 2.0))
-        if victim == "distiller":
-            killed_at.append(newest_step(student))
-        services.kill(victim)
-        services.start(victim)
-    wanted = {one.id for one in lists}
-    services.wait(lambda: len(read_values(log, "examples")) >= len(wanted), what="all examples")
-    services.wait(lambda: newest_step(student) >= len(wanted) // 20, what="all steps")
-    assert services.end() == {"scorer": 0, "joiner": 0, "distiller": 0}
-    resumed_at = [int(step) for step in re.findall(r"resumed at step (\d+)", services.log("distiller").read_text())]
-    assert len(resumed_at) == 5
-    # A step may have been saved between the look at the folder and the kill.
-    assert all(after >= before > 0 for before, after in zip(killed_at[1:], resumed_at, strict=True))
-
-    rankings = Counter(decode(Ranking, value).impression.id for value in read_values(log, "rankings"))
-    assert wanted <= set(rankings)
-    assert set(rankings.values()) == {1}
-    examples = Counter(example_ids(log))
-    assert set(examples) == wanted
-    assert set(examples.values()) == {1}
-    storm = checkpoint.latest(student / "checkpoints")
-    calm = calm_student(chosen, tmp_path / "calm")
-    assert storm is not None
-    assert storm.step == calm.step == 20
-    assert storm.tensors.keys() == calm.tensors.keys()
-    for name, tensor in calm.tensors.items():
-        assert tensor.tobytes() == storm.tensors[name].tobytes(), name
-    assert storm.state["trainer"] == calm.state["trainer"]
-    log.close()
-
-
-def newest_step(directory: Path) -> int:
-    found = checkpoint.latest(directory / "checkpoints")
-    return 0 if found is None else found.step
 
 
 def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:

@@ -82,6 +82,7 @@ def shop(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     return Shop(capsys)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("wrong_list", "wrong_click"),
     [(YEAR_2099, None), (None, YEAR_2099), (YEAR_2099, YEAR_2099 + 30), (YEAR_2015, None), (None, YEAR_2015)],

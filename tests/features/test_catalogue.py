@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.errors import DataError
 from recdistill.features import Catalogue, FeatureError, FeatureSpec, Field, IdSpec, Vocabulary
@@ -41,7 +42,7 @@ def bytes_of(catalogue: Catalogue) -> dict[str, bytes]:
     return {name: array.tobytes() + str(array.dtype).encode() for name, array in catalogue.snapshot().items()}
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(st.lists(items, max_size=40))
 def test_the_newest_version_holds_and_slots_stay(log: list[Item]) -> None:
     catalogue = fresh()
@@ -59,7 +60,7 @@ def test_the_newest_version_holds_and_slots_stay(log: list[Item]) -> None:
     assert catalogue.slot("never") == -1
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(st.lists(items, max_size=40))
 def test_admitted_rows_come_out_the_same_when_computed_again(log: list[Item]) -> None:
     """What export and serving rely on: an item applied later, without admission, gets the trainer's rows."""
@@ -72,7 +73,7 @@ def test_admitted_rows_come_out_the_same_when_computed_again(log: list[Item]) ->
     assert bytes_of(again) == bytes_of(catalogue)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(st.lists(st.tuples(items, st.booleans()), max_size=40), st.integers(0, 40))
 def test_a_resumed_catalogue_goes_on_with_the_same_bytes(log: list[tuple[Item, bool]], cut: int) -> None:
     whole = fresh()
@@ -181,7 +182,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(steps)
 def test_no_item_points_at_what_belongs_to_another(log: list[tuple[str, Item | str]]) -> None:
     """Items, ids and categories are released in any order, and the catalogue is saved and restored in between."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.features import (
     AGE_BUCKETS,
@@ -77,7 +78,7 @@ def bucket(age_us: int) -> int:
     return 1 + min(30, whole.bit_length() - 1)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(st.lists(requests_, max_size=5))
 def test_histories_follow_their_definition(requests: list[OtherRequest]) -> None:
     spec, vocabulary, catalogue = world()

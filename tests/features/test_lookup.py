@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.features import Catalogue, FeatureSpec, Field, IdSpec, Lookup, Rows, Vocabulary
 from recdistill.features.hashes import spans_of
@@ -16,7 +17,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(steps)
 def test_it_says_what_the_dict_says(log: list[tuple[str, str]]) -> None:
     rows = Rows(first=3, capacity=40)

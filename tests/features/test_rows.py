@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.errors import DataError
 from recdistill.features import Mark, Rows
@@ -61,7 +62,7 @@ class Model:
         return sorted(fresh), sorted(evicted)
 
 
-@settings(max_examples=500, deadline=None)
+@tries(500)
 @given(steps)
 def test_rows_are_given_and_taken_back_as_the_contract_says(log: list[tuple[str, str]]) -> None:
     rows, model = Rows(first=FIRST, capacity=CAPACITY), Model()

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.errors import DataError
 from recdistill.features import (
@@ -199,8 +200,9 @@ def encoded(tenure: Tenure, batch: list[Example]) -> Lists:
     return encode_examples(tenure.spec, tenure.vocabulary, tenure.catalogue, batch, admit=True)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("min_seen", [1, 3])
-@settings(max_examples=250, deadline=None)
+@tries(250)
 @given(log=steps)
 def test_rows_come_and_go_as_the_plain_rules_say(min_seen: int, log: list[tuple[str, Any]]) -> None:
     spec = spec_of(min_seen)

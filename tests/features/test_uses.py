@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.errors import DataError
 from recdistill.features import Rows
@@ -26,7 +27,7 @@ def _small_heap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 2)  # so that the heap is used up again and again
 
 
-@settings(max_examples=400, deadline=None)
+@tries(400)
 @given(steps)
 def test_the_least_row_is_what_a_search_finds(log: list[tuple[str, str]]) -> None:
     rows = Rows(first=FIRST, capacity=CAPACITY)

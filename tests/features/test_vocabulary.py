@@ -68,6 +68,7 @@ def test_the_hash_knows_order_values_and_layout() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
+@pytest.mark.slow
 def test_rows_and_hash_are_the_same_in_another_process() -> None:
     code = (
         "from recdistill.features import *\n"

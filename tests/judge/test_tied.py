@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import ndcg_score, roc_auc_score
 
 from recdistill.judge import tied
 
@@ -52,6 +51,8 @@ def test_ties_are_the_mean_over_all_their_orders(seed):
 
 
 def test_without_ties_they_are_those_of_scikit_learn():
+    from sklearn.metrics import ndcg_score, roc_auc_score  # a second to import
+
     random = np.random.default_rng(0)
     scores, where = random.normal(size=(50, 12)), np.ones((50, 12), bool)
     labels = (random.random((50, 12)) < 0.3).astype(float)
@@ -65,6 +66,8 @@ def test_without_ties_they_are_those_of_scikit_learn():
 
 
 def test_ties_are_averaged_as_scikit_learn_averages_them():
+    from sklearn.metrics import ndcg_score
+
     random = np.random.default_rng(1)
     scores, labels = random.integers(0, 3, (50, 9)).astype(float), random.integers(0, 3, (50, 9)).astype(float)
     expected = [ndcg_score(t[None], s[None], k=4) for t, s in zip(labels, scores, strict=True)]

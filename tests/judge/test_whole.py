@@ -44,6 +44,7 @@ def test_chance_is_the_mean_over_all_orders(items, labels, gone):
     np.testing.assert_allclose([of[0] for of in found.values()], np.mean(values, axis=0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_chance_in_a_large_catalogue_is_that_of_drawn_orders():
     random = np.random.default_rng(0)
     items, labels = 300, np.array([1.0, 2.0, 1.0, 1.0, 3.0])

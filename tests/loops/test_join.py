@@ -14,12 +14,25 @@ import msgspec
 import pytest
 from support import world
 
+from recdistill._wire import records_pb2 as wire
 from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
 from recdistill.loops.held import Share
-from recdistill.records import DEAD_LETTERS, Candidate, Example, Feedback, Impression, Ranking, decode, encode, key_of
+from recdistill.records import (
+    DEAD_LETTERS,
+    Candidate,
+    Example,
+    Feedback,
+    Impression,
+    Ranking,
+    codec,
+    decode,
+    encode,
+    key_of,
+    read_columns,
+)
 from recdistill.stream import Log, Message, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 
@@ -104,6 +117,48 @@ def test_labels_are_those_of_the_naive_join(log: Log) -> None:
     assert min(counts["late"], counts["outside_the_list"], counts["unlabelled_action"]) > 0
     assert counts["labelled"] == states["labels"]
     assert counts["silent"] == 120 - states["labels"]
+
+
+TOMORROW = b"\xfa\x88\x27\x0dfrom tomorrow"
+"""Field 79,999 of a newer version: its tag, (79999 << 3 | 2) as a varint, its length and its text."""
+
+
+@pytest.mark.parametrize("schema_id", [0, 7])
+def test_fields_of_a_newer_version_survive_scorer_and_joiner(log: Log, schema_id: int) -> None:
+    """In the list itself, in a candidate and in an event; also where another writer frames it by its own schema."""
+    one, other = world.impressions(40)[38:]
+    message = wire.Impression.FromString(encode(one)[7:])
+    for part in (message, message.candidates[1], message.history[0]):
+        part.MergeFromString(TOMORROW)
+    newer = codec.frame([list(wire.DESCRIPTOR.message_types_by_name).index("Impression")], schema_id)
+    assert decode(Impression, newer + message.SerializeToString()) == one, "an older reader takes what it knows"
+    with log.stage("newer").transaction() as transaction:
+        transaction.send("impressions", newer + message.SerializeToString(), key=key_of(one))
+    clicks = [Feedback(x.id, x.id, x.candidates[0].item, "click", time_us=x.time_us + 1) for x in (one, other)]
+    feed(log, [other, *clicks])
+    score_all(log)
+    [ranking] = [message.value or b"" for message in read_all(log, "rankings") if message.key == key_of(one)]
+    assert ranking.count(TOMORROW) == 3
+    plain = encode(decode(Ranking, ranking))
+    assert plain.count(TOMORROW) == 0
+    counts = join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    assert (counts["rankings"], counts["labelled"], counts.get("dead_letters", 0)) == (2, 2, 0)
+    made = [message.value or b"" for message in read_all(log, "examples") if message.key == key_of(one)]
+    assert [value.count(TOMORROW) for value in made] == [3, 3], "with its scores, and with its labels"
+    columns, refused = read_columns(Example, made)
+    assert (columns.ids, refused) == ([one.id, one.id], {}), "a student that does not know the field learns from it"
+
+
+def test_a_newer_scorer_s_own_field_survives_the_joiner(log: Log) -> None:
+    [one] = world.impressions(1)
+    ranking = Ranking(one, "t", "1", "logit", (0.5,) * len(one.candidates), (True,) * len(one.candidates))
+    with log.stage("newer").transaction() as transaction:
+        transaction.send("rankings", encode(ranking) + TOMORROW, key=key_of(one))
+    join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
+    [example] = read_all(log, "examples")
+    inner = wire.Example.FromString((example.value or b"")[7:]).ranking.SerializeToString()
+    assert inner.endswith(TOMORROW)
+    assert decode(Example, example.value).ranking == ranking
 
 
 def test_scores_with_their_labels_are_one_example_for_each_list(log: Log) -> None:
@@ -348,6 +403,7 @@ def test_an_example_has_the_time_at_which_the_log_took_its_impression(log: Log) 
     assert made == taken_us
 
 
+@pytest.mark.slow
 def test_a_joiner_with_many_silent_partitions_stops_soon(tmp_path: Path) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics(64, 1))

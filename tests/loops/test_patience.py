@@ -24,6 +24,7 @@ class Flaky:
         return "scores"
 
 
+@pytest.mark.slow
 def test_it_is_tried_until_it_works() -> None:
     work, waits = Flaky(2), []
     began = time.monotonic()

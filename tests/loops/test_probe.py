@@ -131,6 +131,7 @@ def test_a_crash_before_the_commit_leaves_nothing(
     assert run(log, bundles[0], share=1.0)["probes"] == 30
 
 
+@pytest.mark.slow
 def test_who_the_student_knows_nothing_of_is_not_probed_and_the_rate_is_kept(log: Log, bundles: list[Bundle]) -> None:
     nobody = msgspec.structs.replace(asked(0), id="nobody", history=(), context={})
     odd = msgspec.structs.replace(asked(0), id="odd", context={"hour": "noon"})

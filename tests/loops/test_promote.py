@@ -18,6 +18,7 @@ from recdistill import release
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, TeacherError, WrongLog
+from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
@@ -91,6 +92,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
             "step": n,
             "positions": {"lanes": msgspec.to_builtins(end_of(log))},
             "made_at": f"2026-01-02T03:04:0{n}+00:00",
+            "event_us": time.time_ns() // 1000 - (n + 1) * 1_000_000_000,
         }
         bundles.append(make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0))
     made(log, registry, *bundles, bundles[0])
@@ -106,8 +108,13 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
-    counts = drained()
+    counts = drained(counts=Counts())
     assert (counts["judged"], counts["promoted"], counts["broken"]) == (1, 1, 0)
+    assert isinstance(counts, Counts)
+    for hop in ("judged", "promoted"):  # the middle bundle's newest event was 2,000 s ago when it was planted
+        noted = counts.hops[hop]  # type: ignore[index]
+        assert noted.newest_us == bundles[1].manifest.provenance["event_us"]
+        assert noted.sum_s == pytest.approx((noted.at_us - noted.newest_us) / 1e6, abs=1.0)
     [version] = registry.versions()
     assert (version.content_hash, version.aliases) == (bundles[1].content_hash, ["champion"])
     feed(log, [example(200 + k, budget=False) for k in range(15)])

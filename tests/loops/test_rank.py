@@ -20,6 +20,7 @@ import pytest
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
+from recdistill.hops import Counts
 from recdistill.loops import rank, wire
 from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
@@ -84,7 +85,7 @@ def write(log: Log, *values: Item | bytes) -> None:
 
 @contextmanager
 def running(settings: Settings, **more: Any) -> Iterator[tuple[httpx.Client, Counter[str]]]:
-    stop, found, failed, counts = threading.Event(), threading.Event(), [], Counter[str]()
+    stop, found, failed, counts = threading.Event(), threading.Event(), [], Counts()
     where: list[str] = []
 
     def started(host: str, port: int) -> None:
@@ -268,6 +269,25 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     return shop
 
 
+def test_how_old_an_event_is_when_a_champion_with_it_serves(
+    settings: Settings, shop: Shop, log: Log, student: Student, tmp_path: Path
+) -> None:
+    event_us = time.time_ns() // 1000 - 1_000_000_000
+    bundle = student.export(tmp_path / "planted", base_position=0, provenance={"event_us": event_us})
+    with running(settings) as (client, _):
+        assert "freshness" not in client.get("/metrics").text
+        shop.promote("1", bundle.path, bundle.content_hash)
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        wait_for(lambda: "recdistill_freshness_seconds_sum" in client.get("/metrics").text)
+        now_us = time.time_ns() // 1000
+        lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+    took_s = float(lines['recdistill_freshness_seconds_sum{hop="served"}'])
+    assert took_s == pytest.approx((now_us - event_us) / 1e6, abs=16.0)
+    at_s = float(lines['recdistill_passed_at_seconds{hop="served"}'])
+    assert took_s == pytest.approx(at_s - event_us / 1e6, abs=1.0)
+    assert float(lines['recdistill_newest_event_seconds{hop="served"}']) == pytest.approx(event_us / 1e6, abs=1.0)
+
+
 def spoilt(bundle: Bundle, place: Path) -> Path:
     shutil.copytree(bundle.path, place)
     raw = bytearray((place / "vectors.npy").read_bytes())
@@ -276,6 +296,7 @@ def spoilt(bundle: Bundle, place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_champion_is_followed(
     settings: Settings, shop: Shop, log: Log, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

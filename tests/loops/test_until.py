@@ -140,6 +140,7 @@ def test_right_after_a_drain_the_judge_says_exactly_what_to_do(shop: Shop) -> No
     assert judged > 10
 
 
+@pytest.mark.slow
 def test_the_judged_part_can_end_too(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     shop("distil --until 1970-01-01T00:01:40Z")

@@ -117,6 +117,7 @@ def test_experts_equal_a_loop() -> None:
     assert de_loss(s, t, WHERE).item() == pytest.approx(total / 5)
 
 
+@pytest.mark.slow
 def test_cold_experts_are_chosen_by_their_share() -> None:
     hint, t = de(torch.float32), torch.ones(1, 4)
     shares = (t @ hint.gate + hint.gate_bias).softmax(1)[0]

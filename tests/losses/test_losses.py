@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 from torch import Tensor
 
 from recdistill import losses
@@ -284,7 +285,7 @@ def call(case: Case, s: Tensor, other: Tensor, where: Tensor, weights: Tensor | 
 
 
 @EVERY
-@settings(max_examples=20, deadline=None)
+@tries(20)
 @given(
     seed=st.integers(0, 2**31),
     lists=st.integers(1, 4),

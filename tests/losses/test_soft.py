@@ -198,6 +198,7 @@ def test_equal_teacher_scores_go_by_place() -> None:
     assert losses.list_mle(s, t, where=where).item() == pytest.approx(math.log1p(math.exp(-2)))
 
 
+@pytest.mark.slow
 def test_a_cold_ndcg_is_ndcg(rax: Any) -> None:
     s, t, where = lists(6)
     t = t.abs()

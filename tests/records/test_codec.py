@@ -4,8 +4,9 @@ import struct
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill._wire import records_pb2 as wire
 from recdistill.errors import DataError, DecodeError
@@ -57,7 +58,7 @@ def example_of(ranking: Ranking) -> Example:
     return Example(ranking, tuple(float(index % 2) for index in range(len(ranking.scores))), "closed")
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(impressions())
 def test_the_bytes_are_those_of_the_schema(impression: Impression) -> None:
     value = encode(impression)
@@ -116,7 +117,7 @@ def test_an_event_or_candidate_that_is_no_message_is_refused() -> None:
             decode(Impression, head + not_utf8)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(impressions())
 def test_a_record_around_another_has_the_bytes_that_it_would_have(impression: Impression) -> None:
     inner = encode(impression)
@@ -127,7 +128,7 @@ def test_a_record_around_another_has_the_bytes_that_it_would_have(impression: Im
     assert encode_around(example, value) == encode(example)
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(impressions(), st.sampled_from(["json", "another schema id", "unknown field", "twice"]))
 def test_whatever_the_inner_value_is_like_the_record_is_the_same(impression: Impression, how: str) -> None:
     inner = encode(impression)

@@ -8,8 +8,9 @@ from dataclasses import fields
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill._wire import records_pb2 as wire
 from recdistill.errors import DecodeError
@@ -142,19 +143,19 @@ def agreed(kind: type[Example] | type[Ranking], written: Sequence[bytes | None])
     return len(valid)
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(st.lists(examples(), min_size=1, max_size=5))
 def test_generated_examples_are_read_the_same(records: list[Example]) -> None:
     assert agreed(Example, [encode(one) for one in records]) == len(records)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.lists(rankings(), max_size=4))
 def test_generated_rankings_are_read_the_same(records: list[Ranking]) -> None:
     assert agreed(Ranking, [encode(one) for one in records]) == len(records)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.lists(examples(), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_what_encode_writes_takes_the_quick_way(records: list[Example], chance: random.Random) -> None:
     def slow(*_: object) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.errors import DataError, DecodeError
 from recdistill.limits import MAX_JSON, MIN_CHANCE
@@ -109,7 +110,7 @@ records = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(records)
 def test_both_forms_come_back_equal(record: Record) -> None:
     assert decode(type(record), encode(record)) == record
@@ -122,7 +123,7 @@ def test_equal_records_have_equal_bytes() -> None:
     assert encode(Item("a", attributes=forward)) == encode(Item("a", attributes=backward))
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(records)
 def test_keys_are_ids(record: Record) -> None:
     match record:
@@ -202,7 +203,7 @@ def test_ten_thousand_mutations_raise_only_decode_errors() -> None:
     assert all(reason.isprintable() and len(reason) < 600 for reason in reasons)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(st.sampled_from(list(TOPICS.values())), st.binary(max_size=200))
 def test_noise_raises_only_decode_errors(kind: type[Record], noise: bytes) -> None:
     for value in (noise, b"{" + noise, b"\0\0\0\0\0" + noise, encode(SAMPLES[0])[:7] + noise):

@@ -82,7 +82,7 @@ def test_the_port_is_for_this_machine_unless_told_and_the_log_is_json(tmp_path: 
             with socket.create_connection(("127.0.0.1", port)) as rude:
                 rude.sendall(b"GET /met")
                 rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        assert status(port, "/readyz") == (200, "ok\n")
+        wait_for(lambda: status(port, "/readyz") == (200, "ok\n"), 60)  # noqa: B023
         assert processes.end(process, patience_s=30) == 0
         for line in output.read_text().splitlines():
             json.loads(line)

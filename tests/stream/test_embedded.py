@@ -287,6 +287,7 @@ def test_a_writer_that_hangs_becomes_one_sentence(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.slow
 def test_writing_and_reading_keep_up_with_bare_sqlite(tmp_path: Path) -> None:
     value = os.urandom(3000)
     count = 15_000

@@ -391,6 +391,7 @@ def fails(_: int) -> None:
     raise StreamError("the disk is away")
 
 
+@pytest.mark.slow
 def test_a_reader_that_stands_still_holds_a_bounded_part_of_the_log(tmp_path: Path) -> None:
     """Large records: of 26 MB about 8 are held, and no more however long the reader waits."""
     log = EmbeddedLog(tmp_path / "log.sqlite")

@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 
 from recdistill.config import LogSettings
 from recdistill.errors import DecodeError, StreamError, Unwritable
@@ -37,7 +38,7 @@ headers = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(key=parts, value=parts, about=headers, reason=st.text(max_size=5_000), shorter=st.integers(0, 4))
 def test_every_letter_fits_and_says_where_the_whole_is(
     key: bytes | None, value: bytes | None, about: tuple[tuple[str, bytes], ...], reason: str, shorter: int

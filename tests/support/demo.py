@@ -1,4 +1,4 @@
-"""One finished demo for all tests of a session. Its world is so small that the gate may refuse its student.
+"""One finished demo for all tests of a run. Its world is so small that the gate may refuse its student.
 
 It knows nothing of what the demo does: it runs the command as a person types it.
 
@@ -9,6 +9,8 @@ Example:
 
 from __future__ import annotations
 
+import fcntl
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +34,12 @@ def command_of(folder: Path) -> list[str]:
 
 
 def run_demo(folder: Path) -> DemoRun:
-    """Runs the demo to its end."""
-    command = command_of(folder)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
-    return DemoRun(folder, command, done)
+    """Runs the demo to its end. Who asks for its folder later, in any process, waits and gets the same."""
+    command, told = command_of(folder), folder.with_suffix(".json")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
+            told.write_text(json.dumps([done.returncode, done.stdout, done.stderr]), encoding="utf-8")
+        code, out, errors = json.loads(told.read_text(encoding="utf-8"))
+    return DemoRun(folder, command, subprocess.CompletedProcess(command, code, out, errors))

@@ -66,6 +66,7 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("at", [0, 1, 17, 33])
 def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) -> None:
     whole, part = trainer(), trainer()

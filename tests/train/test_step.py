@@ -133,6 +133,7 @@ def test_learns_as_a_plain_torch_loop_does(way: str, sparse: bool) -> None:
         assert np.allclose(value, theirs[name][: len(value)], atol=2e-4), name
 
 
+@pytest.mark.slow
 def test_loss_falls() -> None:
     made = trainer()
     first = np.mean([made.learn(made.encode(batch))["label"] for batch in BATCHES])
@@ -494,6 +495,7 @@ def test_the_state_of_another_student_is_refused(make: Callable[[], Trainer], na
         make().restore(*made.state())
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_refused() -> None:
     made = trainer()
     made.learn(made.encode(BATCHES[0]))

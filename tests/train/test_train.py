@@ -180,6 +180,7 @@ def test_an_item_in_a_slot_that_was_given_back_learns_as_one_at_the_end() -> Non
     assert np.abs(scores[0]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_a_run_with_holes_that_was_stopped_goes_on_with_the_same_bytes() -> None:
     more: dict[str, Any] = {"loss": LossSettings(previous=0.5, previous_every=3), "id_dropout": 0.5}
 

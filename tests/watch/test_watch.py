@@ -239,6 +239,7 @@ def asked_again(stream: Stream, agreement: Callable[[int], float]) -> Stream:
     return stream
 
 
+@pytest.mark.slow
 def test_a_teacher_that_answers_as_it_did_at_first_is_accused_by_nothing_in_the_stream() -> None:
     """The same stream in which a shuffled teacher is found: here it is the student and the labels that have gone."""
     watch, weights = watched(asked_again(Stream(0, teacher=shuffled_from(3000)), lambda at: 0.97), 8000)
@@ -353,6 +354,7 @@ def batches() -> list[Observation]:
     return [stream.batch(100) for _ in range(70)]
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("at", [5, 31, 33, 60])
 def test_restored_from_json_it_goes_on_to_the_same_bytes(batches: list[Observation], at: int) -> None:
     whole, part = Watch(spread=0, act="quarantine"), Watch(spread=0, act="quarantine")
@@ -394,6 +396,7 @@ def _without_old_counts(state: Any) -> Any:
     return {key: cleared.get(key, _without_old_counts(value)) for key, value in state.items()}
 
 
+@pytest.mark.slow
 def test_a_state_of_an_older_version_goes_on_as_that_version_did() -> None:
     """The file was written by the version in which the watch was one class (commit 073a1ce): see `state` and the rest.
 

@@ -45,7 +45,6 @@ RUNTIME: Final = {
 }
 """What a browser needs of onnxruntime-web, and of which kind each file is."""
 
-_PLACES: Final = b"there are /, /live.json, /device.onnx, /ort/ and, with POST, /act\n"
 _TEXT: Final = "text/plain; charset=utf-8"
 _ELSEWHERE: Final = (403, _TEXT, b"this page is for its own machine\n")
 
@@ -62,6 +61,7 @@ class Page:
         act: Called with the name of an act; False: there is none, or it cannot be now.
         device: Gives the device file of what serves now.
         runtime: The folder with onnxruntime-web. None: it is not installed.
+        name: Of the page, NAME.html, and of the address with the figures, NAME.json.
 
     Raises:
         UsageError: The port cannot be used.
@@ -74,10 +74,12 @@ class Page:
         act: Callable[[str], bool] = lambda _: False,
         device: Callable[[], bytes | None] = lambda: None,
         runtime: Path | None = None,
+        name: str = "live",
     ) -> None:
+        self._name = name
         self._act, self._device, self._runtime = act, device, runtime
         self._figures = b"{}"
-        self._html = resources.files("recdistill.demo.live").joinpath("live.html").read_bytes()
+        self._html = resources.files("recdistill.demo.live").joinpath(f"{name}.html").read_bytes()
         handler = type("Handler", (_Handler,), {"page": self, "timeout": 30.0})
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -102,21 +104,24 @@ class Page:
         """The answer to a GET."""
         if path == "/":
             return 200, "text/html; charset=utf-8", self._html
-        if path == "/live.json":
+        if path == f"/{self._name}.json":
             return 200, "application/json", self._figures
         if path == "/device.onnx":
             return self._device_file()
         if path.startswith("/ort/") and self._runtime is not None and path[5:] in RUNTIME:
             return 200, RUNTIME[path[5:]], (self._runtime / path[5:]).read_bytes()
-        return 404, _TEXT, _PLACES
+        return self._nothing()
 
     def post(self, path: str, act: str) -> _Answer:
         """The answer to a POST that asks for an act."""
         if path != "/act":
-            return 404, _TEXT, _PLACES
+            return self._nothing()
         if not self._act(act):
             return 409, _TEXT, b"there is no such act, or too many wait\n"
         return 202, _TEXT, b"it will be done\n"
+
+    def _nothing(self) -> _Answer:
+        return 404, _TEXT, f"there are / and /{self._name}.json\n".encode()
 
     def _device_file(self) -> _Answer:
         try:

@@ -17,6 +17,7 @@ from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.events import changed
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
+from recdistill.loops.distil.owner import owner_of
 from recdistill.loops.distil.saved import Recipe
 
-__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "changed", "export", "run"]
+__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "changed", "export", "owner_of", "run"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from recdistill import __version__
 from recdistill.bundle import Bundle, golden
+from recdistill.hops import passed
 from recdistill.loops.distil.snapshot import About, Snapshot, build
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def export(distiller: Distiller, popular: int, trigger: str = "end") -> Bundle |
     parts = trainer.weights(), trainer.spec, trainer.vocabulary, trainer.catalogue
     bundle = folder.export(step, lambda out: build(*parts, about, out))
     if bundle is not None:
+        passed(distiller.counts, "exported", distiller.saved.event_us)
         distiller.saved.parent = bundle.content_hash
         distiller.counts["bundles"] += 1
     return bundle
@@ -76,9 +78,13 @@ def told(distiller: Distiller, popular: int, trigger: str) -> About:
         # The folder knows it better than the state: a kill may have come between an export and the next checkpoint.
         "parent": distiller.folder.newest() or saved.parent,
         "trigger": trigger,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "run": uuid.uuid4().hex,
     }
+    if saved.event_us:
+        provenance["event_us"] = saved.event_us
+    if saved.event_us and distiller.learnt_us:
+        provenance["learnt_us"] = distiller.learnt_us
     if saved.restarts:
         provenance["restarts"] = plain["restarts"]
     return About(

@@ -10,12 +10,16 @@ It knows nothing of losses, of torch, or of bundles.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recdistill.errors import DataError, DecodeError
+from recdistill.hops import passed
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
@@ -26,7 +30,7 @@ from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import decode_item
+from recdistill.records import Columns, decode_item
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -85,6 +89,7 @@ class Distiller:
         self.counts: Counter[str] = Counter()
         self.step = 0
         self.news = 0  # what the watch has found since the start
+        self.learnt_us = 0  # when the newest event was learnt; 0 until this process has learnt one
         self._log = log
         self._items = StampedItems(log)
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
@@ -185,8 +190,19 @@ class Distiller:
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
+        if r is None or not r.again:
+            self._passed(examples)
         self._reading.taken()
         return figures
+
+    def _passed(self, examples: Columns) -> None:
+        """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count."""
+        scored_E = np.array([state != "labels" for state in examples.states], bool)
+        times_E = examples.times_E[scored_E]
+        if times_E.size and (newest_us := int(times_E.max())):
+            if newest_us >= self.saved.event_us:
+                self.saved.event_us, self.learnt_us = newest_us, time.time_ns() // 1000
+            passed(self.counts, "learnt", times_E)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from recdistill.bundle import BundleFolder
 from recdistill.errors import BundleError, DataError
+from recdistill.hops import passed
 from recdistill.loops.distil.beside import Maker
 from recdistill.loops.distil.bundling import export, taken
 from recdistill.loops.distil.distiller import Distiller
@@ -157,6 +158,7 @@ class Exports:
             snapshot = self._snapshot = None
             self._made_by(place)
             self._made = folder.put(step, place / BUNDLE)
+        passed(self._distiller.counts, "exported", int(self._made.manifest.provenance.get("event_us", 0)))
         self._send(self._made)
 
     def _made_by(self, place: Path) -> None:

@@ -109,8 +109,8 @@ def run(
 
     Returns:
         Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
-        it does not hold), items, checkpoints, bundles, failed_exports, dead_letters; and the watch's, see
-        `Watch.counts`.
+        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters; and what
+        the watch counts, see `Watch.counts`.
 
     Raises:
         CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.

@@ -75,6 +75,14 @@ class Note(msgspec.Struct, frozen=True):
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
+def owner_of(folder: Path) -> Note | None:
+    """Who has a student's folder, or had it last; None where nobody ever had. It takes no lock."""
+    try:
+        return msgspec.json.decode((folder / NAME).read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 class Owner:
     """Takes a folder, and holds it until it is closed or the process ends.
 

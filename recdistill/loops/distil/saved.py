@@ -97,6 +97,7 @@ class Saved(msgspec.Struct):
         restarts: Where the student did not simply go on, oldest first.
         clock_us: The greatest time of the log that was passed, outside of ranges.
         events: Which settings held from which step on, oldest first.
+        event_us: Time of the newest list that was learnt from; 0 where that is not known.
     """
 
     recipe: Recipe
@@ -110,6 +111,7 @@ class Saved(msgspec.Struct):
     restarts: list[Restart] = []
     clock_us: int = 0
     events: list[Event] = []
+    event_us: int = 0
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -142,6 +144,8 @@ class Saved(msgspec.Struct):
             del plain["clock_us"]
         if not self.events:
             del plain["events"]
+        if not self.event_us:
+            del plain["event_us"]
         if not self.recipe.within_s:
             del plain["recipe"]["within_s"]
         return plain | seen

@@ -21,8 +21,10 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
 from prometheus_client import Counter as Tally
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from recdistill import hops
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -114,3 +116,12 @@ class _Loop(Collector):
             yield CounterMetricFamily(f"recdistill_{key}", f"{text}.", value=self._counts[key])
         for key, value in self._gauges().items():
             yield GaugeMetricFamily(f"recdistill_{key}", key.replace("_", " ") + ".", value=value)
+        if isinstance(self._counts, hops.Counts) and self._counts.hops:
+            fresh = HistogramMetricFamily(hops.FRESHNESS, hops.HELP[hops.FRESHNESS], labels=["hop"])
+            newest = GaugeMetricFamily(hops.NEWEST, hops.HELP[hops.NEWEST], labels=["hop"])
+            at = GaugeMetricFamily(hops.PASSED, hops.HELP[hops.PASSED], labels=["hop"])
+            for hop, passed in sorted(self._counts.hops.items()):
+                fresh.add_metric([hop], [(end, float(n)) for end, n in passed.cumulated()], passed.sum_s)
+                newest.add_metric([hop], passed.newest_us / 1e6)
+                at.add_metric([hop], passed.at_us / 1e6)
+            yield from (fresh, newest, at)

@@ -25,13 +25,17 @@ from recdistill.stream.contract import LogIdentity, Position, TopicPartition, ex
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.owners import OWNER
 from recdistill.stream.kafka.policies import dangers
 from recdistill.stream.kafka.source import KafkaSource
-from recdistill.stream.kafka.stage import KafkaStage
+from recdistill.stream.kafka.stage import MARKS, KafkaStage
 from recdistill.stream.kafka.witness import check, take
 from recdistill.stream.problems import check_count, check_growth, unwitnessed
 
 log_ = logging.getLogger(__name__)
+
+BESIDE = (OWNER, MARKS)
+"""Groups beside that of a stage, by the ends of their names."""
 
 
 class KafkaLog:
@@ -155,6 +159,27 @@ class KafkaLog:
             {topic: len(found[topic]["partitions"]) for topic in topics},
             {topic: str(found[topic]["topic_id"]) for topic in topics},
         )
+
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """The committed positions of every stage that the brokers remember; see the contract."""
+        start = len(self.prefix)
+        listed = self._ask("ask", self._admin.list_groups)
+        names = sorted(
+            {
+                str(one["group_id"])
+                for one in listed
+                if str(one["group_id"]).startswith(self.prefix) and not str(one["group_id"]).endswith(BESIDE)
+            }
+        )
+        found = self._ask("ask", lambda: self._admin.list_group_offsets(names)) if names else {}
+        return {
+            name[start:]: {
+                TopicPartition(wire.topic[start:], wire.partition): int(one.offset)
+                for wire, one in found.get(name, {}).items()
+                if wire.topic.startswith(self.prefix) and one.offset >= 0
+            }
+            for name in names
+        }
 
     def sync(self) -> None:
         """Does nothing: each commit has waited for all replicas in sync; see the contract."""

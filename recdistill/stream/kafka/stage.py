@@ -52,7 +52,7 @@ _SLOWEST_BYTES_S = 1_000_000
 _VISIBLE_S = 10.0
 """How long closing a stage waits until readers see what it committed last."""
 
-_MARKS = ".marks"
+MARKS = ".marks"
 """After a stage's name: the group that tells whether a commit of unknown outcome went through."""
 
 
@@ -84,7 +84,7 @@ class KafkaStage:
         self._closed = False
         self._broken: StreamError | None = None
         self._saved: _Saved = {}
-        groups = [self._id, self._id + _MARKS]
+        groups = [self._id, self._id + MARKS]
         # What the stage says of itself is in its transactions too, so that topic can be left open like the others.
         own = {left.TOPIC: 1} if leaves else {}
 
@@ -276,7 +276,7 @@ class KafkaStage:
             producer.send_offsets_to_transaction(names, self._owner.group)
         # Step 3: the mark that shows later whether exactly this transaction was committed.
         marked = self._namespace.wire(self._first(transaction))
-        producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + _MARKS)
+        producer.send_offsets_to_transaction({marked: OffsetAndMetadata(0, mark, -1)}, self._id + MARKS)
         # Step 4: all of it becomes visible.
         producer.commit_transaction()
         self._writer.visible.expect(newest)
@@ -297,7 +297,7 @@ class KafkaStage:
         return self._inputs[0] if self._inputs else transaction.rows[0].tp
 
     def _is_marked(self, transaction: Collected, mark: str) -> bool:
-        found = self._namespace.committed(self._id + _MARKS, [self._first(transaction)])
+        found = self._namespace.committed(self._id + MARKS, [self._first(transaction)])
         return any(metadata == mark for _, metadata in found.values())
 
 

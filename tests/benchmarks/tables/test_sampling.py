@@ -9,8 +9,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.tries import tries
 from torch import Tensor
 
 from benchmarks.tables import sampling
@@ -63,7 +64,7 @@ def test_a_draw_is_the_generators_alone_and_short_of_weight_it_is_filled() -> No
     assert sampling.draw(torch.zeros(1, 3), 5, generator=seeded()).tolist() == [[0, 1, 2, -1, -1]]
 
 
-@settings(max_examples=30, deadline=None)
+@tries(30)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 12))
 def test_the_top_is_a_sort(seed: int, k: int) -> None:
     random = np.random.default_rng(seed)
@@ -136,7 +137,7 @@ def test_unseen_is_uniform_over_what_is_left() -> None:
     assert set(drawn[1].tolist()) == {-1}
 
 
-@settings(max_examples=30, deadline=None)
+@tries(30)
 @given(seed=st.integers(0, 2**31), density=st.sampled_from([0.0, 0.3, 0.9, 1.0]))
 def test_unseen_by_matrix_and_by_sorted_rows_agree(seed: int, density: float) -> None:
     random = seeded(seed)
@@ -204,7 +205,7 @@ def test_pairs_are_shared_out_among_the_groups() -> None:
         sampling.pairs_by_group(torch.zeros(1, 1, 1, dtype=torch.int64), 4, generator=seeded())
 
 
-@settings(max_examples=30, deadline=None)
+@tries(30)
 @given(seed=st.integers(0, 2**31))
 def test_ranks_count_who_is_above(seed: int) -> None:
     scores = torch.randint(0, 6, (3, 12), generator=seeded(seed)).float()
@@ -227,7 +228,7 @@ def test_estimated_ranks_are_the_ranks_of_a_large_sample() -> None:
     assert ((some - whole).abs() < 5 * 1001 * 0.5 / math.sqrt(200)).all()
 
 
-@settings(max_examples=30, deadline=None)
+@tries(30)
 @given(seed=st.integers(0, 2**31))
 def test_a_merged_list_is_distinct_and_knows_its_sources(seed: int) -> None:
     first, second, third = (torch.randint(-1, 8, (2, k), generator=seeded(seed + k)) for k in (4, 5, 2))

@@ -49,6 +49,7 @@ def test_a_user_without_history_has_the_start_alone() -> None:
     assert np.array_equal(student.scores(np.array([0, 1])), np.zeros((2, 9), np.float32))
 
 
+@pytest.mark.slow
 def test_dropout_drops_events_and_keeps_the_mean() -> None:
     student = made("history", dropout=0.5)
     everyone = torch.arange(6)

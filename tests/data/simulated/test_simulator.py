@@ -249,6 +249,7 @@ def test_the_plain_world_is_the_one_that_it_always_was() -> None:
     assert digest.hexdigest() == PLAIN
 
 
+@pytest.mark.slow
 def test_the_teacher_of_a_deep_world_knows_its_truth() -> None:
     data, truth = simulate(DEEP, seed=3)
     agreed, spreads = [], []
@@ -264,6 +265,7 @@ def test_the_teacher_of_a_deep_world_knows_its_truth() -> None:
     assert np.median(np.array(spreads)[~narrow]) > 5 * np.median(np.array(spreads)[narrow])
 
 
+@pytest.mark.slow
 def test_a_share_of_lists_is_labelled() -> None:
     for wanted in (0.02, 0.6):
         data, _ = simulate(msgspec.structs.replace(DEEP, click_rate=wanted), seed=3)
@@ -295,6 +297,7 @@ def test_what_a_deep_item_is_cannot_be_read_from_its_title_and_price() -> None:
     assert explained("deep") < 0.05
 
 
+@pytest.mark.slow
 def test_all_tastes_turn_at_the_planted_moment() -> None:
     """Until then, users with the same newest item want the same; from then on, those with the same item before it."""
     data, truth = simulate(msgspec.structs.replace(DEEP, narrow=0.0, shift=0.5), seed=3)

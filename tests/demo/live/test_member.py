@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from support.waiting import wait_for
 
 from recdistill.demo.live.member import Member
@@ -64,6 +65,7 @@ def test_it_hears_words_and_its_last_line_is_known(tmp_path: Path) -> None:
     member.say("it is gone")
 
 
+@pytest.mark.slow
 def test_it_does_not_outlive_a_demo_that_is_killed(tmp_path: Path) -> None:
     env = module(
         tmp_path, CHILD.replace("time.sleep(600)\n", "").replace("Path(", "import time; Path(") + "time.sleep(600)\n"

@@ -143,6 +143,7 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
         again.bind(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))
 
 
+@pytest.mark.alone
 def test_it_ends_by_itself(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with demo(folder, "--seconds", "20", "--rate", "20") as (process, _):

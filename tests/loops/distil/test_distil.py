@@ -630,6 +630,7 @@ def more(log: Log, count: int, seed: int) -> None:
     join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_rests_on_outlasts_a_power_cut(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

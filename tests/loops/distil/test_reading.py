@@ -54,6 +54,7 @@ def sizes(log: Log, wanted: int, within_s: float) -> tuple[list[int], int]:
     return found, len(reading)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(
     ("at", "expected"),
     [

@@ -86,6 +86,7 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(tmp_path: Path) -> None:
             assert set(one["items"]) == set(wanted.items)
 
 
+@pytest.mark.slow
 def test_it_serves_without_torch(bundle: Bundle) -> None:
     code = f"""
 import sys, threading, urllib.request

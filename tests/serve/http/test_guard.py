@@ -114,6 +114,7 @@ def test_lines_after_a_body_in_chunks_are_thrown_away(own: Ranker) -> None:
 # Time
 
 
+@pytest.mark.slow
 def test_connections_that_wait_are_closed(own: Ranker) -> None:
     limits = Limits(head_s=0.5, idle_s=1.0, body_s=0.5)
     with (
@@ -137,6 +138,7 @@ def test_connections_that_wait_are_closed(own: Ranker) -> None:
         assert own.counts["late_connections"] == 3
 
 
+@pytest.mark.slow
 def test_a_head_that_comes_byte_by_byte_gains_no_time(own: Ranker) -> None:
     with serving(own, Limits(head_s=1.0)) as address, dialled(address) as raw:
         raw.settimeout(0.05)
@@ -167,6 +169,7 @@ class Long:
         return [msgspec.structs.replace(answer, bundle="x" * (32 << 20)) for answer in self.inner.recommend(*args)]
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_taken_ends(bundle: Bundle, own: Ranker) -> None:
     own.swap(Long(Recommender(bundle)))  # type: ignore[arg-type]
     with serving(own, Limits(answer_s=0.5)) as address, dialled(address) as raw:

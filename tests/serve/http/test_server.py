@@ -18,6 +18,7 @@ from recdistill.serve import Ranker, Recommender
 from recdistill.serve.http import answering, bind
 
 
+@pytest.mark.slow
 def test_stopping_finishes_what_is_in_flight(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "IN_LOOP", 0)
     slow = Slow(Recommender(bundle), 1.0)
@@ -40,6 +41,7 @@ def test_an_address_that_cannot_be_had() -> None:
         bind("no.such.host.invalid", 0)
 
 
+@pytest.mark.slow
 def test_no_bytes_on_the_socket_make_the_server_fail(client: httpx.Client) -> None:
     rng = random.Random(4)
     head = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

@@ -210,6 +210,7 @@ def test_without_a_cap_the_list_goes_whole_and_a_servers_refusal_is_shown(server
     assert values(answers[1]) == true_scores(1, 2)
 
 
+@pytest.mark.slow
 @both_shapes
 def test_lists_of_all_lengths_are_split_beside_each_other(server: Server, protocol: str) -> None:
     server.behave = lambda _n, items: "413" if len(items) > 3 else "soon"
@@ -276,6 +277,7 @@ def test_a_part_is_tried_again_by_itself(server: Server, protocol: str) -> None:
     assert [len(one[SENT[protocol]]) for one in server.asked] == [4, 4, 4, 2]
 
 
+@pytest.mark.slow
 @both_shapes
 def test_all_parts_together_keep_the_deadline(server: Server, protocol: str) -> None:
     server.behave = lambda _n, _items: "soon"  # 0.05 s each, ten of them

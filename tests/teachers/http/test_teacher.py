@@ -83,6 +83,7 @@ def test_settings_open_it(server: Server) -> None:
     assert all_right(teacher.score(LISTS))
 
 
+@pytest.mark.slow
 def test_never_more_at_once_than_allowed(server: Server) -> None:
     server.behave = lambda _n, _items: "soon"
     assert all_right(opened(server, batch=1, concurrency=3).score(LISTS))
@@ -183,6 +184,7 @@ def test_a_list_alone_is_blamed_only_while_the_server_scores_another(server: Ser
         teacher.score(LISTS[11:12])
 
 
+@pytest.mark.slow
 def test_a_list_that_hangs_the_server_does_not_hold_up_the_others(server: Server) -> None:
     bad = LISTS[11].candidates[2].item
     lists = [one for one in LISTS if one is LISTS[11] or all(candidate.item != bad for candidate in one.candidates)]

@@ -140,6 +140,7 @@ def test_made_quiet_it_finds_nothing(name: str) -> None:
     assert first(answers(made(name), of_case(case), quiet=True)) is None
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("way", ["drop", "quiet"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.grows])
 def test_a_suspicion_that_is_dropped_has_to_grow_anew(name: str, way: str) -> None:

@@ -1,0 +1,55 @@
+"""Settings of whoever watches: `[status]`, whom `recdistill status` asks, and `[tell]`, who is told of verdicts.
+
+They know nothing of files, the environment, or what the parts do with them.
+
+Example:
+    >>> TellSettings().on
+    ['refused', 'promoted', 'broken']
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class StatusSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[status]`: what `recdistill status` asks beside the log, the folders and the registry."""
+
+    processes: Annotated[
+        dict[str, str],
+        Meta(
+            description="Name -> `host:port` of the processes whose `/readyz` and `/metrics` are asked, as in `{scorer "
+            '= "scorer:8081", ranker = "ranker:8080"}`. Empty: none is asked.'
+        ),
+    ] = {}
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Longest wait for each answer of a process.")] = 2.0
+    every_s: Annotated[float, Meta(gt=0, le=3600, description="`status --serve`: how often the page is made anew.")] = (
+        5.0
+    )
+
+
+class TellSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[tell]`: a web address that is told what the promoter decides."""
+
+    webhook: Annotated[
+        str,
+        Meta(
+            description="An http(s) address that gets a JSON message by POST. Empty: nobody is told.",
+            pattern=r"^(https?://[^\s]+)?$",
+        ),
+    ] = ""
+    on: Annotated[
+        list[Literal["refused", "promoted", "passed", "broken", "trimmed"]],
+        Meta(
+            description="What is told. refused: the gate or the fence did not let a version through. promoted: a "
+            "version is the champion. passed: it passed the gate, and `promote.automatic` is off. broken: a bundle "
+            "cannot be judged. trimmed: what retention has removed."
+        ),
+    ] = msgspec.field(default_factory=lambda: ["refused", "promoted", "broken"])
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Longest wait for one answer.")] = 5.0
+    tries: Annotated[
+        int, Meta(ge=1, le=10, description="How often a message is sent until it is taken; pauses double.")
+    ] = 4

@@ -1,0 +1,137 @@
+"""Where a student stands: who works on it, its newest checkpoint and bundle, and when the next bundle is due.
+
+Files are read and nothing is locked, so a distiller that starts at this moment is not disturbed.
+
+It knows nothing of logs or of how a student learns.
+
+Example:
+    >>> next_exports(steps=2000, examples=0, seconds=60.0, drift=0.0, step=400, learnt=0, age_s=18.0)
+    ['after 1,600 more steps (distil.export_every)', 'in 42 s, if something was learnt (distil.export_every_s)']
+    >>> next_exports(steps=0, examples=0, seconds=0.0, drift=0.0, step=400, learnt=0, age_s=None)
+    ['at the end of a drained run: no trigger is set (distil.export_every and its like)']
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from msgspec import Struct
+
+from recdistill import checkpoint
+from recdistill.bundle import bundle_folder, made
+from recdistill.errors import BundleError
+from recdistill.loops.distil import owner_of
+
+
+class StudentAt(Struct, frozen=True, kw_only=True):
+    """What a student's folder says.
+
+    Attributes:
+        directory: The folder.
+        works: Whether a process works on it; None where this machine cannot tell.
+        owner: Who works there, or did so last.
+        step: Of its newest checkpoint; None: there is none yet.
+        saved_us: When that was written.
+        examples: Examples that it has learnt until then.
+        event_us: Time of the newest list among them; 0 where that is not known.
+        bundle_step: Step of the newest bundle; None: there is none yet.
+        bundle_us: When that was written.
+        bundle: Its content hash.
+        name: Of the student, in the log.
+        lanes: Where in the lanes its newest checkpoint stands.
+    """
+
+    directory: str
+    works: bool | None = False
+    owner: str = ""
+    step: int | None = None
+    saved_us: int = 0
+    examples: int = 0
+    event_us: int = 0
+    bundle_step: int | None = None
+    bundle_us: int = 0
+    bundle: str = ""
+    name: str = ""
+    lanes: list[int] = []
+
+
+def student_at(directory: Path) -> StudentAt | None:
+    """What the folder of a student says; None where there is no such folder.
+
+    Raises:
+        CheckpointError: Its newest checkpoint cannot be read.
+    """
+    if not directory.is_dir():
+        return None
+    note = owner_of(directory)
+    works: bool | None = False
+    if note is not None and not (works := _held(note.inode, note.pid)):
+        works = False if note.host == socket.gethostname() else None
+    newest = checkpoint.looked(directory / "checkpoints")[-1:]
+    stream = newest[0].state().get("stream", {}) if newest else {}
+    bundles = made(directory / "bundles")[-1:]
+    content = ""
+    if bundles:
+        try:
+            content = bundle_folder(bundles[0]).content_hash
+        except BundleError:
+            content = ""
+    return StudentAt(
+        directory=str(directory),
+        works=works,
+        owner="" if note is None else str(note),
+        step=newest[0].step if newest else None,
+        saved_us=newest[0].saved_us if newest else 0,
+        examples=int(stream.get("examples", 0)),
+        event_us=int(stream.get("event_us", 0)),
+        bundle_step=int(bundles[0].name.removeprefix("step-")) if bundles else None,
+        bundle_us=bundles[0].stat().st_mtime_ns // 1000 if bundles else 0,
+        bundle=content,
+        name="" if note is None else note.student,
+        lanes=[int(offset) for offset in stream.get("lanes", {}).get("offsets", [])],
+    )
+
+
+def next_exports(
+    *, steps: int, examples: int, seconds: float, drift: float, step: int, learnt: int, age_s: float | None
+) -> list[str]:
+    """When the next bundle is due, one phrase for each trigger.
+
+    Args:
+        steps: A multiple of so many steps makes one due; 0: never.
+        examples: A multiple of so many examples does; 0: never.
+        seconds: So many seconds after the last one; 0: never.
+        drift: The agreement with a teacher moved by so much; 0: never.
+        step: Steps made.
+        learnt: Examples learnt.
+        age_s: Seconds since the last bundle; None: there is none.
+    """
+    found = []
+    if steps:
+        found.append(f"after {steps - step % steps:,} more steps (distil.export_every)")
+    if examples:
+        found.append(f"after {examples - learnt % examples:,} more examples (distil.export_every_examples)")
+    if seconds:
+        left_s = seconds if age_s is None else max(0.0, seconds - age_s)
+        found.append(f"in {left_s:,.0f} s, if something was learnt (distil.export_every_s)")
+    if drift:
+        found.append(f"when the agreement with a teacher moves by {drift:g} (distil.export_on_drift)")
+    return found or ["at the end of a drained run: no trigger is set (distil.export_every and its like)"]
+
+
+def _held(inode: int, pid: int) -> bool:
+    """Whether a process has the lock of the folder's owner. Where the system does not list locks, its number tells."""
+    try:
+        locks = Path("/proc/locks").read_text()
+        return any(f":{inode} " in line and "FLOCK" in line for line in locks.splitlines())
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
