@@ -40,10 +40,17 @@ class Acts:
     Args:
         do: Each act by its name.
         story: Acts that come by themselves, each with its time in seconds.
+        ready: Whether the story may go on; on a slow machine it waits until something serves.
     """
 
-    def __init__(self, do: Mapping[str, Callable[[], Doing]], story: Sequence[tuple[str, float]] = ()) -> None:
+    def __init__(
+        self,
+        do: Mapping[str, Callable[[], Doing]],
+        story: Sequence[tuple[str, float]] = (),
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._do = dict(do)
+        self._ready = ready
         self._asked: queue.Queue[str] = queue.Queue(_MOST)
         self._story = deque(sorted(story, key=lambda one: one[1]))
         self._running: tuple[str, Callable[[], str | None]] | None = None
@@ -87,7 +94,7 @@ class Acts:
             self._tell(due, begun, now_s)
 
     def _next(self, now_s: float) -> str | None:
-        if self._story and self._story[0][1] <= now_s:
+        if self._story and self._story[0][1] <= now_s and self._ready():
             return self._story.popleft()[0]
         try:
             return self._asked.get_nowait()

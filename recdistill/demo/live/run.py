@@ -108,7 +108,7 @@ class _Live:
             out, {"RECDISTILL_CONFIG": str(out / "settings.toml"), "RECDISTILL_HEALTH_PORT": ""}, may_end=(PLAYER,)
         )
         story = () if options.by_hand else [(name, share * self._seconds) for name, share in STORY]
-        self._acts = Acts({KILL: self._kill, WORSE: self._worse, BACK: self._back}, story)
+        self._acts = Acts({KILL: self._kill, WORSE: self._worse, BACK: self._back}, story, lambda: self._serves)
         self.page = Page(
             options.port,
             act=self._acts.ask,
@@ -121,6 +121,7 @@ class _Live:
         self._log.create_topics(standard_topics())
         self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL)
         self._begin_s = 0.0
+        self._serves = False  # whether there is a champion
         self._before = 0  # examples that killed distillers had learnt, up to their last checkpoint
         self._figures = Figures(self._seconds, SHIFT * self._seconds)
 
@@ -261,6 +262,7 @@ class _Live:
         try:
             versions, ledger = registry.versions(), registry.ledger()
             self._figures.versions(versions, ledger, begin_s=self._begin_s)
+            self._serves = bool(ledger)
             if self._now_s() >= FREEZE * SHIFT * self._seconds:
                 self._frozen.look(registry)
         except RegistryError:  # busy at the moment; it is looked at again

@@ -47,6 +47,16 @@ def test_the_story_comes_at_its_times_and_in_their_order() -> None:
     assert [(at, name) for at, name, words in said(acts) if words == "It rings."] == [(5.0, "one"), (8.0, "two")]
 
 
+def test_the_story_waits_until_it_may_go_on() -> None:
+    bell, ready = Bell(), False
+    acts = Acts({"bell": bell}, story=[("bell", 5.0)], ready=lambda: ready)
+    acts.step(6.0)
+    assert bell.begun == 0
+    ready = True
+    acts.step(7.0)
+    assert bell.begun == 1
+
+
 def test_what_is_not_there_or_too_much_is_refused() -> None:
     acts = Acts({"bell": Bell()})
     assert not acts.ask("window")
