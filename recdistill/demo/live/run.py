@@ -54,7 +54,7 @@ _LOOK_S: Final = 2.0  # how often the registry is looked at
 _SHOW_S: Final = 0.5
 _RECENT_S: Final = 30.0
 _LITTLE: Final = 0.02
-"""The worse student learns only this first part of the stream."""
+"""The worse student learns only the first lists of the past: so much, as a share of the length of the stream."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class _Live:
         return f"The distiller (process {pid}) was killed with SIGKILL; it had learnt {learnt:,} examples.", over
 
     def _worse(self) -> Doing:
-        until = int(self._begin_s + _LITTLE * self._seconds) + 1
+        until = int(self._begin_s - (PAST - _LITTLE) * self._seconds) + 1
         folder = self._out / f"worse-{len(self._acts.told)}"
         self._family.start(WORSE, "recdistill.demo.live.worse", str(folder), f"@{until}")
 
@@ -237,7 +237,7 @@ class _Live:
             code, words = ended
             return f"It was promoted: {words}" if code == 0 else f"It was not promoted. {words}"
 
-        return "Somebody pushes a student that has seen the first seconds of the stream only.", over
+        return "Somebody pushes a student that has seen the first lists of the past only.", over
 
     def _back(self) -> Doing:
         self._family.start(BACK, "recdistill", "rollback", "--quiet", "--why", "a person asked for it in the demo")
