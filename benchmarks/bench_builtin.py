@@ -41,12 +41,12 @@ from scipy import sparse
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import data_set
 from recdistill import linear
-from recdistill.config import TeacherTraining
 from recdistill.data import movielens
 from recdistill.errors import RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.metrics import bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, Value
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 from references.plain_sasrec import PlainSasrec
 from references.plain_sasrec import fit as fit_sasrec
@@ -159,7 +159,7 @@ def sasrec(world: World, seed: int) -> Ranker:
     return lambda before: model.scores(world.histories(before))
 
 
-def builtin(world: World, settings: TeacherTraining, *, alone: bool) -> Ranker:
+def builtin(world: World, settings: Training, *, alone: bool) -> Ranker:
     """The built-in teacher; `alone`: of the order of films, and nothing else."""
     items = [Item(item.id) for item in world.items] if alone else world.items
     ids = IdSpec(capacity=len(items), hashed=1)
@@ -208,7 +208,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     had = world.histories(1)
     size = {"users": len(world.lines), "items": len(world.items), "events": sum(map(len, world.lines))}
     print(json.dumps(size), file=sys.stderr, flush=True)
-    settings = msgspec.convert(json.loads(chosen.settings), TeacherTraining)
+    settings = msgspec.convert(json.loads(chosen.settings), Training)
     seeds = range(chosen.seeds)
     plan: dict[str, list[Callable[[], Ranker]]] = {
         "popularity": [lambda: popularity(world)],

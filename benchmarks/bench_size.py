@@ -33,10 +33,10 @@ from recdistill.bundle import build
 from recdistill.config import LossSettings, load_settings
 from recdistill.judge import BundleContender
 from recdistill.judge.contenders import TeacherContender
+from recdistill.loops.teachers import open_teacher
 from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import paired_interval
 from recdistill.progress import folder_bytes
-from recdistill.teachers import open_teacher
 from recdistill.train import use_threads
 from references.finished_demo import FinishedDemo
 

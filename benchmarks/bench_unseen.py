@@ -38,10 +38,11 @@ from benchmarks.inputs import data_set
 from recdistill.config import LanguageTeacherSettings, LossSettings, StudentSettings, TeacherSettings
 from recdistill.data import Dataset, movielens
 from recdistill.linear import standardise
+from recdistill.loops.teachers import open_teacher
 from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import Interval, bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
-from recdistill.teachers import Scores, Teacher, open_teacher
+from recdistill.teachers import Scores, Teacher
 from recdistill.train import Trainer
 
 TEXT = "{title} ({year}). Genres: {genres}"

@@ -21,10 +21,11 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ import safetensors.numpy
 from msgspec import Struct
 
 from recdistill.errors import CheckpointError
-from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, remove, sweep
+from recdistill.sealed import FileEntry, FileName, Seal, discard, entry_of, flush, pieces, remove, sweep
 
 log_ = logging.getLogger(__name__)
 
@@ -109,21 +110,24 @@ def save(
     if step < 0:
         raise CheckpointError(f"{directory}: step {step} is below 0")
     try:
-        text = json.dumps(state, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+        text = b"".join(pieces.text(state))
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{directory}: state of step {step} is not JSON ({e}); keep arrays in tensors") from e
-    body = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in tensors.items()})
-    contents = {TENSORS: body, STATE: text, **(others or {})}
+    contents = {STATE: text, **(others or {})}
     final = directory / f"step-{step}"
     try:
         _settle(directory)
         if final.exists():
             try:
-                if load(final).files == {name: entry_of(data) for name, data in contents.items()}:
+                entries = {TENSORS: _entry(pieces.arrays(tensors))}
+                if load(final).files == entries | {name: entry_of(data) for name, data in contents.items()}:
                     return final
             except CheckpointError as e:
                 log_.warning("step %d is written again: %s", step, e)
         with SEAL.draft(final) as draft:
+            with draft.file(TENSORS) as file:
+                for piece in pieces.arrays(tensors):
+                    file.write(piece)
             for name, data in contents.items():
                 draft.add(name, data)
             manifest = msgspec.json.encode(_Manifest(FORMAT, step, dict(draft.files)))
@@ -301,6 +305,15 @@ def _settle(directory: Path, *, trusted: str = "") -> None:
             discard(final)
         path.rename(final)
         flush(directory)
+
+
+def _entry(content: Iterable[bytes | memoryview]) -> FileEntry:
+    """The entry of a file that would have these pieces."""
+    size, found = 0, hashlib.sha256()
+    for piece in content:
+        size += len(piece)
+        found.update(piece)
+    return FileEntry(size, found.hexdigest())
 
 
 def _verifies(path: Path) -> bool:

@@ -30,6 +30,7 @@ from recdistill.commands import (
     begin,
     completion,
     doctor,
+    forget,
     imports,
     learn,
     look,
@@ -50,7 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
-    "watching": ("status", "checkpoints"),
+    "watching": ("status", "checkpoints", "forget"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -68,6 +69,7 @@ VERBS: dict[str, Verb] = {
         release,
         answer,
         status,
+        forget,
     )
     for verb in module.VERBS
 }

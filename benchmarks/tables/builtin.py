@@ -20,15 +20,15 @@ import msgspec
 import numpy as np
 
 from benchmarks.tables.pairs import Pairs
-from recdistill.config import TeacherTraining
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 LENGTH = 200
 """Most events of a history."""
 SHUFFLES = 5
-SETTINGS = TeacherTraining(dim=32, layers=1, pooled_dim=64, epochs=1, batch=16)
+SETTINGS = Training(dim=32, layers=1, pooled_dim=64, epochs=1, batch=16)
 
 
 def lines_of(train: Path, pairs: Pairs) -> list[list[str]]:

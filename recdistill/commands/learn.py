@@ -209,9 +209,11 @@ def _time(text: str) -> int:
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from recdistill.loops import teach
+    from recdistill.loops import teach, teachers
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
+    from recdistill.teachers.builtin import Training
+    from recdistill.teachers.linear import Blend
 
     settings = settings_of(args)
     place = Path(settings.teacher.path)
@@ -225,6 +227,7 @@ def _teach(args: argparse.Namespace) -> int:
     if place.exists() and not (place / "teacher.json").is_file():
         raise TeacherError(f"{place}: does not hold a trained teacher, so --replace leaves it alone; set teacher.path")
     out = place.with_name(place.name + ".new")
+    kept = place.with_name(place.name + ".training")
     shutil.rmtree(out, ignore_errors=True)
     spec = specification(settings) if kind == "builtin" else None
     join = settings.join
@@ -235,23 +238,28 @@ def _teach(args: argparse.Namespace) -> int:
                 figures = teach.run(
                     log,
                     spec,
-                    settings.teacher_training,
+                    teachers.own(Training, settings.teacher_training),
                     out,
                     labels=join.labels,
                     begin=args.begin,
                     until_us=args.until,
+                    keep=kept,
                     progress=bar,
                     **timing,
                 )
             else:
-                linear = settings.teacher.linear
+                blend = teachers.own(Blend, settings.teacher.linear)
                 figures = teach.run_linear(
-                    log, linear, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
+                    log, blend, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
         if place.exists():
             shutil.rmtree(place)
         out.rename(place)
         teach.note(place, figures["latest_list"])
+        # The rows of the passes stay, for whoever wants to see how it learnt.
+        if (rows := kept / "epochs.jsonl").is_file():
+            rows.replace(place.with_name(place.name + ".epochs.jsonl"))
+        shutil.rmtree(kept, ignore_errors=True)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     lines = [f"{name:16} {value}" for name, value in figures.items()]
@@ -266,8 +274,9 @@ VERBS = (
         purpose="Train a teacher, built-in or linear, on the records of the log.",
         when="Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the "
         "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
-        "learns from labels ([teacher_training]). The linear one learns from histories and labels, in closed form "
-        "([teacher.linear]).",
+        "learns from labels ([teacher_training]). With teacher_training.kind = attention a training that was stopped "
+        "goes on after its last whole pass, when the same command runs again on the same records. The linear one "
+        "learns from histories and labels, in closed form ([teacher.linear]).",
         examples=(
             "teach",
             "teach --until 2026-01-31T12:00:00Z",

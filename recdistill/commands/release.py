@@ -93,14 +93,14 @@ def _judge(
 ) -> Judgement:
     from recdistill import release
     from recdistill.bundle import open_bundle
-    from recdistill.loops import teach
+    from recdistill.loops import teach, teachers
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
-    from recdistill.teachers import TAUGHT, open_teacher
+    from recdistill.teachers import TAUGHT
 
     others = [open_bundle(path) for path in beside]
     taught = settings.teacher.kind in TAUGHT
-    teacher = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
+    teacher = None if settings.teacher.kind == "logged" else teachers.open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
         return release.judge(
             log,

@@ -137,12 +137,11 @@ def _log(settings: Settings) -> Log:
 
 
 def _held(settings: Settings, log: Log) -> str:
-    from recdistill.loops import standing
-    from recdistill.loops.teach import taught_us
+    from recdistill.loops import standing, teach
     from recdistill.teachers import TAUGHT
 
     teacher = settings.teacher
-    after_us = taught_us(Path(teacher.path)) if teacher.kind in TAUGHT else None
+    after_us = teach.taught_us(Path(teacher.path)) if teacher.kind in TAUGHT else None
     return standing.held_out(log, settings.gate.min_lists, settings.judge.lists, after_us=after_us)
 
 

@@ -53,6 +53,15 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, description="The other partitions wait for a silent partition, to keep the order, but only so long."
         ),
     ] = 30.0
+    tick_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="After so many seconds without a record, when all impressions are scored, a mark is written to "
+            "`examples`: it lets students learn their last few examples at once. Keep it above "
+            "`distil.learn_within_s`. 0: the last examples wait for the next ones.",
+        ),
+    ] = 2.5
     soft: Annotated[
         Literal["at_once", "with_labels"],
         Meta(

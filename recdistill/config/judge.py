@@ -89,6 +89,14 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Whether a bundle that passes the gate is promoted. If not, it is only judged and registered."
         ),
     ] = True
+    patience_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long a registry that does not answer is waited for. Then the promoter ends. Nothing is "
+            "lost.",
+        ),
+    ] = 3600.0
     again_lists: Annotated[
         int,
         Meta(

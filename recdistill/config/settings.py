@@ -132,6 +132,13 @@ class EnsembleMember(TeacherSettings, frozen=True, forbid_unknown_fields=True):
 class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
     """`[teacher_training]`: the built-in teacher."""
 
+    kind: Annotated[
+        Literal["towers", "attention"],
+        Meta(
+            description="towers: a tower that attends to events and one that pools them. attention: a causal "
+            "transformer over the whole history. Its training can go on after a kill, and ends early."
+        ),
+    ] = "towers"
     dim: Annotated[int, Meta(ge=4, le=2048, description="Width of the tower that attends to events.")] = 64
     layers: Annotated[int, Meta(ge=1, le=48, description="Its attention layers.")] = 2
     heads: Annotated[int, Meta(ge=1, le=64, description="Its attention heads. dim must be a multiple of it.")] = 2
@@ -139,7 +146,21 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: no second tower.")
     ] = 64
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
-    epochs: PositiveInt = 4
+    epochs: Annotated[int, Meta(ge=1, description="Most passes over the records.")] = 4
+    patience: Annotated[
+        int,
+        Meta(
+            ge=1, description="attention: the training ends after so many passes that rank held-out choices no better."
+        ),
+    ] = 10
+    held_out: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="attention: the last choice of so many histories, at most a tenth of them, is held out of the "
+            "training. They choose the best pass.",
+        ),
+    ] = 1000
     batch: Annotated[int, Meta(ge=1, description="Windows of a history that one step learns from.")] = 10
     learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 2e-3
     table_learning_rate: Annotated[float, Meta(gt=0, description="Rows of items and attributes (Adagrad).")] = 0.1

@@ -106,8 +106,8 @@ def _story(
     from recdistill import release
     from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, BundleContender, gate, write_report
-    from recdistill.loops import feed, teach, wire
-    from recdistill.teachers import open_teacher
+    from recdistill.loops import feed, teach, teachers, wire
+    from recdistill.teachers.builtin import Training
     from recdistill.train import use_threads
 
     out = options.output
@@ -130,14 +130,14 @@ def _story(
         taught = teach.run(
             log,
             dataset.spec,
-            settings.teacher_training,
+            teachers.own(Training, settings.teacher_training),
             teacher_dir,
             window_s=settings.join.window_s,
             max_ahead_s=settings.join.max_ahead_s,
             labels=settings.join.labels,
             progress=chapter,
         )
-        teacher = open_teacher(settings.teacher)
+        teacher = teachers.open_teacher(settings.teacher)
         size = size_text(folder_bytes(teacher_dir))
         chapter.say(f"{teacher.id} {teacher.version}: {size}, trained on {taught['lists']:,} lists")
     with story.chapter(

@@ -72,7 +72,9 @@ class Catalogue:
         self._lookup = Lookup(self._slots)
         self._ids: list[str] = []
         self._items: list[Item | None] = []
-        self._written: list[bytes | None] = []  # wire form, made when first asked for
+        # The wire form of each record, with its length before it. The trainer needs it for each checkpoint, so it is
+        # made when an item is applied there; else when it is first asked for.
+        self._written: list[bytes | None] = []
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
@@ -155,7 +157,7 @@ class Catalogue:
                 self._written.append(None)
             self._ids[slot] = item.id
         self._items[slot] = item
-        self._written[slot] = None
+        self._written[slot] = _written(item) if admit else None
         self._live[slot] = not item.withdrawn
         self._write(slot, item, admit=admit)
         return slot
@@ -292,15 +294,13 @@ class Catalogue:
             slots refuse it.
         """
         self._follow()
-        count = len(self)
-        chunks: list[bytes] = []
-        for slot in range(count):
-            written, item = self._written[slot], self._items[slot]
-            if written is None:
-                written = self._written[slot] = b"" if item is None else encode(item)
-            chunks += (len(written).to_bytes(4, "little"), written)
+        count, records = len(self), self._written
+        if None in records:
+            records = self._written = [
+                _written(self._items[slot]) if record is None else record for slot, record in enumerate(records)
+            ]
         fields = {f"field.{name}": array[:count].copy() for name, array in self._fields.items()}
-        items = np.frombuffer(b"".join(chunks), dtype=np.uint8).copy()
+        items = np.frombuffer(b"".join([record for record in records if record is not None]), dtype=np.uint8)
         return {"items": items, "id_rows": self._id_rows[:count].copy(), **fields}
 
     @classmethod
@@ -328,7 +328,7 @@ class Catalogue:
             seen.add("" if item is None else item.id)
             catalogue._ids.append("" if item is None else item.id)
             catalogue._items.append(item)
-            catalogue._written.append(record)
+            catalogue._written.append(data[at : at + 4 + length])
             at += 4 + length
         catalogue._slots.restore([item_id or None for item_id in catalogue._ids])
         catalogue._lookup = Lookup(catalogue._slots)
@@ -343,6 +343,12 @@ class Catalogue:
 
     def _snapshot_names(self) -> list[str]:
         return [f"field.{name}" for name in self._fields]
+
+
+def _written(item: Item | None) -> bytes:
+    """How a snapshot holds a record."""
+    record = b"" if item is None else encode(item)
+    return len(record).to_bytes(4, "little") + record
 
 
 def _fill(into: npt.NDArray[Any], saved: npt.NDArray[Any], count: int, key: str, height: int, least: int) -> None:

@@ -1,8 +1,9 @@
 """Made bundles -> the registry's store, and an announcement of each on the topic `bundles`.
 
 A bundle is sent first and announced after that. So whoever reads the announcement can fetch the bundle. When the store
-does not answer, training goes on: the bundle stays in its folder, and the next one is sent. A distiller that was killed
-does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has to.
+does not answer, training goes on: the bundle stays in its folder, and it or a newer one is sent later. A distiller
+that was killed does not know whether its newest bundle was announced. `resume` looks, and announces it again if it has
+to.
 
 It knows nothing of how a bundle is made, and nothing of MLflow: it is given the one call that sends.
 
@@ -21,6 +22,7 @@ Example:
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -37,6 +39,10 @@ STAGE: Final = "distil-bundles"
 """Of the announcements. Each student has a stage of its own, so two students on one log do not fence each other."""
 
 
+AGAIN_S: Final = 30.0
+"""A bundle that the store did not take is sent again after so long, while no newer one is."""
+
+
 class Announcer:
     """Sends and announces bundles. For one thread at a time.
 
@@ -46,16 +52,25 @@ class Announcer:
         log: Where `bundles` is written.
         put: Sends what the store does not have of a bundle.
         counts: Counts to add to: `unsent_bundles`.
+        clock: Seconds, monotonic.
 
     Raises:
         StreamError: The log has no topic `bundles`, or cannot be written.
     """
 
-    def __init__(self, log: Log, put: Callable[[BundleFolder], object], counts: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        put: Callable[[BundleFolder], object],
+        counts: Counter[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         check_topic(log.topics())
-        self._log, self._put = log, put
+        self._log, self._put, self._clock = log, put, clock
         self._counts: Counter[str] = Counter() if counts is None else counts
         self._stage: Stage | None = None
+        self._left: BundleFolder | None = None  # the newest one that the store did not take
+        self._left_s = 0.0
 
     def begin(self, student: str, bundles: Path) -> None:
         """Takes the announcements of a student over, and announces the newest bundle of its folder where in doubt.
@@ -84,12 +99,35 @@ class Announcer:
             self._put(bundle)
         except RegistryError as e:
             self._counts["unsent_bundles"] += 1
-            log_.warning("bundle %s stays in %s and is not announced: %s", bundle.content_hash[:12], bundle.path, e)
+            log_.warning(
+                "bundle %s stays in %s and is not announced; it is sent again when the registry answers: %s",
+                bundle.content_hash[:12],
+                bundle.path,
+                e,
+            )
+            self._left, self._left_s = bundle, self._clock()
             return
+        self._left = None
         if not announce(self._stage, made(bundle)):
             self._counts["unsent_bundles"] += 1
             return
         log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])
+
+    def due(self) -> bool:
+        """Whether a bundle that the store did not take is to be sent again now."""
+        return self._left is not None and self._clock() - self._left_s >= AGAIN_S
+
+    def again(self) -> None:
+        """Sends the newest bundle again that the store did not take, if its folder still has it."""
+        left, self._left = self._left, None
+        if left is None:
+            return
+        try:
+            left = bundle_folder(left.path)
+        except BundleError as e:
+            log_.warning("a bundle that was not sent is no longer there: %s", e)
+            return
+        self(left)
 
     def resume(self, bundles: Path) -> None:
         """Sends and announces the newest bundle of a folder, unless it is announced already."""

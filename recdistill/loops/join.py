@@ -22,6 +22,8 @@ for each partition a line: how far it was read, and what its guard knew at the p
 feedback still counts follows from the clocks alone. So a restart has the same window as before, and goes on. A snapshot
 (`recdistill.loops.snapshot`) spares it most of the reading.
 
+When nothing comes for a while, a mark is written to `examples`, so that students need not wait (`loops.ticks`).
+
 It knows nothing of teachers or of training.
 """
 
@@ -32,7 +34,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, Literal
 
@@ -46,6 +48,7 @@ from recdistill.loops.joiner import Joiner
 from recdistill.loops.kept import Kept, moved, read_line, read_note
 from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
+from recdistill.loops.ticks import Ticks
 from recdistill.loops.window import Window
 from recdistill.progress import Progress
 from recdistill.stream import HELD_OUT, Log, Place, TopicPartition
@@ -63,6 +66,7 @@ def run(
     max_ahead_s: float = 600.0,
     labels: Mapping[str, float] = LABELS,
     soft: Literal["at_once", "with_labels"] = "at_once",
+    tick_s: float = 0.0,
     held_out: tuple[float, float, float] = (0.0, 0.0, 1.0),
     directory: Path | None = None,
     snapshot_s: float = 60.0,
@@ -85,6 +89,8 @@ def run(
         max_ahead_s: How far one record may move the clock; see `recdistill.loops.ahead`.
         labels: Weight of each action. An action that is not named, or has weight 0, gives no label.
         soft: Whether the scores of a list are an example of their own at once, or with its labels.
+        tick_s: After so many seconds of silence a mark is written; see `recdistill.loops.ticks`. 0: never. None is
+            written where `drain` is set, or scores come with labels.
         held_out: Least and largest share of users that are held out, and how many labelled lists a day should be.
         directory: Where the snapshot lies; None: there is none.
         snapshot_s: How often it is written.
@@ -97,15 +103,15 @@ def run(
         flush: With `drain`: close every window at the end; for a log that gets no more.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         progress: Told the positions passed.
-        clock: Seconds, monotonic; for `idle_s` and `snapshot_s` alone.
+        clock: Seconds, monotonic; for `idle_s`, `tick_s` and `snapshot_s` alone.
 
     Returns:
         Counts: rankings, feedback, examples (what was written to `examples`), held_out (what was written there), closed
         (lists whose window is over), labelled (those with a label above 0), silent (those that the product showed, and
         nobody took anything), late (feedback that met no list), late_value (the labels it would have given),
         late_rankings (rankings after their own window), unlabelled_action, outside_the_list, dead_letters, ahead (those
-        of the dead letters that were too far ahead in time). When draining: open, lists whose window is not over;
-        waiting, feedback whose list has not come.
+        of the dead letters that were too far ahead in time), ticks. When draining: open, lists whose window is not
+        over; waiting, feedback whose list has not come.
 
     Raises:
         ConfigError: A label weight is negative, or the topics do not fit each other.
@@ -125,7 +131,7 @@ def run(
                 "nothing is held out, since the log has no topic held-out; `recdistill topics create` makes it"
             )
         share = Share(least=min(least, most), most=most, per_day=per_day, saved=note.share)
-        with closing(log.source([tp for tp in inputs if tp.topic == "rankings"])) as again:
+        with ExitStack() as ending, closing(log.source([tp for tp in inputs if tp.topic == "rankings"])) as again:
             joiner = Joiner(
                 stage,
                 merge,
@@ -139,6 +145,8 @@ def run(
                 at_once=soft == "at_once",
                 batch=batch,
             )
+            if tick_s and not drain and soft == "at_once":
+                joiner.ticks = ending.enter_context(closing(Ticks(log, after_s=tick_s, clock=clock)))
             about = f"{source.identity()} {window_us} {max_ahead_s} {sorted(labels.items())}"
             ends = ends_of(source, inputs) if drain else None
             joiner.resume(directory, about)

@@ -22,10 +22,11 @@ from recdistill.loops.held import Share
 from recdistill.loops.kept import VERSION, Kept, Line, Note, text_of
 from recdistill.loops.labeller import Labeller
 from recdistill.loops.merge import Merge
+from recdistill.loops.ticks import Ticks
 from recdistill.loops.window import HELD_OUT as HELD
 from recdistill.loops.window import PRODUCT, Closed, Window
 from recdistill.records import Feedback, Head, example_around
-from recdistill.stream import HELD_OUT, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
+from recdistill.stream import HELD_OUT, TICK, Delivery, Message, Outgoing, Stage, TopicPartition, deliver
 
 log_ = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class Joiner:
         lanes: Partitions of `examples`.
         at_once: Whether the scores of a list are an example of their own.
         batch: About so many lists are written in one commit.
+
+    Attributes:
+        ticks: When a mark is due; at first never.
     """
 
     def __init__(
@@ -71,12 +75,13 @@ class Joiner:
         self._saved_read = kept.read()
         self._made: list[Outgoing | Closed] = []  # in the order of the examples; a closed list is not made yet
         self._dead: _Dead = []
+        self.ticks = Ticks(None, after_s=0.0)
 
     def resume(self, directory: Path | None, about: str) -> None:
         """Fills the window with what an earlier joiner had in it."""
         note, window = self._note, self.window
         kept = None if directory is None else snapshot.read(directory, about)
-        if kept is not None and self._fits(kept):
+        if kept is not None and _fits(kept, note, self._saved_read):
             window.take(kept.lists, kept.given)
             for tp in self._saved_read:
                 one = kept.partitions[str(tp)]
@@ -130,20 +135,12 @@ class Joiner:
         position, lines = self._places()
         if made or self._dead or position != self._committed or self.merge.read != self._saved_read:
             self._commit(made, position, lines)
+            self.ticks.moved()
+        elif self.ticks.due(self.merge):
+            self._commit([Outgoing("examples", None, key=b"tick", headers=(TICK,))], position, lines)
         else:
             self._stage.keep()
         return finished
-
-    def _fits(self, kept: snapshot.Snapshot) -> bool:
-        """Whether a snapshot is of an earlier commit of this joiner."""
-        fits = kept.moved == self._note.moved and kept.n <= self._note.n
-        fits = fits and kept.partitions.keys() == {str(tp) for tp in self._saved_read}
-        if not (fits and all(kept.partitions[str(tp)].read <= read for tp, read in self._saved_read.items())):
-            log_.warning(
-                "the snapshot is not of an earlier state of this joiner; the window is read from the log again"
-            )
-            return False
-        return True
 
     def _take(self, one: Waiting) -> int | None:
         """Takes a record in. Returns the flags of a list; None for anything else."""
@@ -163,6 +160,7 @@ class Joiner:
             key = record.id.encode()
             value = example_around(record.value, [0.0] * record.candidates, "none", key=key)
             self._made.append(Outgoing("examples", value, key=key, source=message))
+            self.ticks.wrote(message.time_us)
         return flags
 
     def _add(self, one: Waiting) -> int | None:
@@ -266,13 +264,14 @@ class Joiner:
             return Delivery(outgoing=turned, dead=dead, position=position, note=text_of(noted(next_n)), notes=lines)
 
         refused = deliver(self._stage, "join", prepare)
-        written = [one.topic for place, one in enumerate(made) if place not in refused]
+        written = [one.topic if one.value is not None else "marks" for n, one in enumerate(made) if n not in refused]
         counts = window.counts
         counts["dead_letters"] += len(dead) + len(refused)
         counts["examples"] += written.count("examples")
         counts["held_out"] += written.count(HELD_OUT.topic)
+        counts["ticks"] += written.count("marks")
         counts["late_value"] = window.late_value()
-        self._note = noted(n + written.count("examples"))
+        self._note = noted(n + written.count("examples") + written.count("marks"))
         self._committed, self._saved_read = position, dict(self.merge.read)
 
 
@@ -285,3 +284,13 @@ def _no_room(head: Head) -> DataError | None:
     except DataError as e:
         return e
     return None
+
+
+def _fits(kept: snapshot.Snapshot, note: Note, read: Mapping[TopicPartition, int]) -> bool:
+    """Whether a snapshot is of an earlier commit of this joiner."""
+    fits = kept.moved == note.moved and kept.n <= note.n
+    fits = fits and kept.partitions.keys() == {str(tp) for tp in read}
+    if not (fits and all(kept.partitions[str(tp)].read <= offset for tp, offset in read.items())):
+        log_.warning("the snapshot is not of an earlier state of this joiner; the window is read from the log again")
+        return False
+    return True

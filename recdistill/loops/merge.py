@@ -102,6 +102,20 @@ class Merge:
         position = self._source.position()
         return self._blocked or (not self._heap and all(position[tp] >= end for tp, end in ends.items()))
 
+    def at_ends(self) -> bool:
+        """Whether all that the log holds now was read."""
+        position = self._source.position()
+        return all(position[tp] >= self._source.bounds(tp)[1] for tp in self._guards)
+
+    def let_go(self) -> bool:
+        """It is known that nothing will come that is earlier: no partition holds the others back until it has more.
+
+        Returns:
+            Whether something waited.
+        """
+        self._seen_s = dict.fromkeys(self._guards, float("-inf"))
+        return any(len(guard) for guard in self._guards.values())
+
     def clocks(self) -> dict[TopicPartition, Clock]:
         """What the guard of each partition knows now."""
         return {tp: guard.clock for tp, guard in self._guards.items()}

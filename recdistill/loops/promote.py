@@ -9,7 +9,11 @@ lists. The version is registered with its evidence, its report and its device fi
 passes the gate, it becomes the champion. A bundle whose content is registered already is left alone. So a promoter that
 was killed goes on where it stood.
 
-The promoter also gives back the space of bundles that are not kept any longer. No other process does that.
+The promoter also gives back the space of bundles that are not kept any longer. No other process does that. It trims the
+embedded log where it is told to, tells a web address of its verdicts, and judges the version that was refused last
+again, by a rule.
+
+A registry that does not answer is waited for. What it decides about is in the log, so nothing is lost meanwhile.
 
 It knows nothing of how a bundle was made or how the champion is served.
 """
@@ -22,12 +26,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from recdistill.errors import BundleError, CheckpointError, DataError, OutOfRange, Refused, TeacherError, WrongLog
+from recdistill.errors import (
+    BundleError,
+    CheckpointError,
+    DataError,
+    OutOfRange,
+    Refused,
+    RegistryError,
+    TeacherError,
+    WrongLog,
+)
 from recdistill.hops import passed
 from recdistill.judge import Judgement
+from recdistill.loops.once import Once
+from recdistill.loops.refused import Again
+from recdistill.loops.tell import Tell, nobody
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
@@ -46,6 +63,8 @@ from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topi
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
@@ -71,6 +90,13 @@ def run(
     keep: int = 5,
     grace_s: float = GRACE_S,
     wait_s: float = 5.0,
+    patience_s: float = 0.0,
+    again_lists: int = 0,
+    again_s: float = 0.0,
+    again_most: int = 3,
+    tell: Tell = nobody,
+    trim: Callable[[], int] | None = None,
+    trim_every_s: float = 0.0,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
@@ -96,6 +122,13 @@ def run(
         keep: How many bundles are kept that serve nobody: see `release.to_drop`.
         grace_s: How long the files of a bundle that is not kept still stay.
         wait_s: How often new bundles and examples are looked for.
+        patience_s: How long a registry that does not answer is waited for. Not when draining.
+        again_lists: The version that was refused last is judged again after so many more held-out lists; 0: see next.
+        again_s: And after so many seconds; 0: not because of time.
+        again_most: How often one is judged again.
+        tell: Told what was refused, promoted or broken.
+        trim: Removes from the log what nobody needs; the offsets removed. Not when draining.
+        trim_every_s: How often.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -107,17 +140,25 @@ def run(
         progress: Told how far the judging of a bundle is.
 
     Returns:
-        Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes.
+        Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
+        registry_failures (waited for), trimmed_offsets.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
-        RegistryError: The registry does not answer.
+        RegistryError: The registry did not answer for `patience_s`.
         StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
-    queue = _Queue(log, {version.content_hash for version in registry.versions()}, min_lists, counts)
+    waits = _Waits(0.0 if drain else patience_s, wait_s, stop, counts)
+    known = waits.for_registry(registry.versions)
+    if known is None:  # stopped while waiting
+        return counts
+    queue = _Queue(log, {version.content_hash for version in known}, min_lists, counts)
     window = HeldOutWindow(log, held_out, after_us=taught_us)
-    tidied = -TIDY_S
+    rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
+    queue.look()
+    if known and known[0].passed is False and (last := queue.of(known[0].content_hash)) is not None:
+        rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
 
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
@@ -141,45 +182,26 @@ def run(
             evidence = gate(judgement)
             return publish(registry, bundle, judgement, evidence), evidence
 
+    rounds = _Rounds(registry, queue, window, rule, judged)
+    rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
+    rounds.which, rounds.least = which, min_lists
+    tidied = trimmed = -TIDY_S
+
+    def one_round() -> bool:
+        nonlocal tidied, trimmed
+        news, did = rounds.go(drain=drain)
+        if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
+            counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
+            tidied = time.monotonic()
+        if trim is not None and not drain and time.monotonic() - trimmed >= trim_every_s:
+            trimmed = time.monotonic()
+            counts["trimmed_offsets"] += trim()
+        return did
+
     try:
         while not stop.is_set():
-            news = queue.look()
-            held = which != "behind" and window.look() >= min_lists
-            why = "" if held or which == "behind" else too_few(window, min_lists)
-            made = queue.newest() if held else queue.newest_judgeable(why, wait=which == "held-out")
-            if made is not None and not registry.holds(made.content_hash):
-                log_.warning("bundle %s was announced, but the registry does not hold it", made.content_hash[:12])
-                counts["broken"] += 1
-                queue.forget(made)
-                continue
-            if made is not None:
-                try:
-                    version, evidence = judged(made)
-                except TeacherError as e:
-                    if drain:
-                        raise
-                    # The teacher may answer at the next try. So the promoter goes on, and nobody has to start it again.
-                    log_.warning("bundle %s is not judged yet, and is tried again: %s", made.content_hash[:12], e)
-                    counts["waiting"] += 1
-                    made = None
-                except _UNJUDGEABLE as e:
-                    log_.warning("bundle %s cannot be judged: %s", made.content_hash[:12], e)
-                    counts["broken"] += 1
-                    queue.forget(made)
-                    continue
-                else:
-                    queue.done(made)
-                    counts["judged"] += 1
-                    counts["failed_gate"] += not evidence.passed
-                    passed(counts, "judged", made.event_us)
-                    counts["registered"] += 1
-                    _say(version, evidence)
-                    if automatic:
-                        _promote(registry, version, evidence, by, counts, event_us=made.event_us)
-            if (news or made is not None) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
-                counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
-                tidied = time.monotonic()
-            if made is None:
+            did = waits.for_registry(one_round)
+            if not did:
                 if drain:
                     break
                 stop.wait(wait_s)
@@ -187,6 +209,148 @@ def run(
         queue.close()
         window.close()
     return counts
+
+
+class _Rounds:
+    """One look after the other: what is announced is judged and promoted, where it may be.
+
+    Args:
+        registry: Where versions live.
+        queue: The bundles that wait.
+        window: The held-out lists.
+        rule: When a refused one is judged again.
+        judged: Judges a bundle, and registers it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        queue: _Queue,
+        window: HeldOutWindow,
+        rule: Again[MadeBundle],
+        judged: Callable[[MadeBundle], tuple[Version, Evidence]],
+    ) -> None:
+        self._registry, self._queue, self._window, self._rule, self._judged = registry, queue, window, rule, judged
+        self.counts: Counter[str] = Counter()
+        self.tell: Tell = nobody
+        self.by, self.automatic = "promoter", True
+        self.which: Which = "auto"
+        self.least = 1
+
+    def go(self, *, drain: bool) -> tuple[bool, bool]:
+        """One look. Whether something was announced since the last, and whether there was anything to do.
+
+        Raises:
+            TeacherError: When draining: the teacher as a whole could not answer.
+            RegistryError: The registry does not answer.
+        """
+        queue, window, which = self._queue, self._window, self.which
+        news = queue.look()
+        held = which != "behind" and window.look() >= self.least
+        why = "" if held or which == "behind" else too_few(window, self.least)
+        made = queue.newest() if held else queue.newest_judgeable(why, wait=which == "held-out")
+        if made is None and (made := self._rule.due(queue.newest(), have=window.came)) is not None:
+            log_.info("bundle %s was refused, and is judged again", made.content_hash[:12])
+        return news, made is not None and self._took(made, drain=drain)
+
+    def _took(self, made: MadeBundle, *, drain: bool) -> bool:
+        """Judges a bundle and promotes it, where it may be. False: it has to wait."""
+        name = made.content_hash[:12]
+        if not self._registry.holds(made.content_hash):
+            self._give_up(made, f"bundle {name} was announced, but the registry does not hold it")
+            return True
+        try:
+            version, evidence = self._judged(made)
+        except TeacherError as e:
+            if drain:
+                raise
+            # The teacher may answer at the next try. So the promoter goes on, and nobody has to start it again.
+            log_.warning("bundle %s is not judged yet, and is tried again: %s", name, e)
+            self.counts["waiting"] += 1
+            return False
+        except _UNJUDGEABLE as e:
+            self._give_up(made, f"bundle {name} cannot be judged: {e}")
+            return True
+        self.counts["judged"] += 1
+        self.counts["registered"] += 1
+        self.counts["failed_gate"] += not evidence.passed
+        passed(self.counts, "judged", made.event_us)
+        _say(version, evidence)
+        self._decide(made, version, evidence)
+        self._queue.done(made)  # not before: a registry that goes away in between must not lose the promotion
+        return True
+
+    def _decide(self, made: MadeBundle, version: Version, evidence: Evidence) -> None:
+        facts = {"model": self._registry.name, "version": version.number, "bundle": made.content_hash}
+        if evidence.passed:
+            self._rule.passed()
+        else:
+            self._rule.refused(made, have=self._window.came)
+            self.tell("refused", {**facts, "reasons": evidence.reasons})
+        if not self.automatic:
+            if evidence.passed:
+                self.tell("passed", facts)
+            return
+        champion = self._registry.find(CHAMPION)
+        expect = None if champion is None else champion.number
+        try:
+            why = "passed the gate"
+            promote(self._registry, version.number, expect=expect, who=self.by, why=why, evidence=evidence)
+        except Refused as e:
+            self.counts["refused"] += 1
+            log_.warning("version %s: %s", version.number, e)
+            if evidence.passed:  # else the gate's own verdict was told
+                self.tell("refused", {**facts, "reasons": e.reasons})
+            return
+        self.counts["promoted"] += 1
+        passed(self.counts, "promoted", made.event_us)
+        log_.info("version %s is the champion", version.number)
+        self.tell("promoted", {**facts, "before": expect})
+
+    def _give_up(self, made: MadeBundle, why: str) -> None:
+        log_.warning("%s", why)
+        self.counts["broken"] += 1
+        self.tell("broken", {"bundle": made.content_hash, "why": why})
+        self._queue.forget(made)
+
+
+class _Waits:
+    """Waits for a registry that does not answer, up to a patience."""
+
+    def __init__(self, patience_s: float, wait_s: float, stop: threading.Event, counts: Counter[str]) -> None:
+        self._patience_s, self._wait_s, self._stop, self._counts = patience_s, wait_s, stop, counts
+        self._since_s: float | None = None
+        self._say = Once(log_)
+
+    def for_registry(self, work: Callable[[], T]) -> T | None:
+        """Does some work, again and again while the registry does not answer; None if it was stopped meanwhile.
+
+        Raises:
+            RegistryError: The last failure, when patience is at its end.
+        """
+        while True:
+            try:
+                found = work()
+            except RegistryError as e:
+                now_s = time.monotonic()
+                self._since_s = now_s if self._since_s is None else self._since_s
+                if now_s - self._since_s >= self._patience_s:
+                    raise
+                self._counts["registry_failures"] += 1
+                self._say(f"the registry is waited for, {self._patience_s:.0f} s at most, and nothing is lost: {e}")
+                if self._stop.wait(self._wait_s):
+                    return None
+            else:
+                self._since_s = None
+                self._say("")
+                return found
+
+
+def _age_s(moment: str) -> float:
+    try:
+        return max(0.0, time.time() - datetime.fromisoformat(moment).timestamp())
+    except ValueError:
+        return 0.0
 
 
 def _say(version: Version, evidence: Evidence) -> None:
@@ -205,6 +369,11 @@ class _Queue:
         self._waiting: list[MadeBundle] = []
         self._counted: dict[str, tuple[int, LanePosition]] = {}
         self._said: dict[str, float] = {}
+        self._made: dict[str, MadeBundle] = {}
+
+    def of(self, content_hash: str) -> MadeBundle | None:
+        """What was announced of a bundle."""
+        return self._made.get(content_hash)
 
     def look(self) -> bool:
         """Takes in what was announced since the last look; whether there was anything."""
@@ -215,6 +384,7 @@ class _Queue:
         fresh = [each for each in made if each.content_hash not in self._seen]
         for each in fresh:
             self._seen.add(each.content_hash)
+            self._made[each.content_hash] = each
             if each.content_hash in self._judged:  # by an earlier promoter; what was announced before it is stale
                 self._waiting.clear()
             else:
@@ -269,12 +439,15 @@ class _Queue:
 
     def forget(self, made: MadeBundle) -> None:
         """Leaves out a bundle that cannot be judged."""
-        self._waiting.remove(made)
+        if made in self._waiting:
+            self._waiting.remove(made)
         self._counted.pop(made.content_hash, None)
         self._said.pop(made.content_hash, None)
 
     def done(self, made: MadeBundle) -> None:
         """Forgets a bundle, and those announced before it: they are stale."""
+        if made not in self._waiting:  # it was judged again
+            return
         del self._waiting[: self._waiting.index(made) + 1]
         left = {each.content_hash for each in self._waiting}
         self._counted = {name: count for name, count in self._counted.items() if name in left}
@@ -283,18 +456,3 @@ class _Queue:
     def close(self) -> None:
         """Gives back what was opened."""
         self._source.close()
-
-
-def _promote(
-    registry: Registry, version: Version, evidence: Evidence, by: str, counts: Counter[str], *, event_us: int
-) -> None:
-    champion = registry.find(CHAMPION)
-    expect = None if champion is None else champion.number
-    try:
-        promote(registry, version.number, expect=expect, who=by, why="passed the gate", evidence=evidence)
-        counts["promoted"] += 1
-        passed(counts, "promoted", event_us)
-        log_.info("version %s is the champion", version.number)
-    except Refused as e:
-        counts["refused"] += 1
-        log_.warning("version %s: %s", version.number, e)

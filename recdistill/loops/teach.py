@@ -17,7 +17,6 @@ from heapq import merge
 from pathlib import Path
 from typing import Any, Final
 
-from recdistill.config import LinearTeacherSettings, TeacherTraining
 from recdistill.errors import AheadOfTime, DataError, DecodeError, TeacherError, UsageError
 from recdistill.features import FeatureSpec
 from recdistill.loops import ends_of, reached
@@ -26,6 +25,8 @@ from recdistill.loops.window import Window, labels_of
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
 from recdistill.stream import Log, Message, Place, TopicPartition, place_at, read_place, write_time
+from recdistill.teachers.builtin import Training
+from recdistill.teachers.linear import Blend
 
 _Timed = Item | Impression | Feedback
 
@@ -93,7 +94,7 @@ def _closed(window: Window, shown: dict[tuple[int, int], Impression], *, flush: 
 def run(
     log: Log,
     spec: FeatureSpec,
-    training: TeacherTraining,
+    training: Training,
     out: Path,
     *,
     window_s: float,
@@ -101,6 +102,7 @@ def run(
     max_ahead_s: float = MAX_AHEAD_S,
     begin: Place | None = None,
     until_us: int | None = None,
+    keep: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the built-in teacher on what the log holds and saves it.
@@ -115,6 +117,7 @@ def run(
         max_ahead_s: How far one record may move the clock.
         begin: Where in `impressions` and `feedback` to begin; None: at their beginnings.
         until_us: Lists from this time on are left out. None: no list is.
+        keep: Where a transformer keeps the state of its training, and goes on from it.
         progress: Told how far the training is.
 
     Returns:
@@ -131,13 +134,13 @@ def run(
     if not examples:
         raise DataError("no impression of this log has a label; see join.labels and join.window_s, and send feedback")
     items = [record for *_, record in _timed(log, TopicPartition("items", 0), _NO_BOUND_S) if isinstance(record, Item)]
-    figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, progress=progress)
+    figures: dict[str, Any] = builtin.train_teacher(examples, items, spec, training, out, keep=keep, progress=progress)
     return {**figures, "latest_list": write_time(latest[0])}
 
 
 def run_linear(
     log: Log,
-    settings: LinearTeacherSettings,
+    blend: Blend,
     out: Path,
     *,
     window_s: float,
@@ -150,7 +153,7 @@ def run_linear(
 
     Args:
         log: Where `impressions` and `feedback` are read.
-        settings: What is fitted.
+        blend: What is fitted.
         out: Folder to write; it must not exist yet.
         window_s: Event time that feedback may take.
         labels: Weight of each action.
@@ -168,7 +171,7 @@ def run_linear(
 
     every = labelled(log, window_s=window_s, labels=labels, max_ahead_s=max_ahead_s, begin=begin, until_us=until_us)
     latest: list[int] = []
-    figures = linear.train_linear_teacher(_timing(every, latest), settings, out)
+    figures = linear.train_linear_teacher(_timing(every, latest), blend, out)
     return {**figures, "latest_list": write_time(latest[0])}
 
 

@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -22,8 +23,11 @@ from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from recdistill.errors import StreamError
 from recdistill.loops.workers import STAGE, is_former
 from recdistill.stream import BUNDLES, HELD_OUT, LanePosition, Log, TopicPartition, made_bundles
+
+log_ = logging.getLogger(__name__)
 
 TOPICS: Final = ("impressions", "rankings", "feedback", "examples", "held-out")
 """The topics that grow with the stream."""
@@ -109,6 +113,24 @@ def run(
                 file.trim(tp, wanted)
             done.append(Trimmed(str(tp), max(beginning, wanted), max(0, wanted - beginning), by))
     return done, file.shrink()
+
+
+def trimmed(log: Log, keep_days: float, tell: Callable[[str, dict[str, object]], None]) -> int:
+    """Trims a log that can be trimmed, and tells of it; the offsets removed. Where it cannot, nothing happens.
+
+    A log that cannot be read at this moment is trimmed the next time.
+    """
+    if not isinstance(log, Trimmable):
+        return 0
+    try:
+        done, freed = run(log, log, keep_s=keep_days * 24 * 3600)
+    except StreamError as e:
+        log_.warning("the topics are not trimmed now: %s", e)
+        return 0
+    removed = sum(each.removed for each in done)
+    if removed:
+        tell("trimmed", {"offsets": removed, "freed_bytes": freed})
+    return removed
 
 
 def needs(

@@ -140,7 +140,7 @@ class Window:
         self.counts["rankings"] += 1
         self.ranking_clock_us = max(self.ranking_clock_us, came_us)
         self.tick(time_us)
-        heapq.heappush(self._open, _LIST.pack(time_us, partition, offset, came_us, flags, _key(name)))
+        heapq.heappush(self._open, _LIST.pack(time_us, partition, offset, came_us, flags, id_key(name)))
 
     def add_feedback(self, feedback: Feedback, *, time_us: int, came_us: int) -> None:
         """Keeps feedback for its list, which may come before it or after it.
@@ -158,7 +158,7 @@ class Window:
         if weight == 0.0:
             self.counts["unlabelled_action"] += 1
             return
-        label, key = weight * feedback.value, _key(feedback.impression_id)
+        label, key = weight * feedback.value, id_key(feedback.impression_id)
         if time_us < self._kept_from_us():
             self._count_late(label)
             return
@@ -307,6 +307,6 @@ class Window:
         self._late_value += max(0.0, label)
 
 
-def _key(name: str) -> bytes:
+def id_key(name: str) -> bytes:
     """An id in 16 bytes."""
     return hashlib.blake2b(name.encode(), digest_size=16).digest()

@@ -30,9 +30,10 @@ from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
 from recdistill.loops.follow import Champion
 from recdistill.loops.patience import patiently
+from recdistill.loops.teachers import open_teacher
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import LanePosition, Log, Place, open_log
-from recdistill.teachers import TAUGHT, CachedTeacher, Teacher, open_teacher
+from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 
 if TYPE_CHECKING:
     from recdistill.bundle import BundleFolder
@@ -172,6 +173,7 @@ def join_from(
         max_ahead_s=settings.max_ahead_s,
         labels=settings.labels,
         soft=settings.soft,
+        tick_s=settings.tick_s,
         held_out=(held_out.least, held_out.most, held_out.per_day),
         directory=Path(settings.directory) if settings.directory else None,
         snapshot_s=settings.snapshot_s,
@@ -343,10 +345,19 @@ def promote(
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
+    from recdistill.loops.tell import Tell, Teller, nobody
+    from recdistill.loops.trim import trimmed
 
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
-    with closing(open_log(settings.log)) as log:
+    with ExitStack() as stack:
+        log = stack.enter_context(closing(open_log(settings.log)))
+        tell: Tell = nobody
+        if settings.tell.webhook and not drain:
+            chosen = settings.tell
+            teller = Teller(chosen.webhook, chosen.on, timeout_s=chosen.timeout_s, tries=chosen.tries, counts=counts)
+            stack.callback(teller.close)
+            tell = teller
         return loop.run(
             log,
             registry,
@@ -359,6 +370,13 @@ def promote(
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,
             wait_s=settings.promote.wait_s,
+            patience_s=settings.promote.patience_s,
+            again_lists=settings.promote.again_lists,
+            again_s=settings.promote.again_s,
+            again_most=settings.promote.again_most,
+            tell=tell,
+            trim=partial(trimmed, log, settings.topics.keep_days, tell) if settings.topics.trim_every_s else None,
+            trim_every_s=settings.topics.trim_every_s,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,

@@ -60,6 +60,8 @@ class HeldOutWindow:
         self._lists: deque[HeldList] = deque(maxlen=most)
         self._source: Source | None = None
         self.passed_over = 0
+        self.came = 0
+        """Lists that were ever taken in."""
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -84,7 +86,9 @@ class HeldOutWindow:
         if self._source.position()[HELD_OUT] < begin:  # retention was quicker than this reader
             self._lists.clear()
             self._fill(self._source)
-        self._lists.extend(self._read(self._source, end))
+        new = self._read(self._source, end)
+        self.came += len(new)
+        self._lists.extend(new)
         return len(self._lists)
 
     def examples(self) -> list[Example]:

@@ -8,6 +8,7 @@ a delta can be added later.
 | --- | --- |
 | `entry.py` | what a manifest says of one file; canonical JSON and its digest |
 | `folder.py` | `Seal`: one kind of folder, how it is written and read |
+| `pieces.py` | arrays and JSON piece by piece |
 | `hidden.py` | names that nothing reads, and how leftovers of killed writers are swept |
 
 It knows nothing of bundles, checkpoints, teachers or torch.
@@ -25,6 +26,7 @@ Example:
     b'hello'
 """
 
+from recdistill.sealed import pieces
 from recdistill.sealed.entry import Count, FileEntry, FileName, Sha256, canonical, digest, entry_of
 from recdistill.sealed.folder import Draft, Seal
 from recdistill.sealed.hidden import discard, flush, remove, sweep
@@ -41,6 +43,7 @@ __all__ = [
     "discard",
     "entry_of",
     "flush",
+    "pieces",
     "remove",
     "sweep",
 ]

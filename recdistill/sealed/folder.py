@@ -233,7 +233,7 @@ class Hashed:
     def __init__(self, raw: BinaryIO) -> None:
         self._raw, self._size, self._sha256 = raw, 0, hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         """Writes all of it."""
         self._sha256.update(data)
         self._size += len(data)

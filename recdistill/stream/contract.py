@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -77,6 +77,15 @@ class Message(NamedTuple):
     value: bytes | None
     time_us: int
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+TICK: Final = ("tick", b"")
+"""Header of a mark in `examples`: all that came before its time stands before it."""
+
+
+def is_tick(message: Message) -> bool:
+    """Whether a message is a mark of the joiner. It has no value, so a reader that does not know of marks passes it."""
+    return message.value is None and TICK in message.headers
 
 
 class LogIdentity(msgspec.Struct, frozen=True):
@@ -330,6 +339,10 @@ class Log(Protocol):
 
     def positions(self) -> dict[str, dict[TopicPartition, int]]:
         """The committed positions of every stage that this log knows, by its name. It opens and fences nothing."""
+        ...
+
+    def noted(self, stage: str, inputs: Sequence[TopicPartition]) -> dict[TopicPartition, str]:
+        """What the last commit of a stage noted for single inputs. It opens and fences nothing."""
         ...
 
     def sync(self) -> None:

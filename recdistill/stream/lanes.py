@@ -3,7 +3,9 @@
 A lane is a partition of the topic. Lanes are read in turn, one whole record from each. The reader waits for the lane
 whose turn it is, even if other lanes have records. So the order depends on the log alone, never on timing. Two runs
 over the same log see the same examples in the same order, also if one of them was killed and resumed. A record that
-does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it.
+does not decode goes to `dead_letters`. It still takes its lane's turn, because the writer of the lanes counted it. So
+does an empty record: a mark of the joiner (`is_tick`), or what is left where a person was forgotten. It is passed over
+without a word.
 
 `state()` has the next offset of each lane, and the lane whose turn it is. It counts only records that `next` has
 returned, not records that were fetched ahead. The caller saves it when it wants.
@@ -173,6 +175,8 @@ class Lanes:
         def read(messages: list[Message]) -> int:
             before = len(examples)
             for message in messages:
+                if message.value is None:  # a mark, or a person was forgotten; the place keeps its turn
+                    continue
                 try:
                     example = decode(Example, message.value)
                 except DecodeError as error:
@@ -207,7 +211,8 @@ class Lanes:
             taken = []
             for place, message in enumerate(messages):
                 if (error := refused.get(place)) is not None:
-                    self._dead_letters(message, error)
+                    if message.value is not None:
+                        self._dead_letters(message, error)
                 elif self._takes(message, next(stamps)):
                     taken.append(message.value)
             if len(taken) < len(columns):

@@ -175,6 +175,10 @@ class AbortingLog:
         """A stage whose sends and commits are steps."""
         return AbortingStage(self._log.stage(name, inputs, shared=shared, formerly=formerly), name, self.step)
 
+    def positions(self) -> dict[str, dict[TopicPartition, int]]:
+        """As the real log does."""
+        return self._log.positions()
+
     def sync(self) -> None:
         """As the real log does."""
         self._log.sync()

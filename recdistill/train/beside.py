@@ -14,6 +14,7 @@ import numpy as np
 
 from recdistill.train.average import PREFIX as AVERAGE
 from recdistill.train.average import Average
+from recdistill.train.copying import Take, at_once
 from recdistill.train.replay import PREFIX as REPLAY
 from recdistill.train.rivals import POPULAR
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from recdistill.train.step import Trainer
 
 
-def state_beside(trainer: Trainer, heights: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Its arrays, and its fields of `TrainerState`."""
+def state_beside(
+    trainer: Trainer, heights: dict[str, int], take: Take = at_once
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Its arrays, copied by `take`, and its fields of `TrainerState`."""
     tensors: dict[str, np.ndarray] = {}
     fields: dict[str, Any] = {}
     if trainer.average is not None:
-        values = trainer.student.weights(heights, trainer.average.values)
+        own: Take = lambda name, rows, width: take(AVERAGE + name, rows, width)  # noqa: E731
+        values = trainer.student.weights(heights, trainer.average.values, own)
         tensors |= {AVERAGE + key: value for key, value in values.items()}
         fields["averaged"] = trainer.average.taken
     if trainer.replay is not None:

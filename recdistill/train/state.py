@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from recdistill.errors import CheckpointError
+from recdistill.train.copying import Take, at_once
 from recdistill.train.student import Student
 
 log_ = logging.getLogger(__name__)
@@ -112,17 +113,20 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
             )
 
 
-def tensors_of(student: Student, adam: torch.optim.Adam, heights: Mapping[str, int]) -> dict[str, np.ndarray]:
+def tensors_of(
+    student: Student, adam: torch.optim.Adam, heights: Mapping[str, int], take: Take = at_once
+) -> dict[str, np.ndarray]:
     """Weights and optimizer state by name.
 
     Args:
         student: Whose weights.
         adam: The optimizer of its dense parameters.
         heights: Rows of each table that can be in use.
+        take: Copies the rows of a table, see `copying`.
     """
-    tensors = {f"weights/{key}": value for key, value in student.weights(heights).items()}
+    tensors = {f"weights/{key}": value for key, value in student.weights(heights, take=take).items()}
     for key, value in student.sparse_state.items():
-        tensors[f"adagrad/{key}"] = value[: heights[key]].numpy().copy()
+        tensors[f"adagrad/{key}"] = take(f"adagrad/{key}", value[: heights[key]], value.shape[-1])
     for key, parameter in student.dense.items():
         for name, value in adam.state.get(parameter, {}).items():
             tensors[f"adam.{name}/{key}"] = value.numpy().copy()

@@ -55,6 +55,7 @@ from recdistill.records import Columns, Example, Item
 from recdistill.train.average import EVERY, Average, steps_since
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
+from recdistill.train.copying import Copying, at_once
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.replay import Kept, Replay
 from recdistill.train.rivals import Popular, Rivals, scores_of_lists
@@ -118,6 +119,7 @@ class Trainer:
         self.tenure = Tenure(self.catalogue)
         self.student = Student(spec, shape, seed=seed, rows_rate=rates.rows, dropout=rates.dropout)
         self.step = 0
+        self._state_copies, self._goes_out = Copying(), Copying()
         self.watch, self.batch = watch, batch
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
@@ -285,6 +287,7 @@ class Trainer:
     def _update(self, loss: Tensor) -> None:
         """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
         self._adam.zero_grad()
+        self.settle_copies()
         loss.backward()
         self._adam.step()
 
@@ -314,6 +317,7 @@ class Trainer:
             group["lr"] = rates.dense * part
         self.student.set_rows_rate(rates.rows * part)
         if rates.forget and self.step % EVERY == 0:
+            self.settle_copies()
             self.student.forget(1 - 0.5 ** (EVERY / rates.forget))
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -363,6 +367,8 @@ class Trainer:
         """Clears the rows that the vocabulary took back since the last call, and starts those that it gave."""
         for key, mark in self._marks.items():
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
+            if fresh or evicted:
+                self.settle_copies()
             if self.vocabulary.released:  # else no row has had another key, and the optimizer has no sums for it
                 self.student.clear_rows(key, [*evicted, *fresh])
             if fresh:
@@ -377,6 +383,8 @@ class Trainer:
             return
         moved = self.tenure.settle(batch.lists)
         self._start_fresh_rows()
+        if moved:
+            self.settle_copies()
         for key in {one.key for one in moved}:
             rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
             self.student.copy_rows(key, rows, shared)
@@ -387,10 +395,24 @@ class Trainer:
 
     # What goes out
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """All parameters by contract name, averaged where that is asked for; of a table only the rows in use."""
+    def weights(self, *, whole: bool = True) -> dict[str, np.ndarray]:
+        """All parameters by contract name, averaged where that is asked for; of a table only the rows in use.
+
+        Args:
+            whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
+        """
         self._start_fresh_rows()
-        return self.student.weights(self._heights(), None if self.average is None else self.average.values)
+        values = None if self.average is None else self.average.values
+        if whole:
+            return self.student.weights(self._heights(), values)
+        arrays = self.student.weights(self._heights(), values, self._goes_out.take)
+        self._goes_out.begin()
+        return arrays
+
+    def settle_copies(self) -> None:
+        """Waits until all arrays that were handed out are filled. Any thread may call it."""
+        self._goes_out.wait()
+        self._state_copies.wait()
 
     @torch.no_grad()
     def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
@@ -417,17 +439,24 @@ class Trainer:
 
     # What a checkpoint holds
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that the next step depends on: arrays by name, and plain data for JSON."""
+    def state(self, *, whole: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that the next step depends on: arrays by name, and plain data for JSON.
+
+        Args:
+            whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
+        """
         self._start_fresh_rows()
-        tensors = tensors_of(self.student, self._adam, self._heights())
+        take = at_once if whole else self._state_copies.take
+        tensors = tensors_of(self.student, self._adam, self._heights(), take)
         tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
         tensors |= self.tenure.arrays()
         copy = self.previous
         if copy is not None:
             tensors |= copy.tensors(self.catalogue)
-        beside, fields = state_beside(self, self._heights())
+        beside, fields = state_beside(self, self._heights(), take)
         tensors |= beside
+        if not whole:
+            self._state_copies.begin()
         holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
         said = TrainerState(
             format=FORMAT_WITH_HOLES if holes else FORMAT,
@@ -453,6 +482,7 @@ class Trainer:
         Raises:
             CheckpointError: It is the state of another student. Do not use the trainer after this.
         """
+        self.settle_copies()
         try:
             said = TrainerState.read(plain)
             said.check(spec=self.spec.hash, sizes=self.shape.sizes(), seed=self.seed)

@@ -38,6 +38,7 @@ from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
 from recdistill.model import layout
+from recdistill.train.copying import Take, at_once
 from recdistill.train.shape import Shape
 
 BAGS = ("category", "text")  # kinds of field that read rows of a sparse table; the others multiply a dense table
@@ -273,12 +274,15 @@ class Student:
                 found[key] = torch.from_numpy(requests.context[name]) @ self.dense[key]
         return [found[f"context.{name}"] for name in self.spec.context]
 
-    def weights(self, used: Mapping[str, int], values: Mapping[str, Tensor] | None = None) -> dict[str, np.ndarray]:
+    def weights(
+        self, used: Mapping[str, int], values: Mapping[str, Tensor] | None = None, take: Take = at_once
+    ) -> dict[str, np.ndarray]:
         """All parameters as float32 arrays under their contract names.
 
         Args:
             used: How many rows of a table are in use. The others have no key yet and are left out.
             values: Take these in place of the parameters, in the form of `live`.
+            take: Copies the rows of a table, see `copying`.
         """
         arrays = {}
         for key, value in (self.live() if values is None else values).items():
@@ -286,7 +290,7 @@ class Student:
                 arrays[key] = value.detach().numpy().copy()
             else:
                 width = self.shape.context_dim if key.startswith("context.") else self.width
-                arrays[key] = value[: used.get(key, len(value)), :width].numpy().copy()
+                arrays[key] = take(key, value[: used.get(key, len(value))], width)
         return arrays
 
 

@@ -277,3 +277,29 @@ def test_a_bundle_names_its_true_parent_after_a_kill_between_export_and_save(sho
     assert third.manifest.provenance["parent"] == open_bundle(second).content_hash
     assert open_bundle(second).manifest.provenance["parent"] == open_bundle(first).content_hash
     assert len(shop.read("examples")) > len(at)
+
+
+def test_teach_goes_on_where_it_was_stopped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recdistill.teachers.builtin.epochs import CausalTraining
+
+    shop.write(lists=60)
+    settings = ["kind=attention", "epochs=3", "dim=8", "layers=1", "batch=4"]
+    typed = ["teach", "--kind", "builtin", *(word for one in settings for word in ("--set", f"teacher_training.{one}"))]
+    whole = shop.figures(*typed, "--set", "teacher.path=whole")
+    saved = CausalTraining._save
+
+    def stopped(self: CausalTraining) -> None:
+        saved(self)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CausalTraining, "_save", stopped)
+        assert shop.type(*typed, "--set", "teacher.path=parts")[0] != 0
+    assert not Path("parts").exists()
+    assert [one.name for one in sorted(Path("parts.training").glob("step-*"))] == ["step-1", "step-2"]
+    again = shop.figures(*typed, "--set", "teacher.path=parts")
+    assert again["version"] == whole["version"]
+    assert again["epoch"] in (1, 2, 3)
+    assert len(Path("parts.epochs.jsonl").read_text().splitlines()) == 3
+    assert not Path("parts.training").exists(), "the state is kept only while it is needed"

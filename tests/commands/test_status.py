@@ -65,7 +65,12 @@ def test_the_backlog_of_each_stage_is_counted_and_freshness_stands_right_under_i
     shop.arrive("more", world.impressions(70)[60:], [])
     shop("join --flush")
     found = shop.json("status")
-    assert backlog(found)["distil", "examples"] == (10, True)
+    assert backlog(found) == {
+        ("score", "impressions"): (0, True),
+        ("join", "rankings"): (0, True),
+        ("join", "feedback"): (0, True),
+        ("distil", "examples"): (10, True),
+    }
     assert found["student"]["works"] is False
     assert found["student"]["examples"] == 60
     assert found["student"]["step"] == 4

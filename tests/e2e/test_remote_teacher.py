@@ -16,12 +16,13 @@ from support import world
 from support.teacher_server import Server, score_of, teacher_server
 
 from recdistill.cli import main
-from recdistill.config import HttpTeacherSettings, LogSettings
+from recdistill.config import LogSettings
 from recdistill.errors import TeacherError
 from recdistill.loops import score
 from recdistill.loops.feed import feed
 from recdistill.records import DEAD_LETTERS, Impression, Ranking, decode
 from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.http.teacher import HttpTeacher
 from tools.processes import free_ports
 
@@ -41,7 +42,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def opened(address: str) -> HttpTeacher:
-    settings = HttpTeacherSettings(
+    settings = ModelServer(
         url=address,
         model="hash",
         inputs={"items": "candidates"},

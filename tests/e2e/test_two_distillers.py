@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -14,8 +15,10 @@ import msgspec
 import pytest
 from support import world
 from support.services import Services
+from support.waiting import wait_for
 
 from recdistill import checkpoint
+from recdistill.bundle import made, open_bundle
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
@@ -149,6 +152,39 @@ def test_a_paused_one_keeps_the_folder_and_a_killed_one_gives_it_up_at_once(
     third = distiller(tmp_path, "c", chosen)
     third.wait(lambda: step(chosen) == 10, what="all steps")
     assert third.end() == {"distiller": 0}
+    same_as_calm(log, chosen, tmp_path)
+
+
+def makers(student: Path) -> list[int]:
+    """The processes that make a bundle of this student now."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"recdistill.loops.distil.making" in words and any(str(student).encode() in word for word in words):
+                found.append(int(place.name))
+    return found
+
+
+def test_one_that_is_killed_while_a_bundle_is_made_leaves_no_process_and_no_half_of_a_bundle(
+    log: Log, chosen: Settings, tmp_path: Path
+) -> None:
+    often = msgspec.structs.replace(chosen.distil, export_every=1, keep=100, publish=False)
+    exporting = msgspec.structs.replace(chosen, distil=often)
+    student = Path(often.directory)
+    first = distiller(tmp_path, "a", exporting)
+    # The snapshot is whole, so its process reads it, or makes the bundle.
+    first.wait(lambda: any(student.glob("exporting/step-*/order.json")) and makers(student) != [], what="a bundle")
+    first.kill("distiller")
+    wait_for(lambda: makers(student) == [], 60.0)
+    whole = {path.name: open_bundle(path).content_hash for path in made(student / "bundles")}
+    second = distiller(tmp_path, "b", exporting)
+    second.wait(lambda: step(exporting) == 10 and len(made(student / "bundles")) > len(whole), what="another bundle")
+    assert second.end() == {"distiller": 0}
+    assert list((student / "exporting").iterdir()) == []
+    assert makers(student) == []
+    now = {path.name: open_bundle(path).content_hash for path in made(student / "bundles")}
+    assert whole.items() <= now.items()
     same_as_calm(log, chosen, tmp_path)
 
 

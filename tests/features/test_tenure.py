@@ -316,3 +316,24 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
             Tenure(tenure.catalogue).restore(arrays | {name: np.zeros(9, value.dtype)}, plain)
         with pytest.raises(KeyError):
             Tenure(tenure.catalogue).restore({n: a for n, a in arrays.items() if n != name}, plain)
+
+
+@pytest.mark.parametrize("named_at", [None, 5])
+def test_a_withdrawn_item_is_forgotten_at_exactly_the_limit(named_at: int | None) -> None:
+    """KEEP examples after it was withdrawn, or after a list last named it: not one earlier, and not one later."""
+    spec = spec_of(1)
+    tenure = Tenure(Catalogue(spec, Vocabulary(spec)))
+    for record in (Item("i0"), Item("i1"), Item("i0", 1, withdrawn=True)):
+        tenure.applied(tenure.catalogue.apply(record, admit=True))
+    row = tenure.vocabulary.row("id", "i0")
+    last = KEEP if named_at is None else named_at + KEEP
+    for learnt in range(last):
+        assert "i0" in tenure.catalogue.slot_of, learnt
+        assert tenure.vocabulary.admitted("id") == ["i0", "i1"]
+        history = ["i0"] if learnt == named_at else []
+        tenure.settle(encoded(tenure, [example(["i1"], history, False, "a")]))
+        assert tenure.examples == learnt + 1
+    assert "i0" not in tenure.catalogue.slot_of
+    assert tenure.vocabulary.admitted("id") == ["i1"]
+    tenure.applied(tenure.catalogue.apply(Item("i2"), admit=True))
+    assert tenure.vocabulary.row("id", "i2") == row  # what it had is free

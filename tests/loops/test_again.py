@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from support import world
+from support.deaths import killed_again_and_again
 
 from recdistill.config import LogSettings
 from recdistill.loops import join, score
@@ -114,9 +115,6 @@ def test_a_teacher_that_changes_is_told_with_figures_and_written_on_its_rankings
 def test_what_rankings_say_does_not_depend_on_batches_kills_or_restarts(tmp_path: Path) -> None:
     """And neither does what is kept."""
 
-    class Killed(Exception):
-        pass
-
     def noisy(lists: Sequence[Impression]) -> list[list[float]]:
         """Not alike, but of the request alone: half of the requests get another answer after list 900."""
         return shuffled(lists) if late and lists[0].id[-1] in "02468" else world.by_hash(lists)
@@ -131,19 +129,13 @@ def test_what_rankings_say_does_not_depend_on_batches_kills_or_restarts(tmp_path
         for part in (lists[:900], lists[900:]):
             feed(log, part)
             if batches is None:
-                for _ in range(12):
-                    left = chance.randrange(1, 4)
-
-                    def die(done: int, total: int | None) -> None:
-                        nonlocal left
-                        left -= 1
-                        if left == 0:
-                            raise Killed
-
-                    try:
-                        run(log, lambda some: [noisy([one])[0] for one in some], batch=33, progress=die)
-                    except Killed:
-                        continue
+                killed_again_and_again(
+                    lambda die, log=log: run(  # type: ignore[misc]
+                        log, lambda some: [noisy([one])[0] for one in some], batch=33, progress=die
+                    ),
+                    times=12,
+                    after=lambda: chance.randrange(1, 4),
+                )
             run(log, lambda some: [noisy([one])[0] for one in some], batch=(batches or [100])[0])
             late = True
         kept = [(m.key, m.headers, decode(Ranking, m.value).impression.id) for m in read_all(log, CHECKS.topic)]

@@ -87,6 +87,34 @@ def test_a_store_that_is_away_stops_nothing(log: Log, tmp_path: Path) -> None:
     announcer.close()
 
 
+def test_a_registry_that_is_down_for_ten_minutes_gets_the_bundle_afterwards(log: Log, tmp_path: Path) -> None:
+    """No newer bundle comes: the one that could not be sent is sent again, by the clock."""
+    away, now, tried, counts = [True], [0.0], [0], Counter[str]()
+
+    def put(_: Bundle) -> None:
+        tried[0] += 1
+        if away:
+            raise RegistryError("the server does not answer")
+
+    announcer = Announcer(log, put, counts, clock=lambda: now[0])
+    announcer.begin("student", tmp_path / "bundles")
+    assert not announcer.due()
+    bundle = exported(tmp_path, 8)
+    announcer(bundle)
+    for second in range(600):
+        now[0] = float(second)
+        if announcer.due():
+            announcer.again()
+    assert (tried[0], announced(log)) == (20, [])
+    away.clear()
+    now[0] = 630.0
+    assert announcer.due()
+    announcer.again()
+    assert [made.content_hash for made in announced(log)] == [bundle.content_hash]
+    assert not announcer.due()
+    announcer.close()
+
+
 def test_a_distiller_that_was_killed_announces_what_it_is_not_sure_of(log: Log, tmp_path: Path) -> None:
     sent: list[str] = []
     folder = tmp_path / "bundles"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from support import world
+from support.deaths import killed_again_and_again
 
 from recdistill._wire import records_pb2 as wire
 from recdistill.config import LogSettings
@@ -180,23 +181,11 @@ def test_a_joiner_that_is_stopped_anywhere_writes_what_an_undisturbed_one_writes
     feed(log, [*lists, *clicks])
     score_all(log)
     chance = random.Random(7)
-
-    class Killed(Exception):
-        pass
-
-    for _ in range(12):
-        left = chance.randrange(1, 6)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            join.run(log, **SETTINGS, stop=threading.Event(), drain=True, progress=die)
-        except Killed:
-            continue
+    killed_again_and_again(
+        lambda die: join.run(log, **SETTINGS, stop=threading.Event(), drain=True, progress=die),
+        times=12,
+        after=lambda: chance.randrange(1, 6),
+    )
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert soft(made) == [one.id for one in lists]
@@ -251,10 +240,6 @@ def test_settings_and_topics_that_do_not_fit(tmp_path: Path) -> None:
 # Wrong times, kills, and many partitions
 
 
-class Killed(Exception):
-    """The death of a joiner between two steps."""
-
-
 def stream(seed: int) -> tuple[list[Ranking | Feedback], float]:
     """Rankings and feedback with pauses, wrong times, late and early ones, and none; and a window for them."""
     chance = random.Random(seed)
@@ -305,19 +290,11 @@ def test_a_joiner_that_is_killed_anywhere_refuses_and_labels_the_same_records(se
     calm, killed = (filled(tmp_path / f"{name}.sqlite", records, partitions) for name in ("calm", "killed"))
     counts = join.run(calm, **settings, stop=threading.Event(), drain=True)
     counts += join.run(calm, **settings, stop=threading.Event(), drain=True, flush=True)
-    for _ in range(10):
-        left = chance.randrange(1, 6)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            join.run(killed, **settings, stop=threading.Event(), drain=True, progress=die)
-        except Killed:
-            continue
+    killed_again_and_again(
+        lambda die: join.run(killed, **settings, stop=threading.Event(), drain=True, progress=die),
+        times=10,
+        after=lambda: chance.randrange(1, 6),
+    )
     join.run(killed, **settings, stop=threading.Event(), drain=True)
     join.run(killed, **settings, stop=threading.Event(), drain=True, flush=True)
 
@@ -352,17 +329,12 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     with log.stage("hostile").transaction() as transaction:
         for partition in range(1024):
             transaction.send("feedback", b"{", key=b"x", partition=partition)
-    steps = 0
-
-    def die(done: int, total: int | None) -> None:
-        nonlocal steps
-        steps += 1
-        if steps % 3 == 0:
-            raise Killed
-
-    for _ in range(3):
-        with pytest.raises(Killed):
-            join.run(log, **settings, stop=threading.Event(), drain=True, progress=die)
+    died = killed_again_and_again(
+        lambda die: join.run(log, **settings, stop=threading.Event(), drain=True, progress=die),
+        times=3,
+        after=lambda: 3,
+    )
+    assert died == 3
     join.run(log, **settings, stop=threading.Event(), drain=True)
     join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)

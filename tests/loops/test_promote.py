@@ -5,26 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from support.hook import Hook
 
 from recdistill import release
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
-from recdistill.errors import CheckpointError, TeacherError, WrongLog
+from recdistill.errors import CheckpointError, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
+from recdistill.loops.tell import Teller
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, encode
-from recdistill.registry import Evidence, Registry
+from recdistill.registry import BundleRef, Evidence, Registry, Version
 from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
@@ -361,3 +364,220 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
         promoter.join(60)
         assert (counts["waiting"], counts["judged"], len(registry.versions())) == (2, 1, 1)
     log.close()
+
+
+class Shelf:
+    """A registry in memory, which can go away in the middle of anything."""
+
+    name = "students"
+
+    def __init__(self, bundles: Sequence[Bundle]) -> None:
+        self.bundles = {bundle.content_hash: bundle for bundle in bundles}
+        self.made: list[tuple[str, Evidence]] = []  # content and evidence; the number of a version is its place + 1
+        self.champion: str | None = None
+        self.calls, self.away = 0, range(0)
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls in self.away:
+            raise RegistryError("http://mlflow: does not answer")
+
+    def versions(self) -> list[Version]:
+        self._call()
+        made = [
+            Version(
+                number=str(n + 1),
+                content_hash=content,
+                aliases=[],
+                reason="",
+                created_at=evidence.made_at,
+                run_id="",
+                passed=evidence.passed,
+            )
+            for n, (content, evidence) in enumerate(self.made)
+        ]
+        return made[::-1]
+
+    def _ref(self, number: str) -> BundleRef:
+        return BundleRef(number=number, content_hash=self.made[int(number) - 1][0], uri="")
+
+    def find(self, _: str) -> BundleRef | None:
+        self._call()
+        return None if self.champion is None else self._ref(self.champion)
+
+    def resolve(self, number: str) -> BundleRef:
+        self._call()
+        return self._ref(number)
+
+    def holds(self, content_hash: str) -> bool:
+        self._call()
+        return content_hash in self.bundles
+
+    def take(self, content_hash: str, _: Path) -> Bundle:
+        self._call()
+        return self.bundles[content_hash]
+
+    def published(self, bundle: Bundle, evidence: Evidence) -> Version:
+        self._call()
+        contents = [content for content, _ in self.made]
+        if bundle.content_hash in contents:
+            self.made[contents.index(bundle.content_hash)] = (bundle.content_hash, evidence)
+        else:
+            self.made.append((bundle.content_hash, evidence))
+        self._call()  # the answer gets lost as well
+        return next(one for one in self.versions() if one.content_hash == bundle.content_hash)
+
+    def promote(self, number: str, *, expect: str | None, who: str, why: str) -> None:
+        self._call()
+        assert self.champion == expect
+        self.champion = number
+
+    def held(self) -> list[Any]:
+        self._call()
+        return []
+
+    def give_back(self, _: Any, *, grace_s: float) -> int:
+        return 0
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """Judging itself is tested above; here a verdict is given by hand."""
+    monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
+    monkeypatch.setattr(
+        promote, "publish", lambda registry, bundle, judgement, evidence: registry.published(bundle, evidence)
+    )
+    bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
+    return Shelf(bundles)
+
+
+def verdict(bundle: Bundle, *, passed: bool = True) -> Evidence:
+    reasons = ["fine"] if passed else ["retention .5 is below .95 at https://me:hunter2@teacher/"]
+    made_at = "2026-01-02T03:04:05+00:00"
+    return Evidence(
+        content_hash=bundle.content_hash, passed=passed, reasons=reasons, metrics={}, made_at=made_at, judged=9
+    )
+
+
+@pytest.fixture
+def held_log(tmp_path: Path) -> Iterator[Log]:
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    hold_out(log, [example(n, budget=False) for n in range(20)])
+    yield log
+    log.close()
+
+
+def looped(log: Log, shelf: Shelf, until: Callable[[Counter[str]], bool], **more: Any) -> Counter[str]:
+    """Runs the promoter until something is true, looking each time it waits."""
+    counts = Counter[str]()
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            self.rounds = getattr(self, "rounds", 0) + 1
+            if until(counts) or self.rounds > 500:
+                self.set()
+            return self.is_set()
+
+    chosen: dict[str, Any] = {"gate": verdict, "min_lists": 20, "teacher": None, "wait_s": 0.0, **more}
+    return promote.run(log, shelf, **chosen, stop=Stop(), counts=counts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", range(1, 12))
+def test_a_registry_that_goes_away_at_any_call_loses_nothing(
+    held_log: Log, shelf: Shelf, first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten minutes of it are 120 looks; here it is away for 20 calls, from each call of a judgement on."""
+    [bundle, _] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+    shelf.away = range(first, first + 20)
+    counts = looped(held_log, shelf, lambda counts: counts["promoted"] > 0, patience_s=3600.0)
+    assert counts["registry_failures"] == 20 if first < 9 else counts["registry_failures"] <= 20
+    assert (counts["promoted"], shelf.champion, len(shelf.made)) == (1, "1", 1)
+    said = [record.getMessage() for record in caplog.records if "waited for" in record.getMessage()]
+    if counts["registry_failures"]:
+        assert said == [
+            "the registry is waited for, 3600 s at most, and nothing is lost: http://mlflow: does not answer"
+        ]
+
+
+def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not_wait(
+    held_log: Log, shelf: Shelf
+) -> None:
+    shelf.away = range(1, 10**6)
+    with pytest.raises(RegistryError, match="does not answer"):
+        looped(held_log, shelf, lambda _: False, patience_s=1e-9)
+    with pytest.raises(RegistryError):
+        looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
+
+
+def test_a_refused_version_is_judged_again_when_more_lists_have_come_and_both_verdicts_are_told(
+    held_log: Log, shelf: Shelf
+) -> None:
+    hook = Hook(200)
+    counts = Counter[str]()
+    teller = Teller(hook.url, ["refused", "promoted"], timeout_s=10, tries=2, counts=counts)
+    [bundle, _] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+    looks: list[int] = []
+
+    def gate_by_hand(judgement: Any) -> Evidence:
+        looks.append(1)
+        return verdict(judgement, passed=len(looks) == 2)
+
+    def more_come(found: Counter[str]) -> bool:
+        if found["judged"] == 1 and len(looks) == 1:
+            hold_out(held_log, [example(1000 + n + 30 * found["fed"], budget=False) for n in range(30)])
+            found["fed"] += 1
+            assert found["fed"] <= 3
+        return found["promoted"] > 0
+
+    chosen = {"gate": gate_by_hand, "again_lists": 50, "tell": teller}
+    found = looped(held_log, shelf, more_come, **chosen)
+    assert (found["judged"], found["failed_gate"], found["promoted"], found["fed"]) == (2, 1, 1, 2)
+    assert len(shelf.made) == 1, "the version keeps its number, and gets the newer evidence"
+    teller.close()
+    assert [message["kind"] for message in hook.got] == ["refused", "promoted"]
+    assert hook.got[0]["bundle"] == bundle.content_hash
+    assert "retention .5 is below .95" in str(hook.got[0]["reasons"])
+    assert "hunter2" not in str(hook.got)
+    hook.close()
+
+
+def test_a_refused_version_is_left_alone_without_a_rule_and_when_a_newer_bundle_was_judged(
+    held_log: Log, shelf: Shelf
+) -> None:
+    one, two = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), one)  # type: ignore[arg-type]
+    refusing = partial(verdict, passed=False)
+    waits = [0]
+
+    def some_rounds(_: Counter[str]) -> bool:
+        waits[0] += 1
+        return waits[0] % 5 == 0
+
+    assert looped(held_log, shelf, some_rounds, gate=refusing)["judged"] == 1
+    assert looped(held_log, shelf, some_rounds, gate=refusing)["judged"] == 0
+    # With a rule by time the restarted promoter knows from the version when it was refused.
+    assert looped(held_log, shelf, some_rounds, gate=refusing, again_s=60.0, again_most=1)["judged"] == 1
+    made(held_log, SimpleNamespace(put=lambda _: 0), two)  # type: ignore[arg-type]
+    found = looped(held_log, shelf, some_rounds, again_s=10.0**9)
+    assert (found["judged"], found["promoted"]) == (1, 1)
+    assert looped(held_log, shelf, some_rounds, again_s=60.0)["judged"] == 0, "what passed is not judged again"
+
+
+def test_the_topics_are_trimmed_by_the_clock(held_log: Log, shelf: Shelf) -> None:
+    done = [0]
+
+    def trim() -> int:
+        done[0] += 1
+        return 7
+
+    waits = [0]
+
+    def some_rounds(_: Counter[str]) -> bool:
+        waits[0] += 1
+        return waits[0] == 5
+
+    found = looped(held_log, shelf, some_rounds, trim=trim, trim_every_s=3600.0)
+    assert (done[0], found["trimmed_offsets"]) == (1, 7)

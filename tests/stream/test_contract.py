@@ -9,10 +9,8 @@ import json
 import random
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,14 +22,6 @@ from recdistill.stream import Log, Message, Source, TopicPartition, open_log, pa
 from recdistill.stream.testing import COMPACT_SOON, compacted
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> LogSettings:
-    prefix = f"t{uuid.uuid4().hex[:8]}."
-    if request.param == "kafka":
-        return LogSettings(kind="kafka", brokers=request.getfixturevalue("kafka_brokers"), prefix=prefix)
-    return LogSettings(path=str(tmp_path / "log.sqlite"), prefix=prefix)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,13 +99,9 @@ def test_stopped_at_each_step_in_turn(tmp_path: Path, batch: int) -> None:
         log.close()
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    if request.param == "kafka":
-        brokers = request.getfixturevalue("kafka_brokers")
-        opened = open_log(LogSettings(kind="kafka", brokers=brokers, prefix=f"t{uuid.uuid4().hex[:8]}."))
-    else:
-        opened = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+@pytest.fixture
+def log(settings: LogSettings) -> Iterator[Log]:
+    opened = open_log(settings)
     yield opened
     opened.close()
 

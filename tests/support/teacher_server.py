@@ -211,6 +211,7 @@ class _Quick(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        await asyncio.sleep(0.02)
 
 
 @contextmanager

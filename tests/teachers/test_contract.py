@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from support.teacher_server import teacher_server
 
-from recdistill.config import HttpTeacherSettings, LinearTeacherSettings, OnnxTeacherSettings, TeacherTraining
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers import Scores, Teacher
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.ensemble import EnsembleTeacher
 from recdistill.teachers.function import FunctionTeacher
+from recdistill.teachers.http.server import ModelServer
+from recdistill.teachers.linear import Blend
 from recdistill.teachers.logged import LoggedTeacher
+from recdistill.teachers.tensors import OnnxModel
 
 ITEMS = [Item("a"), Item("b"), Item("c")]
 LISTS = [
@@ -41,7 +44,7 @@ def _builtin(folder: Path) -> Teacher:
         )
         for one in LISTS
     ]
-    settings = TeacherTraining(dim=4, heads=1, layers=1, pooled_dim=4, epochs=1)
+    settings = Training(dim=4, heads=1, layers=1, pooled_dim=4, epochs=1)
     train_teacher(examples, ITEMS, FeatureSpec(), settings, folder / "teacher")
     return BuiltinTeacher.load(folder / "teacher")
 
@@ -59,7 +62,7 @@ def _onnx(folder: Path) -> Teacher:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    settings = OnnxTeacherSettings(path=str(folder / "m.onnx"), inputs={"logged": "candidates.logged_score"})
+    settings = OnnxModel(path=str(folder / "m.onnx"), inputs={"logged": "candidates.logged_score"})
     return OnnxTeacher.open(settings, teacher_id="o", version="", scale="unbounded")
 
 
@@ -74,7 +77,7 @@ def _linear(folder: Path) -> Teacher:
         )
         for one in LISTS
     ]
-    train_linear_teacher(examples, LinearTeacherSettings(l2=1.0), folder / "teacher")
+    train_linear_teacher(examples, Blend(l2=1.0), folder / "teacher")
     return LinearTeacher.load(folder / "teacher")
 
 
@@ -98,7 +101,7 @@ def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Teacher]
     from recdistill.teachers.http.teacher import HttpTeacher
 
     with teacher_server() as server:
-        settings = HttpTeacherSettings(url=server.address, model="m", inputs={"items": "candidates"})
+        settings = ModelServer(url=server.address, model="m", inputs={"items": "candidates"})
         yield HttpTeacher(settings, teacher_id="h", version="", scale="logit")
 
 

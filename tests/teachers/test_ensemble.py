@@ -9,8 +9,9 @@ import pytest
 
 from recdistill.config import parse_settings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Impression, Item
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
 from recdistill.teachers.ensemble import EnsembleTeacher
 from recdistill.teachers.function import FunctionTeacher
 

@@ -11,8 +11,9 @@ import pytest
 
 from recdistill.config import TeacherSettings, load_function
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Impression, Item
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
 from recdistill.teachers.function import FunctionTeacher
 
 LISTS = [Impression(name, 1, candidates=(Candidate("x"), Candidate("yy"))) for name in ("a", "b", "c")]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recdistill.config import TeacherSettings
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Impression, Item
-from recdistill.teachers import Scores, masked, open_teacher
+from recdistill.teachers import Scores, masked
 from recdistill.teachers.logged import LoggedTeacher
 
 TEACHER = LoggedTeacher("ranker", "7", "probability")

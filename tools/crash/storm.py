@@ -398,6 +398,7 @@ def settings_of(plan: Plan, folder: Path, machine: Path, broker: KafkaBroker | N
         "score": ScoreSettings(batch=16, wait_s=0.1),
         # A partition is never taken for silent: a killed scorer is away for longer than that.
         "join": JoinSettings(
+            tick_s=0.0,  # a calm joiner, which drains, marks no silence
             window_s=stream.WINDOW_S,
             wait_s=0.1,
             batch=20,

@@ -15,7 +15,7 @@ from typing import Final
 
 from recdistill.errors import DecodeError
 from recdistill.records import Feedback, Impression, decode
-from recdistill.stream import Log, made_bundles
+from recdistill.stream import Log, is_tick, made_bundles
 
 _READ: Final = 500
 
@@ -107,7 +107,8 @@ class Stream:
             self.scored_s = max(self.scored_s or 0.0, *(message.time_us / 1e6 for message in messages))
         while messages := self._examples.read(_READ, 0.0):
             for message in messages:
-                self.learnt.add(message.time_us / 1e6)
+                if not is_tick(message):
+                    self.learnt.add(message.time_us / 1e6)
         made, _ = made_bundles(self._bundles)
         for one in made:
             self.made_s.setdefault(one.content_hash, _seconds(one.made_at))

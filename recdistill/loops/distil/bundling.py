@@ -54,11 +54,12 @@ def taken(distiller: Distiller, popular: int, trigger: str) -> Snapshot | None:
         return None
     distiller.claim()
     return Snapshot(
-        weights=trainer.weights(),
+        weights=trainer.weights(whole=False),
         spec=trainer.spec,
         vocabulary=trainer.vocabulary.snapshot(),
         catalogue=trainer.catalogue.snapshot(),
         about=told(distiller, popular, trigger),
+        ready=trainer.settle_copies,
     )
 
 

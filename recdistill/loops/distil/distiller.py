@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recdistill.errors import DataError, DecodeError
 from recdistill.hops import passed
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
@@ -28,9 +27,9 @@ from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
-from recdistill.loops.distil.stamped import ITEMS, StampedItems
+from recdistill.loops.distil.stamped import ITEMS, StampedItems, decoded
 from recdistill.loops.distil.warm import Restart, check_same, take_over
-from recdistill.records import Columns, decode_item
+from recdistill.records import Columns
 from recdistill.stream import (
     Delivery,
     LanePosition,
@@ -209,9 +208,7 @@ class Distiller:
         r = self.saved.range
         figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
-        self.counts["examples"] += len(batch)
-        self.counts["steps"] += 1
-        self.counts.update({name: int(figures[name]) for name in ("known", "unknown")})
+        self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
             for sentence in watch.news:
@@ -243,14 +240,7 @@ class Distiller:
     def _apply_items(self, stamp: int) -> None:
         """Applies `items` exactly up to the position that the scorer had stamped on its rankings."""
         for messages in self._items.until(stamp):
-            refused: dict[int, DataError] = {}
-            places, records = [], []
-            for place, message in enumerate(messages):
-                try:
-                    records.append(decode_item(message.key, message.value))
-                    places.append(place)
-                except DecodeError as e:
-                    refused[place] = e
+            places, records, refused = decoded(messages)
             refused |= {places[at]: error for at, error in self.trainer.apply_items(records)}
             for place, error in sorted(refused.items()):
                 self._dead_letter(messages[place], error)
@@ -277,9 +267,10 @@ class Distiller:
         self.saved_all()
         self.claim()
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
-        tensors, state = self.trainer.state()
+        tensors, state = self.trainer.state(whole=False)
         said = {"trainer": state, "stream": self.saved.plain()}
-        self._saves.start(partial(self.folder.save, self.step, tensors, said), self.saved.rests_on())
+        write = partial(self.folder.save, self.step, tensors, said, ready=self.trainer.settle_copies)
+        self._saves.start(write, self.saved.rests_on())
         if wait:
             self.saved_all()
 

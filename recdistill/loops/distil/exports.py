@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from recdistill.bundle import BundleFolder
 from recdistill.errors import BundleError, DataError
@@ -27,6 +28,16 @@ from recdistill.loops.distil.triggers import Triggers
 log_ = logging.getLogger(__name__)
 
 
+class Resend(Protocol):
+    """Sends a bundle again that could not be sent."""
+
+    def due(self) -> bool:
+        """Whether it is time to."""
+
+    def again(self) -> None:
+        """Sends it."""
+
+
 class Exports:
     """The exports of one distiller.
 
@@ -37,6 +48,7 @@ class Exports:
         beside: Make bundles while the student learns on; else learning waits for each.
         nice: How nice the process that makes a bundle is, 0 to 19.
         send: Given each bundle that is whole.
+        again: Sends the one again that could not be sent.
     """
 
     def __init__(
@@ -48,9 +60,10 @@ class Exports:
         beside: bool,
         nice: int,
         send: Callable[[BundleFolder], None] = lambda _: None,
+        again: Resend | None = None,
     ) -> None:
         self._distiller, self._triggers = distiller, triggers
-        self._popular, self._beside, self._nice, self._send = popular, beside, nice, send
+        self._popular, self._beside, self._nice, self._send, self._again = popular, beside, nice, send, again
         self._workers = ThreadPoolExecutor(1, "recdistill-export")
         self._work: Future[None] | None = None
         self._snapshot: Snapshot | None = None  # for the thread, which lets it go when it is written
@@ -95,6 +108,8 @@ class Exports:
         if self._distiller.saved.range is not None:
             return
         if (reason := self._triggers.reason()) is None:
+            if self._again is not None and self._again.due():
+                self._work = self._workers.submit(self._again.again)
             return
         self._triggers.exported()
         if not self._beside:

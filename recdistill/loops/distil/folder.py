@@ -79,13 +79,27 @@ class StudentFolder:
         """The newest checkpoint that verifies; see `checkpoint.latest`."""
         return checkpoint.latest(self.checkpoints)
 
-    def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, np.ndarray],
+        state: Mapping[str, Any],
+        *,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Path:
         """Writes a checkpoint, and deletes the old ones.
+
+        Args:
+            step: Its step.
+            tensors: Its arrays.
+            state: What is said beside them.
+            ready: Called first: it waits until the arrays are filled.
 
         Raises:
             Fenced: Another process has taken the folder over.
             CheckpointError: It cannot be written.
         """
+        ready()
         self.check()
         try:
             path = checkpoint.save(self.checkpoints, step, tensors, state, check=self.check)

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from recdistill.bundle import BundleFolder, made
 from recdistill.loops.begin import naming_ways
@@ -38,6 +38,17 @@ class Publisher(Protocol):
 
     def __call__(self, bundle: BundleFolder) -> None:
         """Called with each bundle that was made, one after the other; not always in the same thread."""
+
+
+@runtime_checkable
+class SendsAgain(Protocol):
+    """A publisher that keeps a bundle which it could not send."""
+
+    def due(self) -> bool:
+        """Whether it is to be sent again now."""
+
+    def again(self) -> None:
+        """Sends it."""
 
 
 class ExportPlan(NamedTuple):
@@ -143,6 +154,7 @@ def run(
             beside=exports.beside,
             nice=exports.nice,
             send=publish or (lambda _: None),
+            again=publish if isinstance(publish, SendsAgain) else None,
         )
         try:
             if publish is not None:

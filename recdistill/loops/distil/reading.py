@@ -3,7 +3,9 @@
 A batch ends with its last example of `wanted`, at the end of a range, or before a time. For the last, the log's own
 times are cut into windows of `within_s` seconds. A batch ends before the first record of a later window than those
 before it. So what ends a batch stands in the log, and a run that was killed ends its batches at the same places.
-Records of one window wait at most for the next window's first record.
+Records of one window wait at most for the next window's first record. When none comes, the joiner's mark of a silence
+(`loops.ticks`) ends the batch by the same rule. It stands before every record of a later window, so a batch holds the
+same examples with it and without it.
 
 A record can be older than the one before it: labels come long after their list. So the greatest time so far decides.
 
@@ -13,7 +15,7 @@ It knows nothing of how a student learns.
 from __future__ import annotations
 
 from recdistill.records import Columns
-from recdistill.stream import LanePosition, Lanes, Message
+from recdistill.stream import LanePosition, Lanes, Message, is_tick
 
 
 class Reading:
@@ -65,11 +67,13 @@ class Reading:
     def _ends(self, message: Message) -> bool:
         """Whether the batch ends before a message."""
         if not self._window_us:
-            self._some = True
+            self._some = self._some or not is_tick(message)
             return False
         if self._some and message.time_us // self._window_us > self.clock_us // self._window_us:
             self._cut = True
             return True
+        if is_tick(message):
+            return False
         self.clock_us = max(self.clock_us, message.time_us)
         self._some = True
         return False

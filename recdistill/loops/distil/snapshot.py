@@ -26,6 +26,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -82,6 +83,8 @@ class Snapshot(NamedTuple):
     vocabulary: dict[str, list[str | None]]
     catalogue: dict[str, np.ndarray]
     about: About
+    ready: Callable[[], None] = lambda: None
+    """Waits until the weights are filled; `write` calls it."""
 
     def make(self, out: Path) -> Bundle:
         """Makes the bundle in a folder that does not exist yet.
@@ -105,6 +108,7 @@ class Snapshot(NamedTuple):
         Raises:
             OSError: The disk refuses it.
         """
+        self.ready()
         for kind, arrays in (("weights", self.weights), ("catalogue", self.catalogue)):
             for number, array in enumerate(arrays.values()):
                 with (folder / f"{kind}-{number}.npy").open("wb") as file:

@@ -29,10 +29,11 @@ Example:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from recdistill.errors import OutOfRange
+from recdistill.errors import DataError, DecodeError, OutOfRange
+from recdistill.records import Item, decode_item
 from recdistill.stream import Log, LogIdentity, Message, TopicPartition, check_identity
 
 ITEMS: Final = TopicPartition("items", 0)
@@ -140,6 +141,18 @@ class StampedItems:
     def _check(self, stamp: int) -> None:
         if stamp > (end := self._source.bounds(ITEMS)[1]):
             raise _beyond(stamp, end)
+
+
+def decoded(messages: Sequence[Message]) -> tuple[list[int], list[Item], dict[int, DataError]]:
+    """The items of some messages: the places of those that can be read, their records, and why the others cannot."""
+    places, records, refused = list[int](), list[Item](), dict[int, DataError]()
+    for place, message in enumerate(messages):
+        try:
+            records.append(decode_item(message.key, message.value))
+            places.append(place)
+        except DecodeError as e:
+            refused[place] = e
+    return places, records, refused
 
 
 def _beyond(stamp: int, end: int) -> OutOfRange:

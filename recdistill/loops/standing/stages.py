@@ -24,6 +24,7 @@ from typing import Final
 from msgspec import Struct
 
 from recdistill.errors import OutOfRange
+from recdistill.loops.kept import read_line
 from recdistill.loops.workers import STAGE, is_former
 from recdistill.stream import Log, Source, TopicPartition
 
@@ -78,6 +79,10 @@ def backlogs(log: Log, students: Mapping[str, Sequence[int]] | None = None) -> l
     positions: dict[str, Mapping[TopicPartition, int]] = {**log.positions()}
     for name, offsets in (students or {}).items():
         positions[f"{_STUDENT}{name}"] = {TopicPartition("examples", lane): at for lane, at in enumerate(offsets)}
+    # A joiner's position is the place from which its window is read again; how far it has read stands beside it.
+    noted = log.noted("join", list(positions.get("join", {})))
+    read = {tp: read_line(line).read for tp, line in noted.items()}
+    positions["join"] = {tp: max(at, read.get(tp, 0)) for tp, at in positions.get("join", {}).items()}
     return [
         _behind(log, stage, topic, topics[topic], positions.get(stage, {}))
         for stage, topic in _pairs(positions)

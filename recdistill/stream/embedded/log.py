@@ -34,6 +34,7 @@ from recdistill.stream.contract import (
     expand,
 )
 from recdistill.stream.embedded import generations
+from recdistill.stream.embedded.checksum import checksum
 from recdistill.stream.embedded.mend import Mended, mend
 from recdistill.stream.embedded.source import EmbeddedSource
 from recdistill.stream.embedded.stage import EmbeddedStage
@@ -42,6 +43,9 @@ from recdistill.stream.problems import bad_witness, cut_back, out_of_range, unwi
 
 _AT_ONCE = 2000
 """Messages, and pages of the file, that are removed in one transaction."""
+
+_OVERWRITE = "PRAGMA secure_delete = ON"
+"""Else SQLite leaves the bytes of removed messages where they were, until their place is used again."""
 
 _INCREMENTAL = 2
 """SQLite's number for `auto_vacuum = INCREMENTAL`."""
@@ -214,6 +218,17 @@ class EmbeddedLog:
                 found.setdefault(name[start:], {})[TopicPartition(topic[start:], partition)] = offset
         return found
 
+    def noted(self, stage: str, inputs: Sequence[TopicPartition]) -> dict[TopicPartition, str]:
+        """What the last commit of a stage noted for single inputs; see the contract."""
+        wanted = {(self.prefix + tp.topic, tp.partition): tp for tp in inputs}
+        with self._tables.reading() as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone() is None:
+                return {}  # an older version made the log
+            rows = connection.execute(
+                "SELECT topic, partition, note FROM notes WHERE stage = ?", (self.prefix + stage,)
+            ).fetchall()
+        return {wanted[topic, number]: str(note) for topic, number, note in rows if (topic, number) in wanted}
+
     def shrink(self) -> int:
         """Gives the space of removed messages back to the disk. Returns how many bytes the file became smaller.
 
@@ -261,10 +276,48 @@ class EmbeddedLog:
         """
         table = self._tables.table(tp)
         with self._tables.writing() as connection:
+            connection.execute(_OVERWRITE)
             return connection.executemany(
                 f"DELETE FROM messages_{table} WHERE offset = ?",  # noqa: S608 - a number of our own
                 [(offset,) for offset in offsets],
             ).rowcount
+
+    def blank(self, tp: TopicPartition, offsets: Iterable[int]) -> int:
+        """Empties single messages: no key, no value, no headers. Their places stay, for who counts them in turn.
+
+        Args:
+            tp: The partition.
+            offsets: Offsets of the messages. An offset without a message is ignored.
+
+        Returns:
+            How many messages were emptied now.
+        """
+        table, blanked = self._tables.table(tp), 0
+        with self._tables.writing() as connection:
+            connection.execute(_OVERWRITE)
+            for offset in offsets:
+                found = connection.execute(
+                    f"SELECT time_us FROM messages_{table} WHERE offset = ? AND value IS NOT NULL",  # noqa: S608 - a number of our own
+                    (offset,),
+                ).fetchone()
+                if found is not None:
+                    connection.execute(
+                        f"UPDATE messages_{table} SET key = NULL, value = NULL, headers = NULL, crc = ? "  # noqa: S608 - as above
+                        "WHERE offset = ?",
+                        (checksum(offset, found[0], None, None, None), offset),
+                    )
+                    blanked += 1
+        return blanked
+
+    def scrub(self) -> bool:
+        """Gives back what `remove` and `blank` have overwritten, in the file and in the one beside it.
+
+        Returns:
+            Whether nothing is left. Another process that reads at this moment may keep older pages.
+        """
+        self.shrink()  # whole pages that are free
+        with self._tables.reading() as connection:
+            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def mend(self) -> Mended:
         """Looks at every message, and moves those whose checksum is wrong to the dead letters. They leave holes.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -26,7 +26,7 @@ from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S, Brokers, Options
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.kafka.owners import OWNER
-from recdistill.stream.kafka.policies import dangers
+from recdistill.stream.kafka.policies import dangers, setting
 from recdistill.stream.kafka.source import KafkaSource
 from recdistill.stream.kafka.stage import MARKS, KafkaStage
 from recdistill.stream.kafka.witness import check, take
@@ -180,6 +180,32 @@ class KafkaLog:
             }
             for name in names
         }
+
+    def noted(self, stage: str, inputs: Sequence[TopicPartition]) -> dict[TopicPartition, str]:
+        """What the last commit of a stage noted for single inputs; see the contract."""
+        found = self._namespace.committed(self.prefix + stage, inputs)
+        lines = {tp: metadata.partition("\n")[2] for tp, (_, metadata) in found.items()}
+        return {tp: line for tp, line in lines.items() if line}
+
+    def kept_for(self, topics: Iterable[str]) -> dict[str, tuple[bool, int]]:
+        """Whether each topic is compacted, and for how many microseconds it keeps a record; -1: for ever."""
+        names = {self.prefix + topic: topic for topic in topics}
+        if not names:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        found = self._ask("ask", lambda: self._admin.describe_configs(resources, config_filter="all"))
+        kept: dict[str, tuple[bool, int]] = {}
+        for name, settings in found.get("topic", {}).items():
+            if name in names:
+                policy, keep_ms = (setting(settings, key) for key in ("cleanup.policy", "retention.ms"))
+                forever = keep_ms is None or int(keep_ms) < 0 or "delete" not in str(policy)
+                kept[names[name]] = ("compact" in str(policy), -1 if forever else int(keep_ms) * 1000)
+        return kept
+
+    def delete_before(self, tp: TopicPartition, offset: int) -> None:
+        """Deletes every record before an offset."""
+        wire = self._namespace.wire(tp)
+        self._ask("delete records of", lambda: self._admin.delete_records({wire: offset}))
 
     def sync(self) -> None:
         """Does nothing: each commit has waited for all replicas in sync; see the contract."""

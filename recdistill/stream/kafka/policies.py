@@ -35,10 +35,10 @@ def dangers(configs: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str)
     found = []
     for name, settings in sorted(configs.get("topic", {}).items()):
         topic = name[len(prefix) :]
-        policy = {part.strip() for part in str(_value(settings, "cleanup.policy")).split(",")}
+        policy = {part.strip() for part in str(setting(settings, "cleanup.policy")).split(",")}
         if topic == "items" and "delete" in policy:
-            after = int(_value(settings, "retention.ms") or -1)
-            size = int(_value(settings, "retention.bytes") or -1)
+            after = int(setting(settings, "retention.ms") or -1)
+            size = int(setting(settings, "retention.bytes") or -1)
             limits = [f"after {after / _DAY_MS:g} days"] if after >= 0 else []
             limits += [f"beyond {size:,} bytes"] if size >= 0 else []
             if limits:
@@ -55,6 +55,7 @@ def dangers(configs: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str)
     return found
 
 
-def _value(settings: Mapping[str, Any], name: str) -> Any:
+def setting(settings: Mapping[str, Any], name: str) -> Any:
+    """The value of one setting of a topic, as the client describes it; None where it has none."""
     found = settings.get(name)
     return found.get("value") if isinstance(found, Mapping) else found

@@ -213,16 +213,16 @@ def _flat(lines: list[_Line], context: dict[str, npt.NDArray[Any]], lists: int) 
     )
 
 
-def cut(lines: Timelines, length: int, random: np.random.Generator) -> Ints:
-    """One pass over all timelines as overlapping windows of up to `length` events.
+def cut(lines: Timelines, length: int, random: np.random.Generator, *, overlapping: bool = True) -> Ints:
+    """One pass over all timelines as windows of up to `length` events.
 
     Windows start half a length apart, with a random shift. So each question comes about twice, once with a short
-    history and once with a long one.
+    history and once with a long one. Without overlap they start a length apart, and each question comes once.
 
     Returns:
         [n, 4]: first and last event (exclusive) and first and last question (exclusive) of each window.
     """
-    stride = max(1, length // 2)
+    stride = max(1, length // 2) if overlapping else length
     rows: list[tuple[int, int, int, int]] = []
     shifts = random.integers(stride, size=len(lines.first_T1) - 1).tolist()
     for line, shift in enumerate(shifts):

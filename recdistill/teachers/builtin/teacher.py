@@ -15,7 +15,7 @@ Example:
     >>> asked = Impression("i", 9, history=(Event("a", 1),), candidates=(Candidate("b"), Candidate("z")))
     >>> lists = [Example(Ranking(asked, "", "", "rank", (0.0, 0.0), (False, False)), (1.0, 0.0), "closed")]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     small = TeacherTraining(dim=4, heads=1, pooled_dim=4, epochs=1)
+    ...     small = Training(dim=4, heads=1, pooled_dim=4, epochs=1)
     ...     figures = train_teacher(lists, [Item("a"), Item("b")], FeatureSpec(), small, Path(folder) / "teacher")
     ...     teacher = BuiltinTeacher.load(Path(folder) / "teacher")
     >>> figures["lists"], teacher.score([asked])[0].scored_L.tolist()
@@ -36,13 +36,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recdistill.config import TeacherTraining
 from recdistill.errors import DataError, TeacherError
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary, encode_column
 from recdistill.model import layout
 from recdistill.progress import tell
 from recdistill.records import Candidate, Example, Impression, Item, Scale
-from recdistill.teachers.builtin.files import Saved, Shape, read, write
+from recdistill.teachers.builtin.causal import CausalTower
+from recdistill.teachers.builtin.epochs import CausalTraining, name_of
+from recdistill.teachers.builtin.files import CausalShape, Saved, Shape, Training, read, write
+from recdistill.teachers.builtin.held import hold_out
 from recdistill.teachers.builtin.sequences import known_events, single, timelines
 from recdistill.teachers.builtin.tower import Tower, table_rows
 from recdistill.teachers.builtin.training import Times, fit
@@ -56,15 +58,19 @@ UNKNOWN = "candidates are not in the catalogue"
 _DENSE_SHARE = 32  # if the catalogue has at most so many times the items of a list, all items are scored at once
 
 
-def shapes(settings: TeacherTraining) -> list[Shape]:
-    """The towers that the settings ask for: one that attends to events, and one that only pools them.
+def shapes(settings: Training) -> list[Shape | CausalShape]:
+    """The towers that the settings ask for.
+
+    They are one transformer; or a tower that attends to events, and one that only pools them.
 
     Raises:
         TeacherError: The heads do not divide the width.
     """
     if settings.dim % settings.heads:
         raise TeacherError(f"teacher_training.heads: {settings.heads} does not divide dim, which is {settings.dim}")
-    both = [Shape(settings.dim, settings.layers, settings.heads)]
+    if settings.kind == "attention":
+        return [CausalShape(settings.dim, settings.layers, settings.heads)]
+    both: list[Shape | CausalShape] = [Shape(settings.dim, settings.layers, settings.heads)]
     if settings.pooled_dim:
         both.append(Shape(settings.pooled_dim, 0, hidden=2 * settings.pooled_dim))
     return both
@@ -74,9 +80,10 @@ def train_teacher(
     examples: Sequence[Example],
     items: Sequence[Item],
     spec: FeatureSpec,
-    settings: TeacherTraining,
+    settings: Training,
     out: Path,
     *,
+    keep: Path | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Trains a teacher and saves it.
@@ -87,11 +94,13 @@ def train_teacher(
         spec: What the teacher sees.
         settings: Size and schedule.
         out: Folder to write; it must not exist yet.
+        keep: Folder for the checkpoints of a transformer. If it holds one of the same training, this goes on from it.
         progress: Called with (done, total), in thousandths of the training.
 
     Returns:
         Figures: `lists` (labelled lists learnt from), `questions`, `items`, `parameters`, `bytes`, `seconds`,
-        `cpu_seconds`, `loss` (mean over the towers, in nats), `version`.
+        `cpu_seconds`, `loss` (mean over the towers, in nats), `version`. A transformer adds `epoch` (the pass that was
+        kept), `held_ndcg@10` and `held_out` (held-out choices).
 
     Raises:
         TeacherError: Nothing can be learnt from these examples, or the settings or the folder do not fit.
@@ -114,37 +123,37 @@ def train_teacher(
     told = _Told(len(plans), progress)
 
     seeds = [settings.seed * len(plans) + number for number in range(len(plans))]
-    towers = [Tower(spec, plan, rows, seed=seed) for plan, seed in zip(plans, seeds, strict=True)]
+    towers = [_new(spec, plan, rows, seed=seed) for plan, seed in zip(plans, seeds, strict=True)]
+    more: dict[str, Any] = {}
 
     def learn(number: int) -> float:
-        loss = fit(
-            towers[number],
-            lines,
-            encoded,
-            times,
-            spec.history.length,
-            settings,
-            seed=seeds[number],
-            progress=told.of(number),
-        )
+        tower, seed = towers[number], seeds[number]
+        report = told.of(number)
+        if isinstance(tower, CausalTower):
+            random = np.random.default_rng([seed, 3])
+            learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
+            name = name_of(spec, settings, lines, times)
+            training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
+            kept = training.run(report)
+            loss = kept.loss
+            more.update({"epoch": kept.epoch, "held_ndcg@10": kept.ndcg, "held_out": len(held.cuts)})
+        else:
+            loss = fit(tower, lines, encoded, times, spec.history.length, settings, seed=seed, progress=report)
         log_.info("tower %d (%s): loss %.4f", number, plans[number], loss)
         return loss
 
-    # Towers share nothing, not even random numbers. So they can learn in parallel threads; torch releases the GIL.
-    threads = torch.get_num_threads()
-    try:
-        if threads > 1 and len(plans) > 1:
-            torch.set_num_threads(max(1, threads // len(plans)))
-        with ThreadPoolExecutor(min(threads, len(plans))) as pool:
-            losses = list(pool.map(learn, range(len(plans))))
-    finally:
-        torch.set_num_threads(threads)
+    losses = _in_threads(learn, len(plans))
     arrays = {
         f"{number}.{name}": array.numpy()
         for number, tower in enumerate(towers)
         for name, array in tower.weights().items()
     }
-    saved = Saved(spec=spec, vocabulary=vocabulary.snapshot(), towers=plans)
+    saved = Saved(
+        spec=spec,
+        vocabulary=vocabulary.snapshot(),
+        towers=[plan for plan in plans if isinstance(plan, Shape)],
+        transformers=[plan for plan in plans if isinstance(plan, CausalShape)],
+    )
     version = write(out, saved, arrays | {f"catalogue.{n}": array for n, array in catalogue.snapshot().items()})
     return {
         "lists": lines.lists,
@@ -156,7 +165,7 @@ def train_teacher(
         "cpu_seconds": time.process_time() - began_cpu,
         "loss": float(np.mean(losses)),
         "version": version,
-    }
+    } | more
 
 
 class BuiltinTeacher:
@@ -165,7 +174,7 @@ class BuiltinTeacher:
     id = "builtin"
     scale: Scale = "logit"
 
-    def __init__(self, version: str, catalogue: Catalogue, towers: Sequence[Tower]) -> None:
+    def __init__(self, version: str, catalogue: Catalogue, towers: Sequence[Tower | CausalTower]) -> None:
         self.version = version
         self._missed = Missed()
         self.spec = catalogue.spec
@@ -194,7 +203,7 @@ class BuiltinTeacher:
             raise TeacherError(f"{path}: {e}") from e
         rows = table_rows(saved.spec, vocabulary)
         towers = []
-        for number, shape in enumerate(saved.towers):
+        for number, shape in enumerate(saved.every):
             own = {n.removeprefix(f"{number}."): a for n, a in arrays.items() if n.startswith(f"{number}.")}
             towers.append(_tower(path, saved.spec, shape, rows, own))
         owners = {name.partition(".")[0] for name in arrays} - {"catalogue"}
@@ -356,6 +365,19 @@ class BuiltinTeacher:
         self._stale.clear()
 
 
+def _in_threads(learn: Callable[[int], float], count: int) -> list[float]:
+    """Runs `learn` for 0 to count - 1. Towers share nothing, not even random numbers, and torch releases the GIL."""
+    if count == 1:  # here, so that Ctrl-C ends it at once
+        return [learn(0)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(max(1, threads // count))
+        with ThreadPoolExecutor(min(threads, count)) as pool:
+            return list(pool.map(learn, range(count)))
+    finally:
+        torch.set_num_threads(threads)
+
+
 class _Told:
     """Adds up the progress of all towers for one progress bar."""
 
@@ -411,11 +433,21 @@ def _own_rows(spec: FeatureSpec, encoded: EncodedItems) -> EncodedItems:
     return EncodedItems(own_N, encoded.fields)
 
 
+def _new(spec: FeatureSpec, shape: Shape | CausalShape, rows: Mapping[str, int], *, seed: int) -> Tower | CausalTower:
+    if isinstance(shape, CausalShape):
+        return CausalTower(spec, shape, rows, seed=seed)
+    return Tower(spec, shape, rows, seed=seed)
+
+
 def _tower(
-    path: Path, spec: FeatureSpec, shape: Shape, rows: Mapping[str, int], arrays: Mapping[str, npt.NDArray[Any]]
-) -> Tower:
+    path: Path,
+    spec: FeatureSpec,
+    shape: Shape | CausalShape,
+    rows: Mapping[str, int],
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> Tower | CausalTower:
     """A tower with saved weights. Their names and shapes must be exactly those of the tower."""
-    tower = Tower(spec, shape, rows, seed=0)
+    tower = _new(spec, shape, rows, seed=0)
     weights = tower.weights()
     if set(weights) != set(arrays):
         raise TeacherError(f"{path}: a tower's arrays differ in {', '.join(sorted(set(weights) ^ set(arrays))[:4])}")

@@ -86,7 +86,7 @@ class _Block(nn.Module):
         self.distance = nn.Parameter(torch.zeros(reach + 1, shape.heads))
         self.age = nn.Parameter(torch.zeros(AGE_BUCKETS, shape.heads))
 
-    def forward(self, x_BQD: Tensor, over_BKD: Tensor, bias_BhQK: Tensor, drop: _Drop) -> Tensor:
+    def forward(self, x_BQD: Tensor, over_BKD: Tensor, bias_BhQK: Tensor, drop: Drop) -> Tensor:
         # Split into heads, take attention with the bias, join the heads; then a two-layer network. Both are added to x.
         batch, count, dim = x_BQD.shape
         split = (batch, -1, self.heads, dim // self.heads)
@@ -107,13 +107,14 @@ class _Block(nn.Module):
         return bias.masked_fill(~allowed[:, None], _FAR)
 
 
-class _Drop:
+class Drop:
     """Dropout with its own generator, so that towers can learn in parallel and a run can still be repeated exactly."""
 
     def __init__(self, rate: float, generator: torch.Generator | None) -> None:
         self.rate, self.generator = rate, generator
 
     def __call__(self, x: Tensor, rate: float | None = None) -> Tensor:
+        """Drops numbers of `x` at the rate, and makes the others larger by as much."""
         rate = self.rate if rate is None else rate
         if self.generator is None or rate <= 0:
             return x
@@ -249,7 +250,7 @@ class Tower(nn.Module):
         """Attribute rows in the form that the tables read."""
         return Bags({key: fields[key.removeprefix("item.")] for key in self._bag_keys})
 
-    def users(self, items_NW: Tensor, asked: Windows, slots_BL: Tensor, drop: _Drop | None = None) -> Tensor:
+    def users(self, items_NW: Tensor, asked: Windows, slots_BL: Tensor, drop: Drop | None = None) -> Tensor:
         """The user side, `[M, D]`: one row for each real question, window by window.
 
         Args:
@@ -258,7 +259,7 @@ class Tower(nn.Module):
             slots_BL: The events as rows of `items_NW`, -1 where there is none.
             drop: Dropout of a training step.
         """
-        drop = _Drop(0.0, None) if drop is None else drop
+        drop = Drop(0.0, None) if drop is None else drop
         at_BQ = torch.from_numpy(asked.at_BQ)
         there_BQ = at_BQ >= 0
         real_BL = slots_BL >= 0
@@ -267,7 +268,7 @@ class Tower(nn.Module):
         vectors_BLD, _, raw_BL1 = rows_BLW.split(layout.parts(self.dim), -1)
         actions_BL = torch.from_numpy(asked.actions_BL)
         times_BL, asked_BQ = torch.from_numpy(asked.times_us_BL), torch.from_numpy(asked.asked_us_BQ)
-        ages_BQL = _ages(asked_BQ[:, :, None], times_BL[:, None])
+        ages_BQL = age_rows(asked_BQ[:, :, None], times_BL[:, None])
         # Which events come before each question: only these may be used. `gap`: time since the newest of them.
         before_BQL = (torch.arange(length) < at_BQ[:, :, None]) & real_BL[:, None]
         last_BQ = (at_BQ - 1).clamp_min(0)
@@ -317,18 +318,18 @@ class Tower(nn.Module):
         before_BQL: Tensor,
         at_BQ: Tensor,
         context_BQC: Tensor,
-        drop: _Drop,
+        drop: Drop,
     ) -> Tensor:
         """The transformer, `[B, Q, D]`. A learnt start is put before the events, so no history is empty."""
         batch, length, dim = vectors_BLD.shape
         previous_BL = torch.cat([torch.zeros_like(times_BL[:, :1]), times_BL[:, :-1]], 1)
         x_BLD = vectors_BLD * dim**0.5 + F.embedding(actions_BL, self.action)
-        x_BLD = x_BLD + F.embedding(_ages(times_BL, previous_BL), self.before)
+        x_BLD = x_BLD + F.embedding(age_rows(times_BL, previous_BL), self.before)
         x_BLD = torch.cat([self.start.expand(batch, 1, dim), drop(x_BLD)], 1)
         if len(self.blocks) > 1:
             place = torch.arange(length + 1)
             distance = (place[:, None] - place).clamp_min(0).expand(batch, -1, -1)
-            ages = F.pad(_ages(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
+            ages = F.pad(age_rows(times_BL[:, :, None], times_BL[:, None]), (1, 0, 1, 0))
             allowed = (place[:, None] >= place).expand(batch, -1, -1)
             for block in self._blocks()[:-1]:
                 x_BLD = block(x_BLD, x_BLD, block.bias(distance, ages, allowed), drop)
@@ -349,13 +350,13 @@ class Tower(nn.Module):
         parts = [F.embedding(torch.from_numpy(asked.origin_BQ), self.origin), F.embedding(gap_BQ, self.gap)]
         for name, field in self.spec.context.items():
             values = torch.from_numpy(asked.context[name])
-            parts.append(_mean(self.context[_key(name)], field, values).view(*gap_BQ.shape, -1))
+            parts.append(mean_of(self.context[_key(name)], field, values).view(*gap_BQ.shape, -1))
         return torch.cat(parts, -1)
 
 
-def dropout(rate: float, generator: torch.Generator) -> _Drop:
+def dropout(rate: float, generator: torch.Generator) -> Drop:
     """Dropout of a training step."""
-    return _Drop(rate, generator)
+    return Drop(rate, generator)
 
 
 def _key(name: str) -> str:
@@ -363,7 +364,7 @@ def _key(name: str) -> str:
     return f"of_{name}"
 
 
-def _mean(table: Tensor, field: Field, values: Tensor) -> Tensor:
+def mean_of(table: Tensor, field: Field, values: Tensor) -> Tensor:
     """Mean of the rows that are not −1; for numbers and vectors, the values times the table."""
     if field.kind not in BAGS:
         return values @ table
@@ -372,7 +373,7 @@ def _mean(table: Tensor, field: Field, values: Tensor) -> Tensor:
     return total / real.sum(1, keepdim=True).clamp_min(1)
 
 
-def _ages(now: Tensor, then: Tensor) -> Tensor:
+def age_rows(now: Tensor, then: Tensor) -> Tensor:
     """Age buckets as in `recdistill.features.age_buckets`. For two known times that are equal or reversed it is 1."""
     gap = (now - then).clamp_min(0).to(torch.float32) * 1e-6 + 1.0
     # The exponent bits of a float32 hold floor(log2) + 127. Reading them takes a tenth of the time of a logarithm.

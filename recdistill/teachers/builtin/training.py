@@ -27,8 +27,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recdistill.config import TeacherTraining
 from recdistill.features import EncodedItems
+from recdistill.teachers.builtin.files import Training
 from recdistill.teachers.builtin.sequences import Ints, Timelines, batches, cut, windows
 from recdistill.teachers.builtin.tower import Tower, dropout
 
@@ -100,7 +100,7 @@ def fit(
     encoded: EncodedItems,
     times: Times,
     length: int,
-    settings: TeacherTraining,
+    settings: Training,
     *,
     seed: int,
     progress: Callable[[float, float], None],

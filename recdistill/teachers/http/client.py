@@ -32,8 +32,8 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from recdistill.config import HttpTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.teachers.http.server import ModelServer
 from recdistill.text import printable
 
 log_ = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class HttpClient:
         ConfigError: The settings do not fit, or name an environment variable or a file that does not exist.
     """
 
-    def __init__(self, settings: HttpTeacherSettings, env: Mapping[str, str]) -> None:
+    def __init__(self, settings: ModelServer, env: Mapping[str, str]) -> None:
         self._settings = settings
         url = _checked_url(settings.url)
         headers = headers_of(settings.headers, env)
@@ -327,7 +327,7 @@ def _checked_url(text: str) -> httpx.URL:
     return url
 
 
-def _tls(settings: HttpTeacherSettings) -> ssl.SSLContext:
+def _tls(settings: ModelServer) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file or None)
     except (OSError, ssl.SSLError) as e:

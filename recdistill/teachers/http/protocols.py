@@ -9,7 +9,7 @@ An answer that does not fit the request is a `Misfit`. A score that is missing o
 They know nothing of connections.
 
 Example:
-    >>> Rerank(HttpTeacherSettings(protocol="rerank", url="http://localhost:8000/rerank")).url
+    >>> Rerank(ModelServer(protocol="rerank", url="http://localhost:8000/rerank")).url
     'http://localhost:8000/rerank'
 """
 
@@ -25,11 +25,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.config import HttpTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Value
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.language import placeholders, render
 from recdistill.teachers.tensors import Feeder, Misfit, Port, Row, natural_ports, needed_attributes, put_scores
 
@@ -88,7 +88,7 @@ class OpenInference:
         TeacherError: The metadata is not as the protocol says.
     """
 
-    def __init__(self, settings: HttpTeacherSettings, metadata: Any = None) -> None:
+    def __init__(self, settings: ModelServer, metadata: Any = None) -> None:
         self.url = f"{model_url(settings)}/infer"
         self._attributes = Attributes(needed_attributes(settings))
         if metadata is None:
@@ -182,7 +182,7 @@ class Rerank:
         ConfigError: A template names something that cannot be filled in.
     """
 
-    def __init__(self, settings: HttpTeacherSettings) -> None:
+    def __init__(self, settings: ModelServer) -> None:
         self.url = settings.url
         self._settings = settings
         for name in placeholders(settings.query):
@@ -293,7 +293,7 @@ def joined(parts: Sequence[Scores | TeacherError]) -> Scores | TeacherError:
     return whole
 
 
-def model_url(settings: HttpTeacherSettings) -> str:
+def model_url(settings: ModelServer) -> str:
     """Address of the model, where its metadata is.
 
     Raises:

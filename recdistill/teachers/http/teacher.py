@@ -12,8 +12,7 @@ began. A call that meets a new version raises. Answers of the new version are ke
 It does not know the form of requests and answers (`protocols`), or how they are sent (`client`).
 
 Example:
-    >>> from recdistill.config import HttpTeacherSettings
-    >>> HttpTeacher(HttpTeacherSettings(url="ftp://x", model="m"), teacher_id="r", version="", scale="logit")
+    >>> HttpTeacher(ModelServer(url="ftp://x", model="m"), teacher_id="r", version="", scale="logit")
     Traceback (most recent call last):
     recdistill.errors.ConfigError: teacher.http.url: 'ftp://x' is not of the form http://host:port or https://host
 """
@@ -27,12 +26,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from recdistill.config import HttpTeacherSettings
 from recdistill.errors import TeacherAway, TeacherError
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.http.client import HttpClient, Refused, Unavailable, Unsure
 from recdistill.teachers.http.protocols import Ask, OpenInference, Rerank, joined, model_url, version_of
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.tensors import Misfit
 
 log_ = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class HttpTeacher:
 
     def __init__(
         self,
-        settings: HttpTeacherSettings,
+        settings: ModelServer,
         *,
         teacher_id: str,
         version: str,
@@ -144,7 +143,7 @@ class HttpTeacher:
                 f"the model is of version {newest}{was}; {len(old)} lists of this call had scores of another version"
             )
 
-    def _metadata(self, settings: HttpTeacherSettings) -> Any:
+    def _metadata(self, settings: ModelServer) -> Any:
         url, until = model_url(settings), time.monotonic() + _OPENING_S
         try:
             return self._client.run(self._client.ask("GET", url, None, until=until))

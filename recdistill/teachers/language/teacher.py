@@ -20,7 +20,7 @@ Example:
     ...     def embed(self, texts, *, batch, max_tokens):
     ...         rows = np.array([[t.count(chr(97 + n)) for n in range(26)] for t in texts], np.float32)
     ...         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    >>> teacher = LanguageTeacher(Letters(), LanguageTeacherSettings(text="{title}"), "letters")
+    >>> teacher = LanguageTeacher(Letters(), TextModel(text="{title}"), "letters")
     >>> teacher.apply_items([Item(title, attributes={"title": title}) for title in ("aab", "abb", "xyz")])
     >>> asked = Impression("i", 9, history=(Event("aab", 1),), candidates=(Candidate("xyz"), Candidate("abb")))
     >>> [round(float(score), 1) for score in teacher.score([asked])[0].values_L]
@@ -38,7 +38,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recdistill.config import LanguageTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
@@ -59,6 +58,16 @@ class Embedder(Protocol):
         """Unit vectors [N, dim]."""
 
 
+class TextModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How items are read. docs/configuration.md says what each value means, under `[teacher.language]`."""
+
+    text: str = "{title}"
+    half_life: float = 5.0
+    history: int = 50
+    batch: int = 64
+    max_tokens: int = 64
+
+
 class LanguageTeacher:
     """Scores items by how similar their texts are.
 
@@ -74,9 +83,7 @@ class LanguageTeacher:
 
     scale: Scale = "unbounded"
 
-    def __init__(
-        self, encoder: Embedder, settings: LanguageTeacherSettings, teacher_id: str, version: str = ""
-    ) -> None:
+    def __init__(self, encoder: Embedder, settings: TextModel, teacher_id: str, version: str = "") -> None:
         self._names = [name for name in placeholders(settings.text) if name]
         if not self._names:
             raise ConfigError("teacher.language.text: names no attribute, so all texts are equal; as in '{title}'")

@@ -13,7 +13,7 @@ Example:
     >>> import tempfile
     >>> arrays = {"indptr": np.array([0, 1]), "indices": np.zeros(1, np.int32), "weights": np.zeros((1, 1), np.float32)}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     version = write(Path(folder) / "t", LinearTeacherSettings(), ["a"], arrays)
+    ...     version = write(Path(folder) / "t", Blend(), ["a"], arrays)
     ...     read(Path(folder) / "t")[2]
     ['a']
 """
@@ -23,13 +23,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.config import LinearTeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.sealed import FileEntry, Seal
 
@@ -45,6 +44,16 @@ _KINDS: dict[str, np.dtype[Any]] = {
 }
 
 
+class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is fitted, and how it scores. docs/configuration.md says what each value means, under `[teacher.linear]`."""
+
+    l2: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    filter: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    popularity: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    half_life: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    history: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+
+
 class _Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: list[int]
     sha256: str
@@ -53,7 +62,7 @@ class _Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     kind: str
-    settings: LinearTeacherSettings
+    settings: Blend
     items: list[str]
     arrays: dict[str, _Array]
     version: str = ""
@@ -64,9 +73,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()[:12]
 
 
-def write(
-    out: Path, settings: LinearTeacherSettings, ids: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]
-) -> str:
+def write(out: Path, settings: Blend, ids: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """Writes a new folder, as a whole or not at all.
 
     Args:
@@ -95,7 +102,7 @@ def write(
     return described.version
 
 
-def read(path: Path) -> tuple[str, LinearTeacherSettings, list[str], dict[str, npt.NDArray[Any]]]:
+def read(path: Path) -> tuple[str, Blend, list[str], dict[str, npt.NDArray[Any]]]:
     """Reads a folder: version, settings, items and arrays. It checks that they fit each other.
 
     Raises:

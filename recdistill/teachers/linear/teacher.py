@@ -22,7 +22,7 @@ Example:
     ...     return Example(Ranking(asked, "", "", "rank", (), ()), (), "closed")
     >>> lists = [seen("u", "a", "b"), seen("v", "a", "b"), seen("w", "c")]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     figures = train_linear_teacher(lists, LinearTeacherSettings(l2=1.0), Path(folder) / "teacher")
+    ...     figures = train_linear_teacher(lists, Blend(l2=1.0), Path(folder) / "teacher")
     ...     teacher = LinearTeacher.load(Path(folder) / "teacher")
     >>> asked = tuple(Candidate(item) for item in ("c", "b", "z"))
     >>> [scores] = teacher.score([Impression("i", 9, history=(Event("a", 1),), candidates=asked)])
@@ -41,18 +41,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recdistill import linear
-from recdistill.config import LinearTeacherSettings
 from recdistill.errors import DataError, TeacherError
 from recdistill.records import Example, Impression, Item, Scale
 from recdistill.teachers.contract import Scores
-from recdistill.teachers.linear.files import read, write
+from recdistill.teachers.linear.files import Blend, read, write
 from recdistill.teachers.missed import Missed
 
 # At most so many numbers in one block of scores: 16 MB of float32.
 _BLOCK = 4_000_000
 
 
-def train_linear_teacher(examples: Iterable[Example], settings: LinearTeacherSettings, out: Path) -> dict[str, Any]:
+def train_linear_teacher(examples: Iterable[Example], settings: Blend, out: Path) -> dict[str, Any]:
     """Fits a teacher and saves it.
 
     Args:
@@ -105,9 +104,7 @@ class LinearTeacher:
     id = "linear"
     scale: Scale = "unbounded"
 
-    def __init__(
-        self, version: str, settings: LinearTeacherSettings, ids: Sequence[str], matrix: Any, model: linear.Scorer
-    ) -> None:
+    def __init__(self, version: str, settings: Blend, ids: Sequence[str], matrix: Any, model: linear.Scorer) -> None:
         self.version = version
         self._missed = Missed()
         self.settings = settings

@@ -7,5 +7,17 @@ Example:
 
 from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes, text_of
 from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row, put_scores
+from recdistill.teachers.tensors.models import OnnxModel, TensorModel
 
-__all__ = ["Feeder", "Misfit", "Port", "Row", "natural_ports", "needed_attributes", "put_scores", "text_of"]
+__all__ = [
+    "Feeder",
+    "Misfit",
+    "OnnxModel",
+    "Port",
+    "Row",
+    "TensorModel",
+    "natural_ports",
+    "needed_attributes",
+    "put_scores",
+    "text_of",
+]

@@ -25,9 +25,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from recdistill.config import TensorSettings
 from recdistill.errors import ConfigError
 from recdistill.given import read_text
+from recdistill.teachers.tensors.models import TensorModel
 
 DTYPES: Final[Mapping[str, type]] = {
     "string": object,
@@ -111,7 +111,7 @@ class Input(NamedTuple):
     substitute: Any
 
 
-def natural_ports(settings: TensorSettings, types: Mapping[str, str], section: str) -> list[Port]:
+def natural_ports(settings: TensorModel, types: Mapping[str, str], section: str) -> list[Port]:
     """Inputs for a model that cannot be asked for them.
 
     Types follow from the sources: texts for ids, float32 for values.
@@ -139,7 +139,7 @@ def natural_ports(settings: TensorSettings, types: Mapping[str, str], section: s
     return ports
 
 
-def needed_attributes(settings: TensorSettings) -> set[str]:
+def needed_attributes(settings: TensorModel) -> set[str]:
     """The item attributes that are fed to inputs."""
     texts = [text for value in settings.inputs.values() for text in ([value] if isinstance(value, str) else value)]
     return {text.removeprefix("item.") for text in texts if text.startswith("item.")}
@@ -161,7 +161,7 @@ def source_of(text: str, at: str) -> Source:
     raise ConfigError(f"{at}: {text!r} cannot be fed; use {', '.join(_PLAIN)}, item.NAME or context.NAME")
 
 
-def check_names(settings: TensorSettings, known: Mapping[str, Port], section: str) -> None:
+def check_names(settings: TensorModel, known: Mapping[str, Port], section: str) -> None:
     """Compares the names in the settings with the model's inputs.
 
     Raises:
@@ -179,7 +179,7 @@ def check_names(settings: TensorSettings, known: Mapping[str, Port], section: st
             raise ConfigError(f"{section}.missing.{name}: the model has no such input; its inputs: {shown}")
 
 
-def vocabulary(settings: TensorSettings, section: str) -> dict[str, int] | None:
+def vocabulary(settings: TensorModel, section: str) -> dict[str, int] | None:
     """Integer by item id, from the file in the settings; None if the settings have no file.
 
     Raises:

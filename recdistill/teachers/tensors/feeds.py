@@ -8,9 +8,9 @@ lists of a batch have one length. So the model cannot take padding for an item.
 It does not know how the model is run.
 
 Example:
-    >>> from recdistill.config import OnnxTeacherSettings
+    >>> from recdistill.teachers.tensors.models import OnnxModel
     >>> from recdistill.records import Candidate, Impression
-    >>> settings = OnnxTeacherSettings(inputs={"ids": "candidates"})
+    >>> settings = OnnxModel(inputs={"ids": "candidates"})
     >>> feeder = Feeder(settings, [Port("ids", "string", (None, None))], Attributes(), nan=True, section="teacher.onnx")
     >>> [row] = feeder.rows([Impression("i", 5, candidates=(Candidate("a"), Candidate("b")))])
     >>> feeder.arrays([row])["ids"].tolist()
@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.config import TensorSettings
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression
 from recdistill.teachers.attributes import Attributes
@@ -51,6 +50,7 @@ from recdistill.teachers.tensors.feed_sources import (
     source_of,
     vocabulary,
 )
+from recdistill.teachers.tensors.models import TensorModel
 from recdistill.teachers.tensors.unmet import Unmet
 
 log_ = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Feeder:
     """
 
     def __init__(
-        self, settings: TensorSettings, ports: Sequence[Port], attributes: Attributes, *, nan: bool, section: str
+        self, settings: TensorModel, ports: Sequence[Port], attributes: Attributes, *, nan: bool, section: str
     ) -> None:
         self._settings = settings
         self._attributes = attributes

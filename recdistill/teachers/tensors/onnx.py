@@ -7,8 +7,7 @@ model fails on a batch, each list is tried alone, so that one bad list does not 
 It does not know how tensors are made (`feeds` does), or where the model comes from.
 
 Example:
-    >>> from recdistill.config import OnnxTeacherSettings
-    >>> OnnxTeacher.open(OnnxTeacherSettings(path="no/such.onnx"), teacher_id="r", version="", scale="logit")
+    >>> OnnxTeacher.open(OnnxModel(path="no/such.onnx"), teacher_id="r", version="", scale="logit")
     Traceback (most recent call last):
     recdistill.errors.TeacherError: teacher.onnx.path: no/such.onnx: cannot be read (No such file or directory)
 """
@@ -25,7 +24,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from recdistill.config import OnnxTeacherSettings
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.given import read_bytes
 from recdistill.records import Impression, Item, Scale
@@ -33,6 +31,7 @@ from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.tensors.feed_sources import Port, needed_attributes
 from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row
+from recdistill.teachers.tensors.models import OnnxModel
 from recdistill.teachers.tensors.onnx_file import inspect_model
 
 log_ = logging.getLogger(__name__)
@@ -58,9 +57,7 @@ class OnnxTeacher:
         ConfigError: The settings do not fit the model.
     """
 
-    def __init__(
-        self, session: Any, settings: OnnxTeacherSettings, *, teacher_id: str, version: str, scale: Scale
-    ) -> None:
+    def __init__(self, session: Any, settings: OnnxModel, *, teacher_id: str, version: str, scale: Scale) -> None:
         self.id, self.version, self.scale = teacher_id, version, scale
         self._session = session
         self._attributes = Attributes(needed_attributes(settings))
@@ -69,7 +66,7 @@ class OnnxTeacher:
         self._output = _output([_port(one) for one in session.get_outputs()], settings)
 
     @classmethod
-    def open(cls, settings: OnnxTeacherSettings, *, teacher_id: str, version: str, scale: Scale) -> OnnxTeacher:
+    def open(cls, settings: OnnxModel, *, teacher_id: str, version: str, scale: Scale) -> OnnxTeacher:
         """Reads, checks and loads the file. An empty `version` becomes the first 12 digits of its SHA-256.
 
         Raises:
@@ -174,7 +171,7 @@ def _port(found: Any) -> Port:
     return Port(found.name, _TYPES.get(inner, inner), shape)
 
 
-def _output(ports: list[Port], settings: OnnxTeacherSettings) -> str:
+def _output(ports: list[Port], settings: OnnxModel) -> str:
     """Name of the output with the scores."""
     shown = ", ".join(map(str, ports))
     chosen = [port for port in ports if settings.output in ("", port.name)]

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 from support import world
+from support.deaths import killed_again_and_again
+from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, run, scored, settings, write_log
 from support.power import Platter
 
 from recdistill import checkpoint
@@ -23,7 +25,6 @@ from recdistill.config import (
     WatchSettings,
 )
 from recdistill.errors import CheckpointError, Fenced, OutOfRange, WrongLog
-from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops import join, score
 from recdistill.loops.distil.owner import NAME
 from recdistill.loops.distil.seen import HALF_LIFE, Seen
@@ -34,77 +35,15 @@ from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 from recdistill.train import Batch, Trainer
 
-SPEC = FeatureSpec(
-    history=HistorySpec(length=4, actions=("click",)),
-    id=IdSpec(capacity=100, hashed=4),
-    item={"genre": Field("category", capacity=8, hashed=2), "title": Field("text", capacity=32)},
-    context={"hour": Field("category", capacity=24, hashed=0, max_values=1)},
-)
-STUDENT = StudentSettings(dim=4, hidden=8, context_dim=4)
-
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a log of 150 examples in two lanes; items change half-way."""
-    path = tmp_path_factory.mktemp("written") / "log.sqlite"
-    log = open_log(LogSettings(path=str(path)))
-    log.create_topics(standard_topics(partitions=2, lanes=2))
-    lists = world.impressions(150)
-    feed(log, [*world.items(12), *lists[:75]])
-    scored(log)
-    changed = Item(id="item-3", version=2, attributes={"genre": "b"}, time_us=99)
-    feed(log, [*world.items(20)[12:], changed, *lists[75:], *world.feedback(lists)])
-    scored(log)
-    stop = threading.Event()
-    join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=stop, drain=True, flush=True)
-    log.close()
-    return path
+    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
 
 
 @pytest.fixture
 def log(written: Path, tmp_path: Path) -> Iterator[Log]:
     yield from copied(written, tmp_path)
-
-
-def copied(path: Path, to: Path) -> Iterator[Log]:
-    """A test's own copy of a log that was written once."""
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    log = open_log(LogSettings(path=str(shutil.copy(path, to))))
-    yield log
-    log.close()
-
-
-def scored(log: Log) -> None:
-    teacher = FunctionTeacher(world.by_hash, "hash", "1", "logit")
-    score.run(log, teacher, batch=16, wait_s=0.05, stop=threading.Event(), drain=True)
-
-
-def settings(directory: Path, **changed: object) -> DistilSettings:
-    wanted = {"directory": str(directory), "batch": 8, "checkpoint_every": 5, "wait_s": 0.02, "threads": 1, **changed}
-    return msgspec.convert(wanted, DistilSettings)
-
-
-def run(log: Log, chosen: DistilSettings, loss: LossSettings | None = None, **more: object):  # type: ignore[no-untyped-def]
-    arguments = {"stop": threading.Event(), "drain": True, **more}
-    return distil_from(log, SPEC, STUDENT, loss or LossSettings(), chosen, **arguments)  # type: ignore[arg-type]
-
-
-def final(directory: Path) -> checkpoint.Checkpoint:
-    found = checkpoint.latest(directory / "checkpoints")
-    assert found is not None
-    return found
-
-
-def assert_same_state(a: Path, b: Path) -> None:
-    one, two = final(a), final(b)
-    assert one.step == two.step
-    assert one.tensors.keys() == two.tensors.keys()
-    for name, tensor in one.tensors.items():
-        assert tensor.tobytes() == two.tensors[name].tobytes(), name
-    assert one.state["trainer"] == two.state["trainer"]
-    for state in (one.state["stream"], two.state["stream"]):
-        state.pop("parent")
-    assert one.state["stream"] == two.state["stream"]
 
 
 def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: Path) -> None:
@@ -211,24 +150,11 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_bytes(
 ) -> None:
     run(log, settings(tmp_path / "whole", passes=passes), loss)
     chance = random.Random(passes)
-
-    class Killed(Exception):
-        pass
-
-    killed = 0
-    for _ in range(8):
-        left = chance.randrange(1, 12)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            run(log, settings(tmp_path / "killed", passes=passes), loss, progress=die)
-        except Killed:
-            killed += 1
+    killed = killed_again_and_again(
+        lambda die: run(log, settings(tmp_path / "killed", passes=passes), loss, progress=die),
+        times=8,
+        after=lambda: chance.randrange(1, 12),
+    )
     run(log, settings(tmp_path / "killed", passes=passes), loss)
     assert killed >= 3
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
@@ -541,23 +467,12 @@ def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
     assert 480 * passes < counts["quarantined_lists"] == counts["quarantined_lists_order"] <= 560 * passes
     assert 80 <= counts["probation_lists"] <= 100
 
-    class Killed(Exception):
-        pass
-
-    chance, killed = random.Random(passes), 0
-    for _ in range(8):
-        left = chance.randrange(4, 40 * passes)
-
-        def die(done: int, total: int | None) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-
-        try:
-            eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die)
-        except Killed:
-            killed += 1
+    chance = random.Random(passes)
+    killed = killed_again_and_again(
+        lambda die: eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die),
+        times=8,
+        after=lambda: chance.randrange(4, 40 * passes),
+    )
     eventful_run(eventful, settings(tmp_path / "killed", **chosen))
     assert killed >= 3
     assert_same_state(tmp_path / "whole", tmp_path / "killed")

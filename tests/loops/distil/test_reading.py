@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,16 @@ from support.distilling import settings
 from recdistill.config import LogSettings
 from recdistill.loops.distil.reading import Reading
 from recdistill.records import Example, Ranking, encode
-from recdistill.stream import Lanes, Log, open_log, standard_topics
+from recdistill.stream import TICK, Lanes, Log, open_log, standard_topics
 
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND
 
 
-def planted(path: Path, at: Sequence[float], *, lanes: int = 2, broken: Sequence[int] = ()) -> Log:
-    """A log of examples at these seconds of the log's time."""
+def planted(
+    path: Path, at: Sequence[float], *, lanes: int = 2, broken: Sequence[int] = (), marks: Container[int] = ()
+) -> Log:
+    """A log of examples at these seconds of the log's time. The places of marks hold a mark of the joiner each."""
     log = open_log(LogSettings(path=str(path / "log.sqlite")))
     log.create_topics(standard_topics(partitions=1, lanes=lanes))
     with log.stage("items").transaction() as transaction:
@@ -29,11 +31,17 @@ def planted(path: Path, at: Sequence[float], *, lanes: int = 2, broken: Sequence
             transaction.send("items", encode(item), key=item.id.encode())
     end = log.source(["items"]).bounds(next(iter(log.source(["items"]).position())))[1]
     with log.stage("planted").transaction() as transaction:
-        for n, (asked, second) in enumerate(zip(world.impressions(len(at)), at, strict=True)):
+        lists = iter(world.impressions(len(at)))
+        for n, second in enumerate(at):
+            time_us = NOW + int(second * SECOND)
+            if n in marks:
+                transaction.send("examples", None, key=b"tick", partition=n % lanes, headers=(TICK,), time_us=time_us)
+                continue
+            asked = next(lists)
             scores = tuple(float(hash_of(asked.id, c.item)) for c in asked.candidates)
             ranking = Ranking(asked, "t", "1", "logit", scores, (True,) * len(scores), catalogue_as_of=end)
             value = b"broken" if n in broken else encode(Example(ranking, (0.0,) * len(scores), "none"))
-            transaction.send("examples", value, partition=n % lanes, time_us=NOW + int(second * SECOND))
+            transaction.send("examples", value, partition=n % lanes, time_us=time_us)
     return log
 
 
@@ -81,6 +89,78 @@ def test_records_that_are_no_examples_end_no_batch_alone(tmp_path: Path) -> None
     log = planted(tmp_path, [0, 2, 4, 4.5, 6, 8], broken=[0, 1, 4])
     assert sizes(log, 4, 2.0) == ([2], 1)
     log.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_mark_ends_a_batch_where_the_next_record_would_have(tmp_path: Path, seed: int) -> None:
+    """The joiner writes one when the log's time is 2.5 s after the last list. The batch is only earlier."""
+    chance = random.Random(seed)
+    at, now = [], 0.0
+    for _ in range(120):
+        now += chance.choice([0.05, 0.1, 0.4, 2.6, 5.0])
+        at.append(now - chance.choice([0, 0, 0, 0.3, 1800]))
+    with_marks, marks, newest = [], set(), at[0]
+    for second in [*at, now + 50]:
+        if second - newest > 2.5:
+            marks.add(len(with_marks))
+            with_marks.append(newest + 2.5)
+        newest = max(newest, second)
+        with_marks.append(second)
+    assert len(marks) > 10
+    for name in ("plain", "marked", "ended"):
+        (tmp_path / name).mkdir()
+    plain = planted(tmp_path / "plain", [*at, now + 50])
+    marked = planted(tmp_path / "marked", with_marks, marks=marks)
+    ended = planted(tmp_path / "ended", with_marks[:-1], marks=marks)
+    assert sizes(marked, 8, 2.0) == sizes(plain, 8, 2.0)
+    # Behind the last mark nothing comes. The last examples are learnt all the same, and without it they would wait.
+    assert sizes(ended, 8, 2.0) == (sizes(plain, 8, 2.0)[0], 0)
+    assert sizes(ended, 8, 0.0)[0] == [8] * 15
+    for log in (plain, marked, ended):
+        log.close()
+
+
+def test_a_student_is_the_same_with_marks_and_without_them_and_after_kills(tmp_path: Path) -> None:
+    at = [0.0, 0.4, 1.0, 4.0, 4.1, 9.0, 9.1, 9.2, 9.3, 9.4, 9.5, 9.6, 9.7, 9.8, 14.0]
+    states = []
+    for name, times, marks in (
+        ("plain", at, set[int]()),
+        ("marked", [*at[:3], 3.5, *at[3:5], 6.7, *at[5:14], 12.5, *at[14:]], {3, 6, 16}),
+    ):
+        (tmp_path / name).mkdir()
+        log = planted(tmp_path / name, times, marks=marks)
+        for die_after in (*((1, 2, 1) if marks else ()), 0):
+            stop, steps = threading.Event(), 0
+
+            def look(
+                done: int,
+                total: int | None,
+                *,
+                die_after: int = die_after,
+                stop: threading.Event = stop,
+                marks: set[int] = marks,
+            ) -> None:
+                nonlocal steps
+                steps += 1
+                if steps == die_after:
+                    raise Killed
+                if done >= 14 + max(0, len(marks) - 1):  # it stands before the last mark
+                    stop.set()
+
+            chosen = settings(tmp_path / name / "student", learn_within_s=2.0, checkpoint_every=1, export_every=0)
+            if die_after:
+                with pytest.raises(Killed):
+                    distilling.run(log, chosen, drain=False, stop=stop, progress=look)
+            else:
+                counts = distilling.run(log, chosen, drain=False, stop=stop, progress=look)
+        assert counts["dead_letters"] == 0
+        states.append(distilling.final(tmp_path / name / "student"))
+        log.close()
+    plain, marked = states
+    assert plain.step == marked.step == 4  # 3, 2, 8 and 1; the fifteenth waits
+    assert {name: one.tobytes() for name, one in plain.tensors.items()} == {
+        name: one.tobytes() for name, one in marked.tensors.items()
+    }
 
 
 @pytest.fixture

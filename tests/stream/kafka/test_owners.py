@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,6 @@ from recdistill.errors import Fenced, LostPosition, StreamError
 from recdistill.stream import Log, Message, TopicPartition, open_log
 
 IN = [TopicPartition("a", n) for n in range(4)]
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> LogSettings:
-    prefix = f"t{uuid.uuid4().hex[:8]}."
-    if request.param == "kafka":
-        return LogSettings(kind="kafka", brokers=request.getfixturevalue("kafka_brokers"), prefix=prefix)
-    return LogSettings(path=str(tmp_path / "log.sqlite"), prefix=prefix)
 
 
 @pytest.fixture

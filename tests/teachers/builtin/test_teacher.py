@@ -17,11 +17,13 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from recdistill.config import TeacherSettings, TeacherTraining
+from recdistill.config import TeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
+from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin import teacher as builtin
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
@@ -39,7 +41,7 @@ SPEC = FeatureSpec(
     },
     context={"mood": Field("category", capacity=4, hashed=0), "hour": Field("number", mean=12.0, std=6.0)},
 )
-SMALL = TeacherTraining(
+SMALL = Training(
     dim=16,
     layers=2,
     heads=2,
@@ -105,19 +107,21 @@ def rule_lists(count: int = 500, seed: int = 0) -> list[Example]:
     return lists
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["towers", "attention"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that has gone once over a few lists: there is something to load, to score with and to damage."""
     out = tmp_path_factory.mktemp("teacher") / "teacher"
-    train_teacher(rule_lists(64), ITEMS, SPEC, msgspec.structs.replace(SMALL, epochs=1), out)
+    settings = msgspec.structs.replace(SMALL, kind=request.param, epochs=1)
+    train_teacher(rule_lists(64), ITEMS, SPEC, settings, out)
     return out
 
 
-@pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["towers", "attention"])
+def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("teacher") / "teacher"
     told: list[tuple[int, int]] = []
-    figures = train_teacher(rule_lists(), ITEMS, SPEC, SMALL, out, progress=lambda *at: told.append(at))
+    settings = msgspec.structs.replace(SMALL, kind=request.param)
+    figures = train_teacher(rule_lists(), ITEMS, SPEC, settings, out, progress=lambda *at: told.append(at))
     assert figures["lists"] == 500
     assert figures["items"] == COUNT
     assert figures["bytes"] == sum(file.stat().st_size for file in out.iterdir())
@@ -135,6 +139,15 @@ def teacher(folder: Path) -> BuiltinTeacher:
 def values(answer: Scores | TeacherError) -> np.ndarray:
     assert isinstance(answer, Scores)
     return answer.values_L
+
+
+@pytest.mark.parametrize("kind", ["towers", "attention"])
+def test_the_folder_says_which_versions_can_read_it(kind: str, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SMALL, kind=kind, epochs=1)
+    train_teacher(rule_lists(20), ITEMS, SPEC, settings, tmp_path / "t")
+    described = json.loads((tmp_path / "t" / "teacher.json").read_bytes())
+    assert described["format"] == {"towers": 1, "attention": 2}[kind]
+    assert ("transformers" in described) == (kind == "attention"), "earlier versions know no such key"
 
 
 @pytest.mark.slow
@@ -255,7 +268,8 @@ def test_events_of_the_future_and_of_unknown_items_change_nothing(teacher: Built
 
 
 @pytest.mark.slow
-def test_a_new_item_is_scored_by_its_attributes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["towers", "attention"])
+def test_a_new_item_is_scored_by_its_attributes(kind: str, tmp_path: Path) -> None:
     """Users take one colour; a new item of that colour must come before new items of the others."""
     random = np.random.default_rng(0)
     lists = []
@@ -264,7 +278,7 @@ def test_a_new_item_is_scored_by_its_attributes(tmp_path: Path) -> None:
         same = [n for n in range(COUNT) if n % 3 == colour]
         picked = [f"item{n}" for n in random.permutation(same)]
         lists.append(example(asked(number, picked[:3]), picked[3]))
-    train_teacher(lists, ITEMS, SPEC, msgspec.structs.replace(SMALL, epochs=10), tmp_path / "t")
+    train_teacher(lists, ITEMS, SPEC, msgspec.structs.replace(SMALL, kind=kind, epochs=10), tmp_path / "t")
     teacher = BuiltinTeacher.load(tmp_path / "t")
     names = [f"item{20 + n}" for n in range(3)]
     question = [asked(number, [f"item{number % 3}", f"item{number % 3 + 3}"], candidates=names) for number in range(3)]
@@ -370,8 +384,13 @@ def _described(change: Any) -> Any:
     return forge
 
 
+def _towers(described: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = described.get("transformers") or described["towers"]
+    return found
+
+
 def _drop(arrays: dict[str, np.ndarray]) -> None:
-    del arrays["0.dense.skip"]
+    del arrays["0.dense.gap"]
 
 
 def _extra(arrays: dict[str, np.ndarray]) -> None:
@@ -379,11 +398,11 @@ def _extra(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _shape(arrays: dict[str, np.ndarray]) -> None:
-    arrays["1.table.id"] = arrays["1.table.id"][:-1].copy()
+    arrays["0.table.id"] = arrays["0.table.id"][:-1].copy()
 
 
 def _kind(arrays: dict[str, np.ndarray]) -> None:
-    arrays["0.dense.skip"] = arrays["0.dense.skip"].astype(np.float64)
+    arrays["0.dense.gap"] = arrays["0.dense.gap"].astype(np.float64)
 
 
 def _nan(arrays: dict[str, np.ndarray]) -> None:
@@ -402,14 +421,14 @@ def _no_items(arrays: dict[str, np.ndarray]) -> None:
     "forge",
     [
         *map(_weights, [_drop, _extra, _shape, _kind, _nan, _rows, _no_items]),
-        _described(lambda d: d.update(format=2)),
-        _described(lambda d: d.update(towers=[])),
-        _described(lambda d: d["towers"][0].update(dim=2**40)),
-        _described(lambda d: d["towers"][0].update(layers=10**6)),
-        _described(lambda d: d["towers"][0].update(heads=0)),
-        _described(lambda d: d["towers"][0].update(hidden=-1)),
-        _described(lambda d: d["towers"][1].update(context_dim=10**12)),
-        _described(lambda d: d["towers"].pop()),
+        _described(lambda d: d.update(format=3)),
+        _described(lambda d: _towers(d).clear()),
+        _described(lambda d: _towers(d)[0].update(dim=2**40)),
+        _described(lambda d: _towers(d)[0].update(layers=10**6)),
+        _described(lambda d: _towers(d)[0].update(heads=0)),
+        _described(lambda d: _towers(d)[0].update(hidden=-1)),
+        _described(lambda d: _towers(d)[-1].update(context_dim=10**12)),
+        _described(lambda d: _towers(d).pop()),
         _described(lambda d: d["vocabulary"]["id"].append("item1")),
         _described(lambda d: d["vocabulary"].pop("id")),
         _described(lambda d: d["spec"]["item"]["title"].update(capacity=1 << 26)),
@@ -456,6 +475,7 @@ def _seal(folder: Path, *, weights: bytes | None = None, described: dict[str, An
         spec_hash = ""
     content = [described["format"], described["weights_sha256"], spec_hash]
     content += [described["vocabulary"], described["towers"]]
+    content += [described["transformers"]] if described.get("transformers") else []
     described["version"] = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
     (folder / "teacher.json").write_bytes(json.dumps(described).encode())
 

@@ -8,16 +8,16 @@ import torch
 from recdistill.features import FeatureSpec, Field, HistorySpec, age_buckets
 from recdistill.teachers.builtin.files import Shape
 from recdistill.teachers.builtin.sequences import single
-from recdistill.teachers.builtin.tower import Tower, _ages
+from recdistill.teachers.builtin.tower import Tower, age_rows
 
 
 def test_ages_are_those_of_the_features() -> None:
     random = np.random.default_rng(0)
     gaps = np.concatenate([np.exp(random.uniform(0, 34, 5000)).astype(np.int64), [1, 10**6 + 1, 10**15]])
     now = torch.full((len(gaps),), 2 * 10**15)
-    got = _ages(now, now - torch.from_numpy(gaps))
+    got = age_rows(now, now - torch.from_numpy(gaps))
     np.testing.assert_array_equal(got.numpy(), age_buckets(gaps))
-    assert _ages(torch.tensor([0, 5, 5]), torch.tensor([5, 0, 9])).tolist() == [0, 0, 1]
+    assert age_rows(torch.tensor([0, 5, 5]), torch.tensor([5, 0, 9])).tolist() == [0, 0, 1]
 
 
 def test_many_questions_of_one_window_are_answered_as_if_alone() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from support.teacher_server import Server, score_of, teacher_server
 
-from recdistill.config import HttpTeacherSettings
 from recdistill.errors import TeacherError
 from recdistill.records import Candidate, Event, Impression, Item
 from recdistill.teachers import Scores
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.http.teacher import HttpTeacher
 
 TITLES = [Item(f"item-{n}", attributes={"title": f"item-{n} of the {n % 3}", "year": 1900.0 + n}) for n in range(18)]
@@ -32,7 +32,7 @@ def server() -> Iterator[Server]:
 
 def reranker(server: Server, protocol: Any, **settings: Any) -> HttpTeacher:
     quick = {"backoff_s": 0.01, "timeout_s": 5.0, "max_answer_bytes": 100_000} | settings
-    http = HttpTeacherSettings(protocol=protocol, url=f"{server.address}/rerank", **quick)
+    http = ModelServer(protocol=protocol, url=f"{server.address}/rerank", **quick)
     teacher = HttpTeacher(http, teacher_id="h", version="", scale="logit", env={})
     teacher.apply_items(TITLES)
     return teacher

@@ -19,9 +19,11 @@ from support.teacher_server import Server, score_of, teacher_server
 
 from recdistill.config import HttpTeacherSettings, TeacherSettings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Impression, Item
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
 from recdistill.teachers.http.client import _retry_after, headers_of
+from recdistill.teachers.http.server import ModelServer
 from recdistill.teachers.http.teacher import HttpTeacher
 from tools.processes import free_ports
 
@@ -38,7 +40,7 @@ def opened(server: Server | str, env: dict[str, str] | None = None, **settings: 
     quick = {"backoff_s": 0.01, "timeout_s": 5.0, "batch": 8} | settings
     address = server if isinstance(server, str) else server.address
     quick |= {"url": address, "model": "hash", "inputs": {"items": "candidates"}}
-    return HttpTeacher(HttpTeacherSettings(**quick), teacher_id="h", version="", scale="logit", env=env or {})
+    return HttpTeacher(ModelServer(**quick), teacher_id="h", version="", scale="logit", env=env or {})
 
 
 LISTS = world.impressions(30)
@@ -121,9 +123,7 @@ def test_the_metadata_is_held_against_the_settings(server: Server, change: dict[
 
 def test_a_number_that_is_missing_is_masked_since_json_has_no_nan(server: Server) -> None:
     server.metadata["inputs"].append({"name": "price", "datatype": "FP32", "shape": ["-1", "-1"]})
-    settings = HttpTeacherSettings(
-        url=server.address, model="hash", inputs={"items": "candidates", "price": "item.price"}
-    )
+    settings = ModelServer(url=server.address, model="hash", inputs={"items": "candidates", "price": "item.price"})
     teacher = HttpTeacher(settings, teacher_id="h", version="", scale="logit", env={})
     teacher.apply_items([Item("item-1", attributes={"price": 2.5}), Item("item-2")])
     [answer] = teacher.score([Impression("i", 1, candidates=(Candidate("item-2"), Candidate("item-1")))])
@@ -363,7 +363,7 @@ def test_headers_that_cannot_be_sent(headers: dict[str, str], says: str) -> None
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        HttpTeacher(HttpTeacherSettings(**settings), teacher_id="h", version="", scale="logit", env={})
+        HttpTeacher(ModelServer(**settings), teacher_id="h", version="", scale="logit", env={})
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "user:pass" not in str(caught.value)

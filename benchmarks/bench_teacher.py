@@ -1,0 +1,201 @@
+"""The built-in teacher on MovieLens 1M as SASRec and gSASRec use it: leave one out, all films ranked.
+
+6,040 users, 3,416 films, 999,611 events in each user's order. Each user's last film is the test. The film before it is
+not learnt; in gSASRec it is the validation of 512 users. Here the teacher holds out choices of its own (`held_out`),
+from what is left. At the test it reads the 200 newest events before the last one. All films are ranked except those
+that the user has had before: all of them, as in the authors' code (`rated` in gSASRec-pytorch, `dataset_utils.py`).
+R@10 and N@10 are means over the 6,040 users.
+
+| row | what it is |
+| --- | --- |
+| popularity | how often a film was chosen |
+| transitions | how often a film came right after the newest one (a count); popularity decides between equals |
+| builtin | `recdistill teach` with these settings, order of the films alone |
+
+The training goes on where it was stopped: its checkpoints and rows are in `--keep`.
+
+    python -m benchmarks.bench_teacher --keep .cache/teacher
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from benchmarks.forms import Options, absent
+from benchmarks.inputs import KEPT, data_set
+from recdistill.errors import RecdistillError
+from recdistill.features import FeatureSpec, HistorySpec, IdSpec
+from recdistill.metrics import bootstrap_interval
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers.builtin import Training
+from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
+
+CUT = 10
+LENGTH = 200
+STEP = 150
+"""An impression each so many events: their histories of 200 overlap, so the teacher sees whole timelines."""
+SETTINGS = Training(
+    kind="attention",
+    dim=64,
+    layers=2,
+    heads=2,
+    dropout=0.2,
+    epochs=150,
+    patience=15,
+    held_out=600,
+    batch=32,
+    learning_rate=1e-3,
+)
+
+Lines = list[list[str]]
+
+
+def read(folder: Path, users: int | None) -> Lines:
+    """Each user's films, oldest first."""
+    rows = (folder / "sequences.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [row.split("\t")[3].split() for row in rows][:users]
+
+
+def impression(name: str, history: list[str], chosen: str | None = None) -> Impression:
+    """A request at no known time."""
+    return Impression(
+        name,
+        0,
+        user=name.partition("-")[0],
+        history=tuple(Event(item, 0) for item in history[-LENGTH:]),
+        candidates=(Candidate(chosen),) if chosen is not None else (),
+    )
+
+
+def examples_of(lines: Lines) -> list[Example]:
+    """What is learnt: each line without its last two films."""
+    found = []
+    for user, line in enumerate(lines):
+        last = len(line) - 3
+        for at in [*range(STEP, last, STEP), last]:
+            asked = impression(f"{user}-{at}", line[:at], line[at])
+            found.append(Example(Ranking(asked, "", "", "rank", (0.0,), (False,)), (1.0,)))
+    return found
+
+
+def popularity(lines: Lines, items: list[str]) -> np.ndarray:
+    """Scores `[U, N]`."""
+    column = {item: n for n, item in enumerate(items)}
+    counts_N = np.bincount([column[i] for line in lines for i in line[:-2]], minlength=len(items))
+    return np.tile(counts_N.astype(np.float32), (len(lines), 1))
+
+
+def transitions(lines: Lines, items: list[str]) -> np.ndarray:
+    """Scores `[U, N]`."""
+    column = {item: n for n, item in enumerate(items)}
+    counts_NN = np.zeros((len(items), len(items)), np.float32)
+    for line in lines:
+        row = [column[i] for i in line[:-2]]
+        np.add.at(counts_NN, (row[:-1], row[1:]), 1.0)
+    popular_N = counts_NN.sum(0)
+    return counts_NN[[column[line[-2]] for line in lines]] + 0.5 * popular_N / popular_N.max()
+
+
+def measure(scores_UN: np.ndarray, lines: Lines, items: list[str]) -> dict[str, Any]:
+    """R@10 and N@10 with 95% intervals; equal scores come before the film that was chosen."""
+    column = {item: n for n, item in enumerate(items)}
+    scores_UN = scores_UN.copy()
+    target_U = np.array([column[line[-1]] for line in lines])
+    own_U = scores_UN[np.arange(len(lines)), target_U].copy()
+    for user, line in enumerate(lines):
+        scores_UN[user, [column[i] for i in line[:-1]]] = -np.inf
+    scores_UN[np.arange(len(lines)), target_U] = own_U
+    rank_U = (scores_UN >= own_U[:, None]).sum(1)
+    hit_U = rank_U <= CUT
+    found = {}
+    for name, values in (("r@10", hit_U.astype(float)), ("n@10", np.where(hit_U, 1 / np.log2(1.0 + rank_U), 0.0))):
+        interval = bootstrap_interval(values)
+        found[name] = {"mean": float(values.mean()), "interval": [interval.low, interval.high]}
+    return found
+
+
+def tell(name: str, row: dict[str, Any]) -> None:
+    """Prints a row."""
+    cells = [f"{row[m]['mean']:.4f} [{row[m]['interval'][0]:.4f}, {row[m]['interval'][1]:.4f}]" for m in row]
+    print(f"{name:14}" + "".join(cell.rjust(28) for cell in cells), flush=True)
+
+
+def run(chosen: argparse.Namespace) -> dict[str, Any]:
+    """All rows."""
+    lines = read(chosen.data, chosen.users)
+    items = sorted({item for line in lines for item in line}, key=int)
+    size = {"users": len(lines), "items": len(items), "events": sum(map(len, lines))}
+    print(json.dumps(size), file=sys.stderr, flush=True)
+    settings = msgspec.convert(msgspec.to_builtins(SETTINGS) | json.loads(chosen.settings), Training)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, scorer in (("popularity", popularity), ("transitions", transitions)):
+        rows[name] = measure(scorer(lines, items), lines, items)
+        tell(name, rows[name])
+    out = chosen.keep / "teacher"
+    if not out.exists():
+        spec = FeatureSpec(history=HistorySpec(length=LENGTH), id=IdSpec(capacity=len(items), hashed=1))
+        chosen.keep.mkdir(parents=True, exist_ok=True)
+        told = train_teacher(
+            examples_of(lines), [Item(item) for item in items], spec, settings, out, keep=chosen.keep / "training"
+        )
+        (chosen.keep / "told.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    passes = [json.loads(row) for row in (chosen.keep / "training" / "epochs.jsonl").read_text().splitlines()]
+    teacher = BuiltinTeacher.load(out)
+    began = time.process_time()
+    asked = [impression(f"{user}-", line[:-1]) for user, line in enumerate(lines)]
+    scores_UN = teacher.catalogue_scores(asked)
+    seconds = time.process_time() - began
+    column = {item: n for n, item in enumerate(teacher.item_ids)}
+    rows["builtin"] = measure(scores_UN[:, [column[item] for item in items]], lines, items)
+    tell("builtin", rows["builtin"])
+    costs = {
+        "passes": len(passes),
+        "seconds": sum(row["seconds"] for row in passes),
+        "cpu_seconds": sum(row["cpu_seconds"] for row in passes),
+        "training_peak_mb": max(row["peak_mb"] for row in passes),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "scoring_cpu_seconds": seconds,
+    }
+    print("  ".join(f"{name} {value:,.0f}" for name, value in costs.items()))
+    return {"size": size, "rows": rows, "costs": costs, "settings": msgspec.to_builtins(settings)}
+
+
+def options() -> Options:
+    """What it can be told."""
+    parser = Options(__doc__, users=300, settings='{"epochs": 2, "dim": 16, "heads": 1}', keep=KEPT / "teacher-short")
+    parser.add_argument("--data", type=Path, default=data_set("ml-1m-sasrec"), metavar="FOLDER")
+    parser.add_argument("--keep", type=Path, default=KEPT / "teacher", metavar="FOLDER", help="checkpoints and rows")
+    parser.add_argument("--users", type=int, metavar="N", help="only the first so many users")
+    parser.add_argument("--settings", default="{}", help="that differ from the benchmark's, as JSON")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="OUT")
+    return parser
+
+
+def main() -> None:
+    chosen = options().parse_args()
+    torch.set_num_threads(chosen.threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if not chosen.data.is_dir():
+        absent(f"{chosen.data} is not here; name the folder of MovieLens 1M with --data")
+    try:
+        found = run(chosen)
+    except (RecdistillError, msgspec.MsgspecError) as e:
+        sys.exit(f"bench_teacher: {e}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

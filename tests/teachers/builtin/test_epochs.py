@@ -1,0 +1,119 @@
+"""The passes of a transformer: what they learn, and that a killed training ends with the same bytes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from recdistill.features import FeatureSpec, HistorySpec, IdSpec
+from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.teachers.builtin import Training
+from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
+
+ITEMS = [f"i{n}" for n in range(12)]
+SPEC = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=12, hashed=1))
+SMALL = Training(
+    kind="attention", dim=16, layers=1, heads=2, dropout=0.1, epochs=4, batch=8, learning_rate=5e-3, held_out=20
+)
+
+
+def asked(name: str, items: list[int], chosen: int | None = None) -> Impression:
+    return Impression(
+        name,
+        0,
+        user=name,
+        history=tuple(Event(ITEMS[n], 0) for n in items),
+        candidates=tuple(Candidate(ITEMS[n]) for n in ([] if chosen is None else [chosen])),
+    )
+
+
+def circle(users: int, length: int = 5) -> list[Example]:
+    """Each user goes on from item to item, around a circle: the next one is sure, its popularity says nothing."""
+    found = []
+    for user in range(users):
+        line = [(user + step) % len(ITEMS) for step in range(length + 1)]
+        one = asked(f"u{user}", line[:-1], line[-1])
+        found.append(Example(Ranking(one, "", "", "rank", (0.0,), (False,)), (1.0,)))
+    return found
+
+
+@pytest.mark.slow
+def test_it_learns_what_follows_what(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SMALL, epochs=12, batch=16)
+    told = train_teacher(
+        circle(120), [Item(item) for item in ITEMS], SPEC, settings, tmp_path / "t", keep=tmp_path / "k"
+    )
+    assert told["held_ndcg@10"] > 0.95
+    assert told["held_out"] == 12
+    teacher = BuiltinTeacher.load(tmp_path / "t")
+    scores_BN = teacher.catalogue_scores([asked("x", [n, (n + 1) % 12]) for n in range(12)])
+    for n in range(12):  # what the user had is never offered, so nothing is learnt about it
+        scores_BN[n, [teacher.item_ids.index(ITEMS[one % 12]) for one in (n, n + 1)]] = -np.inf
+    assert [teacher.item_ids[n] for n in scores_BN.argmax(1)] == [ITEMS[(n + 2) % 12] for n in range(12)]
+    rows = [msgspec.json.decode(row) for row in (tmp_path / "k" / "epochs.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+class Killed(Exception):
+    """As a kill: nothing is written after it."""
+
+
+def test_a_training_that_is_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    def train(name: str, most: int | None, settings: Training = SMALL) -> Any:
+        calls = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal calls
+            calls += 1
+            if most is not None and calls > most:
+                raise Killed
+
+        return train_teacher(
+            circle(60),
+            [Item(item) for item in ITEMS],
+            SPEC,
+            settings,
+            tmp_path / name,
+            keep=tmp_path / f"{name}.training",
+            progress=progress,
+        )
+
+    whole = train("whole", None)["version"]
+    for most in (3, 9, 13):
+        with pytest.raises(Killed):
+            train("killed", most)
+    assert len(list((tmp_path / "killed.training").glob("step-*"))) == 1 + 1
+    assert train("killed", None)["version"] == whole
+    # Older passes are the same training: more of them go on from there.
+    more = msgspec.structs.replace(SMALL, epochs=5)
+    longer = train("longer", None, more)["version"]
+    (tmp_path / "killed").rename(tmp_path / "first")
+    assert train("killed", None, more)["version"] == longer
+
+
+def test_a_training_with_other_records_starts_again_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = [Item(item) for item in ITEMS]
+    one = msgspec.structs.replace(SMALL, epochs=1)
+    train_teacher(circle(60), items, SPEC, one, tmp_path / "a", keep=tmp_path / "k")
+    with caplog.at_level(logging.WARNING):
+        again = train_teacher(circle(61), items, SPEC, one, tmp_path / "b", keep=tmp_path / "k")
+    assert "other records or settings" in caplog.text
+    assert train_teacher(circle(61), items, SPEC, one, tmp_path / "c")["version"] == again["version"]
+
+
+def test_it_stops_when_held_out_choices_are_ranked_no_better(tmp_path: Path) -> None:
+    slow = msgspec.structs.replace(SMALL, epochs=50, patience=2, learning_rate=1e-9)
+    told = train_teacher(circle(60), [Item(item) for item in ITEMS], SPEC, slow, tmp_path / "t", keep=tmp_path / "k")
+    passes = len((tmp_path / "k" / "epochs.jsonl").read_text().splitlines())
+    assert told["epoch"] == passes - 2
+    assert passes < 50
+    assert torch.get_num_threads() >= 1
