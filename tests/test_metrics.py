@@ -172,6 +172,7 @@ def test_bootstrap_is_the_plain_resampling_of_the_same_seed():
     assert [found.low, found.high] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
 
 
+@pytest.mark.slow
 def test_intervals_are_about_as_wide_as_theory_and_cover():
     random = np.random.default_rng(6)
     samples = random.normal(1.0, 2.0, (200, 100))

@@ -80,6 +80,7 @@ def test_topics_that_were_always_empty_name_the_step_before(terminal: Logged) ->
     assert "the topic examples is empty; join first" in terminal.nothing("distil --drain")
 
 
+@pytest.mark.slow
 def test_nothing_new_is_no_fault(terminal: Logged) -> None:
     terminal.write("items", world.items())
     scored_and_joined(terminal)

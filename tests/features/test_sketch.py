@@ -14,6 +14,7 @@ from recdistill.features.hashes import hash_texts
 from recdistill.features.sketch import Sketch, width_of
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(st.integers(0, 5000).map(str), st.integers(1, 9), min_size=1, max_size=300), max_size=8)
 )

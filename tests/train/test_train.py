@@ -254,6 +254,7 @@ def tight_life(made: Trainer, stop: int = 99, steps: int = 16, **more: Any) -> t
     return made, lost
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_rows_and_was_stopped_goes_on_with_the_same_bytes() -> None:
     more: dict[str, Any] = {"loss": LossSettings(previous=0.5, previous_every=3), "id_dropout": 0.5, "spec": TIGHT}
     made, lost = tight_life(trainer(**more))

@@ -163,7 +163,9 @@ class CausalTraining:
             self.outcome.rows.append(row)
             log_.info("%s", row)
             if math.isnan(ndcg) or (ndcg, -held_loss) > (self.outcome.ndcg, -self.outcome.held_loss):
-                self.outcome = Outcome(self.epoch, loss, ndcg, held_loss, self.outcome.rows)
+                self.outcome = Outcome(
+                    epoch=self.epoch, loss=loss, ndcg=ndcg, held_loss=held_loss, rows=self.outcome.rows
+                )
                 self.best = {n: a.clone() for n, a in self.average.items()}
             self._save()
         self._put(self.best)
@@ -313,7 +315,8 @@ class CausalTraining:
         self.step, self.epoch = found.state["step"], found.step
         epoch, *figures = found.state["best"]
         loss, ndcg, held_loss = (math.nan if one is None else one for one in figures)
-        self.outcome = Outcome(epoch, loss, ndcg, held_loss, found.state["rows"])
+        rows = found.state["rows"]
+        self.outcome = Outcome(epoch=epoch, loss=loss, ndcg=ndcg, held_loss=held_loss, rows=rows)
         log_.info("%s: goes on after pass %d", self.folder, self.epoch)
 
 

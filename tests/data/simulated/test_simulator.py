@@ -166,6 +166,7 @@ def _ndcg(order: list[str], wanted: set[str]) -> float:
     return float(gain / sum(1 / np.log2(place + 2) for place in range(min(10, len(wanted)))))
 
 
+@pytest.mark.slow
 def test_the_order_of_truth_beats_any_other(world: tuple[Dataset, Truth], clicked: dict[str, set[str]]) -> None:
     data, truth = world
     lists = [one for one in data.impressions if clicked[one.id]]

@@ -33,6 +33,7 @@ def test_a_recent_positive_counts_twice_one_that_is_a_half_life_old() -> None:
     assert seen.examples == HALF_LIFE + 2
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_a_naive_count_also_beyond_what_a_float_holds() -> None:
     seen, chance = Seen(), random.Random(0)
     taken: list[str] = []
