@@ -230,6 +230,7 @@ class Joiner:
                 clock_us=clock.us,
                 steps=clock.steps,
                 log_time=clock.log_time,
+                taken_us=clock.taken_us,
                 forced=forced,
                 letters=self._letters[tp],
             )
