@@ -7,7 +7,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 COPY deploy/install.sh deploy/
 RUN --mount=type=cache,target=/var/cache/uv \
-    deploy/install.sh dependencies /opt/venv kafka
+    deploy/install.sh dependencies /opt/venv kafka,schemas
 COPY README.md LICENSE ./
 COPY recdistill recdistill
 RUN --mount=type=cache,target=/var/cache/uv \

@@ -33,6 +33,7 @@ from recdistill.commands import (
     forget,
     imports,
     learn,
+    letters,
     look,
     machine,
     recipes,
@@ -40,6 +41,7 @@ from recdistill.commands import (
     settings,
     status,
     streams,
+    translate,
 )
 from recdistill.commands.verb import EXIT_INTERRUPTED, KNOWN, Verb
 from recdistill.errors import OutputError, RecdistillError, UsageError
@@ -47,7 +49,7 @@ from recdistill.text import did_you_mean, printable, without_credentials
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor", "init", "settings", "completion"),
-    "the stream": ("topics", "simulate", "import", "inspect"),
+    "the stream": ("topics", "simulate", "import", "translate", "inspect", "dead-letters"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
@@ -63,7 +65,9 @@ VERBS: dict[str, Verb] = {
         completion,
         streams,
         imports,
+        translate,
         look,
+        letters,
         recipes,
         learn,
         release,

@@ -6,6 +6,7 @@
     ├── ConfigError                 exit 2   settings, recipes or feature specifications that do not fit
     ├── DataError                   exit 3   a file or table from outside that cannot be used
     │   ├── DecodeError             exit 3   bytes that are not the record they should be
+    │   ├── TooManyBad              exit 3   a stage that halts, because too many of the last records cannot be used
     │   └── AheadOfTime             exit 3   a record whose time is too far ahead of the others, or of the log
     ├── RequestError                exit 3   a request that the endpoint or the recommender refuses; names the field
     ├── StreamError                 exit 4   a log that cannot be read or written
@@ -15,6 +16,7 @@
     │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
     │   ├── Unwritable              exit 4   messages that the log does not take; it takes the others
     │   ├── Damaged                 exit 4   a message whose bytes have changed since it was written
+    │   ├── SchemaAway              exit 4   a schema registry that does not answer; it is asked again
     │   └── Fenced                  exit 4   a newer process has taken over this stage
     ├── Interrupted                 exit 130 work that a signal stopped before its end
     ├── TeacherError                exit 5   a teacher that cannot be loaded, or that failed on a list
@@ -69,6 +71,10 @@ class DecodeError(DataError):
 
 class AheadOfTime(DataError):
     """A record whose time is too far ahead of the records around it, or of the time when the log took it."""
+
+
+class TooManyBad(DataError):
+    """Too many of the last records cannot be used, so the stage halts before it writes their dead letters."""
 
 
 class RequestError(RecdistillError):
@@ -133,6 +139,10 @@ class Unwritable(StreamError):
 
 class Damaged(StreamError):
     """A message whose bytes have changed since it was written."""
+
+
+class SchemaAway(StreamError):
+    """A schema registry that does not answer, or not now. Asking again may help."""
 
 
 class Fenced(StreamError):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -278,13 +279,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     for kind, count in (("idle", 2000), ("slow", 200), ("heads", 8), ("bodies", 8), ("filters", 8), ("pipelines", 4)):
         parser.add_argument(f"--{kind}", type=int, default=count, help="how many at once (default: %(default)s)")
+    parser.add_argument("--behind", action="store_true", help="take only the processor time that others leave")
     told = vars(parser.parse_args())
     address = urlsplit(told.pop("url"))
     os.nice(10)  # it stands for another machine, which would not take this one's processor time
+    if told.pop("behind"):
+        _stand_behind()
     _allow_files(sum(int(count) for kind, count in told.items() if kind != "seconds") + 100)
     attack = Attack(address.hostname or "127.0.0.1", address.port or 80, time.monotonic() + told.pop("seconds"))
     asyncio.run(attack.run(told))
     print(json.dumps(dict(sorted(attack.done.items()))))
+
+
+def _stand_behind() -> None:
+    """Takes only the processor time that others leave.
+
+    Linux first shares the time among sessions, and only then, by `nice`, among the processes of each. So the attack
+    gets a session of its own, and that session the last place.
+    """
+    with contextlib.suppress(OSError):
+        os.setsid()
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
 def _allow_files(wanted: int) -> None:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBS = ROOT / ".cache" / "kafka" / "libs"
 _DEPLOY = ROOT / "deploy" / "kafka"
 _STARTED = re.compile(rb"Kafka Server started")
-_START_PATIENCE_S = 60.0
+_START_PATIENCE_S = 180.0
 _STOP_PATIENCE_S = 20.0
 _TRIES = 3
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh
 
-extras=${1:-train,serve,kafka,registry,mlflow,device,data,http,dev}
+extras=${1:-train,serve,kafka,registry,mlflow,device,data,http,schemas,dev}
 venv=.venv
 
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }

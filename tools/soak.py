@@ -5,6 +5,9 @@
 The endpoint runs as a process, as `recdistill serve` starts it. It is asked 50 times a second, first alone and then
 while it is attacked: 2,000 idle connections, 200 slow ones, heads without an end, bodies of 100 MB, filters of 10,000
 names. No honest request may fail. It prints the times, what the attack did, and the memory before and after.
+
+The attackers stand for another machine. So they take only the processor time that the endpoint and its honest clients
+leave (`tools.attack --behind`).
 """
 
 from __future__ import annotations
@@ -95,7 +98,9 @@ def endpoint(folder: Path, bundle: Path) -> Iterator[tuple[int, int, Path]]:
         processes.kill(process)
 
 
-def attack(folder: Path, *, items: int, quiet_s: float, seconds: float, settle_s: float, **counts: int) -> Outcome:
+def attack(
+    folder: Path, *, items: int, quiet_s: float, seconds: float, settle_s: float, behind: bool = False, **counts: int
+) -> Outcome:
     """Runs an endpoint, asks it in peace, and then while it is attacked.
 
     Args:
@@ -104,6 +109,8 @@ def attack(folder: Path, *, items: int, quiet_s: float, seconds: float, settle_s
         quiet_s: How long it is asked in peace.
         seconds: How long it is attacked.
         settle_s: How long afterwards its memory is looked at.
+        behind: Whether the attackers take only the processor time that others leave, as if on another machine. On a
+            machine that is busy with other things they would then hardly attack.
         counts: How many attackers of each kind; see `tools.attack`.
     """
     bodies = make_bundle(folder / "bundle", items)
@@ -119,6 +126,7 @@ def attack(folder: Path, *, items: int, quiet_s: float, seconds: float, settle_s
         before = resident_mb(pid)
         command = [sys.executable, "-m", "tools.attack", f"http://127.0.0.1:{port}", "--seconds", str(seconds)]
         command += [part for kind, count in counts.items() for part in (f"--{kind}", str(count))]
+        command += ["--behind"] if behind else []
         attackers = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             attacked, peak = asyncio.run(_watched(port, pid, bodies, seconds))
@@ -169,7 +177,8 @@ def main() -> int:
     print(f"the endpoint under attack, {told.seconds:.0f} s: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        seen = attack(folder, items=told.items, quiet_s=15.0, seconds=told.seconds, settle_s=15.0, **counts)
+        longer = {"quiet_s": 15.0, "seconds": told.seconds, "settle_s": 15.0}
+        seen = attack(folder, items=told.items, behind=True, **longer, **counts)
     slower = seen.attacked.quantile(0.99) / seen.quiet.quantile(0.99)
     print(f"{'':14}{'requests':>10}{'failed':>8}{'p50 ms':>9}{'p99 ms':>9}{'worst':>9}")
     for name, one in (("quiet", seen.quiet), ("attacked", seen.attacked)):

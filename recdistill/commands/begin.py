@@ -43,9 +43,9 @@ def _options(parser: Parser) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    settings = settings_of(args)
     if not args.tables:
-        return _from_log(args, settings)
+        return _from_log(args, settings_of(args))
+    settings = settings_of(args, makes=SETTINGS)
     from recdistill.data import understood
 
     checking.distinct(args.tables)

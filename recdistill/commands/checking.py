@@ -96,7 +96,7 @@ def as_text(table: understood.Understood, found: survey.Survey) -> list[str]:
         return [f"{name}: is of no use here: {table.why}"]
     rows = [cells_of(one) for one in found.samples.get(str(table.path), [])]
     heading = f"{name}: {found.rows.get(str(table.path), 0):,} rows are right, {table.kind} ({table.shape.sentence()})"
-    return [heading, *_grid(rows)]
+    return [heading, *grid(rows)]
 
 
 def joins(found: survey.Survey, min_history: int) -> list[str]:
@@ -196,7 +196,7 @@ def _some(values: Sequence[Any]) -> str:
     return f"{len(values)}: {' '.join(map(_shown, values[:3]))}" if values else "0"
 
 
-def _grid(rows: Iterable[Mapping[str, str]]) -> list[str]:
+def grid(rows: Iterable[Mapping[str, str]]) -> list[str]:
     """Rows below their columns, each cell cut."""
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row))

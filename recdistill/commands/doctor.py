@@ -59,6 +59,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "device": {"onnxruntime": "onnxruntime"},
     "export": {"onnx": "onnx"},
     "data": {"pyarrow": "pyarrow"},
+    "schemas": {"fastavro": "fastavro"},
     "http": {"httpx": "httpx"},
     "linear": {"scipy": "scipy"},
 }

@@ -38,7 +38,8 @@ UNTOLD = ("known", "unknown")
 """Counts that only programs are given: where they say something to a person, a sentence does."""
 
 
-def _drain(parser: Parser) -> None:
+def drain_options(parser: Parser) -> None:
+    """Adds what each loop takes that reads from a place in the log."""
     parser.add_argument("--drain", action="store_true", help=DRAIN)
     _from(parser, "begin there; it is remembered at once (default: where it stopped)")
 
@@ -107,7 +108,7 @@ def run_job(
 
 
 def _score_options(parser: Parser) -> None:
-    _drain(parser)
+    drain_options(parser)
     parser.add_argument(
         "--teacher-budget",
         type=share,
@@ -127,7 +128,7 @@ def _probe(args: argparse.Namespace) -> int:
 
 
 def _join_options(parser: Parser) -> None:
-    _drain(parser)
+    drain_options(parser)
     parser.add_argument(
         "--flush",
         action="store_true",
@@ -156,7 +157,7 @@ def _of_joiner(counts: Counter[str]) -> list[str]:
 
 
 def _distil_options(parser: Parser) -> None:
-    _drain(parser)
+    drain_options(parser)
     parser.add_argument(
         "--until",
         type=place,
@@ -308,7 +309,7 @@ VERBS = (
         "only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
         "[registry].",
         examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
-        options=_drain,
+        options=drain_options,
         run=_probe,
     ),
     Verb(

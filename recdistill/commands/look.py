@@ -87,6 +87,8 @@ def _as_json(message: Message) -> dict[str, Any]:
     }
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
+        if "sent" in headers:
+            return {**shown, "sent_again": headers.get("letter")}
         return {
             **shown,
             **{f"from_{name}": headers.get(name) for name in _FROM},
@@ -115,6 +117,8 @@ def _as_text(message: Message, now_us: int) -> str:
 
     if message.tp.topic == DEAD_LETTERS:
         headers = _headers(message)
+        if "sent" in headers:
+            return printable(f"letter {headers.get('letter', '?')} was sent again")
         where = f"{headers.get('topic', '?')}/{headers.get('partition', '?')} offset {headers.get('offset', '?')}"
         came = f"from {where}" if "offset" in headers else f"of what was for {headers.get('topic', '?')}"
         value = message.value or b""

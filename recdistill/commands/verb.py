@@ -190,8 +190,13 @@ def place(text: str) -> Place:
 # Helpers for running verbs
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace, *, makes: str = "") -> Settings:
     """The settings of a call: file, environment, then `--set`.
+
+    Args:
+        args: The call.
+        makes: A file that the verb will write. It may be missing when `RECDISTILL_CONFIG` names it: a shell often has
+            that from an earlier folder.
 
     Raises:
         ConfigError: Something in them does not fit.
@@ -200,6 +205,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     from recdistill.config import PREFIX, load_settings
 
     env = dict(os.environ)
+    if makes and env.get("RECDISTILL_CONFIG") == makes and not Path(makes).exists():
+        del env["RECDISTILL_CONFIG"]
     for change in args.changes:
         path, equals, value = change.partition("=")
         parts = path.strip().split(".")

@@ -41,10 +41,17 @@ from recdistill.config.teachers import (
     TensorSettings,
 )
 from recdistill.config.text import reference, to_toml
+from recdistill.config.translate import (
+    BadRecordSettings,
+    SchemaRegistrySettings,
+    TranslateSettings,
+    TranslateTopic,
+)
 from recdistill.config.watching import StatusSettings, TellSettings
 
 __all__ = [
     "PREFIX",
+    "BadRecordSettings",
     "DistilSettings",
     "EnsembleMember",
     "FeatureSettings",
@@ -63,6 +70,7 @@ __all__ = [
     "PromoteSettings",
     "RankSettings",
     "RegistrySettings",
+    "SchemaRegistrySettings",
     "ScoreSettings",
     "Settings",
     "StatusSettings",
@@ -72,6 +80,8 @@ __all__ = [
     "TellSettings",
     "TensorSettings",
     "TopicSettings",
+    "TranslateSettings",
+    "TranslateTopic",
     "WatchSettings",
     "convert",
     "explain",

@@ -24,6 +24,7 @@ from recdistill.config.teachers import (
     LinearTeacherSettings,
     OnnxTeacherSettings,
 )
+from recdistill.config.translate import BadRecordSettings, TranslateSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 from recdistill.limits import MIN_BUDGET
 
@@ -435,6 +436,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     topics: TopicSettings = TopicSettings()
     features: FeatureSettings = FeatureSettings()
     interactions: InteractionSettings = InteractionSettings()
+    translate: TranslateSettings = TranslateSettings()
+    bad_records: BadRecordSettings = BadRecordSettings()
     teacher: TeacherSettings = TeacherSettings()
     teacher_training: TeacherTraining = TeacherTraining()
     score: ScoreSettings = ScoreSettings()

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
-from recdistill.data.columns import NOTHING, members_of
+from recdistill.data.columns import NOTHING, members_of, number, unit_of
 from recdistill.records import MAX_TIME_US
 
 Kind = Literal["text", "number", "flag", "texts", "numbers"]
@@ -27,6 +28,8 @@ V = TypeVar("V")
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _FACTORS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 UNITS = (*_FACTORS, "iso")
+GUESSED = "guessed"
+"""A unit that each time tells by itself: a text is ISO 8601, and a number by its size s, ms, us or ns."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +55,8 @@ def as_text(cell: Any) -> str:
     """A text without the blanks around it. A whole number has no point: an id may have become a float on its way."""
     if isinstance(cell, str):
         return cell.strip()
+    if isinstance(cell, UUID):
+        return str(cell)
     if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
         whole = math.isfinite(cell) and -(2**63) < cell < 2**63 and cell == int(cell)
         return str(int(cell)) if whole else str(cell)
@@ -142,10 +147,13 @@ def as_time_us(cell: Any, unit: str) -> int:
 
     Args:
         cell: The cell.
-        unit: s, ms, us, ns, iso, or a format of `strptime`.
+        unit: s, ms, us, ns, iso, `GUESSED`, or a format of `strptime`.
     """
     if isinstance(cell, date):  # a datetime is a date too
         return _since_epoch(cell, cell)
+    if unit == GUESSED:
+        size = number(cell)
+        unit = ("iso" if isinstance(cell, str) else "s") if size is None else unit_of([size]) or "s"
     if unit == "iso" or "%" in unit:
         try:
             text = cell.strip()

@@ -75,6 +75,8 @@ def read_events(
         for row in read_rows(path, shape):
             if reader is None:
                 reader = reader_of(path.name, "interactions", mapping, row.columns, shape, said)
+            if not reader.wants(row):
+                continue
             values = reader.fields(row)
             if only is not None and values["item"] not in only:
                 raise reader.error(

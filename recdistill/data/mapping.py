@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -76,7 +76,9 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
     """The column of a value.
 
     Attributes:
-        column: Its name; its number, from "1" on, where the table has no header.
+        column: Its name; its number, from "1" on, where the table has no header. Where cells hold objects, a path
+            leads into them (`user.id`, `slots.sku`).
+        also: Other names of it: older or newer ones. The first name that has a value counts.
         unit: How times are written: s, ms, us, ns, iso, or a format of `strptime` (`%d.%m.%Y %H:%M`). None: guessed.
         type: The type of attributes and context values.
         separator: Between the members of a list in one cell, or "json". None takes `list_separator`.
@@ -84,6 +86,7 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     column: str
+    also: list[str] = []
     unit: str | None = None
     type: Kind | None = None
     separator: str | None = None
@@ -94,6 +97,7 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
     """A mapping file; the header of `recdistill.data.tables` shows one.
 
     `add_items`: lists name items that no table describes. They become items without attributes.
+    `only`: column -> the value, or a list of the values, that a row must have. Others are passed over.
     """
 
     kind: TableKind | None = None
@@ -101,6 +105,7 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
     constants: dict[str, str | float | bool] = field(default_factory=dict)
     attributes: dict[str, str | Column] = field(default_factory=dict)
     context: dict[str, str | Column] = field(default_factory=dict)
+    only: dict[str, Any] = field(default_factory=dict)
     add_items: bool = False
 
     @classmethod
@@ -126,7 +131,7 @@ class TableMapping(TableForm, frozen=True, forbid_unknown_fields=True):
         """
         tree = read_toml(text, source)
         mapping = convert(tree, cls, source=source)
-        if problem := _problem_of_form(mapping):
+        if problem := _problem_of_form(mapping) or _problem_of_only(mapping.only):
             raise ConfigError(f"{source}: {problem}")
         for section in ("columns", "attributes", "context"):
             for name, column in getattr(mapping, section).items():
@@ -147,6 +152,28 @@ def _problem_of_form(form: TableForm) -> str:
         )
     if isinstance(form.header, list) and (not names or "" in names or len(set(names)) < len(names)):
         return "header: must name each column once, or be true or false"
+    return ""
+
+
+def wanted_values(only: Mapping[str, Any], before: str = "") -> dict[str, list[Any]]:
+    """Column -> the values that it may have. In TOML `event.type = "view"` without quotes is a table in a table.
+
+    >>> wanted_values({"event": {"type": "view"}, "v": [1, 2]})
+    {'event.type': ['view'], 'v': [1, 2]}
+    """
+    found: dict[str, list[Any]] = {}
+    for name, value in only.items():
+        if isinstance(value, dict):
+            found |= wanted_values(value, f"{before}{name}.")
+        else:
+            found[before + name] = value if isinstance(value, list) else [value]
+    return found
+
+
+def _problem_of_only(only: Mapping[str, Any]) -> str:
+    for name, values in wanted_values(only).items():
+        if not values or not all(isinstance(one, str | int | float | bool) for one in values):
+            return f"only.{name}: must be a text, a number, true or false, or a list of such values"
     return ""
 
 

@@ -11,11 +11,13 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, says_nothing
-from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping
+from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping, wanted_values
+from recdistill.data.paths import at, first_at
 from recdistill.data.rows import Row
 from recdistill.data.shape import Shape
 from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_of, split_labels
@@ -37,9 +39,13 @@ class Reader:
         mapping: TableMapping,
         columns: tuple[str, ...] | None,
         shape: Shape | None = None,
+        *,
+        unit: str = "s",
+        implied: bool = True,
     ) -> None:
         self._kind = kind
-        self._sources = Sources(table, kind, mapping, columns, shape)
+        self._sources = Sources(table, kind, mapping, columns, shape, unit=unit, implied=implied)
+        self._only = wanted_values(mapping.only)
         self._missing = None if mapping.missing is None else tuple(mapping.missing)
         candidates = mapping.columns.get("candidates")
         self._labels = candidates.labels if isinstance(candidates, Column) else ""
@@ -52,11 +58,18 @@ class Reader:
         """The records of one row: one, and after a list the feedback that the list itself tells.
 
         They are not checked. Encode each one (`encode_row`) before you ask for the next one: it is made of the first.
+        A row that the mapping's `only` leaves out has none.
         """
+        if not self.wants(row):
+            return
         record = self._make(row)
         yield record
         if isinstance(record, Impression) and self._tells_clicks:
             yield from feedback_of(record, *self._clicked(row, record))
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row has the values that the mapping's `only` asks for."""
+        return all(_is_one_of(at(row.cells, name), values) for name, values in self._only.items())
 
     def record(self, row: Row) -> Record:
         """The first record of a row, checked."""
@@ -68,7 +81,7 @@ class Reader:
         """The fields that the row has, by name. All required fields are there."""
         found: dict[str, Any] = {}
         for name, source in self._sources.fields.items():
-            cell = source.constant if source.column is None else row.cells.get(source.column)
+            cell = source.cell(row.cells)
             kind, required = FIELDS[self._kind][name]
             if says_nothing(cell, kind, self._missing):
                 if required:
@@ -169,7 +182,7 @@ class Reader:
     def _values(self, row: Row) -> dict[str, Any]:
         found = {}
         for name, source in self._sources.named.items():
-            cell = row.cells.get(source.column)
+            cell = first_at(row.cells, (source.column, *source.also))
             if says_nothing(cell, source.type or "text", self._missing):
                 continue
             try:
@@ -181,6 +194,8 @@ class Reader:
     def _convert(self, name: str, cell: Any, kind: str, source: Source) -> Any:
         if kind == "time":
             return as_time_us(cell, source.unit)
+        if name == "clicked" and isinstance(cell, list | tuple):  # a flag for each candidate
+            cell = [str(one).lower() if isinstance(one, bool) else one for one in cell]
         if name not in _BESIDE:
             return as_value(cell, kind, source.separator)  # type: ignore[arg-type]  # the kinds left are those of cells
         read: Callable[[Any], Any] = {
@@ -190,6 +205,14 @@ class Reader:
         return as_beside(
             cell, source.separator, read, lambda one: says_nothing(one, member, self._missing), _BESIDE[name]
         )
+
+
+def _is_one_of(cell: Any, values: Sequence[Any]) -> bool:
+    """Whether a cell is one of some values. In a table of text, numbers and flags are texts."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        return any(text == (one if isinstance(one, str) else json.dumps(one)) for one in values)
+    return any(cell == one and isinstance(cell, bool) == isinstance(one, bool) for one in values)
 
 
 def encode_row(record: Record, where: str) -> bytes:

@@ -10,10 +10,14 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from recdistill.data.columns import Seen, atomic
 from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping, as_column, nearest
+from recdistill.data.paths import first_at, root
 from recdistill.data.shape import Shape
 from recdistill.errors import ConfigError
 
@@ -21,12 +25,25 @@ _SEPARATORS = {"json": "as lists in brackets", " ": "split at blanks"}
 
 
 class Source(NamedTuple):
-    """Where a field comes from: a column, or else a constant."""
+    """Where a field comes from: a column, or else a constant.
+
+    Attributes:
+        column: Name of the column, for messages; None: a constant.
+        unit: Of times.
+        separator: Between members of lists.
+        constant: What holds for every row.
+        names: The column's name, and its other names.
+    """
 
     column: str | None
     unit: str
     separator: str = "|"
     constant: Any = None
+    names: tuple[str, ...] = ()
+
+    def cell(self, row: Mapping[str, Any]) -> Any:
+        """The cell of a row; None where it has none."""
+        return self.constant if self.column is None else first_at(row, self.names)
 
 
 class Sources:
@@ -38,6 +55,8 @@ class Sources:
         mapping: What the user says.
         columns: Names of the columns of every row; None where each row names its own.
         shape: What was guessed, if anything.
+        unit: Unit of times of which nothing is said or guessed.
+        implied: Whether a column with the name of a field is that field, where the mapping does not say it.
 
     Attributes:
         fields: The source of each field that the table has.
@@ -48,8 +67,17 @@ class Sources:
     """
 
     def __init__(
-        self, table: str, kind: str, mapping: TableMapping, columns: tuple[str, ...] | None, shape: Shape | None
+        self,
+        table: str,
+        kind: str,
+        mapping: TableMapping,
+        columns: tuple[str, ...] | None,
+        shape: Shape | None,
+        *,
+        unit: str = "s",
+        implied: bool = True,
     ) -> None:
+        self._unit, self._implied = unit, implied
         self._table, self._kind, self._mapping, self._columns, self._shape = table, kind, mapping, columns, shape
         fields = FIELDS[kind]
         for name in (*mapping.columns, *mapping.constants):
@@ -93,13 +121,16 @@ class Sources:
                     f"mapping of {self._table}: columns.{name}.type: the field's type is known; leave it out"
                 )
             column = self._settled(column, f"columns.{name}", ids=True)
-            return Source(column.column, column.unit or "s", column.separator or "|")
+            return self._of(column)
         if name in mapping.constants:
-            return Source(None, "s", mapping.list_separator or "|", constant=mapping.constants[name])
-        if self._columns is not None and name not in self._columns:
+            return Source(None, self._unit, mapping.list_separator or "|", constant=mapping.constants[name])
+        if not self._implied or (self._columns is not None and name not in self._columns):
             return None
-        column = self._settled(Column(name), name, ids=True)
-        return Source(name, column.unit or "s", column.separator or "|")
+        return self._of(self._settled(Column(name), name, ids=True))
+
+    def _of(self, column: Column) -> Source:
+        names = (column.column, *column.also)
+        return Source(column.column, column.unit or self._unit, column.separator or "|", names=names)
 
     def _named_values(self) -> dict[str, Column]:
         side = SIDE.get(self._kind)
@@ -116,11 +147,17 @@ class Sources:
 
     def _settled(self, column: Column, key: str, *, ids: bool = False) -> Column:
         """The column by its plain name, with the unit and separator that the mapping gives, or else the guess."""
+        also = column.also
+        if self._columns is not None and also:
+            there = [one for one in (column.column, *also) if root(one) in self._columns or one in self._columns]
+            column = msgspec.structs.replace(column, column=(there or [column.column])[0])
+            also = there[1:]
         name = self._there(column.column, key)
         seen = self._seen(name)
         separator = seen.if_list if ids else seen.separator
         return Column(
             column=name,
+            also=also,
             unit=column.unit or seen.unit,
             type=column.type,
             separator=column.separator or self._mapping.list_separator or separator,
@@ -138,7 +175,7 @@ class Sources:
         return isinstance(column, Column) and getattr(column, what) is not None
 
     def _there(self, column: str, key: str) -> str:
-        if self._columns is None or column in self._columns:
+        if self._columns is None or column in self._columns or root(column) in self._columns:
             return column
         plain = atomic(column)
         if plain is not None and plain[0] in self._columns:

@@ -11,7 +11,8 @@ the partition in its order and refuses a record that is ahead
 
 The bound is `max_ahead_s`, and in the second case also four of the usual steps of the clock. So it fits a partition
 with a record a day as well as one with a thousand a second. A partition whose first records are all ahead of the log
-has another notion of time than the log; there the second rule alone holds.
+has another notion of time than the log; there the second rule alone holds. So it does while the log's own time is
+behind one that it had before: then it is the log's clock that went back, and not the records that are ahead.
 
 The verdict depends on the partition's records and on the clock before them (`Clock`, which a stage saves with its
 position). So a reader that starts again decides the same. Where the records behind are not there yet, there is no
@@ -37,6 +38,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,6 +49,8 @@ from typing import Final, NamedTuple
 from recdistill.errors import AheadOfTime, DecodeError
 from recdistill.records import Feedback, Head, Impression, Item
 from recdistill.stream import Message
+
+log_ = logging.getLogger(__name__)
 
 __all__ = ["AheadOfTime", "Clock", "Guard", "Timed", "Waiting"]
 
@@ -68,6 +72,9 @@ _FACTOR: Final = 4
 _DISORDER: Final = 10
 """So many usual steps back are added to it, where the records are out of order."""
 
+_JITTER_US: Final = 1_000_000
+"""Times of the log that are so little behind others are those of several writers, and not of a clock that went back."""
+
 _MOST_FORCED: Final = 32
 """Verdicts that a caller may force before the place from which it would start again has passed them."""
 
@@ -83,11 +90,13 @@ class Clock(NamedTuple):
         us: Greatest time that was not refused, in microseconds; below 0 before there was one.
         steps: How far it moved the last times, in powers of two, a letter each.
         log_time: Whether the log's own time counts.
+        taken_us: Greatest time of the log at which this one moved; below 0 before there was one.
     """
 
     us: int = -1
     steps: str = ""
     log_time: bool = True
+    taken_us: int = -1
 
 
 START: Final = Clock()
@@ -139,6 +148,7 @@ class Guard:
         self._waiting: deque[Waiting] = deque()
         self._verdict: tuple[bool, str] | None = None  # of the first that waits: whether it passes, and why not
         self._asked = 0  # how many waited when it was last asked for
+        self._said = False  # that the log's clock went back
 
     def put(self, message: Message, record: Timed | DecodeError) -> None:
         """Adds the next record of the partition."""
@@ -225,15 +235,27 @@ class Guard:
         if time_us <= clock.us:
             return
         if clock.us < 0:
-            self.clock = Clock(time_us, "", not self._is_ahead_of_log(one))
+            self.clock = Clock(time_us, "", not self._is_ahead_of_log(one), one.message.time_us)
             return
         step = _SYMBOLS[min((time_us - clock.us).bit_length(), len(_SYMBOLS) - 1)]
-        self.clock = clock._replace(us=time_us, steps=(clock.steps + step)[-_STEPS:])
+        taken_us = one.message.time_us
+        if taken_us + self._bound_us < clock.taken_us and not self._said:
+            self._said = True
+            log_.warning(
+                "%s: the log's clock went back by %s; until it has caught up, only the records around one tell whether "
+                "it is ahead of time",
+                one.message.tp,
+                _span(clock.taken_us - taken_us),
+            )
+        self.clock = clock._replace(
+            us=time_us, steps=(clock.steps + step)[-_STEPS:], taken_us=max(clock.taken_us, taken_us)
+        )
 
     def _is_ahead_of_log(self, one: Waiting) -> bool:
         """Whether its time is after the log's own. A message without a time of the log is not."""
-        taken_us = one.message.time_us
-        return self.clock.log_time and taken_us > 0 and (one.time_us or 0) > taken_us + self._bound_us
+        clock, taken_us = self.clock, one.message.time_us
+        counts = clock.log_time and taken_us > 0 and taken_us + _JITTER_US >= clock.taken_us
+        return counts and (one.time_us or 0) > taken_us + self._bound_us
 
     def _judge(self, one: Waiting, *, last: bool) -> tuple[bool, str] | None:
         """The verdict on the first record: whether it passes, and why not; None without one."""

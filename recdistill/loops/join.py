@@ -43,6 +43,7 @@ from recdistill.limits import MAX_WEIGHT
 from recdistill.loops import ends_of
 from recdistill.loops.begin import begun
 from recdistill.loops.behind import Behind
+from recdistill.loops.halt import Halt
 from recdistill.loops.held import Share
 from recdistill.loops.joiner import Joiner
 from recdistill.loops.kept import Kept, moved, read_line, read_note
@@ -73,6 +74,7 @@ def run(
     batch: int = 1000,
     wait_s: float = 0.5,
     idle_s: float = 30.0,
+    most_bad: tuple[int, int] = (0, 1000),
     begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -97,6 +99,7 @@ def run(
         batch: Most messages read between two commits.
         wait_s: Longest wait for new messages.
         idle_s: A partition that is silent for so long no longer holds the order of the others back.
+        most_bad: So many of the last so many records may be bad; 0: any.
         begin: Where in `rankings` and `feedback` to begin; None: where it stopped.
         stop: Set it and what is done is committed, then the function returns.
         drain: Return when everything that the log held at the start is taken. Rankings with an open window stay in it.
@@ -115,6 +118,7 @@ def run(
 
     Raises:
         ConfigError: A label weight is negative, or the topics do not fit each other.
+        TooManyBad: Too many of the last records cannot be used.
         StreamError: The log cannot be read or written, or another joiner took over.
     """
     inputs, lanes = _topics(log, labels)
@@ -144,6 +148,7 @@ def run(
                 lanes=lanes,
                 at_once=soft == "at_once",
                 batch=batch,
+                halt=Halt("join", most=most_bad[0], of=most_bad[1]),
             )
             if tick_s and not drain and soft == "at_once":
                 joiner.ticks = ending.enter_context(closing(Ticks(log, after_s=tick_s, clock=clock)))

@@ -18,6 +18,7 @@ from recdistill.errors import AheadOfTime, DataError, DecodeError
 from recdistill.limits import MAX_BYTES
 from recdistill.loops import snapshot
 from recdistill.loops.ahead import Waiting
+from recdistill.loops.halt import Halt
 from recdistill.loops.held import Share
 from recdistill.loops.kept import VERSION, Kept, Line, Note, text_of
 from recdistill.loops.labeller import Labeller
@@ -49,6 +50,7 @@ class Joiner:
         lanes: Partitions of `examples`.
         at_once: Whether the scores of a list are an example of their own.
         batch: About so many lists are written in one commit.
+        halt: Counts the records that cannot be used.
 
     Attributes:
         ticks: When a mark is due; at first never.
@@ -66,8 +68,9 @@ class Joiner:
         lanes: int,
         at_once: bool,
         batch: int,
+        halt: Halt,
     ) -> None:
-        self.merge, self.window, self.share = merge, window, share
+        self.merge, self.window, self.share, self._halt = merge, window, share, halt
         self._stage, self._labeller, self._lanes, self._at_once, self._batch = stage, labeller, lanes, at_once, batch
         self._note, self._letters = kept.note, {tp: line.letters for tp, line in kept.lines.items()}
         self._closing = kept.note.closing  # whether a commit was full before all windows that were over were closed
@@ -145,6 +148,7 @@ class Joiner:
     def _take(self, one: Waiting) -> int | None:
         """Takes a record in. Returns the flags of a list; None for anything else."""
         message, record = one.message, one.record
+        self._halt.take([record if isinstance(record, DecodeError | AheadOfTime) else None])
         if isinstance(record, DecodeError | AheadOfTime):
             self.window.counts["ahead"] += isinstance(record, AheadOfTime)
             if message.offset >= self._letters[message.tp]:
@@ -226,6 +230,7 @@ class Joiner:
                 clock_us=clock.us,
                 steps=clock.steps,
                 log_time=clock.log_time,
+                taken_us=clock.taken_us,
                 forced=forced,
                 letters=self._letters[tp],
             )

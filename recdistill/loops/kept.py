@@ -61,6 +61,7 @@ class Line(msgspec.Struct, array_like=True):
         log_time: and whether the log's time counts.
         forced: Verdicts that the guard was forced to since.
         letters: Before this offset, what cannot be used has its dead letter already.
+        taken_us: And the greatest time of the log at which that clock moved.
     """
 
     read: int = 0
@@ -69,11 +70,12 @@ class Line(msgspec.Struct, array_like=True):
     log_time: bool = True
     forced: dict[int, bool] = {}
     letters: int = 0
+    taken_us: int = -1
 
     @property
     def clock(self) -> Clock:
         """What the guard knew."""
-        return Clock(self.clock_us, self.steps, self.log_time)
+        return Clock(self.clock_us, self.steps, self.log_time, self.taken_us)
 
 
 class Kept:

@@ -42,6 +42,7 @@ from recdistill.loops import ends_of, reached
 from recdistill.loops.again import Again
 from recdistill.loops.begin import begun, check_counts
 from recdistill.loops.follow import new_items
+from recdistill.loops.halt import Halt
 from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
 from recdistill.loops.workers import STAGE, former_stages, partitions_of
@@ -69,6 +70,7 @@ def run(
     cost_per_1000: float = 0.0,
     worker: int = 0,
     workers: int = 1,
+    most_bad: tuple[int, int] = (0, 1000),
     begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -93,6 +95,7 @@ def run(
         cost_per_1000: What a thousand scores of the teacher cost; 0: nobody counts it.
         worker: This worker's number.
         workers: How many workers share the partitions.
+        most_bad: So many of the last so many impressions may be bad; 0: any.
         begin: Where in `impressions` to begin; None: where it stopped.
         stop: Set it and the batch in work is finished and committed, then the function returns.
         drain: Return when everything that the log held at the start is scored.
@@ -109,6 +112,7 @@ def run(
 
     Raises:
         TeacherError: The teacher as a whole could not answer for `patience_s`, or failed on too many in a row.
+        TooManyBad: Too many of the last impressions cannot be used.
         StreamError: The log cannot be read or written, or another scorer took over one of the partitions.
     """
     counts = Counter() if counts is None else counts
@@ -130,6 +134,7 @@ def run(
     cache = teacher if isinstance(teacher, CachedTeacher) else None
     _check_names(teacher)
     itself = cache.teacher if cache else teacher
+    halt = Halt("score", most=most_bad[0], of=most_bad[1])
     missing = Missing(teacher.id, most=most_missing, why=getattr(itself, "why_missing", str))
     with (
         begun(log, "score", STAGE, inputs, begin, shared=True, formerly=former_stages(total_partitions)) as (
@@ -177,6 +182,8 @@ def run(
                     f"teacher {teacher.id} failed on {failures} impressions in a row, last: {dead[-1][1]}; "
                     "nothing of this batch was written, so mend the teacher and start the scorer again"
                 )
+            failed_at = {(message.tp, message.offset): error for message, error in dead}
+            halt.take([failed_at.get((message.tp, message.offset)) for message in messages])
             position = source.position()
             missing.take(**_missing(scored), last=drain and reached(position, ends))
             kept = repeats.outgoing()

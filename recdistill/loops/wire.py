@@ -71,6 +71,7 @@ def score(
             log,
             teacher,
             settings.score,
+            most_bad=(settings.bad_records.most, settings.bad_records.of),
             begin=begin,
             stop=stop,
             drain=drain,
@@ -84,6 +85,7 @@ def score_from(
     teacher: Teacher,
     settings: ScoreSettings,
     *,
+    most_bad: tuple[int, int] = (0, 1),
     begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -119,12 +121,28 @@ def score_from(
             cost_per_1000=settings.cost_per_1000,
             worker=settings.worker,
             workers=settings.workers,
+            most_bad=most_bad,
             begin=begin,
             stop=stop,
             drain=drain,
             counts=counts,
             progress=progress,
         )
+
+
+def translate(
+    settings: Settings,
+    stop: threading.Event,
+    drain: bool,
+    counts: Counter[str],
+    progress: Progress | None,
+    *,
+    begin: Place | None = None,
+) -> Counter[str]:
+    """Runs the translator over the settings' topics."""
+    from recdistill.loops import translators
+
+    return translators.run(settings, stop, drain, counts, progress, begin)
 
 
 def join(
@@ -143,6 +161,7 @@ def join(
             log,
             settings.join,
             settings.held_out,
+            most_bad=(settings.bad_records.most, settings.bad_records.of),
             begin=begin,
             stop=stop,
             drain=drain,
@@ -157,6 +176,7 @@ def join_from(
     settings: JoinSettings,
     held_out: HeldOutSettings,
     *,
+    most_bad: tuple[int, int] = (0, 1),
     begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -180,6 +200,7 @@ def join_from(
         batch=settings.batch,
         wait_s=settings.wait_s,
         idle_s=settings.idle_s,
+        most_bad=most_bad,
         begin=begin,
         stop=stop,
         drain=drain,
@@ -463,8 +484,15 @@ JOBS: dict[str, Job] = {
     "promoter": promote,
     "ranker": rank,
     "prober": probe,
+    "translator": translate,
 }
 """Each process of the house by its name."""
 
-STAGES: dict[str, StageJob] = {"scorer": score, "joiner": join, "distiller": distil, "prober": probe}
+STAGES: dict[str, StageJob] = {
+    "scorer": score,
+    "joiner": join,
+    "distiller": distil,
+    "prober": probe,
+    "translator": translate,
+}
 """Those that can be told where to begin."""

@@ -15,9 +15,12 @@ Example:
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from recdistill.errors import ConfigError
+
+T = TypeVar("T")
 
 STAGE: Final = "score"
 """The stage of all scorers."""
@@ -31,11 +34,26 @@ def partitions_of(count: int, *, worker: int, workers: int) -> list[int]:
     Raises:
         ConfigError: There are not so many workers.
     """
+    return shared_out(range(count), worker=worker, workers=workers, key="score")
+
+
+def shared_out(every: Sequence[T], *, worker: int, workers: int, key: str) -> list[T]:
+    """Each `workers`-th of all inputs, from this worker's number on.
+
+    Args:
+        every: All inputs, in the same order for each worker.
+        worker: This worker's number.
+        workers: How many there are.
+        key: Section of the settings that says so, for the error.
+
+    Raises:
+        ConfigError: There are not so many workers.
+    """
     if worker >= workers:
         raise ConfigError(
-            f"score.worker: is {worker}, but there are only {workers} workers; number them 0 to {workers - 1}"
+            f"{key}.worker: is {worker}, but there are only {workers} workers; number them 0 to {workers - 1}"
         )
-    return [p for p in range(count) if p % workers == worker]
+    return list(every[worker::workers])
 
 
 def former_stages(partitions: int) -> list[str]:

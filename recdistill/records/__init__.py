@@ -60,6 +60,7 @@ from recdistill.records.checks import (
 from recdistill.records.columns import Columns, Read
 from recdistill.records.encoded import Encoded, encoded
 from recdistill.records.flat import Ids
+from recdistill.records.framing import frame, place_of, schema_of
 from recdistill.records.heads import Head, example_around
 from recdistill.records.peek import may_have_label
 from recdistill.records.render import render
@@ -125,12 +126,15 @@ __all__ = [
     "encode_around",
     "encoded",
     "example_around",
+    "frame",
     "key_of",
     "may_have_label",
     "newer",
+    "place_of",
     "read_columns",
     "read_heads",
     "render",
+    "schema_of",
     "to_json",
 ]
 

@@ -10,7 +10,7 @@ struct for such bytes. Both forms read and write the same bytes on the wire.
 It does not know which records are valid: `checks` knows that.
 
 Example:
-    >>> frame([1]).hex()
+    >>> prefix(Impression).hex()
     '00000000000202'
     >>> read(Item, write(Item("a", attributes={"year": 1994})))
     Item(id='a', version=0, withdrawn=False, attributes={'year': 1994.0}, time_us=0)
@@ -27,7 +27,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClassesForFiles
 
 from recdistill._wire import records_pb2 as wire
+from recdistill.records import framing
 from recdistill.records.checks import Invalid
+from recdistill.records.framing import frame
 from recdistill.records.structs import (
     Candidate,
     Event,
@@ -158,7 +160,7 @@ def write_around(record: Ranking | Example, inner: bytes) -> bytes | None:
         _write_labels(record, message)
     # The inner part is field 1 of both messages, and fields are written in the order of their numbers. So its bytes
     # come first.
-    head = _INNER + _varint(len(body))
+    head = _INNER + framing.varint(len(body))
     rest: bytes = message.SerializeToString(deterministic=True)
     return b"".join((_PREFIXES[type(record)], head, body, rest))
 
@@ -173,29 +175,9 @@ def around_ranking(value: bytes, labels: Sequence[float], state: LabelState) -> 
     if not value.startswith(prefix):
         raise ValueError("the ranking has not the frame in which it is written here")
     message = _MESSAGES[Example](labels=labels, label_state=LABEL_STATES.index(state))
-    head = _INNER + _varint(len(value) - len(prefix))
+    head = _INNER + framing.varint(len(value) - len(prefix))
     rest: bytes = message.SerializeToString(deterministic=True)
     return b"".join((_PREFIXES[Example], head, value[len(prefix) :], rest))
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def frame(indexes: Sequence[int], schema_id: int = 0) -> bytes:
-    """Head of a value: magic 0, schema id, place of the message in its file.
-
-    The place is a count, and so many indexes, all as zigzag varints. For `[0]` alone it is one 0 byte.
-    """
-    head = b"\x00" + schema_id.to_bytes(4, "big")
-    if list(indexes) == [0]:
-        return head + b"\x00"
-    return head + b"".join(_varint(number << 1) for number in (len(indexes), *indexes))  # zigzag of a number >= 0
 
 
 def prefix(kind: type[Any]) -> bytes:
@@ -215,39 +197,8 @@ def _unframe(kind: type[Any], value: bytes) -> bytes:
 
     With another schema id, the message may have any place in its file.
     """
-    if value[:1] != b"\x00":
-        first = f"it starts with 0x{value[0]:02x}" if value else "it is empty"
-        raise Invalid(f"{first}, not with the framing byte 0x00 or the `{{` of JSON")
-    if len(value) < 6:
-        raise Invalid(f"the frame is cut short after {len(value)} bytes")
-    schema_id = int.from_bytes(value[1:5], "big")
-    # Read zigzag varints: first the count, then so many indexes. A count of 0 is short for the one index 0.
-    at = 5
-    numbers: list[int] = []
-    count = 1
-    while len(numbers) < count:
-        number = shift = 0
-        while True:
-            if at >= len(value) or shift > 28:
-                raise Invalid("the message indexes of the frame are cut short or too long")
-            byte = value[at]
-            at += 1
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        number = (number >> 1) ^ -(number & 1)
-        if number < 0:
-            raise Invalid("the message indexes of the frame are negative")
-        if count == 1 and not numbers:
-            if number == 0:
-                numbers = [1, 0]
-                break
-            if number > 16:
-                raise Invalid(f"the frame has {number} message indexes, more than 16")
-            count = number + 1
-        numbers.append(number)
-    indexes = numbers[1:]
+    schema_id = framing.schema_of(value)
+    indexes, at = framing.place_of(value, framing.HEAD)
     if schema_id == 0 and indexes != [_INDEXES[kind]]:
         raise Invalid(f"the frame names message {indexes} of the schema, this is {[_INDEXES[kind]]}")
     return value[at:]

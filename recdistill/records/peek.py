@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from recdistill._wire import records_pb2 as wire
-from recdistill.records.codec import frame
+from recdistill.records.framing import frame
 
 _PREFIX: Final = frame([list(wire.DESCRIPTOR.message_types_by_name).index("Example")])
 _RANKING: Final = 1 << 3 | 2  # tags of the two fields; both have a length

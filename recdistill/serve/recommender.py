@@ -20,7 +20,7 @@ Example:
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -96,7 +96,12 @@ class Recommender:
         return self._state.live
 
     def recommend(
-        self, requests: Sequence[Request], k: int, filters: Filters | Sequence[Filters | None] | None = None
+        self,
+        requests: Sequence[Request],
+        k: int,
+        filters: Filters | Sequence[Filters | None] | None = None,
+        *,
+        pause: Callable[[], None] = lambda: None,
     ) -> list[RecommendAnswer]:
         """The best k items for each request.
 
@@ -104,6 +109,7 @@ class Recommender:
             requests: B requests.
             k: Most items in an answer. There are fewer only when fewer items pass the filters.
             filters: One for all requests, or one for each request.
+            pause: Called before each answer. A caller with other work to do may do it there.
 
         Raises:
             RequestError: A context value does not fit its field, no item has an attribute of a filter, or k is not
@@ -123,6 +129,7 @@ class Recommender:
         users = self._users(state, requests)
         answers = []
         for row, (request, chosen) in enumerate(zip(requests, each, strict=True)):
+            pause()
             allowed_T = self._sieve.allowed(state, chosen, request.exclude)
             slots, scores, source = _best(state, users.vectors_BD[row], k, allowed_T, known=bool(users.known_B[row]))
             answers.append(

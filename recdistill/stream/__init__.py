@@ -51,6 +51,7 @@ from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
+from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
 from recdistill.stream.placed import event_time_us, place_at
@@ -63,6 +64,7 @@ __all__ = [
     "CHECKS",
     "HELD_OUT",
     "ITEMS",
+    "OUTSIDE",
     "PLACES",
     "STANDARD_CONFIGS",
     "TICK",
@@ -93,6 +95,7 @@ __all__ = [
     "log_time",
     "made_bundles",
     "open_log",
+    "outside",
     "partition_for",
     "place_at",
     "read_made",

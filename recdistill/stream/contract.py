@@ -263,7 +263,8 @@ class Stage(Protocol):
 class Log(Protocol):
     """A log with its topics.
 
-    Names of topics have no prefix here: it is added on the wire. Several threads may use it.
+    Names of topics have no prefix here: it is added on the wire. A name that begins with `/` is that of somebody
+    else's topic, which can be read (`outside`). Several threads may use it.
     """
 
     def create_topics(

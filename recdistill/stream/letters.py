@@ -69,6 +69,8 @@ class Delivery(NamedTuple):
     position: Position | None = None
     note: str = ""
     notes: Notes | None = None
+    now: bool = False
+    """Whether what is written has the present time: the times of somebody else's topic say nothing of retention."""
 
 
 def dead_letter(message: Message, error: Exception, stage: str, *, shorter: int = 0) -> Letter:
@@ -147,13 +149,17 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
                             key=one.key,
                             partition=one.partition,
                             headers=one.headers,
-                            time_us=one.source and log_time(one.source),
+                            time_us=None if delivery.now else one.source and log_time(one.source),
                         )
                         sent.append(("outgoing", place))
                 for mark, (message, error) in letters.items():
                     letter = dead_letter(message, error, name, shorter=shorter.get(mark, 0))
                     transaction.send(
-                        DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers, time_us=log_time(message)
+                        DEAD_LETTERS,
+                        letter.value,
+                        key=letter.key,
+                        headers=letter.headers,
+                        time_us=None if delivery.now else log_time(message),
                     )
                     sent.append(mark)
                 if delivery.position is not None:

@@ -43,7 +43,7 @@ PLACES: Final = "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a posi
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
-_PART: Final = re.compile(r"([A-Za-z0-9._-]+)/(\d{1,6}):(\d{1,18})")
+_PART: Final = re.compile(r"(/?[A-Za-z0-9._-]+)/(\d{1,6}):(\d{1,18})")
 
 
 class Place(Struct, frozen=True):

@@ -63,10 +63,9 @@ def place_at(log: Log, partitions: Sequence[TopicPartition], place: Place) -> di
         if place.time_us is not None:
             return {tp: _at_time(source, tp, place.time_us) for tp in partitions}
         bounds = {tp: source.bounds(tp) for tp in partitions}
+        counts = source.identity().partitions
     if place.word is not None:
         return {tp: both[0] if place.word == "beginning" else both[1] for tp, both in bounds.items()}
-    topics = log.topics()
-    counts = {tp.topic: topics[tp.topic] for tp in partitions}
     for tp in place.offsets:
         if tp.partition >= counts.get(tp.topic, 0):
             raise UsageError(f"{place.text!r} names {tp}, and what is read is {', '.join(map(str, partitions))}")

@@ -75,6 +75,29 @@ def test_its_commands_lead_to_a_student_without_an_edit(
     assert len(answer["items"]) == 5
 
 
+@pytest.mark.slow
+def test_a_student_of_shown_lists_is_judged_published_promoted_and_served(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _init(capsys, tables.news(here))
+    _type(capsys, monkeypatch, found["commands"], last="distil")
+    Path("judgement.json").write_text(_call(capsys, "evaluate", "--json")[0])
+    said, _ = _call(capsys, "publish", "--judgement", "judgement.json")
+    assert "did not pass the gate: lists: 48 held-out lists were judged, at least 200 are asked" in said
+    _, why = _call(capsys, "promote", "candidate", "--why", "a try", code=7)
+    assert "promotion refused" in why
+    enough = ("gate.min_lists=20", "gate.retention=0", "gate.size_ratio=100", "gate.beats_popularity=false")
+    policy = [word for one in enough for word in ("--set", one)]
+    said, _ = _call(capsys, "publish", "--judgement", "judgement.json", *policy)
+    assert "it passed the gate" in said
+    said, _ = _call(capsys, "promote", "candidate", "--why", "a first student", *policy)
+    assert "version 1 is the champion" in said
+    answer = json.loads(_call(capsys, "recommend", "N1", "N5", "-k", "5", "--json")[0])
+    assert len(answer["items"]) == 5
+    judged = json.loads(Path("judgement.json").read_text())
+    assert answer["bundle"] == judged["content_hash"], "the champion answers"
+
+
 def test_lists_with_clicks(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = _init(capsys, tables.news(here))
     assert {table["kind"] for table in found["tables"]} == {"items", "impressions"}
@@ -149,6 +172,18 @@ def test_it_overwrites_nothing_unless_told(here: Path, capsys: pytest.CaptureFix
     assert Path("features.toml").read_text() == "mine"
     _init(capsys, paths, "--replace")
     FeatureSpec.load(Path("features.toml"))
+
+
+def test_a_shell_that_names_the_file_already(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECDISTILL_CONFIG", "recdistill.toml")  # from the folder before
+    found = _init(capsys, tables.purchases(here))
+    assert "recdistill.toml" in found["files"]
+    assert Path("recdistill.toml").is_file()
+    monkeypatch.setenv("RECDISTILL_CONFIG", "another.toml")
+    _, err = _call(capsys, "init", "--replace", *map(str, tables.purchases(here)), code=2)
+    assert "another.toml" in err
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,16 @@ def test_the_prober_runs_in_the_ranker_s_image_for_whoever_asks_for_it(model: di
     assert f":{port}/livez" in prober["healthcheck"]["test"][-1]
 
 
+def test_the_translator_runs_in_the_joiner_s_image_for_whoever_asks_for_it(model: dict[str, Any]) -> None:
+    translator, joiner = model["services"]["translator"], model["services"]["joiner"]
+    assert translator["profiles"] == ["translate"]
+    assert (translator["image"], translator["depends_on"]) == (joiner["image"], joiner["depends_on"])
+    assert (translator["read_only"], translator["cap_drop"]) == (True, ["ALL"])
+    assert translator["entrypoint"] == ["python", "-m", "services.translator"]
+    build = dockerfiles.parse((DEPLOY / "joiner.Dockerfile").read_text(encoding="utf-8"))[0]
+    assert {"kafka", "schemas"} <= set(build.values("RUN")[0].split()[-1].split(","))
+
+
 def test_nothing_is_waited_for_or_mounted_that_is_not_there(model: dict[str, Any]) -> None:
     services = model["services"]
     for service in services.values():

@@ -22,8 +22,8 @@ def name_of(file: Path) -> str:
 
 def test_each_process_has_one() -> None:
     services = {folder.parent.name for folder in (ROOT / "services").glob("*/__main__.py")}
-    # The prober, for whoever wants one, runs in the ranker's image: tests/deploy/test_images.py.
-    assert services - {"prober"} == PROCESSES
+    # For whoever wants them, the prober runs in the ranker's image, and the translator in the joiner's.
+    assert services - {"prober", "translator"} == PROCESSES
     assert {name_of(file) for file in FILES} == PROCESSES | {"mlflow"}
 
 

@@ -136,10 +136,11 @@ def test_probes_ask_the_port_that_the_process_answers_on(place: str) -> None:
         if name in {"topics", "teach"}:
             assert "livenessProbe" not in container, "it ends by itself"
             continue
-        # The image's own, or for the prober the one in the ranker's image: those are what the tests start.
-        assert container.get("command") == (["python", "-m", "services.prober"] if name == "prober" else None)
+        # The image's own, or that of a process in another one's image: those are what the tests start.
+        inside = {"prober": "ranker", "translator": "joiner"}
+        assert container.get("command") == (["python", "-m", f"services.{name}"] if name in inside else None)
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        image = {"prober": "ranker"}.get(name, name)
+        image = inside.get(name, name)
         assert container["image"].partition(":")[0].endswith(f"recdistill-{image}")
         final = dockerfiles.parse((ROOT / f"deploy/{image}.Dockerfile").read_text(encoding="utf-8"))[-1]
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -189,7 +190,7 @@ def test_scorers_know_how_many_they_are(place: str) -> None:
 
 
 def test_one_joiner_one_promoter_one_distiller_and_no_prober_until_it_is_asked_for() -> None:
-    for name, replicas in (("joiner", 1), ("promoter", 1), ("prober", 0)):
+    for name, replicas in (("joiner", 1), ("promoter", 1), ("prober", 0), ("translator", 0)):
         deployment = one("k8s/base", "Deployment", name)
         assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]) == (replicas, "Recreate")
     distiller = one("k8s/base", "StatefulSet", "distiller")

@@ -21,6 +21,7 @@ from recdistill.records import (
     decode,
     encode,
     encode_around,
+    framing,
     to_json,
 )
 
@@ -151,7 +152,7 @@ def test_what_a_value_holds_beside_the_record_cannot_make_the_next_one_too_large
     impression = Impression("i", 1, candidates=(Candidate("a"), Candidate("b")))
     value = encode(impression)
     room = MAX_BYTES - len(value) - 8
-    inner = value + b"\xfa\x07" + codec._varint(room) + b"x" * room  # field 127, bytes
+    inner = value + b"\xfa\x07" + framing.varint(room) + b"x" * room  # field 127, bytes
     ranking = ranking_of(decode(Impression, inner))
     assert encode_around(ranking, inner) == encode(ranking)
 

@@ -25,6 +25,7 @@ from recdistill.records import (
     codec,
     decode,
     encode,
+    framing,
     read_columns,
     to_json,
 )
@@ -230,7 +231,7 @@ def odd_ones() -> dict[str, bytes | None]:
         "state unknown": whole + b"\x18\x09",
         "state below 0": whole + b"\x18" + b"\xff" * 9 + b"\x01",
         "ranking twice": prefix + b"\x0a\x00" + body,
-        "ranking in two parts": prefix + b"\x0a" + codec._varint(len(ranking)) + ranking + body,
+        "ranking in two parts": prefix + b"\x0a" + framing.varint(len(ranking)) + ranking + body,
         "long varint": whole[:-1] + b"\x81\x00",
     }
     for name, edit in {

@@ -9,8 +9,10 @@ import json
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +20,7 @@ import pytest
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced, OutOfRange, StreamError, WrongLog
 from recdistill.limits import MAX_BYTES, MAX_NOTE
-from recdistill.stream import Log, Message, Source, TopicPartition, open_log, partition_for
+from recdistill.stream import Log, Message, Source, TopicPartition, open_log, outside, partition_for
 from recdistill.stream.testing import COMPACT_SOON, compacted
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
@@ -401,3 +403,36 @@ def test_an_empty_read_keeps_to_its_timeout(log: Log, closing: Callable) -> None
     started = time.monotonic()
     assert source.read(10, 0.0) == []
     assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_topic_outside_of_the_prefix_is_read_under_its_whole_name(
+    log: Log, settings: LogSettings, closing: Callable[..., Any], shared: bool
+) -> None:
+    """Position and output are one transaction, as for a topic of this log's own."""
+    theirs = closing(open_log(msgspec.structs.replace(settings, prefix=f"x{uuid.uuid4().hex[:8]}.")))
+    theirs.create_topics({"views": 2})
+    writer = closing(theirs.stage("shop"))
+    with writer.transaction() as transaction:
+        for n in range(4):
+            transaction.send("views", b"%d" % n, partition=n % 2)
+    name = outside(settings.prefix, f"{theirs.prefix}views")
+    assert name == f"/{theirs.prefix}views"
+    assert name not in log.topics(), "it is not one of ours"
+    inputs = [TopicPartition(name, n) for n in (0, 1)]
+    stage = closing(log.stage("translate", inputs, shared=shared))
+    source = closing(log.source(inputs, stage.position()))
+    found: list[Message] = []
+    while len(found) < 4:
+        found += source.read(10, 5.0)
+    assert sorted(message.value or b"" for message in found) == [b"0", b"1", b"2", b"3"]
+    assert {message.tp for message in found} == set(inputs)
+    assert source.identity().partitions == {name: 2}
+    with stage.transaction() as transaction:
+        transaction.send("a", b"translated")
+        transaction.commit_inputs(source.position())
+    stage.close()
+    again = closing(log.stage("translate", inputs, shared=shared))
+    assert again.position() == source.position() == {tp: source.bounds(tp)[1] for tp in inputs}
+    with pytest.raises(StreamError, match="does not exist"):
+        log.source(["/nobody.has.this"])

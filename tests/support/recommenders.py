@@ -19,9 +19,9 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def recommend(self, *args: Any) -> Any:
+    def recommend(self, *args: Any, **named: Any) -> Any:
         self.began.set()
         time.sleep(self.wait_s)
         if self.error is not None:
             raise self.error
-        return self.inner.recommend(*args)
+        return self.inner.recommend(*args, **named)

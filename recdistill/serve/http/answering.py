@@ -79,7 +79,7 @@ class Answering:
                 raise nothing_serves()
             recommender = variant.recommender
             if len(body) > SMALL_BODY:
-                answer = await self._lanes.run(lambda: self._encode(prepare(recommender, body).run()), light=False)
+                answer = await self._lanes.run(lambda: self._in_parts(prepare, recommender, body), light=False)
             else:
                 requests, effort, run = prepare(recommender, body)
                 if effort <= IN_LOOP:
@@ -94,6 +94,18 @@ class Answering:
             return Reply(200, JSON, answer, headers)
 
         return handle
+
+    def _in_parts(self, prepare: Prepare, recommender: Recommender, body: bytes) -> bytes:
+        """The answer to a large body."""
+        work = prepare(recommender, body)
+        self.give_way()
+        answer = work.run()
+        self.give_way()
+        return self._encode(answer)
+
+    def give_way(self) -> None:
+        """Lets small requests go first. A protocol calls it before each answer of a body."""
+        self._lanes.give_way()
 
     @property
     def waiting(self) -> int:

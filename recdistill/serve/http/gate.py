@@ -22,12 +22,14 @@ Example:
     late
     late
     late
+    False
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from itertools import islice
 from typing import Final, Protocol
 
 log_ = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ EVICTED: Final = 20  # one of so many connections goes when there is no more roo
 YOUNG_S: Final = 0.2  # a connection that is younger than this does not have to go
 SAY_S: Final = 10.0  # the log has at most one line in this time
 LEAVING: Final = 64  # refused connections that are still read for a moment, so that their clients see the answer
+AT_ONCE: Final = 50  # so many connections are ended in one go; then requests are answered before the next ones
 FILES: Final = 256  # open files that the process needs for other things than connections
 
 
@@ -121,14 +124,20 @@ class Gate:
         if self._from[connection.address] <= 0:
             del self._from[connection.address]
 
-    def sweep(self, now: float) -> None:
-        """Ends the connections that have waited too long, and says what there is to say."""
-        for connection in [one for one in self._open if one.until < now]:
+    def sweep(self, now: float) -> bool:
+        """Ends connections that have waited too long, and says what there is to say.
+
+        Returns:
+            Whether there are more of them, so that the next sweep should be soon.
+        """
+        late = list(islice((one for one in self._open if one.until < now), AT_ONCE))
+        for connection in late:
             self.count("late_connections")
             connection.end(late=True)
         for connection in [one for one in self._leaving if one.until < now]:
             connection.end(late=True)
         self.say(now)
+        return len(late) == AT_ONCE
 
     def count(self, what: str) -> None:
         """Counts something that was refused or closed."""

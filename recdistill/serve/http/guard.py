@@ -23,6 +23,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -47,10 +49,33 @@ class _Refused(Exception):
     """Stops the parser. `send_400_response` answers with the problem."""
 
 
+class _Turns:
+    """Starts what waits, one at each turn of the event loop. So those wait who send many requests at once."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def add(self, loop: asyncio.AbstractEventLoop, start: Callable[[], None]) -> None:
+        """Puts `start` behind the others."""
+        self._waiting.append(start)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        start = self._waiting[0]
+        try:
+            start()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                loop.call_soon(self._next, loop)
+
+
 class Guarded(HttpToolsProtocol):
     """One connection. `guarded` makes the class that an endpoint uses."""
 
     gate: ClassVar[Gate]
+    turns: ClassVar[_Turns]
     limits: ClassVar[Limits]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -155,10 +180,15 @@ class Guarded(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self.turns.add(self.loop, self._next_request)
         elif self._state == _Answer:
             self._wait()
+
+    def _next_request(self) -> None:
+        """Answers the request that came after the one that was answered."""
+        if self.pipeline and not self.transport.is_closing():
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client does not take the answer as fast as it is made."""
@@ -303,4 +333,4 @@ def _tail(data: bytes) -> int:
 
 def guarded(gate: Gate, limits: Limits) -> type[Guarded]:
     """The class of connections for one endpoint."""
-    return type("Connection", (Guarded,), {"gate": gate, "limits": limits})
+    return type("Connection", (Guarded,), {"gate": gate, "limits": limits, "turns": _Turns()})

@@ -4,6 +4,9 @@ There are two lanes. Light work is one request; heavy work is a batch or a large
 So a light request never waits behind heavy ones. When a lane is full, more work is refused at once (429), with the time
 after which it is worth asking again. Work that waited too long is refused too: its client has gone, or will go soon.
 
+A thread that works takes the interpreter's lock again and again from the thread of the event loop, and everybody waits
+longer. So heavy work is done in parts: between two of them it lets the event loop do first what it has to do.
+
 It does not know what the work is.
 
 Example:
@@ -32,6 +35,7 @@ T = TypeVar("T")
 HEAVY_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
 LIGHT_MORE: Final = 8  # so many times more light work than heavy work may wait, because each takes so little
 LONGEST_S: Final = 60  # longest time that a client is told to wait before it asks again
+WAY_S: Final = 1.0  # longest time that heavy work waits for the event loop, in case that it has ended
 _MEMORY: Final = 0.9  # weight of what was known before of the seconds that work takes
 
 
@@ -56,6 +60,7 @@ class Lanes:
         self._light: deque[_Job] = deque()
         self._heavy: deque[_Job] = deque()
         self._work = threading.Condition()
+        self._here = threading.local()  # `loop`: for whom this thread does heavy work
         self._closed = False
         self.heavy = 0
         """How much heavy work was done."""
@@ -86,6 +91,20 @@ class Lanes:
         finally:
             timer.cancel()
         return result
+
+    def give_way(self) -> None:
+        """Lets the event loop do first what waits there. Heavy work calls it between its parts.
+
+        In other threads, and in light work, it does nothing.
+        """
+        loop = getattr(self._here, "loop", None)
+        if loop is None:
+            return
+        turned = threading.Event()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            # In one turn the loop reads what has come, and in the next one it answers that.
+            loop.call_soon_threadsafe(loop.call_soon, turned.set)
+            turned.wait(WAY_S)
 
     @property
     def waiting(self) -> int:
@@ -126,16 +145,24 @@ class Lanes:
                     return
                 lane = self._light or self._heavy
                 job = lane.popleft()
-            began = time.monotonic()
-            try:
-                result = job.work()
-            except BaseException as e:  # noqa: BLE001 - it is raised again where the result is awaited
-                _settle(job, e)
+            if lane is self._light:
+                _do(job)
             else:
-                _settle(job, None, result)
-            if lane is self._heavy:
+                began, self._here.loop = time.monotonic(), job.loop
+                _do(job)
+                self._here.loop = None
                 self.heavy += 1
                 self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * (time.monotonic() - began)
+            del job  # else a thread that waits would hold on to the last body and its answer
+
+
+def _do(job: _Job) -> None:
+    try:
+        result = job.work()
+    except BaseException as e:  # noqa: BLE001 - it is raised again where the result is awaited
+        _settle(job, e)
+    else:
+        _settle(job, None, result)
 
 
 def _settle(job: _Job, error: BaseException | None, result: Any = None) -> None:

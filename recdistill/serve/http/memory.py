@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from typing import Final
 
 _MMAP_THRESHOLD: Final = (-3, 4 << 20)  # a block of this size comes from the system, and goes back when it is freed
@@ -28,7 +29,15 @@ def keep_little() -> None:
             ctypes.CDLL(None).mallopt(name, value)
 
 
-def give_back() -> None:
-    """Gives freed memory back. It may run in any thread."""
+def give_back(*, circles: bool = True) -> None:
+    """Gives freed memory back. It may run in any thread.
+
+    Args:
+        circles: Whether to look for objects that point at each other and at which nothing else points. A few of them
+            keep whole blocks of Python's memory from being given back. All other threads wait meanwhile, a time that
+            grows with the number of objects.
+    """
+    if circles:
+        gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from recdistill.errors import ConfigError
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 BACKLOG: Final = 2048
 STOP_S: Final = 15  # longest wait for requests in flight
 SWEEP_S: Final = 0.25  # how often connections that wait too long are looked for
+SOON_S: Final = 0.005  # how soon again, when there are many of them
 TRIM: Final = 40  # after so many looks, memory is given back, if connections have gone or large bodies were answered
+FEW: Final = 500  # connections; with more of them, looking for circles of objects takes too long
 SWITCH_S: Final = 0.0002  # how long a thread keeps the interpreter's lock while another one wants it
 ALONE_S: Final = 0.5  # a stopping process without connections waits so long for a new one
 
@@ -121,12 +124,13 @@ def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
             loop, turns, seen = asyncio.get_running_loop(), 0, (0, 0)
             while True:
                 await asyncio.sleep(SWEEP_S)
-                gate.sweep(loop.time())
+                while gate.sweep(loop.time()):
+                    await asyncio.sleep(SOON_S)
                 turns += 1
                 now = (gate.gone, app.large())
                 if turns % TRIM == 0 and now != seen:
                     seen = now
-                    await loop.run_in_executor(None, memory.give_back)
+                    await loop.run_in_executor(None, partial(memory.give_back, circles=len(gate) < FEW))
 
         async def on_tick(self, counter: int) -> bool:
             if await super().on_tick(counter):

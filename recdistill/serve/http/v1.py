@@ -41,6 +41,9 @@ from recdistill.serve.recommender import Recommender
 Count = Callable[[str, int], None]
 """Is called for each answer, with its source and the number of unknown events in the history."""
 
+Pause = Callable[[], None]
+"""Is called before each answer of a body: small requests may go first."""
+
 
 def routes(answering: Answering, limits: Limits, count: Count, write_back: WriteBack) -> list[Route]:
     """The routes of this protocol.
@@ -51,10 +54,11 @@ def routes(answering: Answering, limits: Limits, count: Count, write_back: Write
         count: Called for each answer.
         write_back: May keep each answer that a user may see.
     """
+    pause = answering.give_way
     asked = {
-        "/v1/recommend": partial(_prepare, RECOMMEND, partial(_recommend, count, write_back), limits),
-        "/v1/rank": partial(_prepare, RANK, partial(_rank, count, write_back), limits),
-        "/v1/similar": partial(_prepare, SIMILAR, partial(_similar, count), limits),
+        "/v1/recommend": partial(_prepare, RECOMMEND, partial(_recommend, pause, count, write_back), limits),
+        "/v1/rank": partial(_prepare, RANK, partial(_rank, pause, count, write_back), limits),
+        "/v1/similar": partial(_prepare, SIMILAR, partial(_similar, pause, count), limits),
     }
     return [Route(path, "POST", answering.by(prepare)) for path, prepare in asked.items()]
 
@@ -85,7 +89,7 @@ def _effort(recommender: Recommender, request: RecommendRequest | RankRequest | 
 
 
 def _recommend(
-    count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RecommendRequest]
+    pause: Pause, count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RecommendRequest]
 ) -> list[RecommendAnswer]:
     requests = body.requests
     answers: dict[int, RecommendAnswer] = {}
@@ -94,16 +98,19 @@ def _recommend(
         rows = [row for row, request in enumerate(requests) if request.k == k]
         chosen = [requests[row] for row in rows]
         with _naming(body, rows):
-            found = recommender.recommend(chosen, k, [request.filters() for request in chosen])
+            found = recommender.recommend(chosen, k, [request.filters() for request in chosen], pause=pause)
         answers.update(zip(rows, found, strict=True))
     for answer in answers.values():
         count(answer.source, answer.unknown_history)
     return [write_back(request, answers[row]) for row, request in enumerate(requests)]
 
 
-def _rank(count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RankRequest]) -> list[RankAnswer]:
+def _rank(
+    pause: Pause, count: Count, write_back: WriteBack, recommender: Recommender, body: Body[RankRequest]
+) -> list[RankAnswer]:
     answers = []
     for row, request in enumerate(body.requests):
+        pause()
         out = set(request.exclude)
         with _naming(body, [row]):
             answer = recommender.rank(request, [item for item in request.candidates if item not in out])
@@ -112,9 +119,10 @@ def _rank(count: Count, write_back: WriteBack, recommender: Recommender, body: B
     return answers
 
 
-def _similar(count: Count, recommender: Recommender, body: Body[SimilarRequest]) -> list[SimilarAnswer]:
+def _similar(pause: Pause, count: Count, recommender: Recommender, body: Body[SimilarRequest]) -> list[SimilarAnswer]:
     answers = []
     for row, request in enumerate(body.requests):
+        pause()
         with _naming(body, [row]):
             answers.append(recommender.similar(request.item, request.k, request.filters()))
         count("similar", 0)

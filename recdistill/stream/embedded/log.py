@@ -96,7 +96,7 @@ class EmbeddedLog:
         self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
     ) -> EmbeddedSource:
         """Opens a reader; see the contract."""
-        return EmbeddedSource(self._tables, expand(partitions, self.topics()), position or {})
+        return EmbeddedSource(self._tables, expand(partitions, self._tables.readable()), position or {})
 
     def stage(
         self,
@@ -109,9 +109,8 @@ class EmbeddedLog:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        return EmbeddedStage(
-            self._tables, name, expand(inputs, self.topics()), shared=shared, formerly=formerly if shared else ()
-        )
+        inputs = expand(inputs, self._tables.readable())
+        return EmbeddedStage(self._tables, name, inputs, shared=shared, formerly=formerly if shared else ())
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""

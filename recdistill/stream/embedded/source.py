@@ -22,6 +22,7 @@ from recdistill.stream.contract import LogIdentity, Message, Position, TopicPart
 from recdistill.stream.embedded.checksum import problem
 from recdistill.stream.embedded.file import explained
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import grown, out_of_range
 
 _POLL_S = (0.002, 0.02)
@@ -127,7 +128,7 @@ class EmbeddedSource:
         self._look_again = time.monotonic() + _LOOK_S
         for topic, before in self._counts.items():
             row = self._connection.execute(
-                "SELECT partitions FROM topics WHERE name = ?", (self._file.prefix + topic,)
+                "SELECT partitions FROM topics WHERE name = ?", (full_name(self._file.prefix, topic),)
             ).fetchone()
             if row[0] != before:
                 raise grown(topic, before, row[0])

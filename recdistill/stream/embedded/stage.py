@@ -25,6 +25,7 @@ from recdistill.stream.embedded import generations, owners
 from recdistill.stream.embedded.checksum import checksum
 from recdistill.stream.embedded.file import explained, writing
 from recdistill.stream.embedded.tables import Tables
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import say_adopted
 from recdistill.stream.transaction import Collected, Row
 
@@ -68,7 +69,7 @@ class EmbeddedStage:
             ).fetchone()[0]
             connection.execute(_NOTES)
             generations.renew(connection)
-            own = [TopicPartition(tables.prefix + tp.topic, tp.partition) for tp in self._inputs]
+            own = [TopicPartition(full_name(tables.prefix, tp.topic), tp.partition) for tp in self._inputs]
             self._taken = owners.take(connection, self._name, own) if shared else {}
             adopted = owners.adopt(connection, self._name, [tables.prefix + one for one in formerly], own)
         for tp, (offset, former) in adopted.items():
@@ -81,7 +82,7 @@ class EmbeddedStage:
             for tp in self._inputs:
                 row = self._connection.execute(
                     "SELECT next FROM positions WHERE stage = ? AND topic = ? AND partition = ?",
-                    (self._name, self._file.prefix + tp.topic, tp.partition),
+                    (self._name, full_name(self._file.prefix, tp.topic), tp.partition),
                 ).fetchone()
                 if row is None:
                     row = self._connection.execute(
@@ -98,7 +99,7 @@ class EmbeddedStage:
 
     def notes(self) -> dict[TopicPartition, str]:
         """The lines of single inputs, of that commit."""
-        known = {(self._file.prefix + tp.topic, tp.partition): tp for tp in self._inputs}
+        known = {(full_name(self._file.prefix, tp.topic), tp.partition): tp for tp in self._inputs}
         with explained(self._file.path, "read"):
             rows = self._connection.execute(
                 "SELECT topic, partition, note FROM notes WHERE stage = ?", (self._name,)
@@ -168,7 +169,7 @@ class EmbeddedStage:
                 connection.executemany(
                     "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
                     (
-                        (self._name, self._file.prefix + tp.topic, tp.partition, offset)
+                        (self._name, full_name(self._file.prefix, tp.topic), tp.partition, offset)
                         for tp, offset in position.items()
                     ),
                 )
@@ -182,7 +183,10 @@ class EmbeddedStage:
                     connection.execute("DELETE FROM notes WHERE stage = ?", (self._name,))
                 connection.executemany(
                     "INSERT INTO notes VALUES (?, ?, ?, ?)",
-                    ((self._name, self._file.prefix + tp.topic, tp.partition, line) for tp, line in notes.items()),
+                    (
+                        (self._name, full_name(self._file.prefix, tp.topic), tp.partition, line)
+                        for tp, line in notes.items()
+                    ),
                 )
 
     def _leave_gap(self, transaction: Collected) -> None:

@@ -35,6 +35,7 @@ from recdistill.stream.embedded.file import (
     is_read_only,
     writing,
 )
+from recdistill.stream.names import full_name, outside
 from recdistill.stream.problems import check_count, check_growth
 
 
@@ -144,6 +145,12 @@ class Tables:
             rows = connection.execute("SELECT name, partitions FROM topics ORDER BY name").fetchall()
         return {name[len(self.prefix) :]: count for name, count in rows if name.startswith(self.prefix)}
 
+    def readable(self) -> dict[str, int]:
+        """As `counts`, and others' topics too, under the names by which this log calls them."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT name, partitions FROM topics ORDER BY name").fetchall()
+        return {outside(self.prefix, name): count for name, count in rows}
+
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
         counts = {topic: len(self.of_topic(topic)) for topic in topics}
@@ -153,7 +160,7 @@ class Tables:
         """Number of the table of each partition of a topic. Topics never change, so the answer is kept."""
         found = self._known.get(topic)
         if found is None:
-            name = self.prefix + topic
+            name = full_name(self.prefix, topic)
             with self.reading() as connection:
                 row = connection.execute("SELECT id FROM topics WHERE name = ?", (name,)).fetchone()
                 if row is None:

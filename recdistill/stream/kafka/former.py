@@ -47,6 +47,8 @@ def furthest(
         StreamError: The brokers do not answer.
     """
     found: dict[TopicPartition, tuple[int, str]] = {}
+    if not formerly:
+        return found
     every = [TopicPartition(topic, n) for topic in sorted({tp.topic for tp in missing}) for n in range(counts[topic])]
     for name in _there(formerly, administrate) if missing else ():
         if not namespace.committed(name, missing):

@@ -30,6 +30,7 @@ from recdistill.stream.kafka.policies import dangers, setting
 from recdistill.stream.kafka.source import KafkaSource
 from recdistill.stream.kafka.stage import MARKS, KafkaStage
 from recdistill.stream.kafka.witness import check, take
+from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.problems import check_count, check_growth, unwitnessed
 
 log_ = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class KafkaLog:
         self, partitions: Sequence[TopicPartition] | Sequence[str], position: Position | None = None
     ) -> KafkaSource:
         """Opens a reader; see the contract."""
-        tps = expand(partitions, self.topics())
+        tps = expand(partitions, self._readable(partitions))
         return KafkaSource(self._namespace, self.identity(sorted({tp.topic for tp in tps})), tps, position or {})
 
     def stage(
@@ -132,7 +133,7 @@ class KafkaLog:
         """Opens the one writer of this name; see the contract."""
         if not name:
             raise StreamError("a stage needs a name")
-        tps = expand(inputs, self.topics())
+        tps = expand(inputs, self._readable(inputs))
         if tps and not self._warned:
             self._warned = True
             self._say_dangers()
@@ -150,7 +151,7 @@ class KafkaLog:
 
     def identity(self, topics: Sequence[str]) -> LogIdentity:
         """Cluster, partition counts and topic ids of these topics."""
-        found = {topic["name"][len(self.prefix) :]: topic for topic in self._describe()}
+        found = {outside(self.prefix, topic["name"]): topic for topic in self._describe_all()}
         for topic in topics:
             if topic not in found:
                 raise StreamError(f"topic {topic!r} is no longer on {self.brokers.where}; make the topics again")
@@ -271,7 +272,18 @@ class KafkaLog:
     def _administrate(self, call: Callable[[KafkaAdminClient], Any]) -> Any:
         return self._ask("ask", lambda: call(self._admin))
 
+    def _readable(self, partitions: Sequence[TopicPartition] | Sequence[str]) -> dict[str, int]:
+        """Partition count of each topic that can be read: also of others' topics, where one of these is asked for."""
+        names = [each if isinstance(each, str) else each.topic for each in partitions]
+        if not any(name.startswith(OUTSIDE) for name in names):
+            return self.topics()
+        every = {outside(self.prefix, topic["name"]): len(topic["partitions"]) for topic in self._describe_all()}
+        return {**every, **self.topics()}
+
     def _describe(self) -> list[dict[str, Any]]:
+        return [topic for topic in self._describe_all() if topic["name"].startswith(self.prefix)]
+
+    def _describe_all(self) -> list[dict[str, Any]]:
         # Ask for all topics: asking a broker for one by name may make it.
         found = self._ask("ask", self._admin.describe_topics)
-        return [topic for topic in found if not topic["is_internal"] and topic["name"].startswith(self.prefix)]
+        return [topic for topic in found if not topic["is_internal"]]

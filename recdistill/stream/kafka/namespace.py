@@ -19,6 +19,7 @@ from kafka.structs import OffsetAndMetadata
 
 from recdistill.stream.contract import TopicPartition
 from recdistill.stream.kafka.client import Brokers
+from recdistill.stream.names import full_name
 
 _ASK_MS = 10_000
 """How long one question to a group may take. By itself the client would wait for ever."""
@@ -38,7 +39,7 @@ class Namespace:
 
     def wire(self, tp: TopicPartition) -> WirePartition:
         """A partition under its name on the wire."""
-        return WirePartition(self.prefix + tp.topic, tp.partition)
+        return WirePartition(full_name(self.prefix, tp.topic), tp.partition)
 
     def committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         """Offset and metadata that a group committed, for the partitions where it did."""

@@ -12,6 +12,7 @@ import time
 from typing import Any, Final
 
 from recdistill.stream.contract import LogIdentity
+from recdistill.stream.names import full_name
 from recdistill.stream.problems import gone, grown, made_again
 
 LOOK_S: Final = 1.0
@@ -48,7 +49,7 @@ class Topics:
         # The client has no public call for the id of a topic, nor one that asks nobody. Its version is pinned.
         cluster = self._consumer._cluster  # noqa: SLF001
         for topic, before in self._identity.partitions.items():
-            name = self._prefix + topic
+            name = full_name(self._prefix, topic)
             partitions = cluster.partitions_for_topic(name)
             if not partitions:
                 if now - self._missing.setdefault(topic, now) > GONE_S:

@@ -163,7 +163,9 @@ class CausalTraining:
             self.outcome.rows.append(row)
             log_.info("%s", row)
             if math.isnan(ndcg) or (ndcg, -held_loss) > (self.outcome.ndcg, -self.outcome.held_loss):
-                self.outcome = Outcome(self.epoch, loss, ndcg, held_loss, self.outcome.rows)
+                self.outcome = Outcome(
+                    epoch=self.epoch, loss=loss, ndcg=ndcg, held_loss=held_loss, rows=self.outcome.rows
+                )
                 self.best = {n: a.clone() for n, a in self.average.items()}
             self._save()
         self._put(self.best)
@@ -313,8 +315,21 @@ class CausalTraining:
         self.step, self.epoch = found.state["step"], found.step
         epoch, *figures = found.state["best"]
         loss, ndcg, held_loss = (math.nan if one is None else one for one in figures)
-        self.outcome = Outcome(epoch, loss, ndcg, held_loss, found.state["rows"])
+        rows = found.state["rows"]
+        self.outcome = Outcome(epoch=epoch, loss=loss, ndcg=ndcg, held_loss=held_loss, rows=rows)
         log_.info("%s: goes on after pass %d", self.folder, self.epoch)
+
+
+def there(times: Times, lines: Timelines) -> Times:
+    """When the items were there, told by the events, too.
+
+    The time of an item's record is often that of a first load of a catalogue. If somebody had the item before it, the
+    item counts as there from the beginning. Else it would be barred for nearly all events of older histories.
+    """
+    known_E = lines.times_us_E > 0
+    first_N = np.full(len(times.from_us_N), np.iinfo(np.int64).max)
+    np.minimum.at(first_N, lines.slots_E[known_E], lines.times_us_E[known_E])
+    return Times(np.where(first_N < times.from_us_N, 0, times.from_us_N), times.until_us_N)
 
 
 def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times) -> str:

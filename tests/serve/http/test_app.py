@@ -7,13 +7,13 @@ import functools
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from support.bodies import body_of
 from support.http_server import serving
+from support.waiting import wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.serve import Filters, Ranker, Recommender, Request
@@ -63,13 +63,17 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(tmp_path: Path) -> None:
 
             await asyncio.gather(*(one(worker) for worker in range(12)))
 
+    def answered(more: int) -> None:
+        wanted = len(answers) + more
+        wait_for(lambda: len(answers) >= wanted)
+
     with serving(ranker) as address:
         worker = threading.Thread(target=functools.partial(asyncio.run, load(address)))
         worker.start()
         for n in range(1, 21):
-            time.sleep(0.15)
+            answered(5)
             ranker.swap(recommenders[hashes[n % 2]], str(n))
-        time.sleep(0.15)
+        answered(5)
         stop.set()
         worker.join(30)
     assert len(answers) >= 100

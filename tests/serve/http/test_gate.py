@@ -13,7 +13,7 @@ import pytest
 from support.waiting import wait_for
 
 from recdistill.bundle import Bundle
-from recdistill.serve.http.gate import SAY_S, Gate
+from recdistill.serve.http.gate import AT_ONCE, SAY_S, Gate
 from tools import processes
 
 FEW = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); from recdistill.cli import main; "
@@ -79,3 +79,19 @@ def test_who_asked_before_goes_last() -> None:
     lines[0].served = True
     assert gate.enter(Line(), 50.0) == ""
     assert [hasattr(line, "ended") for line in lines] == [False, True, False]
+
+
+def test_many_that_are_late_are_ended_in_parts() -> None:
+    gate = Gate(most=1000, per_address=0, counts=Counter())
+    lines = [Line() for _ in range(2 * AT_ONCE + 3)]
+    for line in lines:
+        line.until = 5.0
+        gate.enter(line, 0.0)
+    more, left = True, len(lines)
+    while more:
+        more = gate.sweep(6.0)
+        for line in [one for one in gate.connections if hasattr(one, "ended")]:
+            gate.leave(line)
+        assert left - len(gate) <= AT_ONCE
+        left = len(gate)
+    assert left == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
@@ -165,8 +166,9 @@ class Long:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def recommend(self, *args: Any) -> Any:
-        return [msgspec.structs.replace(answer, bundle="x" * (32 << 20)) for answer in self.inner.recommend(*args)]
+    def recommend(self, *args: Any, **named: Any) -> Any:
+        answers = self.inner.recommend(*args, **named)
+        return [msgspec.structs.replace(answer, bundle="x" * (32 << 20)) for answer in answers]
 
 
 @pytest.mark.slow
@@ -218,6 +220,24 @@ def test_requests_that_wait_on_one_connection(bundle: Bundle, own: Ranker, monke
         assert said(raw).count(b"HTTP/1.1") <= 20
         assert own.counts["pipelined_requests"] == 1
         assert httpx.get(f"{address}/livez").status_code == 200
+
+
+def test_of_all_that_wait_on_connections_one_begins_at_each_turn_of_the_loop() -> None:
+    async def ask() -> None:
+        loop, turns, begun = asyncio.get_running_loop(), guard._Turns(), []
+
+        def fails() -> None:
+            begun.append("fails")
+            raise KeyError
+
+        loop.set_exception_handler(lambda _loop, _said: None)
+        for start in (lambda: begun.append("a"), fails, lambda: begun.append("c")):
+            turns.add(loop, start)
+        for expected in (["a"], ["a", "fails"], ["a", "fails", "c"], ["a", "fails", "c"]):
+            await asyncio.sleep(0)
+            assert begun == expected
+
+    asyncio.run(ask())
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -102,6 +103,66 @@ def test_an_error_comes_to_who_asked_and_ends_no_thread() -> None:
             with pytest.raises(SystemExit):
                 await lanes.run(lambda: exit(1), light=True)
         assert await lanes.run(lambda: 1, light=False) == 1
+        lanes.close()
+
+    asyncio.run(ask())
+
+
+def test_heavy_work_lets_the_event_loop_go_first() -> None:
+    async def ask() -> None:
+        lanes = Lanes(queue=3, queue_s=20.0)
+        parts: list[int] = []
+
+        def work() -> str:
+            for part in range(200):
+                parts.append(part)
+                lanes.give_way()
+            return "done"
+
+        asked = asyncio.create_task(lanes.run(work, light=False))
+        while not parts:
+            await asyncio.sleep(0)
+        before = len(parts)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            pass  # the loop has something to do
+        assert len(parts) <= before + 1 < 200
+        assert await asked == "done"
+        assert len(parts) == 200
+        lanes.close()
+
+    asyncio.run(ask())
+
+
+def test_giving_way_elsewhere_takes_no_time() -> None:
+    async def ask() -> None:
+        lanes = Lanes(queue=3, queue_s=20.0)
+        began = time.thread_time()
+        lanes.give_way()  # this is the loop's own thread: it would wait for itself
+        await lanes.run(lanes.give_way, light=True)
+        assert time.thread_time() - began < 0.5
+        lanes.close()
+        stopped = asyncio.new_event_loop()
+        stopped.close()
+        lanes._here.loop = stopped
+        lanes.give_way()
+
+    asyncio.run(ask())
+
+
+class Large:
+    """An answer."""
+
+
+def test_a_thread_that_waits_holds_on_to_no_answer() -> None:
+    async def ask() -> None:
+        lanes = Lanes(queue=3, queue_s=20.0)
+        answer = await lanes.run(Large, light=False)
+        seen = weakref.ref(answer)
+        del answer
+        async with asyncio.timeout(20):
+            while seen() is not None:
+                await asyncio.sleep(0.001)
         lanes.close()
 
     asyncio.run(ask())

@@ -1,0 +1,185 @@
+"""Letters that are sent again: once, whenever the command dies; and whole, also where a letter holds a part."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recdistill.config import LogSettings
+from recdistill.data.foreign import Translator, decoder_of
+from recdistill.data.mapping import TableMapping
+from recdistill.errors import DataError, Fenced
+from recdistill.loops import letters
+from recdistill.loops.letters import Letter, Mended, Theirs
+from recdistill.loops.translate import raw_of
+from recdistill.records import DEAD_LETTERS, Candidate, Feedback, Impression, Item, decode, encode
+from recdistill.stream import Log, Message, TopicPartition, dead_letter, open_log, standard_topics
+from recdistill.stream.testing import Abort, AbortingLog, everything
+
+CLICK = {"id": "f", "impression_id": "r1", "item": "a", "action": "click"}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(made(tmp_path / "log.sqlite")) as log:
+        yield log
+
+
+def made(path: Path, *dead: tuple[Message, Exception, str]) -> Log:
+    log = open_log(LogSettings(path=str(path)))
+    log.create_topics({**standard_topics(), "web.views": 1})
+    write(log, *dead)
+    return log
+
+
+def write(log: Log, *dead: tuple[Message, Exception, str]) -> None:
+    with closing(log.stage("some-stage")) as stage, stage.transaction() as transaction:
+        for message, error, name in dead:
+            one = dead_letter(message, error, name)
+            transaction.send(DEAD_LETTERS, one.value, key=one.key, headers=one.headers)
+
+
+def bad(n: int, topic: str = "feedback", **fields: Any) -> tuple[Message, Exception, str]:
+    value = json.dumps({**CLICK, "id": f"f{n}", "item": "", **fields}).encode()
+    message = Message(TopicPartition(topic, 0), n, b"r1", value, 7, headers=(("trace", b"x"),))
+    return message, DataError("item is empty"), "join"
+
+
+def right(letter: Letter) -> Mended:
+    return Mended(letter, json.dumps({**json.loads(letter.message.value or b""), "item": "a"}).encode())
+
+
+def sent(log: Log) -> Counter[str]:
+    return Counter(decode(Feedback, message.value).id for message in everything(log, "feedback"))
+
+
+def test_what_a_letter_says(log: Log) -> None:
+    write(log, bad(3))
+    [one] = letters.read(log)
+    assert (one.stage, one.error, one.place, one.sent) == ("join", "DataError: item is empty", "feedback/0 at 3", False)
+    assert (one.message.key, one.message.headers, one.message.time_us) == (b"r1", (("trace", b"x"),), 7)
+    assert letters.fields_of(one, one.message.value, {}) == {**CLICK, "id": "f3", "item": ""}
+
+
+def test_a_letter_is_sent_once_however_often_it_is_asked_for(log: Log) -> None:
+    write(log, bad(1), bad(2), bad(1))  # a stage that was killed may write the same letter again
+    for expected in ({"sent": 2, "already": 1, "feedback": 2}, {"already": 3}):
+        counts = letters.send(log, [right(one) for one in letters.read(log)], {})
+        assert counts == expected
+    assert sent(log) == {"f1": 1, "f2": 1}
+    assert [one.sent for one in letters.read(log)] == [True, True, True]
+    write(log, bad(9))
+    assert [one.number for one in letters.read(log) if not one.sent] == [letters.read(log)[-1].number]
+
+
+def test_a_command_that_dies_at_any_step_sends_each_letter_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "_AT_ONCE", 2)
+
+    def send(log: Any) -> None:
+        letters.send(log, [right(one) for one in letters.read(log)], {})
+
+    dead = [bad(n) for n in range(5)]
+    with closing(made(tmp_path / "whole.sqlite", *dead)) as log:
+        double = AbortingLog(log, at=None)
+        send(double)
+        steps = len(double.steps)
+    assert steps > 15
+    for at in range(steps):
+        with closing(made(tmp_path / f"killed-{at}.sqlite", *dead)) as log:
+            with pytest.raises(Abort):
+                send(AbortingLog(log, at=at))
+            send(log)
+            assert sent(log) == {f"f{n}": 1 for n in range(5)}, f"killed at step {at}"
+
+
+def test_two_commands_at_once_send_it_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second takes the stage over after the first has looked at the marks."""
+    write(log, bad(1))
+    mended = [right(one) for one in letters.read(log)]
+    real, calls = letters.read, []
+
+    def look(other: Log) -> list[Letter]:
+        found = real(other)
+        if not calls:
+            calls.append(1)
+            assert letters.send(log, mended, {})["sent"] == 1
+        return found
+
+    monkeypatch.setattr(letters, "read", look)
+    with pytest.raises(Fenced):
+        letters.send(log, mended, {})
+    assert sent(log) == {"f1": 1}
+
+
+def test_nothing_is_sent_where_one_is_still_wrong(log: Log) -> None:
+    write(log, bad(1), bad(2))
+    one, other = letters.read(log)
+    with pytest.raises(DataError, match=f"letter {other.number}: not a feedback: item is empty"):
+        letters.send(log, [right(one), Mended(other, other.message.value)], {})
+    assert sent(log) == {}
+
+
+def test_the_whole_of_a_record_that_a_letter_could_not_hold(log: Log) -> None:
+    large = Impression(
+        "r1", 5, candidates=tuple(Candidate(f"item-{n:06}") for n in range(20_000)), exclude=("x" * 500,) * 1
+    )
+    value = encode(large)
+    with closing(log.stage("product")) as stage, stage.transaction() as transaction:
+        transaction.send("impressions", value, key=b"r1")
+    [message] = everything(log, "impressions")
+    letter = dead_letter(message, DataError("too large"), "score", shorter=1)
+    with closing(log.stage("score")) as stage, stage.transaction() as transaction:
+        transaction.send(DEAD_LETTERS, letter.value, headers=letter.headers)
+    [one] = letters.read(log)
+    assert one.bytes == len(value) > len(one.message.value or b"")
+    assert letters.whole(log, one) == value
+    log.trim(message.tp, 2)  # type: ignore[attr-defined]
+    with pytest.raises(
+        DataError, match="holds the first 65,536 of .* bytes, and the whole is no longer at impressions/0"
+    ):
+        letters.whole(log, one)
+
+
+def test_a_record_that_was_in_no_log_goes_where_it_was_for(log: Log) -> None:
+    unwritten = Message(TopicPartition("items", -1), -1, None, b'{"id": "a"}', 0)
+    write(log, (unwritten, DataError("the log is full"), "feed"), (unwritten, DataError("the log is full"), "feed"))
+    mended = [Mended(one, one.message.value) for one in letters.read(log)]
+    assert letters.send(log, mended, {}) == {"sent": 2, "items": 2}, "nothing tells whether they are the same"
+    assert letters.send(log, mended, {}) == {"already": 2}
+    assert [decode(Item, m.value).id for m in everything(log, "items")] == ["a", "a"]
+
+
+def theirs() -> Mapping[str, Theirs]:
+    mapping = TableMapping(kind="impressions", columns={"id": "request", "time": "ts", "candidates": "slots.sku"})
+    one = Translator("web.views", [mapping], decoder_of("json"))
+    of_fields = one.encoded_fields
+    return {"web.views": Theirs(lambda m: one.fields(raw_of(m)), lambda m: one.encoded(raw_of(m)), of_fields)}
+
+
+def test_a_letter_of_the_translator_is_translated_anew_and_their_topic_is_not_written(log: Log) -> None:
+    """The mapping was mended, or a person mends the fields."""
+    view = {"request": "r1", "ts": 1_767_600_000, "slots": [{"sku": "a"}]}
+    messages = [
+        Message(TopicPartition("web.views", 0), n, None, json.dumps(one).encode(), 5)
+        for n, one in enumerate((view, {**view, "request": None}, {"other": 1}))
+    ]
+    write(log, *((message, DataError("no time"), "translate") for message in messages))
+    first, second, third = letters.read(log)
+    with pytest.raises(DataError, match=r"nothing can be sent to 'web.views': .* name it in \[\[translate.topics\]\]"):
+        letters.send(log, [Mended(first, first.message.value)], {})
+    fields = letters.fields_of(second, second.message.value, theirs())
+    assert fields is not None
+    mended = [Mended(first, first.message.value), Mended(second, second.message.value, {**fields, "request": "r2"})]
+    assert letters.send(log, mended, theirs()) == {"sent": 2, "impressions": 2}
+    assert [decode(Impression, m.value).id for m in everything(log, "impressions")] == ["r1", "r2"]
+    assert everything(log, "web.views") == []
+    with pytest.raises(DataError, match="column 'request' .id.: is empty"):
+        letters.send(log, [Mended(third, third.message.value)], theirs())
