@@ -3,14 +3,15 @@
 A simulated world is cut in time. The student learns the first part in the order of the stream: the scores of a list at
 once, and its labels some lists later. It is judged on the last tenth: all items ranked, those that the user has had
 left out. The gain of an item is its true chance of a click, so the figure has little noise; 1 is the best order. *Many*
-is the best of 1 to `--passes` passes. *Alone* are the same students without the teacher. The last columns are the share
-of many's figure that one pass reaches, and the share of its gain over the student alone.
+is the best of 1 to `--passes` passes; no more are made when `--patience` passes in a row were no better. *Alone* are
+the same students without the teacher. The last columns are the share of many's figure that one pass reaches, and the
+share of its gain over the student alone.
 
 With `--data ml-100k` the lists are those of MovieLens in the order of time, from `shared/data` beside the clone; the
 teacher is EASE on the first part, and the gains are the held-out likes.
 
-Settings are those of the service. `--set` changes one, for all students. Each row is kept in `--rows`, so a run that
-was cut off goes on.
+Settings are those of the service, from `deploy/config`. `--set` changes one, for all students. Each row is kept in
+`--rows`, so a run that was cut off goes on.
 
     python -m benchmarks.bench_one_pass --worlds 0,1,2,3,4
     python -m benchmarks.bench_one_pass --worlds 5 --labelled 0.05 --narrow 0.3
@@ -30,7 +31,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.forms import Options, absent
-from benchmarks.inputs import KEPT, data_set
+from benchmarks.inputs import KEPT, ROOT, data_set
 from recdistill.config import Settings, load_settings
 from recdistill.data.simulated import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec
@@ -38,6 +39,9 @@ from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import ndcg
 from recdistill.records import Example, Impression, Item, Ranking
 from recdistill.train import Batch, Trainer, use_threads
+
+SERVICE = ROOT / "deploy" / "config" / "settings.toml"
+"""What the processes of compose read."""
 
 LATER = 20
 """The labels of a list come this many lists after its scores."""
@@ -189,7 +193,7 @@ def settings_of(changes: Sequence[str]) -> Settings:
     for change in changes:
         path, _, value = change.partition("=")
         env["RECDISTILL__" + path.replace(".", "__").upper()] = value
-    return load_settings(None, env)
+    return load_settings(SERVICE, env)
 
 
 def row_of(key: dict[str, Any], stream_of: Any, told: argparse.Namespace) -> dict[str, float]:
@@ -210,7 +214,8 @@ def row_of(key: dict[str, Any], stream_of: Any, told: argparse.Namespace) -> dic
         row[f"{who}once"], row[f"{who}seconds"] = found[0], student.seconds
         row[f"{who}lists"] = float(len(student.examples))
         if told.only == "all":
-            found += [student.learn() for _ in range(1, told.passes)]
+            while len(found) < told.passes and int(np.argmax(found)) >= len(found) - told.patience:
+                found.append(student.learn())
             row[f"{who}many"], row[f"{who}best"] = max(found), 1.0 + int(np.argmax(found))
     told.rows.parent.mkdir(parents=True, exist_ok=True)
     with told.rows.open("a") as file:
@@ -224,12 +229,13 @@ def options() -> Options:
     parser.add_argument("--worlds", default="5", help="seeds of the worlds, with commas")
     parser.add_argument("--world", default="deep", choices=("plain", "deep"))
     parser.add_argument("--data", choices=("ml-100k",), help="take this data set, not a world")
-    parser.add_argument("--lists", type=int, default=12_000)
+    parser.add_argument("--lists", type=int, default=24_000)
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--judged", type=int, default=800, help="most lists that are judged")
     parser.add_argument("--labelled", type=float, default=0.3, help="share of lists with a click")
     parser.add_argument("--narrow", type=float, default=0.0, help="share of lists of near equals")
     parser.add_argument("--passes", type=int, default=12)
+    parser.add_argument("--patience", type=int, default=3, help="passes without a better one, after which none follows")
     parser.add_argument("--only", choices=("all", "once", "pairs"), default="all", help="pairs: no many-pass students")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting")
     parser.add_argument("--rows", type=Path, default=KEPT / "one-pass.jsonl", help="rows that were measured")
@@ -244,7 +250,7 @@ def main() -> None:
     for world in ["ml-100k"] if told.data else told.worlds.split(","):
         asked = {name: getattr(told, name) for name in ("world", "lists", "items", "judged", "labelled", "narrow")}
         key: dict[str, Any] = {"of": world, **({} if told.data else asked), "set": told.set, "only": told.only}
-        key |= {"passes": told.passes} if told.only == "all" else {}
+        key |= {"passes": told.passes, "patience": told.patience} if told.only == "all" else {}
         row = row_of(key, lambda world=world: of_movielens(told) if told.data else of_world(int(world), told), told)
         shown = row | {"lists/s": row["lists"] / row["seconds"] if told.only != "all" else np.nan}
         line = f"{world:>10}" + "".join(f"{shown.get(name, np.nan):>12.4f}" for name in names)

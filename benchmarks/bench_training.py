@@ -8,7 +8,12 @@ The plain loop has `sparse=True` in its tables, which is what an engineer would 
 it. *Service* is the trainer as the distiller runs it: with dropout, and with the watch over the teachers. The last
 column adds the encoding of records to that, which a training process must do as well.
 
+With `--deployed` there is no plain loop. The trainer has all settings of `deploy/config`, with `--dim`: small batches,
+a second look at older lists, an average of the weights, and a sample of rivals in a large catalogue. Every list has its
+scores and a label.
+
     python -m benchmarks.bench_training                      # the three sizes of the table in docs
+    python -m benchmarks.bench_training --deployed --dim 64 --history 20 --candidates 50
     python -m benchmarks.bench_training --items 5000 --rows 100000 --batch 512
 """
 
@@ -26,14 +31,21 @@ import numpy as np
 import torch
 
 from benchmarks.forms import Options
-from recdistill.config import LossSettings, StudentSettings, WatchSettings
+from benchmarks.inputs import ROOT
+from recdistill.config import LossSettings, StudentSettings, WatchSettings, load_settings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.train import Batch
 from references.plain_training import PlainLoop
 
 # (items in the catalogue, rows of the id table)
 SIZES = ((1_682, 1_682), (20_000, 20_000), (50_000, 1_000_000))
+
+DEPLOYED = (20_000, 100_000, 1_000_000)
+"""Items in the catalogue, with the settings of the service."""
+
+SERVICE = ROOT / "deploy" / "config" / "settings.toml"
 
 
 def examples(count: int, items: int, history: int, candidates: int, random: np.random.Generator) -> list[Example]:
@@ -42,7 +54,9 @@ def examples(count: int, items: int, history: int, candidates: int, random: np.r
     made = []
     for number in range(count):
         drawn = np.searchsorted(mass, mass[-1] * random.random(history + candidates))
-        seen, shown = drawn[:history], list(dict.fromkeys([*drawn[history:], *random.permutation(items)]))[:candidates]
+        # Fills up a list that has an item twice; a permutation of a large catalogue for each list would take minutes.
+        others = random.permutation(items) if items <= 50_000 else random.integers(items, size=2 * candidates)
+        seen, shown = drawn[:history], list(dict.fromkeys([*drawn[history:], *others]))[:candidates]
         impression = Impression(
             id=str(number),
             time_us=10**12,
@@ -74,15 +88,43 @@ def seconds(steps: int, work: Callable[[int], object]) -> float:
     return (time.process_time() - start) / steps
 
 
-def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, float]:
-    """One row of the table."""
-    random = np.random.default_rng(0)
-    spec = FeatureSpec(
+def features(rows: int, options: argparse.Namespace) -> FeatureSpec:
+    """What the student sees."""
+    return FeatureSpec(
         history=HistorySpec(length=options.history, actions=("view",)),
         id=IdSpec(capacity=rows, hashed=8),
         item={"genre": Field("category", capacity=20, hashed=0, max_values=4)},
         context={"country": Field("category", capacity=30, max_values=1)},
     )
+
+
+def deployed(items: int, options: argparse.Namespace) -> dict[str, float]:
+    """Lists a second with the settings of the service: the steps alone, and with the encoding of records."""
+    random = np.random.default_rng(0)
+    settings = load_settings(SERVICE, {"RECDISTILL__STUDENT__DIM": str(options.dim)})
+    size = settings.distil.batch
+    trainer = make_trainer(
+        features(items, options), settings.student, settings.loss, seed=0, watch=settings.watch, batch=size
+    )
+    trainer.apply_items(
+        [Item(str(i), attributes={"genre": [f"g{g}" for g in random.integers(0, 20, 2)]}) for i in range(items)]
+    )
+    steps = options.steps * options.rounds
+    # The lists that are looked at again must be there, and the average past its beginning, before a step is timed.
+    before = max(132, settings.loss.replay_lists // size)
+    records = [examples(size, items, options.history, options.candidates, random) for _ in range(steps)]
+    for number in range(before):
+        trainer.learn(trainer.encode(records[number % steps]))
+    batches: list[Batch] = []
+    encoding = seconds(steps, lambda step: batches.append(trainer.encode(records[step])))
+    learning = seconds(steps, lambda step: trainer.learn(batches[step]))
+    return {"items": items, "batch": size, "lists": size / learning, "with_encoding": size / (learning + encoding)}
+
+
+def measure(items: int, rows: int, options: argparse.Namespace) -> dict[str, float]:
+    """One row of the table."""
+    random = np.random.default_rng(0)
+    spec = features(rows, options)
     settings = StudentSettings(dim=options.dim, id_dropout=0.0, dropout=0.0)
     loss = LossSettings(soft=0.7, label=0.3, temperature=2.0)
     trainer = make_trainer(spec, settings, loss, seed=0)
@@ -147,6 +189,7 @@ def options() -> Options:
     parser.add_argument("--steps", type=int, default=10, help="steps a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--deployed", action="store_true", help="the settings of deploy/config, at three sizes")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     return parser
 
@@ -155,6 +198,16 @@ def main() -> None:
     told = options().parse_args()
     torch.set_num_threads(told.threads)
     sizes = ((told.items, told.rows or told.items),) if told.items else SIZES
+    if told.deployed:
+        print(
+            f"{'items':>10} {'batch':>6} {'lists/s':>9} {'+ encoding':>12}   dim {told.dim}, lists of {told.candidates}"
+        )
+        for items in (told.items,) if told.items else DEPLOYED:
+            found = deployed(items, told)
+            print(
+                f"{items:>10,} {found['batch']:>6} {found['lists']:>9,.0f} {found['with_encoding']:>12,.0f}", flush=True
+            )
+        return
     if not told.json:
         shape = f"{told.batch} lists of {told.candidates} a step, {told.threads} thread(s)"
         print(f"{shape}; examples a second of processor time")

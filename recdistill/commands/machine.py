@@ -39,14 +39,24 @@ def _demo_options(parser: Parser) -> None:
     live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
     live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
     live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 40)")
+    live.add_argument("--by-hand", action="store_true", help="kill, push and roll back nothing unless somebody asks")
+    live.add_argument(
+        "--act",
+        type=one_of("kill", "worse", "back"),
+        metavar="NAME",
+        help="ask the demo that runs with --port N for an act, as the buttons of its page do: kill (the distiller), "
+        "worse (push a worse student), back (roll back)",
+    )
 
 
 def _demo(args: argparse.Namespace) -> int:
+    if args.act is not None:
+        return _act(args)
     if args.live:
         return _live(args)
-    for name in ("seconds", "port", "rate", "json"):
+    for name in ("seconds", "port", "rate", "by_hand", "json"):
         if getattr(args, name) not in (None, False):
-            raise UsageError(f"--{name}: is only for --live")
+            raise UsageError(f"--{name.replace('_', '-')}: is only for --live")
     if args.data is not None and args.dataset == "simulated":
         raise UsageError("--data: is only for --dataset ml-100k; a simulated product needs no data")
     if args.impressions is not None and args.dataset != "simulated":
@@ -79,11 +89,21 @@ def _live(args: argparse.Namespace) -> int:
     from recdistill.demo import LiveOptions, run_live, tell_live
 
     chosen = {name: value for name in ("seconds", "port", "rate") if (value := getattr(args, name)) is not None}
-    summary = run_live(LiveOptions(output=args.output, seed=args.seed, **chosen))
+    summary = run_live(LiveOptions(output=args.output, seed=args.seed, by_hand=args.by_hand, **chosen))
     if args.json:
         print(json.dumps(summary, indent=2))
     else:
         tell_live(summary, args.output)
+    return 0
+
+
+def _act(args: argparse.Namespace) -> int:
+    if not args.port:
+        raise UsageError("--act: needs --port N, the port in the address of the demo's page")
+    from recdistill.demo import ask_live
+
+    ask_live(args.port, args.act)
+    print(f"asked for it: {args.act}; the page at http://127.0.0.1:{args.port}/ says what happens")
     return 0
 
 
@@ -95,7 +115,12 @@ VERBS = (
         "registers, promotes and serves the student. It sends real requests, also to the device file. "
         "OUTPUT/summary.json has the figures. With --live, the product's own processes run on a stream in the time of "
         "the clock, and a page draws how good the live student is, beside a frozen one.",
-        examples=("demo", "demo --live --seconds 300", "demo --dataset ml-100k --data ~/ml-100k --keep-serving"),
+        examples=(
+            "demo",
+            "demo --live --seconds 300 --port 8700",
+            "demo --act kill --port 8700",
+            "demo --dataset ml-100k --data ~/ml-100k --keep-serving",
+        ),
         options=_demo_options,
         run=_demo,
         settings=False,

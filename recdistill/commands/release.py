@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +87,7 @@ def _judge(
     bundle: Bundle,
     *,
     beside: Sequence[Path] = (),
+    champion: Bundle | None = None,
     until: Place | None = None,
     seed: int = 0,
 ) -> Judgement:
@@ -107,6 +109,7 @@ def _judge(
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
             beside=others,
+            champion=champion,
             until=until,
             which=settings.judge.lists,
             least=settings.gate.min_lists,
@@ -195,10 +198,13 @@ def _publish(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     judgement = _read_judgement(args.judgement) if args.judgement else None
-    bundle = _bundle(args, settings)
-    judgement = _judge(args, settings, bundle) if judgement is None else judgement
+    bundle, registry = _bundle(args, settings), _registry(settings)
+    if judgement is None:
+        with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
+            champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
+            judgement = _judge(args, settings, bundle, champion=champion)
     evidence = gate(judgement, Asked.by(settings.gate))
-    version = release.publish(_registry(settings), bundle, judgement, evidence)
+    version = release.publish(registry, bundle, judgement, evidence)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,

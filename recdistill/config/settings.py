@@ -355,6 +355,13 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "counts 1 / p, at most this. 1: labels are not corrected for places.",
         ),
     ] = 10.0
+    soft_head: Annotated[
+        bool,
+        Meta(
+            description="The teacher's scores teach a small head of their own, and through it the towers; the score "
+            "that is served learns only from labels. The head is in the checkpoint and in no bundle."
+        ),
+    ] = False
 
 
 class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):

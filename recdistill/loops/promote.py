@@ -30,7 +30,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from recdistill.bundle import Bundle
 from recdistill.errors import (
     BundleError,
     CheckpointError,
@@ -57,6 +56,7 @@ from recdistill.release import (
     judge,
     promote,
     publish,
+    take_champion,
     too_few,
 )
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
@@ -167,7 +167,7 @@ def run(
                 log,
                 bundle,
                 held_out,
-                champion=_champion(registry, made, Path(scratch)),
+                champion=take_champion(registry, Path(scratch), but=made.content_hash),
                 which=which,
                 least=min_lists,
                 window=window,
@@ -351,14 +351,6 @@ def _age_s(moment: str) -> float:
         return max(0.0, time.time() - datetime.fromisoformat(moment).timestamp())
     except ValueError:
         return 0.0
-
-
-def _champion(registry: Registry, made: MadeBundle, scratch: Path) -> Bundle | None:
-    """The bundle that serves now; None where there is none, or it is the one that is judged."""
-    found = registry.find(CHAMPION)
-    if found is None or found.content_hash == made.content_hash or not registry.holds(found.content_hash):
-        return None
-    return registry.take(found.content_hash, scratch)
 
 
 def _say(version: Version, evidence: Evidence) -> None:

@@ -65,6 +65,7 @@ def make_trainer(
         replay=loss.replay_lists,
         power=loss.sampled_power,
         position_cap=loss.position_cap,
+        head=loss.soft_head,
     )
 
 
@@ -85,6 +86,8 @@ def recipe_of(
     }
     if loss.position_cap != LossSettings().position_cap:
         said["position_cap"] = loss.position_cap
+    if loss.soft_head:
+        said |= {"soft_head": True}
     if loss.previous:
         said |= {"previous": loss.previous, "previous_every": loss.previous_every}
     return Recipe(

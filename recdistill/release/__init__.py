@@ -11,7 +11,7 @@ from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
-from recdistill.release.promoting import GRACE_S, give_back, promote
+from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion
 from recdistill.release.window import HeldOutWindow
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "part_of",
     "promote",
     "publish",
+    "take_champion",
     "to_drop",
     "too_few",
 ]

@@ -10,10 +10,12 @@ Example:
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Final
 
+from recdistill.bundle import Bundle
 from recdistill.errors import Refused
-from recdistill.registry import Evidence, LedgerEntry, Registry
+from recdistill.registry import CHAMPION, Evidence, LedgerEntry, Registry
 from recdistill.release.policy import may_promote, to_drop
 
 log_ = logging.getLogger(__name__)
@@ -44,6 +46,27 @@ def promote(
     if not verdict.allowed:
         raise Refused(verdict.reasons)
     return registry.promote(number, expect=expect, who=who, why=why)
+
+
+def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
+    """The bundle that serves now, to judge another one beside it.
+
+    Args:
+        registry: The registry that holds it.
+        into: The folder for its files.
+        but: Content hash of the bundle that is judged.
+
+    Returns:
+        None where nothing serves, where it is the judged bundle itself, or where its files were given back.
+
+    Raises:
+        RegistryError: The registry does not answer.
+        BundleError: Its files are damaged.
+    """
+    found = registry.find(CHAMPION)
+    if found is None or found.content_hash == but or not registry.holds(found.content_hash):
+        return None
+    return registry.take(found.content_hash, into)
 
 
 def give_back(registry: Registry, keep: int, *, grace_s: float = GRACE_S) -> int:

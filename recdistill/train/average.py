@@ -1,8 +1,10 @@
-"""The average of a student's weights over its last steps: what is exported, judged and served.
+"""An average of the weights, for what goes out: the last steps of a stream leave noise in the weights themselves.
 
-The weights of a student that learns with a steady rate go on trembling around what it has found. Their running average
-trembles less (Polyak and Juditsky, 1992; the exponential form, as Tarvainen and Valpola, NeurIPS 2017, use it). The
-student itself goes on from its own weights. The average is renewed every few steps, so that a large table costs little.
+The student learns on from its own weights. The average is renewed every few steps. A step changes few rows of a large
+table, so only the rows that were looked up since are renewed. A row that a step leaves alone keeps its weights, and the
+average moves towards them. This is caught up just before the row changes next, and when the average is read. So a table
+of a million rows costs no more than the rows that steps look up, and the average is what it would be if all rows were
+renewed.
 
 A fresh row starts at its first value here too. A row that was given back is zero.
 
@@ -10,16 +12,17 @@ It knows nothing of losses, files or steps that are made elsewhere.
 
 Example:
     >>> weights = {"w": torch.zeros(2)}
-    >>> average = Average(weights)
+    >>> average = Average(weights, tables=())
     >>> weights["w"] += 1.0
-    >>> average.take(weights, {}, keep=0.5)  # in the beginning 2 / 11 of the old one are left, not a half
-    >>> average.values["w"].numpy().round(4).tolist() == [np.float32(0.8182)] * 2
+    >>> average.take(weights, keep=0.5)  # in the beginning 2 / 11 of the old one are left, not a half
+    >>> average.settled(weights)["w"].numpy().round(4).tolist() == [np.float32(0.8182)] * 2
     True
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,8 +31,10 @@ from torch import Tensor
 from recdistill.errors import CheckpointError
 
 PREFIX = "average/"
+AT = "average.at/"
+TOUCHED = "average.rows/"
 
-EVERY = 16
+EVERY = 4
 """Steps from one renewal to the next, once the student has begun."""
 
 BEGINNING = 128
@@ -40,8 +45,8 @@ def steps_since(step: int) -> int:
     """How many steps a renewal after this step stands for; 0: there is none.
 
     Example:
-        >>> [steps_since(step) for step in (1, 128, 129, 144)]
-        [1, 1, 0, 16]
+        >>> [steps_since(step) for step in (1, 128, 129, 132)]
+        [1, 1, 0, 4]
     """
     if step <= BEGINNING:
         return 1
@@ -53,48 +58,115 @@ class Average:
 
     Args:
         weights: The student's, by name; of a table all rows, as in `Student.live`.
+        tables: Names of those that are tables.
     """
 
     @torch.no_grad()
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], tables: Collection[str]) -> None:
         self.taken = 0
         """How often it was renewed."""
+        self.level = 0.0
+        """Logarithm of what is left of the first weights."""
         self.values = {name: value.detach().clone() for name, value in weights.items()}
+        self._at = {name: np.zeros(len(weights[name])) for name in tables}  # `level` when each row was moved last
+        self._touched = {name: np.zeros(len(weights[name]) + 1, bool) for name in tables}  # one more, for row −1
 
     @torch.no_grad()
-    def take(self, weights: Mapping[str, Tensor], heights: Mapping[str, int], keep: float) -> None:
-        """Renews it.
+    def touch(self, name: str, rows: np.ndarray, table: Tensor) -> None:
+        """Catches rows of a table up that a step is about to change, and marks them.
+
+        Args:
+            name: The table.
+            rows: The rows; −1 is none.
+            table: What they are before the step.
+        """
+        touched, found = self._touched[name], np.unique(rows)
+        new = found[~touched[found] & (found >= 0)]
+        touched[new] = True
+        self._move(name, new, table.detach())
+
+    @torch.no_grad()
+    def take(self, weights: Mapping[str, Tensor], keep: float) -> None:
+        """Renews it: the dense weights, and the rows that were touched since it was renewed last.
 
         Args:
             weights: The student's of now.
-            heights: How many rows of a table are in use.
             keep: What is left of the old average. In the beginning less is left, so the first weights are soon gone.
         """
         self.taken += 1
-        share = 1 - min(keep, (1 + self.taken) / (10 + self.taken))
+        left = min(keep, (1 + self.taken) / (10 + self.taken))
+        self.level += math.log(left)
         for name, value in weights.items():
-            rows = heights.get(name, len(value))
-            self.values[name][:rows].lerp_(value.detach()[:rows], share)
+            if name not in self._at:
+                self.values[name].lerp_(value.detach(), 1 - left)
+                continue
+            touched = self._touched[name]
+            rows = np.flatnonzero(touched[:-1])
+            touched[rows] = False
+            self._move(name, rows, value.detach())
+
+    def _move(self, name: str, rows: np.ndarray, table: Tensor) -> None:
+        """Moves rows towards what they are in the student, by the time since they were moved last."""
+        places = torch.from_numpy(rows.astype(np.int64))
+        self.values[name].index_copy_(0, places, self._moved(name, places, rows, table.index_select(0, places)))
+        self._at[name][rows] = self.level
+
+    def _moved(self, name: str, places: Tensor, rows: np.ndarray | slice, now: Tensor) -> Tensor:
+        """What rows of a table become when they are moved towards what they are now."""
+        left = torch.from_numpy(np.exp(self.level - self._at[name][rows]).astype(np.float32))
+        return self.values[name].index_select(0, places).sub_(now).mul_(left[:, None]).add_(now)
+
+    @torch.no_grad()
+    def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The average of now, of all rows.
+
+        Args:
+            weights: The student's of now.
+        """
+        found = dict(self.values)
+        for name in self._at:
+            places = torch.arange(len(weights[name]))
+            found[name] = self._moved(name, places, slice(None), weights[name].detach())
+        return found
 
     @torch.no_grad()
     def set_rows(self, name: str, rows: Sequence[int], table: Tensor) -> None:
         """Gives rows of a table the values that they have in the student."""
         if len(rows):
             self.values[name][list(rows)] = table.detach()[list(rows)]
+            self._at[name][list(rows)] = self.level
+
+    def beside(self, heights: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """For a checkpoint: `level` when each row was moved last, f64, and the rows that are marked, by their names.
+
+        Args:
+            heights: How many rows of a table are in use.
+        """
+        marked = {TOUCHED + name: np.flatnonzero(touched) for name, touched in self._touched.items()}
+        return {AT + name: at[: heights[name]].copy() for name, at in self._at.items()} | marked
 
     @torch.no_grad()
-    def restore(self, arrays: Mapping[str, np.ndarray], taken: int) -> None:
-        """Takes what a checkpoint holds of it.
+    def restore(self, arrays: Mapping[str, np.ndarray], taken: int, level: float) -> None:
+        """Takes what a checkpoint holds of it. One of a version that renewed all rows at once has no levels of rows.
 
         Raises:
             CheckpointError: It does not fit the student.
         """
-        if arrays.keys() != self.values.keys():
+        own = {name.removeprefix(PREFIX): value for name, value in arrays.items() if name.startswith(PREFIX)}
+        if own.keys() != self.values.keys():
             raise CheckpointError("checkpoint: the average of the weights is not whole")
-        for name, array in arrays.items():
+        for name, array in own.items():
             value = self.values[name]
             rows = value[: len(array), : array.shape[1]] if array.ndim == 2 and value.ndim == 2 else value
             if rows.shape != array.shape or array.dtype != np.float32:
                 raise CheckpointError(f"checkpoint: {PREFIX}{name} is not of this student")
             rows.copy_(torch.from_numpy(np.array(array)))
-        self.taken = taken
+        self.taken, self.level = taken, level
+        for name, at in self._at.items():
+            at[:] = level
+            self._touched[name][arrays.get(TOUCHED + name, np.zeros(0, np.int64))] = True
+            saved = arrays.get(AT + name)
+            if saved is not None:
+                if saved.shape != (len(own[name]),):
+                    raise CheckpointError(f"checkpoint: {AT}{name} is not of this student")
+                at[: len(saved)] = saved

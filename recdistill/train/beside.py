@@ -1,4 +1,4 @@
-"""What a trainer keeps beside its weights, as a checkpoint holds it: the average, the lists to look at again, counts.
+"""What a trainer keeps beside its weights, as a checkpoint holds it: average, older lists, counts, the scores' head.
 
 A checkpoint of an older version, or of other settings, lacks some of it. Then it starts as with a fresh student. What
 the settings of now have no use for is left out.
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recdistill.train.average import AT, TOUCHED, Average
 from recdistill.train.average import PREFIX as AVERAGE
-from recdistill.train.average import Average
 from recdistill.train.copying import Take, at_once
+from recdistill.train.head import PREFIX as HEAD
 from recdistill.train.replay import PREFIX as REPLAY
 from recdistill.train.rivals import POPULAR
 
 if TYPE_CHECKING:
     from recdistill.train.state import TrainerState
     from recdistill.train.step import Trainer
+
+HEADS = (AVERAGE, AT, TOUCHED, REPLAY, POPULAR, HEAD)
+"""How the names of these arrays begin."""
 
 
 def state_beside(
@@ -32,20 +36,26 @@ def state_beside(
     if trainer.average is not None:
         own: Take = lambda name, rows, width: take(AVERAGE + name, rows, width)  # noqa: E731
         values = trainer.student.weights(heights, trainer.average.values, own)
-        tensors |= {AVERAGE + key: value for key, value in values.items()}
-        fields["averaged"] = trainer.average.taken
+        tensors |= {AVERAGE + key: value for key, value in values.items()} | trainer.average.beside(heights)
+        fields |= {"averaged": trainer.average.taken, "average_level": trainer.average.level}
     if trainer.replay is not None:
         trainer.replay.follow(trainer.catalogue)
         kept, fields["replay"] = trainer.replay.state()
         tensors |= kept
     if trainer.popular is not None:
         tensors[POPULAR] = trainer.popular.counts(trainer.catalogue)
+    if trainer.head is not None:
+        tensors |= trainer.head.state()
     return tensors, fields
 
 
 def taken_beside(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Takes these arrays out of those of a checkpoint."""
-    return {name: tensors.pop(name) for name in list(tensors) if name.startswith((AVERAGE, REPLAY, POPULAR))}
+    return {
+        name: tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith((AVERAGE, AT, TOUCHED, REPLAY, POPULAR, HEAD))
+    }
 
 
 def restore_beside(trainer: Trainer, tensors: dict[str, np.ndarray], said: TrainerState) -> None:
@@ -58,8 +68,9 @@ def restore_beside(trainer: Trainer, tensors: dict[str, np.ndarray], said: Train
         trainer.replay.restore(tensors, said.replay, trainer.catalogue)
     if trainer.popular is not None:
         trainer.popular.restore(trainer.catalogue, tensors.get(POPULAR))
+    if trainer.head is not None:
+        trainer.head.restore(tensors)
     if trainer.average is not None:
-        trainer.average = Average(trainer.student.live())
+        trainer.average = Average(trainer.student.live(), trainer.student.tables)
         if said.averaged is not None:
-            own = {name.removeprefix(AVERAGE): value for name, value in tensors.items() if name.startswith(AVERAGE)}
-            trainer.average.restore(own, said.averaged)
+            trainer.average.restore(tensors, said.averaged, said.average_level)

@@ -54,6 +54,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
         previous: Items that the copy of the earlier student knows; None without a copy.
         previous_unknown: Slots among them that were given back.
         averaged: How often the average of the weights was renewed; None without one.
+        average_level: Logarithm of what is left of the first weights in that average.
         replay: The teachers of each batch that is kept to be looked at again.
         tenure: The state of the tenure; None in a checkpoint that was made before rows were counted.
     """
@@ -69,6 +70,7 @@ class TrainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     previous: int | None = None
     previous_unknown: list[int] = []
     averaged: int | None = None
+    average_level: float = 0.0
     replay: list[list[str]] = []
     tenure: dict[str, Any] | None = None
 

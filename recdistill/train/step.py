@@ -43,7 +43,6 @@ from recdistill.features import (
     FeatureError,
     FeatureSpec,
     Lists,
-    Mark,
     Tenure,
     Vocabulary,
     encode_columns,
@@ -52,10 +51,11 @@ from recdistill.features import (
 )
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
-from recdistill.train.average import EVERY, Average, steps_since
+from recdistill.train.average import Average, steps_since
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
 from recdistill.train.copying import Copying, at_once
+from recdistill.train.head import Head
 from recdistill.train.previous import PREFIX, Previous
 from recdistill.train.replay import Kept, Replay
 from recdistill.train.rivals import Popular, Rivals, corrected, scores_of_lists
@@ -63,8 +63,13 @@ from recdistill.train.shape import Rates, Shape
 from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Draws, Items, Student, uniform
 from recdistill.train.terms import SoftTerms
+from recdistill.train.used import BareRows, Places
 from recdistill.train.watched import watched
 from recdistill.watch import Watch, candidate_offsets, list_weights
+
+FORGETS = 16
+"""So often the sums of the rows' optimizer are lowered in the time in which they lose a half. Each time costs a pass
+over the tables."""
 
 
 class Trainer:
@@ -90,6 +95,7 @@ class Trainer:
             this.
         power: An item is drawn into the sample with a chance that grows with this power of how often it was seen;
             0: all have the same chance.
+        head: Whether the teacher's scores teach a head of their own, and the labels the score that is served.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Trainer:
         replay: int = 0,
         power: float = 0.0,
         position_cap: float = 1.0,
+        head: bool = False,
     ) -> None:
         self.terms = terms
         if self.terms.total == 0 and self.terms.label == 0:
@@ -126,13 +133,12 @@ class Trainer:
         self.watch, self.batch, self.position_cap = watch, batch, position_cap
         self.previous = Previous(previous_every) if previous > 0 else None
         self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
-        # By slot: the row of `id` that the item has when its own row is left out.
-        self._bare_rows_N = np.zeros(0, np.int32)
-        self._bare_mark: Mark | None = None
+        self._bare, self._places = BareRows(), Places()
         for key, height in self._heights().items():
             self.student.set_rows(key, range(height), [f"row {r}" for r in range(height)])
         self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
         self.average: Average | None = None
+        self.head = Head(shape.dim, rates.dense) if head else None
         self.set_rates(rates)
         self.replay = Replay(replay) if replay else None
         if self.replay is not None:
@@ -145,7 +151,7 @@ class Trainer:
         if rates.average == 0:
             self.average = None
         elif self.average is None:
-            self.average = Average(self.student.live())
+            self.average = Average(self.student.live(), self.student.tables)
 
     # What the stream brings
 
@@ -240,19 +246,22 @@ class Trainer:
         used_U, place_N = self._used(lists, rivals.slots)
         items = self._items(used_U, drop=0)
         # 3. Run the user tower: from the vectors of each history to one vector for each list.
-        history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
-        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws(1))
+        user_BD = self._users(lists, items, place_N, drop=1)
         # 4. Score the candidates, and take the loss of the labels.
         weighed, counts_B = corrected(lists, self.position_cap)
         scores_BL, label = rivals.scores_and_labels(user_BD, items, weighed, used_U, place_N, weights_B=counts_B)
+        # With a head of their own, the teacher's scores are learnt there.
+        soft_BL = (
+            scores_BL if self.head is None else self.head.scores(user_BD, items, place_N[lists.candidate_slots_BL])
+        )
         # 5. Weigh the lists: by 1 / p of the teacher budget, and by how far the watch believes each teacher.
         believed_B = list_weights(lists)
         if self.watch is not None:
-            teacher_BL, trust_B = watched(self.watch, batch, scores_BL.detach().numpy())
+            teacher_BL, trust_B = watched(self.watch, batch, soft_BL.detach().numpy())
             believed_B = believed_B * trust_B
         # 6. Take the loss of the teacher's scores. A candidate that was scored with probability p counts 1 / p times in
         # both softmaxes.
-        soft = self._soft(scores_BL, teacher_BL, lists, believed_B)
+        soft = self._soft(soft_BL, teacher_BL, lists, believed_B)
         # Both losses are means over their own lists. Times the weight of these lists they are sums, and the sums are
         # divided by the same number. So a list counts the same, whatever else is in its batch.
         whole = float(self.batch or len(batch))
@@ -274,7 +283,7 @@ class Trainer:
             self._look_again(self.replay)
             self.replay.keep(Kept(lists, teacher_BL, believed_B, batch.teachers))
         if self.average is not None and (steps := steps_since(self.step)):
-            self.average.take(self.student.live(), self._heights(), 0.5 ** (steps / self.rates.average))
+            self.average.take(self.student.live(), 0.5 ** (steps / self.rates.average))
         if self.previous is not None and self.previous.due(self.step):
             self.previous.renew(self.student.weights(self._heights()), self.catalogue)
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
@@ -293,8 +302,12 @@ class Trainer:
         """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
         self._adam.zero_grad()
         self.settle_copies()
+        if self.head is not None:
+            self.head.begin(float(self._adam.param_groups[0]["lr"]))
         loss.backward()
         self._adam.step()
+        if self.head is not None:
+            self.head.update()
 
     def _look_again(self, replay: Replay) -> None:
         """One more update, by the scores of a batch that was learnt before."""
@@ -308,9 +321,9 @@ class Trainer:
             return
         used_U, place_N = self._used(lists, np.zeros(0, np.int64))
         items = self._items(used_U, drop=4)
-        history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
-        user_BD = self.student.users(items, history_BH, lists.requests, draws=self._draws(5))
-        scores_BL = scores_of_lists(user_BD, items, place_N[lists.candidate_slots_BL])
+        user_BD = self._users(lists, items, place_N, drop=5)
+        scored_by = scores_of_lists if self.head is None else self.head.scores
+        scores_BL = scored_by(user_BD, items, place_N[lists.candidate_slots_BL])
         soft = self._soft(scores_BL, kept.logits_BL, lists, weights_B)
         self._update(self.terms.total * (float(weights_B.sum()) / float(self.batch or len(weights_B))) * soft)
 
@@ -321,24 +334,14 @@ class Trainer:
         for group in self._adam.param_groups:
             group["lr"] = rates.dense * part
         self.student.set_rows_rate(rates.rows * part)
-        if rates.forget and self.step % EVERY == 0:
+        if rates.forget and self.step % (every := max(1, rates.forget // FORGETS)) == 0:
             self.settle_copies()
-            self.student.forget(1 - 0.5 ** (EVERY / rates.forget))
+            self.student.forget(1 - 0.5 ** (every / rates.forget))
 
     def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The slots that a step looks up, int `[U]`, and the place of each slot among them, `[N + 1]`.
-
-        A slot that is not looked up has place −1. So has the last entry, which is for slot −1: numpy reads index −1
-        there. `more` holds slots that the lists do not name.
-        """
-        count = len(self.catalogue)
-        place_N = np.full(count + 1, -1, np.int64)
-        seen_N = np.zeros(count + 1, bool)
-        for slots in (lists.candidate_slots_BL, lists.requests.history_slots_BH, more):
-            seen_N[slots] = True
-        used_U = np.flatnonzero(seen_N[:-1])
-        place_N[used_U] = np.arange(len(used_U))
-        return used_U, place_N
+        """What a step looks up, see `Places`. `more` holds slots that the lists do not name."""
+        named = [lists.candidate_slots_BL, lists.requests.history_slots_BH, more]
+        return self._places.of(len(self.catalogue), named)
 
     def _items(self, slots_U: np.ndarray, *, drop: int | None) -> Items:
         """The item tower for some slots. `drop`: the use of the numbers that say whose own row is left out."""
@@ -346,8 +349,24 @@ class Trainer:
         rows_U = encoded.id_rows_N
         if drop is not None and self.rates.id_dropout > 0:
             draws_U = uniform(self._state(drop), slots_U.astype(np.uint64))
-            rows_U = np.where(draws_U < self.rates.id_dropout, self._bare_rows(slots_U), rows_U)
+            rows_U = np.where(draws_U < self.rates.id_dropout, self._bare.of(self.catalogue, slots_U), rows_U)
+        if drop is not None:
+            self._touch({"id": rows_U} | {f"item.{name}": rows for name, rows in encoded.fields.items()})
         return self.student.items(encoded, rows_U)
+
+    def _users(self, lists: Lists, items: Items, place_N: np.ndarray, *, drop: int) -> Tensor:
+        """The user tower for a step's lists. `drop`: the use of the numbers that say which inputs are left out."""
+        self._touch({f"context.{name}": rows for name, rows in lists.requests.context.items()})
+        history_BH = torch.from_numpy(place_N[lists.requests.history_slots_BH])
+        return self.student.users(items, history_BH, lists.requests, draws=self._draws(drop))
+
+    def _touch(self, found: Mapping[str, np.ndarray]) -> None:
+        """Tells the average which rows of the tables this step is about to change."""
+        if self.average is not None:
+            self.settle_copies()
+            tables = self.student.tables
+            for key in found.keys() & tables.keys():
+                self.average.touch(key, found[key], tables[key])
 
     def _state(self, use: int) -> np.ndarray:
         """State of a step's random numbers for one use, from (seed, step, use) alone, so nothing must be saved."""
@@ -356,17 +375,6 @@ class Trainer:
 
     def _draws(self, use: int) -> Draws:
         return lambda count: uniform(self._state(use), np.arange(count, dtype=np.uint64))
-
-    def _bare_rows(self, slots_U: np.ndarray) -> np.ndarray:
-        """The row of `id` that each item has when its own row is left out: the shared row of its id."""
-        fresh, _, self._bare_mark = self.catalogue.changes(self._bare_mark)
-        if fresh:
-            more = len(self.catalogue) - len(self._bare_rows_N)
-            self._bare_rows_N = np.pad(self._bare_rows_N, (0, more))
-            ids = self.catalogue.ids
-            self._bare_rows_N[fresh] = [self.vocabulary.shared_row("id", ids[slot]) for slot in fresh]
-        rows_U: np.ndarray = self._bare_rows_N[slots_U]
-        return rows_U
 
     def _start_fresh_rows(self) -> None:
         """Clears the rows that the vocabulary took back since the last call, and starts those that it gave."""
@@ -407,7 +415,7 @@ class Trainer:
             whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
         """
         self._start_fresh_rows()
-        values = None if self.average is None else self.average.values
+        values = None if self.average is None else self.average.settled(self.student.live())
         if whole:
             return self.student.weights(self._heights(), values)
         arrays = self.student.weights(self._heights(), values, self._goes_out.take)
@@ -504,7 +512,7 @@ class Trainer:
             if self.watch is not None:
                 self.watch.restore(said.watch if said.watch is not None else plain["watch"])
             self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
-            self._bare_rows_N, self._bare_mark = np.zeros(0, np.int32), None
+            self._bare = BareRows()
             copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
             beside = taken_beside(left)
             fill(self.student, self._adam, self._heights(), left)

@@ -85,7 +85,14 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) 
             made.learn(made.encode(batch))
     assert bytes_of(whole) == bytes_of(part)
     names = set(bytes_of(whole))
-    assert {"average/id", "popular", "replay/0/lists.where_BL", "replay/0/context.country"} <= names
+    assert {
+        "average/id",
+        "average.at/id",
+        "average.rows/id",
+        "popular",
+        "replay/0/lists.where_BL",
+        "replay/0/context.country",
+    } <= names
 
 
 def test_what_goes_out_is_the_average() -> None:

@@ -5,8 +5,8 @@ Example:
     0
 """
 
-from recdistill.demo.live.page import Page
+from recdistill.demo.live.page import Page, ask_live
 from recdistill.demo.live.run import LiveOptions, run_live
 from recdistill.demo.live.told import tell_live
 
-__all__ = ["LiveOptions", "Page", "run_live", "tell_live"]
+__all__ = ["LiveOptions", "Page", "ask_live", "run_live", "tell_live"]

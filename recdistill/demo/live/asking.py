@@ -43,6 +43,7 @@ class Asking:
         self.ready = False
         self.requests = self.failures = self.knew = 0
         self.bundle = ""
+        self.latest: dict[str, Any] | None = None
 
     def __call__(self, impression: Impression) -> NDArray[Any] | None:
         """Scores of the candidates; None where there is no champion yet, or no honest answer.
@@ -59,6 +60,11 @@ class Asking:
                 "time_us": impression.time_us,
             }
         )
+        self.latest = {
+            "history": [event.item for event in impression.history],
+            "times_us": [event.time_us for event in impression.history],
+            "time_us": impression.time_us,
+        }
         self.requests += 1
         began = time.perf_counter()
         status, answer = self._send("POST", "/v1/rank", body)

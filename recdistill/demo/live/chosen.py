@@ -4,7 +4,7 @@ It knows nothing of processes or pages.
 
 Example:
     >>> world_of(seconds=100.0, rate=20.0).impressions
-    2000
+    4000
 """
 
 from __future__ import annotations
@@ -35,15 +35,30 @@ from recdistill.data.simulated import SimulatorSettings
 SHIFT: Final = 0.4
 """When all tastes turn, as a share of the stream."""
 
+PAST: Final = 1.0
+"""How much there is already when the stream begins: so many times its length. A product that starts has a log."""
+
+FREEZE: Final = 0.75
+"""The champion of this moment becomes the frozen student, as a share of the time before the turn."""
+
 WINDOW_S: Final = 2.0
 """How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
 
 _DAYS: Final = 180
 
+CONTROL: Final = "control"
+"""The folder of the student without the teacher."""
+
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
-    """A world whose stream has `rate` lists a second for so many seconds, and whose tastes turn on the way."""
-    count = max(200, round(seconds * rate))
+    """A world with a past, then `rate` lists a second for so many seconds, and tastes that turn on the way.
+
+    Args:
+        seconds: How long the stream lasts.
+        rate: Lists a second.
+        shift: When the tastes turn, as a share of the stream.
+    """
+    count = max(200, round((1 + PAST) * seconds * rate))
     return SimulatorSettings(
         kind="deep",
         items=200,
@@ -52,7 +67,7 @@ def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorS
         days=_DAYS,
         shortest=20,
         longest=40,
-        shift=shift,
+        shift=(PAST + shift) / (PAST + 1),
     )
 
 
@@ -91,3 +106,13 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
         f"# The settings of this demo: --config {folder / 'settings.toml'}\n{text}\n", encoding="utf-8"
     )
     return settings
+
+
+def control_env(folder: Path) -> dict[str, str]:
+    """What makes a second distiller the control: it learns the same lists from labels alone, and publishes nothing."""
+    return {
+        "RECDISTILL__DISTIL__DIRECTORY": str(folder / CONTROL),
+        "RECDISTILL__DISTIL__PUBLISH": "false",
+        "RECDISTILL__LOSS__SOFT": "0.0",
+        "RECDISTILL__LOSS__LABEL": "1.0",
+    }

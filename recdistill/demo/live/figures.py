@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,8 @@ SPAN_S: Final = 10.0
 
 STEP_S: Final = 2.0
 """Time between two points."""
+
+_OF_NOW: Final = frozenset({"now_s", "lag_s", "hops", "per_s", "asked"})  # for the page, not for the summary
 
 _THIRD: Final = 3
 """Means of the summary are over the last third before the turn, and over the last third of the stream."""
@@ -48,6 +51,8 @@ class Figures:
         self._counts: dict[str, Any] = {}
         self._lags: list[float] = []
         self._means: dict[str, dict[str, float]] = {}
+        self._asked: deque[tuple[float, int]] = deque()
+        self.acts: dict[str, Any] = {"names": [], "running": None, "told": []}
         self.ended = False
 
     def take(
@@ -70,14 +75,20 @@ class Figures:
         if lag is not None and now_s <= self._seconds:
             self._lags.append(lag)
         times = asking.percentiles()
+        self._asked.append((now_s, asking.requests))
+        while self._asked[0][0] < now_s - SPAN_S:
+            self._asked.popleft()
         self._counts = {
             "now_s": round(now_s, 1),
             "lists": stream.lists,
             "measured": stream.measured,
             "learnt": learnt,
             "lag_s": None if lag is None or now_s > self._seconds else round(lag, 2),
+            "hops": self._hops(stream, asking.bundle, lag, clock_s=begin_s + now_s) if now_s <= self._seconds else {},
             "requests": asking.requests,
+            "per_s": _slope(self._asked),
             "failures": asking.failures,
+            "asked": asking.latest,
             "p50_ms": None if times is None else round(times[0], 2),
             "p99_ms": None if times is None else round(times[1], 2),
         }
@@ -87,6 +98,21 @@ class Figures:
             "after": _rounded(quality.means(before, before + SPAN_S)),
             "end": _rounded(quality.means(end - (self._seconds - before) / _THIRD, end)),
         }
+
+    @staticmethod
+    def _hops(stream: Stream, served: str, learnt_s: float | None, *, clock_s: float) -> dict[str, float]:
+        """How long ago the newest list was shown of which each stage has heard, in seconds.
+
+        Of a bundle it is its age: what it has learnt was there before.
+        """
+        made_s = max(stream.made_s.values(), default=None)
+        known = {
+            "scored": None if stream.scored_s is None else clock_s - stream.scored_s,
+            "learnt": learnt_s,
+            "exported": None if made_s is None else clock_s - made_s,
+            "served": None if served not in stream.made_s else clock_s - stream.made_s[served],
+        }
+        return {name: round(max(0.0, value), 2) for name, value in known.items() if value is not None}
 
     def versions(self, versions: Sequence[Version], ledger: Sequence[LedgerEntry], *, begin_s: float) -> None:
         """Takes the versions, newest first, and the changes of champion."""
@@ -112,6 +138,7 @@ class Figures:
             "ended": self.ended,
             "series": self._series,
             "versions": self._versions,
+            "acts": self.acts,
             **self._counts,
         }
 
@@ -127,13 +154,19 @@ class Figures:
                 "refused": sum(one["passed"] is False for one in self._versions),
             },
             "lag_s": None if lag is None else {"p50": lag[0], "p99": lag[1]},
-            **{name: value for name, value in self._counts.items() if name not in ("now_s", "lag_s")},
+            "acts": self.acts["told"],
+            **{name: value for name, value in self._counts.items() if name not in _OF_NOW},
             "refusals": [f"{one['number']}: {one['reason']}" for one in self._versions if one["passed"] is False],
         }
 
 
 def _rounded(means: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in means.items()}
+
+
+def _slope(counts: deque[tuple[float, int]]) -> float:
+    (first_s, first), (last_s, last) = counts[0], counts[-1]
+    return 0.0 if last_s <= first_s else round((last - first) / (last_s - first_s), 1)
 
 
 def _since(moment: str, begin_s: float) -> float:

@@ -95,6 +95,11 @@ class Member:
         """Asks the whole group to stop, and does not wait."""
         self._signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Kills its whole group at once, as a machine does that runs out of memory."""
+        self._signal(signal.SIGKILL)
+        self.wait(60.0)
+
     def wait(self, seconds: float) -> int:
         """Waits for its end, kills what is left of its group, and returns the exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):

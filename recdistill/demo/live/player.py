@@ -1,7 +1,8 @@
 """Plays a simulated world in the time of the clock on the wall: half a year in some minutes.
 
 All times of the world are moved and shortened by one rule, so everything keeps its order. A record is written when its
-new time has come, as a product would write it. At one moment of this world all tastes turn.
+new time has come, as a product would write it. What lies before the beginning of the stream is written at once: the log
+of a product that starts. At one moment of this world all tastes turn.
 
 It knows nothing of teachers, students or pages.
 
@@ -45,6 +46,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
         log: File of the embedded log.
         features: File for the feature specification; it is there when the player is ready.
         seconds: How long the stream lasts.
+        past_s: How much of the world lies before it; these records are written at once.
         seed: Seed of the world.
         world: The world.
     """
@@ -52,6 +54,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     log: str
     features: str
     seconds: float
+    past_s: float
     seed: int
     world: SimulatorSettings
 
@@ -135,7 +138,8 @@ def main() -> int:
     dataset = prepare(chosen)
     begin_us = int(WORDS.get())
     with closing(open_log(LogSettings(path=chosen.log))) as log:
-        play(log, dataset.timeline(), Clock(begin_us, chosen.seconds, chosen.world.days))
+        whole = Clock(begin_us - int(1e6 * chosen.past_s), chosen.past_s + chosen.seconds, chosen.world.days)
+        play(log, dataset.timeline(), whole)
     return 0
 
 

@@ -2,7 +2,8 @@
 
 The processes are those of `services/`, as compose and Kubernetes start them, on an embedded log and a registry in a
 file. A player writes a simulated world into the log in the time of the clock on the wall. The demo itself reads the
-log, asks the ranker as a product would, and shows what it finds.
+log, asks the ranker as a product would, shows what it finds, and does what somebody asks for: it kills the distiller,
+pushes a worse student, or rolls back.
 
 It makes no student and judges none: the processes do.
 """
@@ -10,7 +11,6 @@ It makes no student and judges none: the processes do.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -27,33 +27,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recdistill
+from recdistill import checkpoint
 from recdistill.config import Settings
 from recdistill.demo.folder import emptied
+from recdistill.demo.live.acts import BACK, KILL, STORY, WORSE, Acts, Doing
 from recdistill.demo.live.asking import Asking
-from recdistill.demo.live.chosen import SHIFT, WINDOW_S, settings_of, world_of
+from recdistill.demo.live.chosen import CONTROL, FREEZE, PAST, SHIFT, WINDOW_S, control_env, settings_of, world_of
+from recdistill.demo.live.family import Family
 from recdistill.demo.live.figures import Figures
-from recdistill.demo.live.member import Member
-from recdistill.demo.live.page import Page
+from recdistill.demo.live.page import RUNTIME, Page
 from recdistill.demo.live.player import Play
-from recdistill.demo.live.quality import Quality
+from recdistill.demo.live.quality import Quality, Scorer
 from recdistill.demo.live.stream import Stream
-from recdistill.errors import RecdistillError, RegistryError, UsageError
-from recdistill.judge import BundleContender
+from recdistill.demo.live.students import Control, Frozen, OnDevice
+from recdistill.errors import CheckpointError, RegistryError
 from recdistill.records import Feedback, Impression
 from recdistill.registry import Registry
 from recdistill.stream import Log, open_log, standard_topics
 
-SERVICES: Final = ("scorer", "joiner", "distiller", "promoter", "ranker")
 PLAYER: Final = "player"
 
 LONGEST_S: Final = 900.0
 """How long the stream is where nobody says it. The page stays until Ctrl-C."""
 
-_PATIENCE_S: Final = 180.0  # for the world and for the processes, on a slow machine
-_STOP_S: Final = 30.0
 _LOOK_S: Final = 2.0  # how often the registry is looked at
 _SHOW_S: Final = 0.5
 _RECENT_S: Final = 30.0
+_LITTLE: Final = 0.02
+"""The worse student learns only the first lists of the past: so much, as a share of the length of the stream."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class LiveOptions:
     """Lists a second."""
     measured: float = 12.0
     """Lists a second that are measured."""
+    by_hand: bool = False
+    """Whether nothing is killed, pushed or rolled back unless somebody asks for it."""
 
 
 def run_live(options: LiveOptions) -> dict[str, Any]:
@@ -79,10 +82,8 @@ def run_live(options: LiveOptions) -> dict[str, Any]:
     """
     out = emptied(options.output).resolve()
     with ExitStack() as ending, _stopped_by_signals():
-        page = Page(options.port)
-        ending.callback(page.close)
-        _tell(f"the page: {page.url}")
-        live = _Live(options, out, page, ending)
+        live = _Live(options, out, ending)
+        _tell(f"the page: {live.page.url}")
         try:
             live.watch(live.begin())
         except KeyboardInterrupt:
@@ -97,17 +98,31 @@ def run_live(options: LiveOptions) -> dict[str, Any]:
 class _Live:
     """The parts of a running demo."""
 
-    def __init__(self, options: LiveOptions, out: Path, page: Page, ending: ExitStack) -> None:
-        self._options, self._out, self._page, self._ending = options, out, page, ending
+    def __init__(self, options: LiveOptions, out: Path, ending: ExitStack) -> None:
+        self._options, self._out, self._ending = options, out, ending
         self._seconds = options.seconds or LONGEST_S
-        self._members: dict[str, Member] = {}
         rank, self._health = _free_ports(2)
-        self._settings: Settings = settings_of(out, rank, seed=options.seed)
-        self._log: Log = open_log(self._settings.log)
+        settings: Settings = settings_of(out, rank, seed=options.seed)
+        self._settings = settings
+        self._family = Family(
+            out, {"RECDISTILL_CONFIG": str(out / "settings.toml"), "RECDISTILL_HEALTH_PORT": ""}, may_end=(PLAYER,)
+        )
+        story = () if options.by_hand else [(name, share * self._seconds) for name, share in STORY]
+        self._acts = Acts({KILL: self._kill, WORSE: self._worse, BACK: self._back}, story, lambda: self._serves)
+        self.page = Page(
+            options.port,
+            act=self._acts.ask,
+            device=OnDevice(settings.registry.uri, settings.registry.name, out / "device"),
+            runtime=_runtime(),
+        )
+        ending.callback(self.page.close)
+        self._log: Log = open_log(settings.log)
         ending.callback(self._log.close)
         self._log.create_topics(standard_topics())
-        self._frozen: BundleContender | None = None
+        self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL)
         self._begin_s = 0.0
+        self._serves = False  # whether there is a champion
+        self._before = 0  # examples that killed distillers had learnt, up to their last checkpoint
         self._figures = Figures(self._seconds, SHIFT * self._seconds)
 
     def begin(self) -> Registry:
@@ -116,33 +131,39 @@ class _Live:
             log=self._settings.log.path,
             features=self._settings.features.file,
             seconds=self._seconds,
+            past_s=PAST * self._seconds,
             seed=self._options.seed,
             world=world_of(seconds=self._seconds, rate=self._options.rate),
         )
         file = self._out / "play.json"
         file.write_bytes(msgspec.json.encode(play))
-        self._start(PLAYER, "recdistill.demo.live.player", str(file))
+        self._family.start(PLAYER, "recdistill.demo.live.player", str(file))
         settings = self._settings.registry
         registry = Registry(settings.uri, settings.name, timeout_s=settings.timeout_s)
         registry.versions()  # makes the file, so that no two processes make it at once
         for name in ("ranker", "promoter", "scorer", "joiner"):
-            self._service(name)
+            self._family.start(name, f"services.{name}")
         _tell("the processes start, and a world is made")
-        self._wait(lambda: Path(play.features).exists(), "the simulated world")
-        self._service("distiller")
+        self._family.wait(lambda: Path(play.features).exists(), "the simulated world")
+        self._distiller()
+        self._family.start(CONTROL, "services.distiller", env=control_env(self._out))
         self._begin_s = time.time()
-        self._members[PLAYER].say(str(int(self._begin_s * 1e6)))
+        self._family.say(PLAYER, str(int(self._begin_s * 1e6)))
         turn = SHIFT * self._seconds
         _tell(f"the stream runs for {self._seconds:.0f} s; all tastes turn after {turn:.0f} s")
         return registry
 
     def watch(self, registry: Registry) -> None:
-        """Reads, asks and shows, until the time is over."""
+        """Reads, asks, acts and shows, until the time is over."""
         asking = Asking("127.0.0.1", self._settings.rank.port, lambda name: stream.made_s.get(name, float("inf")))
         self._ending.callback(asking.close)
-        quality = Quality(
-            {"teacher": _logged, "live": asking, "frozen": self._first}, wait_s=2 * WINDOW_S, recent_s=_RECENT_S
-        )
+        contenders: dict[str, Scorer] = {
+            "teacher": _logged,
+            "live": asking,
+            "frozen": self._frozen,
+            "control": self._control,
+        }
+        quality = Quality(contenders, wait_s=2 * WINDOW_S, recent_s=_RECENT_S)
 
         def shown(impression: Impression) -> None:
             quality.shown(impression, self._now_s())
@@ -153,9 +174,10 @@ class _Live:
         stream = Stream(self._log, per_s=self._options.measured, shown=shown, clicked=clicked)
         self._ending.callback(stream.close)
         looked = painted = -1e9
-        while self._options.seconds is None or self._now_s() < self._seconds + 2 * WINDOW_S:
+        while self._options.seconds is None or self._now_s() < self._seconds + 2 * WINDOW_S or self._acts.running:
             stream.read(0.1)
             quality.settle(self._now_s())
+            self._acts.step(self._now_s())
             now = time.monotonic()
             if now - looked >= _LOOK_S:
                 self._look(registry)
@@ -169,89 +191,99 @@ class _Live:
                     quality=quality,
                     learnt=self._learnt(),
                 )
-                self._page.show(self._figures.page())
+                self._figures.acts = {"names": self._acts.names, "running": self._acts.running, "told": self._acts.told}
+                self.page.show(self._figures.page())
                 painted = now
-            self._check()
+            self._family.check(but=(WORSE, BACK))
 
     def end(self) -> None:
         """Stops every process, and kills what does not stop."""
-        for member in self._members.values():
-            member.stop()
-        until = time.monotonic() + _STOP_S
-        for member in self._members.values():
-            member.wait(max(0.0, until - time.monotonic()))
+        self._family.stop()
         self._figures.ended = True
-        self._page.show(self._figures.page())
+        self.page.show(self._figures.page())
 
     def summary(self) -> dict[str, Any]:
         """What the demo found."""
         return {"seed": self._options.seed, "seconds": self._seconds, **self._figures.summary()}
+
+    # Acts
+
+    def _kill(self) -> Doing:
+        learnt, pid = self._learnt() or 0, self._family.pid("distiller")
+        self._family.kill("distiller")
+        with suppress(CheckpointError):
+            found = checkpoint.latest(Path(self._settings.distil.directory) / "checkpoints")
+            self._before = 0 if found is None else sum(found.state["stream"]["lanes"]["offsets"])
+        self._distiller()
+        began = time.monotonic()
+
+        def over() -> str | None:
+            now = self._learnt()
+            if now is None or now <= learnt:
+                return None
+            took = time.monotonic() - began
+            return f"After {took:.0f} s a new distiller has learnt each of them once, and goes on."
+
+        return f"The distiller (process {pid}) was killed with SIGKILL; it had learnt {learnt:,} examples.", over
+
+    def _worse(self) -> Doing:
+        until = int(self._begin_s - (PAST - _LITTLE) * self._seconds) + 1
+        folder = self._out / f"worse-{len(self._acts.told)}"
+        self._family.start(WORSE, "recdistill.demo.live.worse", str(folder), f"@{until}")
+
+        def over() -> str | None:
+            if (ended := self._family.ended(WORSE)) is None:
+                return None
+            code, words = ended
+            return f"It was promoted: {words}" if code == 0 else f"It was not promoted. {words}"
+
+        return "Somebody pushes a student that has seen the first lists of the past only.", over
+
+    def _back(self) -> Doing:
+        self._family.start(BACK, "recdistill", "rollback", "--quiet", "--why", "a person asked for it in the demo")
+
+        def over() -> str | None:
+            ended = self._family.ended(BACK)
+            return None if ended is None else f"{ended[1]}."
+
+        return "Somebody rolls back to the version before.", over
 
     # Parts
 
     def _now_s(self) -> float:
         return time.time() - self._begin_s
 
-    def _service(self, name: str) -> None:
-        self._start(name, f"services.{name}")
-
-    def _start(self, name: str, module: str, *arguments: str) -> None:
-        root = Path(recdistill.__file__).parents[1]
-        if not (root / "services").is_dir():
-            raise UsageError(
-                "demo --live: runs the processes of services/, which an installed package does not have; run it from a "
-                "clone of recdistill"
-            )
-        env = {
-            **os.environ,
-            "RECDISTILL_CONFIG": str(self._out / "settings.toml"),
-            "RECDISTILL_HEALTH_PORT": str(self._health) if name == "distiller" else "",
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")])),
-            "OMP_NUM_THREADS": "1",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        }
-        self._members[name] = Member(name, module, *arguments, log=self._out / f"{name}.log", env=env, folder=self._out)
-
-    def _wait(self, done: Any, what: str) -> None:
-        until = time.monotonic() + _PATIENCE_S
-        while not done():
-            self._check()
-            if time.monotonic() > until:
-                raise RecdistillError(f"demo --live: {what} was not ready after {_PATIENCE_S:.0f} s; see {self._out}")
-            time.sleep(0.05)
-
-    def _check(self) -> None:
-        """Makes sure that every process runs. The player may have come to its end."""
-        for name, member in self._members.items():
-            code = member.ended()
-            if code is not None and not (name == PLAYER and code == 0):
-                raise RecdistillError(f"demo --live: the {name} ended with code {code}: {member.last_words()}")
+    def _distiller(self) -> None:
+        self._family.start("distiller", "services.distiller", env={"RECDISTILL_HEALTH_PORT": str(self._health)})
 
     def _look(self, registry: Registry) -> None:
-        """Looks at the versions; the first champion becomes the frozen student."""
+        """Looks at the versions, and at newer bundles of the control."""
+        self._control.look()
         try:
             versions, ledger = registry.versions(), registry.ledger()
             self._figures.versions(versions, ledger, begin_s=self._begin_s)
-            if self._frozen is None and ledger:
-                first = min(ledger, key=lambda entry: entry.step)
-                self._frozen = BundleContender(registry.take(first.content_hash, self._out / "frozen"), "frozen")
+            self._serves = bool(ledger)
+            if self._now_s() >= FREEZE * SHIFT * self._seconds:
+                self._frozen.look(registry)
         except RegistryError:  # busy at the moment; it is looked at again
             return
 
-    def _first(self, impression: Impression) -> NDArray[Any] | None:
-        return None if self._frozen is None else self._frozen.scores([impression])[0]
-
     def _learnt(self) -> int | None:
-        """How many examples the distiller has learnt, as it tells Prometheus; None where it does not answer."""
+        """How many examples are learnt, as the distiller tells Prometheus; None where it does not answer."""
         with suppress(OSError, ValueError):
             with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=1) as answer:
                 for line in answer.read().decode().splitlines():
                     name, _, value = line.partition(" ")
                     if name == "recdistill_distiller_examples_total":
-                        return int(value)
-            return 0
+                        return self._before + int(value)
+            return self._before
         return None
+
+
+def _runtime() -> Path | None:
+    """The folder of onnxruntime-web, if `make setup-browser` has put it there."""
+    found = Path(recdistill.__file__).parents[1] / ".cache" / "browser" / "node_modules" / "onnxruntime-web" / "dist"
+    return found if all((found / name).is_file() for name in RUNTIME) else None
 
 
 def _logged(impression: Impression) -> NDArray[Any]:

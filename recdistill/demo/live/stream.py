@@ -56,6 +56,9 @@ class Stream:
         per_s: About so many lists a second are given to `shown`.
         shown: Called with a list as soon as it is there, and its time in seconds since 1970.
         clicked: Called with each feedback.
+
+    `scored_s` is the time of the newest list that has scores, `made_s` the time at which each bundle was made, both in
+    seconds since 1970.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Stream:
         clicked: Callable[[Feedback], None],
     ) -> None:
         self._lists = log.source(["impressions", "feedback"])
+        self._rankings = log.source(["rankings"])
         self._examples = log.source(["examples"])
         self._bundles = log.source(["bundles"])
         self._per_s, self._shown, self._clicked = per_s, shown, clicked
@@ -74,6 +78,7 @@ class Stream:
         self.lists = self.measured = 0
         self.learnt = Learnt()
         self.made_s: dict[str, float] = {}
+        self.scored_s: float | None = None
 
     def read(self, timeout_s: float) -> None:
         """Takes in what is new; waits for it, but not longer.
@@ -97,6 +102,9 @@ class Stream:
                     self._shown(impression)
             except DecodeError:  # the scorer and the joiner write its dead letter
                 continue
+        while messages := self._rankings.read(_READ, 0.0):
+            # A ranking has the log time of its list.
+            self.scored_s = max(self.scored_s or 0.0, *(message.time_us / 1e6 for message in messages))
         while messages := self._examples.read(_READ, 0.0):
             for message in messages:
                 if not is_tick(message):
@@ -107,7 +115,7 @@ class Stream:
 
     def close(self) -> None:
         """Gives back what was opened."""
-        for source in (self._lists, self._examples, self._bundles):
+        for source in (self._lists, self._rankings, self._examples, self._bundles):
             source.close()
 
 

@@ -8,7 +8,7 @@ Example:
     ...            "failures": 0, "p50_ms": 2.0, "p99_ms": 5.5, "lag_s": {"p50": 1.1, "p99": 2.5}}, Path("out"))
     <BLANKLINE>
     NDCG@10 on what came next  before the turn   just after it   at the end
-    live                               0.5000               –       0.4000
+    live student                       0.5000               –       0.4000
     Versions: 3 judged, 2 promoted, 1 refused.
     900 lists were shown, 950 examples learnt; learning was behind by 1.1 s (p50), 2.5 s (p99).
     300 requests, 0 failed; p50 2.0 ms, p99 5.5 ms.
@@ -20,17 +20,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-_NAMES: Final = ("teacher", "live", "frozen", "popularity")
+_NAMES: Final = {
+    "teacher": "teacher",
+    "live": "live student",
+    "frozen": "frozen student",
+    "control": "student without teacher",
+    "popularity": "popularity of late",
+}
 
 
 def tell_live(summary: dict[str, Any], out: Path) -> None:
     """Prints the summary."""
     parts = [summary["ndcg@10"].get(part, {}) for part in ("before", "after", "end")]
     print(f"\n{'NDCG@10 on what came next':26}{'before the turn':>16}{'just after it':>16}{'at the end':>13}")
-    for name in _NAMES:
+    for name, words in _NAMES.items():
         if any(name in part for part in parts):
             cells = [f"{part[name]:.4f}" if name in part else "–" for part in parts]
-            print(f"{name:26}{cells[0]:>15}{cells[1]:>16}{cells[2]:>13}")
+            print(f"{words:26}{cells[0]:>15}{cells[1]:>16}{cells[2]:>13}")
     versions, lag = summary["versions"], summary.get("lag_s")
     print(f"Versions: {versions['judged']} judged, {versions['promoted']} promoted, {versions['refused']} refused.")
     behind = "" if lag is None else f"; learning was behind by {lag['p50']} s (p50), {lag['p99']} s (p99)"
@@ -40,4 +46,6 @@ def tell_live(summary: dict[str, Any], out: Path) -> None:
             f"{summary['requests']:,} requests, {summary['failures']:,} failed; p50 {summary['p50_ms']} ms, "
             f"p99 {summary['p99_ms']} ms."
         )
+    for act in summary.get("acts", []):
+        print(f"{act['at_s']:6.0f} s  {act['said']}")
     print(f"The summary: {out / 'summary.json'}")

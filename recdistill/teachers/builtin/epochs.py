@@ -320,6 +320,18 @@ class CausalTraining:
         log_.info("%s: goes on after pass %d", self.folder, self.epoch)
 
 
+def there(times: Times, lines: Timelines) -> Times:
+    """When the items were there, told by the events, too.
+
+    The time of an item's record is often that of a first load of a catalogue. If somebody had the item before it, the
+    item counts as there from the beginning. Else it would be barred for nearly all events of older histories.
+    """
+    known_E = lines.times_us_E > 0
+    first_N = np.full(len(times.from_us_N), np.iinfo(np.int64).max)
+    np.minimum.at(first_N, lines.slots_E[known_E], lines.times_us_E[known_E])
+    return Times(np.where(first_N < times.from_us_N, 0, times.from_us_N), times.until_us_N)
+
+
 def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times) -> str:
     """What tells a training from one with other records or settings. How long it lasts makes no other one of it."""
     told = [getattr(settings, one) for one in ("dim", "layers", "heads", "dropout", "batch", "learning_rate", "seed")]

@@ -42,7 +42,7 @@ from recdistill.model import layout
 from recdistill.progress import tell
 from recdistill.records import Candidate, Example, Impression, Item, Scale
 from recdistill.teachers.builtin.causal import CausalTower
-from recdistill.teachers.builtin.epochs import CausalTraining, name_of
+from recdistill.teachers.builtin.epochs import CausalTraining, name_of, there
 from recdistill.teachers.builtin.files import CausalShape, Saved, Shape, Training, read, write
 from recdistill.teachers.builtin.held import hold_out
 from recdistill.teachers.builtin.sequences import known_events, single, timelines
@@ -132,8 +132,9 @@ def train_teacher(
         if isinstance(tower, CausalTower):
             random = np.random.default_rng([seed, 3])
             learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
-            name = name_of(spec, settings, lines, times)
-            training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
+            known = there(times, lines)
+            name = name_of(spec, settings, lines, known)
+            training = CausalTraining(tower, learnt, held, encoded, known, settings, seed=seed, folder=keep, name=name)
             kept = training.run(report)
             loss = kept.loss
             more.update({"epoch": kept.epoch, "held_ndcg@10": kept.ndcg, "held_out": len(held.cuts)})

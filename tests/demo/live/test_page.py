@@ -1,14 +1,17 @@
-"""The server of the page: two addresses, a policy that loads nothing from elsewhere, and a port that is given back."""
+"""The server of the page: few addresses, acts that no foreign page can ask for, and a port that is given back."""
 
 from __future__ import annotations
 
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from recdistill.demo.live.page import Page
+from recdistill.demo import ask_live
+from recdistill.demo.live.page import ACT_HEADER, RUNTIME, Page
 from recdistill.errors import UsageError
 
 
@@ -34,3 +37,73 @@ def test_it_serves_the_page_and_the_newest_figures() -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
+
+
+class Asked:
+    """What a page was asked for, and what it gives."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.acts: list[str] = []
+        self.device: bytes | None = None
+        self.page = Page(0, act=self.act, device=lambda: self.device, runtime=runtime)
+        self.port = int(self.page.url.rstrip("/").rpartition(":")[2])
+
+    def act(self, name: str) -> bool:
+        self.acts.append(name)
+        return name == "kill"
+
+    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
+        return self._send(urllib.request.Request(self.page.url + path, headers=headers))
+
+    def post(self, path: str, **headers: str) -> tuple[int, bytes]:
+        return self._send(urllib.request.Request(self.page.url + path, b"", headers, method="POST"))
+
+    @staticmethod
+    def _send(request: urllib.request.Request) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, e.read()
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[Asked]:
+    for name in RUNTIME:
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    one = Asked(tmp_path)
+    yield one
+    one.page.close()
+
+
+def test_an_act_needs_its_header_and_this_machine(asked: Asked) -> None:
+    assert asked.post("act")[0] == 403  # as a form on a foreign page would send it
+    assert asked.post("act", **{ACT_HEADER: "kill", "Host": "evil.example:80"})[0] == 403  # a name that points here
+    assert asked.get("live.json", Host="evil.example:80")[0] == 403
+    assert asked.post("kill", **{ACT_HEADER: "kill"})[0] == 404
+    assert asked.acts == []
+    assert asked.post("act", **{ACT_HEADER: "kill"}) == (202, b"it will be done\n")
+    assert asked.post("act", **{ACT_HEADER: "dance"})[0] == 409
+    assert asked.acts == ["kill", "dance"]
+
+
+def test_the_command_asks_for_an_act(asked: Asked) -> None:
+    ask_live(asked.port, "kill")
+    assert asked.acts == ["kill"]
+    with pytest.raises(UsageError, match="--act back: the demo says: there is no such act, or too many wait"):
+        ask_live(asked.port, "back")
+    asked.page.close()
+    with pytest.raises(UsageError, match=f"--act kill: no demo answers on port {asked.port}; start one with"):
+        ask_live(asked.port, "kill")
+    asked.page = Page(0)
+
+
+def test_the_device_file_and_its_runtime(asked: Asked) -> None:
+    assert asked.get("device.onnx") == (404, b"nothing serves yet\n")
+    asked.device = b"a model"
+    assert asked.get("device.onnx") == (200, b"a model")
+    assert asked.get("ort/ort.wasm.min.mjs") == (200, b"ort.wasm.min.mjs")
+    for path in ("ort/secret.txt", "ort/../secret.txt", "ort/", "ort/%2e%2e/secret.txt"):
+        assert asked.get(path)[0] == 404

@@ -33,7 +33,25 @@ await page.waitForFunction(() => ["teacher", "live", "popularity"].every((name) 
   return line && line.getAttribute("points").split(" ").length > 2;
 }) && document.querySelector("#versions li[data-passed]"), undefined, { timeout: args.patience * 1000 });
 const text = async (id) => (await page.locator("#" + id).textContent()).trim();
+const long = { timeout: args.patience * 1000 };
+const said = (act, count) => page.waitForFunction(([act, count]) =>
+  document.querySelectorAll("#acts li[data-act=" + act + "]").length >= count, [act, count], long);
+for (const act of ["kill", "worse", "back"]) {
+  await page.focus("button[data-act=" + act + "]");
+  await page.keyboard.press("Enter");  // no mouse is needed
+  await said(act, 2);
+}
+const failed = await text("now-failures");
+await page.click("#device-load");
+await page.waitForFunction(() => !document.getElementById("device-ask").disabled, undefined, long);
+await page.context().setOffline(true);
+await page.click("#device-ask");
+await page.waitForFunction(() => document.querySelectorAll("#device-answer li").length > 0, undefined, long);
+const device = { state: await text("device-state"), items: await page.locator("#device-answer li").allTextContents() };
+await page.context().setOffline(false);
+errors.splice(0, errors.length, ...errors.filter((line) => !line.includes("ERR_INTERNET_DISCONNECTED")));
 done({
+  device, failed, acts: await page.locator("#acts li").allTextContents(),
   errors,
   state: await text("state"),
   values: { live: await text("value-live"), popularity: await text("value-popularity") },
@@ -88,8 +106,8 @@ def number(text: str) -> float:
 def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[..., Any]) -> None:
     folder = tmp_path / "demo"
     # On a busy machine it takes long until a champion serves. So the demo runs until the page shows one.
-    with demo(folder, "--seconds", "240", "--rate", "40", "--json") as (process, url):
-        seen = browser(LOOK, url=url, patience=240, timeout_s=300)
+    with demo(folder, "--seconds", "600", "--rate", "40", "--by-hand", "--json") as (process, url):
+        seen = browser(LOOK, url=url, patience=240, timeout_s=500)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
@@ -102,6 +120,13 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
     assert number(seen["failures"]) == 0
     assert number(seen["learnt"]) > 0
     assert any(re.match(r"Version \d+ (serves|served|passed|refused) at -?\d+ s\. ", row) for row in seen["versions"])
+    assert any(re.search(r"was killed with SIGKILL; it had learnt [1-9][\d,]* examples", row) for row in seen["acts"])
+    assert any("a new distiller has learnt each of them once, and goes on" in row for row in seen["acts"])
+    assert any(re.search(r"It was not promoted\. .*version \d+", row) for row in seen["acts"])
+    assert any(re.search(r"is the champion again|no version", row) for row in seen["acts"])
+    assert number(seen["failed"]) == 0  # through the kill, the push, the rollback and every swap
+    assert "with the network off" in seen["device"]["state"]
+    assert len(seen["device"]["items"]) == 5
     summary = json.loads(out)
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["lists"] >= number(seen["lists"])
@@ -164,6 +189,8 @@ def test_options_that_do_not_fit_are_refused(capsys: pytest.CaptureFixture[str])
         ("demo --seconds 30", "--seconds: is only for --live"),
         ("demo --live --impressions 200", "--impressions: is not for --live"),
         ("demo --live --dataset ml-100k", "--dataset: the live demo plays a simulated world"),
+        ("demo --by-hand", "--by-hand: is only for --live"),
+        ("demo --act kill", "--act: needs --port N"),
         ("demo --live --seconds 3", "--seconds: must be a whole number from 20"),
     ):
         assert main(line.split()) == 2

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from recdistill.features import FeatureSpec, HistorySpec, IdSpec
+from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers.builtin import Training
+from recdistill.teachers.builtin.epochs import there
+from recdistill.teachers.builtin.sequences import timelines
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
+from recdistill.teachers.builtin.training import Times
 
 ITEMS = [f"i{n}" for n in range(12)]
 SPEC = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=12, hashed=1))
@@ -59,6 +62,19 @@ def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     rows = [msgspec.json.decode(row) for row in (tmp_path / "k" / "epochs.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_an_item_that_somebody_had_before_its_record_was_always_there() -> None:
+    catalogue = Catalogue(SPEC, Vocabulary(SPEC))
+    for item in ITEMS:
+        catalogue.apply(Item(item), admit=True)
+    history = (Event("i0", 5), Event("i1", 50), Event("i2", 0))
+    one = Impression("x", 90, history=history, candidates=(Candidate("i3"),))
+    lines = timelines(SPEC, catalogue, [Example(Ranking(one, "", "", "rank", (0.0,), (False,)), (1.0,))])
+    until = np.full(len(ITEMS), 99)
+    found = there(Times(np.full(len(ITEMS), 20), until), lines)
+    assert found.from_us_N.tolist() == [0, *[20] * (len(ITEMS) - 1)], "i1 came later, and the time of i2 is not known"
+    assert found.until_us_N is until
 
 
 class Killed(Exception):
