@@ -80,4 +80,6 @@ def beside(served: Sequence[Example], tops: Sequence[Sequence[str]]) -> Logged:
         chances_NT[row, : len(items)] = chances
         rewards_NT[row, : len(items)] = one.labels
         clusters_N[row] = users.setdefault(shown.id if shown.user is None else shown.user, len(users))
-    return Logged(matched_NT, chances_NT, rewards_NT, where_NT, clusters_N)
+    return Logged(
+        matched_NT=matched_NT, chances_NT=chances_NT, rewards_NT=rewards_NT, where_NT=where_NT, clusters_N=clusters_N
+    )

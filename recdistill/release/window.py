@@ -175,7 +175,9 @@ class HeldOutWindow:
         if self._after_us is not None and time_us <= self._after_us:
             self.passed_over += labelled
             return None
-        return HeldList(message.offset, time_us, message.value or b"", labelled, served)
+        return HeldList(
+            offset=message.offset, time_us=time_us, value=message.value or b"", labelled=labelled, served=served
+        )
 
 
 def newest_held_out(log: Log, most: int, *, after_us: int | None = None) -> HeldOutWindow:

@@ -68,7 +68,7 @@ class Overlay:
     @classmethod
     def empty(cls, width: int) -> Overlay:
         """An overlay without items. W = `width`."""
-        return cls(_Room(np.zeros((0, width), np.float32), [], [], [], {}), 0)
+        return cls(_Room(rows_RW=np.zeros((0, width), np.float32), items=[], ids=[], before=[], place_of={}), 0)
 
     def __len__(self) -> int:
         return len(self.rows_MW)
@@ -126,7 +126,7 @@ class Overlay:
         """A room of its own with some places, and with rows for at least so many."""
         rows_RW = np.empty((max(BLOCK, 2 * len(places), least), self.rows_MW.shape[1]), np.float32)
         rows_RW[: len(places)] = self.rows_MW[places]
-        room = _Room(rows_RW, [], [], [], {})
+        room = _Room(rows_RW=rows_RW, items=[], ids=[], before=[], place_of={})
         for place in places.tolist():
             room.before.append(room.place_of.get(self.id(place), -1))
             room.place_of[self.id(place)] = len(room.ids)
@@ -143,4 +143,4 @@ class Overlay:
             return room
         rows_RW = np.empty((max(BLOCK, 2 * count), room.rows_RW.shape[1]), np.float32)
         rows_RW[: len(self)] = self.rows_MW
-        return _Room(rows_RW, room.items, room.ids, room.before, room.place_of)
+        return _Room(rows_RW=rows_RW, items=room.items, ids=room.ids, before=room.before, place_of=room.place_of)

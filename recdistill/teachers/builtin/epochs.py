@@ -85,6 +85,12 @@ def average_share(step: int, steps: float) -> float:
     return min(1.0 - 1.0 / max(2.0, steps), (1.0 + step) / (10.0 + step))
 
 
+def _put(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
 class CausalTraining:
     """The training of one transformer.
 
@@ -168,7 +174,7 @@ class CausalTraining:
                 )
                 self.best = {n: a.clone() for n, a in self.average.items()}
             self._save()
-        self._put(self.best)
+        _put(self.parameters, self.best)
         self.tower.eval()
         progress(1.0, self.outcome.loss)
         return self.outcome
@@ -241,7 +247,7 @@ class CausalTraining:
         if not len(cuts):
             return math.nan, math.nan
         trained = {n: p.detach().clone() for n, p in self.parameters.items()}
-        self._put(self.average)
+        _put(self.parameters, self.average)
         self.tower.eval()
         lines, gains, losses = self.held.lines, [], []
         items_NW = self.tower.items(self.encoded.id_rows_N, self.encoded.fields)
@@ -257,13 +263,8 @@ class CausalTraining:
             rank_M = (scores_MN >= own_M1).sum(1)
             gains.append(torch.where(rank_M <= CUT, 1 / (1.0 + rank_M).log2(), 0.0))
             losses.append(scores_MN.logsumexp(1) - own_M1[:, 0])
-        self._put(trained)
+        _put(self.parameters, trained)
         return float(torch.cat(gains).mean()), float(torch.cat(losses).mean())
-
-    def _put(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
 
     # What is kept
 
@@ -308,7 +309,7 @@ class CausalTraining:
                     "exp_avg": tensors[f"exp_avg/{name}"],
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
                 }
-        self._put({n: tensors[f"trained/{n}"] for n in self.parameters})
+        _put(self.parameters, {n: tensors[f"trained/{n}"] for n in self.parameters})
         self.best = {n: tensors[f"best/{n}"] for n in self.parameters}
         self.generator.set_state(tensors["generator"])
         self.random.bit_generator.state = found.state["random"]
