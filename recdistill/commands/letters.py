@@ -326,12 +326,10 @@ VERBS = (
         "translated anew, by the mappings as they are now. Each letter is sent once, however often you ask for it, and "
         "also when the command is killed. A letter that was sent is not listed any more, but with --all.",
         examples=(
-            "dead-letters",
             "dead-letters list --stage join --reason item",
             "dead-letters explain 12",
             "dead-letters send 12 --change item=sku-1",
             "dead-letters mend --stage translate --out letters.jsonl",
-            "dead-letters send letters.jsonl",
         ),
         options=_options,
         run=_letters,

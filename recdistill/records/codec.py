@@ -11,7 +11,7 @@ It does not know which records are valid: `checks` knows that.
 
 Example:
     >>> prefix(Impression).hex()
-    '00000000000202'
+    '00000000000208'
     >>> read(Item, write(Item("a", attributes={"year": 1994})))
     Item(id='a', version=0, withdrawn=False, attributes={'year': 1994.0}, time_us=0)
 """
