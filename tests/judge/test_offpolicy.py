@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks import bench_offpolicy as bench
 from recdistill.errors import DataError
 from recdistill.judge.offpolicy import LEAST, Logged, check_overlap, ips, snips
+from references import policies
 
 
 def logged(matched: object, chances: object, rewards: object, clusters: object) -> Logged:
@@ -75,13 +75,13 @@ def test_with_few_lists_it_asks_for_more() -> None:
 
 @pytest.mark.slow
 def test_the_truth_is_in_the_interval_as_often_as_it_says() -> None:
-    served, runs = bench.world(pool=5), 40
-    worth = bench.truths(served)
-    rows = bench.measured(served, runs=runs, lists=40_000, share=0.05, seed=1)
+    served, runs = policies.world(pool=5), 40
+    worth = policies.truths(served)
+    rows = policies.measured(served, runs=runs, lists=40_000, share=0.05, seed=1)
     least = binom.ppf(1e-3, runs, 0.95)
     for name in ("other", "true order", "neighbours"):
         assert rows[name].refused == 0
-        assert bench.holds(rows[name].snips, worth[name]) >= least
+        assert policies.holds(rows[name].snips, worth[name]) >= least
         # An estimator that is wrong on average would be found by the mean of all runs.
         for found in (rows[name].snips, rows[name].ips):
             means = np.array([one.mean for one in found])
@@ -93,5 +93,5 @@ def test_the_truth_is_in_the_interval_as_often_as_it_says() -> None:
 
 @pytest.mark.slow
 def test_without_exploration_every_other_order_is_refused() -> None:
-    rows = bench.measured(bench.world(pool=5), runs=1, lists=2_000, share=0.0, seed=1)
+    rows = policies.measured(policies.world(pool=5), runs=1, lists=2_000, share=0.0, seed=1)
     assert {name: row.refused for name, row in rows.items()} == dict.fromkeys(rows, 1)
