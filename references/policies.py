@@ -1,8 +1,8 @@
 """A simulated world whose policies are known: what answers are served and explored, and what other policies are worth.
 
 Users look at places by a fixed law, and click by utility. A policy with errors serves ten places. Other policies keep
-the first three and order the tail in their own way. Their true worth follows from the world, so an estimator can be held
-against it.
+the first three and order the tail in their own way. Their true worth follows from the world, so an estimator can be
+held against it.
 """
 
 from __future__ import annotations
