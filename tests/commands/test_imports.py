@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from pyarrow import parquet
 from recdistill.cli import main
 from recdistill.commands import datasets, imports
 from recdistill.commands.verb import Bar
+from recdistill.config import LogSettings
 from recdistill.loops import feed
 from recdistill.records import codec
-from recdistill.stream import Outgoing
+from recdistill.stream import Outgoing, TopicPartition, open_log, standard_topics
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = {"Impression": "impressions", "Feedback": "feedback"}
@@ -560,10 +562,14 @@ def test_a_process_that_is_killed_goes_on(run: Run) -> None:
     argv = [sys.executable, "-m", "recdistill", "import", "t.csv", "--kind", "items"]
     process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 120
-    while not records(run, "items"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # The end of the topic is asked, and no record is read: that would take as long as the rest of the import.
+    with closing(open_log(LogSettings())) as log:
+        log.create_topics(standard_topics())
+        with closing(log.source(["items"])) as source:
+            while not source.bounds(TopicPartition("items", 0))[1]:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
     process.kill()
     process.wait()
     held = len(records(run, "items"))
