@@ -106,8 +106,8 @@ def number(text: str) -> float:
 def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[..., Any]) -> None:
     folder = tmp_path / "demo"
     # On a busy machine it takes long until a champion serves. So the demo runs until the page shows one.
-    with demo(folder, "--seconds", "300", "--rate", "30", "--by-hand", "--json") as (process, url):
-        seen = browser(LOOK, url=url, patience=240, timeout_s=500)
+    with demo(folder, "--seconds", "900", "--rate", "12", "--by-hand", "--json") as (process, url):
+        seen = browser(LOOK, url=url, patience=600, timeout_s=850)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
