@@ -64,6 +64,7 @@ class Asking:
             "history": [event.item for event in impression.history],
             "times_us": [event.time_us for event in impression.history],
             "time_us": impression.time_us,
+            "context": impression.context,
         }
         self.requests += 1
         began = time.perf_counter()

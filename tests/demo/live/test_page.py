@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.browser import HOME
+from support.registries import make_bundle
 
 from recdistill.demo import ask_live
 from recdistill.demo.live.page import ACT_HEADER, RUNTIME, Page
+from recdistill.device import Device, export_device
 from recdistill.errors import UsageError
 
 
@@ -37,6 +41,19 @@ def test_it_serves_the_page_and_the_newest_figures() -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
+
+
+OFFLINE = """
+await page.goto(args.url);
+await page.click("#device-load");
+const long = { timeout: 60000 };
+await page.waitForFunction(() => !document.getElementById("device-ask").disabled, undefined, long);
+await page.context().setOffline(true);
+await page.click("#device-ask");
+await page.waitForFunction(() => document.querySelectorAll("#device-answer li").length > 0, undefined, long);
+const state = await page.locator("#device-state").textContent();
+done({ state, items: await page.locator("#device-answer li").allTextContents() });
+"""
 
 
 class Asked:
@@ -107,3 +124,19 @@ def test_the_device_file_and_its_runtime(asked: Asked) -> None:
     assert asked.get("ort/ort.wasm.min.mjs") == (200, b"ort.wasm.min.mjs")
     for path in ("ort/secret.txt", "ort/../secret.txt", "ort/", "ort/%2e%2e/secret.txt"):
         assert asked.get(path)[0] == 404
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_device_file_answers_in_the_page_with_the_network_off(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    bundle, file = make_bundle(tmp_path / "bundle", "shop"), tmp_path / "device.onnx"
+    export_device(bundle, file)
+    history = [item.id for item in bundle.items[:3]]
+    page = Page(0, device=file.read_bytes, runtime=HOME / "node_modules" / "onnxruntime-web" / "dist")
+    page.show({"asked": {"history": history, "times_us": [5, 6, 7], "time_us": 9, "context": {}}})
+    seen = browser(OFFLINE, url=page.url, timeout_s=150)
+    page.close()
+    device = Device.open(file)
+    items, scores = device.recommend(history, times_us=[5, 6, 7], time_us=9, k=5, exclude=history)
+    assert seen["items"] == [f"{item}  {score:.3f}" for item, score in zip(items, scores, strict=True)]
+    assert "with the network off" in seen["state"]
