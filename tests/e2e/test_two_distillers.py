@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import threading
@@ -152,6 +153,9 @@ def test_a_paused_one_keeps_the_folder_and_a_killed_one_gives_it_up_at_once(
     third = distiller(tmp_path, "c", chosen)
     third.wait(lambda: step(chosen) == 10, what="all steps")
     assert third.end() == {"distiller": 0}
+    # It went on from what the killed one had saved. One that began at 0 would end with the same bytes.
+    [number] = re.findall(r"resumed at step (\d+)", third.log("distiller").read_text())
+    assert int(number) >= 3
     same_as_calm(log, chosen, tmp_path)
 
 
