@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recdistill.hops import passed
+from recdistill.hops import Counts, passed
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.moved import go_on_at, place_of
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.reading import Reading
+from recdistill.loops.distil.rebuilds import Mark, marked, start_of
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems, decoded
@@ -99,6 +100,7 @@ class Distiller:
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
+        self._drifts: list[str] = []  # what has drifted since the student's newest batch
         self._whole_lists = True  # until a list comes whose candidates were scored in part
         self._until = until
         try:
@@ -189,10 +191,36 @@ class Distiller:
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
+        self._reading.taken()
         if r is None or not r.again:
             self._passed(examples)
-        self._reading.taken()
+            if recipe.rebuild and (r is None or r.passes == 1):
+                self._begin_anew(recipe.rebuild)
         return figures
+
+    def _begin_anew(self, examples: int) -> None:
+        """Marks where the student stands. After a drift it begins anew before its newest examples."""
+        saved, watch = self.saved, self.trainer.watch
+        drifts, self._drifts = self._drifts, []
+        here = Mark(saved.seen.examples, watch.now.at if watch else 0, saved.lanes)
+        saved.marks = marked(saved.marks, here, examples)
+        start = start_of(saved.marks, learnt=here.examples, rebuilt=saved.rebuilt, examples=examples)
+        if not drifts or watch is None or start is None or start == here:
+            return
+        trainer = self._course.fresh(saved)
+        trainer.restore(*self.trainer.state_anew(trainer))
+        self.trainer = trainer
+        if trainer.watch is not None:
+            trainer.watch.rewind(start.lists)
+        saved.then_until = saved.range.until if saved.range else None
+        saved.range = Range(2, start.lanes, saved.lanes, done=1)
+        saved.rebuilt = here.examples
+        self._kept.clear()
+        self._seek(start.lanes)
+        saved.lanes = self._lanes.state()
+        self.counts["rebuilds"] += 1
+        newest = here.examples - start.examples
+        _warn(f"the student is made anew from its newest {newest:,} examples, because {'; '.join(drifts)}")
 
     def _passed(self, examples: Columns) -> None:
         """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count."""
@@ -211,11 +239,15 @@ class Distiller:
         self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
         if (watch := self.trainer.watch) is not None:
             self.counts.update(watch.counts)
-            for sentence in watch.news:
+            for sentence in (news := [*watch.news, *watch.drifted]):
                 _warn(sentence)
-            self.news += len(watch.news)
+            self.news += len(news)
+            self._drifts += watch.drifted
+            if isinstance(self.counts, Counts):
+                self.counts.drift = watch.drift()
             watch.counts.clear()
             watch.news.clear()
+            watch.drifted.clear()
         return figures
 
     def _next_pass(self) -> None:
@@ -231,9 +263,11 @@ class Distiller:
             self._kept.clear()
             if watch:
                 watch.forget_passes()
-            if self._until is not None and not self._lanes.reached(self._until):
-                # The range was that of an earlier call, and ended before the place where this call ends.
-                self.saved.range = Range(1, self._lanes.state(), self._until)
+            until = self._until or self.saved.then_until
+            self.saved.then_until = None
+            if until is not None and not self._lanes.reached(until):
+                # The range was that of an earlier call, or the student was made anew: this call ends behind it.
+                self.saved.range = Range(1, self._lanes.state(), until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 
