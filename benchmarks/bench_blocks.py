@@ -16,7 +16,7 @@ asked block are left out of the ranking; `--mask all` leaves out those of all bl
 
 All rows are students of one form and size: a user is made of the places of its history, so there are no user rows. All
 learn by the same losses, from the labels and from the same teacher, which is made anew after each block for all of
-them: a graph filter over all check-ins so far. A history grows with each block for all rows, for the frozen one too.
+them: item neighbours over all check-ins so far. A history grows with each block for all rows, for the frozen one too.
 
 R@20: the share of a user's test places among the first twenty, the mean over users. *now* is of the block that was just
 learnt, *so far* the mean over all blocks so far, and H the harmonic mean of both (CCD's LA, RA and H). Seconds are
@@ -34,6 +34,7 @@ import copy
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,6 @@ from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
 from benchmarks.tables.recipes import StudentForm
 from benchmarks.tables.student import TableStudent
-from recdistill.linear import graph_filter
 from recdistill.losses import scores_of_places
 
 ROWS = ("frozen", "fine-tune", "replay", "previous", "replay, previous", "full retrain")
@@ -112,6 +112,16 @@ def padded(table: Any, users_B: np.ndarray, longest: int, random: np.random.Gene
     return torch.from_numpy(found)
 
 
+def alike(seen: Any, shrinkage: float = 5.0) -> Any:
+    """Cosines of items over users, shrunk, with a zero diagonal: `linear.itemknn`, where all are neighbours. CSR."""
+    root_N = np.sqrt(np.asarray(seen.sum(axis=0)).ravel())
+    found = (seen.T @ seen).tocsr()
+    rows_E = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+    found.data /= root_N[rows_E] * root_N[found.indices] + shrinkage
+    found.data[rows_E == found.indices] = 0.0
+    return found
+
+
 class Taught(NamedTuple):
     """The teacher's best unseen places of each user, and its shares of them."""
 
@@ -121,7 +131,7 @@ class Taught(NamedTuple):
 
     @classmethod
     def of(cls, seen: Any, count: int, temperature: float) -> Taught:
-        """Asks the graph filter over what was seen.
+        """Asks item neighbours over what was seen.
 
         Args:
             seen: All train parts so far.
@@ -129,19 +139,27 @@ class Taught(NamedTuple):
             temperature: Of the softmax over the M scores, which are brought to a deviation of 1.
         """
         began = time.process_time()
-        teacher, users = graph_filter(seen), seen.shape[0]
+        neighbours_NN, users = alike(seen), seen.shape[0]
         places_UM = np.zeros((users, count), np.int64)
-        scores_UM = np.zeros((users, count), np.float32)
-        for start in range(0, users, 256):
-            rows = seen[start : start + 256]
-            scores_BN = teacher(rows)
-            scores_BN[rows.nonzero()] = -np.inf
-            best_BM = np.argpartition(-scores_BN, count - 1, axis=1)[:, :count]
-            places_UM[start : start + 256] = best_BM
-            scores_UM[start : start + 256] = np.take_along_axis(scores_BN, best_BM, 1)
-        scores_UM = np.where(np.isfinite(scores_UM), scores_UM, 0.0)
-        deviation_U1 = scores_UM.std(1, keepdims=True) + 1e-9
-        shares_UM = torch.from_numpy(scores_UM / deviation_U1 / temperature).softmax(1)
+        scores_UM = np.full((users, count), -np.inf, np.float32)
+        for start in range(0, users, 1024):
+            rows = seen[start : start + 1024].astype(np.float32)
+            scored = (rows @ neighbours_NN).tocsr()
+            scored = (scored - scored.multiply(rows)).tocsr()  # what a user had is not taught
+            for at in range(rows.shape[0]):
+                part = slice(scored.indptr[at], scored.indptr[at + 1])
+                scores, places = scored.data[part], scored.indices[part]
+                best = np.argsort(-scores)[:count]
+                best = best[scores[best] > 0]
+                places_UM[start + at, : len(best)], scores_UM[start + at, : len(best)] = places[best], scores[best]
+        real_UM = np.isfinite(scores_UM)
+        flat_UM = np.where(real_UM, scores_UM, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a user without a neighbour has no deviation
+            deviation_U1 = np.nan_to_num(np.nanstd(flat_UM, axis=1, keepdims=True)) + 1e-9
+        logits_UM = torch.from_numpy(np.where(real_UM, scores_UM / deviation_U1 / temperature, -1e9).astype(np.float32))
+        shares_UM = logits_UM.softmax(1) * torch.from_numpy(real_UM)
+        places_UM[~real_UM] = -1
         return cls(torch.from_numpy(places_UM), shares_UM, time.process_time() - began)
 
 
@@ -219,8 +237,8 @@ class Learner:
         own_BL, other_BS = logits(student, self.generator)
         width = positives_BL.shape[1]
         real_BL = where_BL[:, :width]
-        label_B = -(own_BL[:, :width] * real_BL).sum(1) / real_BL.sum(1).clamp_min(1)
-        soft_B = -(shares_BM * own_BL[:, width:]).sum(1)
+        label_B = -own_BL[:, :width].masked_fill(~real_BL, 0.0).sum(1) / real_BL.sum(1).clamp_min(1)
+        soft_B = -(shares_BM * own_BL[:, width:].masked_fill(~where_BL[:, width:], 0.0)).sum(1)
         loss = label_B.mean() + chosen.soft * soft_B.mean()
         if previous is not None:
             with torch.no_grad():
@@ -306,7 +324,7 @@ class Run:
 
     def _names(self, k: int) -> list[str]:
         """After the first block all students are one."""
-        wanted = [name for name in ROWS if name in self.chosen.only.split(",")] if self.chosen.only else list(ROWS)
+        wanted = [name for name in ROWS if name in self.chosen.only.split(";")] if self.chosen.only else list(ROWS)
         return ["full retrain"] if k == 0 else wanted
 
     def _made(
@@ -323,9 +341,7 @@ class Run:
         adam = torch.optim.Adam(student.parameters(), lr=chosen.learning_rate * chosen.slower)
         near = with_history(old, seen) if "previous" in name else None
         for _ in range(chosen.tuned):
-            learner.epoch(
-                student, adam, block.train, taught, others=seen if "replay" in name else None, previous=near
-            )
+            learner.epoch(student, adam, block.train, taught, others=seen if "replay" in name else None, previous=near)
         return student, chosen.tuned
 
     def _anew(self, k: int, seen: Any, taught: Taught, learner: Learner) -> TableStudent:
@@ -475,8 +491,10 @@ def options() -> Options:
     parser.add_argument("--tuned", type=int, default=3, help="epochs over a block, of a student that learns on")
     parser.add_argument("--validated", type=int, default=1000, help="users of each block's valid part; 0: all")
     parser.add_argument("--judged", type=int, default=4000, help="users of each block's test part; 0: all")
-    parser.add_argument("--mask", choices=("block", "all"), default="block", help="whose train and valid places are out")
-    parser.add_argument("--only", default="", help="rows, with commas; a full retrain is made for the first block anyway")
+    parser.add_argument(
+        "--mask", choices=("block", "all"), default="block", help="whose train and valid places are out"
+    )
+    parser.add_argument("--only", default="", help="rows, with semicolons; the first block is learnt anyway")
     parser.add_argument("--rows", type=Path, default=KEPT / "blocks.jsonl", help="rows that were measured")
     parser.add_argument("--students", type=Path, default=KEPT / "blocks", help="students that were made")
     return parser
@@ -495,7 +513,8 @@ def main() -> None:
             found.append(row)
             print(
                 f"seed {seed}, block {row['block']}, {row['method']:18} R@20 now {row['now']:.4f}, so far "
-                f"{row['so far']:.4f}, {row['seconds']:.1f} s in {row['epochs']} epochs, teacher {row['teacher']:.0f} s",
+                f"{row['so far']:.4f}, {row['seconds']:.1f} s in {row['epochs']} epochs, "
+                f"teacher {row['teacher']:.0f} s",
                 flush=True,
             )
     print("\nmean over the later blocks" + (f" and {chosen.seeds} seeds" if chosen.seeds > 1 else ""))

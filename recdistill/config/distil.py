@@ -39,8 +39,8 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="When the inputs, the labels or the agreement with the teachers have drifted (`watch.drift_lists`),"
-            " the student is made anew from so many of the newest examples of the log; no bundle is made meanwhile. "
+            description="When inputs, labels or the agreement with the teachers have drifted (`watch.drift_lists`), "
+            "the student is made anew from so many of the newest examples of the log; no bundle is made meanwhile. "
             "0: never.",
         ),
     ] = 0

@@ -1,4 +1,4 @@
-"""What a trainer's state would be, had it learnt nothing yet: first weights and fresh optimizers, for all that it knows.
+"""What a trainer's state would be, had it learnt nothing yet: first weights and fresh optimizers.
 
 A student that is made anew keeps its catalogue, its vocabulary, its counts and what its watch knows. Its rows start as
 they did once, from the seed and their own keys. So it is the student that would have begun here.

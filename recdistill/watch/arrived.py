@@ -8,7 +8,7 @@ Example:
     >>> labels, yes = np.array([[0, 1, 0], [0, 0, 0]], np.float32), np.ones(2, bool)
     >>> lists = Lists(asked, some, real, 0 * labels, real, labels, yes, np.ones(2, np.float32), None, yes)
     >>> arrived = Arrived(first=10, lists=lists, student_BL=labels)
-    >>> arrived.at_B.tolist(), arrived.lengths_B.tolist(), arrived.taken_B.tolist(), arrived.positions_B.tolist()
+    >>> arrived.at.tolist(), arrived.lengths.tolist(), arrived.taken.tolist(), arrived.positions.tolist()
     ([10, 11], [2, 3], [1, 0], [1, -1])
 """
 
@@ -43,12 +43,12 @@ class Arrived:
     """When each list was shown, in microseconds; 0 where that is not known. None: of none it is."""
 
     @cached_property
-    def at_B(self) -> Ints:
+    def at(self) -> Ints:
         """Number of each list."""
         return self.first + np.arange(len(self.lists.where_BL), dtype=np.int64)
 
     @property
-    def new_B(self) -> Where:
+    def new(self) -> Where:
         """Which lists are seen for the first time."""
         return self.lists.soft_B
 
@@ -58,23 +58,23 @@ class Arrived:
         return self.lists.requests
 
     @cached_property
-    def lengths_B(self) -> Ints:
+    def lengths(self) -> Ints:
         """Candidates of each list that the catalogue knows."""
         return np.asarray(self.lists.where_BL.sum(1), np.int64)
 
     @cached_property
-    def taken_B(self) -> Ints:
+    def taken(self) -> Ints:
         """How many candidates of each list were taken; it says nothing where labels are not known."""
         return np.asarray(((self.lists.labels_BL > 0) & self.lists.where_BL).sum(1), np.int64)
 
     @cached_property
-    def positions_B(self) -> Ints:
+    def positions(self) -> Ints:
         """Place of the first candidate that was taken, from 0; −1 where none was."""
         taken_BL = (self.lists.labels_BL > 0) & self.lists.where_BL
         return np.where(taken_BL.any(1), taken_BL.argmax(1), -1).astype(np.int64)
 
     @cached_property
-    def agreement_B(self) -> Array:
+    def agreement(self) -> Array:
         """Rank correlation of teacher and student, f64 `[B]`; NaN where there is none."""
-        sane_B = self.new_B & np.isfinite(self.student_BL).all(1)
+        sane_B = self.new & np.isfinite(self.student_BL).all(1)
         return rank_correlation(self.lists.teacher_scores_BL, self.student_BL, self.lists.scored_BL & sane_B[:, None])

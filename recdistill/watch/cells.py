@@ -1,8 +1,8 @@
 """Which share of a quantity lies in which cell: a window of the stream against a reference window.
 
-The distance is the population stability index (Siddiqi, "Credit risk scorecards", 2006), `Σ_c (q_c − p_c) ln(q_c / p_c)`,
-with p the shares of the reference and q those of the window. By the usual rule a value below .1 is calm, and one above
-.25 is a shift. Two conditions must hold before a shift is told:
+The distance is the population stability index (Siddiqi, "Credit risk scorecards", 2006),
+`Σ_c (q_c − p_c) ln(q_c / p_c)`, with p the shares of the reference and q those of the window. By the usual rule a value
+below .1 is calm, and one above .25 is a shift. Two conditions must hold before a shift is told:
 
 - the index is at least `LEAST`, so a change that is sure and too small to matter is not told;
 - chance does not explain it. Without a shift, `PSI ≈ (1/n + 1/m) χ²` with one degree of freedom less than there are
@@ -179,7 +179,7 @@ def chi_squared(degrees: int, alpha: float) -> float:
 def _sum(counts: list[int], more_C: npt.NDArray[np.integer]) -> list[int]:
     """Two lists of counts added up; the shorter one counts as 0 behind its end."""
     total_C = np.zeros(max(len(counts), len(more_C)), np.int64)
-    total_C[: len(counts)] += counts
+    total_C[: len(counts)] += np.array(counts, np.int64)
     total_C[: len(more_C)] += more_C
     found: list[int] = total_C.tolist()
     return found

@@ -13,7 +13,7 @@ Example:
     >>> level.add(calm, np.arange(5000), least=0.05) is None
     True
     >>> level.add(low, np.arange(5000, 6000), least=0.05)
-    Shifted(usual=0.5, now=0.31, since=5000)
+    Shifted(usual=0.5, now=0.32, since=5000)
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ class Watch:
         self.probation, self.least, self.release, self.drift_lists = probation, least, release, drift_lists
         self.now = State()
         self.counts: Counter[str] = Counter()
-        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`, and `drift_inputs`,
-        `drift_labels`, `drift_agreement`. The caller reads and clears them.
+        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`, `drift_inputs`,
+        `drift_labels` and `drift_agreement`. The caller reads and clears them.
         """
         self.news: list[str] = []
         """One sentence for each change of a teacher. The caller reads and clears them."""

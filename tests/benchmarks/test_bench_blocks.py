@@ -52,6 +52,21 @@ def test_recall_is_the_share_of_right_items_among_the_first(tmp_path: Path) -> N
         assert found[user] == pytest.approx(len(wanted & set(best)) / len(wanted))
 
 
+def test_the_teacher_is_item_neighbours_and_teaches_nothing_that_was_seen(data: Path) -> None:
+    from recdistill.linear import itemknn
+
+    seen = bench.read_blocks(data)[0].train
+    scores = itemknn(seen, neighbours=60)(seen)
+    taught = bench.Taught.of(seen, 5, temperature=1.0)
+    for user in range(30):
+        left = [item for item in range(60) if not seen[user, item] and scores[user, item] > 0]
+        best = sorted(left, key=lambda item: -scores[user, item])[:5]
+        found = [place for place in taught.places_UM[user].tolist() if place >= 0]
+        np.testing.assert_allclose(scores[user, found], scores[user, best], rtol=1e-5)
+        assert not set(found) & set(seen[user].indices.tolist())
+        assert float(taught.shares_UM[user].sum()) == pytest.approx(1.0)
+
+
 def test_the_tables_are_those_of_the_file(data: Path) -> None:
     blocks = bench.read_blocks(data)
     assert len(blocks) == 2
@@ -68,7 +83,10 @@ def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(
     first = [next(rows) for _ in range(3)]  # and then it is cut off
     again = list(bench.Run(blocks, told, 0).rows())
     assert again[:3] == first
-    assert [(row["block"], row["method"]) for row in again] == [(0, "full retrain"), *((1, name) for name in bench.ROWS)]
+    assert [(row["block"], row["method"]) for row in again] == [
+        (0, "full retrain"),
+        *((1, name) for name in bench.ROWS),
+    ]
     assert all(0 <= row["now"] <= 1 and len(row["blocks"]) == row["block"] + 1 for row in again)
     frozen = next(row for row in again if row["method"] == "frozen")
     assert frozen["epochs"] == 0
@@ -82,7 +100,7 @@ def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(
 def test_a_student_that_learns_on_begins_where_it_stood(tmp_path: Path, data: Path) -> None:
     """Without an epoch it is the one of the block before, with the histories of now."""
     blocks = bench.read_blocks(data)
-    run = bench.Run(blocks, chosen(tmp_path, data, "--tuned", "0", "--only", "frozen,fine-tune"), 0)
+    run = bench.Run(blocks, chosen(tmp_path, data, "--tuned", "0", "--only", "frozen;fine-tune"), 0)
     rows = list(run.rows())
     assert rows[1]["blocks"] == rows[2]["blocks"]
 

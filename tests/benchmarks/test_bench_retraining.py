@@ -51,7 +51,9 @@ def told(tmp_path: Path, *words: str) -> argparse.Namespace:
 
 
 @pytest.mark.slow
-def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = told(tmp_path)
     found = bench.rows_of(chosen, 0)
     assert list(found) == [*bench.SERVED, *bench.LOOKING_BACK]

@@ -84,7 +84,7 @@ def joined(one: Arrived, two: Arrived) -> Arrived:
 def cut(whole: Arrived, size: int) -> list[Arrived]:
     """The same stream in batches."""
     found = []
-    for start in range(0, len(whole.at_B), size):
+    for start in range(0, len(whole.at), size):
         rows = slice(start, start + size)
         requests = {
             name: {key: column[rows] for key, column in value.items()} if isinstance(value, dict) else value[rows]

@@ -4,8 +4,8 @@ There is one file for each detector. To add one, write a file with a class that 
 `Detectors`, and a line to the contract suite (`tests/watch/detectors/test_contract.py`) that says what the detector
 must find.
 
-Those of `Drifts` follow the stream itself, whoever scored it: inputs, labels, and the student against its teachers. They
-fit `Drift`, and their suite is `tests/watch/detectors/test_drifts.py`.
+Those of `Drifts` follow the stream itself, whoever scored it: inputs, labels, and the student against its teachers.
+They fit `Drift`, and their suite is `tests/watch/detectors/test_drifts.py`.
 
 It knows nothing of what is done about a teacher: the watch decides that.
 """

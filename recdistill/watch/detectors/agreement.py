@@ -34,7 +34,7 @@ class Agreement(Struct):
 
     def observe(self, arrived: Arrived, *, block: int = BLOCK) -> Finding | None:
         """See `Drift`."""
-        fell = self.level.add(arrived.agreement_B, arrived.at_B, least=LEAST, rises=False, block=block)
+        fell = self.level.add(arrived.agreement, arrived.at, least=LEAST, rises=False, block=block)
         if fell is None:
             return None
         return Finding(f"rank correlation with the teachers ({fell.usual:.2f} before, now {fell.now:.2f})", fell.since)

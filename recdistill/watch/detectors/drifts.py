@@ -69,8 +69,10 @@ class Drifts(Struct):
         for name, detector in self:
             finding = detector.observe(arrived, block=block)
             if finding is not None:
-                at = int(arrived.at_B[-1]) + 1
-                news.append((Found(name, finding.why, at if finding.since is None else finding.since, at), detector.notice))
+                at = int(arrived.at[-1]) + 1
+                news.append(
+                    (Found(name, finding.why, at if finding.since is None else finding.since, at), detector.notice)
+                )
         if news:
             self.found = [*self.found, *(found for found, _ in news)][-KEPT:]
         return news

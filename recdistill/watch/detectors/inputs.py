@@ -3,7 +3,7 @@
 It follows which items are in the lists, and which came last in the histories; the newest action; how long lists and
 histories are; each value of the context; and which share of a history the catalogue does not know. One entry of each
 list is counted, because the entries of one list are no independent draws. All but the last are compared in cells
-(`watch.cells`): items fall into 32 cells by their slot. So a shift of taste moves the shares, and one new item does not.
+(`watch.cells`): items fall into 32 cells by their slot. A shift of taste moves the shares, and one new item does not.
 
 It knows nothing of teachers, labels or the student.
 
@@ -43,8 +43,8 @@ class Inputs(Struct):
 
     def observe(self, arrived: Arrived, *, block: int = BLOCK) -> Finding | None:
         """See `Drift`."""
-        new_B = arrived.new_B
-        at_B = arrived.at_B[new_B]
+        new_B = arrived.new
+        at_B = arrived.at[new_B]
         whys: list[str] = []
         onsets: list[int] = []
         quantities = list(_quantities(arrived))
@@ -60,7 +60,9 @@ class Inputs(Struct):
         requests = arrived.requests
         known_B = (requests.history_slots_BH >= 0).sum(1)
         share_B = requests.unknown_B / np.maximum(known_B + requests.unknown_B, 1)
-        if (shifted := self.unknown.add(share_B[new_B].astype(np.float64), at_B, least=UNKNOWN, block=block)) is not None:
+        if (
+            shifted := self.unknown.add(share_B[new_B].astype(np.float64), at_B, least=UNKNOWN, block=block)
+        ) is not None:
             whys.append(f"events of unknown items ({shifted.usual:.2f} before, now {shifted.now:.2f})")
             onsets.append(shifted.since)
         return since_first(whys, onsets)
@@ -77,9 +79,9 @@ def _quantities(arrived: Arrived) -> Iterator[tuple[str, Ints, npt.NDArray[np.bo
     rows_B = np.arange(len(where_BL))
     all_B = np.ones(len(where_BL), bool)
     # Another place in each list: what stands first is another kind of item than what stands last.
-    places_B = arrived.at_B % np.maximum(arrived.lengths_B, 1)
+    places_B = arrived.at % np.maximum(arrived.lengths, 1)
     yield "items", slots_BL[rows_B, places_B].astype(np.int64) % CELLS, where_BL[rows_B, places_B]
-    yield "list lengths", _steps(arrived.lengths_B), all_B
+    yield "list lengths", _steps(arrived.lengths), all_B
     if requests.history_slots_BH.shape[1]:
         newest_B = requests.history_slots_BH[:, 0].astype(np.int64)
         has_B = newest_B >= 0

@@ -48,16 +48,16 @@ class Outcomes(Struct):
     def observe(self, arrived: Arrived, *, block: int = BLOCK) -> Finding | None:
         """See `Drift`."""
         known_B = arrived.lists.label_known_B
-        at_B = arrived.at_B
+        at_B = arrived.at
         whys: list[str] = []
         onsets: list[int] = []
-        taken_B = arrived.taken_B > 0
+        taken_B = arrived.taken > 0
         rate = self.rate.add(taken_B[known_B].astype(np.float64), at_B[known_B], least=RATE, block=block)
         if rate is not None:
             whys.append(f"lists with a label ({rate.usual:.0%} before, now {rate.now:.0%})")
             onsets.append(rate.since)
         some_B = known_B & taken_B
-        places_B = np.minimum(arrived.positions_B, CELLS - 1)
+        places_B = np.minimum(arrived.positions, CELLS - 1)
         # Few lists have a label. Smaller blocks find a new page sooner.
         moved = self.places.add(places_B[some_B], at_B[some_B], alpha=ALPHA, block=max(1, block // PART))
         if moved is not None:
@@ -66,7 +66,7 @@ class Outcomes(Struct):
             onsets.append(moved.since)
         if arrived.times_B is not None:
             times_B = arrived.times_B
-            new_B = arrived.new_B
+            new_B = arrived.new
             clock_B = np.maximum.accumulate(np.where(new_B, times_B, 0))
             clock_B = np.maximum(clock_B, self.clock_us)
             late_B = known_B & ~new_B & (times_B > 0) & (clock_B > 0)
