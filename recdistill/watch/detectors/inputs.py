@@ -95,7 +95,7 @@ def _quantities(arrived: Arrived) -> Iterator[tuple[str, Ints, npt.NDArray[np.bo
 
 def _steps(lengths_B: npt.NDArray[np.integer]) -> Ints:
     """Cells of lengths: each is 1.4 times as wide as the one before."""
-    return np.floor(2 * np.log2(1.0 + lengths_B)).astype(np.int64)
+    return np.asarray(np.floor(2 * np.log2(1.0 + lengths_B)), np.int64)
 
 
 def _of_context(values_BM: npt.NDArray[np.generic]) -> Ints:
