@@ -282,9 +282,9 @@ def _ahead(judgement: Judgement) -> str:
     most = max(point.n for point in found.values())
     note = (
         "NDCG@10 of the order of what was shown, on lists before anybody learnt from them: scored when they came, "
-        f"counted when their clicks came. The bars are the newest part, {most:,} lists with a click, with 95% intervals "
-        "clustered by user; the picture has the windows before. The champion is the bundle that served then. The dashed line is "
-        "the student in training."
+        f"counted when their clicks came. The bars are the newest part, {most:,} lists with a click, with 95% "
+        "intervals clustered by user; the picture has the windows before. The champion is the bundle that served then. "
+        "The dashed line is the student in training."
     )
     return _section("On what came next", note, f"{overtime.drawn(told.rows)}{bars}", "wide")
 

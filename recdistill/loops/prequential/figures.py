@@ -5,8 +5,8 @@ and no user is named anywhere. All lists of a user are in one group, so the grou
 interval over groups is an interval clustered by user.
 
 The variance of a mean m = ΣS / ΣN over groups with sums S and counts N is G / (G − 1) · Σ(S − m N)² / (ΣN)² (Cameron
-and Miller, "A practitioner's guide to cluster-robust inference", 2015). The interval uses Student's t with G − 1 degrees of
-freedom, G being the groups that have a list.
+and Miller, "A practitioner's guide to cluster-robust inference", 2015). The interval uses Student's t with G − 1
+degrees of freedom, G being the groups that have a list.
 
 It knows nothing of records, models or logs.
 
@@ -16,7 +16,7 @@ Example:
     ...     sums.add("weights", group, value)
     >>> found = sums.figure("weights")
     >>> found.n, found.groups, round(found.mean, 3), round(found.low, 3), round(found.high, 3)
-    (4, 3, 0.5, -0.109, 1.109)
+    (4, 3, 0.5, -0.172, 1.172)
 """
 
 from __future__ import annotations

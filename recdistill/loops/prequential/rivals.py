@@ -16,8 +16,8 @@ Example:
     >>> for history, liked in ((["a"], ["b"]), (["a"], ["b"]), (["a"], ["c"]), (["d"], ["c"]), ([], ["c"])):
     ...     rivals.learn(history, liked, half_life=1000)
     >>> popular, near = rivals.popularity(["b", "c", "z"]), rivals.neighbourhood(["a"], ["b", "c", "z"])
-    >>> popular.argmax(), near.argmax(), float(near[2])
-    (1, 0, 0.0)
+    >>> popular.round(1).tolist(), int(near.argmax()), float(near[2])
+    ([2.0, 3.0, 0.0], 0, 0.0)
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ It knows nothing of records, models or logs.
 Example:
     >>> windows = Windows()
     >>> first = windows.at(5_000_000, window_us=1_000_000)
+    >>> first.lists += 1
     >>> first.ndcg.add("weights", 3, 0.5)
     >>> windows.close(before_us=6_000_000), [(row.begin_us, row.ndcg["weights"].mean) for row in windows.rows]
     (None, [(5000000, 0.5)])
