@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -85,20 +85,33 @@ class Passed:
 
 
 class Counts(Counter[str]):
-    """Counts of a loop, with the freshness of its hops."""
+    """Counts of a loop, with the freshness of its hops.
+
+    Attributes:
+        hops: What passed each hop.
+        more: Further lines of a loop, in the text form of Prometheus. Another thread calls it.
+    """
 
     def __init__(self, **counts: int) -> None:
         super().__init__(counts)
         self.hops: dict[Hop, Passed] = {}
         self.drift: dict[tuple[str, str], float] = {}
         """What the detectors of drift see, by detector and quantity."""
+        self.more: Callable[[], Iterator[str]] = lambda: iter(())
 
     def lines(self) -> Iterator[str]:
-        """The freshness and the drift in the text form of Prometheus; nothing of what has not been seen yet."""
+        """The freshness in the text form of Prometheus, nothing while no event has passed; then the rest."""
+        yield from self._fresh()
+        yield from self._drift()
+        yield from self.more()
+
+    def _drift(self) -> Iterator[str]:
         if self.drift:
             yield from (f"# HELP {DRIFT} {HELP[DRIFT]}", f"# TYPE {DRIFT} gauge")
             for (detector, of), value in sorted(dict(self.drift).items()):
                 yield f'{DRIFT}{{detector="{detector}",of="{of}"}} {value:.6g}'
+
+    def _fresh(self) -> Iterator[str]:
         hops = sorted(self.hops.items())
         if not hops:
             return

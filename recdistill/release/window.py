@@ -112,6 +112,11 @@ class HeldOutWindow:
         """The lists that the endpoint served, oldest first, also those from which nobody took anything."""
         return [decode(Example, one.value) for one in self._served]
 
+    def since(self, offset: int) -> tuple[list[Example], int]:
+        """The lists from an offset on, oldest first, and the offset behind the last list."""
+        found = [one for one in self._lists if one.offset >= offset]
+        return [decode(Example, one.value) for one in found], max(offset, self.offsets()[1])
+
     def span_us(self) -> tuple[int, int]:
         """Times of the earliest and of the latest list; 0 and 0 where there is none."""
         times = [one.time_us for one in self._lists]

@@ -131,16 +131,21 @@ def told_by_examples(examples: Sequence[Example]) -> Told:
     return Told(
         [ranking.scale for ranking in rankings],
         [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
-        sum(len(ranking.scores) for ranking in rankings),
-        _agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
-        np.array([ranking.impression.time_us for ranking in rankings], np.int64),
+        candidates=sum(len(ranking.scores) for ranking in rankings),
+        agreement_B=_agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
+        times_B=np.array([ranking.impression.time_us for ranking in rankings], np.int64),
     )
 
 
 def told_by_columns(columns: Columns) -> Told:
     """What the same examples say as columns."""
-    agreement_B = _agreement(columns.agreement_E)
-    return Told(columns.scales, columns.teachers, len(columns.scores_C), agreement_B, columns.times_E)
+    return Told(
+        columns.scales,
+        columns.teachers,
+        candidates=len(columns.scores_C),
+        agreement_B=_agreement(columns.agreement_E),
+        times_B=columns.times_E,
+    )
 
 
 def _agreement(told: npt.ArrayLike) -> np.ndarray | None:

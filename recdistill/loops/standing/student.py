@@ -47,6 +47,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
         lanes: Where in the lanes its newest checkpoint stands.
         drift: What the detectors of drift saw, by detector and quantity.
         drifted: A sentence for each of the newest drifts, oldest first.
+        prequential: How well lists were ordered before they were learnt, as the checkpoint tells it; may be empty.
     """
 
     directory: str
@@ -63,6 +64,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
     lanes: list[int] = []
     drift: dict[str, dict[str, float]] = {}
     drifted: list[str] = []
+    prequential: dict[str, Any] = {}
 
 
 def student_at(directory: Path) -> StudentAt | None:
@@ -103,6 +105,7 @@ def student_at(directory: Path) -> StudentAt | None:
         lanes=[int(offset) for offset in stream.get("lanes", {}).get("offsets", [])],
         drift=drifts.figures(),
         drifted=[str(found) for found in drifts.found],
+        prequential=state.get("prequential", {}),
     )
 
 
