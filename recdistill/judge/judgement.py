@@ -49,12 +49,76 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class SliceQuality(Struct, frozen=True, kw_only=True):
-    """A slice: contender name to metric name to interval, over `n` lists."""
+    """A slice: contender name to metric name to interval, over `n` lists.
+
+    `apart`: NDCG@10 of the student minus that of the champion and of the teacher, list by list.
+    """
 
     name: str
     meaning: str
     n: int
     metrics: dict[str, dict[str, Interval]]
+    apart: dict[str, Interval] = {}
+
+
+class Lead(Struct, frozen=True, kw_only=True):
+    """How far the student and another stand above chance in NDCG@10 on the same lists, and how sure that is.
+
+    `student` and `other`: means. `var_student`, `var_other` and `covariance`: of these means, where lists of one user
+    move together.
+    """
+
+    student: float
+    other: float
+    var_student: float
+    var_other: float
+    covariance: float
+    users: int
+    lists: int
+
+
+class Agreed(Struct, frozen=True, kw_only=True):
+    """How alike the student and the champion order what the teacher has scored: Kendall's tau on held-out lists.
+
+    It needs no label. `lead`: of both, where chance is 0.
+    """
+
+    lists: int
+    student: Interval
+    champion: Interval
+    lead: Lead
+
+
+class Shipped(Struct, frozen=True, kw_only=True):
+    """The device file beside the bundle on the same requests.
+
+    `overlap`: share of the bundle's first ten items that the file's first ten have too. `finite`: whether all of its
+    scores were numbers. `bytes`: of the file.
+    """
+
+    lists: int
+    overlap: Interval
+    finite: bool
+    bytes: int
+
+
+class RuleShare(Struct, frozen=True, kw_only=True):
+    """Which share of the items in first tens have one value of an attribute."""
+
+    attribute: str
+    value: str
+    share: float
+
+
+class Answers(Struct, frozen=True, kw_only=True):
+    """What the student's first tens hold, over `lists` requests.
+
+    `blocked`: items that nobody may be shown, and in how many lists they stood. `rules`: shares by attribute.
+    """
+
+    lists: int
+    blocked: dict[str, int] = {}
+    rules: list[RuleShare] = []
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
@@ -71,11 +135,15 @@ class Agreement(Struct, frozen=True, kw_only=True):
 
 
 class Latency(Struct, frozen=True, kw_only=True):
-    """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process."""
+    """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process.
+
+    `processor_ms`: mean processor time of one, all threads together. None: it was not measured.
+    """
 
     p50_ms: float
     p99_ms: float
     n: int
+    processor_ms: float | None = None
 
 
 class Disagreement(Struct, frozen=True, kw_only=True):
@@ -177,6 +245,11 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `notes`: what a reader of the figures must know.
     - `part`: which part of the log was judged, where the lists come from a log.
     - `served`: what came of lists that the endpoint served. None: there were none.
+    - `leads`: the student's lead over chance beside that of the teacher and of the champion.
+    - `agreed`: agreement with the teacher, of student and champion. None: there were no such lists, or no champion.
+    - `shipped`: the device file beside the bundle. None: it was not judged.
+    - `answers`: what the student's answers hold. None: nobody asked.
+    - `age_s`: seconds from the newest event that the student learnt from to the newest judged list. None: not known.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
     - `spending`: set when the training lists were scored under a budget.
@@ -209,6 +282,11 @@ class Judgement(Struct, frozen=True, kw_only=True):
     part: Part | None = None
     notes: list[str] = []
     served: Served | None = None
+    leads: dict[str, Lead] = {}
+    agreed: Agreed | None = None
+    shipped: Shipped | None = None
+    answers: Answers | None = None
+    age_s: float | None = None
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

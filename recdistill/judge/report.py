@@ -22,7 +22,8 @@ from string import Template
 from typing import Any
 
 from recdistill.errors import DataError
-from recdistill.judge.gates import Asked, Check, checks
+from recdistill.judge.bounds import Verdict
+from recdistill.judge.gates import YET, Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -35,6 +36,7 @@ from recdistill.judge.judgement import (
     Quality,
     SliceQuality,
 )
+from recdistill.judge.policy import Asked
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
@@ -56,6 +58,10 @@ _NAMES = {
 }
 _HUES = {STUDENT: "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
 _LONGEST = 120
+_CLASSES: dict[Verdict, str] = {"passed": "yes", "refused": "no", "more": "more"}
+_SAID: dict[Verdict, str] = {"passed": "passed", "refused": "failed", "more": "not enough evidence"}
+_TITLES: dict[Verdict, str] = {"passed": "Passed", "refused": "Did not pass", "more": "Not enough evidence"}
+_MARKS: dict[Verdict, str] = {"passed": "✓", "refused": "✗", "more": "…"}
 
 
 def write_report(
@@ -79,7 +85,7 @@ def write_report(
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
-        found = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
+        found = [_told(reason, evidence.passed) for reason in evidence.reasons]
     try:
         path.write_text(render(judgement, found), encoding="utf-8")
     except OSError as e:
@@ -88,9 +94,10 @@ def write_report(
 
 def render(judgement: Judgement, asked: Sequence[Check]) -> str:
     """The report as HTML, with the gate's checks."""
-    passed = all(check.passed for check in asked)
+    verdicts = {check.verdict for check in asked}
+    verdict: Verdict = "refused" if "refused" in verdicts else "more" if "more" in verdicts else "passed"
     parts = [
-        _head(judgement, passed),
+        _head(judgement, verdict),
         _gate(asked),
         _quality(judgement),
         _differences(judgement),
@@ -104,7 +111,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _provenance(judgement),
     ]
     template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
-    title = f"{'Passed' if passed else 'Did not pass'}: student {judgement.content_hash[:12]}"
+    title = f"{_TITLES[verdict]}: student {judgement.content_hash[:12]}"
     return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -137,7 +144,7 @@ def _section(title: str, note: str, body: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{title}</h2><p class="note">{note}</p>{body}</section>'
 
 
-def _head(judgement: Judgement, passed: bool) -> str:
+def _head(judgement: Judgement, verdict: Verdict) -> str:
     kept, student = judgement.retention, judgement.sizes.get(STUDENT, 0)
     teacher = judgement.sizes.get(TEACHER)
     tiles = []
@@ -158,19 +165,25 @@ def _head(judgement: Judgement, passed: bool) -> str:
     if kept is not None:
         claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
-    verdict = "Passed the gate" if passed else "Did not pass the gate"
+    said = {"passed": "Passed the gate", "refused": "Did not pass the gate", "more": "Not enough evidence yet"}[verdict]
     return (
-        f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
+        f'<header><span class="pill {_CLASSES[verdict]}">{said}</span><h1>{claim}</h1>'
         f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
         f"{''.join(f'<p><b>Mind:</b> {text(note, 600)}</p>' for note in judgement.notes)}"
         f'<div class="tiles">{boxes}</div></header>'
     )
 
 
+def _told(reason: str, passed: bool) -> Check:
+    """A check again, from its sentence."""
+    verdict: Verdict = "passed" if passed else "more" if reason.endswith(YET) else "refused"
+    return Check(reason.partition(":")[0], verdict, reason)
+
+
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
-        f'<li class="{"yes" if c.passed else "no"}"><b aria-label="{"passed" if c.passed else "failed"}">'
-        f"{'✓' if c.passed else '✗'}</b><span>{_sentence(c)}</span></li>"
+        f'<li class="{_CLASSES[c.verdict]}"><b aria-label="{_SAID[c.verdict]}">{_MARKS[c.verdict]}</b>'
+        f"<span>{_sentence(c)}</span></li>"
         for c in asked
     )
     return _section(

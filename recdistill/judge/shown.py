@@ -33,7 +33,7 @@ from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import TeacherContender, misfits
-from recdistill.judge.figures import Floats, Measured, Values, percentiles, slice_qualities
+from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, LOGGED, STUDENT, TEACHER, Agreement, Disagreement
 from recdistill.judge.slices import item_slices, user_slices
 from recdistill.judge.titles import titles_of
@@ -137,6 +137,7 @@ def shown_lists(
             counts_N[number[item]] = count
     events_B = np.array([len(r.history) for r in lists.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(relevant_BP, counts_N)]
+    users_B = numbered_users(lists.requests)
     tau_B, compared = _alike(scores)
     tau = None if tau_B is None else metrics.bootstrap_interval(tau_B, seed, draws)
     keeps = None
@@ -147,7 +148,7 @@ def shown_lists(
         values=values,
         behaviour={},
         relevant_popularity=float(percentiles(counts_N)[relevant_BP[relevant_BP >= 0]].mean()),
-        slices=slice_qualities(parts, lists.labels_BP, measure, seed=seed, draws=draws),
+        slices=slice_qualities(parts, lists.labels_BP, measure, seed=seed, draws=draws, users_B=users_B),
         agreement=Agreement(tau=tau),
         keeps=keeps,
         keeps_on="shown lists",
@@ -155,6 +156,7 @@ def shown_lists(
         skipped={reason: count for reason, count in skipped.items() if count},
         seconds=seconds,
         processor=processor,
+        users_B=users_B,
     )
 
 

@@ -15,18 +15,34 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.judge import artefact
+from recdistill.judge.alike import agreed
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, TeacherContender
-from recdistill.judge.figures import Measured, above_chance, differences, intervals
-from recdistill.judge.judgement import NO_TEACHER, STUDENT, Judgement, Quality
+from recdistill.judge.figures import Measured, above_chance, differences, intervals, lead
+from recdistill.judge.judgement import (
+    CHAMPION,
+    CHANCE,
+    MAIN,
+    NO_TEACHER,
+    STUDENT,
+    TEACHER,
+    Agreed,
+    Judgement,
+    Lead,
+    Quality,
+)
 from recdistill.judge.protocol import choose
 from recdistill.judge.served import served_value
+from recdistill.judge.shipping import answers, shipped
 from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
 from recdistill.linear import Interactions
@@ -49,6 +65,10 @@ def evaluate(
     protocol: str = "auto",
     came: Sequence[Item] = (),
     served: Sequence[Example] = (),
+    scored: Sequence[Example] = (),
+    device: Path | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     draws: int = 2000,
@@ -67,6 +87,11 @@ def evaluate(
         came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
         served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
             explored, what the orders of this bundle and of other bundles would be worth.
+        scored: Held-out lists, also without a label, that the teacher has scored, the oldest first. On them the student
+            and the champion are compared by their agreement with the teacher.
+        device: The device file of the bundle. None: it is not judged.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         sizes: More sizes in bytes to report. The gate needs `teacher`.
         seed: Seed of the bootstrap.
         draws: Resamples of the bootstrap.
@@ -92,8 +117,14 @@ def evaluate(
     measure = shown_lists if chosen.protocol == "shown" else whole_catalogue
     found = measure(catalogue, held_out, contenders, train_examples, seed=seed, draws=draws, progress=progress)
     retention, why = None, NO_TEACHER
+    leads: dict[str, Lead] = {}
     if found.keeps is not None:
-        retention, why = above_chance(*found.keeps, seed=seed, draws=draws)
+        rows = np.arange(len(found.users_B)) if found.keeps_B is None else found.keeps_B
+        retention, why = above_chance(*found.keeps, seed=seed, draws=draws, users_B=found.users_B[rows])
+        leads[TEACHER] = lead(*found.keeps, found.users_B[rows])
+    if CHAMPION in found.values:
+        of = (found.values[name][MAIN] for name in (STUDENT, CHAMPION, CHANCE))
+        leads[CHAMPION] = lead(*of, found.users_B)
     seconds = dict(found.seconds)
     judged = Judgement(
         content_hash=bundle.content_hash,
@@ -103,12 +134,13 @@ def evaluate(
         catalogue=len(catalogue.items),
         relevant_popularity=found.relevant_popularity,
         contenders=_qualities(found, seed, draws),
-        differences=differences(found.values, seed, draws),
+        differences=differences(found.values, seed, draws, found.users_B),
         slices=found.slices,
         agreement=found.agreement,
         retention=retention,
         retention_on=found.keeps_on if found.keeps is not None else "",
         retention_why=why,
+        leads=leads,
         above_chance=True,
         protocol=chosen.protocol,
         protocol_why=chosen.why,
@@ -120,11 +152,32 @@ def evaluate(
         provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
         notes=_notes(found, len(came)),
+        agreed=_agreed(student, contenders, scored, seed, draws),
+        shipped=None if device is None else shipped(student, device, found.requests, seed=seed, draws=draws),
+        answers=answers(student, found.requests, catalogue.items, blocked=blocked, rules=rules),
+        age_s=_age_s(bundle, found),
         served=served_value(served, [one for one in contenders if isinstance(one, BundleContender)]),
-        format=2,
+        format=3,
     )
     seconds["in all"] = time.perf_counter() - started
     return judged
+
+
+def _agreed(
+    student: BundleContender, contenders: Sequence[Contender], scored: Sequence[Example], seed: int, draws: int
+) -> Agreed | None:
+    champion = next((one for one in contenders if one.name == CHAMPION), None)
+    if not scored or not isinstance(champion, BundleContender):
+        return None
+    return agreed(student, champion, scored, seed=seed, draws=draws)
+
+
+def _age_s(bundle: Bundle, found: Measured) -> float | None:
+    """How much older the newest event learnt from is than the newest judged list. None: the bundle does not say it."""
+    learnt_us = bundle.manifest.provenance.get("event_us")
+    if not isinstance(learnt_us, int) or not learnt_us:
+        return None
+    return max(0.0, (max(request.time_us for request in found.requests) - learnt_us) / 1e6)
 
 
 def _notes(found: Measured, came: int) -> list[str]:
@@ -143,7 +196,7 @@ def _notes(found: Measured, came: int) -> list[str]:
 
 
 def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
-    measured = intervals(found.values, seed, draws)
+    measured = intervals(found.values, seed, draws, found.users_B)
     out = []
     for name, of in measured.items():
         coverage, popularity = found.behaviour.get(name, (None, None))

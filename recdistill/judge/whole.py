@@ -25,7 +25,7 @@ from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
-from recdistill.judge.figures import Floats, Measured, Values, percentiles, slice_qualities
+from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
 from recdistill.judge.slices import item_slices, user_slices
 from recdistill.judge.titles import titles_of
@@ -112,9 +112,11 @@ def whole_catalogue(
         popularity = float(percentile_N[shown].mean()) if len(shown) else 0.0
         behaviour[name] = (len(np.unique(shown)) / len(catalogue), popularity)
     student = next(one for one in contenders if isinstance(one, BundleContender))
-    agreement, on_lists = _agreement(student, held, tops, seed, draws)
+    users_B = numbered_users(held.requests)
+    agreement, on_lists, keeps_B = _agreement(student, held, tops, seed, draws)
     keeps, keeps_on = on_lists, "logged lists"
     if TEACHER in values:
+        keeps_B = None
         of = [values[name]["ndcg@10"] for name in (STUDENT, TEACHER, CHANCE)]
         keeps, keeps_on = (of[0], of[1], of[2]), "whole catalogue"
     skipped = dict(held.skipped)
@@ -127,7 +129,7 @@ def whole_catalogue(
         values=values,
         behaviour=behaviour,
         relevant_popularity=float(percentile_N[held.relevant_BP[held.relevant_BP >= 0]].mean()),
-        slices=slice_qualities(parts, held.labels_BP, measure, seed=seed, draws=draws),
+        slices=slice_qualities(parts, held.labels_BP, measure, seed=seed, draws=draws, users_B=users_B),
         agreement=agreement,
         keeps=keeps,
         keeps_on=keeps_on,
@@ -135,6 +137,8 @@ def whole_catalogue(
         skipped=skipped,
         seconds=seconds,
         processor=processor,
+        users_B=users_B,
+        keeps_B=keeps_B,
     )
 
 
@@ -279,8 +283,8 @@ def _measure(
 
 def _agreement(
     student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
-) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None]:
-    """Agreement of student and teacher, and NDCG@10 of both and of chance on the logged lists.
+) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None, NDArray[np.int64] | None]:
+    """Agreement of student and teacher; NDCG@10 of both and of chance on the logged lists; which lists these are.
 
     Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
     that both have scored are compared.
@@ -290,7 +294,7 @@ def _agreement(
         overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
     rows = [n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1][:_LISTS_COMPARED]
     if not rows:
-        return Agreement(overlap=overlap), None
+        return Agreement(overlap=overlap), None, None
     width = max(len(held.requests[n].candidates) for n in rows)
     scores, taught, labels = (np.zeros((len(rows), width)) for _ in range(3))
     where = np.zeros((len(rows), width), bool)
@@ -309,7 +313,7 @@ def _agreement(
     on_lists = {
         n: metrics.bootstrap_interval(v, seed, draws) for n, v in zip((STUDENT, TEACHER, CHANCE), judged, strict=True)
     }
-    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2])
+    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2]), np.array(rows)
 
 
 def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -102,6 +102,8 @@ def run(
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
     taught_us: int | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -134,6 +136,8 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -177,6 +181,8 @@ def run(
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
                 taught_us=taught_us,
+                blocked=blocked,
+                rules=rules,
                 progress=progress,
             )
             evidence = gate(judgement)

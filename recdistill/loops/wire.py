@@ -363,12 +363,14 @@ def promote(
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
+    from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
     from recdistill.loops.trim import trimmed
 
+    asked = Asked.by(settings.gate)
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
@@ -382,7 +384,9 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, Asked.by(settings.gate)),
+            gate=lambda judgement: gate(judgement, asked, release.of_evidence(registry.judged())),
+            blocked=asked.blocked,
+            rules=[(rule.attribute, rule.value) for rule in asked.rules],
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
             which=settings.judge.lists,

@@ -96,7 +96,7 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
             seed=seed,
         ),
         judge=JudgeSettings(protocol="shown"),
-        gate=GateSettings(min_lists=100, retention=0.2, beats_popularity=False),
+        gate=GateSettings(min_lists=100, retention=0.2, champion=0, beats_popularity=False),
         promote=PromoteSettings(wait_s=0.5, held_out=200),
         registry=RegistrySettings(uri=f"sqlite:///{folder / 'mlflow.sqlite'}", cache=str(folder / "cache")),
         rank=RankSettings(port=rank_port, follow_s=0.5, items_s=0.5),
