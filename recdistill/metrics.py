@@ -110,6 +110,26 @@ def hit_rate(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = 
     return (mrr(scores, labels, where=where, k=k) > 0).astype(np.float64)
 
 
+def average_precision(
+    scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None
+) -> Floats:
+    """The mean, over all relevant places, of the precision at their rank; 0 for those beyond k.
+
+    AP@k = Σ_{relevant r ≤ k} (relevant places among the first r) / r / (number of relevant places). The mean over lists
+    is MAP@k, as trec_eval counts `map_cut`. Arguments, result and errors as in `ndcg`.
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    rows, ranks, _ = _relevant(scores_BL, labels_BL, where_BL)
+    order = np.lexsort((ranks, rows))
+    rows, ranks = rows[order], ranks[order]
+    # Relevant places come in order of their rank, so the number of those before one is its place within its row.
+    first = np.searchsorted(rows, rows, "left")
+    precision = (np.arange(len(rows)) - first + 1) / (ranks + 1.0)
+    cut = scores_BL.shape[1] if k is None else k
+    found = _sum_rows(rows, np.where(ranks < cut, precision, 0.0), len(scores_BL))
+    return _divide(found, _sum_rows(rows, np.ones(len(rows)), len(scores_BL))).reshape(shape)
+
+
 def kendall_tau(
     scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None
 ) -> Floats:

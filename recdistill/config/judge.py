@@ -131,8 +131,8 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="Most bytes of the student, as a share of the teacher's. If the teacher's size is not known, it "
-            "does not pass. 0: no limit.",
+            description="Most bytes of the student, as a share of the teacher's. A teacher of unknown size does not "
+            "pass. 0: no limit.",
         ),
     ] = 0.0
     most_bytes: Annotated[int, Meta(ge=0, description="Most bytes of the device file. 0: no limit.")] = 0

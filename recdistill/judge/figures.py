@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recdistill import metrics
+from recdistill.judge.behaviour import Behaviour
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -50,7 +51,7 @@ class Measured:
     Attributes:
         requests: The requests of the lists that were judged.
         values: One value for each list.
-        behaviour: Coverage and popularity of what a contender shows, where that means something.
+        behaviour: What a contender shows, where it chooses from the catalogue.
         relevant_popularity: Mean popularity percentile of the items that users liked.
         slices: Figures of the slices.
         agreement: How alike teacher and student order.
@@ -66,7 +67,7 @@ class Measured:
 
     requests: list[Impression]
     values: Values
-    behaviour: Mapping[str, tuple[float, float]]
+    behaviour: Mapping[str, Behaviour]
     relevant_popularity: float
     slices: list[SliceQuality]
     agreement: Agreement

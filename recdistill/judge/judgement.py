@@ -26,7 +26,9 @@ class Quality(Struct, frozen=True, kw_only=True):
     """One contender over all lists.
 
     `coverage`: share of the catalogue that appears in the first ten places of its lists. `popularity`: mean percentile,
-    by training popularity, of the items there. None: it does not choose from the catalogue. `seconds_per_1000`: time
+    by training popularity, of the items there. `novelty`: mean bits of surprise of the items there, −log2 of the share
+    of the training interactions that an item has. `diversity`: mean of 1 − cosine of the student's vectors, over the
+    pairs of items of a first ten. None: it does not choose from the catalogue. `seconds_per_1000`: time
     that it took for a thousand requests. `processor_s_per_1000`: processor time of this process for them, all threads
     together; a teacher behind HTTP works elsewhere, so its figure here says little.
     """
@@ -35,6 +37,8 @@ class Quality(Struct, frozen=True, kw_only=True):
     metrics: dict[str, Interval]
     coverage: float | None = None
     popularity: float | None = None
+    novelty: float | None = None
+    diversity: float | None = None
     seconds_per_1000: float | None = None
     processor_s_per_1000: float | None = None
 
@@ -132,6 +136,19 @@ class Agreement(Struct, frozen=True, kw_only=True):
     overlap: Interval | None = None
     tau: Interval | None = None
     on_lists: dict[str, Interval] = {}
+
+
+class Calibrated(Struct, frozen=True, kw_only=True):
+    """Whether scores say how likely a candidate is the one that is liked.
+
+    Within each list the scores become shares (softmax), and so do the labels. `error`: mean distance of both over
+    groups of candidates of like score, each weighed by its candidates. `groups`: mean share that is said, mean share
+    that is true, and how many candidates.
+    """
+
+    lists: int
+    error: float
+    groups: list[tuple[float, float, int]]
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -249,6 +266,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `agreed`: agreement with the teacher, of student and champion. None: there were no such lists, or no champion.
     - `shipped`: the device file beside the bundle. None: it was not judged.
     - `answers`: what the student's answers hold. None: nobody asked.
+    - `calibration`: of the student and of the teacher, on lists with labels; the teacher only where it has scored them.
     - `age_s`: seconds from the newest event that the student learnt from to the newest judged list. None: not known.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
@@ -286,6 +304,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     agreed: Agreed | None = None
     shipped: Shipped | None = None
     answers: Answers | None = None
+    calibration: dict[str, Calibrated] = {}
     age_s: float | None = None
     format: int = 1
 

@@ -378,23 +378,32 @@ def _behaviour(judgement: Judgement) -> str:
 
     def cells(quality: Quality) -> list[str]:
         coverage, popularity = quality.coverage or 0.0, quality.popularity or 0.0
-        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}"]
+        more = [("–" if value is None else f"{value:.2f}") for value in (quality.novelty, quality.diversity)]
+        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}", *more]
 
     choosing = [quality for quality in judgement.contenders if quality.coverage is not None]
-    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", choosing, cells)
+    table = _table(
+        "<th>Coverage</th><th>Popularity</th><th>Bias</th><th>Novelty</th><th>Diversity</th>", choosing, cells
+    )
     agreement = judgement.agreement
     told = []
     if agreement.overlap is not None:
         told.append(f"teacher and student share {agreement.overlap.mean:.0%} of their first ten")
     if agreement.tau is not None:
         told.append(f"Kendall's τ of teacher and student on the logged lists is {agreement.tau.mean:.2f}")
+    told += [
+        f"scores of the {name_of(name).lower()} as shares of a list are off by {found.error:.3f} from the shares that were "
+        f"liked, on {found.lists:,} lists"
+        for name, found in judgement.calibration.items()
+    ]
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
     if not choosing:  # they ordered what was shown, so none of them chose from the catalogue
         return _section("Agreement", f"{agreed.strip()}", "") if told else ""
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
-        f"from that.{agreed}"
+        "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a first "
+        f"ten, 0 where all are alike.{agreed}"
     )
     return _section("What it shows", note, table)
 

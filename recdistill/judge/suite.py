@@ -26,7 +26,8 @@ from recdistill.errors import DataError
 from recdistill.judge import artefact
 from recdistill.judge.alike import agreed
 from recdistill.judge.baselines import Contender
-from recdistill.judge.contenders import BundleContender, TeacherContender
+from recdistill.judge.calibrated import calibrated
+from recdistill.judge.contenders import BundleContender, TeacherContender, misfits
 from recdistill.judge.figures import Measured, above_chance, differences, intervals, lead
 from recdistill.judge.judgement import (
     CHAMPION,
@@ -36,6 +37,7 @@ from recdistill.judge.judgement import (
     STUDENT,
     TEACHER,
     Agreed,
+    Calibrated,
     Judgement,
     Lead,
     Quality,
@@ -50,6 +52,9 @@ from recdistill.records import Example, Item
 from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]
+
+CALIBRATED = 2000
+"""Lists on which calibration is measured at most."""
 
 MANY = 0.05
 """A larger share of candidates that the bundle does not hold is said."""
@@ -155,6 +160,7 @@ def evaluate(
         agreed=_agreed(student, contenders, scored, seed, draws),
         shipped=None if device is None else shipped(student, device, found.requests, seed=seed, draws=draws),
         answers=answers(student, found.requests, catalogue.items, blocked=blocked, rules=rules),
+        calibration=_calibration(student, held_out),
         age_s=_age_s(bundle, found),
         served=served_value(served, [one for one in contenders if isinstance(one, BundleContender)]),
         format=3,
@@ -170,6 +176,20 @@ def _agreed(
     if not scored or not isinstance(champion, BundleContender):
         return None
     return agreed(student, champion, scored, seed=seed, draws=draws)
+
+
+def _calibration(student: BundleContender, held_out: Sequence[Example]) -> dict[str, Calibrated]:
+    """Of the student, and of the teacher where the stream has its scores, on the newest labelled lists."""
+    lists = [one for one in held_out if any(label > 0 for label in one.labels)][-CALIBRATED:]
+    unfit = misfits(student.recommender.bundle, lists)
+    lists = [one for row, one in enumerate(lists) if row not in unfit]
+    labels = [np.array(one.labels, np.float64) for one in lists]
+    scores = {
+        STUDENT: student.scores([one.ranking.impression for one in lists]),
+        TEACHER: [np.where(one.ranking.scored, np.array(one.ranking.scores, np.float64), np.nan) for one in lists],
+    }
+    found = {name: calibrated(of, labels) for name, of in scores.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _age_s(bundle: Bundle, found: Measured) -> float | None:
@@ -199,7 +219,7 @@ def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
     measured = intervals(found.values, seed, draws, found.users_B)
     out = []
     for name, of in measured.items():
-        coverage, popularity = found.behaviour.get(name, (None, None))
+        shows = found.behaviour.get(name)
         spent, worked = (
             None if name not in times else times[name] / len(found.requests) * 1000
             for times in (found.seconds, found.processor)
@@ -208,8 +228,10 @@ def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
             Quality(
                 name=name,
                 metrics=of,
-                coverage=coverage,
-                popularity=popularity,
+                coverage=None if shows is None else shows.coverage,
+                popularity=None if shows is None else shows.popularity,
+                novelty=None if shows is None else shows.novelty,
+                diversity=None if shows is None else shows.diversity,
                 seconds_per_1000=spent,
                 processor_s_per_1000=worked,
             )

@@ -24,12 +24,14 @@ from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
+from recdistill.judge.behaviour import behaviour_of
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
 from recdistill.judge.slices import item_slices, user_slices
 from recdistill.judge.titles import titles_of
 from recdistill.linear import Interactions, collect
+from recdistill.model import layout
 from recdistill.records import Example, Impression
 
 Progress = Callable[[str, int, int], None]
@@ -106,11 +108,10 @@ def whole_catalogue(
 
     values = measure(np.arange(len(held.requests)), held.labels_BP)
     percentile_N = percentiles(counts_N)
-    behaviour = {}
-    for name, top_BK in tops.items():
-        shown = top_BK[:, :CUT][top_BK[:, :CUT] >= 0]
-        popularity = float(percentile_N[shown].mean()) if len(shown) else 0.0
-        behaviour[name] = (len(np.unique(shown)) / len(catalogue), popularity)
+    behaviour = {
+        name: behaviour_of(top_BK[:, :CUT], percentile_N, counts_N, bundle.vectors_NW[:, layout.VECTOR], len(catalogue))
+        for name, top_BK in tops.items()
+    }
     student = next(one for one in contenders if isinstance(one, BundleContender))
     users_B = numbered_users(held.requests)
     agreement, on_lists, keeps_B = _agreement(student, held, tops, seed, draws)
@@ -174,7 +175,18 @@ def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.
         f"recall@{CUT}": count_B * np.minimum(open_B, CUT) / np.maximum(open_B, 1) / several_B,
         f"hit_rate@{CUT}": hit_B,
         f"mrr@{DEPTH}": mrr_B,
+        f"map@{CUT}": _map_by_chance(open_B, count_B, several_B),
     }
+
+
+def _map_by_chance(open_B: NDArray[np.int64], count_B: NDArray[np.int64], several_B: NDArray[np.int64]) -> Floats:
+    """MAP of a random order: at rank r a relevant item stands with one chance, and others before it with another."""
+    found_B = np.zeros(len(open_B))
+    there_B = count_B / np.maximum(open_B, 1)
+    others_B = np.maximum(count_B - 1, 0) / np.maximum(open_B - 1, 1)
+    for place in range(CUT):
+        found_B += np.where(open_B > place, there_B * (1.0 + place * others_B) / (place + 1), 0.0)
+    return np.asarray(found_B / several_B, np.float64)
 
 
 def _listable(held: _Held, catalogue: int) -> NDArray[np.int64]:
@@ -278,6 +290,7 @@ def _measure(
         f"recall@{CUT}": metrics.recall(scores, labels, where=where, k=CUT),
         f"hit_rate@{CUT}": metrics.hit_rate(scores, labels, where=where, k=CUT),
         f"mrr@{DEPTH}": metrics.mrr(scores, labels, where=where, k=depth),
+        f"map@{CUT}": metrics.average_precision(scores, labels, where=where, k=CUT),
     }
 
 
