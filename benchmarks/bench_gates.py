@@ -239,8 +239,8 @@ def losses(
     most = np.zeros((3, years))
     step = drift / (365 * TRIES)
     for level in levels[-365 * TRIES :]:
-        lost += step
-        candidate = lost + CREEP
+        lost = np.minimum(lost + step, BASE)
+        candidate = np.minimum(lost + CREEP, BASE)  # nothing is worse than to find nothing
         beside = -CREEP + near * random.standard_normal(years)
         against = -candidate + far * random.standard_normal((3, years))
         bound = quantile(level / 2, users)

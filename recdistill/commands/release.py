@@ -115,6 +115,7 @@ def _judge(
             least=settings.gate.min_lists,
             learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
             blocked=settings.gate.blocked,

@@ -41,6 +41,13 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "learnt from.",
         ),
     ] = 100_000
+    slices: Annotated[
+        list[str],
+        Meta(
+            description="More slices of the lists, by a field: context.NAME (a value of the context), item.NAME (a "
+            "value of an attribute of what was liked), time (quarters of the day, UTC)."
+        ),
+    ] = []
 
 
 class GateRule(Struct, frozen=True, forbid_unknown_fields=True):

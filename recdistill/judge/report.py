@@ -392,8 +392,8 @@ def _behaviour(judgement: Judgement) -> str:
     if agreement.tau is not None:
         told.append(f"Kendall's τ of teacher and student on the logged lists is {agreement.tau.mean:.2f}")
     told += [
-        f"scores of the {name_of(name).lower()} as shares of a list are off by {found.error:.3f} from the shares that were "
-        f"liked, on {found.lists:,} lists"
+        f"scores of the {name_of(name).lower()} as shares of a list are off by {found.error:.3f} from the shares that "
+        f"were liked, on {found.lists:,} lists"
         for name, found in judgement.calibration.items()
     ]
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
@@ -402,8 +402,8 @@ def _behaviour(judgement: Judgement) -> str:
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
-        "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a first "
-        f"ten, 0 where all are alike.{agreed}"
+        "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a "
+        f"first ten, 0 where all are alike.{agreed}"
     )
     return _section("What it shows", note, table)
 

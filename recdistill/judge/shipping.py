@@ -21,6 +21,7 @@ import numpy as np
 from recdistill import metrics
 from recdistill.judge.contenders import BundleContender, DeviceContender
 from recdistill.judge.judgement import Answers, RuleShare, Shipped
+from recdistill.judge.slices import texts
 from recdistill.records import Impression, Item
 
 FIRST: Final = 10
@@ -91,17 +92,6 @@ def answers(
     attributes = {item.id: item.attributes for item in items if item.id in shown}
     shares = []
     for attribute, value in sorted(set(rules)):
-        having = sum(n for item, n in shown.items() if value in _values(attributes.get(item, {}).get(attribute)))
+        having = sum(n for item, n in shown.items() if value in texts(attributes.get(item, {}).get(attribute)))
         shares.append(RuleShare(attribute=attribute, value=value, share=having / count))
     return Answers(lists=len(tops), blocked=dict(stood), rules=shares)
-
-
-def _values(found: object) -> list[str]:
-    """The values of an attribute as text."""
-    if found is None:
-        return []
-    return [_text(one) for one in (found if isinstance(found, list | tuple) else [found])]
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -68,6 +68,7 @@ def evaluate(
     rivals: Sequence[Contender],
     train_examples: Iterable[Example] | Interactions,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     came: Sequence[Item] = (),
     served: Sequence[Example] = (),
     scored: Sequence[Example] = (),
@@ -89,6 +90,7 @@ def evaluate(
         train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
             counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
+        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
         came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
         served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
             explored, what the orders of this bundle and of other bundles would be worth.
@@ -120,7 +122,9 @@ def evaluate(
         raise DataError(f"two contenders have one name: {', '.join(c.name for c in contenders)}")
     chosen = choose(held_out, len(catalogue.items), protocol)
     measure = shown_lists if chosen.protocol == "shown" else whole_catalogue
-    found = measure(catalogue, held_out, contenders, train_examples, seed=seed, draws=draws, progress=progress)
+    found = measure(
+        catalogue, held_out, contenders, train_examples, fields=fields, seed=seed, draws=draws, progress=progress
+    )
     retention, why = None, NO_TEACHER
     leads: dict[str, Lead] = {}
     if found.keeps is not None:
@@ -128,8 +132,8 @@ def evaluate(
         retention, why = above_chance(*found.keeps, seed=seed, draws=draws, users_B=found.users_B[rows])
         leads[TEACHER] = lead(*found.keeps, found.users_B[rows])
     if CHAMPION in found.values:
-        of = (found.values[name][MAIN] for name in (STUDENT, CHAMPION, CHANCE))
-        leads[CHAMPION] = lead(*of, found.users_B)
+        own, champion, chance = (found.values[name][MAIN] for name in (STUDENT, CHAMPION, CHANCE))
+        leads[CHAMPION] = lead(own, champion, chance, found.users_B)
     seconds = dict(found.seconds)
     judged = Judgement(
         content_hash=bundle.content_hash,

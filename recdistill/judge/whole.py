@@ -28,7 +28,7 @@ from recdistill.judge.behaviour import behaviour_of
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
-from recdistill.judge.slices import item_slices, user_slices
+from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
 from recdistill.linear import Interactions, collect
 from recdistill.model import layout
@@ -61,6 +61,7 @@ def whole_catalogue(
     contenders: Sequence[Contender],
     train: Iterable[Example] | Interactions,
     *,
+    fields: Sequence[str] = (),
     seed: int,
     draws: int,
     progress: Progress | None = None,
@@ -72,6 +73,7 @@ def whole_catalogue(
         held_out: Examples that nobody has learnt from.
         contenders: The student first; each has a name of its own.
         train: The training part, for popularity and new items.
+        fields: More slices, by a field: see `slices.field_slices`.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -125,6 +127,7 @@ def whole_catalogue(
         skipped["teacher failed"] = failed
     events_B = np.array([len(r.history) for r in held.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(held.relevant_BP, counts_N)]
+    parts += field_slices(fields, held.requests, held.relevant_BP, dict(enumerate(bundle.items)))
     return Measured(
         requests=held.requests,
         values=values,

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -101,6 +101,7 @@ def run(
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
     blocked: Collection[str] = (),
     rules: Collection[tuple[str, str]] = (),
@@ -136,6 +137,7 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        fields: More slices of the lists, by a field.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
         stop: Set it and the bundle in work is finished, then the function returns.
@@ -180,6 +182,7 @@ def run(
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
+                fields=fields,
                 taught_us=taught_us,
                 blocked=blocked,
                 rules=rules,

@@ -406,6 +406,7 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
             taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             stop=stop,
             drain=drain,

@@ -59,6 +59,7 @@ def judge(
     window: HeldOutWindow | None = None,
     learnt: int | None = None,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
     cost_per_1000: float = 0.0,
     blocked: Collection[str] = (),
@@ -86,6 +87,7 @@ def judge(
         learnt: Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle learnt from.
             None: from all.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
+        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
         seed: Seed of the bootstrap.
@@ -128,6 +130,7 @@ def judge(
             ],
             train_examples=known,
             protocol=protocol,
+            fields=fields,
             came=came,
             served=[] if window is None else window.served(),
             scored=[] if window is None or not against else window.scored(),

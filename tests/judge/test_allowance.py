@@ -52,6 +52,6 @@ def test_looks_at_one_candidate_spend_halves_of_its_own_part() -> None:
 
 def test_a_try_of_an_older_version_has_spent_nothing_and_is_counted() -> None:
     old = [Try(content_hash="old", at=BEGINS, allotted=0.0, looks=1)]
-    assert allowed(old, "old", BEGINS, a_year=0.1, least=10).allotted == 0.01
-    assert allowed(old, "old", BEGINS, a_year=0.1, least=10).look == 2
-    assert allowed(old, "new", BEGINS, a_year=0.1, least=10).tries == 1
+    assert allowed(old, "old", BEGINS, a_year=0.5, least=50).allotted == 0.01
+    assert allowed(old, "old", BEGINS, a_year=0.5, least=50).look == 2
+    assert allowed(old, "new", BEGINS, a_year=0.5, least=50).tries == 1

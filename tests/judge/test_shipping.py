@@ -70,12 +70,12 @@ def test_an_index_of_another_versions_vectors(made: tuple[Bundle, list[Impressio
     bundle, requests, folder = made
     other = np.random.default_rng(5).normal(size=bundle.vectors_NW.shape).astype(np.float32)
     users = np.random.default_rng(6).normal(size=(64, bundle.vectors_NW.shape[1] - 2)).astype(np.float32)
-    student = BundleContender(bundle, "student")
     for vectors, expected in ((bundle.vectors_NW, "passed"), (other, "refused")):
         data, info = build_index(vectors, users, exact_below=10)
         assert data is not None
-        content = replace(bundle.manifest.content, index=info)
-        indexed = replace(bundle, index=data, manifest=replace(bundle.manifest, content=content))
+        content = msgspec.structs.replace(bundle.manifest.content, index=info)
+        manifest = msgspec.structs.replace(bundle.manifest, content=content)
+        indexed = replace(bundle, index=data, manifest=manifest)
         student = BundleContender(indexed, "student")
         found, _ = verdict(shipped(student, folder / "device.onnx", requests, seed=0, draws=100))
         assert found == expected
