@@ -65,8 +65,11 @@ def test_one_int8_layer_gone_wrong(made: tuple[Bundle, list[Impression], Path], 
     assert [reason.partition(":")[0] for reason in why] == ["device"]
 
 
-def test_an_index_of_another_versions_vectors(made: tuple[Bundle, list[Impression], Path]) -> None:
+def test_an_index_of_another_versions_vectors(
+    made: tuple[Bundle, list[Impression], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The index is whole and fits in size, but it was made from other vectors. The device file has none, and tells."""
+    monkeypatch.setattr("recdistill.serve.index.SCAN_BELOW", 10)  # this catalogue is small, and would be scanned
     bundle, requests, folder = made
     other = np.random.default_rng(5).normal(size=bundle.vectors_NW.shape).astype(np.float32)
     users = np.random.default_rng(6).normal(size=(64, bundle.vectors_NW.shape[1] - 2)).astype(np.float32)
