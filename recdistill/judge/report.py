@@ -22,8 +22,13 @@ from string import Template
 from typing import Any
 
 from recdistill.errors import DataError
+<<<<<<< HEAD
 from recdistill.judge.bounds import Verdict
 from recdistill.judge.gates import YET, Check, checks
+=======
+from recdistill.judge import overtime
+from recdistill.judge.gates import Asked, Check, checks
+>>>>>>> next
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -55,8 +60,9 @@ _NAMES = {
     "popularity_recent": "Recent popularity",
     "itemknn": "ItemKNN",
     "ease": "EASE",
+    "weights": "The trainer's weights",
 }
-_HUES = {STUDENT: "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
+_HUES = {STUDENT: "student", "weights": "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
 _LONGEST = 120
 _CLASSES: dict[Verdict, str] = {"passed": "yes", "refused": "no", "more": "more"}
 _SAID: dict[Verdict, str] = {"passed": "passed", "refused": "failed", "more": "not enough evidence"}
@@ -101,6 +107,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _gate(asked),
         _quality(judgement),
         _differences(judgement),
+        _ahead(judgement),
         _slices(judgement),
         _served(judgement),
         _size(judgement),
@@ -274,6 +281,29 @@ def _differences(judgement: Judgement) -> str:
         "student is better. If an interval does not touch the line, the difference is not chance."
     )
     return _section("Student against each", note, rows, "wide")
+
+
+def _ahead(judgement: Judgement) -> str:
+    told = overtime.read(judgement.provenance.get("prequential"))
+    if told is None:
+        return ""
+    now = told.now if told.now is not None and told.now.ndcg else next(row for row in reversed(told.rows) if row.ndcg)
+    found = {line: now.ndcg[line] for line in overtime.LINES if line in now.ndcg}
+    scale = max([point.mean if point.high is None else point.high for point in found.values()] + [1e-9]) * 1.02
+    bars = "".join(
+        _bar(
+            line, Interval(p.mean, p.mean if p.low is None else p.low, p.mean if p.high is None else p.high, p.n), scale
+        )
+        for line, p in sorted(found.items(), key=lambda pair: -pair[1].mean)
+    )
+    most = max(point.n for point in found.values())
+    note = (
+        "NDCG@10 of the order of what was shown, on lists before anybody learnt from them: scored when they came, "
+        f"counted when their clicks came. The bars are the newest part, {most:,} lists with a click, with 95% "
+        "intervals clustered by user; the picture has the windows before. The champion is the bundle that served then. "
+        "The dashed line is the student in training."
+    )
+    return _section("On what came next", note, f"{overtime.drawn(told.rows)}{bars}", "wide")
 
 
 def _slices(judgement: Judgement) -> str:
@@ -453,7 +483,7 @@ def _provenance(judgement: Judgement) -> str:
         **{f"skipped: {reason}": count for reason, count in judgement.skipped.items()},
         **{f"parity: {what}": f"{value:.2e}" for what, value in judgement.parity.items()},
         **{f"bytes: {what}": f"{size:,}" for what, size in judgement.sizes.items()},
-        **dict(_flat(judgement.provenance)),
+        **dict(_flat({key: value for key, value in judgement.provenance.items() if key != "prequential"})),
     }
     lines = "".join(f"<dt>{text(key, 60)}</dt><dd>{text(value, 300)}</dd>" for key, value in facts.items())
     return _section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")

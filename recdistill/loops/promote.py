@@ -40,9 +40,10 @@ from recdistill.errors import (
     TeacherError,
     WrongLog,
 )
-from recdistill.hops import passed
+from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.loops.once import Once
+from recdistill.loops.prequential import HeldAhead, Served, served_since
 from recdistill.loops.refused import Again
 from recdistill.loops.tell import Tell, nobody
 from recdistill.progress import Progress
@@ -103,8 +104,12 @@ def run(
     protocol: str = "auto",
     fields: Sequence[str] = (),
     taught_us: int | None = None,
+<<<<<<< HEAD
     blocked: Collection[str] = (),
     rules: Collection[tuple[str, str]] = (),
+=======
+    ahead: HeldAhead | None = None,
+>>>>>>> next
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -137,9 +142,13 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+<<<<<<< HEAD
         fields: More slices of the lists, by a field.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
+=======
+        ahead: Scores held-out lists with the champion of their time; None: nobody does.
+>>>>>>> next
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -147,7 +156,7 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
-        registry_failures (waited for), trimmed_offsets.
+        registry_failures (waited for), trimmed_offsets; with `ahead` prequential_lists.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -195,10 +204,21 @@ def run(
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.which, rounds.least = which, min_lists
     tidied = trimmed = -TIDY_S
+    scored = 0
+    if ahead is not None and isinstance(counts, Counts):
+        counts.more = ahead.lines
 
     def one_round() -> bool:
-        nonlocal tidied, trimmed
+        nonlocal tidied, trimmed, scored
         news, did = rounds.go(drain=drain)
+        if ahead is not None:
+            window.look()
+            fresh, end = window.since(scored)
+            if fresh:
+                ahead.take(fresh, _served(registry))
+                counts.update(ahead.counts)
+                ahead.counts.clear()
+            scored = end
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
             counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
             tidied = time.monotonic()
@@ -218,6 +238,12 @@ def run(
         queue.close()
         window.close()
     return counts
+
+
+def _served(registry: Registry) -> list[Served]:
+    """The champions so far, oldest first."""
+    found = (served_since(entry.at, entry.content_hash) for entry in registry.ledger())
+    return sorted((one for one in found if one is not None), key=lambda one: one.at_us)
 
 
 class _Rounds:

@@ -44,6 +44,7 @@ def example(n: int, *, budget: bool) -> Example:
     return Example(ranking, (1.0,) + (0.0,) * 7, "closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [True, False])
 def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget: bool) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -217,6 +218,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     log.close()
 
 
+@pytest.mark.slow
 def test_a_champion_that_learnt_from_the_judged_lists_is_left_out(tmp_path: Path) -> None:
     """Where no list is held out, the examples behind the candidate's place may be known to the champion."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
