@@ -323,7 +323,14 @@ def intervals(
         return [Interval(float(mean), float(low), float(high), len(table)) for mean, low, high in columns]
     errors, count = standard_errors(table, users)
     return [
-        Interval(float(mean), float(low), float(high), len(table), float(se) if count > 1 else None, count)
+        Interval(
+            mean=float(mean),
+            low=float(low),
+            high=float(high),
+            n=len(table),
+            se=float(se) if count > 1 else None,
+            users=count,
+        )
         for (mean, low, high), se in zip(columns, errors, strict=True)
     ]
 

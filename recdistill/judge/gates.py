@@ -69,7 +69,9 @@ def gate(judgement: Judgement, asked: Asked, tries: Sequence[Try] = (), *, now: 
     spends = _allowed(judgement, asked, tries, now)
     found = _checks(judgement, asked, spends)
     passed = all(check.passed for check in found)
-    verdict: Verdict = "refused" if any(check.verdict == "refused" for check in found) else "passed" if passed else "more"
+    verdict: Verdict = (
+        "refused" if any(check.verdict == "refused" for check in found) else "passed" if passed else "more"
+    )
     figures = {
         f"{quality.name}/{metric}": interval.mean
         for quality in judgement.contenders

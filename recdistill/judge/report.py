@@ -22,13 +22,9 @@ from string import Template
 from typing import Any
 
 from recdistill.errors import DataError
-<<<<<<< HEAD
-from recdistill.judge.bounds import Verdict
-from recdistill.judge.gates import YET, Check, checks
-=======
 from recdistill.judge import overtime
-from recdistill.judge.gates import Asked, Check, checks
->>>>>>> next
+from recdistill.judge.bounds import Verdict
+from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -42,6 +38,7 @@ from recdistill.judge.judgement import (
     SliceQuality,
 )
 from recdistill.judge.policy import Asked
+from recdistill.judge.said import CLASSES, HEADS, MARKS, SAID, TITLES, told
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
@@ -64,10 +61,6 @@ _NAMES = {
 }
 _HUES = {STUDENT: "student", "weights": "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
 _LONGEST = 120
-_CLASSES: dict[Verdict, str] = {"passed": "yes", "refused": "no", "more": "more"}
-_SAID: dict[Verdict, str] = {"passed": "passed", "refused": "failed", "more": "not enough evidence"}
-_TITLES: dict[Verdict, str] = {"passed": "Passed", "refused": "Did not pass", "more": "Not enough evidence"}
-_MARKS: dict[Verdict, str] = {"passed": "✓", "refused": "✗", "more": "…"}
 
 
 def write_report(
@@ -91,7 +84,7 @@ def write_report(
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
-        found = [_told(reason, evidence.passed) for reason in evidence.reasons]
+        found = [told(reason, evidence.passed) for reason in evidence.reasons]
     try:
         path.write_text(render(judgement, found), encoding="utf-8")
     except OSError as e:
@@ -118,7 +111,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _provenance(judgement),
     ]
     template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
-    title = f"{_TITLES[verdict]}: student {judgement.content_hash[:12]}"
+    title = f"{TITLES[verdict]}: student {judgement.content_hash[:12]}"
     return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -172,24 +165,17 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
     if kept is not None:
         claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
-    said = {"passed": "Passed the gate", "refused": "Did not pass the gate", "more": "Not enough evidence yet"}[verdict]
     return (
-        f'<header><span class="pill {_CLASSES[verdict]}">{said}</span><h1>{claim}</h1>'
+        f'<header><span class="pill {CLASSES[verdict]}">{HEADS[verdict]}</span><h1>{claim}</h1>'
         f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
         f"{''.join(f'<p><b>Mind:</b> {text(note, 600)}</p>' for note in judgement.notes)}"
         f'<div class="tiles">{boxes}</div></header>'
     )
 
 
-def _told(reason: str, passed: bool) -> Check:
-    """A check again, from its sentence."""
-    verdict: Verdict = "passed" if passed else "more" if reason.endswith(YET) else "refused"
-    return Check(reason.partition(":")[0], verdict, reason)
-
-
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
-        f'<li class="{_CLASSES[c.verdict]}"><b aria-label="{_SAID[c.verdict]}">{_MARKS[c.verdict]}</b>'
+        f'<li class="{CLASSES[c.verdict]}"><b aria-label="{SAID[c.verdict]}">{MARKS[c.verdict]}</b>'
         f"<span>{_sentence(c)}</span></li>"
         for c in asked
     )

@@ -132,12 +132,12 @@ def texts(value: Any) -> set[str]:
 
 
 def _times(requests: Sequence[Impression]) -> list[Slice]:
-    hours_B = np.array([request.time_us // _HOUR_US % 24 for request in requests])
+    quarters_B: NDArray[np.int64] = np.array([request.time_us // _HOUR_US % 24 // _QUARTER for request in requests])
     return [
         Slice(
             f"time {begin:02}-{begin + _QUARTER:02}",
             f"lists from {begin:02}:00 to {begin + _QUARTER:02}:00 UTC",
-            np.asarray(hours_B // _QUARTER == begin // _QUARTER),
+            np.equal(quarters_B, begin // _QUARTER),
         )
         for begin in range(0, 24, _QUARTER)
     ]

@@ -104,12 +104,9 @@ def run(
     protocol: str = "auto",
     fields: Sequence[str] = (),
     taught_us: int | None = None,
-<<<<<<< HEAD
     blocked: Collection[str] = (),
     rules: Collection[tuple[str, str]] = (),
-=======
     ahead: HeldAhead | None = None,
->>>>>>> next
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -142,13 +139,10 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
-<<<<<<< HEAD
         fields: More slices of the lists, by a field.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
-=======
         ahead: Scores held-out lists with the champion of their time; None: nobody does.
->>>>>>> next
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.

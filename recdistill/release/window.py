@@ -146,7 +146,6 @@ class HeldOutWindow:
         """The lists that the endpoint served, oldest first, also those from which nobody took anything."""
         return [decode(Example, one.value) for one in self._served]
 
-<<<<<<< HEAD
     def scored(self) -> list[Example]:
         """The lists with a score of the teacher, with a label or without, oldest first. Each list is there once."""
         labelled = self.examples()
@@ -165,12 +164,11 @@ class HeldOutWindow:
                 silent.append(example)
         labelled = [one for one in labelled if any(one.ranking.scored)]
         return sorted([*labelled, *silent], key=lambda one: one.ranking.impression.time_us)
-=======
+
     def since(self, offset: int) -> tuple[list[Example], int]:
         """The lists from an offset on, oldest first, and the offset behind the last list."""
         found = [one for one in self._lists if one.offset >= offset]
         return [decode(Example, one.value) for one in found], max(offset, self.offsets()[1])
->>>>>>> next
 
     def span_us(self) -> tuple[int, int]:
         """Times of the earliest and of the latest list; 0 and 0 where there is none."""

@@ -13,7 +13,8 @@ from recdistill.errors import DataError
 from recdistill.judge.gates import checks, gate
 from recdistill.judge.judgement import Part, Spending
 from recdistill.judge.policy import Asked
-from recdistill.judge.report import _told, render, size_text, text, write_report
+from recdistill.judge.report import render, size_text, text, write_report
+from recdistill.judge.said import told as told_again
 from recdistill.judge.scatter import scatter
 
 HOSTILE = '</bdi><script>alert(1)</script><img src=x onerror="alert(2)"> \u202egnp\x00 $body ${title} ' + "W" * 400
@@ -99,7 +100,7 @@ def test_every_figure_and_reason_is_there(judgement, verdict):
 
 def test_a_verdict_that_needs_more_lists_is_neither_passed_nor_refused():
     few = msgspec.structs.replace(make_judgement(), lists=20)
-    for page in (page_of(few), render(few, [_told(each, False) for each in gate(few, Asked()).reasons])):
+    for page in (page_of(few), render(few, [told_again(each, False) for each in gate(few, Asked()).reasons])):
         assert "Not enough evidence yet" in page
         assert '<li class="more"><b aria-label="not enough evidence">' in page
         assert "✗" not in page
