@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -102,7 +102,10 @@ def run(
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     ahead: HeldAhead | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -136,6 +139,9 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        fields: More slices of the lists, by a field.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         ahead: Scores held-out lists with the champion of their time; None: nobody does.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
@@ -179,7 +185,10 @@ def run(
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
+                fields=fields,
                 taught_us=taught_us,
+                blocked=blocked,
+                rules=rules,
                 progress=progress,
             )
             evidence = gate(judgement)

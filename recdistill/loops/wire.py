@@ -369,6 +369,7 @@ def promote(
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
+    from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
@@ -376,6 +377,7 @@ def promote(
     from recdistill.loops.trainers import held_ahead_of
     from recdistill.loops.trim import trimmed
 
+    asked = Asked.by(settings.gate)
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
@@ -389,7 +391,9 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, Asked.by(settings.gate)),
+            gate=lambda judgement: gate(judgement, asked, release.of_evidence(registry.judged())),
+            blocked=asked.blocked,
+            rules=[(rule.attribute, rule.value) for rule in asked.rules],
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
@@ -409,6 +413,7 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
             taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             ahead=held_ahead_of(settings.prequential, champion_of(settings)),
             stop=stop,
