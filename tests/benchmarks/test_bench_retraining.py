@@ -45,7 +45,7 @@ def test_who_answers_is_renewed_when_a_period_begins(every: int, served: list[in
 
 
 def told(tmp_path: Path, *words: str) -> argparse.Namespace:
-    small = ["--short", "--lists", "400", "--items", "60", "--rows", str(tmp_path / "rows.jsonl")]
+    small = ["--short", "--lists", "400", "--items", "100", "--rows", str(tmp_path / "rows.jsonl")]
     chosen: argparse.Namespace = bench.options().parse_args([*small, *words])
     return chosen
 
