@@ -15,6 +15,7 @@ from support.deaths import killed_again_and_again
 from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, joined, scored, settings
 
 from recdistill.config import LogSettings, LossSettings, WatchSettings
+from recdistill.hops import Counts
 from recdistill.loops.feed import feed
 from recdistill.loops.wire import distil_from
 from recdistill.stream import Log, open_log, standard_topics
@@ -69,9 +70,11 @@ def test_after_a_drift_it_is_made_anew_and_catches_up(
 
 
 def test_without_the_setting_a_drift_is_only_told(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    counts = run(log, tmp_path / "plain", rebuild=0)
+    figures = Counts()
+    counts = run(log, tmp_path / "plain", rebuild=0, counts=figures)
     assert counts["rebuilds"] == 0
     assert counts["drift_inputs"] == 1
+    assert ("inputs", "list lengths") in figures.drift
     assert any(record.getMessage().startswith("the inputs have drifted") for record in caplog.records)
     assert "marks" not in final(tmp_path / "plain").state["stream"]
 
