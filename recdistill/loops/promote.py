@@ -34,6 +34,7 @@ from recdistill.errors import (
     BundleError,
     CheckpointError,
     DataError,
+    Interrupted,
     OutOfRange,
     Refused,
     RegistryError,
@@ -42,8 +43,10 @@ from recdistill.errors import (
 )
 from recdistill.hops import passed
 from recdistill.judge import Judgement
+from recdistill.loops.canary import Canaries, Plan
 from recdistill.loops.once import Once
 from recdistill.loops.refused import Again
+from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
@@ -59,7 +62,7 @@ from recdistill.release import (
     take_champion,
     too_few,
 )
-from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
+from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles, say_look_now
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
@@ -97,6 +100,8 @@ def run(
     tell: Tell = nobody,
     trim: Callable[[], int] | None = None,
     trim_every_s: float = 0.0,
+    try_it: Try | None = None,
+    canary: Plan | None = None,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
@@ -129,6 +134,8 @@ def run(
         tell: Told what was refused, promoted or broken.
         trim: Removes from the log what nobody needs; the offsets removed. Not when draining.
         trim_every_s: How often.
+        try_it: Runs a bundle in a process of its own, before it is judged and again with its device file.
+        canary: How a version that passed the gate is tried on a share of the users; None: it is promoted at once.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -163,6 +170,8 @@ def run(
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             bundle = registry.take(made.content_hash, Path(scratch))
+            if try_it is not None:  # judging runs it in this process
+                try_it(bundle, stop=stop.is_set)
             judgement = judge(
                 log,
                 bundle,
@@ -180,11 +189,14 @@ def run(
                 progress=progress,
             )
             evidence = gate(judgement)
-            return publish(registry, bundle, judgement, evidence), evidence
+            return publish(registry, bundle, judgement, evidence, try_it=try_it), evidence
 
     rounds = _Rounds(registry, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.which, rounds.least = which, min_lists
+    if canary is not None:
+        rounds.canaries = Canaries(log, registry, canary, by=by, promoted=rounds.crowned)
+    rounds.look_now = lambda: say_look_now(log, by)
     tidied = trimmed = -TIDY_S
 
     def one_round() -> bool:
@@ -206,6 +218,8 @@ def run(
                     break
                 stop.wait(wait_s)
     finally:
+        if rounds.canaries is not None:
+            rounds.canaries.close()
         queue.close()
         window.close()
     return counts
@@ -236,6 +250,8 @@ class _Rounds:
         self.by, self.automatic = "promoter", True
         self.which: Which = "auto"
         self.least = 1
+        self.look_now: Callable[[], object] = lambda: None
+        self.canaries: Canaries | None = None
 
     def go(self, *, drain: bool) -> tuple[bool, bool]:
         """One look. Whether something was announced since the last, and whether there was anything to do.
@@ -245,6 +261,9 @@ class _Rounds:
             RegistryError: The registry does not answer.
         """
         queue, window, which = self._queue, self._window, self.which
+        if self.canaries is not None and (verdict := self.canaries.look()) is not None and verdict.say == "withdraw":
+            self.counts["withdrawn"] += 1
+            self.tell("refused", {"model": self._registry.name, "reasons": verdict.reasons})
         news = queue.look()
         held = which != "behind" and window.look() >= self.least
         why = "" if held or which == "behind" else too_few(window, self.least)
@@ -261,6 +280,8 @@ class _Rounds:
             return True
         try:
             version, evidence = self._judged(made)
+        except Interrupted:  # the process stops; the next one judges it
+            return False
         except TeacherError as e:
             if drain:
                 raise
@@ -291,6 +312,9 @@ class _Rounds:
             if evidence.passed:
                 self.tell("passed", facts)
             return
+        if evidence.passed and self.canaries is not None and self.canaries.begin(version.number):
+            self.counts["canaries"] += 1
+            return
         champion = self._registry.find(CHAMPION)
         expect = None if champion is None else champion.number
         try:
@@ -303,9 +327,17 @@ class _Rounds:
                 self.tell("refused", {**facts, "reasons": e.reasons})
             return
         self.counts["promoted"] += 1
+        self.look_now()
         passed(self.counts, "promoted", made.event_us)
         log_.info("version %s is the champion", version.number)
         self.tell("promoted", {**facts, "before": expect})
+
+    def crowned(self, number: str) -> None:
+        """A canary has become the champion."""
+        self.counts["promoted"] += 1
+        self.look_now()
+        log_.info("version %s is the champion", number)
+        self.tell("promoted", {"model": self._registry.name, "version": number})
 
     def _give_up(self, made: MadeBundle, why: str) -> None:
         log_.warning("%s", why)
