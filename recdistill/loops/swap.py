@@ -148,7 +148,7 @@ class Follower:
             log_.exception("an error that recdistill should have explained")
             self._refuse(wanted, str(e))
         finally:
-            self._ranker.looked = time.monotonic()
+            self._ranker.looked, self._ranker.warm = time.monotonic(), self._warm is not None
 
     def _is_serving(self, ref: BundleRef) -> bool:
         serving = self._ranker.champion

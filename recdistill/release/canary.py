@@ -8,7 +8,7 @@ It knows nothing of logs, nor of how a user is put on a side.
 
 Example:
     >>> trial = CanaryTrial(share=0.5, alpha=0.05, margin=0.2, most_users=500)
-    >>> for turn in range(400):
+    >>> for turn in range(1600):
     ...     trial.add(f"user-{turn}", on_canary=turn % 2 == 1, answered=True, clicked=turn % 4 > 1, short=False)
     >>> trial.verdict().say
     'promote'

@@ -9,7 +9,7 @@ It does not know HTTP, logs or registries. The code that follows the registry ca
 Example:
     >>> ranker = Ranker()
     >>> ranker.sides() is None, ranker.gauges()
-    (True, {'ready': 0.0, 'canary_share': 0.0, 'champion_refused': 0.0})
+    (True, {'ready': 0.0, 'warm': 0.0, 'canary_share': 0.0, 'champion_refused': 0.0})
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Ranker:
         self.notes: dict[str, str] = {}
         """What went wrong beside the answers, one sentence by part: a champion that cannot be served, while the one
         before serves. The process is ready all the same, and `/readyz` says it."""
+        self.warm = False
+        """Whether the champion before is open too, so that a rollback only switches."""
         self.looked: float | None = None
         """When (`time.monotonic`) the last look at the registry ended."""
         self.caught_up: float | None = None
@@ -137,6 +139,7 @@ class Ranker:
                 "catalogue_items": float(champion.recommender.live),
                 "serving_seconds": time.monotonic() - champion.since,
             }
+        found["warm"] = float(self.warm)
         found["canary_share"] = self._share if CANARY in self._variants else 0.0
         found["champion_refused"] = float("champion" in self.notes)
         if self.looked is not None:

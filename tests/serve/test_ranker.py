@@ -19,7 +19,7 @@ def stand_in(position: int, live: int) -> Any:
 def test_the_champion_answers_from_the_next_request_on() -> None:
     ranker = Ranker(Counter(swaps=3))
     assert ranker.sides() is None
-    assert ranker.gauges() == {"ready": 0.0, "canary_share": 0.0, "champion_refused": 0.0}
+    assert ranker.gauges() == {"ready": 0.0, "warm": 0.0, "canary_share": 0.0, "champion_refused": 0.0}
     first, second = stand_in(4, 9), stand_in(5, 8)
     ranker.swap(first, "1")
     before = ranker.champion
