@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -81,14 +81,24 @@ class Passed:
 
 
 class Counts(Counter[str]):
-    """Counts of a loop, with the freshness of its hops."""
+    """Counts of a loop, with the freshness of its hops.
+
+    Attributes:
+        hops: What passed each hop.
+        more: Further lines of a loop, in the text form of Prometheus. Another thread calls it.
+    """
 
     def __init__(self, **counts: int) -> None:
         super().__init__(counts)
         self.hops: dict[Hop, Passed] = {}
+        self.more: Callable[[], Iterator[str]] = lambda: iter(())
 
     def lines(self) -> Iterator[str]:
-        """The freshness in the text form of Prometheus; nothing while no event has passed."""
+        """The freshness in the text form of Prometheus, nothing while no event has passed; then what there is more."""
+        yield from self._fresh()
+        yield from self.more()
+
+    def _fresh(self) -> Iterator[str]:
         hops = sorted(self.hops.items())
         if not hops:
             return

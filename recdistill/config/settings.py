@@ -18,6 +18,7 @@ from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
+from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
@@ -459,6 +460,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
+    prequential: PrequentialSettings = PrequentialSettings()
     judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()

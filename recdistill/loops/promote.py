@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -41,10 +41,11 @@ from recdistill.errors import (
     TeacherError,
     WrongLog,
 )
-from recdistill.hops import passed
+from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.loops.canary import Canaries, Plan
 from recdistill.loops.once import Once
+from recdistill.loops.prequential import HeldAhead, Served, served_since
 from recdistill.loops.refused import Again
 from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
@@ -106,7 +107,11 @@ def run(
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
+    ahead: HeldAhead | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -141,6 +146,10 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        fields: More slices of the lists, by a field.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
+        ahead: Scores held-out lists with the champion of their time; None: nobody does.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -148,7 +157,7 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
-        registry_failures (waited for), trimmed_offsets.
+        registry_failures (waited for), trimmed_offsets; with `ahead` prequential_lists.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -185,7 +194,10 @@ def run(
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
+                fields=fields,
                 taught_us=taught_us,
+                blocked=blocked,
+                rules=rules,
                 progress=progress,
             )
             evidence = gate(judgement)
@@ -198,10 +210,21 @@ def run(
         rounds.canaries = Canaries(log, registry, canary, by=by, promoted=rounds.crowned)
     rounds.look_now = lambda: say_look_now(log, by)
     tidied = trimmed = -TIDY_S
+    scored = 0
+    if ahead is not None and isinstance(counts, Counts):
+        counts.more = ahead.lines
 
     def one_round() -> bool:
-        nonlocal tidied, trimmed
+        nonlocal tidied, trimmed, scored
         news, did = rounds.go(drain=drain)
+        if ahead is not None:
+            window.look()
+            fresh, end = window.since(scored)
+            if fresh:
+                ahead.take(fresh, _served(registry))
+                counts.update(ahead.counts)
+                ahead.counts.clear()
+            scored = end
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
             counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
             tidied = time.monotonic()
@@ -223,6 +246,12 @@ def run(
         queue.close()
         window.close()
     return counts
+
+
+def _served(registry: Registry) -> list[Served]:
+    """The champions so far, oldest first."""
+    found = (served_since(entry.at, entry.content_hash) for entry in registry.ledger())
+    return sorted((one for one in found if one is not None), key=lambda one: one.at_us)
 
 
 class _Rounds:

@@ -159,6 +159,7 @@ class Fake:
         self.server.server_close()
 
 
+@pytest.mark.slow
 def test_processes_are_asked_and_one_that_is_down_is_a_sentence(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     served = 'recdistill_newest_event_seconds{hop="served"} 100.5\nrecdistill_passed_at_seconds{hop="served"} 103\n'
     ranker = Fake((200, "ok\n"), served)

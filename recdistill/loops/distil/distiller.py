@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recdistill.hops import passed
+from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.matched import Matched
@@ -61,6 +62,7 @@ class Distiller:
         warm: A bundle, checkpoint or student whose weights a new student takes over.
         settings: The sections that the trainer was made from.
         remake: Makes a trainer of other sections, where settings have to change as they did.
+        ahead: Scores lists before they are learnt; None: nobody does.
 
     Raises:
         CheckpointError: The folder's checkpoint was made with other settings or another specification, or its student
@@ -82,8 +84,9 @@ class Distiller:
         warm: Path | None = None,
         settings: dict[str, Any] | None = None,
         remake: Remake | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
-        self.trainer, self.folder = trainer, folder
+        self.trainer, self.folder, self.ahead = trainer, folder, ahead
         self._course = Course(folder, recipe, settings or {}, remake)
         self.counts: Counter[str] = Counter()
         self.step = 0
@@ -141,6 +144,8 @@ class Distiller:
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
         self._saves.begin(self.saved.rests_on())
+        if self.ahead is not None:
+            self.ahead.begin(self.folder.root, self.step, found)
         if self._until is not None:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
@@ -183,6 +188,8 @@ class Distiller:
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
+        if self.ahead is not None and (r is None or not r.again):
+            self.ahead.take(self, examples, batch)
         figures = self._learn(batch)
         before, after = self.saved.lanes, self._lanes.state()
         self.saved.seen.take(examples, again=r is not None and r.again)
@@ -190,18 +197,9 @@ class Distiller:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
         if r is None or not r.again:
-            self._passed(examples)
+            self.learnt_us = learnt(examples, self.saved, self.counts) or self.learnt_us
         self._reading.taken()
         return figures
-
-    def _passed(self, examples: Columns) -> None:
-        """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count."""
-        scored_E = np.array([state != "labels" for state in examples.states], bool)
-        times_E = examples.times_E[scored_E]
-        if times_E.size and (newest_us := int(times_E.max())):
-            if newest_us >= self.saved.event_us:
-                self.saved.event_us, self.learnt_us = newest_us, time.time_ns() // 1000
-            passed(self.counts, "learnt", times_E)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -269,7 +267,8 @@ class Distiller:
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state(whole=False)
         said = {"trainer": state, "stream": self.saved.plain()}
-        write = partial(self.folder.save, self.step, tensors, said, ready=self.trainer.settle_copies)
+        others = None if self.ahead is None else self.ahead.files(said)
+        write = partial(self.folder.save, self.step, tensors, said, others=others, ready=self.trainer.settle_copies)
         self._saves.start(write, self.saved.rests_on())
         if wait:
             self.saved_all()
@@ -288,6 +287,8 @@ class Distiller:
 
     def close(self) -> None:
         """Gives back what was opened of the log; nothing more is saved."""
+        if self.ahead is not None:
+            self.ahead.close()
         self._saves.close()
         self._lanes.close()
         self._items.close()
@@ -296,6 +297,23 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
+
+
+def learnt(examples: Columns, saved: Saved, counts: Counter[str]) -> int:
+    """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count.
+
+    Returns:
+        The time now, in microseconds, if one of them is the newest event so far; else 0.
+    """
+    scored_E = np.array([state != "labels" for state in examples.states], bool)
+    times_E = examples.times_E[scored_E]
+    if not times_E.size or not (newest_us := int(times_E.max())):
+        return 0
+    passed(counts, "learnt", times_E)
+    if newest_us < saved.event_us:
+        return 0
+    saved.event_us = newest_us
+    return time.time_ns() // 1000
 
 
 def _warn(sentence: str | None) -> None:

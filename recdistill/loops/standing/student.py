@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -41,6 +42,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
         bundle: Its content hash.
         name: Of the student, in the log.
         lanes: Where in the lanes its newest checkpoint stands.
+        prequential: How well lists were ordered before they were learnt, as the checkpoint tells it; may be empty.
     """
 
     directory: str
@@ -55,6 +57,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
     bundle: str = ""
     name: str = ""
     lanes: list[int] = []
+    prequential: dict[str, Any] = {}
 
 
 def student_at(directory: Path) -> StudentAt | None:
@@ -70,7 +73,8 @@ def student_at(directory: Path) -> StudentAt | None:
     if note is not None and not (works := _held(note.inode, note.pid)):
         works = False if note.host == socket.gethostname() else None
     newest = checkpoint.looked(directory / "checkpoints")[-1:]
-    stream = newest[0].state().get("stream", {}) if newest else {}
+    state = newest[0].state() if newest else {}
+    stream = state.get("stream", {})
     bundles = made(directory / "bundles")[-1:]
     content = ""
     if bundles:
@@ -91,6 +95,7 @@ def student_at(directory: Path) -> StudentAt | None:
         bundle=content,
         name="" if note is None else note.student,
         lanes=[int(offset) for offset in stream.get("lanes", {}).get("offsets", [])],
+        prequential=state.get("prequential", {}),
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from recdistill.loops.prequential import held_in_words, in_words
 from recdistill.loops.standing.fresh import HopAt
 from recdistill.loops.standing.processes import ProcessAt
 from recdistill.loops.standing.releases import Releases
@@ -83,6 +84,8 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
             yield "lost", f"{one.stage}: {one.lost}"
     if standing.student is not None:
         yield "student", _student(standing, standing.student)
+        if said := in_words(standing.student.prequential.get("now") or {}):
+            yield "what came next", said
         yield "next bundle", "; or ".join(standing.next_exports)
     if (releases := standing.releases) is not None:
         serves = f"version {releases.champion}, since {releases.since}" if releases.champion else "there is none yet"
@@ -96,6 +99,8 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
     for process in standing.processes:
         says = "ready" if process.ready else process.says if process.ready is None else f"not ready: {process.says}"
         yield process.name[:14], f"{process.address} {says}"
+        if said := held_in_words(process.counts):
+            yield "held-out", said
     for sentence in standing.absent:
         yield "not there", sentence
 
