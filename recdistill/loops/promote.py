@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from recdistill.errors import (
     BundleError,
@@ -37,18 +37,17 @@ from recdistill.errors import (
     Interrupted,
     OutOfRange,
     Refused,
-    RegistryError,
     TeacherError,
     WrongLog,
 )
 from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.loops.canary import Canaries, Plan
-from recdistill.loops.once import Once
 from recdistill.loops.prequential import HeldAhead, Served, served_since
 from recdistill.loops.refused import Again
 from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
+from recdistill.loops.waits import Waits
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
@@ -68,7 +67,6 @@ from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
@@ -165,7 +163,7 @@ def run(
         StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
-    waits = _Waits(0.0 if drain else patience_s, wait_s, stop, counts)
+    waits = Waits(0.0 if drain else patience_s, wait_s, stop, counts)
     known = waits.for_registry(registry.versions)
     if known is None:  # stopped while waiting
         return counts
@@ -206,9 +204,8 @@ def run(
     rounds = _Rounds(registry, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.which, rounds.least = which, min_lists
-    if canary is not None:
-        rounds.canaries = Canaries(log, registry, canary, by=by, promoted=rounds.crowned)
     rounds.look_now = lambda: say_look_now(log, by)
+    rounds.try_on(log, canary)
     tidied = trimmed = -TIDY_S
     scored = 0
     if ahead is not None and isinstance(counts, Counts):
@@ -241,8 +238,7 @@ def run(
                     break
                 stop.wait(wait_s)
     finally:
-        if rounds.canaries is not None:
-            rounds.canaries.close()
+        rounds.close()
         queue.close()
         window.close()
     return counts
@@ -361,6 +357,16 @@ class _Rounds:
         log_.info("version %s is the champion", version.number)
         self.tell("promoted", {**facts, "before": expect})
 
+    def try_on(self, log: Log, plan: Plan | None) -> None:
+        """What passed the gate is tried on a share of the users first. None: it is not."""
+        if plan is not None:
+            self.canaries = Canaries(log, self._registry, plan, by=self.by, promoted=self.crowned)
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        if self.canaries is not None:
+            self.canaries.close()
+
     def crowned(self, number: str) -> None:
         """A canary has become the champion."""
         self.counts["promoted"] += 1
@@ -373,38 +379,6 @@ class _Rounds:
         self.counts["broken"] += 1
         self.tell("broken", {"bundle": made.content_hash, "why": why})
         self._queue.forget(made)
-
-
-class _Waits:
-    """Waits for a registry that does not answer, up to a patience."""
-
-    def __init__(self, patience_s: float, wait_s: float, stop: threading.Event, counts: Counter[str]) -> None:
-        self._patience_s, self._wait_s, self._stop, self._counts = patience_s, wait_s, stop, counts
-        self._since_s: float | None = None
-        self._say = Once(log_)
-
-    def for_registry(self, work: Callable[[], T]) -> T | None:
-        """Does some work, again and again while the registry does not answer; None if it was stopped meanwhile.
-
-        Raises:
-            RegistryError: The last failure, when patience is at its end.
-        """
-        while True:
-            try:
-                found = work()
-            except RegistryError as e:
-                now_s = time.monotonic()
-                self._since_s = now_s if self._since_s is None else self._since_s
-                if now_s - self._since_s >= self._patience_s:
-                    raise
-                self._counts["registry_failures"] += 1
-                self._say(f"the registry is waited for, {self._patience_s:.0f} s at most, and nothing is lost: {e}")
-                if self._stop.wait(self._wait_s):
-                    return None
-            else:
-                self._since_s = None
-                self._say("")
-                return found
 
 
 def _age_s(moment: str) -> float:
