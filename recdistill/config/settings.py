@@ -416,6 +416,14 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "again.",
         ),
     ] = 300
+    drift_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many lists say how inputs and labels usually look. What comes later is compared with them, "
+            "and a drift is reported. Take at least those of a day. 0: nobody looks.",
+        ),
+    ] = 2000
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
