@@ -23,7 +23,8 @@ from typing import Any
 
 from recdistill.errors import DataError
 from recdistill.judge import overtime
-from recdistill.judge.gates import Asked, Check, checks
+from recdistill.judge.bounds import Verdict
+from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -36,6 +37,8 @@ from recdistill.judge.judgement import (
     Quality,
     SliceQuality,
 )
+from recdistill.judge.policy import Asked
+from recdistill.judge.said import CLASSES, HEADS, MARKS, SAID, TITLES, told
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
@@ -81,7 +84,7 @@ def write_report(
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
-        found = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
+        found = [told(reason, evidence.passed) for reason in evidence.reasons]
     try:
         path.write_text(render(judgement, found), encoding="utf-8")
     except OSError as e:
@@ -90,9 +93,10 @@ def write_report(
 
 def render(judgement: Judgement, asked: Sequence[Check]) -> str:
     """The report as HTML, with the gate's checks."""
-    passed = all(check.passed for check in asked)
+    verdicts = {check.verdict for check in asked}
+    verdict: Verdict = "refused" if "refused" in verdicts else "more" if "more" in verdicts else "passed"
     parts = [
-        _head(judgement, passed),
+        _head(judgement, verdict),
         _gate(asked),
         _quality(judgement),
         _differences(judgement),
@@ -107,7 +111,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _provenance(judgement),
     ]
     template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
-    title = f"{'Passed' if passed else 'Did not pass'}: student {judgement.content_hash[:12]}"
+    title = f"{TITLES[verdict]}: student {judgement.content_hash[:12]}"
     return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -140,7 +144,7 @@ def _section(title: str, note: str, body: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{title}</h2><p class="note">{note}</p>{body}</section>'
 
 
-def _head(judgement: Judgement, passed: bool) -> str:
+def _head(judgement: Judgement, verdict: Verdict) -> str:
     kept, student = judgement.retention, judgement.sizes.get(STUDENT, 0)
     teacher = judgement.sizes.get(TEACHER)
     tiles = []
@@ -161,9 +165,8 @@ def _head(judgement: Judgement, passed: bool) -> str:
     if kept is not None:
         claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
-    verdict = "Passed the gate" if passed else "Did not pass the gate"
     return (
-        f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
+        f'<header><span class="pill {CLASSES[verdict]}">{HEADS[verdict]}</span><h1>{claim}</h1>'
         f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
         f"{''.join(f'<p><b>Mind:</b> {text(note, 600)}</p>' for note in judgement.notes)}"
         f'<div class="tiles">{boxes}</div></header>'
@@ -172,8 +175,8 @@ def _head(judgement: Judgement, passed: bool) -> str:
 
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
-        f'<li class="{"yes" if c.passed else "no"}"><b aria-label="{"passed" if c.passed else "failed"}">'
-        f"{'✓' if c.passed else '✗'}</b><span>{_sentence(c)}</span></li>"
+        f'<li class="{CLASSES[c.verdict]}"><b aria-label="{SAID[c.verdict]}">{MARKS[c.verdict]}</b>'
+        f"<span>{_sentence(c)}</span></li>"
         for c in asked
     )
     return _section(
@@ -391,23 +394,32 @@ def _behaviour(judgement: Judgement) -> str:
 
     def cells(quality: Quality) -> list[str]:
         coverage, popularity = quality.coverage or 0.0, quality.popularity or 0.0
-        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}"]
+        more = [("–" if value is None else f"{value:.2f}") for value in (quality.novelty, quality.diversity)]
+        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}", *more]
 
     choosing = [quality for quality in judgement.contenders if quality.coverage is not None]
-    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", choosing, cells)
+    table = _table(
+        "<th>Coverage</th><th>Popularity</th><th>Bias</th><th>Novelty</th><th>Diversity</th>", choosing, cells
+    )
     agreement = judgement.agreement
     told = []
     if agreement.overlap is not None:
         told.append(f"teacher and student share {agreement.overlap.mean:.0%} of their first ten")
     if agreement.tau is not None:
         told.append(f"Kendall's τ of teacher and student on the logged lists is {agreement.tau.mean:.2f}")
+    told += [
+        f"scores of the {name_of(name).lower()} as shares of a list are off by {found.error:.3f} from the shares that "
+        f"were liked, on {found.lists:,} lists"
+        for name, found in judgement.calibration.items()
+    ]
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
     if not choosing:  # they ordered what was shown, so none of them chose from the catalogue
         return _section("Agreement", f"{agreed.strip()}", "") if told else ""
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
-        f"from that.{agreed}"
+        "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a "
+        f"first ten, 0 where all are alike.{agreed}"
     )
     return _section("What it shows", note, table)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.changes import Changes
 from recdistill.registry.client import Connection
 from recdistill.registry.holding import Holding
-from recdistill.registry.ledger import Ledger
+from recdistill.registry.ledger import CANARY, Ledger
 from recdistill.registry.publishing import Publishing, check
 from recdistill.registry.runs import Runs, experiment
 from recdistill.registry.store import Store
@@ -114,6 +115,15 @@ class Registry:
         with self._connection.talk("read the evidence"):
             return evidence_of(self._versions.get(number))
 
+    def judged(self) -> list[Evidence]:
+        """What was published about each judged version, in no order. What cannot be read is left out."""
+        with self._connection.talk("read the evidence"):
+            found = []
+            for version in self._versions.all():
+                with suppress(RegistryError):
+                    found.append(evidence_of(version))
+            return [one for one in found if one is not None]
+
     def find(self, alias_or_number: str) -> BundleRef | None:
         """What an alias or a version number stands for; None when there is no such thing yet.
 
@@ -174,6 +184,29 @@ class Registry:
         """
         with self._connection.talk("roll back"):
             return self._changes.rollback(expect=expect, who=who, why=why)
+
+    def begin_canary(self, number: str, note: str) -> None:
+        """Makes a version the canary, with a note of how it began. The champion stays.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        with self._connection.talk("begin a canary"):
+            self._versions.get(number)
+            self._versions.tag(number, {CANARY: note})
+            self._ledger.send_ahead(number)
+
+    def end_canary(self) -> None:
+        """From now on there is no canary."""
+        with self._connection.talk("end a canary"):
+            self._ledger.send_ahead(None)
+
+    def canary(self) -> tuple[BundleRef, str] | None:
+        """The canary and its note, empty where it has none; None: there is no canary."""
+        if (found := self.find(CANARY)) is None:
+            return None
+        with self._connection.talk("read the canary's note"):
+            return found, str(self._versions.get(found.number).tags.get(CANARY, ""))
 
     def ledger(self) -> list[LedgerEntry]:
         """Every change of champion, oldest first.

@@ -7,15 +7,19 @@ Example:
     ['judge', 'may_promote', 'promote']
 """
 
+from recdistill.release.canary import CanaryTrial, CanaryVerdict
 from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
 from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion
+from recdistill.release.tries import of_evidence
 from recdistill.release.window import HeldOutWindow
 
 __all__ = [
     "GRACE_S",
+    "CanaryTrial",
+    "CanaryVerdict",
     "HeldOutWindow",
     "Which",
     "count_held_out",
@@ -24,6 +28,7 @@ __all__ = [
     "judge",
     "learnt_from",
     "may_promote",
+    "of_evidence",
     "part_of",
     "promote",
     "publish",

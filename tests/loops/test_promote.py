@@ -108,7 +108,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:
-        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
@@ -165,7 +165,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
     hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[:60])])
-    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
     judgements: list[Judgement] = []
 
     def judged(judgement: Judgement) -> Evidence:
@@ -447,7 +447,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
     monkeypatch.setattr(
-        promote, "publish", lambda registry, bundle, judgement, evidence: registry.published(bundle, evidence)
+        promote, "publish", lambda registry, bundle, judgement, evidence, **_: registry.published(bundle, evidence)
     )
     bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
     return Shelf(bundles)
