@@ -137,7 +137,7 @@ def _times(requests: Sequence[Impression]) -> list[Slice]:
         Slice(
             f"time {begin:02}-{begin + _QUARTER:02}",
             f"lists from {begin:02}:00 to {begin + _QUARTER:02}:00 UTC",
-            np.equal(quarters_B, begin // _QUARTER),
+            np.isin(quarters_B, [begin // _QUARTER]),
         )
         for begin in range(0, 24, _QUARTER)
     ]
