@@ -103,12 +103,13 @@ def recipe_of(
         seed=distil.seed,
         threads=distil.threads,
         features=spec.hash,
-        watch=msgspec.to_builtins(watch),
+        watch={name: value for name, value in msgspec.to_builtins(watch).items() if name != "drift_lists"},
         within_s=distil.learn_within_s,
+        rebuild=distil.rebuild_lists,
     )
 
 
-DECIDING: Final = ("batch", "passes", "seed", "threads", "learn_within_s")
+DECIDING: Final = ("batch", "passes", "seed", "threads", "learn_within_s", "rebuild_lists")
 """Settings of `[distil]` that decide what a student becomes."""
 
 

@@ -51,6 +51,7 @@ from recdistill.features import (
 )
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
+from recdistill.train.anew import state_anew
 from recdistill.train.average import Average, steps_since
 from recdistill.train.batch import Batch, rows_of, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
@@ -196,6 +197,7 @@ class Trainer:
             unfit=len(errors),
             agreement_B=told.agreement_B,
             as_of=self.tenure.as_of,
+            times_B=told.times_B,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -508,6 +510,10 @@ class Trainer:
             **fields,
         )
         return tensors, said.plain()
+
+    def state_anew(self, fresh: Trainer) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """This state, with the first weights of a fresh student; see `anew`."""
+        return state_anew(self, fresh)
 
     def restore(self, tensors: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> None:
         """Takes the state that `state()` saved.

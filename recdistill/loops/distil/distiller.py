@@ -20,8 +20,10 @@ import numpy as np
 
 from recdistill.hops import passed
 from recdistill.loops.distil.ahead import Ahead
+from recdistill.loops.distil.anew import begun_anew
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.heard import heard
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.moved import go_on_at, place_of
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
@@ -102,6 +104,7 @@ class Distiller:
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
+        self._drifts: list[str] = []  # what has drifted since the student's newest batch
         self._whole_lists = True  # until a list comes whose candidates were scored in part
         self._until = until
         try:
@@ -196,10 +199,20 @@ class Distiller:
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
+        self._reading.taken()
         if r is None or not r.again:
             self.learnt_us = learnt(examples, self.saved, self.counts) or self.learnt_us
-        self._reading.taken()
+            if recipe.rebuild and (r is None or r.passes == 1):
+                self._begin_anew()
         return figures
+
+    def _begin_anew(self) -> None:
+        """After a drift the student begins anew, where the settings ask for it."""
+        if (made := begun_anew(self.saved, self.trainer, self._drifts, self._course.fresh)) is not None:
+            self.trainer = made
+            self._kept.clear()
+            self._seek(self.saved.lanes)
+            self.counts["rebuilds"] += 1
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -207,13 +220,8 @@ class Distiller:
         figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
         self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
-        if (watch := self.trainer.watch) is not None:
-            self.counts.update(watch.counts)
-            for sentence in watch.news:
-                _warn(sentence)
-            self.news += len(watch.news)
-            watch.counts.clear()
-            watch.news.clear()
+        news, self._drifts = heard(self.trainer.watch, self.counts)
+        self.news += news
         return figures
 
     def _next_pass(self) -> None:
@@ -229,9 +237,10 @@ class Distiller:
             self._kept.clear()
             if watch:
                 watch.forget_passes()
-            if self._until is not None and not self._lanes.reached(self._until):
-                # The range was that of an earlier call, and ended before the place where this call ends.
-                self.saved.range = Range(1, self._lanes.state(), self._until)
+            until, self.saved.then_until = self._until or self.saved.then_until, None
+            if until is not None and not self._lanes.reached(until):
+                # The range was that of an earlier call, or the student was made anew: this call ends behind it.
+                self.saved.range = Range(1, self._lanes.state(), until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 

@@ -123,7 +123,7 @@ def run(
 
     Returns:
         Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
-        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters; and what
+        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters, rebuilds; and what
         the watch counts, see `Watch.counts`. With `ahead`: prequential_lists (scored before they were learnt) and
         prequential_labelled (of those that have a label now).
 

@@ -86,6 +86,10 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
         yield "student", _student(standing, standing.student)
         if said := in_words(standing.student.prequential.get("now") or {}):
             yield "what came next", said
+        if standing.student.drift:
+            yield "drift", _drift(standing.student)
+        for sentence in standing.student.drifted[-3:]:
+            yield "drifted", sentence
         yield "next bundle", "; or ".join(standing.next_exports)
     if (releases := standing.releases) is not None:
         serves = f"version {releases.champion}, since {releases.since}" if releases.champion else "there is none yet"
@@ -130,6 +134,28 @@ def _student(standing: Standing, student: StudentAt) -> str:
 
 def _since(standing: Standing, time_us: int) -> float | None:
     return round(max(0, standing.now_us - time_us) / 1e6, 3) if time_us else None
+
+
+def _drift(student: StudentAt) -> str:
+    """What the detectors of drift saw at the newest checkpoint; of the inputs, the quantity that moved most."""
+    seen = student.drift
+    inputs, labels = dict(seen.get("inputs", {})), seen.get("outcomes", {})
+    unknown = inputs.pop("unknown", None)
+    told = []
+    if inputs:
+        most = max(inputs, key=lambda name: inputs[name])
+        told.append(f"inputs: stability index {inputs[most]:.2f} at most, of {most}")
+    if unknown is not None:
+        told.append(f"{unknown:.1%} of events of unknown items")
+    if "rate" in labels:
+        told.append(f"{labels['rate']:.1%} of lists with a label")
+    if "places" in labels:
+        told.append(f"places {labels['places']:.2f}")
+    if "delay_s" in labels:
+        told.append(f"labels after {_s(labels['delay_s'])}")
+    if (agreement := seen.get("agreement", {}).get("agreement")) is not None:
+        told.append(f"agreement with the teachers {agreement:.2f}")
+    return " · ".join(told)
 
 
 def _s(seconds: float) -> str:
