@@ -199,18 +199,21 @@ def _publish_options(parser: Parser) -> None:
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
+    from recdistill.loops import wire
 
     settings = settings_of(args)
+    try_it = wire.trial_of(settings)
     judgement = _read_judgement(args.judgement) if args.judgement else None
     bundle, registry = _bundle(args, settings), _registry(settings)
+    if judgement is None and try_it is not None:  # judging runs it in this process
+        try_it(bundle)
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
             judgement = _judge(args, settings, bundle, champion=champion)
     evidence = gate(judgement, Asked.by(settings.gate), release.of_evidence(registry.judged()))
-    version = release.publish(registry, bundle, judgement, evidence)
-    why = "; ".join(evidence.reasons)
-    verdict = "passed the gate" if evidence.passed else f"did not pass the gate ({evidence.verdict}): {why}"
+    version = release.publish(registry, bundle, judgement, evidence, try_it=try_it)
+    verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,
         {"version": version.number, "content_hash": version.content_hash, "passed": evidence.passed},
@@ -258,12 +261,28 @@ def _promote(args: argparse.Namespace) -> int:
     number = registry.resolve(args.version).number
     who = args.by or settings.promote.by
     entry = release.promote(registry, number, expect=_champion(registry), who=who, why=args.why)
+    _look_now(settings, who)
     show(
         args,
         {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
         f"version {entry.after} is the champion, {_before(entry.before)}",
     )
     return 0
+
+
+def _look_now(settings: Settings, who: str) -> None:
+    """Tells rankers to look at the registry now. Where no log answers, they look in their own time."""
+    from recdistill.errors import StreamError
+    from recdistill.loops import wire
+    from recdistill.stream import say_look_now
+
+    try:
+        log = wire.log_if_there(settings.log)
+        if log is not None:
+            with closing(log):
+                say_look_now(log, who)
+    except StreamError as e:
+        print(f"rankers look in their own time (rank.follow_s), because the log does not answer: {e}", file=sys.stderr)
 
 
 def _champion(registry: Registry) -> str | None:
@@ -288,6 +307,7 @@ def _rollback(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     registry = _registry(settings)
     entry = registry.rollback(expect=_champion(registry), who=args.by or settings.promote.by, why=args.why)
+    _look_now(settings, entry.who)
     show(
         args,
         {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},

@@ -204,7 +204,15 @@ def _story(
     with story.chapter(
         "promote", "8  registry: the version is published, and promoted if it passed the gate"
     ) as chapter:
-        version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
+        version = release.publish(
+            registry,
+            bundle,
+            judgement,
+            evidence,
+            report=report,
+            device=out / "device.onnx",
+            try_it=wire.trial_of(settings),
+        )
         if evidence.passed:
             release.promote(registry, version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")

@@ -17,10 +17,11 @@ Example:
 
 from recdistill.registry.cache import prune_cache, touch
 from recdistill.registry.core import Registry
-from recdistill.registry.ledger import CANDIDATE, CHAMPION, PREVIOUS
+from recdistill.registry.ledger import CANARY, CANDIDATE, CHAMPION, PREVIOUS
 from recdistill.registry.structs import BundleRef, Evidence, Held, LedgerEntry, Version
 
 __all__ = [
+    "CANARY",
     "CANDIDATE",
     "CHAMPION",
     "PREVIOUS",

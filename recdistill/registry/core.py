@@ -23,7 +23,7 @@ from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.changes import Changes
 from recdistill.registry.client import Connection
 from recdistill.registry.holding import Holding
-from recdistill.registry.ledger import Ledger
+from recdistill.registry.ledger import CANARY, Ledger
 from recdistill.registry.publishing import Publishing, check
 from recdistill.registry.runs import Runs, experiment
 from recdistill.registry.store import Store
@@ -184,6 +184,29 @@ class Registry:
         """
         with self._connection.talk("roll back"):
             return self._changes.rollback(expect=expect, who=who, why=why)
+
+    def begin_canary(self, number: str, note: str) -> None:
+        """Makes a version the canary, with a note of how it began. The champion stays.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        with self._connection.talk("begin a canary"):
+            self._versions.get(number)
+            self._versions.tag(number, {CANARY: note})
+            self._ledger.send_ahead(number)
+
+    def end_canary(self) -> None:
+        """From now on there is no canary."""
+        with self._connection.talk("end a canary"):
+            self._ledger.send_ahead(None)
+
+    def canary(self) -> tuple[BundleRef, str] | None:
+        """The canary and its note, empty where it has none; None: there is no canary."""
+        if (found := self.find(CANARY)) is None:
+            return None
+        with self._connection.talk("read the canary's note"):
+            return found, str(self._versions.get(found.number).tags.get(CANARY, ""))
 
     def ledger(self) -> list[LedgerEntry]:
         """Every change of champion, oldest first.

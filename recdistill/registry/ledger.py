@@ -21,6 +21,7 @@ from recdistill.registry.client import Connection, if_there, put
 from recdistill.registry.structs import LedgerEntry
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+CANARY = "canary"
 
 # Tag of the model: the last step when somebody last looked. It is only a hint of where to begin.
 _NOTED = "ledger_step"
@@ -49,6 +50,13 @@ class Ledger:
     def nominate(self, number: str) -> None:
         """Makes a version the candidate. That is no step: a candidate changes nothing of what serves."""
         put(self._client.set_registered_model_alias, self._model, CANDIDATE, number)
+
+    def send_ahead(self, number: str | None) -> None:
+        """Makes a version the canary, or ends it. That is no step either: the champion stays."""
+        if number is not None:
+            put(self._client.set_registered_model_alias, self._model, CANARY, number)
+        elif CANARY in self.aliases():
+            put(self._client.delete_registered_model_alias, self._model, CANARY)
 
     def entry(self, step: int) -> LedgerEntry | None:
         """One step, None when it has not been made.

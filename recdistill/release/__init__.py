@@ -7,6 +7,7 @@ Example:
     ['judge', 'may_promote', 'promote']
 """
 
+from recdistill.release.canary import CanaryTrial, CanaryVerdict
 from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
@@ -17,6 +18,8 @@ from recdistill.release.window import HeldOutWindow
 
 __all__ = [
     "GRACE_S",
+    "CanaryTrial",
+    "CanaryVerdict",
     "HeldOutWindow",
     "Which",
     "count_held_out",

@@ -67,6 +67,9 @@ HELD_OUT = TopicPartition("held-out", 0)
 CHECKS = TopicPartition("checks", 0)
 """What a scorer asks its teacher again, with the first answers."""
 
+LOOK_NOW = TopicPartition("look-now", 0)
+"""Says that followers of the registry should look at it now."""
+
 
 class Message(NamedTuple):
     """One committed message, as bytes."""
@@ -423,6 +426,7 @@ def log_time(message: Message) -> int | None:
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
     "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)},
     "checks": {"cleanup.policy": "compact"},
+    "look-now": {"retention.ms": str(24 * 3600 * 1000)},
 }
 """Settings of the loop's topics, by Kafka's names.
 
@@ -451,7 +455,8 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1, "held-out": 1}
+    single = dict.fromkeys(("bundles", "dead-letters", "checks", "held-out", "look-now"), 1)
+    return {"items": 1, **keyed, "examples": lanes, **single}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

@@ -447,7 +447,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
     monkeypatch.setattr(
-        promote, "publish", lambda registry, bundle, judgement, evidence: registry.published(bundle, evidence)
+        promote, "publish", lambda registry, bundle, judgement, evidence, **_: registry.published(bundle, evidence)
     )
     bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
     return Shelf(bundles)
