@@ -34,6 +34,7 @@ from recdistill.commands import (
     imports,
     learn,
     letters,
+    lineage,
     look,
     machine,
     recipes,
@@ -53,7 +54,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
     "answers": ("serve", "recommend"),
-    "watching": ("status", "checkpoints", "forget"),
+    "watching": ("status", "lineage", "replay", "checkpoints", "forget"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -74,6 +75,7 @@ VERBS: dict[str, Verb] = {
         answer,
         status,
         forget,
+        lineage,
     )
     for verb in module.VERBS
 }

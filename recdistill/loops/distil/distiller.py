@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ from recdistill.hops import passed
 from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.anew import begun_anew
 from recdistill.loops.distil.course import Course, Remake
+from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.heard import heard
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.moved import go_on_at, place_of
 from recdistill.loops.distil.passes import KeptSteps, Range, Step
 from recdistill.loops.distil.reading import Reading
-from recdistill.loops.distil.saved import Recipe, Saved, check_until
+from recdistill.loops.distil.saved import Recipe, Run, Saved, check_until
 from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems, decoded
 from recdistill.loops.distil.warm import Restart, check_same, take_over
@@ -153,7 +155,7 @@ class Distiller:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
             end = self._lanes.end_state() if self._until is None else self._until
-            self.saved.range = Range(passes, self._lanes.state(), end)
+            self.saved.go_over(self.step, passes, self._lanes.state(), end)
         if passes or self.saved.restarts != restarts or (found is not None and self._course.noted):
             self.save()
 
@@ -240,7 +242,7 @@ class Distiller:
             until, self.saved.then_until = self._until or self.saved.then_until, None
             if until is not None and not self._lanes.reached(until):
                 # The range was that of an earlier call, or the student was made anew: this call ends behind it.
-                self.saved.range = Range(1, self._lanes.state(), until)
+                self.saved.go_over(self.step, 1, self._lanes.state(), until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 
@@ -260,6 +262,14 @@ class Distiller:
         self.folder.check()
         deliver(self._stage, "distil", lambda _: Delivery(dead=[(message, error)]))
         self.counts["dead_letters"] += 1
+
+    def begin_again(self, run: Run | None, events: Sequence[Event]) -> None:
+        """Goes over a part of the log as an earlier run did; None: over none. Settings will change as they did."""
+        self._reading = Reading(self._lanes)
+        self._reading.clock_us = self.saved.clock_us
+        self._seek(self.saved.lanes)
+        self.saved.range = None if run is None else Range(run.passes, run.start, run.until)
+        self._course.expect(events)
 
     def save(self, *, wait: bool = True) -> None:
         """Writes a checkpoint of the last batch learnt.
