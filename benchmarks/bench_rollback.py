@@ -196,7 +196,8 @@ async def _ask(
     begin_s: float,
 ) -> None:
     """One connection that is kept alive, and asks at a steady pace."""
-    head = f"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(_BODY)}\r\n\r\n".encode()
+    lines_of = ["POST /v1/recommend HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
+    head = "\r\n".join([*lines_of, f"content-length: {len(_BODY)}", "", ""]).encode()
     await asyncio.sleep(begin_s)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     due_s = time.perf_counter()
