@@ -116,6 +116,7 @@ def _judge(
             learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
             fields=settings.judge.slices,
+            teacher_scores=settings.judge.teacher_scores,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
             blocked=settings.gate.blocked,
@@ -213,8 +214,7 @@ def _publish(args: argparse.Namespace) -> int:
             judgement = _judge(args, settings, bundle, champion=champion)
     evidence = gate(judgement, Asked.by(settings.gate), release.of_evidence(registry.judged()))
     version = release.publish(registry, bundle, judgement, evidence, try_it=try_it)
-    why = "; ".join(evidence.reasons)
-    verdict = "passed the gate" if evidence.passed else f"did not pass the gate ({evidence.verdict}): {why}"
+    verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,
         {"version": version.number, "content_hash": version.content_hash, "passed": evidence.passed},
