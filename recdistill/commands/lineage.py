@@ -127,9 +127,8 @@ def _replay_options(parser: Parser) -> None:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from recdistill.loops import wire
+    from recdistill.loops import trainers, wire
     from recdistill.loops.distil import replay
-    from recdistill.loops.trainers import made_of
 
     settings = settings_of(args)
     if args.keep is not None and args.keep.exists():
@@ -147,7 +146,7 @@ def _replay(args: argparse.Namespace) -> int:
                 log,
                 bundle,
                 args.keep or Path(scratch) / "student",
-                partial(made_of, bundle.spec),
+                partial(trainers.made_of, bundle.spec),
                 memory_mb=settings.distil.memory_mb,
                 stop=stop if isinstance(stop, threading.Event) else threading.Event(),
                 progress=bar,

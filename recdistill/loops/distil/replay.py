@@ -35,6 +35,7 @@ from recdistill.loops.distil.course import Remake
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.passes import Range
 from recdistill.loops.distil.saved import Run
 from recdistill.progress import Progress
 from recdistill.stream import LanePosition, Left, Log, Position, Stage, TopicPartition, read_place, write_position
@@ -138,13 +139,13 @@ def _learn(
     """Makes so many steps, over the parts of the log that the course names."""
     runs = deque(course.runs)
     first = runs.popleft() if runs and runs[0].step == distiller.step else None
-    distiller.begin_again(first, course.events[1:])
+    _begin(distiller, first, course)
     moved_s = time.monotonic()
     while distiller.step < steps:
         if stop.is_set():
             raise Interrupted(f"the replay was stopped after {distiller.step:,} of {steps:,} steps; nothing was kept")
         if distiller.saved.range is None and runs and runs[0].step == distiller.step:
-            distiller.begin_again(runs.popleft(), [one for one in course.events if one.step >= distiller.step])
+            _begin(distiller, runs.popleft(), course)
         before = distiller.saved.range
         if distiller.advance(WAIT_S) is not None or distiller.saved.range != before:
             moved_s = time.monotonic()
@@ -155,6 +156,12 @@ def _learn(
                 f"the log gives nothing more after {distiller.step:,} of {steps:,} steps: examples that the bundle was "
                 "made of are gone"
             )
+
+
+def _begin(distiller: Distiller, run: Run | None, course: Course) -> None:
+    """Goes over a part of the log as that run did; None: over none. Settings will change as they did."""
+    distiller.saved.range = None if run is None else Range(run.passes, run.start, run.until)
+    distiller.course.expect([one for one in course.events[1:] if one.step >= distiller.step])
 
 
 def _course_of(said: Mapping[str, Any], name: str) -> tuple[Course, int, LanePosition, int]:
