@@ -204,9 +204,21 @@ def _story(
     with story.chapter(
         "promote", "8  registry: the version is published, and promoted if it passed the gate"
     ) as chapter:
-        version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
+        ledger = wire.open_ledger(settings, log)
+        ending.callback(ledger.close)
+        version = release.publish(
+            registry,
+            ledger,
+            bundle,
+            judgement,
+            evidence,
+            policy=release.policy_of(Asked.by(settings.gate)),
+            who="demo",
+            report=report,
+            device=out / "device.onnx",
+        )
         if evidence.passed:
-            release.promote(registry, version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
+            release.promote(registry, ledger, version.number, expect=None, who="demo", why="passed the gate")
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))

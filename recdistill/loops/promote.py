@@ -9,6 +9,8 @@ lists. The version is registered with its evidence, its report and its device fi
 passes the gate, it becomes the champion. A bundle whose content is registered already is left alone. So a promoter that
 was killed goes on where it stood.
 
+At each look it compares the alias with the ledger. Where somebody moved the alias by hand, the ledger gets an entry.
+
 The promoter also gives back the space of bundles that are not kept any longer. No other process does that. It trims the
 embedded log where it is told to, tells a web address of its verdicts, and judges the version that was refused last
 again, by a rule.
@@ -42,6 +44,8 @@ from recdistill.errors import (
 )
 from recdistill.hops import passed
 from recdistill.judge import Judgement
+from recdistill.ledger import NO_KEYS, Ledger
+from recdistill.loops.agree import Agree
 from recdistill.loops.once import Once
 from recdistill.loops.refused import Again
 from recdistill.loops.tell import Tell, nobody
@@ -49,7 +53,9 @@ from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
     GRACE_S,
+    ByHand,
     HeldOutWindow,
+    Policy,
     Which,
     count_held_out,
     give_back,
@@ -95,6 +101,9 @@ def run(
     again_s: float = 0.0,
     again_most: int = 3,
     tell: Tell = nobody,
+    ledger: Ledger | None = None,
+    policy: Policy | None = None,
+    by_hand: ByHand = "follow",
     trim: Callable[[], int] | None = None,
     trim_every_s: float = 0.0,
     teacher: Teacher | None,
@@ -127,6 +136,9 @@ def run(
         again_s: And after so many seconds; 0: not because of time.
         again_most: How often one is judged again.
         tell: Told what was refused, promoted or broken.
+        ledger: Where it is written what was judged and who changed the champion; None: that of the log, without keys.
+        policy: What the gate asks for, for the ledger.
+        by_hand: What happens to an alias that somebody moved by hand: see `release.watch`.
         trim: Removes from the log what nobody needs; the offsets removed. Not when draining.
         trim_every_s: How often.
         teacher: Who scored the lists; None judges without one.
@@ -141,7 +153,7 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
-        registry_failures (waited for), trimmed_offsets.
+        registry_failures (waited for), trimmed_offsets, ledger_differs (from the alias), ledger_troubles.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -149,6 +161,8 @@ def run(
         StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
+    policy = policy or {}
+    ledger = ledger or Ledger(log, registry.name, NO_KEYS)
     waits = _Waits(0.0 if drain else patience_s, wait_s, stop, counts)
     known = waits.for_registry(registry.versions)
     if known is None:  # stopped while waiting
@@ -180,10 +194,11 @@ def run(
                 progress=progress,
             )
             evidence = gate(judgement)
-            return publish(registry, bundle, judgement, evidence), evidence
+            return publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=by), evidence
 
-    rounds = _Rounds(registry, queue, window, rule, judged)
+    rounds = _Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
+    rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
     tidied = trimmed = -TIDY_S
 
@@ -191,7 +206,7 @@ def run(
         nonlocal tidied, trimmed
         news, did = rounds.go(drain=drain)
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
-            counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
+            counts["freed_bytes"] += give_back(registry, ledger, keep, grace_s=grace_s)
             tidied = time.monotonic()
         if trim is not None and not drain and time.monotonic() - trimmed >= trim_every_s:
             trimmed = time.monotonic()
@@ -208,6 +223,7 @@ def run(
     finally:
         queue.close()
         window.close()
+        ledger.close()
     return counts
 
 
@@ -216,6 +232,7 @@ class _Rounds:
 
     Args:
         registry: Where versions live.
+        ledger: Who changed the champion, and why.
         queue: The bundles that wait.
         window: The held-out lists.
         rule: When a refused one is judged again.
@@ -225,15 +242,19 @@ class _Rounds:
     def __init__(
         self,
         registry: Registry,
+        ledger: Ledger,
         queue: _Queue,
         window: HeldOutWindow,
         rule: Again[MadeBundle],
         judged: Callable[[MadeBundle], tuple[Version, Evidence]],
     ) -> None:
-        self._registry, self._queue, self._window, self._rule, self._judged = registry, queue, window, rule, judged
+        self._registry, self._ledger = registry, ledger
+        self._queue, self._window, self._rule, self._judged = queue, window, rule, judged
         self.counts: Counter[str] = Counter()
         self.tell: Tell = nobody
         self.by, self.automatic = "promoter", True
+        self.policy: Policy = {}
+        self.agree: Callable[[], None] = lambda: None
         self.which: Which = "auto"
         self.least = 1
 
@@ -245,6 +266,7 @@ class _Rounds:
             RegistryError: The registry does not answer.
         """
         queue, window, which = self._queue, self._window, self.which
+        self.agree()
         news = queue.look()
         held = which != "behind" and window.look() >= self.least
         why = "" if held or which == "behind" else too_few(window, self.least)
@@ -291,16 +313,24 @@ class _Rounds:
             if evidence.passed:
                 self.tell("passed", facts)
             return
-        champion = self._registry.find(CHAMPION)
-        expect = None if champion is None else champion.number
+        if not evidence.passed:  # its verdict is in the ledger, and was told
+            self.counts["refused"] += 1
+            return
+        expect = self._registry.aliases().get(CHAMPION)
         try:
-            why = "passed the gate"
-            promote(self._registry, version.number, expect=expect, who=self.by, why=why, evidence=evidence)
+            promote(
+                self._registry,
+                self._ledger,
+                version.number,
+                expect=expect,
+                who=self.by,
+                why="passed the gate",
+                policy=self.policy,
+            )
         except Refused as e:
             self.counts["refused"] += 1
             log_.warning("version %s: %s", version.number, e)
-            if evidence.passed:  # else the gate's own verdict was told
-                self.tell("refused", {**facts, "reasons": e.reasons})
+            self.tell("refused", {**facts, "reasons": e.reasons})
             return
         self.counts["promoted"] += 1
         passed(self.counts, "promoted", made.event_us)

@@ -28,7 +28,7 @@ from recdistill.config import (
 from recdistill.errors import ConfigError, RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
-from recdistill.loops.follow import Champion
+from recdistill.loops.opened import champion_of, open_ledger, open_registry
 from recdistill.loops.patience import patiently
 from recdistill.loops.teachers import open_teacher
 from recdistill.progress import Progress, folder_bytes
@@ -368,8 +368,9 @@ def promote(
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
     from recdistill.loops.trim import trimmed
+    from recdistill.release import policy_of
 
-    registry = open_registry(settings)
+    registry, asked = open_registry(settings), Asked.by(settings.gate)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
         log = stack.enter_context(closing(open_log(settings.log)))
@@ -382,7 +383,10 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, Asked.by(settings.gate)),
+            gate=lambda judgement: gate(judgement, asked),
+            ledger=open_ledger(settings, log),
+            policy=policy_of(asked),
+            by_hand=settings.registry.by_hand,
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
@@ -466,22 +470,6 @@ def serve(
         counts=counts,
         started=started,
     )
-
-
-def open_registry(settings: Settings) -> Registry:
-    """The settings' registry.
-
-    Raises:
-        RegistryError: It cannot be opened.
-    """
-    from recdistill.registry import Registry
-
-    return Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
-
-
-def champion_of(settings: Settings) -> Champion:
-    """The champion of the settings' registry, to be followed."""
-    return Champion(settings.registry.name, lambda: open_registry(settings), Path(settings.registry.cache))
 
 
 JOBS: dict[str, Job] = {

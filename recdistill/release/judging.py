@@ -31,10 +31,13 @@ from recdistill.judge import (
     misfits,
     write_report,
 )
+from recdistill.ledger import Ledger
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
+from recdistill.release.champion import HEAD, as_writer
+from recdistill.release.evidence import NONE, Policy, note_judged
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
@@ -222,20 +225,28 @@ class _Asked:
 
 def publish(
     registry: Registry,
+    ledger: Ledger,
     bundle: Bundle,
     judgement: Judgement,
     evidence: Evidence,
     *,
+    policy: Policy = NONE,
+    who: str = "judge",
     report: Path | None = None,
     device: Path | None = None,
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
+    What the judge found is in the ledger before there is a version: a version without it is never promoted.
+
     Args:
         registry: The registry.
+        ledger: Where the judge's findings are written.
         bundle: The bundle.
         judgement: The results of the judge.
         evidence: The gate's verdict on it.
+        policy: What the gate asked for.
+        who: Whom the ledger names as the judge.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
     """
@@ -247,7 +258,8 @@ def publish(
             write_report(judgement, report, evidence)
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
-        return registry.publish(
+        as_writer(ledger, lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who))
+        version = registry.publish(
             bundle,
             evidence,
             report=report,
@@ -255,6 +267,8 @@ def publish(
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
+        registry.say(version.number, "", {HEAD: ledger.head()})
+        return version
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:
