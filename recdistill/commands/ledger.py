@@ -29,10 +29,10 @@ _ACTIONS = ("list", "verify", "import", "waive")
 @contextmanager
 def ledger_of(settings: Settings) -> Iterator[Ledger]:
     """The ledger of the settings' log, for the length of a block."""
-    from recdistill.loops.opened import open_ledger
+    from recdistill.loops import opened
     from recdistill.stream import open_log
 
-    with closing(open_log(settings.log)) as log, closing(open_ledger(settings, log)) as ledger:
+    with closing(open_log(settings.log)) as log, closing(opened.open_ledger(settings, log)) as ledger:
         yield ledger
 
 
@@ -98,12 +98,12 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
     from recdistill.ledger import Ledger
-    from recdistill.loops.opened import keys_of
+    from recdistill.loops import opened
     from recdistill.stream import open_log
 
     links: list[Link] = []
     with closing(open_log(settings.log)) as log:
-        ledger = Ledger(log, settings.registry.name, keys_of(settings), heard=links.append)
+        ledger = Ledger(log, settings.registry.name, opened.keys_of(settings), heard=links.append)
         with closing(ledger):
             ledger.look()
     found = [link for link in links if _about(link, args.version)][-args.n :]
@@ -143,11 +143,11 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
     from recdistill.ledger import verify
-    from recdistill.loops.opened import open_ledger, open_registry
+    from recdistill.loops import opened
     from recdistill.stream import open_log
 
-    with closing(open_log(settings.log)) as log, closing(open_ledger(settings, log)) as ledger:
-        registry = open_registry(settings)
+    with closing(open_log(settings.log)) as log, closing(opened.open_ledger(settings, log)) as ledger:
+        registry = opened.open_registry(settings)
         found = verify(ledger, [*_beside_versions(registry), *_in_announcements(log)])
         differs = _differs(registry, ledger)
     text = [f"{found.entries:,} entries, {found.unsigned:,} of them without a signature, {found.heads:,} noted heads"]
@@ -187,10 +187,10 @@ def _differs(registry: Registry, ledger: Ledger) -> str:
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
-    from recdistill.loops.opened import open_registry
+    from recdistill.loops import opened
     from recdistill.release import bring_over
 
-    registry = open_registry(settings)
+    registry = opened.open_registry(settings)
     with ledger_of(settings) as ledger:
         brought, troubles = bring_over(registry, ledger, who=args.by or settings.promote.by)
     text = [f"{brought} steps were brought over"] if brought else ["there is nothing to bring over"]
@@ -203,12 +203,12 @@ def _waive(args: argparse.Namespace, settings: Settings) -> int:
     if not args.version or not (args.why or "").strip() or args.until is None or args.until.time_us is None:
         raise UsageError("ledger waive: VERSION, --why TEXT and --until TIME are needed; a waiver has an end")
     from recdistill import release
-    from recdistill.loops.opened import open_registry
+    from recdistill.loops import opened
 
     until = dt.datetime.fromtimestamp(args.until.time_us / 1e6, dt.UTC).isoformat(timespec="milliseconds")
     if until <= dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"):
         raise UsageError(f"ledger waive: --until {until} is over already")
-    registry = open_registry(settings)
+    registry = opened.open_registry(settings)
     number = registry.resolve(args.version).number
     who = args.by or settings.promote.by
     with ledger_of(settings) as ledger:
@@ -236,7 +236,7 @@ def _keys_options(parser: Parser) -> None:
 
 def _keys(args: argparse.Namespace) -> int:
     from recdistill.ledger import list_keys, make_key
-    from recdistill.loops.opened import keys_of
+    from recdistill.loops import opened
 
     settings = settings_of(args)
     folder = Path(settings.keys.directory)
@@ -252,7 +252,7 @@ def _keys(args: argparse.Namespace) -> int:
         return 0
     if args.name:
         raise UsageError("keys list: takes no NAME")
-    keys, rows = keys_of(settings), list_keys(folder) if folder.is_dir() else []
+    keys, rows = opened.keys_of(settings), list_keys(folder) if folder.is_dir() else []
     lines = [f"{key.id}  {key.name:20}  trusted" + (", signs here" if key.id == keys.signs else "") for key in rows]
     if keys.signs and keys.signs not in keys.names:
         lines.append(f"{keys.signs}  signs here, but is not trusted here: its .pub is missing")

@@ -85,9 +85,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _signed(settings: Settings, judgement: bytes) -> bytes:
     """A judgement with its digest and, where a key signs here, a signature."""
     from recdistill.ledger import attach
-    from recdistill.loops.opened import keys_of
+    from recdistill.loops import opened
 
-    keys = keys_of(settings)
+    keys = opened.keys_of(settings)
     return attach("judgement", judgement, keys.sign if keys.signs else None)
 
 
@@ -232,9 +232,9 @@ def _publish(args: argparse.Namespace) -> int:
 def _read_judgement(path: Path, settings: Settings) -> Judgement:
     from recdistill.judge import from_json
     from recdistill.ledger import detach
-    from recdistill.loops.opened import keys_of
+    from recdistill.loops import opened
 
-    keys = keys_of(settings)
+    keys = opened.keys_of(settings)
     data = read_bytes(path, DataError, advice="give the judgement.json that `evaluate` wrote", most=64 << 20)
     try:
         note = detach("judgement", data, keys.verify)

@@ -163,9 +163,9 @@ def _released(
 
 
 def _changes(settings: Settings, log: Log) -> list[Change]:
-    from recdistill.loops.opened import open_ledger
+    from recdistill.loops import opened
 
-    with closing(open_ledger(settings, log)) as ledger:
+    with closing(opened.open_ledger(settings, log)) as ledger:
         return ledger.look().changes
 
 

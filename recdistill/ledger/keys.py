@@ -24,8 +24,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from recdistill.errors import ConfigError
 from recdistill.installed import how_to_install
@@ -182,7 +181,7 @@ def _id(public: Ed25519PublicKey) -> str:
     return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
-def _library() -> tuple[ModuleType, ModuleType]:
+def _library() -> tuple[Any, Any]:
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -199,7 +198,8 @@ def _read_public(path: Path) -> Ed25519PublicKey:
         raise ConfigError(f"{path}: not a public key in PEM ({e}); copy it again, or take it away") from e
     if not isinstance(found, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{path}: a key of another kind; only Ed25519 is used, see `recdistill keys make`")
-    return found
+    public: Ed25519PublicKey = found
+    return public
 
 
 def _read_private(path: Path) -> Ed25519PrivateKey:
@@ -210,4 +210,5 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
         raise ConfigError(f"{path}: not a private key in PEM without a password ({e})") from e
     if not isinstance(found, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path}: a key of another kind; only Ed25519 is used, see `recdistill keys make`")
-    return found
+    private: Ed25519PrivateKey = found
+    return private

@@ -162,6 +162,11 @@ class Registry:
         with self._connection.talk("set the champion"):
             self._aliases.dethrone()
 
+    def exists(self, number: str) -> bool:
+        """Whether there is such a version, whoever made it."""
+        with self._connection.talk("look for a version"):
+            return self._versions.find(number) is not None
+
     def has_bundle(self, number: str) -> bool:
         """Whether there is such a version, with its bundle and a content hash."""
         with self._connection.talk("look for a bundle"):

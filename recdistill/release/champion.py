@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
 from recdistill.errors import Fenced, Refused, RegistryError
-from recdistill.ledger import CLAIMS, Change, Entry, Ledger, Writer, check_head
+from recdistill.ledger import CLAIMS, Change, Entry, Ledger, State, Writer, check_head
 from recdistill.registry import CHAMPION, PREVIOUS, Registry
 
 log_ = logging.getLogger(__name__)
@@ -228,13 +228,15 @@ def _not_over_a_later_one(registry: Registry, ledger: Ledger, writer: Writer, en
     if state.open is not None:
         _follow(registry, ledger, writer, state.open)
     elif state.champion is not None and state.champion != entry.version == registry.aliases().get(CHAMPION):
-        registry.crown(state.champion, previous=next(iter(state.backwards()), None))
+        registry.crown(state.champion, previous=_way_back(registry, state))
 
 
 def _follow(registry: Registry, ledger: Ledger, writer: Writer, entry: Entry) -> None:
     """Sets the alias to what a change says, and says so."""
-    state = ledger.state
-    registry.crown(entry.version, previous=next(iter(state.backwards()), None))
+    if not registry.exists(entry.version):  # somebody has deleted it since; the alias cannot name it
+        writer.append("settled", who=entry.who, why="the version is gone", facts={"of": entry.n})
+        return
+    registry.crown(entry.version, previous=_way_back(registry, ledger.state))
     writer.append("settled", who=entry.who, version=entry.version, facts={"of": entry.n})
     done = {"promoted": "promoted", "rolled-back": "rolled back to", "returned": "set again"}[entry.kind]
     text = f"{done} by {entry.who} at {entry.at}: {entry.why}"
@@ -266,6 +268,11 @@ def _agreed(registry: Registry, ledger: Ledger, writer: Writer, who: str) -> str
         before=state.champion or "",
     )
     return champion
+
+
+def _way_back(registry: Registry, state: State) -> str | None:
+    """The version that a rollback would lead to."""
+    return next((number for number in state.backwards() if registry.has_bundle(number)), None)
 
 
 def _hash(registry: Registry, number: str | None) -> str:

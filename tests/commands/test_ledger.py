@@ -19,13 +19,26 @@ from recdistill.ledger import attach, make_key, open_keys
 from recdistill.registry import Registry
 from recdistill.stream import LEDGER
 
-pytestmark = pytest.mark.mlflow
+pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
-URI, NAME = "sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student"
+
+@pytest.fixture(name="uri", scope="module")
+def _uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One registry for all, since its tables take seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+
+
+@pytest.fixture(name="registry")
+def _registry(uri: str, tmp_path: Path) -> Registry:
+    return Registry(uri, tmp_path.name)
 
 
 @pytest.fixture(name="shop")
-def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
+def _shop(
+    registry: Registry, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shop:
+    monkeypatch.setenv("RECDISTILL__REGISTRY__URI", uri)
+    monkeypatch.setenv("RECDISTILL__REGISTRY__NAME", registry.name)
     prepare(tmp_path, monkeypatch, IN_THE_FOLDER)
     shop = Shop(tmp_path, capsys)
     shop("topics create")
@@ -61,7 +74,7 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
         "policy", "judged", "promoted", "settled", "judged", "promoted", "settled", "rolled-back", "settled",
     ]  # fmt: skip
     assert [one["n"] for one in listed] == list(range(1, 10))
-    assert "rolled-back  version 1, before 2    bert" in shop("ledger")
+    assert "rolled-back  version 1, before 2     bert" in shop("ledger")
     assert len(shop.json("ledger list 2")["entries"]) == 3
     found = shop.json("ledger verify")
     assert (found["entries"], found["unsigned"], found["troubles"], found["differs"]) == (9, 9, [], "")
@@ -122,9 +135,10 @@ def test_evidence_of_another_policy_is_refused_and_a_weaker_policy_is_an_entry(s
     assert kinds.count("refused") == 2
 
 
-def test_evidence_that_was_edited_in_mlflow_is_refused_and_a_waiver_lets_it_pass(shop: Shop) -> None:
+def test_evidence_that_was_edited_in_mlflow_is_refused_and_a_waiver_lets_it_pass(
+    shop: Shop, registry: Registry
+) -> None:
     publish(shop, "weak", "--set", "gate.retention=1.5")
-    registry = Registry(URI, NAME)
     evidence = registry.evidence("1")
     assert evidence is not None
     edited = msgspec.json.encode(msgspec.structs.replace(evidence, passed=True)).decode()
@@ -141,11 +155,11 @@ def test_evidence_that_was_edited_in_mlflow_is_refused_and_a_waiver_lets_it_pass
     assert shop.json("versions")["versions"][0]["aliases"] == ["champion"]
 
 
-def test_a_version_that_the_ledger_does_not_know_is_not_promoted(shop: Shop) -> None:
+def test_a_version_that_the_ledger_does_not_know_is_not_promoted(shop: Shop, registry: Registry) -> None:
     bundle = make_bundle(shop.folder / "one", "one")
     from support.registries import judged
 
-    Registry(URI, NAME).publish(bundle, judged(bundle))
+    registry.publish(bundle, judged(bundle))
     shop("promote 1 --why hope", code=7)
     assert "the ledger does not say that version 1 was judged, whatever MLflow shows" in shop.errors
 
@@ -176,12 +190,11 @@ def test_verify_finds_what_was_put_in_or_cut_off_and_work_goes_on(shop: Shop) ->
     assert kinds.count("moved") == 1
 
 
-def test_the_ledger_of_an_older_version_is_brought_over_by_one_verb(shop: Shop) -> None:
+def test_the_ledger_of_an_older_version_is_brought_over_by_one_verb(shop: Shop, registry: Registry) -> None:
     assert "nothing to bring over" in shop("ledger import")
-    registry = Registry(URI, NAME)
     step = {"step": 1, "kind": "promote", "before": None, "after": "1", "content_hash": "a" * 64, "who": "ada"}
     text = msgspec.json.encode({**step, "why": "good", "at": "2025-01-02T03:04:05+00:00"}).decode()
-    registry._connection.client.create_registered_model(f"{NAME}.ledger.1", tags={"entry": text})
+    registry._connection.client.create_registered_model(f"{registry.name}.ledger.1", tags={"entry": text})
     assert "1 steps were brought over" in shop("ledger import")
     (change,) = shop.json("versions")["ledger"]
     assert (change["who"], change["at"], change["why"]) == ("ada", "2025-01-02T03:04:05+00:00", "good")

@@ -437,6 +437,9 @@ class Shelf:
         self._call()
         self.champion = number
 
+    def exists(self, number: str) -> bool:
+        return self.has_bundle(number)
+
     def has_bundle(self, number: str) -> bool:
         self._call()
         return int(number) <= len(self.made)

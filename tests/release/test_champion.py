@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from support.registries import judged, make_bundle
 
+from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
 from recdistill.errors import Refused, RegistryError
 from recdistill.ledger import NO_KEYS, Ledger, verify
@@ -19,7 +20,7 @@ from recdistill.registry import CHAMPION, PREVIOUS, Registry
 from recdistill.release import HEAD, as_writer, bring_over, champion, change, rollback, watch
 from recdistill.stream import Log, open_log
 
-pytestmark = pytest.mark.mlflow
+pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
 
 @pytest.fixture(name="uri", scope="module")
@@ -48,9 +49,14 @@ Shop = dict[str, str]
 """Content hash of each version, by its number."""
 
 
+@pytest.fixture(name="bundles", scope="module")
+def _bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    place = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(place / name, name) for name in ("one", "two", "three")]
+
+
 @pytest.fixture(name="three")
-def _three(registry: Registry, tmp_path: Path) -> Shop:
-    bundles = [make_bundle(tmp_path / name, name) for name in ("one", "two", "three")]
+def _three(registry: Registry, bundles: list[Bundle]) -> Shop:
     return {registry.publish(b, judged(b)).number: b.content_hash for b in bundles}
 
 
