@@ -40,6 +40,7 @@ def files(folder: str) -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", sorted(MAY))
 def test_a_folder_imports_what_it_may(folder: str) -> None:
     for file in files(folder):

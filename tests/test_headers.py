@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
 from support.trees import header, nodes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,6 +150,7 @@ def _room(module: str) -> str:
     return module if place.is_dir() else module.rpartition(".")[0]
 
 
+@pytest.mark.slow
 def test_callers_import_from_a_room_not_from_its_files() -> None:
     broken, seen = [], 0
     for path in MODULES:

@@ -125,8 +125,11 @@ def _judge(
             least=settings.gate.min_lists,
             learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
+            blocked=settings.gate.blocked,
+            rules=[(rule.attribute, rule.value) for rule in settings.gate.rules],
             seed=seed,
             progress=bar,
         )
@@ -161,7 +164,8 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         saved += [] if spent.seconds is None else [f"{spent.seconds:,.3g} s"]
         saved += [] if spent.cost is None else [f"{spent.cost:,.2f} of money"]
         lines += ["", f"the teacher scored {spent.share:.1%} of the candidates learnt from; spared: {', '.join(saved)}"]
-    lines += ["", f"the gate {'lets it through' if evidence.passed else 'does not let it through'}:"]
+    verdict = {"passed": "lets it through", "refused": "does not let it through"}
+    lines += ["", f"the gate {verdict.get(evidence.verdict, 'has not enough evidence')}:"]
     return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
 
 
@@ -214,13 +218,14 @@ def _publish(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
             judgement = _judge(args, settings, bundle, champion=champion)
-    asked = Asked.by(settings.gate)
-    evidence, who = gate(judgement, asked), args.by or settings.promote.by
+    asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
         warn_open(ledger)
+        evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
         policy = release.policy_of(asked)
         version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who)
-    verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
+    why = "; ".join(evidence.reasons)
+    verdict = "passed the gate" if evidence.passed else f"did not pass the gate ({evidence.verdict}): {why}"
     show(
         args,
         {"version": version.number, "content_hash": version.content_hash, "passed": evidence.passed},

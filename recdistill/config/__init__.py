@@ -18,6 +18,7 @@ from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.keys import KeySettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
+from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
     EnsembleMember,
@@ -68,6 +69,7 @@ __all__ = [
     "LogSettings",
     "LossSettings",
     "OnnxTeacherSettings",
+    "PrequentialSettings",
     "ProbeSettings",
     "PromoteSettings",
     "RankSettings",

@@ -18,6 +18,7 @@ from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
 from recdistill.config.keys import KeySettings
+from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
@@ -414,6 +415,14 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "again.",
         ),
     ] = 300
+    drift_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many lists say how inputs and labels usually look. What comes later is compared with them, "
+            "and a drift is reported. Take at least those of a day. 0: nobody looks.",
+        ),
+    ] = 2000
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -466,6 +475,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
+    prequential: PrequentialSettings = PrequentialSettings()
     judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()

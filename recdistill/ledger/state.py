@@ -46,7 +46,10 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Judged(NamedTuple):
-    """That a content was judged: in which entry, when, whether it passed, and by which policy (its digest)."""
+    """That a content was judged: in which entry, when, whether it passed, and by which policy (its digest).
+
+    `allotted`, `looks` and `began_at` say what it has spent of the error that is allowed for a year.
+    """
 
     n: int
     offset: int
@@ -54,6 +57,9 @@ class Judged(NamedTuple):
     content_hash: str
     passed: bool
     policy: str
+    allotted: float
+    looks: int
+    began_at: str
 
 
 class Waiver(NamedTuple):
@@ -108,6 +114,8 @@ class State:
             self._imported(entry)
         elif entry.kind == "judged":
             facts = entry.facts
+            evidence = facts.get("evidence")
+            said: dict[str, Any] = evidence if isinstance(evidence, dict) else {}
             self.judged.append(
                 Judged(
                     n=entry.n,
@@ -116,6 +124,9 @@ class State:
                     content_hash=entry.content_hash,
                     passed=facts.get("passed") is True,
                     policy=str(facts.get("policy_digest", "")),
+                    allotted=float(said.get("allotted", 0.0)),
+                    looks=int(said.get("looks", 1)),
+                    began_at=str(said.get("began_at") or entry.at),
                 )
             )
         elif entry.kind == "policy" and isinstance(found := entry.facts.get("after"), dict):

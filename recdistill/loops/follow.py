@@ -232,6 +232,16 @@ class Champion:
         self._registry = self._registry or self._open()
         return self._registry.fetch(ref, self._cache)
 
+    def take(self, content_hash: str) -> Bundle:
+        """A bundle that serves or has served, verified.
+
+        Raises:
+            RegistryError: The registry cannot be reached, or does not hold it.
+            BundleError: What it holds does not verify.
+        """
+        self._registry = self._registry or self._open()
+        return self._registry.take(content_hash, self._cache)
+
     def took(self, bundle: Bundle) -> None:
         """Says that this bundle serves from now on. The one before stays in the cache; older ones are deleted."""
         from recdistill.registry import prune_cache

@@ -103,9 +103,12 @@ class Merge:
         return self._blocked or (not self._heap and all(position[tp] >= end for tp, end in ends.items()))
 
     def at_ends(self) -> bool:
-        """Whether all that the log holds now was read."""
+        """Whether each partition that has nothing at hand was read to the end of what the log holds now.
+
+        One that has records at hand reads on when those are taken. What it reads then comes later in its own order.
+        """
         position = self._source.position()
-        return all(position[tp] >= self._source.bounds(tp)[1] for tp in self._guards)
+        return all(position[tp] >= self._source.bounds(tp)[1] for tp, guard in self._guards.items() if not len(guard))
 
     def let_go(self) -> bool:
         """It is known that nothing will come that is earlier: no partition holds the others back until it has more.

@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -42,11 +42,13 @@ from recdistill.errors import (
     TeacherError,
     WrongLog,
 )
-from recdistill.hops import passed
+from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops.agree import Agree
 from recdistill.loops.once import Once
+from recdistill.loops.prequential import HeldAhead, Served, served_since
+from recdistill.loops.queue import Queue
 from recdistill.loops.refused import Again
 from recdistill.loops.tell import Tell, nobody
 from recdistill.progress import Progress
@@ -57,7 +59,6 @@ from recdistill.release import (
     HeldOutWindow,
     Policy,
     Which,
-    count_held_out,
     give_back,
     judge,
     promote,
@@ -65,7 +66,7 @@ from recdistill.release import (
     take_champion,
     too_few,
 )
-from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
+from recdistill.stream import Log, MadeBundle
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
@@ -74,9 +75,6 @@ T = TypeVar("T")
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
-
-SAY_S: Final = 60.0
-"""What a bundle waits for is logged at most so often."""
 
 _UNJUDGEABLE: Final = (BundleError, CheckpointError, DataError, OutOfRange, WrongLog)
 """What lies in a bundle or in its lists. Another bundle may be judged all the same."""
@@ -110,7 +108,11 @@ def run(
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
+    ahead: HeldAhead | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -146,6 +148,10 @@ def run(
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        fields: More slices of the lists, by a field.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
+        ahead: Scores held-out lists with the champion of their time; None: nobody does.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -153,7 +159,8 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
-        registry_failures (waited for), trimmed_offsets, ledger_differs (from the alias), ledger_troubles.
+        registry_failures (waited for), trimmed_offsets, ledger_differs (from the alias), ledger_troubles; with `ahead`
+        prequential_lists.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -167,7 +174,7 @@ def run(
     known = waits.for_registry(registry.versions)
     if known is None:  # stopped while waiting
         return counts
-    queue = _Queue(log, {version.content_hash for version in known}, min_lists, counts)
+    queue = Queue(log, {version.content_hash for version in known}, min_lists, counts)
     window = HeldOutWindow(log, held_out, after_us=taught_us)
     rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
     queue.look()
@@ -190,7 +197,10 @@ def run(
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
+                fields=fields,
                 taught_us=taught_us,
+                blocked=blocked,
+                rules=rules,
                 progress=progress,
             )
             evidence = gate(judgement)
@@ -201,10 +211,21 @@ def run(
     rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
     tidied = trimmed = -TIDY_S
+    scored = 0
+    if ahead is not None and isinstance(counts, Counts):
+        counts.more = ahead.lines
 
     def one_round() -> bool:
-        nonlocal tidied, trimmed
+        nonlocal tidied, trimmed, scored
         news, did = rounds.go(drain=drain)
+        if ahead is not None:
+            window.look()
+            fresh, end = window.since(scored)
+            if fresh:
+                ahead.take(fresh, _served(ledger))
+                counts.update(ahead.counts)
+                ahead.counts.clear()
+            scored = end
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
             counts["freed_bytes"] += give_back(registry, ledger, keep, grace_s=grace_s)
             tidied = time.monotonic()
@@ -227,6 +248,12 @@ def run(
     return counts
 
 
+def _served(ledger: Ledger) -> list[Served]:
+    """The champions so far, oldest first."""
+    found = (served_since(change.at, change.content_hash) for change in ledger.look().changes)
+    return sorted((one for one in found if one is not None), key=lambda one: one.at_us)
+
+
 class _Rounds:
     """One look after the other: what is announced is judged and promoted, where it may be.
 
@@ -243,7 +270,7 @@ class _Rounds:
         self,
         registry: Registry,
         ledger: Ledger,
-        queue: _Queue,
+        queue: Queue,
         window: HeldOutWindow,
         rule: Again[MadeBundle],
         judged: Callable[[MadeBundle], tuple[Version, Evidence]],
@@ -386,103 +413,3 @@ def _age_s(moment: str) -> float:
 def _say(version: Version, evidence: Evidence) -> None:
     verdict = "passed the gate" if evidence.passed else f"did not pass the gate: {'; '.join(evidence.reasons)}"
     log_.info("version %s %s; judged on %s", version.number, verdict, evidence.lists or f"{evidence.judged} lists")
-
-
-class _Queue:
-    """The announced bundles that are not judged yet, oldest first, each with a count of what it can be judged on."""
-
-    def __init__(self, log: Log, judged: set[str], least: int, counts: Counter[str]) -> None:
-        check_topic(log.topics())
-        self._log, self._judged, self._least, self._counts = log, judged, least, counts
-        self._source = log.source([BUNDLES])
-        self._seen: set[str] = set()
-        self._waiting: list[MadeBundle] = []
-        self._counted: dict[str, tuple[int, LanePosition]] = {}
-        self._said: dict[str, float] = {}
-        self._made: dict[str, MadeBundle] = {}
-
-    def of(self, content_hash: str) -> MadeBundle | None:
-        """What was announced of a bundle."""
-        return self._made.get(content_hash)
-
-    def look(self) -> bool:
-        """Takes in what was announced since the last look; whether there was anything."""
-        made, unreadable = made_bundles(self._source)
-        for reason in unreadable:
-            log_.warning("passed over: %s", reason)
-            self._counts["broken"] += 1
-        fresh = [each for each in made if each.content_hash not in self._seen]
-        for each in fresh:
-            self._seen.add(each.content_hash)
-            self._made[each.content_hash] = each
-            if each.content_hash in self._judged:  # by an earlier promoter; what was announced before it is stale
-                self._waiting.clear()
-            else:
-                self._waiting.append(each)
-        return bool(fresh)
-
-    def newest(self) -> MadeBundle | None:
-        """The newest; None when there is none."""
-        return self._waiting[-1] if self._waiting else None
-
-    def newest_judgeable(self, why: str = "", *, wait: bool = False) -> MadeBundle | None:
-        """The newest with enough labelled examples behind it; None when every one of them has to wait.
-
-        Args:
-            why: Why the held-out lists are not enough.
-            wait: Wait for them: no example behind a bundle is counted.
-        """
-        if wait:
-            for made in self._waiting:
-                self._waits(made, why)
-            return None
-        for made in reversed(list(self._waiting)):
-            # A count goes on where it stopped, so no example is decoded again at each look.
-            if made.lanes is None:
-                log_.warning("bundle %s does not say where it stopped learning", made.content_hash[:12])
-                self._counts["broken"] += 1
-                self.forget(made)
-                continue
-            found, where = self._counted.get(made.content_hash, (0, made.lanes))
-            if found < self._least:
-                try:
-                    more, where = count_held_out(self._log, where, self._least - found)
-                except (OutOfRange, WrongLog, CheckpointError) as e:
-                    log_.warning("bundle %s cannot be judged on this log: %s", made.content_hash[:12], e)
-                    self._counts["broken"] += 1
-                    self.forget(made)
-                    continue
-                found += more
-                self._counted[made.content_hash] = (found, where)
-            if found >= self._least:
-                return made
-            behind = f"{found} of {self._least} labelled examples stand behind the place where it stopped learning"
-            self._waits(made, f"{why}; {behind}" if why else behind)
-        return None
-
-    def _waits(self, made: MadeBundle, why: str) -> None:
-        """Says why a bundle waits: at first, and then once a minute."""
-        self._counts["waiting"] += 1
-        if time.monotonic() - self._said.get(made.content_hash, -SAY_S) >= SAY_S:
-            self._said[made.content_hash] = time.monotonic()
-            log_.info("bundle %s waits: %s", made.content_hash[:12], why)
-
-    def forget(self, made: MadeBundle) -> None:
-        """Leaves out a bundle that cannot be judged."""
-        if made in self._waiting:
-            self._waiting.remove(made)
-        self._counted.pop(made.content_hash, None)
-        self._said.pop(made.content_hash, None)
-
-    def done(self, made: MadeBundle) -> None:
-        """Forgets a bundle, and those announced before it: they are stale."""
-        if made not in self._waiting:  # it was judged again
-            return
-        del self._waiting[: self._waiting.index(made) + 1]
-        left = {each.content_hash for each in self._waiting}
-        self._counted = {name: count for name, count in self._counted.items() if name in left}
-        self._said = {name: at for name, at in self._said.items() if name in left}
-
-    def close(self) -> None:
-        """Gives back what was opened."""
-        self._source.close()

@@ -35,7 +35,7 @@ from recdistill.stream import Log
 
 log_ = logging.getLogger(__name__)
 
-_PAUSE: Final = 0.25
+_PAUSE: Final = 0.15
 """So much of a silence passes between two looks."""
 
 _WAIT_S: Final = 0.2

@@ -38,7 +38,7 @@ from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 if TYPE_CHECKING:
     from recdistill.bundle import BundleFolder
     from recdistill.loops.announce import Announcer
-    from recdistill.loops.distil import Publisher
+    from recdistill.loops.distil import Ahead, Publisher
     from recdistill.registry import Registry
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -222,6 +222,8 @@ def distil(
     warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
+    from recdistill.loops.trainers import ahead_of
+
     spec = FeatureSpec.load(Path(settings.features.file))
     with closing(open_log(settings.log)) as log, ExitStack() as stack:
         run = partial(
@@ -240,6 +242,8 @@ def distil(
             counts=counts,
             progress=progress,
         )
+        champion = partial(champion_of, settings) if settings.distil.publish else None
+        run = partial(run, ahead=ahead_of(settings.prequential, champion, settings.registry.uri))
         if not settings.distil.publish:
             return run()
         announcer = announcer_of(settings, log, counts)
@@ -287,6 +291,7 @@ def distil_from(
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
+    ahead: Ahead | None = None,
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
@@ -322,6 +327,7 @@ def distil_from(
         publish=publish,
         settings=given,
         remake=partial(made_of, spec),
+        ahead=ahead,
     )
 
 
@@ -363,17 +369,20 @@ def promote(
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
+    from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
+    from recdistill.loops.trainers import held_ahead_of
     from recdistill.loops.trim import trimmed
-    from recdistill.release import policy_of
 
-    registry, asked = open_registry(settings), Asked.by(settings.gate)
+    asked = Asked.by(settings.gate)
+    registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
         log = stack.enter_context(closing(open_log(settings.log)))
+        ledger = open_ledger(settings, log)
         tell: Tell = nobody
         if settings.tell.webhook and not drain:
             chosen = settings.tell
@@ -383,10 +392,12 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, asked),
-            ledger=open_ledger(settings, log),
-            policy=policy_of(asked),
+            gate=lambda judgement: gate(judgement, asked, release.tries_so_far(registry, ledger)),
+            ledger=ledger,
+            policy=release.policy_of(asked),
             by_hand=settings.registry.by_hand,
+            blocked=asked.blocked,
+            rules=[(rule.attribute, rule.value) for rule in asked.rules],
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
@@ -406,7 +417,9 @@ def promote(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
             taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
+            ahead=held_ahead_of(settings.prequential, champion_of(settings)),
             stop=stop,
             drain=drain,
             counts=counts,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -113,6 +114,15 @@ class Registry:
         """
         with self._connection.talk("read the evidence"):
             return evidence_of(self._versions.get(number))
+
+    def judged(self) -> list[Evidence]:
+        """What was published about each judged version, in no order. What cannot be read is left out."""
+        with self._connection.talk("read the evidence"):
+            found = []
+            for version in self._versions.all():
+                with suppress(RegistryError):
+                    found.append(evidence_of(version))
+            return [one for one in found if one is not None]
 
     def find(self, alias_or_number: str) -> BundleRef | None:
         """What an alias or a version number stands for; None when there is no such thing yet.

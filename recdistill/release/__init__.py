@@ -14,6 +14,7 @@ from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
 from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion, waive
+from recdistill.release.tries import of_evidence, tries_so_far
 from recdistill.release.window import HeldOutWindow
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "judge",
     "learnt_from",
     "may_promote",
+    "of_evidence",
     "part_of",
     "policy_digest",
     "policy_of",
@@ -41,6 +43,7 @@ __all__ = [
     "take_champion",
     "to_drop",
     "too_few",
+    "tries_so_far",
     "waive",
     "watch",
     "weaker",

@@ -29,8 +29,12 @@ Policy = Mapping[str, Any]
 
 NONE: Final[Policy] = {}
 
-LESS_IS_WEAKER: Final = ("retention", "min_lists", "beats_popularity", "not_below_champion")
-MORE_IS_WEAKER: Final = ("parity", "size_ratio")
+LESS_IS_WEAKER: Final = frozenset(
+    {"retention", "champion", "not_below_champion", "tries_a_year", "beats_popularity", "device", "min_lists"}
+)
+MORE_IS_WEAKER: Final = frozenset({"error_a_year", "slice_loss", "parity"})
+NONE_OR_MORE_IS_WEAKER: Final = frozenset({"size_ratio", "most_bytes", "processor_ms", "fresh_s"})
+"""Limits whose 0 means that there is none."""
 
 
 def policy_of(asked: object) -> dict[str, Any]:
@@ -52,7 +56,10 @@ def weaker(before: Policy, after: Policy) -> list[str]:
     for name, value in after.items():
         was = before.get(name, value)
         less = name in LESS_IS_WEAKER and value < was
-        if less or (name in MORE_IS_WEAKER and value > was):
+        more = name in MORE_IS_WEAKER and value > was
+        limit = name in NONE_OR_MORE_IS_WEAKER and bool(was) and (not value or value > was)
+        fewer = isinstance(was, list) and isinstance(value, list) and any(one not in value for one in was)
+        if less or more or limit or fewer:
             found.append(f"{name}: {value} is asked, {was} was asked before")
     return found
 

@@ -10,14 +10,14 @@ Example:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from recdistill.bundle import Bundle
-from recdistill.errors import BundleError, CheckpointError, DataError, PositionError
+from recdistill.errors import BundleError, CheckpointError, DataError, PositionError, UsageError
 from recdistill.judge import (
     CHAMPION,
     TEACHER,
@@ -62,8 +62,11 @@ def judge(
     window: HeldOutWindow | None = None,
     learnt: int | None = None,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
     taught_us: int | None = None,
     cost_per_1000: float = 0.0,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judgement:
@@ -87,6 +90,9 @@ def judge(
         learnt: Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle learnt from.
             None: from all.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
+        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         seed: Seed of the bootstrap.
         progress: Called with the progress.
 
@@ -113,27 +119,34 @@ def judge(
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle, learnt)))
     cheaper = baselines.baselines(known, live=[item.id for item in (*bundle.items, *came)])
-    judgement = evaluate(
-        bundle,
-        lists,
-        teacher=teacher,
-        rivals=[
-            *against,
-            *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
-            *rivals,
-            *cheaper,
-        ],
-        train_examples=known,
-        protocol=protocol,
-        came=came,
-        served=[] if window is None else window.served(),
-        sizes={"teacher": teacher_bytes} if teacher_bytes else None,
-        seed=seed,
-        progress=None if progress is None else lambda _, done, total: progress(done, total),
-    )
+    with tempfile.TemporaryDirectory(prefix="recdistill-") as folder:
+        device, no_device = _device(bundle, Path(folder))
+        judgement = evaluate(
+            bundle,
+            lists,
+            teacher=teacher,
+            rivals=[
+                *against,
+                *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
+                *rivals,
+                *cheaper,
+            ],
+            train_examples=known,
+            protocol=protocol,
+            fields=fields,
+            came=came,
+            served=[] if window is None else window.served(),
+            scored=[] if window is None or not against else window.scored(),
+            device=device,
+            blocked=blocked,
+            rules=rules,
+            sizes={"teacher": teacher_bytes} if teacher_bytes else None,
+            seed=seed,
+            progress=None if progress is None else lambda _, done, total: progress(done, total),
+        )
     spending = asked.spending(judgement, cost_per_1000)
     return msgspec.structs.replace(
-        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *_seen(part, taught_us)]
+        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *no_device, *_seen(part, taught_us)]
     )
 
 
@@ -151,6 +164,17 @@ def _champion(
         return [BundleContender(champion, CHAMPION)], []
     except (BundleError, CheckpointError, DataError, PositionError) as e:
         return [], [f"the student is not compared with the champion: {e}"]
+
+
+def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
+    """The device file that will ship with this bundle, or a sentence that says why there is none."""
+    from recdistill.device import export_device
+
+    try:
+        export_device(bundle, folder / "device.onnx")
+    except (BundleError, DataError, UsageError) as e:
+        return None, [f"the device file was not judged: {e}"]
+    return folder / "device.onnx", []
 
 
 def _stopped_before(log: Log, champion: Bundle, part: Part) -> bool:

@@ -2,7 +2,10 @@
 
 import sys
 
-from services.process import main
+from recdistill.restart import plain_memory
 
 if __name__ == "__main__":
+    plain_memory()
+    from services.process import main
+
     sys.exit(main("ranker"))

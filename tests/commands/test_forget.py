@@ -68,6 +68,7 @@ def everything(shop: Shop) -> list[Message]:
     return [message for topic in topics for message in shop.read(topic)]
 
 
+@pytest.mark.slow
 def test_a_person_is_gone_from_every_topic_and_from_the_bytes_of_the_files(shop: Shop) -> None:
     ids = filled(shop)
     assert len(ids) == 10
@@ -98,6 +99,7 @@ def test_a_person_is_gone_from_every_topic_and_from_the_bytes_of_the_files(shop:
     assert "nothing in the log names 'user-3'" in shop(f"forget --user {USER}")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = filled(shop)
     killed = 0

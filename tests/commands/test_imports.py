@@ -448,6 +448,7 @@ def test_imports_of_other_tables_do_not_fence_each_other(run: Run, monkeypatch: 
     assert len(records(run, "feedback")) == 3000
 
 
+@pytest.mark.slow
 def test_two_imports_of_the_same_table_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newer one takes over, and writes what the older one had not written."""
     Path("a.csv").write_text(_items(5000))

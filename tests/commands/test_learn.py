@@ -279,6 +279,7 @@ def test_a_bundle_names_its_true_parent_after_a_kill_between_export_and_save(sho
     assert len(shop.read("examples")) > len(at)
 
 
+@pytest.mark.slow
 def test_teach_goes_on_where_it_was_stopped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from recdistill.teachers.builtin.epochs import CausalTraining
 

@@ -98,6 +98,7 @@ def assert_no_bundle(terminal: Logged) -> None:
     assert "holds no bundle yet" in terminal.errors
 
 
+@pytest.mark.slow
 def test_no_items_at_all(terminal: Logged) -> None:
     scored_and_joined(terminal)
     said = terminal.nothing("distil --drain")

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support import world
 from support.registries import judged, make_bundle
@@ -79,6 +80,34 @@ def test_the_backlog_of_each_stage_is_counted_and_freshness_stands_right_under_i
     at = next(place for place, line in enumerate(text) if line.startswith("backlog"))
     assert "distil-" in text[at]
     assert text[at + 1].startswith("freshness")
+
+
+@pytest.mark.slow
+def test_a_drift_of_the_stream_is_a_sentence_and_what_is_seen_is_a_line(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lists of six candidates are usual here, and then come lists of two."""
+    monkeypatch.setenv("RECDISTILL__WATCH__DRIFT_LISTS", "80")
+    shop.write(lists=120)
+    shop("score --drain")
+    shop("join --flush")
+    shop("distil --drain")
+    text = shop("status")
+    [line] = [line for line in text.splitlines() if line.startswith("drift ")]
+    assert "inputs: stability index " in line
+    assert "agreement with the teachers " in line
+    assert "drifted" not in text
+    short = [msgspec.structs.replace(one, candidates=one.candidates[:2]) for one in world.impressions(200)[120:]]
+    shop.arrive("short", short, [])
+    shop("join --flush")
+    shop("distil --drain")
+    sentence = "the inputs have drifted from list 120 on: list lengths (stability index "
+    assert any(record.getMessage().startswith(sentence) for record in caplog.records)
+    drifted = [line for line in shop("status").splitlines() if line.startswith("drifted ")]
+    assert any(sentence in line for line in drifted)
+    found = shop.json("status")["student"]
+    assert found["drift"]["inputs"]["list lengths"] >= 0
+    assert found["drifted"][0].startswith("the inputs have drifted from list 120 on")
 
 
 def test_a_student_that_is_worked_on_is_said_to_be(shop: Shop) -> None:
@@ -159,6 +188,7 @@ class Fake:
         self.server.server_close()
 
 
+@pytest.mark.slow
 def test_processes_are_asked_and_one_that_is_down_is_a_sentence(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     served = 'recdistill_newest_event_seconds{hop="served"} 100.5\nrecdistill_passed_at_seconds{hop="served"} 103\n'
     ranker = Fake((200, "ok\n"), served)

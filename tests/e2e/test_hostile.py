@@ -10,7 +10,7 @@ from tools import soak
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone]
 
-GROWN = 1.25  # memory afterwards; the long form holds it to 1.05, with a larger process and more time
+GROWN = 1.10  # memory afterwards; the long form holds it to 1.05, with a process that is more than twice as large
 
 
 def test_no_honest_request_fails_while_the_endpoint_is_attacked(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_no_honest_request_fails_while_the_endpoint_is_attacked(tmp_path: Path) 
         items=3_000,
         quiet_s=2.0,
         seconds=10.0,
-        settle_s=1.0,
+        settle_s=60.0,
         idle=1000,
         slow=100,
         heads=4,

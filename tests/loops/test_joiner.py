@@ -149,6 +149,7 @@ def test_the_order_of_examples_is_not_that_of_the_commits() -> None:
         assert written(few) == written(many), seed
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_rule_over_all_pairs() -> None:
     for seed in range(300, 400):
         records = [record for record in stream(seed) if not isinstance(record, bytes)]

@@ -46,6 +46,7 @@ def example(n: int, *, budget: bool) -> Example:
     return Example(ranking, (1.0,) + (0.0,) * 7, "closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [True, False])
 def test_the_judge_counts_what_the_teacher_was_asked_for(tmp_path: Path, budget: bool) -> None:
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -109,7 +110,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:
-        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
@@ -166,7 +167,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
     hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[:60])])
-    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
     judgements: list[Judgement] = []
 
     def judged(judgement: Judgement) -> Evidence:
@@ -219,6 +220,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     log.close()
 
 
+@pytest.mark.slow
 def test_a_champion_that_learnt_from_the_judged_lists_is_left_out(tmp_path: Path) -> None:
     """Where no list is held out, the examples behind the candidate's place may be known to the champion."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))

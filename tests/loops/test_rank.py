@@ -153,6 +153,7 @@ def test_items_are_taken_in_live(settings: Settings, log: Log, bundles: list[Bun
         assert "recdistill_bad_items_total 3.0" in client.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_withdrawn_item_is_in_no_answer_again_also_after_restarts(
     settings: Settings, log: Log, bundles: list[Bundle]
 ) -> None:

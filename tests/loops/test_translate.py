@@ -177,6 +177,7 @@ def test_a_topic_of_mostly_bad_messages_halts_it_and_writes_nothing_of_the_batch
     assert run(log)["dead_letters"] == 20, "what was not written is read again"
 
 
+@pytest.mark.slow
 def test_a_schema_registry_that_is_away_is_waited_for(log: Log) -> None:
     send(log, "events", view(1), view(2))
     asked = []

@@ -74,7 +74,7 @@ def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> No
     assert figures["chance"]["auc"] == 0.5
     assert figures["teacher"]["auc"] > 0.8
     read = from_json(json.dumps(found).encode())
-    assert (read.protocol, read.above_chance, read.format) == ("shown", True, 2)
+    assert (read.protocol, read.above_chance, read.format) == ("shown", True, 3)
     assert read.part is not None
     assert read.part.begins == read.part.learnt
     # The same lists over the whole catalogue say almost nothing: chance and student are both near 0.

@@ -54,6 +54,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(values)
 def test_text_is_that_of_the_library(value: Any) -> None:

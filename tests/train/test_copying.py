@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from recdistill.features import FeatureSpec, IdSpec
@@ -45,6 +46,7 @@ def batch(trainer: Trainer, seed: int, items: int) -> Batch:
     return trainer.encode([Example(ranking, (1.0, 0.0, 0.0, 0.0, 0.0, 0.0))])
 
 
+@pytest.mark.slow
 def test_what_a_trainer_hands_out_is_of_its_step_whatever_it_learns_then() -> None:
     """Rows that are new, that are given back, and everything that a step changes as a whole."""
     rates = Rates(dense=3e-3, rows=0.07, id_dropout=0.1, dropout=0.1, average=8, forget=64)

@@ -66,6 +66,7 @@ def bytes_of(made: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
+@pytest.mark.slow
 @pytest.mark.many
 @pytest.mark.parametrize("at", [0, 1, 17, 33])
 def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) -> None:
@@ -117,6 +118,7 @@ def test_what_goes_out_is_the_average() -> None:
     assert made.score(asked) == pytest.approx(judge.score(asked), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_look_teaches_scores_and_no_labels() -> None:
     """With a replay the student knows more of the teacher after the same examples. Labels alone have none."""
     plain, second = (trainer(LossSettings(replay_lists=lists)) for lists in (0, 64))

@@ -397,6 +397,7 @@ def test_id_dropout_trains_the_shared_rows() -> None:
     assert (with_it.weights()["id"][shared] != start).any(1).all()
 
 
+@pytest.mark.slow
 def test_an_item_without_a_row_is_placed_by_its_attributes() -> None:
     """Id dropout is there so that a new item lands near those of its kind before any training on it."""
     spec = FeatureSpec(

@@ -82,6 +82,8 @@ def told(distiller: Distiller, popular: int, trigger: str) -> About:
         "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "run": uuid.uuid4().hex,
     }
+    if distiller.ahead is not None:
+        provenance["prequential"] = distiller.ahead.told()
     if saved.event_us:
         provenance["event_us"] = saved.event_us
     if saved.event_us and distiller.learnt_us:

@@ -94,6 +94,14 @@ class Course:
         self._note(saved, step, recipe, event.settings)
         return trainer
 
+    def fresh(self, saved: Saved) -> Trainer:
+        """A trainer of the settings that hold now; it has learnt nothing.
+
+        Raises:
+            CheckpointError: They cannot be made any more.
+        """
+        return self._made(saved.events[-1].settings if saved.events else self._settings, saved.recipe)
+
     def _made(self, settings: dict[str, Any], recipe: Recipe) -> Trainer:
         if self._remake is None or not settings:
             raise CheckpointError(

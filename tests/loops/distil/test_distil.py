@@ -243,6 +243,7 @@ def test_another_log_is_refused(log: Log, tmp_path: Path) -> None:
     other.close()
 
 
+@pytest.mark.slow
 def test_records_that_do_not_decode_take_no_part_and_are_kept(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "clean"))
     with log.stage("hostile").transaction() as transaction:

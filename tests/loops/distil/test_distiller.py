@@ -209,6 +209,7 @@ def test_the_catalogue_is_exact_at_each_step(log: Log, tmp_path: Path) -> None:
     assert steps == -(-len(stamps) // BATCH)
 
 
+@pytest.mark.slow
 def test_stopped_after_each_step_it_ends_with_the_same_bytes(log: Log, tmp_path: Path) -> None:
     settings = DistilSettings(batch=BATCH, checkpoint_every=100, wait_s=0.1, threads=1)
 

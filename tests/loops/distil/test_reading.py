@@ -91,6 +91,7 @@ def test_records_that_are_no_examples_end_no_batch_alone(tmp_path: Path) -> None
     log.close()
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("seed", range(8))
 def test_a_mark_ends_a_batch_where_the_next_record_would_have(tmp_path: Path, seed: int) -> None:
     """The joiner writes one when the log's time is 2.5 s after the last list. The batch is only earlier."""

@@ -81,6 +81,7 @@ class Killed(Exception):
     """As a kill: nothing is written after it."""
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -> None:
     def train(name: str, most: int | None, settings: Training = SMALL) -> Any:
         calls = 0

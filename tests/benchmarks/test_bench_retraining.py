@@ -1,0 +1,81 @@
+"""The benchmark of retraining: who answers when, figures before learning, its rows, and a run that was cut off."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_retraining as bench
+
+HOUR = bench.HOUR_US
+
+
+class Learner:
+    """A student that counts its batches."""
+
+    def __init__(self, learnt: int = 0) -> None:
+        self.learnt = learnt
+
+    def state(self) -> tuple[int, int]:
+        return self.learnt, 0
+
+    def restore(self, learnt: int, _: int) -> None:
+        self.learnt = learnt
+
+
+@pytest.mark.parametrize(
+    ("every", "served", "renewals"),
+    [(0, [0, 0, 0, 0, 0, 0], 0), (1, [0, 1, 2, 3, 4, 5], 0), (HOUR, [0, 0, 2, 2, 2, 5], 2)],
+)
+def test_who_answers_is_renewed_when_a_period_begins(every: int, served: list[int], renewals: int) -> None:
+    """Batches at 0:10, 0:50, 1:00, 1:20, 1:59 and 5:00."""
+    learner, copy, server = Learner(), Learner(), bench.Server(every)
+    found = []
+    for minutes in (10, 50, 60, 80, 119, 300):
+        fresh: Any = None if every == 1 else copy
+        answers: Any = server.at(learner, fresh, minutes * HOUR // 60)  # type: ignore[arg-type]
+        found.append(answers.learnt)
+        learner.learnt += 1
+    assert (found, server.renewals) == (served, renewals)
+
+
+def told(tmp_path: Path, *words: str) -> argparse.Namespace:
+    small = ["--short", "--lists", "400", "--items", "60", "--rows", str(tmp_path / "rows.jsonl")]
+    chosen: argparse.Namespace = bench.options().parse_args([*small, *words])
+    return chosen
+
+
+@pytest.mark.slow
+def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = told(tmp_path)
+    found = bench.rows_of(chosen, 0)
+    assert list(found) == [*bench.SERVED, *bench.LOOKING_BACK]
+    assert len({tuple(one.users) for one in found.values()}) == 1
+    assert found["never"].renewals == 0 < found["daily"].renewals < found["continuous"].renewals
+    assert found["never"].values != found["continuous"].values
+    kept = [json.loads(line)["row"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert kept == list(found)
+    # Without its last row, only that row is measured again.
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()[:-1]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    real, asked = bench.measured, []
+    monkeypatch.setattr(bench, "measured", lambda *args: asked.append(list(args[2])) or real(*args))
+    again = bench.rows_of(chosen, 0)
+    assert asked == [["continuous, replay, previous"]]
+    assert {name: one.values for name, one in again.items()} == {name: one.values for name, one in found.items()}
+    lines = bench.table([found])
+    assert len(lines) == 1 + len(found)
+    assert lines[1].startswith("never")
+    assert " to " in lines[2]
+
+
+def test_by_user_is_the_mean_of_each_users_lists() -> None:
+    figures = bench.Figures([1.0, 0.0, 0.5], ["b", "a", "b"], 0.0, 0)
+    np.testing.assert_allclose(figures.by_user(), [0.0, 0.75])
