@@ -106,7 +106,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
         ledger = Ledger(log, settings.registry.name, opened.keys_of(settings), heard=links.append)
         with closing(ledger):
             ledger.look()
-    found = [link for link in links if _about(link, args.version)][-args.n :]
+    found = _about(links, args.version)[-args.n :]
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     for link in found:
@@ -119,8 +119,17 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _about(link: Link, version: str | None) -> bool:
-    return version is None or (link.entry is not None and version in (link.entry.version, link.entry.before))
+def _about(links: list[Link], version: str | None) -> list[Link]:
+    """The entries about a version, by its number or its content: a judgement comes before there is a number."""
+    if version is None:
+        return links
+    entries = [link.entry for link in links if link.entry]
+    contents = {entry.content_hash for entry in entries if entry.version == version and entry.content_hash}
+    return [
+        link
+        for link in links
+        if link.entry and (version in (link.entry.version, link.entry.before) or link.entry.content_hash in contents)
+    ]
 
 
 def _line(link: Link, name: str) -> str:

@@ -220,10 +220,10 @@ def _publish(args: argparse.Namespace) -> int:
             judgement = _judge(args, settings, bundle, champion=champion)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
-        warn_open(ledger)
         evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
         policy = release.policy_of(asked)
         version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who)
+        warn_open(ledger)
     why = "; ".join(evidence.reasons)
     verdict = "passed the gate" if evidence.passed else f"did not pass the gate ({evidence.verdict}): {why}"
     show(

@@ -100,6 +100,14 @@ class Registry:
                 metrics=metrics or {},
             )
 
+    def check(self, bundle: Bundle, evidence: Evidence | None) -> None:
+        """What `publish` asks for before it sends anything.
+
+        Raises:
+            RegistryError: The evidence is about other content.
+        """
+        check(bundle, evidence, ())
+
     def versions(self) -> list[Version]:
         """All versions, newest first."""
         with self._connection.talk("list versions"):

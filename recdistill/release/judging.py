@@ -276,6 +276,7 @@ def publish(
     """
     from recdistill.device import export_device
 
+    registry.check(bundle, evidence)  # nothing is written about a judgement of something else
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
