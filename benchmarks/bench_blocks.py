@@ -393,10 +393,15 @@ class Run:
 
     def _key(self, name: str, k: int) -> str:
         said = {
-            name: value
-            for name, value in vars(self.chosen).items()
-            if name not in ("rows", "students", "only", "short", "seeds", "data")
+            option: value
+            for option, value in vars(self.chosen).items()
+            if option not in ("rows", "students", "only", "short", "seeds", "data")
         }
+        said["data"] = f"{self.chosen.data.name}, {self.chosen.data.stat().st_size} bytes"
+        if name in ("frozen", "full retrain"):  # what does not bear on a row leaves it as it is
+            said = {option: value for option, value in said.items() if option not in ("slower", "tuned", "near")}
+        elif "previous" not in name:
+            del said["near"]
         return json.dumps(said | {"method": name, "block": k, "seed": self.seed}, sort_keys=True, default=str)
 
     def _kept(self) -> dict[str, dict[str, Any]]:

@@ -254,7 +254,7 @@ def measure(folder: Path, log_settings: LogSettings, chosen: Any) -> tuple[Shown
 
         def whole() -> bool:
             nonlocal scored, labelled
-            for one in lanes.next(5000, 0.0):
+            for one in lanes.next(5000, 0.2):
                 asked = one.ranking.impression
                 order.append(
                     (asked.id, one.label_state, one.ranking.scored_at_us / 1e6, asked.time_us / 1e6 + chosen.window)

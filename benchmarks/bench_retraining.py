@@ -12,6 +12,7 @@ is answered by the students that would be served at that moment. So every figure
 | continuous, replay | the same, when it looks at kept lists again in each step |
 | continuous, previous | the same, when it stays near an earlier copy of itself |
 | continuous, replay, previous | both |
+| continuous, rebuilt | the same, made anew from the newest lists each time that a detector finds a drift |
 
 The form is that of Monolith's table (Liu et al., 2022): the interval between two renewals, and what it costs. The first
 four rows are one student that learns once: they differ in what is served. The others learn on their own. Scores come at
@@ -32,7 +33,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,10 +57,20 @@ HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 SERVED = {"never": 0, "daily": DAY_US, "hourly": HOUR_US, "continuous": 1}
 """What is served of one student that learns on: microseconds between two renewals, 0: none."""
 
+
+class Policy(NamedTuple):
+    """What a student does beside learning each list once."""
+
+    replay: bool = False
+    previous: bool = False
+    rebuilt: bool = False
+
+
 LOOKING_BACK = {
-    "continuous, replay": (True, False),
-    "continuous, previous": (False, True),
-    "continuous, replay, previous": (True, True),
+    "continuous, replay": Policy(replay=True),
+    "continuous, previous": Policy(previous=True),
+    "continuous, replay, previous": Policy(replay=True, previous=True),
+    "continuous, rebuilt": Policy(rebuilt=True),
 }
 
 
@@ -214,22 +226,31 @@ class Server:
         return self._held
 
 
-def settings_of(told: argparse.Namespace, *, replay: bool, previous: bool) -> Settings:
-    """The service's settings, with what looks back."""
+def settings_of(told: argparse.Namespace, policy: Policy) -> Settings:
+    """The service's settings, with what a policy changes."""
     settings = load_settings(SERVICE, {})
     loss = msgspec.structs.replace(
         settings.loss,
-        replay_lists=told.kept if replay else 0,
-        previous=told.near if previous else 0.0,
+        replay_lists=told.kept if policy.replay else 0,
+        previous=told.near if policy.previous else 0.0,
         previous_every=told.every,
     )
-    return msgspec.structs.replace(settings, loss=loss)
+    distil = msgspec.structs.replace(settings.distil, rebuild_lists=told.newest if policy.rebuilt else 0)
+    return msgspec.structs.replace(settings, loss=loss, distil=distil)
 
 
 def trainer_of(world: World, settings: Settings) -> Trainer:
     """A fresh student."""
     size = settings.distil.batch
     return make_trainer(world.spec, settings.student, settings.loss, seed=0, watch=settings.watch, batch=size)
+
+
+def made_anew(learner: Trainer, fresh: Trainer, newest: Iterable[list[Example]]) -> Trainer:
+    """A student that begins anew and learns the newest lists, as the distiller does it after a drift."""
+    fresh.restore(*learner.state_anew(fresh))
+    for batch in newest:
+        fresh.learn(fresh.encode(batch).once_more())
+    return fresh
 
 
 def measured(world: World, settings: Settings, served: dict[str, int]) -> dict[str, Figures]:
@@ -249,6 +270,12 @@ def measured(world: World, settings: Settings, served: dict[str, int]) -> dict[s
     values: dict[str, list[float]] = {name: [] for name in served}
     users: list[str] = []
     seconds, batches = 0.0, 0
+    newest: deque[list[Example]] = deque(
+        world.first[start : start + size] for start in range(0, len(world.first), size)
+    )
+    limit = -(-settings.distil.rebuild_lists // size)
+    if learner.watch is not None:
+        learner.watch.drifted.clear()  # what drifted in the first part is past
     for start in range(0, len(world.rest), size):
         batch = world.rest[start : start + size]
         asked = [one.ranking.impression for one in batch if one.label_state != "labels"]
@@ -263,6 +290,12 @@ def measured(world: World, settings: Settings, served: dict[str, int]) -> dict[s
             users += [one.user for one in asked]
         began = time.process_time()
         learner.learn(learner.encode(batch))
+        newest.append(batch)
+        while len(newest) > limit:
+            newest.popleft()
+        if limit and learner.watch is not None and learner.watch.drifted:
+            learner.watch.drifted.clear()
+            learner = made_anew(learner, trainer_of(world, settings), newest)
         seconds += time.process_time() - began
         batches += 1
     return {
@@ -273,7 +306,8 @@ def measured(world: World, settings: Settings, served: dict[str, int]) -> dict[s
 
 def rows_of(told: argparse.Namespace, seed: int) -> dict[str, Figures]:
     """All rows of one seed: from the disk where they were measured before."""
-    same = {name: str(value) for name, value in vars(told).items() if name not in ("rows", "seeds", "short", "only")}
+    apart = ("rows", "seeds", "short", "only", "newest")  # `newest` bears on one row alone
+    same = {name: str(value) for name, value in vars(told).items() if name not in apart}
     file: Path = told.rows
     lines = map(json.loads, file.read_text().splitlines()) if file.is_file() else ()
     kept = {(one["key"], one["row"]): Figures(**one["figures"]) for one in lines}
@@ -281,12 +315,12 @@ def rows_of(told: argparse.Namespace, seed: int) -> dict[str, Figures]:
     wanted = told.only.split(";") if told.only else [*SERVED, *LOOKING_BACK]
     world: World | None = None
     found: dict[str, Figures] = {}
-    for served, back in [(SERVED, (False, False)), *(({name: 1}, back) for name, back in LOOKING_BACK.items())]:
+    for served, back in [(SERVED, Policy()), *(({name: 1}, back) for name, back in LOOKING_BACK.items())]:
         mine = {name: every for name, every in served.items() if name in wanted}
         if mine and any((key, name) not in kept for name in mine):
             if world is None:
                 world = of_world(seed, told) if told.data == "world" else of_movielens(told)
-            made = measured(world, settings_of(told, replay=back[0], previous=back[1]), mine)
+            made = measured(world, settings_of(told, back), mine)
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("a") as out:
                 for name, figures in made.items():
@@ -322,7 +356,9 @@ def table(found: list[dict[str, Figures]]) -> list[str]:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, lists=1500, items=200, kept=256, every=20, rows=KEPT / "retraining-short.jsonl")
+    parser = Options(
+        __doc__, lists=1500, items=200, kept=256, every=20, newest=512, rows=KEPT / "retraining-short.jsonl"
+    )
     parser.add_argument("--data", choices=("world", "ml-100k"), default="world")
     parser.add_argument("--seeds", type=int, default=1, help="worlds")
     parser.add_argument("--lists", type=int, default=100_000, help="most lists; a world has 24,000 at most")
@@ -332,6 +368,7 @@ def options() -> Options:
     parser.add_argument("--kept", type=int, default=2048, help="lists that are looked at again, see loss.replay_lists")
     parser.add_argument("--near", type=float, default=0.3, help="see loss.previous")
     parser.add_argument("--every", type=int, default=200, help="see loss.previous_every")
+    parser.add_argument("--newest", type=int, default=8192, help="see distil.rebuild_lists")
     parser.add_argument("--only", default="", help="rows, with semicolons")
     parser.add_argument("--rows", type=Path, default=KEPT / "retraining.jsonl", help="rows that were measured")
     return parser

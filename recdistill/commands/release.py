@@ -210,10 +210,14 @@ def _publish_options(parser: Parser) -> None:
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
+    from recdistill.loops import wire
 
     settings = settings_of(args)
+    try_it = wire.trial_of(settings)
     judgement = _read_judgement(args.judgement, settings) if args.judgement else None
     bundle, registry = _bundle(args, settings), _registry(settings)
+    if judgement is None and try_it is not None:  # judging runs it in this process
+        try_it(bundle)
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
@@ -222,10 +226,9 @@ def _publish(args: argparse.Namespace) -> int:
     with ledger_of(settings) as ledger:
         evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
         policy = release.policy_of(asked)
-        version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who)
+        version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who, try_it=try_it)
         warn_open(ledger)
-    why = "; ".join(evidence.reasons)
-    verdict = "passed the gate" if evidence.passed else f"did not pass the gate ({evidence.verdict}): {why}"
+    verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,
         {"version": version.number, "content_hash": version.content_hash, "passed": evidence.passed},
@@ -280,12 +283,28 @@ def _promote(args: argparse.Namespace) -> int:
     who, policy = args.by or settings.promote.by, release.policy_of(Asked.by(settings.gate))
     with ledger_of(settings) as ledger:
         done = release.promote(registry, ledger, number, expect=expect, who=who, why=args.why, policy=policy)
+    _look_now(settings, who)
     show(
         args,
         {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},
         f"version {done.after} is the champion, {_before(done.before)}",
     )
     return 0
+
+
+def _look_now(settings: Settings, who: str) -> None:
+    """Tells rankers to look at the registry now. Where no log answers, they look in their own time."""
+    from recdistill.errors import StreamError
+    from recdistill.loops import wire
+    from recdistill.stream import say_look_now
+
+    try:
+        log = wire.log_if_there(settings.log)
+        if log is not None:
+            with closing(log):
+                say_look_now(log, who)
+    except StreamError as e:
+        print(f"rankers look in their own time (rank.follow_s), because the log does not answer: {e}", file=sys.stderr)
 
 
 def _champion(registry: Registry) -> str | None:
@@ -320,6 +339,7 @@ def _rollback(args: argparse.Namespace) -> int:
     who, named = args.by or settings.promote.by, args.leaves is not None
     with ledger_of(settings) as ledger:
         done = release.rollback(registry, ledger, expect=expect, who=who, why=args.why, named=named)
+    _look_now(settings, who)
     show(
         args,
         {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},

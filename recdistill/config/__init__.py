@@ -11,6 +11,7 @@ Example:
     32
 """
 
+from recdistill.config.canary import CanarySettings
 from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
@@ -49,11 +50,13 @@ from recdistill.config.translate import (
     TranslateSettings,
     TranslateTopic,
 )
+from recdistill.config.trial import TrialSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 
 __all__ = [
     "PREFIX",
     "BadRecordSettings",
+    "CanarySettings",
     "DistilSettings",
     "EnsembleMember",
     "FeatureSettings",
@@ -86,6 +89,7 @@ __all__ = [
     "TopicSettings",
     "TranslateSettings",
     "TranslateTopic",
+    "TrialSettings",
     "WatchSettings",
     "convert",
     "explain",

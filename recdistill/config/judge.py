@@ -130,10 +130,10 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1,
-            description="Least share of the bundle's first ten items that the device file has too, by the lower end of "
-            "its interval. 0 asks for nothing.",
+            description="Least share of the bundle's scores, above those of drawn items, that the first ten of the "
+            "device file keep, by the lower end of its interval. 0 asks for nothing.",
         ),
-    ] = 0.8
+    ] = 0.9
     size_ratio: Annotated[
         float,
         Meta(

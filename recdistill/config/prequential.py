@@ -22,8 +22,8 @@ class PrequentialSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0.0,
             le=1.0,
-            description="Share of the lists that are scored, chosen by a hash of their ids; 0: none. The cost grows "
-            "with the share. It changes nothing of what a student learns.",
+            description="Share of the lists that are scored, chosen by the number of the step and a hash of "
+            "their ids; 0: none. The cost grows with the share. It changes nothing of what a student learns.",
         ),
     ] = 0.05
     champion: Annotated[

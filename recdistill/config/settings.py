@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from recdistill.config.canary import CanarySettings
 from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
@@ -27,6 +28,7 @@ from recdistill.config.teachers import (
     OnnxTeacherSettings,
 )
 from recdistill.config.translate import BadRecordSettings, TranslateSettings
+from recdistill.config.trial import TrialSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 from recdistill.limits import MIN_BUDGET
 
@@ -481,6 +483,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     registry: RegistrySettings = RegistrySettings()
     keys: KeySettings = KeySettings()
     promote: PromoteSettings = PromoteSettings()
+    canary: CanarySettings = CanarySettings()
+    trial: TrialSettings = TrialSettings()
     tell: TellSettings = TellSettings()
     status: StatusSettings = StatusSettings()
     rank: RankSettings = RankSettings()

@@ -73,12 +73,13 @@ def _device(judgement: Judgement, asked: Asked) -> Found:
         return ("device", "more", why)
     if not shipped.finite:
         return ("device", "refused", "device: the device file gave scores that are no numbers")
-    alike = shipped.overlap
+    kept = shipped.kept
     text = (
-        f"device: the device file has {alike.mean:.3f} of the bundle's first ten items, over {shipped.lists:,} "
-        f"requests (95% interval {alike.low:.3f} to {alike.high:.3f}), at least {asked.device:.3f} is asked"
+        f"device: the first ten of the device file keep {kept.mean:.3f} of the bundle's scores above drawn items, over "
+        f"{shipped.lists:,} requests (95% interval {kept.low:.3f} to {kept.high:.3f}), at least {asked.device:.3f} is "
+        f"asked; they have {shipped.overlap.mean:.3f} of its items"
     )
-    return ("device", _verdict(alike.low >= asked.device), text)
+    return ("device", _verdict(kept.low >= asked.device), text)
 
 
 def _processor(judgement: Judgement, asked: Asked) -> Found:

@@ -96,12 +96,16 @@ class Agreed(Struct, frozen=True, kw_only=True):
 class Shipped(Struct, frozen=True, kw_only=True):
     """The device file beside the bundle on the same requests.
 
-    `overlap`: share of the bundle's first ten items that the file's first ten have too. `finite`: whether all of its
-    scores were numbers. `bytes`: of the file.
+    `overlap`: share of the bundle's first ten items that the file's first ten have too. `kept`: by the bundle's own
+    scores, how far the file's first ten stand above items drawn at random, as a share of how far its own first ten do
+    (or the other way round, where its own search finds the worse ones).
+    Items of almost equal score may change places without harm: they lower `overlap`, and not `kept`. `finite`: whether
+    all scores of the file were numbers. `bytes`: of the file.
     """
 
     lists: int
     overlap: Interval
+    kept: Interval
     finite: bool
     bytes: int
 

@@ -34,7 +34,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     slice_loss: float = 0.05
     slices: list[str] = []
     parity: float = 1e-4
-    device: float = 0.8
+    device: float = 0.9
     size_ratio: float = 0.0
     most_bytes: int = 0
     processor_ms: float = 0.0

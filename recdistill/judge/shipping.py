@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from recdistill import metrics
-from recdistill.judge.contenders import BundleContender, DeviceContender
+from recdistill.judge.contenders import BundleContender, DeviceContender, as_request
 from recdistill.judge.judgement import Answers, RuleShare, Shipped
 from recdistill.judge.slices import texts
 from recdistill.records import Impression, Item
@@ -27,6 +27,9 @@ from recdistill.records import Impression, Item
 FIRST: Final = 10
 COMPARED: Final = 500
 """Requests on which the device file is held against the bundle: each asks for the whole catalogue."""
+
+DRAWN: Final = 100
+"""Items that are drawn at random for each request, to say what a score is worth."""
 
 LOOKED: Final = 2000
 """Answers that are looked at for blocked items and attributes."""
@@ -54,18 +57,41 @@ def shipped(
     held = {item.id for item in student.recommender.bundle.items}
     own = student.top(asked, 3 * FIRST)
     finite = True
-    overlaps = []
+    overlaps, kept = [], []
+    ids, random = [item.id for item in student.recommender.bundle.items], np.random.default_rng(seed)
     for request, mine in zip(asked, own, strict=True):
         items, scores = file.answer(request, FIRST)
         finite &= bool(np.isfinite(scores).all())
         first = [item for item in mine if item in held][:FIRST]
         overlaps.append(len(set(first) & set(items)) / max(1, len(first)) if first else float(not items))
+        kept.append(_kept(student, request, first, items, [ids[n] for n in random.integers(0, len(ids), DRAWN)]))
     return Shipped(
         lists=len(asked),
         overlap=metrics.bootstrap_interval(overlaps, seed, draws),
+        kept=metrics.bootstrap_interval(kept, seed, draws),
         finite=finite,
         bytes=file.size,
     )
+
+
+def _kept(
+    student: BundleContender, request: Impression, own: Sequence[str], theirs: Sequence[str], drawn: Sequence[str]
+) -> float:
+    """How far the items of the file stand above drawn ones, as a share of how far those of the bundle do.
+
+    Where the bundle's own search finds the worse items, because its index is wrong, the share is the other way round.
+    """
+    asked = list(dict.fromkeys([*own, *theirs, *drawn]))
+    answer = student.recommender.rank(as_request(request), asked)
+    score = dict(zip(answer.items, answer.scores, strict=True))
+    best, found, usual = (
+        [score[item] for item in items if item in score] for items in (own, theirs, [*drawn, *own, *theirs])
+    )
+    if not best or not found:
+        return float(bool(found) == bool(best))
+    floor = float(np.mean(usual))
+    low, high = sorted((float(np.mean(best)) - floor, float(np.mean(found)) - floor))
+    return 1.0 if high <= 0 else low / high
 
 
 def answers(

@@ -137,7 +137,7 @@ def _times(requests: Sequence[Impression]) -> list[Slice]:
         Slice(
             f"time {begin:02}-{begin + _QUARTER:02}",
             f"lists from {begin:02}:00 to {begin + _QUARTER:02}:00 UTC",
-            np.equal(quarters_B, begin // _QUARTER),
+            np.isin(quarters_B, [begin // _QUARTER]),
         )
         for begin in range(0, 24, _QUARTER)
     ]
@@ -159,8 +159,10 @@ def _attributes(name: str, relevant_BP: NDArray[np.int64], items: Mapping[int, I
     found = []
     for value in _frequent(lists):
         having = [n for n, own in values.items() if value in own]
-        counted_BP = (relevant_BP >= 0) & np.isin(relevant_BP, having)
-        found.append(Slice(f"item.{name}={value}", f"items with {name} {value}", counted_BP.any(1), counted_BP))
+        counted_BP: NDArray[np.bool_] = (relevant_BP >= 0) & np.isin(relevant_BP, having)
+        found.append(
+            Slice(f"item.{name}={value}", f"items with {name} {value}", np.any(counted_BP, axis=1), counted_BP)
+        )
     return found
 
 

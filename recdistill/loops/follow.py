@@ -222,6 +222,15 @@ class Champion:
             ) from e
         return decided[0] if decided else ""
 
+    def find(self, alias: str) -> BundleRef | None:
+        """Who has another alias now, as `previous` or `canary`; None: nobody.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        self._registry = self._registry or self._open()
+        return self._registry.find(alias)
+
     def fetch(self, ref: BundleRef) -> Bundle:
         """Its bundle, verified.
 

@@ -30,15 +30,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from recdistill.errors import (
     BundleError,
     CheckpointError,
     DataError,
+    Interrupted,
     OutOfRange,
     Refused,
-    RegistryError,
     TeacherError,
     WrongLog,
 )
@@ -46,11 +46,13 @@ from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops.agree import Agree
-from recdistill.loops.once import Once
+from recdistill.loops.canary import Canaries, Plan
 from recdistill.loops.prequential import HeldAhead, Served, served_since
 from recdistill.loops.queue import Queue
 from recdistill.loops.refused import Again
+from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
+from recdistill.loops.waits import Waits
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
@@ -66,12 +68,11 @@ from recdistill.release import (
     take_champion,
     too_few,
 )
-from recdistill.stream import Log, MadeBundle
+from recdistill.stream import Log, MadeBundle, say_look_now
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
@@ -104,6 +105,8 @@ def run(
     by_hand: ByHand = "follow",
     trim: Callable[[], int] | None = None,
     trim_every_s: float = 0.0,
+    try_it: Try | None = None,
+    canary: Plan | None = None,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
@@ -143,6 +146,8 @@ def run(
         by_hand: What happens to an alias that somebody moved by hand: see `release.watch`.
         trim: Removes from the log what nobody needs; the offsets removed. Not when draining.
         trim_every_s: How often.
+        try_it: Runs a bundle in a process of its own, before it is judged and again with its device file.
+        canary: How a version that passed the gate is tried on a share of the users; None: it is promoted at once.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -170,7 +175,7 @@ def run(
     counts = Counter() if counts is None else counts
     policy = policy or {}
     ledger = ledger or Ledger(log, registry.name, NO_KEYS)
-    waits = _Waits(0.0 if drain else patience_s, wait_s, stop, counts)
+    waits = Waits(0.0 if drain else patience_s, wait_s, stop, counts)
     known = waits.for_registry(registry.versions)
     if known is None:  # stopped while waiting
         return counts
@@ -184,6 +189,8 @@ def run(
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             bundle = registry.take(made.content_hash, Path(scratch))
+            if try_it is not None:  # judging runs it in this process
+                try_it(bundle, stop=stop.is_set)
             judgement = judge(
                 log,
                 bundle,
@@ -204,12 +211,16 @@ def run(
                 progress=progress,
             )
             evidence = gate(judgement)
-            return publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=by), evidence
+            return publish(
+                registry, ledger, bundle, judgement, evidence, policy=policy, who=by, try_it=try_it
+            ), evidence
 
     rounds = _Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
+    rounds.look_now = lambda: say_look_now(log, by)
+    rounds.try_on(log, canary)
     tidied = trimmed = -TIDY_S
     scored = 0
     if ahead is not None and isinstance(counts, Counts):
@@ -242,6 +253,7 @@ def run(
                     break
                 stop.wait(wait_s)
     finally:
+        rounds.close()
         queue.close()
         window.close()
         ledger.close()
@@ -284,6 +296,8 @@ class _Rounds:
         self.agree: Callable[[], None] = lambda: None
         self.which: Which = "auto"
         self.least = 1
+        self.look_now: Callable[[], object] = lambda: None
+        self.canaries: Canaries | None = None
 
     def go(self, *, drain: bool) -> tuple[bool, bool]:
         """One look. Whether something was announced since the last, and whether there was anything to do.
@@ -294,6 +308,9 @@ class _Rounds:
         """
         queue, window, which = self._queue, self._window, self.which
         self.agree()
+        if self.canaries is not None and (verdict := self.canaries.look()) is not None and verdict.say == "withdraw":
+            self.counts["withdrawn"] += 1
+            self.tell("refused", {"model": self._registry.name, "reasons": verdict.reasons})
         news = queue.look()
         held = which != "behind" and window.look() >= self.least
         why = "" if held or which == "behind" else too_few(window, self.least)
@@ -310,6 +327,8 @@ class _Rounds:
             return True
         try:
             version, evidence = self._judged(made)
+        except Interrupted:  # the process stops; the next one judges it
+            return False
         except TeacherError as e:
             if drain:
                 raise
@@ -343,6 +362,9 @@ class _Rounds:
         if not evidence.passed:  # its verdict is in the ledger, and was told
             self.counts["refused"] += 1
             return
+        if self.canaries is not None and self.canaries.begin(version.number):
+            self.counts["canaries"] += 1
+            return
         expect = self._registry.aliases().get(CHAMPION)
         try:
             promote(
@@ -360,47 +382,35 @@ class _Rounds:
             self.tell("refused", {**facts, "reasons": e.reasons})
             return
         self.counts["promoted"] += 1
+        self.look_now()
         passed(self.counts, "promoted", made.event_us)
         log_.info("version %s is the champion", version.number)
         self.tell("promoted", {**facts, "before": expect})
+
+    def try_on(self, log: Log, plan: Plan | None) -> None:
+        """What passed the gate is tried on a share of the users first. None: it is not."""
+        if plan is not None:
+            self.canaries = Canaries(
+                log, self._registry, self._ledger, plan, policy=self.policy, by=self.by, promoted=self.crowned
+            )
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        if self.canaries is not None:
+            self.canaries.close()
+
+    def crowned(self, number: str) -> None:
+        """A canary has become the champion."""
+        self.counts["promoted"] += 1
+        self.look_now()
+        log_.info("version %s is the champion", number)
+        self.tell("promoted", {"model": self._registry.name, "version": number})
 
     def _give_up(self, made: MadeBundle, why: str) -> None:
         log_.warning("%s", why)
         self.counts["broken"] += 1
         self.tell("broken", {"bundle": made.content_hash, "why": why})
         self._queue.forget(made)
-
-
-class _Waits:
-    """Waits for a registry that does not answer, up to a patience."""
-
-    def __init__(self, patience_s: float, wait_s: float, stop: threading.Event, counts: Counter[str]) -> None:
-        self._patience_s, self._wait_s, self._stop, self._counts = patience_s, wait_s, stop, counts
-        self._since_s: float | None = None
-        self._say = Once(log_)
-
-    def for_registry(self, work: Callable[[], T]) -> T | None:
-        """Does some work, again and again while the registry does not answer; None if it was stopped meanwhile.
-
-        Raises:
-            RegistryError: The last failure, when patience is at its end.
-        """
-        while True:
-            try:
-                found = work()
-            except RegistryError as e:
-                now_s = time.monotonic()
-                self._since_s = now_s if self._since_s is None else self._since_s
-                if now_s - self._since_s >= self._patience_s:
-                    raise
-                self._counts["registry_failures"] += 1
-                self._say(f"the registry is waited for, {self._patience_s:.0f} s at most, and nothing is lost: {e}")
-                if self._stop.wait(self._wait_s):
-                    return None
-            else:
-                self._since_s = None
-                self._say("")
-                return found
 
 
 def _age_s(moment: str) -> float:

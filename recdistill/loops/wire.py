@@ -19,6 +19,7 @@ from recdistill.config import (
     DistilSettings,
     HeldOutSettings,
     JoinSettings,
+    LogSettings,
     LossSettings,
     ScoreSettings,
     Settings,
@@ -36,9 +37,11 @@ from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 
 if TYPE_CHECKING:
-    from recdistill.bundle import BundleFolder
+    from recdistill.bundle import Bundle, BundleFolder
     from recdistill.loops.announce import Announcer
+    from recdistill.loops.canary import Plan
     from recdistill.loops.distil import Ahead, Publisher
+    from recdistill.loops.swap import Try
     from recdistill.registry import Registry
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -354,6 +357,7 @@ def probe(
             batch=chosen.batch,
             wait_s=chosen.wait_s,
             follow_s=chosen.follow_s,
+            try_it=trial_of(settings),
             begin=begin,
             stop=stop,
             drain=drain,
@@ -413,6 +417,8 @@ def promote(
             tell=tell,
             trim=partial(trimmed, log, settings.topics.keep_days, tell) if settings.topics.trim_every_s else None,
             trim_every_s=settings.topics.trim_every_s,
+            try_it=trial_of(settings),
+            canary=canary_of(settings),
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
@@ -465,24 +471,65 @@ def serve(
         )
     explore = Explore(chosen.explore_share, chosen.explore_first, chosen.explore_pool)
 
-    def log_if_there() -> Log | None:
-        # An embedded log that is not there would be made by opening it.
-        return None if log.kind == "embedded" and not Path(log.path).exists() else open_log(log)
-
     return loop.run(
         champion_of(settings) if bundle is None else bundle,
         listen=lambda: bind(chosen.host, chosen.port),
-        app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep, explore=explore),
-        read_log=log_if_there,
+        app=lambda ranker, keep: create_app(
+            ranker,
+            limits,
+            write_back=chosen.write_back,
+            keep=keep,
+            explore=explore,
+            shadow=settings.canary.shadow,
+        ),
+        read_log=partial(log_if_there, log),
         write_back=chosen.write_back > 0,
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
         items_from=chosen.items_from,
+        try_it=trial_of(settings),
+        warm_bytes=chosen.warm_mb << 20,
+        share=settings.canary.share,
         stop=stop,
         counts=counts,
         started=started,
     )
+
+
+def log_if_there(settings: LogSettings) -> Log | None:
+    """The settings' log; None where there is none. An embedded log that is not there would be made by opening it."""
+    return None if settings.kind == "embedded" and not Path(settings.path).exists() else open_log(settings)
+
+
+def canary_of(settings: Settings) -> Plan | None:
+    """How a version that passed the gate is tried on a share of the users; None: it is not."""
+    from recdistill.loops.canary import Plan
+
+    chosen = settings.canary
+    if not chosen.share:
+        return None
+    return Plan(
+        share=chosen.share,
+        alpha=chosen.alpha,
+        margin=chosen.margin,
+        most_users=chosen.most_users,
+        automatic=chosen.automatic,
+    )
+
+
+def trial_of(settings: Settings) -> Try | None:
+    """Tries a bundle in a process of its own, within the settings' bounds; None where nothing is tried."""
+    from recdistill.trial import Bounds, tried
+
+    if not (chosen := settings.trial).on:
+        return None
+    bounds = Bounds(cpu_s=chosen.cpu_s, wall_s=chosen.wall_s, memory_mb=chosen.memory_mb, rows=chosen.rows)
+
+    def try_it(bundle: Bundle, *, device: Path | None = None, stop: Callable[[], bool] = lambda: False) -> None:
+        tried(bundle.path, content_hash=bundle.content_hash, device=device, bounds=bounds, stop=stop)
+
+    return try_it
 
 
 JOBS: dict[str, Job] = {

@@ -14,12 +14,13 @@ Example:
     recdistill.errors.RegistryError: ftp://models: not a registry URI; write sqlite:///FILE or an http(s):// address
 """
 
-from recdistill.registry.aliases import CANDIDATE, CHAMPION, PREVIOUS
+from recdistill.registry.aliases import CANARY, CANDIDATE, CHAMPION, PREVIOUS
 from recdistill.registry.cache import prune_cache, touch
 from recdistill.registry.core import Registry
 from recdistill.registry.structs import BundleRef, Evidence, FormerEntry, Held, Version
 
 __all__ = [
+    "CANARY",
     "CANDIDATE",
     "CHAMPION",
     "PREVIOUS",

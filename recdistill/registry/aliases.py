@@ -14,6 +14,7 @@ from __future__ import annotations
 from recdistill.registry.client import Connection, if_there, put
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+CANARY = "canary"
 
 
 class Aliases:
@@ -30,6 +31,13 @@ class Aliases:
     def nominate(self, number: str) -> None:
         """Makes a version the candidate. A candidate changes nothing of what serves."""
         put(self._client.set_registered_model_alias, self._model, CANDIDATE, number)
+
+    def send_ahead(self, number: str | None) -> None:
+        """Makes a version the canary, or ends it. The champion stays."""
+        if number is not None:
+            put(self._client.set_registered_model_alias, self._model, CANARY, number)
+        elif CANARY in self.all():
+            put(self._client.delete_registered_model_alias, self._model, CANARY)
 
     def crown(self, number: str, previous: str | None) -> None:
         """Makes a version the champion, and says which one a rollback leads to. It is no candidate any more."""

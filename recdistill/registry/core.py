@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from recdistill.bundle import Bundle, BundleFolder
 from recdistill.errors import RegistryError
-from recdistill.registry.aliases import Aliases
+from recdistill.registry.aliases import CANARY, Aliases
 from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.client import Connection
 from recdistill.registry.former import FormerLedger
@@ -216,6 +216,29 @@ class Registry:
         with self._connection.talk("read a version"):
             version = self._versions.find(number)
             return None if version is None or key not in version.tags else str(version.tags[key])
+
+    def begin_canary(self, number: str, note: str) -> None:
+        """Makes a version the canary, with a note of how it began. The champion stays.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        with self._connection.talk("begin a canary"):
+            self._versions.get(number)
+            self._versions.tag(number, {CANARY: note})
+            self._aliases.send_ahead(number)
+
+    def end_canary(self) -> None:
+        """From now on there is no canary."""
+        with self._connection.talk("end a canary"):
+            self._aliases.send_ahead(None)
+
+    def canary(self) -> tuple[BundleRef, str] | None:
+        """The canary and its note, empty where it has none; None: there is no canary."""
+        if (found := self.find(CANARY)) is None:
+            return None
+        with self._connection.talk("read the canary's note"):
+            return found, str(self._versions.get(found.number).tags.get(CANARY, ""))
 
     def former(self) -> tuple[list[FormerEntry], list[str]]:
         """The ledger of an older version, oldest first, and a sentence for each step that cannot be read."""

@@ -7,6 +7,7 @@ Example:
     ['judge', 'may_promote', 'promote']
 """
 
+from recdistill.release.canary import CanaryTrial, CanaryVerdict
 from recdistill.release.champion import HEAD, ByHand, as_writer, bring_over, change, rollback, watch
 from recdistill.release.evidence import Policy, policy_digest, policy_of, weaker, why_not
 from recdistill.release.judging import judge, publish
@@ -21,6 +22,8 @@ __all__ = [
     "GRACE_S",
     "HEAD",
     "ByHand",
+    "CanaryTrial",
+    "CanaryVerdict",
     "HeldOutWindow",
     "Policy",
     "Which",

@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,7 @@ def publish(
     who: str = "judge",
     report: Path | None = None,
     device: Path | None = None,
+    try_it: Callable[..., None] | None = None,
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
@@ -273,6 +274,10 @@ def publish(
         who: Whom the ledger names as the judge.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
+        try_it: Runs bundle and device file in a process of its own first: `try_it(bundle, device=path)`.
+
+    Raises:
+        BundleError: They do not run as they should. Nothing is registered.
     """
     from recdistill.device import export_device
 
@@ -283,6 +288,8 @@ def publish(
             write_report(judgement, report, evidence)
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
+        if try_it is not None:
+            try_it(bundle, device=device)
         as_writer(ledger, lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who))
         version = registry.publish(
             bundle,

@@ -70,6 +70,9 @@ CHECKS = TopicPartition("checks", 0)
 LEDGER = TopicPartition("ledger", 0)
 """Who changed the champion, when and why: one partition, since each entry names the one before it."""
 
+LOOK_NOW = TopicPartition("look-now", 0)
+"""Says that followers of the registry should look at it now."""
+
 
 class Message(NamedTuple):
     """One committed message, as bytes."""
@@ -427,6 +430,7 @@ STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
     "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)},
     "checks": {"cleanup.policy": "compact"},
     "ledger": {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},
+    "look-now": {"retention.ms": str(24 * 3600 * 1000)},
 }
 """Settings of the loop's topics, by Kafka's names.
 
@@ -456,8 +460,8 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    ones = dict.fromkeys(("bundles", "dead-letters", "checks", "held-out", "ledger"), 1)
-    return {"items": 1, **keyed, "examples": lanes, **ones}
+    single = dict.fromkeys(("bundles", "dead-letters", "checks", "held-out", "ledger", "look-now"), 1)
+    return {"items": 1, **keyed, "examples": lanes, **single}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

@@ -45,7 +45,7 @@ def test_who_answers_is_renewed_when_a_period_begins(every: int, served: list[in
 
 
 def told(tmp_path: Path, *words: str) -> argparse.Namespace:
-    small = ["--short", "--lists", "400", "--items", "60", "--rows", str(tmp_path / "rows.jsonl")]
+    small = ["--short", "--lists", "400", "--items", "100", "--rows", str(tmp_path / "rows.jsonl")]
     chosen: argparse.Namespace = bench.options().parse_args([*small, *words])
     return chosen
 
@@ -68,12 +68,42 @@ def test_it_prints_every_row_and_a_run_that_was_cut_off_goes_on(
     real, asked = bench.measured, []
     monkeypatch.setattr(bench, "measured", lambda *args: asked.append(list(args[2])) or real(*args))
     again = bench.rows_of(chosen, 0)
-    assert asked == [["continuous, replay, previous"]]
+    assert asked == [["continuous, rebuilt"]]
     assert {name: one.values for name, one in again.items()} == {name: one.values for name, one in found.items()}
     lines = bench.table([found])
     assert len(lines) == 1 + len(found)
     assert lines[1].startswith("never")
     assert " to " in lines[2]
+
+
+@pytest.mark.slow
+def test_a_drift_makes_the_student_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drift that is planted in the middle of the rest; the student of then learns the newest lists again."""
+    chosen = told(tmp_path, "--newest", "96")
+    world = bench.of_world(0, chosen)
+    settings = bench.settings_of(chosen, bench.Policy(rebuilt=True))
+    made: list[int] = []
+    real = bench.made_anew
+
+    def noted(learner: Any, fresh: Any, newest: Any) -> Any:
+        made.append(sum(len(batch) for batch in newest))
+        return real(learner, fresh, newest)
+
+    monkeypatch.setattr(bench, "made_anew", noted)
+    learn, at = bench.Trainer.learn, []
+
+    def drifting(self: Any, batch: Any) -> Any:
+        found = learn(self, batch)
+        at.append(batch.again)
+        if not batch.again and at.count(False) == len(world.first) // 32 + 5:
+            self.watch.drifted.append("planted")
+        return found
+
+    monkeypatch.setattr(bench.Trainer, "learn", drifting)
+    figures = bench.measured(world, settings, {"continuous, rebuilt": 1})["continuous, rebuilt"]
+    assert made == [96]
+    assert at.count(True) == 3
+    assert len(figures.values) == len(figures.users) > 0
 
 
 def test_by_user_is_the_mean_of_each_users_lists() -> None:

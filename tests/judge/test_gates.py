@@ -14,8 +14,13 @@ from recdistill.judge.allowance import Try
 from recdistill.judge.gates import checks, gate
 from recdistill.judge.judgement import Answers, Latency, Part, RuleShare, Shipped, from_json
 from recdistill.judge.policy import Asked, Rule
+from recdistill.metrics import Interval
 
 ASKED = Asked()
+
+
+def device_file(kept, *, finite=True):
+    return Shipped(lists=500, overlap=around(0.5, 0.1, 500), kept=kept, finite=finite, bytes=1)
 
 
 def changed(**fields):
@@ -72,11 +77,11 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
         (changed(parity={"golden answers": float("inf")}), "parity: largest difference inf"),
         (changed(shipped=None), "device: the device file was not judged"),
         (
-            changed(shipped=Shipped(lists=500, overlap=around(0.82, 0.03, 500), finite=True, bytes=1)),
-            "device: the device file has 0.820 of the bundle's first ten items, over 500 requests",
+            changed(shipped=device_file(around(0.92, 0.03, 500))),
+            "device: the first ten of the device file keep 0.920 of the bundle's scores above drawn items, over 500 ",
         ),
         (
-            changed(shipped=Shipped(lists=500, overlap=around(0.99, 0.01, 500), finite=False, bytes=1)),
+            changed(shipped=device_file(around(0.99, 0.01, 500), finite=False)),
             "device: the device file gave scores that are no numbers",
         ),
         (changed(parity={"towers": 0.0, "golden answers": float("nan")}), "parity: largest difference nan"),
@@ -98,7 +103,7 @@ def test_one_failing_check_fails_the_gate_and_only_what_failed_is_given(judgemen
         changed(retention=around(0.95, 0.0)),
         changed(lists=200),
         changed(parity={"golden answers": 1e-4}),
-        changed(shipped=Shipped(lists=500, overlap=around(0.9, 0.1, 500), finite=True, bytes=1)),
+        changed(shipped=device_file(Interval(0.95, 0.9, 1.0, 500))),
     ],
 )
 def test_bounds_belong_to_what_passes(judgement):

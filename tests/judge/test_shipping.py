@@ -48,6 +48,7 @@ def test_the_overlap_is_that_of_both_answers_counted_by_hand(made: tuple[Bundle,
     ]
     assert found.overlap.mean == pytest.approx(np.mean(shares))
     assert (found.lists, found.finite, found.bytes) == (60, True, (folder / "device.onnx").stat().st_size)
+    assert found.kept.low > 0.95
     assert verdict(found)[0] == "passed"
 
 

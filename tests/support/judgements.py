@@ -108,7 +108,9 @@ def make_judgement(hostile: str = "Twelve Monkeys (1995)") -> Judgement:
             )
             for n in range(4)
         ],
-        shipped=Shipped(lists=500, overlap=around(0.97, 0.01, 500), finite=True, bytes=98_000),
+        shipped=Shipped(
+            lists=500, overlap=around(0.97, 0.01, 500), kept=around(0.99, 0.01, 500), finite=True, bytes=98_000
+        ),
         skipped={"relevant items all seen before": 100},
         provenance={"recipe": {"dim": 16, "temperature": 2.0}, "note": hostile},
         seconds={"in all": 31.0},

@@ -54,7 +54,8 @@ class Ahead:
         trainer, counts, champion = distiller.trainer, distiller.counts, None
         if self._following is not None:
             champion = self._following.at(distiller.step, distiller.saved.lanes, partial(_item, trainer))
-        self._prequential.take(examples, partial(trainer.score_lists, batch.lists), champion)
+        score = partial(trainer.score_lists, batch.lists)
+        self._prequential.take(examples, score, champion, step=distiller.step)
         counts.update(self._prequential.counts)
         self._prequential.counts.clear()
         if isinstance(counts, Counts):

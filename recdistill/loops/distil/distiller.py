@@ -208,10 +208,10 @@ class Distiller:
 
     def _begin_anew(self) -> None:
         """After a drift the student begins anew, where the settings ask for it."""
-        if (made := begun_anew(self.saved, self.trainer, self._drifts, self._course.fresh)) is not None:
+        fresh = self._course.fresh
+        if (made := begun_anew(self.saved, self.trainer, self._drifts, fresh=fresh, seek=self._seek)) is not None:
             self.trainer = made
             self._kept.clear()
-            self._seek(self.saved.lanes)
             self.counts["rebuilds"] += 1
 
     def _learn(self, batch: Batch) -> dict[str, float]:

@@ -22,7 +22,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -36,7 +36,7 @@ from recdistill.stream import LanePosition
 
 if TYPE_CHECKING:
     from recdistill.loops.prequential.whole import Asked, Floats
-    from recdistill.serve import Recommender
+    from recdistill.serve import RankAnswer, Recommender, Request
 
 log_ = logging.getLogger(__name__)
 
@@ -197,23 +197,38 @@ class Live:
     def __init__(self, recommender: Recommender, items: Callable[[str], Item | None], taken: dict[str, Item]) -> None:
         self._recommender, self._items, self._taken = recommender, items, taken
 
-    def scores(self, examples: Columns, asked: Asked) -> Floats | None:
-        """The score of each candidate, f32 `[L]`, NaN where it does not know one.
+    def scores(self, examples: Columns, asked: Sequence[Asked]) -> list[Floats | None]:
+        """The scores of some lists, f32 `[L]` each, NaN where it does not know a candidate.
 
         None: the list's context does not fit it.
         """
         from recdistill.serve import Request
 
-        shown = examples.request(asked.row)
-        request = Request(history=shown.history, context=shown.context, time_us=shown.time_us)
+        requests = []
+        for one in asked:
+            shown = examples.request(one.row)
+            requests.append(Request(history=shown.history, context=shown.context, time_us=shown.time_us))
+        items = [one.items for one in asked]
+        answers = self._ranked(requests, items)
+        if self._give([item for answer in answers if answer is not None for item in answer.unknown]):
+            answers = self._ranked(requests, items)
+        found: list[Floats | None] = []
+        for names, answer in zip(items, answers, strict=True):
+            given = {} if answer is None else dict(zip(answer.items, answer.scores, strict=True))
+            found.append(None if answer is None else np.array([given.get(one, np.nan) for one in names], np.float32))
+        return found
+
+    def _ranked(self, requests: list[Request], items: list[list[str]]) -> list[RankAnswer | None]:
         try:
-            answer = self._recommender.rank(request, asked.items)
-            if answer.unknown and self._give(answer.unknown):
-                answer = self._recommender.rank(request, asked.items)
+            return list(self._recommender.rank_each(requests, items))
+        except RequestError:  # one of them does not fit, so each is asked alone
+            return [self._alone(request, names) for request, names in zip(requests, items, strict=True)]
+
+    def _alone(self, request: Request, items: list[str]) -> RankAnswer | None:
+        try:
+            return self._recommender.rank(request, items)
         except RequestError:
             return None
-        given = dict(zip(answer.items, answer.scores, strict=True))
-        return np.array([given.get(item, np.nan) for item in asked.items], np.float32)
 
     def _give(self, unknown: list[str]) -> bool:
         """Gives it the items that it does not hold; whether there were any."""

@@ -1,7 +1,7 @@
 """First predict, then learn: lists are scored when they arrive, before anything is learnt from them.
 
-Of the lists that arrive, a share is scored, chosen by a hash of the id. So a run that is killed and goes on scores the
-same lists. Each is scored by these lines, where they are there:
+Of the lists that arrive, a share is scored, chosen by the number of the step and a hash of the id. So a run that is
+killed and goes on scores the same lists. Each is scored by these lines, where they are there:
 
     champion    the bundle that serves, opened with the code that serves it
     weights     the trainer's own weights, as they are before the step
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,8 @@ FORMAT: Final = 1
 
 _TOLD_S: Final = 1.0
 
+_MOST_STRIDE: Final = 10
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -69,8 +72,8 @@ class Asked(Struct, frozen=True):
 class Champion(Protocol):
     """The bundle that serves."""
 
-    def scores(self, examples: Columns, asked: Asked) -> Floats | None:
-        """The score of each candidate, NaN where it does not know one; None: it cannot say, or not honestly."""
+    def scores(self, examples: Columns, asked: Sequence[Asked]) -> Sequence[Floats | None]:
+        """The scores of each list, NaN where it does not know a candidate; None: it cannot say."""
 
 
 class State(Struct):
@@ -101,7 +104,9 @@ class Prequential:
         labels_within_s: float = 7200.0,
         half_life: float = 5000.0,
     ) -> None:
-        self._most = round(share * 2**64)
+        # A step in which lists are scored has a cost of its own. So a small share is one of some steps only.
+        self._stride = max(1, min(_MOST_STRIDE, math.floor(1 / share))) if share else 1
+        self._most = round(share * self._stride * 2**64)
         self._window_us, self._within_us = int(window_s * 1e6), int(labels_within_s * 1e6)
         self._half_life = half_life
         self._state = State()
@@ -114,11 +119,14 @@ class Prequential:
         examples: Columns,
         weights: Callable[[npt.NDArray[np.int64]], Floats],
         champion: Champion | None = None,
+        *,
+        step: int,
     ) -> None:
         """Scores the lists of a step that are chosen, and counts what is known of them. It is called before the step.
 
         Args:
             examples: The step's.
+            step: Its number.
             weights: The trainer's scores of some rows, f32 `[rows, L]`, NaN where it does not know a candidate.
             champion: The bundle that serves; None: there is none.
         """
@@ -142,7 +150,10 @@ class Prequential:
         chosen = [
             asked(row)
             for row, key in enumerate(keys)
-            if int.from_bytes(key, "big") < self._most and examples.states[row] != "labels" and examples.counts_E[row]
+            if step % self._stride == 0
+            and int.from_bytes(key, "big") < self._most
+            and examples.states[row] != "labels"
+            and examples.counts_E[row]
         ]
         if chosen:
             scores = self._scores(examples, chosen, weights, champion)
@@ -170,10 +181,13 @@ class Prequential:
     ) -> list[dict[str, Floats]]:
         """What each line says of each list."""
         ours = weights(np.array([one.row for one in chosen], np.int64))
+        serves: Sequence[Floats | None] = [None] * len(chosen)
+        if champion is not None:
+            serves = champion.scores(examples, chosen)
         rivals, found = self._state.rivals, list[dict[str, Floats]]()
-        for one, ours_L in zip(chosen, ours, strict=True):
+        for one, ours_L, theirs in zip(chosen, ours, serves, strict=True):
             own = {WEIGHTS: ours_L[: len(one.items)]}
-            if champion is not None and (theirs := champion.scores(examples, one)) is not None:
+            if theirs is not None:
                 own[CHAMPION] = theirs
             own[POPULARITY] = rivals.popularity(one.items)
             own[ITEMKNN] = rivals.neighbourhood(one.history, one.items)

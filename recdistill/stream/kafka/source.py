@@ -154,9 +154,22 @@ class KafkaSource:
         paused = self._consumer.paused()
         self._consumer.resume(*(self._wire[tp] for tp in tps if self._wire[tp] in paused))
 
+    def _take_up(self) -> None:
+        """Lets the client take up what it had set aside of partitions that were paused.
+
+        Of a paused partition the client (kafka-python 3.0.12, `Fetcher.fetched_records`) keeps the records that it has
+        read already. It goes on with them, and fetches that partition again, only when it has no other records in hand.
+        By that it means None. But after it has handed out all, it holds an empty object. If no record of another
+        partition came then, the paused one would stay silent for ever.
+        """
+        fetcher, name = self._consumer._fetcher, "_next_partition_records"  # noqa: SLF001 - there is no public way
+        if getattr(fetcher, name) is not None and not getattr(fetcher, name):
+            setattr(fetcher, name, None)
+
     def _poll(self, most: int, timeout_s: float) -> dict[TopicPartition, list[Message]]:
         with self._brokers.explained("read from"):
             self._topics.check()
+            self._take_up()
             try:
                 found = self._consumer.poll(timeout_ms=max(0, round(timeout_s * 1000)), max_records=most)
             except (OffsetOutOfRangeError, LogTruncationError) as error:

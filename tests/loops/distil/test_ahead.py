@@ -72,7 +72,7 @@ def test_the_own_weights_score_a_list_as_they_stand_before_its_step(log: Log, tm
     seen: list[tuple[list[Example], Any]] = []
 
     class Looks(Prequential):
-        def take(self, examples: Columns, weights: Any, champion: Any = None) -> None:
+        def take(self, examples: Columns, weights: Any, champion: Any = None, *, step: int) -> None:
             seen.append(([decode(Example, one) for one in examples.values], weights(np.arange(len(examples)))))
 
     run(log, settings(tmp_path / "s", checkpoint_every=1, keep=100), ahead=Ahead(Looks(share=1.0)))

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -15,6 +16,10 @@ from support.deaths import killed_again_and_again
 from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, joined, scored, settings
 
 from recdistill.config import LogSettings, LossSettings, WatchSettings
+from recdistill.errors import OutOfRange
+from recdistill.hops import Counts
+from recdistill.loops.distil.rebuilds import Mark
+from recdistill.loops.distil.saved import Saved
 from recdistill.loops.feed import feed
 from recdistill.loops.wire import distil_from
 from recdistill.stream import Log, open_log, standard_topics
@@ -69,9 +74,11 @@ def test_after_a_drift_it_is_made_anew_and_catches_up(
 
 
 def test_without_the_setting_a_drift_is_only_told(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    counts = run(log, tmp_path / "plain", rebuild=0)
+    figures = Counts()
+    counts = run(log, tmp_path / "plain", rebuild=0, counts=figures)
     assert counts["rebuilds"] == 0
     assert counts["drift_inputs"] == 1
+    assert ("inputs", "list lengths") in figures.drift
     assert any(record.getMessage().startswith("the inputs have drifted") for record in caplog.records)
     assert "marks" not in final(tmp_path / "plain").state["stream"]
 
@@ -96,3 +103,33 @@ def test_the_log_is_kept_back_to_where_it_would_begin(log: Log, tmp_path: Path) 
     stream = final(tmp_path / "anew").state["stream"]
     behind = stream["examples"] - stream["marks"][0]["examples"]
     assert 64 <= behind <= 64 + 64 // 8 + 8
+
+
+def test_where_the_log_was_cut_it_begins_at_the_oldest_mark_that_is_there(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mark before the newest examples points behind the beginning of the log."""
+    from recdistill.loops.distil.anew import begun_anew
+
+    run(log, tmp_path / "plain", rebuild=0)
+    found = final(tmp_path / "plain")
+    saved = Saved.restored(found.state["stream"], found.path)
+    saved.recipe = msgspec.structs.replace(saved.recipe, rebuild=64)
+    saved.marks = [Mark(ALL - 100, 0, saved.lanes), Mark(ALL - 40, 0, saved.lanes)]
+    asked: list[int] = []
+
+    def seek(_: object) -> None:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise OutOfRange("examples-0", "holds the offsets 9 to 12, not 3")
+
+    trainer = SimpleNamespace(watch=None, state_anew=lambda _: ({}, {}))
+    fresh = SimpleNamespace(watch=None, restore=lambda *_: None)
+    made = begun_anew(saved, trainer, ["drift"], fresh=lambda _: fresh, seek=seek)  # type: ignore[arg-type]
+    assert made is fresh
+    assert saved.range is not None
+    assert saved.rebuilt == ALL
+    assert len(asked) == 3  # the old mark, back again, and the next one
+    said = [record.getMessage() for record in caplog.records]
+    assert any(one.startswith("the student cannot be made anew from there: ") for one in said)
+    assert any("made anew from its newest 40 examples" in one for one in said)

@@ -56,10 +56,10 @@ class Champ:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def scores(self, examples: Columns, asked: Asked) -> np.ndarray:
-        self.asked.append(examples.ids[asked.row])
-        numbers = [int(item.split("-")[1]) for item in asked.items]
-        return np.array([np.nan if n % 2 else float(-n) for n in numbers], np.float32)
+    def scores(self, examples: Columns, asked: Sequence[Asked]) -> list[np.ndarray]:
+        self.asked += [examples.ids[one.row] for one in asked]
+        numbers = [[int(item.split("-")[1]) for item in one.items] for one in asked]
+        return [np.array([np.nan if n % 2 else float(-n) for n in each], np.float32) for each in numbers]
 
 
 def stream(count: int, delay: int) -> list[Example]:
@@ -74,10 +74,12 @@ def stream(count: int, delay: int) -> list[Example]:
     return found
 
 
-def run(prequential: Prequential, examples: Sequence[Example], batch: int = 10, champion: Any = None) -> None:
-    for begin in range(0, len(examples), batch):
-        step = columns(examples[begin : begin + batch])
-        prequential.take(step, by_number(step), champion)
+def run(
+    prequential: Prequential, examples: Sequence[Example], batch: int = 10, champion: Any = None, step: int = 0
+) -> None:
+    for number, begin in enumerate(range(0, len(examples), batch)):
+        some = columns(examples[begin : begin + batch])
+        prequential.take(some, by_number(some), champion, step=step + number)
 
 
 def test_each_line_is_what_another_library_finds_with_the_scores_of_the_moment() -> None:
@@ -116,27 +118,33 @@ def test_each_line_is_what_another_library_finds_with_the_scores_of_the_moment()
     assert prequential.counts == {"prequential_lists": 80, "prequential_labelled": 60}
 
 
-def test_a_share_is_chosen_by_the_id_and_costs_nothing_for_the_others() -> None:
-    champion, prequential = Champ(), Prequential(share=0.3, window_s=1000)
-    examples = stream(200, delay=5)
+@pytest.mark.parametrize(("share", "stride"), [(0.8, 1), (0.3, 3), (0.02, 10)])
+def test_a_share_is_chosen_by_the_step_and_the_id_and_costs_nothing_for_the_others(share: float, stride: int) -> None:
+    champion, prequential = Champ(), Prequential(share=share, window_s=1000)
+    examples = stream(600, delay=5)
     run(prequential, examples, champion=champion)
-    ids = [one.ranking.impression.id for one in examples if one.label_state == "none"]
-    assert champion.asked == [one for one in ids if int.from_bytes(hash_of(one), "big") < 0.3 * 2**64]
-    assert 30 < len(champion.asked) < 90
+    shown = [(n // 10, one.ranking.impression.id) for n, one in enumerate(examples) if one.label_state == "none"]
+    below = share * stride * 2**64
+    assert champion.asked == [
+        one for step, one in shown if step % stride == 0 and int.from_bytes(hash_of(one), "big") < below
+    ]
+    assert len(champion.asked) == len(set(champion.asked)) == prequential.counts["prequential_lists"]
+    assert len(champion.asked) / 600 == pytest.approx(share, abs=0.05)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.2])
 @pytest.mark.parametrize("cut", [1, 7, 12])
-def test_a_run_that_goes_on_from_its_bytes_ends_with_the_same_bytes(cut: int) -> None:
+def test_a_run_that_goes_on_from_its_bytes_ends_with_the_same_bytes(cut: int, share: float) -> None:
     examples = stream(120, delay=15)
-    made = lambda: Prequential(share=0.7, window_s=20, labels_within_s=30, half_life=20)  # noqa: E731
+    made = lambda: Prequential(share=share, window_s=20, labels_within_s=30, half_life=20)  # noqa: E731
     whole, first, second = made(), made(), made()
     run(whole, examples, champion=Champ())
     run(first, examples[: 10 * cut], champion=Champ())
     second.restore(first.data(), "step-1")
-    run(second, examples[10 * cut :], champion=Champ())
+    run(second, examples[10 * cut :], champion=Champ(), step=cut)
     assert second.data() == whole.data()
     assert second.told() == whole.told()
-    assert len(whole.told()["rows"]) >= 5
+    assert len(whole.told()["rows"]) >= 2
 
 
 def test_closed_lists_are_scored_before_their_labels_are_learnt() -> None:
