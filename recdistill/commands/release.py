@@ -126,6 +126,7 @@ def _judge(
             learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
             fields=settings.judge.slices,
+            teacher_scores=settings.judge.teacher_scores,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
             blocked=settings.gate.blocked,

@@ -112,6 +112,7 @@ def run(
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
     fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     taught_us: int | None = None,
     blocked: Collection[str] = (),
     rules: Collection[tuple[str, str]] = (),
@@ -154,6 +155,7 @@ def run(
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
         fields: More slices of the lists, by a field.
+        teacher_scores: So many scores the teacher may be asked for; 0: there is no bound.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
         ahead: Scores held-out lists with the champion of their time; None: nobody does.
@@ -205,6 +207,7 @@ def run(
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
                 fields=fields,
+                teacher_scores=teacher_scores,
                 taught_us=taught_us,
                 blocked=blocked,
                 rules=rules,

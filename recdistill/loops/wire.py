@@ -424,6 +424,7 @@ def promote(
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
             fields=settings.judge.slices,
+            teacher_scores=settings.judge.teacher_scores,
             taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
             ahead=held_ahead_of(settings.prequential, champion_of(settings)),
             stop=stop,

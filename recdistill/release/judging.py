@@ -63,6 +63,7 @@ def judge(
     learnt: int | None = None,
     protocol: str = "auto",
     fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     taught_us: int | None = None,
     cost_per_1000: float = 0.0,
     blocked: Collection[str] = (),
@@ -91,6 +92,7 @@ def judge(
             None: from all.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
         fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: So many scores the teacher may be asked for, before pools are taken. 0: there is no bound.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
         seed: Seed of the bootstrap.
@@ -134,6 +136,7 @@ def judge(
             train_examples=known,
             protocol=protocol,
             fields=fields,
+            teacher_scores=teacher_scores,
             came=came,
             served=[] if window is None else window.served(),
             scored=[] if window is None or not against else window.scored(),
