@@ -110,7 +110,7 @@ def measure(folder: Path, *, rankers: int, per_s: int, items: int, rounds: int, 
         )
         bundles.append(made)
     numbers = [registry.publish(bundle, _evidence(bundle)).number for bundle in bundles]
-    registry.promote(numbers[0], expect=None, who="bench", why="the first one")
+    registry.crown(numbers[0])
     log = open_log(LogSettings(path=str(folder / "log.sqlite")))
     log.create_topics(standard_topics())
     ports, started = processes.free_ports(rankers), list[Popen[bytes]]()
@@ -153,7 +153,7 @@ async def _round(
 ) -> Found:
     """Promotes the second version, waits until it serves everywhere, and rolls back under load."""
     first, second = bundles
-    await asyncio.to_thread(registry.promote, second, expect=first, who="bench", why="the second one")
+    await asyncio.to_thread(registry.crown, second, previous=first)
     say_look_now(log, "bench")
     await asyncio.to_thread(wait_for, lambda: all(_versions(port) == second and _warm(port) for port in ports))
     answers, failed, done = list[Answer](), list[str](), asyncio.Event()
@@ -166,7 +166,7 @@ async def _round(
         for turn in range(CONNECTIONS)
     ]
     await asyncio.sleep(2.0)
-    await asyncio.to_thread(registry.rollback, expect=second, who="bench", why="measured")
+    await asyncio.to_thread(registry.crown, first)
     moved_s = time.perf_counter()
     if with_log:
         await asyncio.to_thread(say_look_now, log, "bench")
