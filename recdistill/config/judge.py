@@ -41,6 +41,15 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "learnt from.",
         ),
     ] = 100_000
+    teacher_scores: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many scores the teacher may be asked for in one judgement. Where the whole catalogue needs "
+            "more, it is asked about pools: what was liked, the first ten of each contender, and 200 items drawn at "
+            "random for each list. 0: no bound.",
+        ),
+    ] = 20_000_000
     slices: Annotated[
         list[str],
         Meta(

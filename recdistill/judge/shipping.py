@@ -40,7 +40,9 @@ def shipped(
 ) -> Shipped:
     """How alike the first tens of the bundle and of its device file are.
 
-    Items that came after the bundle are not in the device file. So they are left out of the bundle's answer first.
+    Items that came after the bundle are not in the device file. So they are left out of the bundle's answer first. A
+    request without a known item in its history gets popular items from an endpoint, and the device file has no such
+    list. So these are compared only where there are no others.
 
     Args:
         student: The bundle.
@@ -52,9 +54,10 @@ def shipped(
     Raises:
         BundleError: The file is not a valid device file.
     """
-    asked = requests[-COMPARED:]
     file = DeviceContender(device)
     held = {item.id for item in student.recommender.bundle.items}
+    known = [r for r in requests if any(event.item in held for event in r.history)] or requests
+    asked = known[-COMPARED:]
     own = student.top(asked, 3 * FIRST)
     finite = True
     overlaps, kept = [], []

@@ -17,6 +17,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def evaluate(
     train_examples: Iterable[Example] | Interactions,
     protocol: str = "auto",
     fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     came: Sequence[Item] = (),
     served: Sequence[Example] = (),
     scored: Sequence[Example] = (),
@@ -91,6 +93,8 @@ def evaluate(
             counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
         fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: So many scores the teacher may be asked for over the whole catalogue, before pools are taken
+            (pooled.py). 0: there is no bound.
         came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
         served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
             explored, what the orders of this bundle and of other bundles would be worth.
@@ -121,7 +125,7 @@ def evaluate(
     if len({c.name for c in contenders}) != len(contenders):
         raise DataError(f"two contenders have one name: {', '.join(c.name for c in contenders)}")
     chosen = choose(held_out, len(catalogue.items), protocol)
-    measure = shown_lists if chosen.protocol == "shown" else whole_catalogue
+    measure = shown_lists if chosen.protocol == "shown" else partial(whole_catalogue, teacher_scores=teacher_scores)
     found = measure(
         catalogue, held_out, contenders, train_examples, fields=fields, seed=seed, draws=draws, progress=progress
     )

@@ -28,6 +28,7 @@ from recdistill.judge.behaviour import behaviour_of
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
+from recdistill.judge.pooled import make_pools, ndcg
 from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
 from recdistill.linear import Interactions, collect
@@ -62,6 +63,7 @@ def whole_catalogue(
     train: Iterable[Example] | Interactions,
     *,
     fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     seed: int,
     draws: int,
     progress: Progress | None = None,
@@ -74,6 +76,8 @@ def whole_catalogue(
         contenders: The student first; each has a name of its own.
         train: The training part, for popularity and new items.
         fields: More slices, by a field: see `slices.field_slices`.
+        teacher_scores: So many scores the teacher may be asked for. Where the whole catalogue needs more, it is asked
+            about pools. 0: there is no bound.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -92,6 +96,10 @@ def whole_catalogue(
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}
     tops: dict[str, NDArray[np.int64]] = {}
+    asked = next((one for one in contenders if isinstance(one, TeacherContender)), None)
+    in_pools = asked is not None and 0 < teacher_scores < len(held.requests) * len(catalogue)
+    if in_pools:
+        contenders = [one for one in contenders if one is not asked]
     for done, contender in enumerate(contenders):
         begun, worked = time.perf_counter(), time.process_time()
         lists = contender.top(held.requests, DEPTH)
@@ -118,12 +126,19 @@ def whole_catalogue(
     users_B = numbered_users(held.requests)
     agreement, on_lists, keeps_B = _agreement(student, held, tops, seed, draws)
     keeps, keeps_on = on_lists, "logged lists"
+    failed = 0
+    if asked is not None and in_pools:
+        ids = list(held.number)
+        first = {name: [[ids[n] for n in row if n >= 0] for row in top[:, :CUT].tolist()] for name, top in tops.items()}
+        mine_B, taught_B, keeps_B, failed = _in_pools(student, asked, held, first, catalogue, teacher_scores, seed)
+        keeps = (mine_B, taught_B, values[CHANCE]["ndcg@10"][keeps_B])
+        keeps_on = f"pools of {len(keeps_B):,} lists, since the whole catalogue needs more than judge.teacher_scores"
     if TEACHER in values:
         keeps_B = None
         of = [values[name]["ndcg@10"] for name in (STUDENT, TEACHER, CHANCE)]
         keeps, keeps_on = (of[0], of[1], of[2]), "whole catalogue"
     skipped = dict(held.skipped)
-    if failed := sum(one.failed for one in contenders if isinstance(one, TeacherContender)):
+    if failed := failed + sum(one.failed for one in contenders if isinstance(one, TeacherContender)):
         skipped["teacher failed"] = failed
     events_B = np.array([len(r.history) for r in held.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(held.relevant_BP, counts_N)]
@@ -144,6 +159,40 @@ def whole_catalogue(
         users_B=users_B,
         keeps_B=keeps_B,
     )
+
+
+def _in_pools(
+    student: BundleContender,
+    teacher: TeacherContender,
+    held: _Held,
+    tops: Mapping[str, Sequence[Sequence[str]]],
+    catalogue: Sequence[str],
+    scores: int,
+    seed: int,
+) -> tuple[Floats, Floats, NDArray[np.int64], int]:
+    """NDCG@10 of student and teacher on pools, the numbers of these lists, and on how many the teacher failed."""
+    ids, live = list(held.number), set(catalogue)
+    order_BP = np.argsort(
+        [[n < 0 or ids[n] not in live for n in row] for row in held.relevant_BP.tolist()], axis=1, kind="stable"
+    )
+    relevant = [[ids[n] for n in row if n >= 0 and ids[n] in live] for row in held.relevant_BP.tolist()]
+    pools = make_pools(
+        held.requests, relevant, tops, catalogue, [barred(r) for r in held.requests], scores=scores, seed=seed
+    )
+    asked = [pool.request for pool in pools]
+    taught, own = teacher.scores(asked), student.scores(asked)
+    rows, found = [], []
+    for at, (pool, theirs, mine) in enumerate(zip(pools, taught, own, strict=True)):
+        if np.isnan(theirs).all():
+            continue
+        row = len(held.requests) - len(pools) + at
+        labels = held.labels_BP[row][order_BP[row]]
+        rows.append(row)
+        found.append((ndcg(pool, mine, labels), ndcg(pool, theirs, labels)))
+    if not rows:
+        raise DataError(f"the teacher failed on all {len(pools)} pools, so nothing can be compared with it")
+    both_B2 = np.array(found)
+    return both_B2[:, 0], both_B2[:, 1], np.array(rows, np.int64), len(pools) - len(rows)
 
 
 def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.bool_]) -> dict[str, Floats]:

@@ -42,12 +42,15 @@ def test_the_overlap_is_that_of_both_answers_counted_by_hand(made: tuple[Bundle,
     bundle, requests, folder = made
     student, file = BundleContender(bundle, "student"), DeviceContender(folder / "device.onnx")
     found = shipped(student, folder / "device.onnx", requests, seed=0, draws=100)
+    ids = {item.id for item in bundle.items}
+    known = [request for request in requests if any(event.item in ids for event in request.history)]
+    assert len(known) < 60  # others get popular items from an endpoint, and the device file has no such list
     shares = [
         len(set(mine) & set(theirs)) / 10
-        for mine, theirs in zip(student.top(requests, 10), file.top(requests, 10), strict=True)
+        for mine, theirs in zip(student.top(known, 10), file.top(known, 10), strict=True)
     ]
     assert found.overlap.mean == pytest.approx(np.mean(shares))
-    assert (found.lists, found.finite, found.bytes) == (60, True, (folder / "device.onnx").stat().st_size)
+    assert (found.lists, found.finite, found.bytes) == (len(known), True, (folder / "device.onnx").stat().st_size)
     assert found.kept.low > 0.95
     assert verdict(found)[0] == "passed"
 
