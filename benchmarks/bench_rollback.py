@@ -110,7 +110,7 @@ def measure(folder: Path, *, rankers: int, per_s: int, items: int, rounds: int, 
         )
         bundles.append(made)
     numbers = [registry.publish(bundle, _evidence(bundle)).number for bundle in bundles]
-    registry.promote(numbers[0], expect=None, who="bench", why="the first one")
+    registry.crown(numbers[0])
     log = open_log(LogSettings(path=str(folder / "log.sqlite")))
     log.create_topics(standard_topics())
     ports, started = processes.free_ports(rankers), list[Popen[bytes]]()
@@ -119,12 +119,16 @@ def measure(folder: Path, *, rankers: int, per_s: int, items: int, rounds: int, 
             config = folder / f"ranker-{number}.toml"
             config.write_text(
                 to_toml(
-                    Settings(
-                        log=LogSettings(path=str(folder / "log.sqlite")),
-                        registry=RegistrySettings(
-                            uri=f"sqlite:///{folder}/mlflow.sqlite", name="shop", cache=str(folder / f"cache-{number}")
-                        ),
-                        rank=RankSettings(port=port, drain_s=0),
+                    msgspec.to_builtins(
+                        Settings(
+                            log=LogSettings(path=str(folder / "log.sqlite")),
+                            registry=RegistrySettings(
+                                uri=f"sqlite:///{folder}/mlflow.sqlite",
+                                name="shop",
+                                cache=str(folder / f"cache-{number}"),
+                            ),
+                            rank=RankSettings(port=port, drain_s=0),
+                        )
                     )
                 ),
                 encoding="utf-8",
@@ -149,7 +153,7 @@ async def _round(
 ) -> Found:
     """Promotes the second version, waits until it serves everywhere, and rolls back under load."""
     first, second = bundles
-    await asyncio.to_thread(registry.promote, second, expect=first, who="bench", why="the second one")
+    await asyncio.to_thread(registry.crown, second, previous=first)
     say_look_now(log, "bench")
     await asyncio.to_thread(wait_for, lambda: all(_versions(port) == second and _warm(port) for port in ports))
     answers, failed, done = list[Answer](), list[str](), asyncio.Event()
@@ -162,7 +166,7 @@ async def _round(
         for turn in range(CONNECTIONS)
     ]
     await asyncio.sleep(2.0)
-    await asyncio.to_thread(registry.rollback, expect=second, who="bench", why="measured")
+    await asyncio.to_thread(registry.crown, first)
     moved_s = time.perf_counter()
     if with_log:
         await asyncio.to_thread(say_look_now, log, "bench")
@@ -192,7 +196,8 @@ async def _ask(
     begin_s: float,
 ) -> None:
     """One connection that is kept alive, and asks at a steady pace."""
-    head = f"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(_BODY)}\r\n\r\n".encode()
+    lines_of = ["POST /v1/recommend HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
+    head = "\r\n".join([*lines_of, f"content-length: {len(_BODY)}", "", ""]).encode()
     await asyncio.sleep(begin_s)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     due_s = time.perf_counter()

@@ -16,6 +16,7 @@ from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
+from recdistill.config.keys import KeySettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
 from recdistill.config.prequential import PrequentialSettings
@@ -65,6 +66,7 @@ __all__ = [
     "InteractionSettings",
     "JoinSettings",
     "JudgeSettings",
+    "KeySettings",
     "LanguageTeacherSettings",
     "LinearTeacherSettings",
     "LogSettings",

@@ -18,6 +18,7 @@ from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
+from recdistill.config.keys import KeySettings
 from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
@@ -447,6 +448,14 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
             "many of the newest others.",
         ),
     ] = 5
+    by_hand: Annotated[
+        Literal["follow", "keep"],
+        Meta(
+            description="An alias `champion` that was moved in MLflow, and not by `promote` or `rollback`. follow: "
+            "rankers serve what it says. keep: they stay with the ledger, and the promoter sets it back. The ledger "
+            "gets an entry in both cases."
+        ),
+    ] = "follow"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -472,6 +481,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
+    keys: KeySettings = KeySettings()
     promote: PromoteSettings = PromoteSettings()
     canary: CanarySettings = CanarySettings()
     trial: TrialSettings = TrialSettings()

@@ -106,7 +106,7 @@ def _story(
     from recdistill import release
     from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, BundleContender, gate, write_report
-    from recdistill.loops import feed, teach, teachers, wire
+    from recdistill.loops import feed, opened, teach, teachers, wire
     from recdistill.teachers.builtin import Training
     from recdistill.train import use_threads
 
@@ -172,7 +172,7 @@ def _story(
             publish=announcer,
         )
         made = _announced(log)
-        registry = wire.open_registry(settings)
+        registry = opened.open_registry(settings)
         bundle = registry.take(made.content_hash, Path(settings.registry.cache))
         size = size_text(folder_bytes(bundle.path))
         chapter.say(f"{counts['steps']:,} steps; bundle step-{made.step:010d}: {size}")
@@ -204,17 +204,22 @@ def _story(
     with story.chapter(
         "promote", "8  registry: the version is published, and promoted if it passed the gate"
     ) as chapter:
+        ledger = opened.open_ledger(settings, log)
+        ending.callback(ledger.close)
         version = release.publish(
             registry,
+            ledger,
             bundle,
             judgement,
             evidence,
+            policy=release.policy_of(Asked.by(settings.gate)),
+            who="demo",
             report=report,
             device=out / "device.onnx",
             try_it=wire.trial_of(settings),
         )
         if evidence.passed:
-            release.promote(registry, version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
+            release.promote(registry, ledger, version.number, expect=None, who="demo", why="passed the gate")
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))

@@ -22,9 +22,10 @@ import msgspec
 from msgspec import Struct
 
 from recdistill.errors import DecodeError, Refused
+from recdistill.ledger import Ledger
 from recdistill.records import Example, decode, may_be_served
 from recdistill.registry import CHAMPION, BundleRef, Registry
-from recdistill.release import CanaryTrial, CanaryVerdict, promote
+from recdistill.release import CanaryTrial, CanaryVerdict, Policy, promote
 from recdistill.serve import place_of
 from recdistill.stream import Log, Place, Source, TopicPartition, place_at
 
@@ -129,7 +130,9 @@ class Canaries:
     Args:
         log: Where the lists are.
         registry: Where versions and aliases live.
+        ledger: Who changed the champion, and why.
         plan: How a canary is tried.
+        policy: What the gate asks for.
         by: Whom the ledger names.
         promoted: Called when a canary has become the champion, with its number.
         clock: Seconds since the epoch.
@@ -139,13 +142,16 @@ class Canaries:
         self,
         log: Log,
         registry: Registry,
+        ledger: Ledger,
         plan: Plan,
         *,
+        policy: Policy | None = None,
         by: str = "promoter",
         promoted: Callable[[str], object] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log, self._registry, self._plan, self._by = log, registry, plan, by
+        self._ledger, self._policy = ledger, policy
         self._promoted, self._clock = promoted, clock
         self._watch: Watch | None = None
 
@@ -199,7 +205,15 @@ class Canaries:
         why = f"canary: {'; '.join(verdict.reasons)}"
         if verdict.say == "promote" and champion is not None:
             try:
-                promote(self._registry, ref.number, expect=champion.number, who=self._by, why=why)
+                promote(
+                    self._registry,
+                    self._ledger,
+                    ref.number,
+                    expect=champion.number,
+                    who=self._by,
+                    why=why,
+                    policy=self._policy,
+                )
             except Refused as e:
                 verdict = CanaryVerdict("withdraw", [*verdict.reasons, *_lines(e.reasons)])
             else:

@@ -29,7 +29,7 @@ from recdistill.config import (
 from recdistill.errors import ConfigError, RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
-from recdistill.loops.follow import Champion
+from recdistill.loops.opened import champion_of, open_ledger, open_registry
 from recdistill.loops.patience import patiently
 from recdistill.loops.teachers import open_teacher
 from recdistill.progress import Progress, folder_bytes
@@ -386,6 +386,7 @@ def promote(
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
         log = stack.enter_context(closing(open_log(settings.log)))
+        ledger = open_ledger(settings, log)
         tell: Tell = nobody
         if settings.tell.webhook and not drain:
             chosen = settings.tell
@@ -395,7 +396,10 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, asked, release.of_evidence(registry.judged())),
+            gate=lambda judgement: gate(judgement, asked, release.tries_so_far(registry, ledger)),
+            ledger=ledger,
+            policy=release.policy_of(asked),
+            by_hand=settings.registry.by_hand,
             blocked=asked.blocked,
             rules=[(rule.attribute, rule.value) for rule in asked.rules],
             min_lists=settings.gate.min_lists,
@@ -499,17 +503,6 @@ def log_if_there(settings: LogSettings) -> Log | None:
     return None if settings.kind == "embedded" and not Path(settings.path).exists() else open_log(settings)
 
 
-def open_registry(settings: Settings) -> Registry:
-    """The settings' registry.
-
-    Raises:
-        RegistryError: It cannot be opened.
-    """
-    from recdistill.registry import Registry
-
-    return Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
-
-
 def canary_of(settings: Settings) -> Plan | None:
     """How a version that passed the gate is tried on a share of the users; None: it is not."""
     from recdistill.loops.canary import Plan
@@ -538,11 +531,6 @@ def trial_of(settings: Settings) -> Try | None:
         tried(bundle.path, content_hash=bundle.content_hash, device=device, bounds=bounds, stop=stop)
 
     return try_it
-
-
-def champion_of(settings: Settings) -> Champion:
-    """The champion of the settings' registry, to be followed."""
-    return Champion(settings.registry.name, lambda: open_registry(settings), Path(settings.registry.cache))
 
 
 JOBS: dict[str, Job] = {

@@ -1,4 +1,4 @@
-"""What the registry hands out and takes in: evidence, versions, references and ledger entries.
+"""What the registry hands out and takes in: evidence, versions, references and former ledger entries.
 
 It knows nothing of MLflow.
 
@@ -66,8 +66,8 @@ class Held(Struct, frozen=True, kw_only=True):
     promoted: int | None = None
 
 
-class LedgerEntry(Struct, frozen=True, kw_only=True):
-    """One change of champion: from `before` (None: there was none) to `after`, both version numbers."""
+class FormerEntry(Struct, frozen=True, kw_only=True):
+    """One step of an older version's ledger: from `before` (None: there was none) to `after`, both version numbers."""
 
     step: int
     kind: Literal["promote", "rollback"]

@@ -31,10 +31,13 @@ from recdistill.judge import (
     misfits,
     write_report,
 )
+from recdistill.ledger import Ledger
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
+from recdistill.release.champion import HEAD, as_writer
+from recdistill.release.evidence import NONE, Policy, note_judged
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
@@ -249,21 +252,29 @@ class _Asked:
 
 def publish(
     registry: Registry,
+    ledger: Ledger,
     bundle: Bundle,
     judgement: Judgement,
     evidence: Evidence,
     *,
+    policy: Policy = NONE,
+    who: str = "judge",
     report: Path | None = None,
     device: Path | None = None,
     try_it: Callable[..., None] | None = None,
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
+    What the judge found is in the ledger before there is a version: a version without it is never promoted.
+
     Args:
         registry: The registry.
+        ledger: Where the judge's findings are written.
         bundle: The bundle.
         judgement: The results of the judge.
         evidence: The gate's verdict on it.
+        policy: What the gate asked for.
+        who: Whom the ledger names as the judge.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
         try_it: Runs bundle and device file in a process of its own first: `try_it(bundle, device=path)`.
@@ -273,6 +284,7 @@ def publish(
     """
     from recdistill.device import export_device
 
+    registry.check(bundle, evidence)  # nothing is written about a judgement of something else
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
@@ -281,7 +293,8 @@ def publish(
         export_device(bundle, device)
         if try_it is not None:
             try_it(bundle, device=device)
-        return registry.publish(
+        as_writer(ledger, lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who))
+        version = registry.publish(
             bundle,
             evidence,
             report=report,
@@ -289,6 +302,8 @@ def publish(
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
+        registry.say(version.number, "", {HEAD: ledger.head()})
+        return version
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:

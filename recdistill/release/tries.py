@@ -1,4 +1,6 @@
-"""The candidates that were judged before, from what the registry keeps of each version.
+"""The candidates that were judged before, from the ledger and from what the registry keeps of each version.
+
+The ledger has every judgement, and nobody can take one back. Only the registry has what older versions judged.
 
 They have spent of the error that the policy allows in a year. Evidence of older versions spent nothing: its bounds knew
 of no error.
@@ -16,7 +18,23 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from recdistill.judge import Try
-from recdistill.registry import Evidence
+from recdistill.ledger import Ledger
+from recdistill.registry import Evidence, Registry
+
+
+def tries_so_far(registry: Registry, ledger: Ledger) -> list[Try]:
+    """What each candidate has spent.
+
+    Raises:
+        RegistryError: The registry does not answer.
+        StreamError: The log cannot be read.
+    """
+    newest = {one.content_hash: one for one in ledger.look().judged}
+    found = [
+        Try(content_hash=one.content_hash, at=_time(one.began_at), allotted=one.allotted, looks=one.looks)
+        for one in newest.values()
+    ]
+    return [*found, *of_evidence(one for one in registry.judged() if one.content_hash not in newest)]
 
 
 def of_evidence(kept: Iterable[Evidence]) -> list[Try]:

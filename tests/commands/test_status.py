@@ -148,7 +148,7 @@ def test_why_the_last_candidate_was_refused_and_what_is_judged_next(shop: Shop) 
         stage.close()
     registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
     first = registry.publish(bundles[0], judged(bundles[0]))
-    registry.promote(first.number, expect=None, who="me", why="good")
+    registry.crown(first.number)
     registry.publish(bundles[1], judged(bundles[1], passed=False, reasons=["retention .5 is below .95"]))
     found = shop.json("status")
     releases = found["releases"]

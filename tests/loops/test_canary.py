@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 from support import spoilt
+from support.registries import note
 from support.serving import Shop, running, wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.config import CanarySettings, LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
+from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops.canary import Begun, Canaries, Plan
 from recdistill.records import Candidate, Example, Impression, Ranking, decode, encode, key_of
 from recdistill.registry import Evidence, Registry
@@ -54,8 +57,18 @@ def registry(uri: str, request: pytest.FixtureRequest, bundles: list[Bundle]) ->
     for bundle in bundles:
         said = Evidence(content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="", judged=9)
         registry.publish(bundle, said)
-    registry.promote("1", expect=None, who="test", why="the first")
+    registry.crown("1")
     return registry
+
+
+@pytest.fixture
+def ledger(registry: Registry, log: Log, bundles: list[Bundle]) -> Iterator[Ledger]:
+    with closing(Ledger(log, registry.name, NO_KEYS)) as ledger:
+        for number in ("1", "2"):
+            evidence = registry.evidence(number)
+            assert evidence is not None
+            note(ledger, evidence)
+        yield ledger
 
 
 def lists(log: Log, bundles: list[Bundle], *, clicks: tuple[float, float], count: int, failing: bool = False) -> None:
@@ -95,6 +108,7 @@ def lists(log: Log, bundles: list[Bundle], *, clicks: tuple[float, float], count
 def test_a_canary_ends_by_itself(
     registry: Registry,
     log: Log,
+    ledger: Ledger,
     bundles: list[Bundle],
     clicks: tuple[float, float],
     failing: bool,
@@ -103,7 +117,7 @@ def test_a_canary_ends_by_itself(
 ) -> None:
     promoted: list[str] = []
     plan = Plan(share=SHARE, margin=0.1, settle_us=0)
-    canaries = Canaries(log, registry, plan, promoted=promoted.append, clock=lambda: NOW_US / 1e6)
+    canaries = Canaries(log, registry, ledger, plan, promoted=promoted.append, clock=lambda: NOW_US / 1e6)
     assert canaries.look() is None
     assert canaries.begin("2")
     found = registry.find("canary")
@@ -115,7 +129,7 @@ def test_a_canary_ends_by_itself(
     lists(log, bundles, clicks=clicks, count=4000, failing=failing)
     # Another process goes on where this one was killed.
     canaries.close()
-    canaries = Canaries(log, registry, plan, promoted=promoted.append, clock=lambda: NOW_US / 1e6)
+    canaries = Canaries(log, registry, ledger, plan, promoted=promoted.append, clock=lambda: NOW_US / 1e6)
     verdict = canaries.look()
     assert verdict is not None
     assert verdict.say == ends, verdict.reasons
@@ -130,9 +144,9 @@ def test_a_canary_ends_by_itself(
 
 @pytest.mark.slow
 def test_a_canary_beside_another_champion_and_one_that_a_person_has_set(
-    registry: Registry, log: Log, bundles: list[Bundle]
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle]
 ) -> None:
-    canaries = Canaries(log, registry, Plan(share=SHARE))
+    canaries = Canaries(log, registry, ledger, Plan(share=SHARE))
     registry.begin_canary("2", "")  # as MLflow's page sets it: without a note
     verdict = canaries.look()
     assert verdict is not None

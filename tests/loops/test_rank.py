@@ -508,7 +508,7 @@ def test_the_process_follows_a_real_registry_without_torch(
             content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
         )
         numbers.append(registry.publish(bundle, evidence).number)
-    registry.promote(numbers[0], expect=None, who="test", why="first")
+    registry.crown(numbers[0])
     (port,) = processes.free_ports(1)
     file = tmp_path / "settings.toml"
     plain = msgspec.to_builtins(settings)
@@ -532,7 +532,7 @@ def test_the_process_follows_a_real_registry_without_torch(
 
         processes.wait_until(ready, process, what="the ranker", log=output, patience_s=90)
         assert served(client) == bundles[0].content_hash
-        registry.promote(numbers[1], expect=numbers[0], who="test", why="second")
+        registry.crown(numbers[1], previous=numbers[0])
         wait_for(lambda: served(client) == bundles[1].content_hash, 30)
         assert len(client.post("/v1/recommend", json={"history": [{"item": "item-3"}]}).json()["items"]) == 10
         mapped = Path(f"/proc/{process.pid}/maps")

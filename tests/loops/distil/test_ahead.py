@@ -101,7 +101,7 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_rows_champion_in
     champion = open_bundle(path)
     registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "student")
     version = registry.publish(champion, judged(champion))
-    registry.promote(version.number, expect=None, who="me", why="good")
+    registry.crown(version.number)
     more(log, 120, seed=7)
 
     def follows(name: str) -> Ahead:
@@ -136,7 +136,7 @@ def test_the_champion_that_serves_is_scored_as_it_serves_and_status_and_metrics_
     bundle = shop.learnt("student")
     registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
     version = registry.publish(bundle, judged(bundle))
-    registry.promote(version.number, expect=None, who="me", why="good")
+    registry.crown(version.number)
     lists = world.impressions(120)[60:]
     shop.take_in("new-item", "items", [world.items(21)[20]])
     shop.arrive("more", lists, world.feedback(lists))

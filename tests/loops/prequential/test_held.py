@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 from support import world
-from support.registries import judged
+from support.registries import judged, ledger_at
 
 from recdistill.config import LogSettings
 from recdistill.errors import RegistryError
@@ -26,6 +26,7 @@ from recdistill.loops.prequential.opening import InRegistry
 from recdistill.loops.standing.processes import counts_of
 from recdistill.records import Candidate, Event, Example, Impression, Ranking, encode
 from recdistill.registry import Registry
+from recdistill.release import change
 from recdistill.serve import Recommender, Request
 from recdistill.stream import open_log, standard_topics
 from references.students import make_student
@@ -135,13 +136,14 @@ def test_the_promoter_scores_held_out_lists_by_the_ledger(tmp_path: Path) -> Non
     """Two champions, one after the other; lists from before both count for nobody."""
     registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
     bundles = [make_student(60, seed=seed).export(tmp_path / str(seed)) for seed in (1, 2)]
-    before = None
+    before, ledger = None, ledger_at(tmp_path, "students")
     for bundle in bundles:
-        version = registry.publish(bundle, judged(bundle))
-        registry.promote(version.number, expect=before, who="me", why="good")
-        before = version.number
-        time.sleep(1.1)  # the ledger's times may be whole seconds
-    first, second = (served_since(entry.at, "") for entry in registry.ledger())
+        number = registry.publish(bundle, judged(bundle)).number
+        change(registry, ledger, number, bundle.content_hash, expect=before, who="me", why="good")
+        before = number
+        time.sleep(1.1)
+    first, second = (served_since(entry.at, "") for entry in ledger.look().changes)
+    ledger.close()
     assert first is not None
     assert second is not None
     times_us = [first.at_us - 5_000_000, first.at_us + 500_000, second.at_us + 500_000]
