@@ -119,12 +119,16 @@ def measure(folder: Path, *, rankers: int, per_s: int, items: int, rounds: int, 
             config = folder / f"ranker-{number}.toml"
             config.write_text(
                 to_toml(
-                    Settings(
-                        log=LogSettings(path=str(folder / "log.sqlite")),
-                        registry=RegistrySettings(
-                            uri=f"sqlite:///{folder}/mlflow.sqlite", name="shop", cache=str(folder / f"cache-{number}")
-                        ),
-                        rank=RankSettings(port=port, drain_s=0),
+                    msgspec.to_builtins(
+                        Settings(
+                            log=LogSettings(path=str(folder / "log.sqlite")),
+                            registry=RegistrySettings(
+                                uri=f"sqlite:///{folder}/mlflow.sqlite",
+                                name="shop",
+                                cache=str(folder / f"cache-{number}"),
+                            ),
+                            rank=RankSettings(port=port, drain_s=0),
+                        )
                     )
                 ),
                 encoding="utf-8",
@@ -192,7 +196,8 @@ async def _ask(
     begin_s: float,
 ) -> None:
     """One connection that is kept alive, and asks at a steady pace."""
-    head = f"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(_BODY)}\r\n\r\n".encode()
+    lines_of = ["POST /v1/recommend HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
+    head = "\r\n".join([*lines_of, f"content-length: {len(_BODY)}", "", ""]).encode()
     await asyncio.sleep(begin_s)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     due_s = time.perf_counter()

@@ -35,6 +35,7 @@ from recdistill.commands import (
     learn,
     ledger,
     letters,
+    lineage,
     look,
     machine,
     recipes,
@@ -54,7 +55,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
     "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions", "ledger", "keys"),
     "answers": ("serve", "recommend"),
-    "watching": ("status", "checkpoints", "forget"),
+    "watching": ("status", "lineage", "replay", "checkpoints", "forget"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -76,6 +77,7 @@ VERBS: dict[str, Verb] = {
         answer,
         status,
         forget,
+        lineage,
     )
     for verb in module.VERBS
 }

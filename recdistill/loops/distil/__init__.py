@@ -19,17 +19,20 @@ from recdistill.loops.distil.events import changed
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.owner import owner_of
+from recdistill.loops.distil.replay import Played, replay
 from recdistill.loops.distil.saved import Recipe
 
 __all__ = [
     "Ahead",
     "Distiller",
     "ExportPlan",
+    "Played",
     "Publisher",
     "Recipe",
     "StudentFolder",
     "changed",
     "export",
     "owner_of",
+    "replay",
     "run",
 ]

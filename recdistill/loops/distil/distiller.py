@@ -26,7 +26,7 @@ from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.heard import heard
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.moved import go_on_at, place_of
-from recdistill.loops.distil.passes import KeptSteps, Range, Step
+from recdistill.loops.distil.passes import KeptSteps, Step
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
@@ -89,7 +89,7 @@ class Distiller:
         ahead: Ahead | None = None,
     ) -> None:
         self.trainer, self.folder, self.ahead = trainer, folder, ahead
-        self._course = Course(folder, recipe, settings or {}, remake)
+        self.course = Course(folder, recipe, settings or {}, remake)
         self.counts: Counter[str] = Counter()
         self.step = 0
         self.news = 0  # what the watch has found since the start
@@ -125,14 +125,14 @@ class Distiller:
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
                 self.step = take_over(warm, self.trainer, self.saved)
-            self._course.begin(self.saved, self.step)
+            self.course.begin(self.saved, self.step)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
             self._reading.clock_us = self.saved.clock_us
             restarts = self.saved.restarts
-            self.trainer = self._course.resume(self.saved, self.step, found.path, self.trainer)
+            self.trainer = self.course.resume(self.saved, self.step, found.path, self.trainer)
             self.trainer.restore(found.tensors, found.state["trainer"])
             if warm is not None:
                 check_same(warm, self.saved.restarts, found.path)
@@ -153,8 +153,8 @@ class Distiller:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
             end = self._lanes.end_state() if self._until is None else self._until
-            self.saved.range = Range(passes, self._lanes.state(), end)
-        if passes or self.saved.restarts != restarts or (found is not None and self._course.noted):
+            self.saved.go_over(self.step, passes, self._lanes.state(), end)
+        if passes or self.saved.restarts != restarts or (found is not None and self.course.noted):
             self.save()
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
@@ -163,7 +163,7 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
-        if (trainer := self._course.follow(self.saved, self.step)) is not None:
+        if (trainer := self.course.follow(self.saved, self.step)) is not None:
             tensors, state = self.trainer.state()
             trainer.restore(tensors, state)
             self.trainer = trainer
@@ -208,7 +208,7 @@ class Distiller:
 
     def _begin_anew(self) -> None:
         """After a drift the student begins anew, where the settings ask for it."""
-        fresh = self._course.fresh
+        fresh = self.course.fresh
         if (made := begun_anew(self.saved, self.trainer, self._drifts, fresh=fresh, seek=self._seek)) is not None:
             self.trainer = made
             self._kept.clear()
@@ -240,7 +240,7 @@ class Distiller:
             until, self.saved.then_until = self._until or self.saved.then_until, None
             if until is not None and not self._lanes.reached(until):
                 # The range was that of an earlier call, or the student was made anew: this call ends behind it.
-                self.saved.range = Range(1, self._lanes.state(), until)
+                self.saved.go_over(self.step, 1, self._lanes.state(), until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 

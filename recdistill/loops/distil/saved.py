@@ -85,6 +85,22 @@ class Recipe(msgspec.Struct, frozen=True):
             raise CheckpointError(f"a recipe was written by another version: {e}; resume with that version") from e
 
 
+class Run(msgspec.Struct, frozen=True):
+    """A part of the log that a call went over: which, how often, and how many steps the student had made before.
+
+    Attributes:
+        step: Steps made before.
+        passes: See `Range`.
+        start: See `Range`.
+        until: See `Range`.
+    """
+
+    step: int
+    passes: int
+    start: LanePosition
+    until: LanePosition
+
+
 class Saved(msgspec.Struct):
     """The distiller's own state.
 
@@ -103,6 +119,7 @@ class Saved(msgspec.Struct):
         event_us: Time of the newest list that was learnt from; 0 where that is not known.
         marks: Places of the log from which the student could be made anew, oldest first.
         rebuilt: Examples that were learnt when the student was made anew last; 0: never.
+        runs: The parts of the log that calls went over, oldest first; between them the stream was followed.
         then_until: Where a drained run ends that was interrupted because the student was made anew.
     """
 
@@ -121,6 +138,7 @@ class Saved(msgspec.Struct):
     marks: list[Mark] = []
     rebuilt: int = 0
     then_until: LanePosition | None = None
+    runs: list[Run] = []
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -133,6 +151,11 @@ class Saved(msgspec.Struct):
         for tp, offset in self.marks[0].lanes.by_partition().items() if self.marks else ():
             found[tp] = min(found.get(tp, offset), offset)
         return found
+
+    def go_over(self, step: int, passes: int, start: LanePosition, until: LanePosition) -> None:
+        """Begins to go over a part of the log, and notes it."""
+        self.range = Range(passes, start, until)
+        self.runs = [*self.runs, Run(step, passes, start, until)]
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
@@ -158,7 +181,7 @@ class Saved(msgspec.Struct):
             del plain["events"]
         if not self.event_us:
             del plain["event_us"]
-        for name in ("marks", "rebuilt", "then_until"):
+        for name in ("marks", "rebuilt", "then_until", "runs"):
             if not plain[name]:
                 del plain[name]
         for name in ("within_s", "rebuild"):
