@@ -60,7 +60,10 @@ def test_defaults_of_the_gate() -> None:
 
 
 def test_metrics_exist() -> None:
-    metrics = Metrics(Counter(), lambda: Ranker().gauges() | {"items_age_seconds": 0.0, "waiting_bodies": 0.0})
+    metrics = Metrics(
+        Counter(),
+        lambda: Ranker().gauges() | {"items_age_seconds": 0.0, "look_age_seconds": 0.0, "waiting_bodies": 0.0},
+    )
     metrics.observe("/v1/recommend", 200, 0.001)
     metrics.answered("personal", 1)
     shown = metrics.text().decode()

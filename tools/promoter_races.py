@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     counts: Counter[str]
     troubles: list[str]
     entries: int
+    races: int
 
 
 def publish(registry: Registry, folder: Path, versions: int) -> list[tuple[str, str]]:
@@ -55,7 +56,16 @@ def publish(registry: Registry, folder: Path, versions: int) -> list[tuple[str, 
     return made
 
 
-def run(uri: str, log: LogSettings, folder: Path, *, races: int, seed: int = 0, name: str = "races") -> Outcome:
+def run(
+    uri: str,
+    log: LogSettings,
+    folder: Path,
+    *,
+    races: int,
+    seed: int = 0,
+    name: str = "races",
+    seconds: float = float("inf"),
+) -> Outcome:
     """Runs races.
 
     Args:
@@ -65,7 +75,9 @@ def run(uri: str, log: LogSettings, folder: Path, *, races: int, seed: int = 0, 
         races: How many.
         seed: Of who is killed, and where.
         name: Name of the model.
+        seconds: No race begins after so long.
     """
+    until, done = time.monotonic() + seconds, 0
     draw = random.Random(seed)
     counts: Counter[str] = Counter()
     troubles: list[str] = []
@@ -75,6 +87,9 @@ def run(uri: str, log: LogSettings, folder: Path, *, races: int, seed: int = 0, 
         opened.create_topics({"ledger": standard_topics()["ledger"]})
     vars(protocol)["AT_WORK_S"] = 0.0  # here nobody is at work when it is looked
     for race in range(races):
+        if time.monotonic() > until:
+            break
+        done += 1
         with closing(open_log(log)) as opened, closing(Ledger(opened, name, NO_KEYS)) as ledger:
             expect, before = registry.aliases().get(CHAMPION), len(ledger.look().changes)
         racing = [one for one in versions if one[0] != expect][:PROMOTERS]
@@ -96,7 +111,7 @@ def run(uri: str, log: LogSettings, folder: Path, *, races: int, seed: int = 0, 
                 troubles.append(f"race {race}: the alias is {champion}, the ledger added {said}")
     with closing(open_log(log)) as opened:
         found = _verified(opened, registry, name)
-    return Outcome(counts, [*troubles, *found[0]], found[1])
+    return Outcome(counts, [*troubles, *found[0]], found[1], done)
 
 
 def _verified(log: Log, registry: Registry, name: str) -> tuple[list[str], int]:
@@ -160,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--registry", metavar="URI", help="a server; none: one is started")
     parser.add_argument("--brokers", metavar="HOST:PORT", help="a Kafka log; none: an embedded one")
     parser.add_argument("--races", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="no race begins after so long")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="recdistill-races-") as folder:
@@ -169,16 +185,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             log = LogSettings(kind="kafka", brokers=args.brokers, prefix=f"races-{os.getpid()}-")
         began_s = time.time()
         if args.registry:
-            found = run(args.registry, log, path, races=args.races, seed=args.seed, name=f"races-{os.getpid()}")
+            name = f"races-{os.getpid()}"
+            found = run(args.registry, log, path, races=args.races, seed=args.seed, name=name, seconds=args.seconds)
         else:
             from tests.support.mlflow_server import MlflowServer
 
             with MlflowServer(path) as server:
                 began_s = time.time()
-                found = run(server.uri, log, path, races=args.races, seed=args.seed)
+                found = run(server.uri, log, path, races=args.races, seed=args.seed, seconds=args.seconds)
     for what, count in sorted(found.counts.items()):
         print(f"{count:6}  {what}")
-    print(f"{found.entries:6}  entries; {args.races} races in {time.time() - began_s:.0f} s")
+    print(f"{found.entries:6}  entries; {found.races} races in {time.time() - began_s:.0f} s")
     for trouble in found.troubles:
         print(f"WRONG: {trouble}")
     print("one champion after each race, and the ledger is whole" if not found.troubles else "NOT as it should be")

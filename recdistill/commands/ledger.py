@@ -280,7 +280,6 @@ VERBS = (
         "each alias that somebody moved by hand. Each entry names the one before it, and is signed where there is a "
         "key. `verify` finds what was changed, taken out, moved, forged or cut off.",
         examples=(
-            "ledger",
             "ledger list 7",
             "ledger verify",
             "ledger import",

@@ -40,11 +40,11 @@ def _found(what: str, settings: Settings, into: Path) -> tuple[Bundle, Version |
         BundleError, RegistryError: There is none.
     """
     from recdistill.bundle import open_bundle
-    from recdistill.loops import wire
+    from recdistill.loops import opened
 
     if Path(what).is_dir():
         return open_bundle(Path(what)), None
-    registry = wire.open_registry(settings)
+    registry = opened.open_registry(settings)
     versions = registry.versions()
     if re.fullmatch(r"[0-9a-f]{8,64}", what) and not what.isdecimal():
         meant = [one for one in versions if one.content_hash.startswith(what)]

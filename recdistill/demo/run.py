@@ -27,6 +27,7 @@ import numpy as np
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
+    GateSettings,
     HeldOutSettings,
     JoinSettings,
     LogSettings,
@@ -308,6 +309,8 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
             threads=1,
             export_every=0,
         ),
+        # Its bound needs some thousands of lists for the default of .95. The judged part of this world has fewer.
+        gate=GateSettings(retention=0.85),
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )

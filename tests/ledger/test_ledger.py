@@ -171,3 +171,22 @@ def test_heads_are_read_from_the_end(log: Log) -> None:
     assert ledger.state.tries() == ledger.state.tries(content_hash="ab" * 32) == 70
     assert ledger.state.tries("9999") == 0
     ledger.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_on_kafka_a_slower_writer_cannot_append_either(kafka_brokers: str) -> None:
+    settings = LogSettings(kind="kafka", brokers=kafka_brokers, prefix="ledger-test-")
+    with closing(open_log(settings)) as log, closing(open_log(settings)) as other:
+        slow, fast = Ledger(log, "shop", NO_KEYS), Ledger(other, "shop", NO_KEYS)
+        with slow.writing() as first:
+            with fast.writing() as second:
+                second.append("promoted", who="bert", version="2")
+            with pytest.raises(Fenced):
+                first.append("promoted", who="ada", version="1")
+        with slow.writing() as first:
+            assert first.append("promoted", who="ada", version="3", before="2").n == 2
+        assert (fast.look().champion, fast.troubles, log.dangers()) == ("3", [], [])
+        assert newest_head(other, NO_KEYS) == fast.head()
+        slow.close()
+        fast.close()

@@ -96,7 +96,9 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
             threads=1,
             seed=seed,
         ),
-        prequential=PrequentialSettings(share=0.25, follow_s=1.0, window_s=10.0, labels_within_s=10.0, half_life=300.0),
+        prequential=PrequentialSettings(
+            share=0.25, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
+        ),
         judge=JudgeSettings(protocol="shown"),
         gate=GateSettings(min_lists=100, retention=0.2, champion=0, beats_popularity=False),
         promote=PromoteSettings(wait_s=0.5, held_out=200),
