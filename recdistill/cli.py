@@ -33,7 +33,9 @@ from recdistill.commands import (
     forget,
     imports,
     learn,
+    ledger,
     letters,
+    lineage,
     look,
     machine,
     recipes,
@@ -51,9 +53,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "begin": ("demo", "doctor", "init", "settings", "completion"),
     "the stream": ("topics", "simulate", "import", "translate", "inspect", "dead-letters"),
     "from stream to student": ("teach", "score", "probe", "join", "recipes", "distil"),
-    "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions"),
+    "from student to champion": ("evaluate", "export", "publish", "promote", "rollback", "versions", "ledger", "keys"),
     "answers": ("serve", "recommend"),
-    "watching": ("status", "checkpoints", "forget"),
+    "watching": ("status", "lineage", "replay", "checkpoints", "forget"),
 }
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -71,9 +73,11 @@ VERBS: dict[str, Verb] = {
         recipes,
         learn,
         release,
+        ledger,
         answer,
         status,
         forget,
+        lineage,
     )
     for verb in module.VERBS
 }

@@ -24,6 +24,7 @@
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
     ├── RegistryError               exit 7   a registry that does not answer
+    │   ├── LedgerError             exit 7   a ledger that is not as it was written
     │   └── Refused                 exit 7   a promotion that the gate or the fence did not let through
     └── NothingMade                 exit 8   a run that ended in order, and made nothing of what it read
 
@@ -181,6 +182,10 @@ class RegistryError(RecdistillError):
     """A registry that does not answer or does not hold what was asked for."""
 
     exit_code = 7
+
+
+class LedgerError(RegistryError):
+    """A ledger that is not as it was written: an entry was changed, taken out, moved, forged or cut off."""
 
 
 class Refused(RegistryError):

@@ -4,6 +4,8 @@ An event is one list that was shown; its time is the one that the product wrote.
 teacher has scored it, the student has learnt from it, a bundle with it is made, judged, promoted, serves. Where a time
 is not known, nothing is noted: a time is never guessed.
 
+`Counts` also holds what the detectors of drift see.
+
 A loop is given counts. Counts that are `Counts` take the freshness too; others take none.
 
 It knows nothing of logs, bundles or HTTP.
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -40,7 +42,9 @@ BUCKETS_S: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 21_
 FRESHNESS: Final = "recdistill_freshness_seconds"
 NEWEST: Final = "recdistill_newest_event_seconds"
 PASSED: Final = "recdistill_passed_at_seconds"
+DRIFT: Final = "recdistill_drift"
 HELP: Final = {
+    DRIFT: "What a detector of drift sees: stability index, share, delay or agreement of the newest lists.",
     FRESHNESS: "Age of an event when it passes a hop: from the time of the list to now.",
     NEWEST: "Time of the newest event that has passed a hop, in seconds since 1970.",
     PASSED: "When an event passed a hop last, in seconds since 1970.",
@@ -81,14 +85,33 @@ class Passed:
 
 
 class Counts(Counter[str]):
-    """Counts of a loop, with the freshness of its hops."""
+    """Counts of a loop, with the freshness of its hops.
+
+    Attributes:
+        hops: What passed each hop.
+        more: Further lines of a loop, in the text form of Prometheus. Another thread calls it.
+    """
 
     def __init__(self, **counts: int) -> None:
         super().__init__(counts)
         self.hops: dict[Hop, Passed] = {}
+        self.drift: dict[tuple[str, str], float] = {}
+        """What the detectors of drift see, by detector and quantity."""
+        self.more: Callable[[], Iterator[str]] = lambda: iter(())
 
     def lines(self) -> Iterator[str]:
-        """The freshness in the text form of Prometheus; nothing while no event has passed."""
+        """The freshness in the text form of Prometheus, nothing while no event has passed; then the rest."""
+        yield from self._fresh()
+        yield from self._drift()
+        yield from self.more()
+
+    def _drift(self) -> Iterator[str]:
+        if self.drift:
+            yield from (f"# HELP {DRIFT} {HELP[DRIFT]}", f"# TYPE {DRIFT} gauge")
+            for (detector, of), value in sorted(dict(self.drift).items()):
+                yield f'{DRIFT}{{detector="{detector}",of="{of}"}} {value:.6g}'
+
+    def _fresh(self) -> Iterator[str]:
         hops = sorted(self.hops.items())
         if not hops:
             return

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shlex
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -55,6 +57,39 @@ def line(extra: str, origin: str | None) -> str:
     if at:
         url = f"{at.get('vcs', 'git')}+{url}@{at.get('commit_id', '')}".rstrip("@")
     return f"pip install {_quoted(f'{NAME}[{extra}] @ {without_credentials(url)}')}"
+
+
+def commit() -> str:
+    """The commit of the sources that run; empty where nobody noted it.
+
+    An image says it in `RECDISTILL_COMMIT`. pip notes it for a package that came from a repository. A clone knows it.
+    """
+    if said := os.environ.get("RECDISTILL_COMMIT", ""):
+        return said[:64]
+    try:
+        noted = json.loads(_origin() or "{}").get("vcs_info") or {}
+    except (ValueError, AttributeError):
+        noted = {}
+    return str(noted.get("commit_id") or _head(Path(__file__).resolve().parents[1] / ".git"))
+
+
+def _head(git: Path) -> str:
+    """The commit that a clone, or a working tree of one, stands at. Git itself may not be installed."""
+    try:
+        if git.is_file():  # of a working tree: `gitdir: PATH`
+            git = Path(git.read_text(encoding="utf-8").partition("gitdir: ")[2].strip())
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        name = head.removeprefix("ref: ")
+        if name == head:
+            return head
+        common = git / "commondir"
+        home = (git / common.read_text(encoding="utf-8").strip()) if common.is_file() else git
+        if (home / name).is_file():
+            return (home / name).read_text(encoding="utf-8").strip()
+        lines = (home / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
+    except (OSError, UnicodeError):
+        return ""
 
 
 def _quoted(text: str) -> str:

@@ -37,13 +37,19 @@ Floats = NDArray[np.float64]
 _CHUNK = 4_000_000
 
 
-class Interval(msgspec.Struct, frozen=True):
-    """A mean of `n` values, with the percentile interval of its bootstrap."""
+class Interval(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A mean of `n` values, with the percentile interval of its bootstrap.
+
+    `se`: its standard error, where values of one user move together. None: nobody measured it. `users`: how many users
+    (or lists without one) the values are of. 0: it is not known.
+    """
 
     mean: float
     low: float
     high: float
     n: int = 0
+    se: float | None = None
+    users: int = 0
 
 
 def ndcg(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
@@ -102,6 +108,26 @@ def mrr(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None,
 def hit_rate(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None) -> Floats:
     """1 when at least one relevant place is ranked among the first k, else 0. Arguments and errors as in `ndcg`."""
     return (mrr(scores, labels, where=where, k=k) > 0).astype(np.float64)
+
+
+def average_precision(
+    scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, k: int | None = None
+) -> Floats:
+    """The mean, over all relevant places, of the precision at their rank; 0 for those beyond k.
+
+    AP@k = Σ_{relevant r ≤ k} (relevant places among the first r) / r / (number of relevant places). The mean over lists
+    is MAP@k, as trec_eval counts `map_cut`. Arguments, result and errors as in `ndcg`.
+    """
+    scores_BL, labels_BL, where_BL, shape = _prepare(scores, labels, where, k)
+    rows, ranks, _ = _relevant(scores_BL, labels_BL, where_BL)
+    order = np.lexsort((ranks, rows))
+    rows, ranks = rows[order], ranks[order]
+    # Relevant places come in order of their rank, so the number of those before one is its place within its row.
+    first = np.searchsorted(rows, rows, "left")
+    precision = (np.arange(len(rows)) - first + 1) / (ranks + 1.0)
+    cut = scores_BL.shape[1] if k is None else k
+    found = _sum_rows(rows, np.where(ranks < cut, precision, 0.0), len(scores_BL))
+    return _divide(found, _sum_rows(rows, np.ones(len(rows)), len(scores_BL))).reshape(shape)
 
 
 def kendall_tau(
@@ -171,13 +197,20 @@ def top_k(scores_BN: ArrayLike, k: int) -> NDArray[np.int64]:
     return out
 
 
-def bootstrap_means(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Floats:
+def bootstrap_means(
+    values: ArrayLike, *, seed: int = 0, draws: int = 2000, users: NDArray[np.int64] | None = None
+) -> Floats:
     """Means of `draws` resamples of the rows, with replacement. All columns use the same resamples.
+
+    With `users`, whole users are drawn, each with all of its rows. Lists of one user are alike, so rows that are drawn
+    one by one would look surer than they are (Cameron, Gelbach and Miller, "Bootstrap-based improvements for inference
+    with clustered errors", 2008).
 
     Args:
         values: `[n]` or `[n, M]`, finite, one row for each list.
         seed: Seed of the resampling. The same seed and n give the same resamples.
         draws: How many resamples.
+        users: `[n]`, a number for the user of each row. None: each row is drawn alone.
 
     Returns:
         `[draws, M]` (M is 1 for a flat input). Memory stays below about 64 MB for any n and draws.
@@ -191,15 +224,47 @@ def bootstrap_means(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> F
         raise UsageError(f"a bootstrap needs rows of values and a draw or more, not shape {table.shape}, {draws} draws")
     if not np.isfinite(table).all():
         raise UsageError("a bootstrap needs finite values: one of these is NaN or infinite")
-    count = len(table)
+    sums, rows = _by_user(table, users)
+    count = len(sums)
     random = np.random.default_rng(seed)
     out = np.empty((draws, table.shape[1]))
     for part in _rows(draws, count):
         # Count how often each row was drawn. Then the resampled means are one matrix product.
         draw = (np.bincount(random.integers(0, count, count), minlength=count) for _ in range(part.start, part.stop))
         weights = np.stack(list(draw)).astype(np.float64)
-        out[part] = weights @ table / count
+        out[part] = weights @ sums / (weights @ rows)[:, None]
     return out
+
+
+def standard_errors(values: ArrayLike, users: NDArray[np.int64] | None = None) -> tuple[Floats, int]:
+    """The standard error of the mean of each column, where rows of one user move together.
+
+    With G users whose sums of deviations from the mean are d: sqrt(G / (G − 1) Σ d²) / n (Liang and Zeger, 1986, with
+    the usual factor for few users).
+
+    Args:
+        values: `[n]` or `[n, M]`.
+        users: `[n]`, a number for the user of each row. None: each row has its own.
+
+    Returns:
+        Errors `[M]` (infinite for one user), and the number of users.
+    """
+    table = np.asarray(values, np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    sums, _ = _by_user(table - table.mean(0), users)
+    count = len(sums)
+    if count < 2:
+        return np.full(table.shape[1], np.inf), count
+    return np.sqrt((sums**2).sum(0) * count / (count - 1)) / len(table), count
+
+
+def _by_user(table: Floats, users: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
+    """Sums of the rows of each user `[G, M]`, and how many rows it has `[G]`. Users keep the order of their numbers."""
+    if users is None:
+        return table, np.ones(len(table))
+    _, at = np.unique(users, return_inverse=True)
+    rows = np.bincount(at).astype(np.float64)
+    return np.stack([np.bincount(at, column) for column in table.T], axis=1), rows
 
 
 def bootstrap_interval(values: ArrayLike, seed: int = 0, draws: int = 2000, *, level: float = 0.95) -> Interval:
@@ -238,13 +303,36 @@ def paired_interval(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000
     return bootstrap_interval(one - other, seed, draws, level=level)
 
 
-def intervals(values_NM: ArrayLike, *, seed: int = 0, draws: int = 2000, level: float = 0.95) -> list[Interval]:
-    """`bootstrap_interval` of every column, from one set of resamples, so that columns can be compared."""
+def intervals(
+    values_NM: ArrayLike,
+    *,
+    seed: int = 0,
+    draws: int = 2000,
+    level: float = 0.95,
+    users: NDArray[np.int64] | None = None,
+) -> list[Interval]:
+    """`bootstrap_interval` of every column, from one set of resamples, so that columns can be compared.
+
+    With `users` whole users are drawn, and each interval knows its standard error and how many users there are.
+    """
     table = np.asarray(values_NM, np.float64)
-    means = bootstrap_means(table, seed=seed, draws=draws)
+    means = bootstrap_means(table, seed=seed, draws=draws, users=users)
     lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     columns = zip(table.mean(0), lows, highs, strict=True)
-    return [Interval(float(mean), float(low), float(high), len(table)) for mean, low, high in columns]
+    if users is None:
+        return [Interval(float(mean), float(low), float(high), len(table)) for mean, low, high in columns]
+    errors, count = standard_errors(table, users)
+    return [
+        Interval(
+            mean=float(mean),
+            low=float(low),
+            high=float(high),
+            n=len(table),
+            se=float(se) if count > 1 else None,
+            users=count,
+        )
+        for (mean, low, high), se in zip(columns, errors, strict=True)
+    ]
 
 
 def _prepare(

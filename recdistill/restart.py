@@ -33,4 +33,4 @@ def plain_memory(command: Sequence[str] | None = None, environment: Mapping[str,
     environment = os.environ if environment is None else environment
     if CHOICE in environment or sys.platform != "linux" or not sys.executable:
         return
-    os.execve(sys.executable, [sys.executable, *command[1:]], {**environment, CHOICE: "malloc"})
+    os.execve(sys.executable, [sys.executable, *command[1:]], {**environment, CHOICE: "malloc"})  # noqa: S606

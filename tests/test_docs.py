@@ -54,13 +54,16 @@ def test_settings_exist(page: Path) -> None:
 
 
 def test_defaults_of_the_gate() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", (ROOT / "docs" / "promotion.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([\w.\[\]]+) \|", (ROOT / "docs" / "promotion.md").read_text(), re.MULTILINE)
     said = {name: str(value).lower() for name, value in rows}
     assert said == {name: str(value).lower() for name, value in msgspec.to_builtins(GateSettings()).items()}
 
 
 def test_metrics_exist() -> None:
-    metrics = Metrics(Counter(), lambda: Ranker().gauges() | {"items_age_seconds": 0.0, "waiting_bodies": 0.0})
+    metrics = Metrics(
+        Counter(),
+        lambda: Ranker().gauges() | {"items_age_seconds": 0.0, "look_age_seconds": 0.0, "waiting_bodies": 0.0},
+    )
     metrics.observe("/v1/recommend", 200, 0.001)
     metrics.answered("personal", 1)
     shown = metrics.text().decode()

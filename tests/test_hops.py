@@ -43,6 +43,14 @@ def test_prometheus_own_parser_reads_the_same_from_a_worker_and_from_the_ranker(
     assert {name: value for name, value in ranker.items() if name in worker} == pytest.approx(worker)
 
 
+def test_what_the_detectors_of_drift_see_is_a_gauge() -> None:
+    counts = Counts()
+    counts.drift = {("inputs", "list lengths"): 0.25, ("agreement", "agreement"): 0.5}
+    found = samples("\n".join(counts.lines()) + "\n")
+    assert found["recdistill_drift", "inputs", "list lengths"] == 0.25
+    assert found["recdistill_drift", "agreement", "agreement"] == 0.5
+
+
 def test_what_is_not_known_is_not_noted() -> None:
     counts = Counts()
     passed(counts, "scored", [0, 0])

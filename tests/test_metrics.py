@@ -72,14 +72,16 @@ def test_against_trec_eval():
     labels[:, 0] = 1
     qrels = {f"q{q}": {f"d{d}": int(v) for d, v in enumerate(row)} for q, row in enumerate(labels)}
     run = {f"q{q}": {f"d{d}": float(v) for d, v in enumerate(row)} for q, row in enumerate(scores)}
-    found = trec.RelevanceEvaluator(qrels, {"ndcg_cut.10", "ndcg", "recall.10", "recip_rank", "success.10"}).evaluate(
-        run
-    )
+    found = trec.RelevanceEvaluator(
+        qrels, {"ndcg_cut.10", "ndcg", "recall.10", "recip_rank", "success.10", "map", "map_cut.10"}
+    ).evaluate(run)
     ours = {
         "ndcg_cut_10": metrics.ndcg(scores, labels, k=10),
         "ndcg": metrics.ndcg(scores, labels),
         "recall_10": metrics.recall(scores, labels, k=10),
         "recip_rank": metrics.mrr(scores, labels),
+        "map": metrics.average_precision(scores, labels),
+        "map_cut_10": metrics.average_precision(scores, labels, k=10),
         "success_10": metrics.hit_rate(scores, labels, k=10),
     }
     for name, values in ours.items():

@@ -35,10 +35,10 @@ def must_be_there(log: Log) -> None:
     Raises:
         StreamError: A topic is missing.
     """
-    from recdistill.stream import CHECKS, HELD_OUT, standard_topics
+    from recdistill.stream import CHECKS, HELD_OUT, LEDGER, standard_topics
 
     # A log of an older version has no `checks` and no `held-out`. Scorer and joiner go on without them.
-    if missing := sorted(set(standard_topics()) - {CHECKS.topic, HELD_OUT.topic} - set(log.topics())):
+    if missing := sorted(set(standard_topics()) - {CHECKS.topic, HELD_OUT.topic, LEDGER.topic} - set(log.topics())):
         raise StreamError(f"the log has no topic {missing[0]!r}; make the topics with `recdistill topics create`")
 
 

@@ -53,9 +53,14 @@ EXTRAS: dict[str, dict[str, str]] = {
         "snappy": "python-snappy",
         "zstandard": "zstandard",
     },
-    "registry": {"mlflow": "mlflow-skinny", "requests": "requests"},
+    "registry": {"cryptography": "cryptography", "mlflow": "mlflow-skinny", "requests": "requests"},
     # The small client of MLflow also has a module `mlflow`. Only the full MLflow brings alembic, so alembic is checked.
-    "mlflow": {"alembic": "mlflow", "requests": "requests", "sqlalchemy": "sqlalchemy"},
+    "mlflow": {
+        "alembic": "mlflow",
+        "cryptography": "cryptography",
+        "requests": "requests",
+        "sqlalchemy": "sqlalchemy",
+    },
     "device": {"onnxruntime": "onnxruntime"},
     "export": {"onnx": "onnx"},
     "data": {"pyarrow": "pyarrow"},

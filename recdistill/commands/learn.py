@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
 
 
-UNTOLD = ("known", "unknown")
+UNTOLD = ("known", "unknown", "prequential_lists", "prequential_labelled")
 """Counts that only programs are given: where they say something to a person, a sentence does."""
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdistill.commands.learn import DRAIN, run_job
+from recdistill.commands.ledger import ledger_of, there, warn_open
 from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
-from recdistill.errors import DataError, Refused, UsageError
+from recdistill.errors import DataError, RecdistillError, Refused, UsageError
 from recdistill.given import read_bytes
 from recdistill.text import printable
 
@@ -73,12 +74,21 @@ def _evaluate(args: argparse.Namespace) -> int:
     evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
         write_report(judgement, args.report, evidence)
-    print(to_json(judgement).decode() if args.json else _table(judgement, evidence))
+    print(_signed(settings, to_json(judgement)).decode() if args.json else _table(judgement, evidence))
     if args.report is not None:
         print(f"the report is in {args.report}", file=sys.stderr)
     if args.gate and not evidence.passed:
         raise Refused(evidence.reasons)
     return 0
+
+
+def _signed(settings: Settings, judgement: bytes) -> bytes:
+    """A judgement with its digest and, where a key signs here, a signature."""
+    from recdistill.ledger import attach
+    from recdistill.loops import opened
+
+    keys = opened.keys_of(settings)
+    return attach("judgement", judgement, keys.sign if keys.signs else None)
 
 
 def _judge(
@@ -115,8 +125,12 @@ def _judge(
             least=settings.gate.min_lists,
             learnt=settings.judge.learnt,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
+            teacher_scores=settings.judge.teacher_scores,
             taught_us=teach.taught_us(Path(settings.teacher.path)) if taught else None,
             cost_per_1000=settings.score.cost_per_1000,
+            blocked=settings.gate.blocked,
+            rules=[(rule.attribute, rule.value) for rule in settings.gate.rules],
             seed=seed,
             progress=bar,
         )
@@ -151,7 +165,8 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         saved += [] if spent.seconds is None else [f"{spent.seconds:,.3g} s"]
         saved += [] if spent.cost is None else [f"{spent.cost:,.2f} of money"]
         lines += ["", f"the teacher scored {spent.share:.1%} of the candidates learnt from; spared: {', '.join(saved)}"]
-    lines += ["", f"the gate {'lets it through' if evidence.passed else 'does not let it through'}:"]
+    verdict = {"passed": "lets it through", "refused": "does not let it through"}
+    lines += ["", f"the gate {verdict.get(evidence.verdict, 'has not enough evidence')}:"]
     return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
 
 
@@ -190,21 +205,30 @@ def _publish_options(parser: Parser) -> None:
         metavar="FILE",
         help="the output of `recdistill evaluate --json` for this bundle (default: judge it now)",
     )
+    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
 
 
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
+    from recdistill.loops import wire
 
     settings = settings_of(args)
-    judgement = _read_judgement(args.judgement) if args.judgement else None
+    try_it = wire.trial_of(settings)
+    judgement = _read_judgement(args.judgement, settings) if args.judgement else None
     bundle, registry = _bundle(args, settings), _registry(settings)
+    if judgement is None and try_it is not None:  # judging runs it in this process
+        try_it(bundle)
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
             judgement = _judge(args, settings, bundle, champion=champion)
-    evidence = gate(judgement, Asked.by(settings.gate))
-    version = release.publish(registry, bundle, judgement, evidence)
+    asked, who = Asked.by(settings.gate), args.by or settings.promote.by
+    with ledger_of(settings) as ledger:
+        evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
+        policy = release.policy_of(asked)
+        version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who, try_it=try_it)
+        warn_open(ledger)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(
         args,
@@ -214,13 +238,18 @@ def _publish(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_judgement(path: Path) -> Judgement:
+def _read_judgement(path: Path, settings: Settings) -> Judgement:
     from recdistill.judge import from_json
+    from recdistill.ledger import detach
+    from recdistill.loops import opened
 
+    keys = opened.keys_of(settings)
+    data = read_bytes(path, DataError, advice="give the judgement.json that `evaluate` wrote", most=64 << 20)
     try:
-        return from_json(
-            read_bytes(path, DataError, advice="give the judgement.json that `evaluate` wrote", most=64 << 20)
-        )
+        note = detach("judgement", data, keys.verify)
+        if keys.demanded and not (note and note.key):
+            raise DataError("it has no signature of a trusted key, and one is demanded here; judge the bundle here")
+        return from_json(data if note is None else note.payload)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
 
@@ -247,25 +276,42 @@ def _promote(args: argparse.Namespace) -> int:
     if not (args.why or "").strip():
         raise UsageError("promote: --why TEXT is needed; the reason is written on the version")
     from recdistill import release
+    from recdistill.judge import Asked
 
     settings = settings_of(args)
     registry = _registry(settings)
-    number = registry.resolve(args.version).number
-    who = args.by or settings.promote.by
-    entry = release.promote(registry, number, expect=_champion(registry), who=who, why=args.why)
+    number, expect = registry.resolve(args.version).number, _champion(registry)
+    who, policy = args.by or settings.promote.by, release.policy_of(Asked.by(settings.gate))
+    with ledger_of(settings) as ledger:
+        done = release.promote(registry, ledger, number, expect=expect, who=who, why=args.why, policy=policy)
+    _look_now(settings, who)
     show(
         args,
-        {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
-        f"version {entry.after} is the champion, {_before(entry.before)}",
+        {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},
+        f"version {done.after} is the champion, {_before(done.before)}",
     )
     return 0
+
+
+def _look_now(settings: Settings, who: str) -> None:
+    """Tells rankers to look at the registry now. Where no log answers, they look in their own time."""
+    from recdistill.errors import StreamError
+    from recdistill.loops import wire
+    from recdistill.stream import say_look_now
+
+    try:
+        log = wire.log_if_there(settings.log)
+        if log is not None:
+            with closing(log):
+                say_look_now(log, who)
+    except StreamError as e:
+        print(f"rankers look in their own time (rank.follow_s), because the log does not answer: {e}", file=sys.stderr)
 
 
 def _champion(registry: Registry) -> str | None:
     from recdistill.registry import CHAMPION
 
-    found = registry.find(CHAMPION)
-    return None if found is None else found.number
+    return registry.aliases().get(CHAMPION)
 
 
 def _before(number: str | None) -> str:
@@ -274,19 +320,31 @@ def _before(number: str | None) -> str:
 
 def _rollback_options(parser: Parser) -> None:
     parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, written on the version")
+    parser.add_argument(
+        "--from",
+        dest="leaves",
+        metavar="VERSION",
+        help="the champion that you want to leave; if it is another one by now, nothing happens",
+    )
     parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
 
 
 def _rollback(args: argparse.Namespace) -> int:
     if not args.why.strip():
         raise UsageError("rollback: --why TEXT must not be empty; the reason is written on the version")
+    from recdistill import release
+
     settings = settings_of(args)
     registry = _registry(settings)
-    entry = registry.rollback(expect=_champion(registry), who=args.by or settings.promote.by, why=args.why)
+    expect = _champion(registry) if args.leaves is None else args.leaves
+    who, named = args.by or settings.promote.by, args.leaves is not None
+    with ledger_of(settings) as ledger:
+        done = release.rollback(registry, ledger, expect=expect, who=who, why=args.why, named=named)
+    _look_now(settings, who)
     show(
         args,
-        {"version": entry.after, "before": entry.before, "content_hash": entry.content_hash},
-        f"version {entry.after} is the champion again, {_before(entry.before)}",
+        {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},
+        f"version {done.after} is the champion again, {_before(done.before)}",
     )
     return 0
 
@@ -300,8 +358,13 @@ def _versions(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     registry = _registry(settings)
-    found = registry.versions()
-    ledger = registry.ledger()
+    found, changes, absent = registry.versions(), [], ""
+    try:
+        there(settings)
+        with ledger_of(settings) as ledger:
+            changes = ledger.look().changes
+    except RecdistillError as e:  # the versions are MLflow's
+        absent = str(e)
     lines = []
     for version in found:
         passed = {True: "passed", False: "failed", None: "not judged"}[version.passed]
@@ -311,7 +374,7 @@ def _versions(args: argparse.Namespace) -> int:
             lines.append("      " + printable(version.reason, "")[:160])
     show(
         args,
-        {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(ledger)},
+        {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(changes), "ledger_absent": absent},
         "\n".join(lines) or f"{settings.registry.name} has no version yet; `recdistill publish` makes one",
     )
     return 0
@@ -365,8 +428,10 @@ VERBS = (
     Verb(
         name="rollback",
         purpose="Make the previous champion the champion again.",
-        when="It needs no evidence, because that version has served before. Rankers follow within seconds.",
-        examples=('rollback --why "complaints about version 8"',),
+        when="It needs no evidence, because that version has served before. Rankers follow within seconds. The version "
+        "that you leave is marked, and never comes back by a rollback. With --from, nothing happens if somebody else "
+        "was faster.",
+        examples=('rollback --why "complaints about version 8"', "rollback --from 8 --why complaints"),
         options=_rollback_options,
         run=_rollback,
     ),

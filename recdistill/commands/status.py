@@ -18,8 +18,9 @@ from recdistill.errors import CheckpointError, RecdistillError, UsageError
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
+    from recdistill.ledger import Change
     from recdistill.loops.standing import Standing
-    from recdistill.registry import LedgerEntry, Registry, Version
+    from recdistill.registry import Registry, Version
     from recdistill.stream import Log, MadeBundle
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def standing_of(settings: Settings) -> Standing:
             made = _tried(absent, lambda: standing.announced(there)) or []
             held = _tried(absent, lambda: _held(settings, there)) or ""
         processes = standing.asked(settings.status.processes, settings.status.timeout_s)
-        versions, ledger, releases = _released(settings, absent, made, held)
+        versions, ledger, releases = _released(settings, absent, log, made, held)
         hops = _tried(absent, lambda: standing.hops_of(log, made, versions, ledger, [one.hops for one in processes]))
     finally:
         if log is not None:
@@ -146,19 +147,26 @@ def _held(settings: Settings, log: Log) -> str:
 
 
 def _released(
-    settings: Settings, absent: list[str], made: list[MadeBundle], held: str
-) -> tuple[list[Version], list[LedgerEntry], Any]:
+    settings: Settings, absent: list[str], log: Log | None, made: list[MadeBundle], held: str
+) -> tuple[list[Version], list[Change], Any]:
     from recdistill.loops import standing
 
     registry = _tried(absent, lambda: _registry(settings))
     if registry is None:
         return [], [], None
     versions = _tried(absent, registry.versions)
-    ledger = _tried(absent, registry.ledger) if versions is not None else None
-    if versions is None or ledger is None:
-        return versions or [], ledger or [], None
+    if versions is None:
+        return [], [], None
+    ledger = [] if log is None else _tried(absent, lambda: _changes(settings, log)) or []
     releases = _tried(absent, lambda: standing.releases(registry, versions, ledger, made=made, held=held))
     return versions, ledger, releases
+
+
+def _changes(settings: Settings, log: Log) -> list[Change]:
+    from recdistill.loops import opened
+
+    with closing(opened.open_ledger(settings, log)) as ledger:
+        return ledger.look().changes
 
 
 def _registry(settings: Settings) -> Registry:

@@ -11,12 +11,15 @@ Example:
     32
 """
 
+from recdistill.config.canary import CanarySettings
 from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
+from recdistill.config.keys import KeySettings
 from recdistill.config.load import PREFIX, convert, explain, load_settings, parse_settings, read_toml
 from recdistill.config.plugin import load_function
+from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.settings import (
     EnsembleMember,
@@ -47,11 +50,13 @@ from recdistill.config.translate import (
     TranslateSettings,
     TranslateTopic,
 )
+from recdistill.config.trial import TrialSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 
 __all__ = [
     "PREFIX",
     "BadRecordSettings",
+    "CanarySettings",
     "DistilSettings",
     "EnsembleMember",
     "FeatureSettings",
@@ -61,11 +66,13 @@ __all__ = [
     "InteractionSettings",
     "JoinSettings",
     "JudgeSettings",
+    "KeySettings",
     "LanguageTeacherSettings",
     "LinearTeacherSettings",
     "LogSettings",
     "LossSettings",
     "OnnxTeacherSettings",
+    "PrequentialSettings",
     "ProbeSettings",
     "PromoteSettings",
     "RankSettings",
@@ -82,6 +89,7 @@ __all__ = [
     "TopicSettings",
     "TranslateSettings",
     "TranslateTopic",
+    "TrialSettings",
     "WatchSettings",
     "convert",
     "explain",

@@ -35,6 +35,15 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, description="How often the examples of the first start are read. Later examples are read once."),
     ] = 1
+    rebuild_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="When inputs, labels or the agreement with the teachers have drifted (`watch.drift_lists`), "
+            "the student is made anew from so many of the newest examples of the log; no bundle is made meanwhile. "
+            "0: never.",
+        ),
+    ] = 0
     memory_mb: Annotated[int, Meta(ge=0, description="Megabytes of encoded batches kept for the next pass.")] = 1000
     checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between two checkpoints.")] = 500
     export_every: Annotated[

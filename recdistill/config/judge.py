@@ -41,22 +41,53 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "learnt from.",
         ),
     ] = 100_000
+    teacher_scores: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many scores the teacher may be asked for in one judgement. Where the whole catalogue needs "
+            "more, it is asked about pools: what was liked, the first ten of each contender, and 200 items drawn at "
+            "random for each list. 0: no bound.",
+        ),
+    ] = 20_000_000
+    slices: Annotated[
+        list[str],
+        Meta(
+            description="More slices of the lists, by a field: context.NAME (a value of the context), item.NAME (a "
+            "value of an attribute of what was liked), time (quarters of the day, UTC)."
+        ),
+    ] = []
+
+
+class GateRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule of `gate.rules` about the items in first tens."""
+
+    attribute: Annotated[str, Meta(min_length=1, description="Name of an item's attribute.")]
+    value: Annotated[str, Meta(description="A value of it; of several values, one.")]
+    least: Annotated[float, Meta(ge=0, le=1, description="Least share of the items that have it.")] = 0.0
+    most: Annotated[float, Meta(ge=0, le=1, description="Most share of the items that have it.")] = 1.0
 
 
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[gate]`: what a candidate must show before it is promoted."""
+    """`[gate]`: what a candidate must show before it is promoted. docs/promotion.md says how each verdict is found."""
 
     retention: Annotated[
         float,
         Meta(
             ge=0,
-            description="Least share of the teacher's NDCG@10 that the student keeps. Both are counted above chance: "
-            "(student − chance) / (teacher − chance). 0 asks for nothing.",
+            description="Least share of the teacher's NDCG@10 that the student is shown to keep, by its lower bound. "
+            "Both are counted above chance: (student − chance) / (teacher − chance). 0 asks for nothing.",
         ),
     ] = 0.95
-    beats_popularity: Annotated[
-        bool, Meta(description="The paired interval against popularity must lie above zero.")
-    ] = True
+    champion: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Least share of the champion's NDCG@10 above chance that the student is shown to keep, by its "
+            "lower bound on the same lists. Where labels do not decide it, agreement with the teacher does. 0 asks for "
+            "nothing. The promoter compares with the champion.",
+        ),
+    ] = 0.95
     not_below_champion: Annotated[
         bool,
         Meta(
@@ -64,12 +95,79 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "promoter compares with the champion."
         ),
     ] = True
+    error_a_year: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="The share of years in which a wrong promotion is allowed. Each candidate gets a part of it, "
+            "and each further look at the same candidate spends of that part.",
+        ),
+    ] = 0.05
+    tries_a_year: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="The error is shared among so many candidates a year at least. Where more come, it is shared "
+            "among as many as came in the last four weeks, times 13.",
+        ),
+    ] = 50
+    beats_popularity: Annotated[bool, Meta(description="The student must be shown to be better than popularity.")] = (
+        True
+    )
+    beats: Annotated[
+        list[str], Meta(description="Other contenders that it must be shown to be better than: itemknn, ease.")
+    ] = []
+    slice_loss: Annotated[
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="A slice in which the student is shown to be worse than the champion is refused when it loses "
+            "this share or more of the champion's NDCG@10 there. 0: slices are not looked at.",
+        ),
+    ] = 0.05
+    slices: Annotated[
+        list[str],
+        Meta(description="Slices in which the student must be shown to lose less than that share, by name."),
+    ] = []
     parity: Annotated[
         float, Meta(ge=0, description="Largest difference allowed between the float towers in ONNX and the training.")
     ] = 1e-4
-    size_ratio: Annotated[float, Meta(gt=0, description="Most bytes of the student, as a share of the teacher's.")] = (
-        0.1
-    )
+    device: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Least share of the bundle's scores, above those of drawn items, that the first ten of the "
+            "device file keep, by the lower end of its interval. 0 asks for nothing.",
+        ),
+    ] = 0.9
+    size_ratio: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Most bytes of the student, as a share of the teacher's. A teacher of unknown size does not "
+            "pass. 0: no limit.",
+        ),
+    ] = 0.0
+    most_bytes: Annotated[int, Meta(ge=0, description="Most bytes of the device file. 0: no limit.")] = 0
+    processor_ms: Annotated[
+        float, Meta(ge=0, description="Most processor time of one answer at one thread. 0: no limit.")
+    ] = 0.0
+    fresh_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How much older the newest event that the student learnt from may be than the newest judged "
+            "list. 0: no limit.",
+        ),
+    ] = 0.0
+    blocked: Annotated[list[str], Meta(description="Items that no answer may hold, by id.")] = []
+    rules: Annotated[
+        list[GateRule],
+        Meta(description="Rules about attributes of the items in first tens: attribute, value, least, most."),
+    ] = []
     min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists for a verdict.")] = 200
 
 

@@ -33,6 +33,15 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
+    warm_mb: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 20,
+            description="The champion before stays open for a rollback when the files of its bundle have at most so "
+            "many megabytes. Open, a bundle of many items takes about twice its files. 0: it does not stay open.",
+        ),
+    ] = 1024
     write_back: Annotated[
         float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin served).")
     ] = 0.0

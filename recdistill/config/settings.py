@@ -13,10 +13,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from recdistill.config.canary import CanarySettings
 from recdistill.config.distil import DistilSettings
 from recdistill.config.interactions import InteractionSettings
 from recdistill.config.join import HeldOutSettings, JoinSettings
 from recdistill.config.judge import GateSettings, JudgeSettings, PromoteSettings
+from recdistill.config.keys import KeySettings
+from recdistill.config.prequential import PrequentialSettings
 from recdistill.config.rank import RankSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
@@ -25,6 +28,7 @@ from recdistill.config.teachers import (
     OnnxTeacherSettings,
 )
 from recdistill.config.translate import BadRecordSettings, TranslateSettings
+from recdistill.config.trial import TrialSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 from recdistill.limits import MIN_BUDGET
 
@@ -413,6 +417,14 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "again.",
         ),
     ] = 300
+    drift_lists: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many lists say how inputs and labels usually look. What comes later is compared with them, "
+            "and a drift is reported. Take at least those of a day. 0: nobody looks.",
+        ),
+    ] = 2000
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -436,6 +448,14 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
             "many of the newest others.",
         ),
     ] = 5
+    by_hand: Annotated[
+        Literal["follow", "keep"],
+        Meta(
+            description="An alias `champion` that was moved in MLflow, and not by `promote` or `rollback`. follow: "
+            "rankers serve what it says. keep: they stay with the ledger, and the promoter sets it back. The ledger "
+            "gets an entry in both cases."
+        ),
+    ] = "follow"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -457,10 +477,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     loss: LossSettings = LossSettings()
     watch: WatchSettings = WatchSettings()
     distil: DistilSettings = DistilSettings()
+    prequential: PrequentialSettings = PrequentialSettings()
     judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
+    keys: KeySettings = KeySettings()
     promote: PromoteSettings = PromoteSettings()
+    canary: CanarySettings = CanarySettings()
+    trial: TrialSettings = TrialSettings()
     tell: TellSettings = TellSettings()
     status: StatusSettings = StatusSettings()
     rank: RankSettings = RankSettings()

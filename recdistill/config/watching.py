@@ -42,13 +42,14 @@ class TellSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     on: Annotated[
-        list[Literal["refused", "promoted", "passed", "broken", "trimmed"]],
+        list[Literal["refused", "promoted", "passed", "broken", "trimmed", "ledger"]],
         Meta(
             description="What is told. refused: the gate or the fence did not let a version through. promoted: a "
             "version is the champion. passed: it passed the gate, and `promote.automatic` is off. broken: a bundle "
-            "cannot be judged. trimmed: what retention has removed."
+            "cannot be judged. trimmed: what retention has removed. ledger: the alias was moved by hand, or an entry "
+            "of the ledger is not as it was written."
         ),
-    ] = msgspec.field(default_factory=lambda: ["refused", "promoted", "broken"])
+    ] = msgspec.field(default_factory=lambda: ["refused", "promoted", "broken", "ledger"])
     timeout_s: Annotated[float, Meta(gt=0, le=60, description="Longest wait for one answer.")] = 5.0
     tries: Annotated[
         int, Meta(ge=1, le=10, description="How often a message is sent until it is taken; pauses double.")

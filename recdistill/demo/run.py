@@ -27,6 +27,7 @@ import numpy as np
 from recdistill.config import (
     DistilSettings,
     FeatureSettings,
+    GateSettings,
     HeldOutSettings,
     JoinSettings,
     LogSettings,
@@ -106,7 +107,7 @@ def _story(
     from recdistill import release
     from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, BundleContender, gate, write_report
-    from recdistill.loops import feed, teach, teachers, wire
+    from recdistill.loops import feed, opened, teach, teachers, wire
     from recdistill.teachers.builtin import Training
     from recdistill.train import use_threads
 
@@ -172,7 +173,7 @@ def _story(
             publish=announcer,
         )
         made = _announced(log)
-        registry = wire.open_registry(settings)
+        registry = opened.open_registry(settings)
         bundle = registry.take(made.content_hash, Path(settings.registry.cache))
         size = size_text(folder_bytes(bundle.path))
         chapter.say(f"{counts['steps']:,} steps; bundle step-{made.step:010d}: {size}")
@@ -204,9 +205,22 @@ def _story(
     with story.chapter(
         "promote", "8  registry: the version is published, and promoted if it passed the gate"
     ) as chapter:
-        version = release.publish(registry, bundle, judgement, evidence, report=report, device=out / "device.onnx")
+        ledger = opened.open_ledger(settings, log)
+        ending.callback(ledger.close)
+        version = release.publish(
+            registry,
+            ledger,
+            bundle,
+            judgement,
+            evidence,
+            policy=release.policy_of(Asked.by(settings.gate)),
+            who="demo",
+            report=report,
+            device=out / "device.onnx",
+            try_it=wire.trial_of(settings),
+        )
         if evidence.passed:
-            release.promote(registry, version.number, expect=None, who="demo", why="passed the gate", evidence=evidence)
+            release.promote(registry, ledger, version.number, expect=None, who="demo", why="passed the gate")
             chapter.say(f"version {version.number} is the champion: {version.content_hash[:12]}")
         else:
             chapter.say("no champion: " + "; ".join(evidence.reasons))
@@ -295,6 +309,8 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
             threads=1,
             export_every=0,
         ),
+        # Its bound needs some thousands of lists for the default of .95. The judged part of this world has fewer.
+        gate=GateSettings(retention=0.85),
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )

@@ -4,20 +4,23 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
+    ['allowed', 'checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
 """
 
+from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
-from recdistill.judge.gates import Asked, Check, checks, gate
+from recdistill.judge.gates import Check, checks, gate
 from recdistill.judge.judgement import CHAMPION, TEACHER, Judgement, Part, Spending, from_json, to_json
 from recdistill.judge.outlook import outlook
+from recdistill.judge.policy import Asked, Rule
 from recdistill.judge.report import write_report
 from recdistill.judge.suite import evaluate
 
 __all__ = [
     "CHAMPION",
     "TEACHER",
+    "Allowed",
     "Asked",
     "BundleContender",
     "Check",
@@ -25,8 +28,11 @@ __all__ = [
     "DeviceContender",
     "Judgement",
     "Part",
+    "Rule",
     "Spending",
     "TeacherContender",
+    "Try",
+    "allowed",
     "checks",
     "evaluate",
     "from_json",

@@ -94,7 +94,11 @@ class DeviceContender:
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """The answers of the device file, at most k items for each request."""
-        return [self._answer(as_request(request), k)[0] for request in requests]
+        return [self.answer(request, k)[0] for request in requests]
+
+    def answer(self, request: Impression, k: int) -> tuple[list[str], list[float]]:
+        """Items and scores of one answer, at most k."""
+        return self._answer(as_request(request), k)
 
     def scores(self, requests: Sequence[Impression]) -> list[Floats]:
         """The device file's score of each candidate that was shown. NaN: it does not hold it."""

@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recdistill import metrics
+from recdistill.judge.behaviour import Behaviour
 from recdistill.judge.judgement import (
+    CHAMPION,
     CHANCE,
     MAIN,
     STUDENT,
@@ -30,6 +32,7 @@ from recdistill.judge.judgement import (
     Agreement,
     Difference,
     Disagreement,
+    Lead,
     SliceQuality,
 )
 from recdistill.judge.slices import Slice
@@ -48,7 +51,7 @@ class Measured:
     Attributes:
         requests: The requests of the lists that were judged.
         values: One value for each list.
-        behaviour: Coverage and popularity of what a contender shows, where that means something.
+        behaviour: What a contender shows, where it chooses from the catalogue.
         relevant_popularity: Mean popularity percentile of the items that users liked.
         slices: Figures of the slices.
         agreement: How alike teacher and student order.
@@ -56,13 +59,15 @@ class Measured:
         keeps_on: Which lists these are.
         disagreements: The lists on which teacher and student differ most.
         skipped: Reason -> how many lists or candidates were left out.
+        users_B: A number for the user of each list. A list without a user has a number of its own.
+        keeps_B: Numbers of the lists where retention is counted. None: all.
         seconds: Seconds of each contender.
         processor: Seconds of processor time of each contender, all threads of this process together.
     """
 
     requests: list[Impression]
     values: Values
-    behaviour: Mapping[str, tuple[float, float]]
+    behaviour: Mapping[str, Behaviour]
     relevant_popularity: float
     slices: list[SliceQuality]
     agreement: Agreement
@@ -72,19 +77,32 @@ class Measured:
     skipped: dict[str, int]
     seconds: dict[str, float]
     processor: dict[str, float]
+    users_B: NDArray[np.int64]
+    keeps_B: NDArray[np.int64] | None = None
 
 
-def intervals(values: Values, seed: int, draws: int) -> dict[str, dict[str, Interval]]:
+def numbered_users(requests: Sequence[Impression]) -> NDArray[np.int64]:
+    """A number for the user of each list, in the order of their first lists. A list without a user has its own."""
+    number: dict[tuple[bool, str], int] = {}
+    keys = [(r.user is not None, r.id if r.user is None else r.user) for r in requests]
+    return np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
+
+
+def intervals(
+    values: Values, seed: int, draws: int, users_B: NDArray[np.int64] | None = None
+) -> dict[str, dict[str, Interval]]:
     """The interval of every metric of every contender."""
     keys = [(name, metric) for name, of in values.items() for metric in of]
     table = np.stack([values[name][metric] for name, metric in keys], axis=1)
     out: dict[str, dict[str, Interval]] = {name: {} for name in values}
-    for (name, metric), interval in zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True):
+    for (name, metric), interval in zip(
+        keys, metrics.intervals(table, seed=seed, draws=draws, users=users_B), strict=True
+    ):
         out[name][metric] = interval
     return out
 
 
-def differences(values: Values, seed: int, draws: int) -> list[Difference]:
+def differences(values: Values, seed: int, draws: int, users_B: NDArray[np.int64] | None = None) -> list[Difference]:
     """The student minus each other contender, the teacher minus chance, and the teacher minus popularity.
 
     A teacher that does not beat chance has nothing to teach, and one that does not beat popularity has little.
@@ -95,12 +113,18 @@ def differences(values: Values, seed: int, draws: int) -> list[Difference]:
     if not keys:
         return []
     table = np.stack([values[one][metric] - values[other][metric] for one, other, metric in keys], axis=1)
-    found = zip(keys, metrics.intervals(table, seed=seed, draws=draws), strict=True)
+    found = zip(keys, metrics.intervals(table, seed=seed, draws=draws, users=users_B), strict=True)
     return [Difference(a=one, b=other, metric=metric, interval=i) for (one, other, metric), i in found]
 
 
 def above_chance(
-    student_B: Floats, teacher_B: Floats, chance_B: Floats, *, seed: int, draws: int
+    student_B: Floats,
+    teacher_B: Floats,
+    chance_B: Floats,
+    *,
+    seed: int,
+    draws: int,
+    users_B: NDArray[np.int64] | None = None,
 ) -> tuple[Interval | None, str]:
     """What the student keeps of the teacher: (student − chance) / (teacher − chance), with its interval.
 
@@ -113,22 +137,40 @@ def above_chance(
         chance_B: What a random order gets on the same lists.
         seed: Seed of the resamples.
         draws: How many resamples.
+        users_B: A number for the user of each list. None: each list has its own.
 
     Returns:
         The share and no sentence, or no share and the sentence.
     """
     leads = np.stack([student_B - chance_B, teacher_B - chance_B], axis=1)
-    _, lead = metrics.intervals(leads, seed=seed, draws=draws)
+    _, lead = metrics.intervals(leads, seed=seed, draws=draws, users=users_B)
     if lead.low <= 0:
         return None, (
             f"the teacher is not above chance: its lead is {lead.mean:+.4f} NDCG@10 (95% interval {lead.low:+.4f} to "
             f"{lead.high:+.4f}), so there is nothing to keep a share of"
         )
-    means = metrics.bootstrap_means(leads, seed=seed, draws=draws)
+    means = metrics.bootstrap_means(leads, seed=seed, draws=draws, users=users_B)
     means = means[means[:, 1] > 0]
     low, high = np.quantile(means[:, 0] / means[:, 1], [0.025, 0.975])
     mean = leads.mean(0)
     return Interval(float(mean[0] / mean[1]), float(low), float(high), len(leads)), ""
+
+
+def lead(student_B: Floats, other_B: Floats, chance_B: Floats, users_B: NDArray[np.int64]) -> Lead:
+    """How far the student and another stand above chance on the same lists, and how sure that is."""
+    leads = np.stack([student_B - chance_B, other_B - chance_B], axis=1)
+    # The covariance comes from the errors of the sum and of both: Var(a + b) = Var(a) + Var(b) + 2 Cov(a, b).
+    errors, users = metrics.standard_errors(np.c_[leads, leads.sum(1)], users_B)
+    own, other, both = (float(error) ** 2 for error in errors) if users > 1 else (0.0, 0.0, 0.0)
+    return Lead(
+        student=float(leads[:, 0].mean()),
+        other=float(leads[:, 1].mean()),
+        var_student=own,
+        var_other=other,
+        covariance=(both - own - other) / 2,
+        users=users,
+        lists=len(leads),
+    )
 
 
 def slice_qualities(
@@ -138,6 +180,7 @@ def slice_qualities(
     *,
     seed: int,
     draws: int,
+    users_B: NDArray[np.int64],
 ) -> list[SliceQuality]:
     """The figures of each slice.
 
@@ -147,16 +190,21 @@ def slice_qualities(
         measure: Values of all contenders on some lists, by their numbers, with other labels.
         seed: Seed of the resamples.
         draws: How many resamples.
+        users_B: A number for the user of each list.
     """
     out = []
     for part in parts:
         rows = np.flatnonzero(part.lists_B)
         found: dict[str, dict[str, Interval]] = {}
+        apart: dict[str, Interval] = {}
         if len(rows):
             # A relevant item outside the slice gets label 0, so it does not count.
             labels = labels_BP if part.relevant_BP is None else labels_BP * part.relevant_BP
-            found = intervals(measure(rows, labels[rows]), seed, draws)
-        out.append(SliceQuality(name=part.name, meaning=part.meaning, n=len(rows), metrics=found))
+            values = measure(rows, labels[rows])
+            found = intervals(values, seed, draws, users_B[rows])
+            against = [each for each in differences(values, seed, draws, users_B[rows]) if each.metric == MAIN]
+            apart = {each.b: each.interval for each in against if each.a == STUDENT and each.b in (CHAMPION, TEACHER)}
+        out.append(SliceQuality(name=part.name, meaning=part.meaning, n=len(rows), metrics=found, apart=apart))
     return out
 
 

@@ -26,7 +26,9 @@ class Quality(Struct, frozen=True, kw_only=True):
     """One contender over all lists.
 
     `coverage`: share of the catalogue that appears in the first ten places of its lists. `popularity`: mean percentile,
-    by training popularity, of the items there. None: it does not choose from the catalogue. `seconds_per_1000`: time
+    by training popularity, of the items there. `novelty`: mean bits of surprise of the items there, −log2 of the share
+    of the training interactions that an item has. `diversity`: mean of 1 − cosine of the student's vectors, over the
+    pairs of items of a first ten. None: it does not choose from the catalogue. `seconds_per_1000`: time
     that it took for a thousand requests. `processor_s_per_1000`: processor time of this process for them, all threads
     together; a teacher behind HTTP works elsewhere, so its figure here says little.
     """
@@ -35,6 +37,8 @@ class Quality(Struct, frozen=True, kw_only=True):
     metrics: dict[str, Interval]
     coverage: float | None = None
     popularity: float | None = None
+    novelty: float | None = None
+    diversity: float | None = None
     seconds_per_1000: float | None = None
     processor_s_per_1000: float | None = None
 
@@ -49,12 +53,80 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class SliceQuality(Struct, frozen=True, kw_only=True):
-    """A slice: contender name to metric name to interval, over `n` lists."""
+    """A slice: contender name to metric name to interval, over `n` lists.
+
+    `apart`: NDCG@10 of the student minus that of the champion and of the teacher, list by list.
+    """
 
     name: str
     meaning: str
     n: int
     metrics: dict[str, dict[str, Interval]]
+    apart: dict[str, Interval] = {}
+
+
+class Lead(Struct, frozen=True, kw_only=True):
+    """How far the student and another stand above chance in NDCG@10 on the same lists, and how sure that is.
+
+    `student` and `other`: means. `var_student`, `var_other` and `covariance`: of these means, where lists of one user
+    move together.
+    """
+
+    student: float
+    other: float
+    var_student: float
+    var_other: float
+    covariance: float
+    users: int
+    lists: int
+
+
+class Agreed(Struct, frozen=True, kw_only=True):
+    """How alike the student and the champion order what the teacher has scored: Kendall's tau on held-out lists.
+
+    It needs no label. `lead`: of both, where chance is 0.
+    """
+
+    lists: int
+    student: Interval
+    champion: Interval
+    lead: Lead
+
+
+class Shipped(Struct, frozen=True, kw_only=True):
+    """The device file beside the bundle on the same requests.
+
+    `overlap`: share of the bundle's first ten items that the file's first ten have too. `kept`: by the bundle's own
+    scores, how far the file's first ten stand above items drawn at random, as a share of how far its own first ten do
+    (or the other way round, where its own search finds the worse ones).
+    Items of almost equal score may change places without harm: they lower `overlap`, and not `kept`. `finite`: whether
+    all scores of the file were numbers. `bytes`: of the file.
+    """
+
+    lists: int
+    overlap: Interval
+    kept: Interval
+    finite: bool
+    bytes: int
+
+
+class RuleShare(Struct, frozen=True, kw_only=True):
+    """Which share of the items in first tens have one value of an attribute."""
+
+    attribute: str
+    value: str
+    share: float
+
+
+class Answers(Struct, frozen=True, kw_only=True):
+    """What the student's first tens hold, over `lists` requests.
+
+    `blocked`: items that nobody may be shown, and in how many lists they stood. `rules`: shares by attribute.
+    """
+
+    lists: int
+    blocked: dict[str, int] = {}
+    rules: list[RuleShare] = []
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
@@ -70,12 +142,29 @@ class Agreement(Struct, frozen=True, kw_only=True):
     on_lists: dict[str, Interval] = {}
 
 
+class Calibrated(Struct, frozen=True, kw_only=True):
+    """Whether scores say how likely a candidate is the one that is liked.
+
+    Within each list the scores become shares (softmax), and so do the labels. `error`: mean distance of both over
+    groups of candidates of like score, each weighed by its candidates. `groups`: mean share that is said, mean share
+    that is true, and how many candidates.
+    """
+
+    lists: int
+    error: float
+    groups: list[tuple[float, float, int]]
+
+
 class Latency(Struct, frozen=True, kw_only=True):
-    """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process."""
+    """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process.
+
+    `processor_ms`: mean processor time of one, all threads together. None: it was not measured.
+    """
 
     p50_ms: float
     p99_ms: float
     n: int
+    processor_ms: float | None = None
 
 
 class Disagreement(Struct, frozen=True, kw_only=True):
@@ -177,6 +266,12 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `notes`: what a reader of the figures must know.
     - `part`: which part of the log was judged, where the lists come from a log.
     - `served`: what came of lists that the endpoint served. None: there were none.
+    - `leads`: the student's lead over chance beside that of the teacher and of the champion.
+    - `agreed`: agreement with the teacher, of student and champion. None: there were no such lists, or no champion.
+    - `shipped`: the device file beside the bundle. None: it was not judged.
+    - `answers`: what the student's answers hold. None: nobody asked.
+    - `calibration`: of the student and of the teacher, on lists with labels; the teacher only where it has scored them.
+    - `age_s`: seconds from the newest event that the student learnt from to the newest judged list. None: not known.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.
     - `spending`: set when the training lists were scored under a budget.
@@ -209,6 +304,12 @@ class Judgement(Struct, frozen=True, kw_only=True):
     part: Part | None = None
     notes: list[str] = []
     served: Served | None = None
+    leads: dict[str, Lead] = {}
+    agreed: Agreed | None = None
+    shipped: Shipped | None = None
+    answers: Answers | None = None
+    calibration: dict[str, Calibrated] = {}
+    age_s: float | None = None
     format: int = 1
 
     def quality(self, name: str) -> Quality | None:

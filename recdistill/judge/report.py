@@ -22,7 +22,9 @@ from string import Template
 from typing import Any
 
 from recdistill.errors import DataError
-from recdistill.judge.gates import Asked, Check, checks
+from recdistill.judge import overtime
+from recdistill.judge.bounds import Verdict
+from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
@@ -35,6 +37,8 @@ from recdistill.judge.judgement import (
     Quality,
     SliceQuality,
 )
+from recdistill.judge.policy import Asked
+from recdistill.judge.said import CLASSES, HEADS, MARKS, SAID, TITLES, told
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
@@ -53,8 +57,9 @@ _NAMES = {
     "popularity_recent": "Recent popularity",
     "itemknn": "ItemKNN",
     "ease": "EASE",
+    "weights": "The trainer's weights",
 }
-_HUES = {STUDENT: "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
+_HUES = {STUDENT: "student", "weights": "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
 _LONGEST = 120
 
 
@@ -79,7 +84,7 @@ def write_report(
         raise DataError(f"{path}: the evidence is about {about}, the judgement about {judgement.content_hash[:12]}")
     else:
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
-        found = [Check(r.partition(":")[0], evidence.passed, r) for r in evidence.reasons]
+        found = [told(reason, evidence.passed) for reason in evidence.reasons]
     try:
         path.write_text(render(judgement, found), encoding="utf-8")
     except OSError as e:
@@ -88,12 +93,14 @@ def write_report(
 
 def render(judgement: Judgement, asked: Sequence[Check]) -> str:
     """The report as HTML, with the gate's checks."""
-    passed = all(check.passed for check in asked)
+    verdicts = {check.verdict for check in asked}
+    verdict: Verdict = "refused" if "refused" in verdicts else "more" if "more" in verdicts else "passed"
     parts = [
-        _head(judgement, passed),
+        _head(judgement, verdict),
         _gate(asked),
         _quality(judgement),
         _differences(judgement),
+        _ahead(judgement),
         _slices(judgement),
         _served(judgement),
         _size(judgement),
@@ -104,7 +111,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _provenance(judgement),
     ]
     template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
-    title = f"{'Passed' if passed else 'Did not pass'}: student {judgement.content_hash[:12]}"
+    title = f"{TITLES[verdict]}: student {judgement.content_hash[:12]}"
     return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -137,7 +144,7 @@ def _section(title: str, note: str, body: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{title}</h2><p class="note">{note}</p>{body}</section>'
 
 
-def _head(judgement: Judgement, passed: bool) -> str:
+def _head(judgement: Judgement, verdict: Verdict) -> str:
     kept, student = judgement.retention, judgement.sizes.get(STUDENT, 0)
     teacher = judgement.sizes.get(TEACHER)
     tiles = []
@@ -158,9 +165,8 @@ def _head(judgement: Judgement, passed: bool) -> str:
     if kept is not None:
         claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")
-    verdict = "Passed the gate" if passed else "Did not pass the gate"
     return (
-        f'<header><span class="pill {"yes" if passed else "no"}">{verdict}</span><h1>{claim}</h1>'
+        f'<header><span class="pill {CLASSES[verdict]}">{HEADS[verdict]}</span><h1>{claim}</h1>'
         f'<p class="soft">Bundle {text(judgement.content_hash[:12])}, judged {text(made)}</p>'
         f"{''.join(f'<p><b>Mind:</b> {text(note, 600)}</p>' for note in judgement.notes)}"
         f'<div class="tiles">{boxes}</div></header>'
@@ -169,8 +175,8 @@ def _head(judgement: Judgement, passed: bool) -> str:
 
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
-        f'<li class="{"yes" if c.passed else "no"}"><b aria-label="{"passed" if c.passed else "failed"}">'
-        f"{'✓' if c.passed else '✗'}</b><span>{_sentence(c)}</span></li>"
+        f'<li class="{CLASSES[c.verdict]}"><b aria-label="{SAID[c.verdict]}">{MARKS[c.verdict]}</b>'
+        f"<span>{_sentence(c)}</span></li>"
         for c in asked
     )
     return _section(
@@ -261,6 +267,29 @@ def _differences(judgement: Judgement) -> str:
         "student is better. If an interval does not touch the line, the difference is not chance."
     )
     return _section("Student against each", note, rows, "wide")
+
+
+def _ahead(judgement: Judgement) -> str:
+    told = overtime.read(judgement.provenance.get("prequential"))
+    if told is None:
+        return ""
+    now = told.now if told.now is not None and told.now.ndcg else next(row for row in reversed(told.rows) if row.ndcg)
+    found = {line: now.ndcg[line] for line in overtime.LINES if line in now.ndcg}
+    scale = max([point.mean if point.high is None else point.high for point in found.values()] + [1e-9]) * 1.02
+    bars = "".join(
+        _bar(
+            line, Interval(p.mean, p.mean if p.low is None else p.low, p.mean if p.high is None else p.high, p.n), scale
+        )
+        for line, p in sorted(found.items(), key=lambda pair: -pair[1].mean)
+    )
+    most = max(point.n for point in found.values())
+    note = (
+        "NDCG@10 of the order of what was shown, on lists before anybody learnt from them: scored when they came, "
+        f"counted when their clicks came. The bars are the newest part, {most:,} lists with a click, with 95% "
+        "intervals clustered by user; the picture has the windows before. The champion is the bundle that served then. "
+        "The dashed line is the student in training."
+    )
+    return _section("On what came next", note, f"{overtime.drawn(told.rows)}{bars}", "wide")
 
 
 def _slices(judgement: Judgement) -> str:
@@ -365,23 +394,32 @@ def _behaviour(judgement: Judgement) -> str:
 
     def cells(quality: Quality) -> list[str]:
         coverage, popularity = quality.coverage or 0.0, quality.popularity or 0.0
-        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}"]
+        more = [("–" if value is None else f"{value:.2f}") for value in (quality.novelty, quality.diversity)]
+        return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}", *more]
 
     choosing = [quality for quality in judgement.contenders if quality.coverage is not None]
-    table = _table("<th>Coverage</th><th>Popularity</th><th>Bias</th>", choosing, cells)
+    table = _table(
+        "<th>Coverage</th><th>Popularity</th><th>Bias</th><th>Novelty</th><th>Diversity</th>", choosing, cells
+    )
     agreement = judgement.agreement
     told = []
     if agreement.overlap is not None:
         told.append(f"teacher and student share {agreement.overlap.mean:.0%} of their first ten")
     if agreement.tau is not None:
         told.append(f"Kendall's τ of teacher and student on the logged lists is {agreement.tau.mean:.2f}")
+    told += [
+        f"scores of the {name_of(name).lower()} as shares of a list are off by {found.error:.3f} from the shares that "
+        f"were liked, on {found.lists:,} lists"
+        for name, found in judgement.calibration.items()
+    ]
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
     if not choosing:  # they ordered what was shown, so none of them chose from the catalogue
         return _section("Agreement", f"{agreed.strip()}", "") if told else ""
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
-        f"from that.{agreed}"
+        "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a "
+        f"first ten, 0 where all are alike.{agreed}"
     )
     return _section("What it shows", note, table)
 
@@ -431,7 +469,7 @@ def _provenance(judgement: Judgement) -> str:
         **{f"skipped: {reason}": count for reason, count in judgement.skipped.items()},
         **{f"parity: {what}": f"{value:.2e}" for what, value in judgement.parity.items()},
         **{f"bytes: {what}": f"{size:,}" for what, size in judgement.sizes.items()},
-        **dict(_flat(judgement.provenance)),
+        **dict(_flat({key: value for key, value in judgement.provenance.items() if key != "prequential"})),
     }
     lines = "".join(f"<dt>{text(key, 60)}</dt><dd>{text(value, 300)}</dd>" for key, value in facts.items())
     return _section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")

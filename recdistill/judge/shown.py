@@ -33,9 +33,9 @@ from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import TeacherContender, misfits
-from recdistill.judge.figures import Floats, Measured, Values, percentiles, slice_qualities
+from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, LOGGED, STUDENT, TEACHER, Agreement, Disagreement
-from recdistill.judge.slices import item_slices, user_slices
+from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
 from recdistill.judge.upto import counts_up_to, likes_of
 from recdistill.linear import Interactions, collect
@@ -79,6 +79,7 @@ def shown_lists(
     contenders: Sequence[Contender],
     train: Iterable[Example] | Interactions,
     *,
+    fields: Sequence[str] = (),
     seed: int,
     draws: int,
     progress: Progress | None = None,
@@ -90,6 +91,7 @@ def shown_lists(
         held_out: Examples that nobody has learnt from.
         contenders: The student first; each has a name of its own. Popularity is counted here, up to each list.
         train: The training part, for popularity and new items.
+        fields: More slices, by a field: see `slices.field_slices`.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -137,6 +139,8 @@ def shown_lists(
             counts_N[number[item]] = count
     events_B = np.array([len(r.history) for r in lists.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(relevant_BP, counts_N)]
+    parts += field_slices(fields, lists.requests, relevant_BP, dict(enumerate(bundle.items)))
+    users_B = numbered_users(lists.requests)
     tau_B, compared = _alike(scores)
     tau = None if tau_B is None else metrics.bootstrap_interval(tau_B, seed, draws)
     keeps = None
@@ -147,7 +151,7 @@ def shown_lists(
         values=values,
         behaviour={},
         relevant_popularity=float(percentiles(counts_N)[relevant_BP[relevant_BP >= 0]].mean()),
-        slices=slice_qualities(parts, lists.labels_BP, measure, seed=seed, draws=draws),
+        slices=slice_qualities(parts, lists.labels_BP, measure, seed=seed, draws=draws, users_B=users_B),
         agreement=Agreement(tau=tau),
         keeps=keeps,
         keeps_on="shown lists",
@@ -155,6 +159,7 @@ def shown_lists(
         skipped={reason: count for reason, count in skipped.items() if count},
         seconds=seconds,
         processor=processor,
+        users_B=users_B,
     )
 
 

@@ -1,7 +1,7 @@
 """Slices of the held-out lists: new and heavy users, popular, rare and new items. An average would hide them.
 
 A slice of users keeps whole lists. A slice of items keeps the lists with a relevant item of its kind, and counts only
-the relevant items of that kind.
+the relevant items of that kind. More slices can be asked for by a field: `context.NAME`, `item.NAME`, `time`.
 
 It knows nothing of contenders or metrics.
 
@@ -14,14 +14,29 @@ Example:
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recdistill.errors import UsageError
+from recdistill.records import Impression, Item
+
 NEW_USER_EVENTS = 5
 HEAVY_USER_EVENTS = 30
 HEAD_SHARE = 0.5
+
+VALUES: Final = 10
+"""Values of one field that get a slice at most, the most frequent ones."""
+
+LEAST: Final = 20
+"""Lists that a value must have."""
+
+_QUARTER: Final = 6
+_HOUR_US: Final = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -74,3 +89,83 @@ def item_slices(relevant_BP: NDArray[np.int64], counts_N: NDArray[np.int64]) -> 
         counted_BP = (relevant_BP >= 0) & kind_N[relevant_BP]
         found.append(Slice(name, meaning, counted_BP.any(1), counted_BP))
     return found
+
+
+def field_slices(
+    fields: Sequence[str],
+    requests: Sequence[Impression],
+    relevant_BP: NDArray[np.int64],
+    items: Mapping[int, Item],
+) -> list[Slice]:
+    """Slices by fields that a person named.
+
+    Args:
+        fields: `context.NAME`: lists by a value of their context. `item.NAME`: relevant items by a value of an
+            attribute. `time`: lists by the quarter of the day, in UTC.
+        requests: The requests of the lists.
+        relevant_BP: Item numbers, -1 where there is none.
+        items: The items of these numbers that are known.
+
+    Raises:
+        UsageError: A field is called otherwise.
+    """
+    found: list[Slice] = []
+    for field in fields:
+        kind, _, name = field.partition(".")
+        if field == "time":
+            found += _times(requests)
+        elif kind == "context" and name:
+            found += _contexts(name, requests)
+        elif kind == "item" and name:
+            found += _attributes(name, relevant_BP, items)
+        else:
+            raise UsageError(f"judge.slices: {field!r} is no slice; use context.NAME, item.NAME or time")
+    return found
+
+
+def texts(value: Any) -> set[str]:
+    """The values of a field as text: a list has several, none has none."""
+    if value is None:
+        return set()
+    several = value if isinstance(value, list | tuple) else [value]
+    return {str(one).lower() if isinstance(one, bool) else str(one) for one in several}
+
+
+def _times(requests: Sequence[Impression]) -> list[Slice]:
+    quarters_B: NDArray[np.int64] = np.array([request.time_us // _HOUR_US % 24 // _QUARTER for request in requests])
+    return [
+        Slice(
+            f"time {begin:02}-{begin + _QUARTER:02}",
+            f"lists from {begin:02}:00 to {begin + _QUARTER:02}:00 UTC",
+            np.isin(quarters_B, [begin // _QUARTER]),
+        )
+        for begin in range(0, 24, _QUARTER)
+    ]
+
+
+def _contexts(name: str, requests: Sequence[Impression]) -> list[Slice]:
+    values = [texts(request.context.get(name)) for request in requests]
+    return [
+        Slice(
+            f"context.{name}={value}", f"lists whose context has {name} {value}", np.array([value in v for v in values])
+        )
+        for value in _frequent(values)
+    ]
+
+
+def _attributes(name: str, relevant_BP: NDArray[np.int64], items: Mapping[int, Item]) -> list[Slice]:
+    values = {n: texts(items[n].attributes.get(name)) for n in np.unique(relevant_BP).tolist() if n in items}
+    lists = [set().union(*(values.get(n, set()) for n in row)) for row in relevant_BP.tolist()]
+    found = []
+    for value in _frequent(lists):
+        having = [n for n, own in values.items() if value in own]
+        counted_BP: NDArray[np.bool_] = (relevant_BP >= 0) & np.isin(relevant_BP, having)
+        found.append(
+            Slice(f"item.{name}={value}", f"items with {name} {value}", np.any(counted_BP, axis=1), counted_BP)
+        )
+    return found
+
+
+def _frequent(values: Sequence[set[str]]) -> list[str]:
+    counts = Counter(value for own in values for value in sorted(own))
+    return [value for value, count in counts.most_common(VALUES) if count >= LEAST]

@@ -15,18 +15,37 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.judge import artefact
+from recdistill.judge.alike import agreed
 from recdistill.judge.baselines import Contender
-from recdistill.judge.contenders import BundleContender, TeacherContender
-from recdistill.judge.figures import Measured, above_chance, differences, intervals
-from recdistill.judge.judgement import NO_TEACHER, STUDENT, Judgement, Quality
+from recdistill.judge.calibrated import calibrated
+from recdistill.judge.contenders import BundleContender, TeacherContender, misfits
+from recdistill.judge.figures import Measured, above_chance, differences, intervals, lead
+from recdistill.judge.judgement import (
+    CHAMPION,
+    CHANCE,
+    MAIN,
+    NO_TEACHER,
+    STUDENT,
+    TEACHER,
+    Agreed,
+    Calibrated,
+    Judgement,
+    Lead,
+    Quality,
+)
 from recdistill.judge.protocol import choose
 from recdistill.judge.served import served_value
+from recdistill.judge.shipping import answers, shipped
 from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
 from recdistill.linear import Interactions
@@ -34,6 +53,9 @@ from recdistill.records import Example, Item
 from recdistill.teachers import Teacher
 
 Progress = Callable[[str, int, int], None]
+
+CALIBRATED = 2000
+"""Lists on which calibration is measured at most."""
 
 MANY = 0.05
 """A larger share of candidates that the bundle does not hold is said."""
@@ -47,8 +69,14 @@ def evaluate(
     rivals: Sequence[Contender],
     train_examples: Iterable[Example] | Interactions,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     came: Sequence[Item] = (),
     served: Sequence[Example] = (),
+    scored: Sequence[Example] = (),
+    device: Path | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     draws: int = 2000,
@@ -64,9 +92,17 @@ def evaluate(
         train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
             counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
+        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: So many scores the teacher may be asked for over the whole catalogue, before pools are taken
+            (pooled.py). 0: there is no bound.
         came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
         served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
             explored, what the orders of this bundle and of other bundles would be worth.
+        scored: Held-out lists, also without a label, that the teacher has scored, the oldest first. On them the student
+            and the champion are compared by their agreement with the teacher.
+        device: The device file of the bundle. None: it is not judged.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         sizes: More sizes in bytes to report. The gate needs `teacher`.
         seed: Seed of the bootstrap.
         draws: Resamples of the bootstrap.
@@ -89,11 +125,19 @@ def evaluate(
     if len({c.name for c in contenders}) != len(contenders):
         raise DataError(f"two contenders have one name: {', '.join(c.name for c in contenders)}")
     chosen = choose(held_out, len(catalogue.items), protocol)
-    measure = shown_lists if chosen.protocol == "shown" else whole_catalogue
-    found = measure(catalogue, held_out, contenders, train_examples, seed=seed, draws=draws, progress=progress)
+    measure = shown_lists if chosen.protocol == "shown" else partial(whole_catalogue, teacher_scores=teacher_scores)
+    found = measure(
+        catalogue, held_out, contenders, train_examples, fields=fields, seed=seed, draws=draws, progress=progress
+    )
     retention, why = None, NO_TEACHER
+    leads: dict[str, Lead] = {}
     if found.keeps is not None:
-        retention, why = above_chance(*found.keeps, seed=seed, draws=draws)
+        rows = np.arange(len(found.users_B)) if found.keeps_B is None else found.keeps_B
+        retention, why = above_chance(*found.keeps, seed=seed, draws=draws, users_B=found.users_B[rows])
+        leads[TEACHER] = lead(*found.keeps, found.users_B[rows])
+    if CHAMPION in found.values:
+        own, champion, chance = (found.values[name][MAIN] for name in (STUDENT, CHAMPION, CHANCE))
+        leads[CHAMPION] = lead(own, champion, chance, found.users_B)
     seconds = dict(found.seconds)
     judged = Judgement(
         content_hash=bundle.content_hash,
@@ -103,12 +147,13 @@ def evaluate(
         catalogue=len(catalogue.items),
         relevant_popularity=found.relevant_popularity,
         contenders=_qualities(found, seed, draws),
-        differences=differences(found.values, seed, draws),
+        differences=differences(found.values, seed, draws, found.users_B),
         slices=found.slices,
         agreement=found.agreement,
         retention=retention,
         retention_on=found.keeps_on if found.keeps is not None else "",
         retention_why=why,
+        leads=leads,
         above_chance=True,
         protocol=chosen.protocol,
         protocol_why=chosen.why,
@@ -120,11 +165,47 @@ def evaluate(
         provenance=dict(bundle.manifest.provenance),
         seconds=seconds,
         notes=_notes(found, len(came)),
+        agreed=_agreed(student, contenders, scored, seed, draws),
+        shipped=None if device is None else shipped(student, device, found.requests, seed=seed, draws=draws),
+        answers=answers(student, found.requests, catalogue.items, blocked=blocked, rules=rules),
+        calibration=_calibration(student, held_out),
+        age_s=_age_s(bundle, found),
         served=served_value(served, [one for one in contenders if isinstance(one, BundleContender)]),
-        format=2,
+        format=3,
     )
     seconds["in all"] = time.perf_counter() - started
     return judged
+
+
+def _agreed(
+    student: BundleContender, contenders: Sequence[Contender], scored: Sequence[Example], seed: int, draws: int
+) -> Agreed | None:
+    champion = next((one for one in contenders if one.name == CHAMPION), None)
+    if not scored or not isinstance(champion, BundleContender):
+        return None
+    return agreed(student, champion, scored, seed=seed, draws=draws)
+
+
+def _calibration(student: BundleContender, held_out: Sequence[Example]) -> dict[str, Calibrated]:
+    """Of the student, and of the teacher where the stream has its scores, on the newest labelled lists."""
+    lists = [one for one in held_out if any(label > 0 for label in one.labels)][-CALIBRATED:]
+    unfit = misfits(student.recommender.bundle, lists)
+    lists = [one for row, one in enumerate(lists) if row not in unfit]
+    labels = [np.array(one.labels, np.float64) for one in lists]
+    scores = {
+        STUDENT: student.scores([one.ranking.impression for one in lists]),
+        TEACHER: [np.where(one.ranking.scored, np.array(one.ranking.scores, np.float64), np.nan) for one in lists],
+    }
+    found = {name: calibrated(of, labels) for name, of in scores.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _age_s(bundle: Bundle, found: Measured) -> float | None:
+    """How much older the newest event learnt from is than the newest judged list. None: the bundle does not say it."""
+    learnt_us = bundle.manifest.provenance.get("event_us")
+    if not isinstance(learnt_us, int) or not learnt_us:
+        return None
+    return max(0.0, (max(request.time_us for request in found.requests) - learnt_us) / 1e6)
 
 
 def _notes(found: Measured, came: int) -> list[str]:
@@ -143,10 +224,10 @@ def _notes(found: Measured, came: int) -> list[str]:
 
 
 def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
-    measured = intervals(found.values, seed, draws)
+    measured = intervals(found.values, seed, draws, found.users_B)
     out = []
     for name, of in measured.items():
-        coverage, popularity = found.behaviour.get(name, (None, None))
+        shows = found.behaviour.get(name)
         spent, worked = (
             None if name not in times else times[name] / len(found.requests) * 1000
             for times in (found.seconds, found.processor)
@@ -155,8 +236,10 @@ def _qualities(found: Measured, seed: int, draws: int) -> list[Quality]:
             Quality(
                 name=name,
                 metrics=of,
-                coverage=coverage,
-                popularity=popularity,
+                coverage=None if shows is None else shows.coverage,
+                popularity=None if shows is None else shows.popularity,
+                novelty=None if shows is None else shows.novelty,
+                diversity=None if shows is None else shows.diversity,
                 seconds_per_1000=spent,
                 processor_s_per_1000=worked,
             )

@@ -24,12 +24,15 @@ from recdistill.bundle import Bundle
 from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
+from recdistill.judge.behaviour import behaviour_of
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
-from recdistill.judge.figures import Floats, Measured, Values, percentiles, slice_qualities
+from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
-from recdistill.judge.slices import item_slices, user_slices
+from recdistill.judge.pooled import make_pools, ndcg
+from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
 from recdistill.linear import Interactions, collect
+from recdistill.model import layout
 from recdistill.records import Example, Impression
 
 Progress = Callable[[str, int, int], None]
@@ -59,6 +62,8 @@ def whole_catalogue(
     contenders: Sequence[Contender],
     train: Iterable[Example] | Interactions,
     *,
+    fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     seed: int,
     draws: int,
     progress: Progress | None = None,
@@ -70,6 +75,9 @@ def whole_catalogue(
         held_out: Examples that nobody has learnt from.
         contenders: The student first; each has a name of its own.
         train: The training part, for popularity and new items.
+        fields: More slices, by a field: see `slices.field_slices`.
+        teacher_scores: So many scores the teacher may be asked for. Where the whole catalogue needs more, it is asked
+            about pools. 0: there is no bound.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -88,6 +96,10 @@ def whole_catalogue(
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}
     tops: dict[str, NDArray[np.int64]] = {}
+    asked = next((one for one in contenders if isinstance(one, TeacherContender)), None)
+    in_pools = asked is not None and 0 < teacher_scores < len(held.requests) * len(catalogue)
+    if in_pools:
+        contenders = [one for one in contenders if one is not asked]
     for done, contender in enumerate(contenders):
         begun, worked = time.perf_counter(), time.process_time()
         lists = contender.top(held.requests, DEPTH)
@@ -106,28 +118,37 @@ def whole_catalogue(
 
     values = measure(np.arange(len(held.requests)), held.labels_BP)
     percentile_N = percentiles(counts_N)
-    behaviour = {}
-    for name, top_BK in tops.items():
-        shown = top_BK[:, :CUT][top_BK[:, :CUT] >= 0]
-        popularity = float(percentile_N[shown].mean()) if len(shown) else 0.0
-        behaviour[name] = (len(np.unique(shown)) / len(catalogue), popularity)
+    behaviour = {
+        name: behaviour_of(top_BK[:, :CUT], percentile_N, counts_N, bundle.vectors_NW[:, layout.VECTOR], len(catalogue))
+        for name, top_BK in tops.items()
+    }
     student = next(one for one in contenders if isinstance(one, BundleContender))
-    agreement, on_lists = _agreement(student, held, tops, seed, draws)
+    users_B = numbered_users(held.requests)
+    agreement, on_lists, keeps_B = _agreement(student, held, tops, seed, draws)
     keeps, keeps_on = on_lists, "logged lists"
+    failed = 0
+    if asked is not None and in_pools:
+        ids = list(held.number)
+        first = {name: [[ids[n] for n in row if n >= 0] for row in top[:, :CUT].tolist()] for name, top in tops.items()}
+        mine_B, taught_B, keeps_B, failed = _in_pools(student, asked, held, first, catalogue, teacher_scores, seed)
+        keeps = (mine_B, taught_B, values[CHANCE]["ndcg@10"][keeps_B])
+        keeps_on = f"pools of {len(keeps_B):,} lists, since the whole catalogue needs more than judge.teacher_scores"
     if TEACHER in values:
+        keeps_B = None
         of = [values[name]["ndcg@10"] for name in (STUDENT, TEACHER, CHANCE)]
         keeps, keeps_on = (of[0], of[1], of[2]), "whole catalogue"
     skipped = dict(held.skipped)
-    if failed := sum(one.failed for one in contenders if isinstance(one, TeacherContender)):
+    if failed := failed + sum(one.failed for one in contenders if isinstance(one, TeacherContender)):
         skipped["teacher failed"] = failed
     events_B = np.array([len(r.history) for r in held.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(held.relevant_BP, counts_N)]
+    parts += field_slices(fields, held.requests, held.relevant_BP, dict(enumerate(bundle.items)))
     return Measured(
         requests=held.requests,
         values=values,
         behaviour=behaviour,
         relevant_popularity=float(percentile_N[held.relevant_BP[held.relevant_BP >= 0]].mean()),
-        slices=slice_qualities(parts, held.labels_BP, measure, seed=seed, draws=draws),
+        slices=slice_qualities(parts, held.labels_BP, measure, seed=seed, draws=draws, users_B=users_B),
         agreement=agreement,
         keeps=keeps,
         keeps_on=keeps_on,
@@ -135,7 +156,43 @@ def whole_catalogue(
         skipped=skipped,
         seconds=seconds,
         processor=processor,
+        users_B=users_B,
+        keeps_B=keeps_B,
     )
+
+
+def _in_pools(
+    student: BundleContender,
+    teacher: TeacherContender,
+    held: _Held,
+    tops: Mapping[str, Sequence[Sequence[str]]],
+    catalogue: Sequence[str],
+    scores: int,
+    seed: int,
+) -> tuple[Floats, Floats, NDArray[np.int64], int]:
+    """NDCG@10 of student and teacher on pools, the numbers of these lists, and on how many the teacher failed."""
+    ids, live = list(held.number), set(catalogue)
+    order_BP = np.argsort(
+        [[n < 0 or ids[n] not in live for n in row] for row in held.relevant_BP.tolist()], axis=1, kind="stable"
+    )
+    relevant = [[ids[n] for n in row if n >= 0 and ids[n] in live] for row in held.relevant_BP.tolist()]
+    pools = make_pools(
+        held.requests, relevant, tops, catalogue, [barred(r) for r in held.requests], scores=scores, seed=seed
+    )
+    asked = [pool.request for pool in pools]
+    taught, own = teacher.scores(asked), student.scores(asked)
+    rows, found = [], []
+    for at, (pool, theirs, mine) in enumerate(zip(pools, taught, own, strict=True)):
+        if np.isnan(theirs).all():
+            continue
+        row = len(held.requests) - len(pools) + at
+        labels = held.labels_BP[row][order_BP[row]]
+        rows.append(row)
+        found.append((ndcg(pool, mine, labels), ndcg(pool, theirs, labels)))
+    if not rows:
+        raise DataError(f"the teacher failed on all {len(pools)} pools, so nothing can be compared with it")
+    both_B2 = np.array(found)
+    return both_B2[:, 0], both_B2[:, 1], np.array(rows, np.int64), len(pools) - len(rows)
 
 
 def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -170,7 +227,18 @@ def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.
         f"recall@{CUT}": count_B * np.minimum(open_B, CUT) / np.maximum(open_B, 1) / several_B,
         f"hit_rate@{CUT}": hit_B,
         f"mrr@{DEPTH}": mrr_B,
+        f"map@{CUT}": _map_by_chance(open_B, count_B, several_B),
     }
+
+
+def _map_by_chance(open_B: NDArray[np.int64], count_B: NDArray[np.int64], several_B: NDArray[np.int64]) -> Floats:
+    """MAP of a random order: at rank r a relevant item stands with one chance, and others before it with another."""
+    found_B = np.zeros(len(open_B))
+    there_B = count_B / np.maximum(open_B, 1)
+    others_B = np.maximum(count_B - 1, 0) / np.maximum(open_B - 1, 1)
+    for place in range(CUT):
+        found_B += np.where(open_B > place, there_B * (1.0 + place * others_B) / (place + 1), 0.0)
+    return np.asarray(found_B / several_B, np.float64)
 
 
 def _listable(held: _Held, catalogue: int) -> NDArray[np.int64]:
@@ -274,13 +342,14 @@ def _measure(
         f"recall@{CUT}": metrics.recall(scores, labels, where=where, k=CUT),
         f"hit_rate@{CUT}": metrics.hit_rate(scores, labels, where=where, k=CUT),
         f"mrr@{DEPTH}": metrics.mrr(scores, labels, where=where, k=depth),
+        f"map@{CUT}": metrics.average_precision(scores, labels, where=where, k=CUT),
     }
 
 
 def _agreement(
     student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
-) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None]:
-    """Agreement of student and teacher, and NDCG@10 of both and of chance on the logged lists.
+) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None, NDArray[np.int64] | None]:
+    """Agreement of student and teacher; NDCG@10 of both and of chance on the logged lists; which lists these are.
 
     Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
     that both have scored are compared.
@@ -290,7 +359,7 @@ def _agreement(
         overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
     rows = [n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1][:_LISTS_COMPARED]
     if not rows:
-        return Agreement(overlap=overlap), None
+        return Agreement(overlap=overlap), None, None
     width = max(len(held.requests[n].candidates) for n in rows)
     scores, taught, labels = (np.zeros((len(rows), width)) for _ in range(3))
     where = np.zeros((len(rows), width), bool)
@@ -309,7 +378,7 @@ def _agreement(
     on_lists = {
         n: metrics.bootstrap_interval(v, seed, draws) for n, v in zip((STUDENT, TEACHER, CHANCE), judged, strict=True)
     }
-    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2])
+    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2]), np.array(rows)
 
 
 def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:

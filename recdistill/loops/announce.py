@@ -31,6 +31,7 @@ from typing import Final
 
 from recdistill.bundle import BundleFolder, bundle_folder
 from recdistill.errors import BundleError, RegistryError, UsageError
+from recdistill.ledger import NO_KEYS, newest_head
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, Stage, announce, check_topic, made_bundles
 
 log_ = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Announcer:
             self._left, self._left_s = bundle, self._clock()
             return
         self._left = None
-        if not announce(self._stage, made(bundle)):
+        if not announce(self._stage, made(bundle, newest_head(self._log, NO_KEYS))):
             self._counts["unsent_bundles"] += 1
             return
         log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])
@@ -150,8 +151,8 @@ class Announcer:
             self._stage.close()
 
 
-def made(bundle: BundleFolder) -> MadeBundle:
-    """What is announced of a bundle."""
+def made(bundle: BundleFolder, head: str = "") -> MadeBundle:
+    """What is announced of a bundle, with the head of the ledger: so that nobody cuts entries off unseen."""
     provenance = bundle.manifest.provenance
     return MadeBundle(
         content_hash=bundle.content_hash,
@@ -162,4 +163,5 @@ def made(bundle: BundleFolder) -> MadeBundle:
         size=bundle.size,
         event_us=int(provenance.get("event_us", 0)),
         learnt_us=int(provenance.get("learnt_us", 0)),
+        ledger=head,
     )

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
-from recdistill.errors import DecodeError, OutOfRange, StreamError
+from recdistill.errors import DecodeError, OutOfRange, RegistryError, StreamError
 from recdistill.records import Item, decode_item
 from recdistill.stream import ITEMS, Message, Source
 
@@ -179,10 +179,19 @@ class Champion:
         name: Of the registered model.
         registry: Opens the registry; called at the first look, and again for as long as it fails.
         cache: The folder.
+        decided: What the ledger made champion last: number and content hash; None: nothing yet. Where it is given, an
+            alias that somebody moved by hand is not followed.
     """
 
-    def __init__(self, name: str, registry: Callable[[], Registry], cache: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        registry: Callable[[], Registry],
+        cache: Path,
+        decided: Callable[[], tuple[str, str] | None] | None = None,
+    ) -> None:
         self.name = name
+        self._decided = decided
         self._open, self._cache = registry, cache
         self._registry: Registry | None = None
         self._serving: Path | None = None
@@ -199,7 +208,28 @@ class Champion:
         if self._serving is not None:
             touch(self._serving)
         self._registry = self._registry or self._open()
-        return self._registry.find(CHAMPION)
+        return self._registry.find(self._ledger_s() or CHAMPION)
+
+    def _ledger_s(self) -> str:
+        """The number of the version that the ledger made champion; empty: the alias says it."""
+        if self._decided is None:
+            return ""
+        try:
+            decided = self._decided()
+        except StreamError as e:
+            raise RegistryError(
+                f"the ledger, which says who is champion (registry.by_hand), cannot be read: {e}"
+            ) from e
+        return decided[0] if decided else ""
+
+    def find(self, alias: str) -> BundleRef | None:
+        """Who has another alias now, as `previous` or `canary`; None: nobody.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        self._registry = self._registry or self._open()
+        return self._registry.find(alias)
 
     def fetch(self, ref: BundleRef) -> Bundle:
         """Its bundle, verified.
@@ -210,6 +240,16 @@ class Champion:
         """
         self._registry = self._registry or self._open()
         return self._registry.fetch(ref, self._cache)
+
+    def take(self, content_hash: str) -> Bundle:
+        """A bundle that serves or has served, verified.
+
+        Raises:
+            RegistryError: The registry cannot be reached, or does not hold it.
+            BundleError: What it holds does not verify.
+        """
+        self._registry = self._registry or self._open()
+        return self._registry.take(content_hash, self._cache)
 
     def took(self, bundle: Bundle) -> None:
         """Says that this bundle serves from now on. The one before stays in the cache; older ones are deleted."""

@@ -24,17 +24,27 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from recdistill.budget import unit
-from recdistill.errors import BundleError, DataError, DecodeError, RegistryError, RequestError, StreamError
+from recdistill.errors import (
+    BundleError,
+    DataError,
+    DecodeError,
+    Interrupted,
+    RegistryError,
+    RequestError,
+    StreamError,
+)
 from recdistill.loops import ends_of, reached
 from recdistill.loops.begin import begun
 from recdistill.loops.follow import Champion, catch_up
+from recdistill.loops.swap import Try
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
 from recdistill.serve import Filters, Recommender, Request
@@ -51,6 +61,9 @@ from recdistill.stream import (
     TopicPartition,
     deliver,
 )
+
+if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
 
 log_ = logging.getLogger(__name__)
 
@@ -90,6 +103,7 @@ def run(
     batch: int = 200,
     wait_s: float = 0.5,
     follow_s: float = 5.0,
+    try_it: Try | None = None,
     begin: Place | None = None,
     stop: threading.Event,
     drain: bool = False,
@@ -107,6 +121,7 @@ def run(
         batch: Most impressions passed, and committed, at once.
         wait_s: Longest wait for the first impression of a batch.
         follow_s: How often the champion is looked at.
+        try_it: Runs a champion in a process of its own, before it is asked. None: it is not tried.
         begin: Where in `impressions` to begin; None: where it stopped.
         stop: Set it and the batch in work is committed, then the function returns.
         drain: Return when everything that the log held at the start is passed.
@@ -131,6 +146,8 @@ def run(
         begun(log, "probe", "probe", inputs, begin) as (stage, source),
         closing(_Asked(log, champion, follow_s, counts)) as asked,
     ):
+        if try_it is not None:
+            asked.try_it = partial(try_it, stop=stop.is_set)
         start, ends = source.position(), ends_of(source, inputs)
         total = sum(ends[tp] - start[tp] for tp in inputs) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
@@ -212,6 +229,7 @@ class _Asked:
         self._recommender = champion if isinstance(champion, Recommender) else None
         self._next_s = 0.0
         self._items: Source = log.source([ITEMS])
+        self.try_it: Callable[[Bundle], object] = id
 
     def look(self) -> Recommender | None:
         """The recommender to ask; what fails leaves the one before."""
@@ -219,6 +237,8 @@ class _Asked:
             self._next_s = time.monotonic() + self._follow_s
             try:
                 self._follow(self._champion)
+            except Interrupted:  # the process stops
+                return self._recommender
             except (RegistryError, BundleError) as e:
                 self._counts["registry_failures"] += 1
                 log_.warning("the champion cannot be fetched; the one before is asked until it can: %s", e)
@@ -239,6 +259,7 @@ class _Asked:
         if ref is None or (self._recommender and self._recommender.content_hash == ref.content_hash):
             return
         bundle = champion.fetch(ref)
+        self.try_it(bundle)
         self._recommender = Recommender(bundle)
         champion.took(bundle)
         self._counts["swaps"] += 1

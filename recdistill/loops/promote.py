@@ -9,6 +9,8 @@ lists. The version is registered with its evidence, its report and its device fi
 passes the gate, it becomes the champion. A bundle whose content is registered already is left alone. So a promoter that
 was killed goes on where it stood.
 
+At each look it compares the alias with the ledger. Where somebody moved the alias by hand, the ledger gets an entry.
+
 The promoter also gives back the space of bundles that are not kept any longer. No other process does that. It trims the
 embedded log where it is told to, tells a web address of its verdicts, and judges the version that was refused last
 again, by a rule.
@@ -25,33 +27,40 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from recdistill.errors import (
     BundleError,
     CheckpointError,
     DataError,
+    Interrupted,
     OutOfRange,
     Refused,
-    RegistryError,
     TeacherError,
     WrongLog,
 )
-from recdistill.hops import passed
+from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
-from recdistill.loops.once import Once
+from recdistill.ledger import NO_KEYS, Ledger
+from recdistill.loops.agree import Agree
+from recdistill.loops.canary import Canaries, Plan
+from recdistill.loops.prequential import HeldAhead, Served, served_since
+from recdistill.loops.queue import Queue
 from recdistill.loops.refused import Again
+from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
+from recdistill.loops.waits import Waits
 from recdistill.progress import Progress
 from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
     GRACE_S,
+    ByHand,
     HeldOutWindow,
+    Policy,
     Which,
-    count_held_out,
     give_back,
     judge,
     promote,
@@ -59,18 +68,14 @@ from recdistill.release import (
     take_champion,
     too_few,
 )
-from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
+from recdistill.stream import Log, MadeBundle, say_look_now
 from recdistill.teachers import Teacher
 
 log_ = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 TIDY_S: Final = 60.0
 """Space is given back at most so often."""
-
-SAY_S: Final = 60.0
-"""What a bundle waits for is logged at most so often."""
 
 _UNJUDGEABLE: Final = (BundleError, CheckpointError, DataError, OutOfRange, WrongLog)
 """What lies in a bundle or in its lists. Another bundle may be judged all the same."""
@@ -95,13 +100,23 @@ def run(
     again_s: float = 0.0,
     again_most: int = 3,
     tell: Tell = nobody,
+    ledger: Ledger | None = None,
+    policy: Policy | None = None,
+    by_hand: ByHand = "follow",
     trim: Callable[[], int] | None = None,
     trim_every_s: float = 0.0,
+    try_it: Try | None = None,
+    canary: Plan | None = None,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     taught_us: int | None = None,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
+    ahead: HeldAhead | None = None,
     stop: threading.Event,
     drain: bool = False,
     counts: Counter[str] | None = None,
@@ -127,13 +142,23 @@ def run(
         again_s: And after so many seconds; 0: not because of time.
         again_most: How often one is judged again.
         tell: Told what was refused, promoted or broken.
+        ledger: Where it is written what was judged and who changed the champion; None: that of the log, without keys.
+        policy: What the gate asks for, for the ledger.
+        by_hand: What happens to an alias that somebody moved by hand: see `release.watch`.
         trim: Removes from the log what nobody needs; the offsets removed. Not when draining.
         trim_every_s: How often.
+        try_it: Runs a bundle in a process of its own, before it is judged and again with its device file.
+        canary: How a version that passed the gate is tried on a share of the users; None: it is promoted at once.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
         protocol: How the judge measures: `catalogue`, `shown` or `auto`.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        fields: More slices of the lists, by a field.
+        teacher_scores: So many scores the teacher may be asked for; 0: there is no bound.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
+        ahead: Scores held-out lists with the champion of their time; None: nobody does.
         stop: Set it and the bundle in work is finished, then the function returns.
         drain: Return when no bundle is left that can be judged now.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
@@ -141,7 +166,8 @@ def run(
 
     Returns:
         Counts: judged, registered, promoted, failed_gate, refused (by the fence), waiting, broken, freed_bytes,
-        registry_failures (waited for), trimmed_offsets.
+        registry_failures (waited for), trimmed_offsets, ledger_differs (from the alias), ledger_troubles; with `ahead`
+        prequential_lists.
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
@@ -149,11 +175,13 @@ def run(
         StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
-    waits = _Waits(0.0 if drain else patience_s, wait_s, stop, counts)
+    policy = policy or {}
+    ledger = ledger or Ledger(log, registry.name, NO_KEYS)
+    waits = Waits(0.0 if drain else patience_s, wait_s, stop, counts)
     known = waits.for_registry(registry.versions)
     if known is None:  # stopped while waiting
         return counts
-    queue = _Queue(log, {version.content_hash for version in known}, min_lists, counts)
+    queue = Queue(log, {version.content_hash for version in known}, min_lists, counts)
     window = HeldOutWindow(log, held_out, after_us=taught_us)
     rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
     queue.look()
@@ -163,6 +191,8 @@ def run(
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             bundle = registry.take(made.content_hash, Path(scratch))
+            if try_it is not None:  # judging runs it in this process
+                try_it(bundle, stop=stop.is_set)
             judgement = judge(
                 log,
                 bundle,
@@ -176,22 +206,42 @@ def run(
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,
                 protocol=protocol,
+                fields=fields,
+                teacher_scores=teacher_scores,
                 taught_us=taught_us,
+                blocked=blocked,
+                rules=rules,
                 progress=progress,
             )
             evidence = gate(judgement)
-            return publish(registry, bundle, judgement, evidence), evidence
+            return publish(
+                registry, ledger, bundle, judgement, evidence, policy=policy, who=by, try_it=try_it
+            ), evidence
 
-    rounds = _Rounds(registry, queue, window, rule, judged)
+    rounds = _Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
+    rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
+    rounds.look_now = lambda: say_look_now(log, by)
+    rounds.try_on(log, canary)
     tidied = trimmed = -TIDY_S
+    scored = 0
+    if ahead is not None and isinstance(counts, Counts):
+        counts.more = ahead.lines
 
     def one_round() -> bool:
-        nonlocal tidied, trimmed
+        nonlocal tidied, trimmed, scored
         news, did = rounds.go(drain=drain)
+        if ahead is not None:
+            window.look()
+            fresh, end = window.since(scored)
+            if fresh:
+                ahead.take(fresh, _served(ledger))
+                counts.update(ahead.counts)
+                ahead.counts.clear()
+            scored = end
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
-            counts["freed_bytes"] += give_back(registry, keep, grace_s=grace_s)
+            counts["freed_bytes"] += give_back(registry, ledger, keep, grace_s=grace_s)
             tidied = time.monotonic()
         if trim is not None and not drain and time.monotonic() - trimmed >= trim_every_s:
             trimmed = time.monotonic()
@@ -206,9 +256,17 @@ def run(
                     break
                 stop.wait(wait_s)
     finally:
+        rounds.close()
         queue.close()
         window.close()
+        ledger.close()
     return counts
+
+
+def _served(ledger: Ledger) -> list[Served]:
+    """The champions so far, oldest first."""
+    found = (served_since(change.at, change.content_hash) for change in ledger.look().changes)
+    return sorted((one for one in found if one is not None), key=lambda one: one.at_us)
 
 
 class _Rounds:
@@ -216,6 +274,7 @@ class _Rounds:
 
     Args:
         registry: Where versions live.
+        ledger: Who changed the champion, and why.
         queue: The bundles that wait.
         window: The held-out lists.
         rule: When a refused one is judged again.
@@ -225,17 +284,23 @@ class _Rounds:
     def __init__(
         self,
         registry: Registry,
-        queue: _Queue,
+        ledger: Ledger,
+        queue: Queue,
         window: HeldOutWindow,
         rule: Again[MadeBundle],
         judged: Callable[[MadeBundle], tuple[Version, Evidence]],
     ) -> None:
-        self._registry, self._queue, self._window, self._rule, self._judged = registry, queue, window, rule, judged
+        self._registry, self._ledger = registry, ledger
+        self._queue, self._window, self._rule, self._judged = queue, window, rule, judged
         self.counts: Counter[str] = Counter()
         self.tell: Tell = nobody
         self.by, self.automatic = "promoter", True
+        self.policy: Policy = {}
+        self.agree: Callable[[], None] = lambda: None
         self.which: Which = "auto"
         self.least = 1
+        self.look_now: Callable[[], object] = lambda: None
+        self.canaries: Canaries | None = None
 
     def go(self, *, drain: bool) -> tuple[bool, bool]:
         """One look. Whether something was announced since the last, and whether there was anything to do.
@@ -245,6 +310,10 @@ class _Rounds:
             RegistryError: The registry does not answer.
         """
         queue, window, which = self._queue, self._window, self.which
+        self.agree()
+        if self.canaries is not None and (verdict := self.canaries.look()) is not None and verdict.say == "withdraw":
+            self.counts["withdrawn"] += 1
+            self.tell("refused", {"model": self._registry.name, "reasons": verdict.reasons})
         news = queue.look()
         held = which != "behind" and window.look() >= self.least
         why = "" if held or which == "behind" else too_few(window, self.least)
@@ -261,6 +330,8 @@ class _Rounds:
             return True
         try:
             version, evidence = self._judged(made)
+        except Interrupted:  # the process stops; the next one judges it
+            return False
         except TeacherError as e:
             if drain:
                 raise
@@ -291,59 +362,58 @@ class _Rounds:
             if evidence.passed:
                 self.tell("passed", facts)
             return
-        champion = self._registry.find(CHAMPION)
-        expect = None if champion is None else champion.number
+        if not evidence.passed:  # its verdict is in the ledger, and was told
+            self.counts["refused"] += 1
+            return
+        if self.canaries is not None and self.canaries.begin(version.number):
+            self.counts["canaries"] += 1
+            return
+        expect = self._registry.aliases().get(CHAMPION)
         try:
-            why = "passed the gate"
-            promote(self._registry, version.number, expect=expect, who=self.by, why=why, evidence=evidence)
+            promote(
+                self._registry,
+                self._ledger,
+                version.number,
+                expect=expect,
+                who=self.by,
+                why="passed the gate",
+                policy=self.policy,
+            )
         except Refused as e:
             self.counts["refused"] += 1
             log_.warning("version %s: %s", version.number, e)
-            if evidence.passed:  # else the gate's own verdict was told
-                self.tell("refused", {**facts, "reasons": e.reasons})
+            self.tell("refused", {**facts, "reasons": e.reasons})
             return
         self.counts["promoted"] += 1
+        self.look_now()
         passed(self.counts, "promoted", made.event_us)
         log_.info("version %s is the champion", version.number)
         self.tell("promoted", {**facts, "before": expect})
+
+    def try_on(self, log: Log, plan: Plan | None) -> None:
+        """What passed the gate is tried on a share of the users first. None: it is not."""
+        if plan is not None:
+            self.canaries = Canaries(
+                log, self._registry, self._ledger, plan, policy=self.policy, by=self.by, promoted=self.crowned
+            )
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        if self.canaries is not None:
+            self.canaries.close()
+
+    def crowned(self, number: str) -> None:
+        """A canary has become the champion."""
+        self.counts["promoted"] += 1
+        self.look_now()
+        log_.info("version %s is the champion", number)
+        self.tell("promoted", {"model": self._registry.name, "version": number})
 
     def _give_up(self, made: MadeBundle, why: str) -> None:
         log_.warning("%s", why)
         self.counts["broken"] += 1
         self.tell("broken", {"bundle": made.content_hash, "why": why})
         self._queue.forget(made)
-
-
-class _Waits:
-    """Waits for a registry that does not answer, up to a patience."""
-
-    def __init__(self, patience_s: float, wait_s: float, stop: threading.Event, counts: Counter[str]) -> None:
-        self._patience_s, self._wait_s, self._stop, self._counts = patience_s, wait_s, stop, counts
-        self._since_s: float | None = None
-        self._say = Once(log_)
-
-    def for_registry(self, work: Callable[[], T]) -> T | None:
-        """Does some work, again and again while the registry does not answer; None if it was stopped meanwhile.
-
-        Raises:
-            RegistryError: The last failure, when patience is at its end.
-        """
-        while True:
-            try:
-                found = work()
-            except RegistryError as e:
-                now_s = time.monotonic()
-                self._since_s = now_s if self._since_s is None else self._since_s
-                if now_s - self._since_s >= self._patience_s:
-                    raise
-                self._counts["registry_failures"] += 1
-                self._say(f"the registry is waited for, {self._patience_s:.0f} s at most, and nothing is lost: {e}")
-                if self._stop.wait(self._wait_s):
-                    return None
-            else:
-                self._since_s = None
-                self._say("")
-                return found
 
 
 def _age_s(moment: str) -> float:
@@ -356,103 +426,3 @@ def _age_s(moment: str) -> float:
 def _say(version: Version, evidence: Evidence) -> None:
     verdict = "passed the gate" if evidence.passed else f"did not pass the gate: {'; '.join(evidence.reasons)}"
     log_.info("version %s %s; judged on %s", version.number, verdict, evidence.lists or f"{evidence.judged} lists")
-
-
-class _Queue:
-    """The announced bundles that are not judged yet, oldest first, each with a count of what it can be judged on."""
-
-    def __init__(self, log: Log, judged: set[str], least: int, counts: Counter[str]) -> None:
-        check_topic(log.topics())
-        self._log, self._judged, self._least, self._counts = log, judged, least, counts
-        self._source = log.source([BUNDLES])
-        self._seen: set[str] = set()
-        self._waiting: list[MadeBundle] = []
-        self._counted: dict[str, tuple[int, LanePosition]] = {}
-        self._said: dict[str, float] = {}
-        self._made: dict[str, MadeBundle] = {}
-
-    def of(self, content_hash: str) -> MadeBundle | None:
-        """What was announced of a bundle."""
-        return self._made.get(content_hash)
-
-    def look(self) -> bool:
-        """Takes in what was announced since the last look; whether there was anything."""
-        made, unreadable = made_bundles(self._source)
-        for reason in unreadable:
-            log_.warning("passed over: %s", reason)
-            self._counts["broken"] += 1
-        fresh = [each for each in made if each.content_hash not in self._seen]
-        for each in fresh:
-            self._seen.add(each.content_hash)
-            self._made[each.content_hash] = each
-            if each.content_hash in self._judged:  # by an earlier promoter; what was announced before it is stale
-                self._waiting.clear()
-            else:
-                self._waiting.append(each)
-        return bool(fresh)
-
-    def newest(self) -> MadeBundle | None:
-        """The newest; None when there is none."""
-        return self._waiting[-1] if self._waiting else None
-
-    def newest_judgeable(self, why: str = "", *, wait: bool = False) -> MadeBundle | None:
-        """The newest with enough labelled examples behind it; None when every one of them has to wait.
-
-        Args:
-            why: Why the held-out lists are not enough.
-            wait: Wait for them: no example behind a bundle is counted.
-        """
-        if wait:
-            for made in self._waiting:
-                self._waits(made, why)
-            return None
-        for made in reversed(list(self._waiting)):
-            # A count goes on where it stopped, so no example is decoded again at each look.
-            if made.lanes is None:
-                log_.warning("bundle %s does not say where it stopped learning", made.content_hash[:12])
-                self._counts["broken"] += 1
-                self.forget(made)
-                continue
-            found, where = self._counted.get(made.content_hash, (0, made.lanes))
-            if found < self._least:
-                try:
-                    more, where = count_held_out(self._log, where, self._least - found)
-                except (OutOfRange, WrongLog, CheckpointError) as e:
-                    log_.warning("bundle %s cannot be judged on this log: %s", made.content_hash[:12], e)
-                    self._counts["broken"] += 1
-                    self.forget(made)
-                    continue
-                found += more
-                self._counted[made.content_hash] = (found, where)
-            if found >= self._least:
-                return made
-            behind = f"{found} of {self._least} labelled examples stand behind the place where it stopped learning"
-            self._waits(made, f"{why}; {behind}" if why else behind)
-        return None
-
-    def _waits(self, made: MadeBundle, why: str) -> None:
-        """Says why a bundle waits: at first, and then once a minute."""
-        self._counts["waiting"] += 1
-        if time.monotonic() - self._said.get(made.content_hash, -SAY_S) >= SAY_S:
-            self._said[made.content_hash] = time.monotonic()
-            log_.info("bundle %s waits: %s", made.content_hash[:12], why)
-
-    def forget(self, made: MadeBundle) -> None:
-        """Leaves out a bundle that cannot be judged."""
-        if made in self._waiting:
-            self._waiting.remove(made)
-        self._counted.pop(made.content_hash, None)
-        self._said.pop(made.content_hash, None)
-
-    def done(self, made: MadeBundle) -> None:
-        """Forgets a bundle, and those announced before it: they are stale."""
-        if made not in self._waiting:  # it was judged again
-            return
-        del self._waiting[: self._waiting.index(made) + 1]
-        left = {each.content_hash for each in self._waiting}
-        self._counted = {name: count for name, count in self._counted.items() if name in left}
-        self._said = {name: at for name, at in self._said.items() if name in left}
-
-    def close(self) -> None:
-        """Gives back what was opened."""
-        self._source.close()

@@ -1,10 +1,9 @@
 """The champion -> answers over HTTP: follows the registry's alias and the catalogue, and serves what it has.
 
-The server has the calling thread. Three more threads work beside it:
+The server has the calling thread. More threads work beside it:
 
-- *champion* looks at the alias. A new champion is fetched and verified, opened, brought up to the end of `items`,
-  warmed up, and checked against its golden answers. Then one reference is switched. If anything fails, the champion
-  before goes on serving, and the new one is tried again later.
+- *champion* looks at the alias, and makes the champion serve; see `loops.swap`. *looks* listens to `look-now`, and
+  wakes it. *canary* makes the registry's canary answer a share of the users, where there is one; see `loops.side`.
 - *items* reads `items` live and applies it to the serving recommender.
 - *writer*, only with `rank.write_back`, writes a share of the answers to `impressions`. It never delays an answer: what
   does not fit into its queue is dropped and counted.
@@ -18,8 +17,8 @@ goes on serving here too, but `/readyz` says 503 with the reason, a line in the 
 It knows nothing of what an HTTP request looks like, nor of how a student answers.
 
 Example:
-    >>> LATER_S
-    (5.0, 300.0)
+    >>> WARM
+    20
 """
 
 from __future__ import annotations
@@ -36,11 +35,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import DecodeError, RecdistillError, RegistryError, StreamError, WrongLog
-from recdistill.hops import passed
+from recdistill.errors import DecodeError, StreamError, WrongLog
 from recdistill.loops.follow import Champion, OtherLog, catch_up
 from recdistill.loops.once import Once
 from recdistill.loops.one_log import OneLog
+from recdistill.loops.side import Side
+from recdistill.loops.swap import Follower, Listener, Try
 from recdistill.loops.writer import Writer
 from recdistill.serve import Ranker, Recommender, Request
 from recdistill.serve.http import App, Keep, serve
@@ -49,7 +49,6 @@ from recdistill.stream import ITEMS, Log, Message, Source
 log_ = logging.getLogger(__name__)
 
 WARM: Final = 20  # golden requests asked before a bundle serves
-LATER_S: Final = (5.0, 300.0)  # a champion that failed is tried again after the first, at most the second, doubling
 END_S: Final = 10.0  # longest wait for each thread at the end
 
 
@@ -64,6 +63,9 @@ def run(
     follow_s: float = 2.0,
     items_s: float = 0.5,
     items_from: Literal["", "beginning", "latest"] = "",
+    try_it: Try | None = None,
+    warm_bytes: int = 0,
+    share: float = 0.0,
     stop: threading.Event,
     counts: Counter[str] | None = None,
     started: Callable[[str, int], None] | None = None,
@@ -80,33 +82,62 @@ def run(
         follow_s: How often the champion is looked at.
         items_s: How often new catalogue records are taken in.
         items_from: What is done with a bundle that was made on another log, see `OtherLog`.
+        try_it: Tries a bundle before it serves. None: it is not tried.
+        warm_bytes: The champion before stays open when its files have at most so many bytes.
+        share: Share of the users whom the registry's canary answers; 0: no canary is looked for.
         stop: The stop signal.
         counts: Counts to add to, for a caller that wants to watch; a new one when None.
         started: Told host and port once connections are accepted.
 
     Returns:
-        Counts: swaps, refused_bundles, registry_failures, log_failures, items, bad_items, impressions_written,
-        impressions_dropped, ended_threads, and those of `serve.http.gate` and `guard`.
+        Counts: swaps, warm_swaps, refused_bundles, registry_failures, log_failures, items, bad_items,
+        impressions_written, impressions_dropped, ended_threads, and those of `serve.http.gate` and `guard`.
 
     Raises:
         BundleError: The folder's bundle cannot be served.
         ConfigError: The address cannot be had.
     """
-    ranker = Ranker(counts)
+    ranker = Ranker(counts, share)
     done = threading.Event()
     one, other = OneLog(read_log), OtherLog(items_from)
     with ExitStack() as stack:
         if isinstance(champion, Path):
             items = _Items(one, ranker, done, other)
             stack.callback(items.close)
-            ranker.swap(load(open_bundle(champion), threads, items, ranker))
+            bundle = open_bundle(champion)
+            if try_it is not None:
+                try_it(bundle, stop=stop.is_set)
+            ranker.swap(load(bundle, threads, items, ranker))
         listener = listen()
         stack.callback(listener.close)
         host, port = listener.getsockname()[:2]
         jobs = [("items", lambda: _follow_items(_Items(one, ranker, done, other), items_s, ranker, done))]
+        wake = threading.Event()
         if isinstance(champion, Champion):
-            follower = _Follower(champion, threads, ranker, _Items(one, ranker, done, other))
-            jobs.append(("champion", lambda: _follow_champion(follower, follow_s, done)))
+            mine = _Items(one, ranker, done, other)
+            follower = Follower(
+                champion,
+                ranker,
+                mine,
+                lambda bundle: load(bundle, threads, mine, ranker),
+                try_it=try_it,
+                warm_bytes=warm_bytes,
+                follow_s=follow_s,
+            )
+            wake = follower.wake
+            jobs.append(("champion", lambda: follower.run(done)))
+            if share:
+                theirs = _Items(one, ranker, done, other)
+                side = Side(
+                    champion,
+                    ranker,
+                    theirs,
+                    lambda bundle: load(bundle, threads, theirs, ranker),
+                    try_it=try_it,
+                    follow_s=follow_s,
+                )
+                jobs.append(("canary", lambda: side.run(done)))
+            jobs.append(("looks", lambda: Listener(one, wake).run(done)))
         keep: Keep | None = None
         if write_back:
             writer = Writer(one, f"rank-{socket.gethostname()}-{port}", ranker)
@@ -126,6 +157,7 @@ def run(
             serve(application, ranker, listener, stop)
         finally:
             done.set()
+            wake.set()
             for thread in running:
                 thread.join(END_S)
     return ranker.counts
@@ -236,12 +268,12 @@ def _follow_items(items: _Items, items_s: float, ranker: Ranker, done: threading
     say = Once(log_)
     try:
         while not done.wait(items_s):
-            champion = ranker.champion
-            if champion is None:
+            variants = ranker.variants
+            if not variants:
                 continue
             began = time.monotonic()
             try:
-                if items.catch_up(champion.recommender):
+                if all(list(map(items.catch_up, [variant.recommender for variant in variants]))):
                     ranker.caught_up = began
                 ranker.troubles.pop("catalogue", None)
                 say("")
@@ -252,64 +284,3 @@ def _follow_items(items: _Items, items_s: float, ranker: Ranker, done: threading
                 say(f"the catalogue stands still: {e}")
     finally:
         items.close()
-
-
-# The champion
-
-
-def _follow_champion(follower: _Follower, follow_s: float, done: threading.Event) -> None:
-    while True:
-        follower.look()
-        if done.wait(follow_s):
-            break
-    follower.close()
-
-
-class _Follower:
-    """Makes the registry's champion the one that serves. For one thread."""
-
-    def __init__(self, champion: Champion, threads: int, ranker: Ranker, items: _Items) -> None:
-        self._champion, self._threads, self._ranker, self._items = champion, threads, ranker, items
-        self._failed: dict[str, tuple[float, float]] = {}  # content hash -> when to try again, after how long
-        self._say = Once(log_)
-
-    def look(self) -> None:
-        """Looks at the alias once, and does what follows from it."""
-        counts, wanted = self._ranker.counts, ""
-        try:
-            ref = self._champion.look()
-            self._say("" if ref else f"{self._champion.name!r} has no champion yet")
-            serving = self._ranker.champion
-            if ref is None or (serving is not None and serving.recommender.content_hash == ref.content_hash):
-                return
-            wanted = ref.content_hash
-            if time.monotonic() < self._failed.get(wanted, (0.0, 0.0))[0]:
-                return
-            bundle = self._champion.fetch(ref)
-            recommender = load(bundle, self._threads, self._items, self._ranker)
-            self._ranker.swap(recommender, ref.number)
-            passed(counts, "served", int(bundle.manifest.provenance.get("event_us", 0)))
-            self._failed.clear()
-            log_.info("version %s serves: %s, %d items", ref.number, wanted[:12], recommender.live)
-            self._champion.took(bundle)
-        except RegistryError as e:
-            counts["registry_failures"] += 1
-            self._say(f"the registry cannot be reached; the current champion keeps serving: {e}")
-        except StreamError as e:
-            counts["log_failures"] += 1
-            self._say(f"the champion {wanted[:12]} waits; its catalogue would be older than the one that serves: {e}")
-        except RecdistillError as e:
-            self._refuse(wanted, str(e))
-        except Exception as e:
-            log_.exception("an error that recdistill should have explained")
-            self._refuse(wanted, str(e))
-
-    def close(self) -> None:
-        """Gives back what was opened."""
-        self._items.close()
-
-    def _refuse(self, wanted: str, why: str) -> None:
-        wait_s = min(LATER_S[1], 2 * self._failed[wanted][1]) if wanted in self._failed else LATER_S[0]
-        self._failed[wanted] = (time.monotonic() + wait_s, wait_s)
-        self._ranker.counts["refused_bundles"] += 1
-        log_.error("the champion %s is not served; it is tried again in %.0f s: %s", wanted[:12], wait_s, why)

@@ -1,20 +1,25 @@
-"""Makes a fresh student of its settings, and the recipe that its checkpoints name.
+"""Makes a fresh student of its settings, the recipe that its checkpoints name, and what evaluates it as it learns.
 
 It knows nothing of logs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from recdistill.config import DistilSettings, LossSettings, StudentSettings, WatchSettings
+from recdistill.config import DistilSettings, LossSettings, PrequentialSettings, StudentSettings, WatchSettings
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec
-from recdistill.loops.distil import Recipe
+from recdistill.loops.distil import Ahead, Recipe
 
 if TYPE_CHECKING:
+    from recdistill.loops.follow import Champion
+    from recdistill.loops.prequential import HeldAhead
     from recdistill.train import Trainer
 
 
@@ -98,12 +103,13 @@ def recipe_of(
         seed=distil.seed,
         threads=distil.threads,
         features=spec.hash,
-        watch=msgspec.to_builtins(watch),
+        watch={name: value for name, value in msgspec.to_builtins(watch).items() if name != "drift_lists"},
         within_s=distil.learn_within_s,
+        rebuild=distil.rebuild_lists,
     )
 
 
-DECIDING: Final = ("batch", "passes", "seed", "threads", "learn_within_s")
+DECIDING: Final = ("batch", "passes", "seed", "threads", "learn_within_s", "rebuild_lists")
 """Settings of `[distil]` that decide what a student becomes."""
 
 
@@ -137,3 +143,43 @@ def made_of(spec: FeatureSpec, given: dict[str, Any]) -> tuple[Trainer, Recipe]:
     use_threads(distil.threads)
     trainer = make_trainer(spec, student, loss, seed=distil.seed, watch=watch, batch=distil.batch)
     return trainer, recipe_of(trainer, spec, student, loss, distil, watch)
+
+
+def ahead_of(chosen: PrequentialSettings, champion: Callable[[], Champion] | None, registry: str) -> Ahead | None:
+    """What scores lists before they are learnt; None where nothing does.
+
+    Args:
+        chosen: Its settings.
+        champion: Makes what knows the champion; None: this distiller has to do with no registry.
+        registry: Where the registry is. One in a file that is not there yet is not asked, since asking would make it.
+    """
+    from recdistill.loops.prequential import Following, Prequential
+
+    if chosen.share == 0:
+        return None
+    prequential = Prequential(
+        share=chosen.share,
+        window_s=chosen.window_s,
+        labels_within_s=chosen.labels_within_s,
+        half_life=chosen.half_life,
+    )
+    there = find_spec("mlflow") is not None and find_spec("onnxruntime") is not None
+    if champion is None or not chosen.champion or not there:
+        return Ahead(prequential)
+    from recdistill.loops.prequential.opening import InRegistry
+
+    file = Path(registry.removeprefix("sqlite:///")) if registry.startswith("sqlite:///") else None
+    return Ahead(
+        prequential,
+        Following(InRegistry(champion(), lambda: file is None or file.exists()), every_s=chosen.follow_s),
+    )
+
+
+def held_ahead_of(chosen: PrequentialSettings, champion: Champion) -> HeldAhead | None:
+    """What scores held-out lists with the champion of their time; None where nothing does."""
+    from recdistill.loops.prequential import HeldAhead
+    from recdistill.loops.prequential.opening import InRegistry
+
+    if chosen.share == 0 or not chosen.champion:
+        return None
+    return HeldAhead(InRegistry(champion, lambda: True), share=chosen.share, window_s=chosen.window_s)

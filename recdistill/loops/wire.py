@@ -19,6 +19,7 @@ from recdistill.config import (
     DistilSettings,
     HeldOutSettings,
     JoinSettings,
+    LogSettings,
     LossSettings,
     ScoreSettings,
     Settings,
@@ -28,7 +29,7 @@ from recdistill.config import (
 from recdistill.errors import ConfigError, RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
-from recdistill.loops.follow import Champion
+from recdistill.loops.opened import champion_of, open_ledger, open_registry
 from recdistill.loops.patience import patiently
 from recdistill.loops.teachers import open_teacher
 from recdistill.progress import Progress, folder_bytes
@@ -36,9 +37,11 @@ from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 
 if TYPE_CHECKING:
-    from recdistill.bundle import BundleFolder
+    from recdistill.bundle import Bundle, BundleFolder
     from recdistill.loops.announce import Announcer
-    from recdistill.loops.distil import Publisher
+    from recdistill.loops.canary import Plan
+    from recdistill.loops.distil import Ahead, Publisher
+    from recdistill.loops.swap import Try
     from recdistill.registry import Registry
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -222,6 +225,8 @@ def distil(
     warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
+    from recdistill.loops.trainers import ahead_of
+
     spec = FeatureSpec.load(Path(settings.features.file))
     with closing(open_log(settings.log)) as log, ExitStack() as stack:
         run = partial(
@@ -240,6 +245,8 @@ def distil(
             counts=counts,
             progress=progress,
         )
+        champion = partial(champion_of, settings) if settings.distil.publish else None
+        run = partial(run, ahead=ahead_of(settings.prequential, champion, settings.registry.uri))
         if not settings.distil.publish:
             return run()
         announcer = announcer_of(settings, log, counts)
@@ -287,6 +294,7 @@ def distil_from(
     counts: Counter[str] | None = None,
     progress: Progress | None = None,
     publish: Publisher | None = None,
+    ahead: Ahead | None = None,
 ) -> Counter[str]:
     """Runs the distiller on a log that is open; the arguments are the sections, see `loops.distil.run`."""
     from recdistill.loops import distil as loop
@@ -322,6 +330,7 @@ def distil_from(
         publish=publish,
         settings=given,
         remake=partial(made_of, spec),
+        ahead=ahead,
     )
 
 
@@ -348,6 +357,7 @@ def probe(
             batch=chosen.batch,
             wait_s=chosen.wait_s,
             follow_s=chosen.follow_s,
+            try_it=trial_of(settings),
             begin=begin,
             stop=stop,
             drain=drain,
@@ -363,16 +373,20 @@ def promote(
 
     A `logged` teacher cannot score a whole catalogue, so the judge holds the student against it on its lists alone.
     """
+    from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
+    from recdistill.loops.trainers import held_ahead_of
     from recdistill.loops.trim import trimmed
 
+    asked = Asked.by(settings.gate)
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
         log = stack.enter_context(closing(open_log(settings.log)))
+        ledger = open_ledger(settings, log)
         tell: Tell = nobody
         if settings.tell.webhook and not drain:
             chosen = settings.tell
@@ -382,7 +396,12 @@ def promote(
         return loop.run(
             log,
             registry,
-            gate=lambda judgement: gate(judgement, Asked.by(settings.gate)),
+            gate=lambda judgement: gate(judgement, asked, release.tries_so_far(registry, ledger)),
+            ledger=ledger,
+            policy=release.policy_of(asked),
+            by_hand=settings.registry.by_hand,
+            blocked=asked.blocked,
+            rules=[(rule.attribute, rule.value) for rule in asked.rules],
             min_lists=settings.gate.min_lists,
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
@@ -398,11 +417,16 @@ def promote(
             tell=tell,
             trim=partial(trimmed, log, settings.topics.keep_days, tell) if settings.topics.trim_every_s else None,
             trim_every_s=settings.topics.trim_every_s,
+            try_it=trial_of(settings),
+            canary=canary_of(settings),
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,
             protocol=settings.judge.protocol,
+            fields=settings.judge.slices,
+            teacher_scores=settings.judge.teacher_scores,
             taught_us=taught_us(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else None,
+            ahead=held_ahead_of(settings.prequential, champion_of(settings)),
             stop=stop,
             drain=drain,
             counts=counts,
@@ -448,40 +472,65 @@ def serve(
         )
     explore = Explore(chosen.explore_share, chosen.explore_first, chosen.explore_pool)
 
-    def log_if_there() -> Log | None:
-        # An embedded log that is not there would be made by opening it.
-        return None if log.kind == "embedded" and not Path(log.path).exists() else open_log(log)
-
     return loop.run(
         champion_of(settings) if bundle is None else bundle,
         listen=lambda: bind(chosen.host, chosen.port),
-        app=lambda ranker, keep: create_app(ranker, limits, write_back=chosen.write_back, keep=keep, explore=explore),
-        read_log=log_if_there,
+        app=lambda ranker, keep: create_app(
+            ranker,
+            limits,
+            write_back=chosen.write_back,
+            keep=keep,
+            explore=explore,
+            shadow=settings.canary.shadow,
+        ),
+        read_log=partial(log_if_there, log),
         write_back=chosen.write_back > 0,
         threads=chosen.threads,
         follow_s=chosen.follow_s,
         items_s=chosen.items_s,
         items_from=chosen.items_from,
+        try_it=trial_of(settings),
+        warm_bytes=chosen.warm_mb << 20,
+        share=settings.canary.share,
         stop=stop,
         counts=counts,
         started=started,
     )
 
 
-def open_registry(settings: Settings) -> Registry:
-    """The settings' registry.
-
-    Raises:
-        RegistryError: It cannot be opened.
-    """
-    from recdistill.registry import Registry
-
-    return Registry(settings.registry.uri, settings.registry.name, timeout_s=settings.registry.timeout_s)
+def log_if_there(settings: LogSettings) -> Log | None:
+    """The settings' log; None where there is none. An embedded log that is not there would be made by opening it."""
+    return None if settings.kind == "embedded" and not Path(settings.path).exists() else open_log(settings)
 
 
-def champion_of(settings: Settings) -> Champion:
-    """The champion of the settings' registry, to be followed."""
-    return Champion(settings.registry.name, lambda: open_registry(settings), Path(settings.registry.cache))
+def canary_of(settings: Settings) -> Plan | None:
+    """How a version that passed the gate is tried on a share of the users; None: it is not."""
+    from recdistill.loops.canary import Plan
+
+    chosen = settings.canary
+    if not chosen.share:
+        return None
+    return Plan(
+        share=chosen.share,
+        alpha=chosen.alpha,
+        margin=chosen.margin,
+        most_users=chosen.most_users,
+        automatic=chosen.automatic,
+    )
+
+
+def trial_of(settings: Settings) -> Try | None:
+    """Tries a bundle in a process of its own, within the settings' bounds; None where nothing is tried."""
+    from recdistill.trial import Bounds, tried
+
+    if not (chosen := settings.trial).on:
+        return None
+    bounds = Bounds(cpu_s=chosen.cpu_s, wall_s=chosen.wall_s, memory_mb=chosen.memory_mb, rows=chosen.rows)
+
+    def try_it(bundle: Bundle, *, device: Path | None = None, stop: Callable[[], bool] = lambda: False) -> None:
+        tried(bundle.path, content_hash=bundle.content_hash, device=device, bounds=bounds, stop=stop)
+
+    return try_it
 
 
 JOBS: dict[str, Job] = {

@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from recdistill.bundle import Bundle, BundleFolder
 from recdistill.errors import RegistryError
+from recdistill.registry.aliases import CANARY, Aliases
 from recdistill.registry.artifacts import Artifacts
-from recdistill.registry.changes import Changes
 from recdistill.registry.client import Connection
+from recdistill.registry.former import FormerLedger
 from recdistill.registry.holding import Holding
-from recdistill.registry.ledger import Ledger
 from recdistill.registry.publishing import Publishing, check
 from recdistill.registry.runs import Runs, experiment
 from recdistill.registry.store import Store
-from recdistill.registry.structs import BundleRef, Evidence, Held, LedgerEntry, Version
-from recdistill.registry.versions import Versions, as_version, content_hash_of, evidence_of, is_number
+from recdistill.registry.structs import BundleRef, Evidence, FormerEntry, Held, Version
+from recdistill.registry.versions import Versions, as_version, content_hash_of, evidence_of, is_hash, is_number
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}")
 _ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
@@ -50,15 +51,15 @@ class Registry:
             raise RegistryError(f"{name!r}: not a model name; use up to 200 letters, digits, '.', '_', '-' and spaces")
         self.name = name
         self._connection = Connection(uri, timeout_s)
-        self._ledger = Ledger(self._connection, name)
+        self._aliases = Aliases(self._connection, name)
+        self._former = FormerLedger(self._connection, name)
         self._versions = Versions(self._connection, name)
         self._store = Store(lambda: open_store(self._connection, name))
         runs = Runs(self._connection, name)
-        self._publishing = Publishing(self._versions, runs, self._store, self._ledger)
+        self._publishing = Publishing(self._versions, runs, self._store, self._aliases)
         self._holding = Holding(
-            self._connection, name, versions=self._versions, runs=runs, store=self._store, ledger=self._ledger
+            self._connection, name, versions=self._versions, runs=runs, store=self._store, aliases=self._aliases
         )
-        self._changes = Changes(name, self._versions, self._ledger, there=self._holding.has)
 
     # Versions
 
@@ -99,10 +100,18 @@ class Registry:
                 metrics=metrics or {},
             )
 
+    def check(self, bundle: Bundle, evidence: Evidence | None) -> None:
+        """What `publish` asks for before it sends anything.
+
+        Raises:
+            RegistryError: The evidence is about other content.
+        """
+        check(bundle, evidence, ())
+
     def versions(self) -> list[Version]:
         """All versions, newest first."""
         with self._connection.talk("list versions"):
-            aliases = self._ledger.aliases()
+            aliases = self._aliases.all()
             return [as_version(v, aliases) for v in sorted(self._versions.all(), key=lambda v: -int(v.version))]
 
     def evidence(self, number: str) -> Evidence | None:
@@ -114,6 +123,15 @@ class Registry:
         with self._connection.talk("read the evidence"):
             return evidence_of(self._versions.get(number))
 
+    def judged(self) -> list[Evidence]:
+        """What was published about each judged version, in no order. What cannot be read is left out."""
+        with self._connection.talk("read the evidence"):
+            found = []
+            for version in self._versions.all():
+                with suppress(RegistryError):
+                    found.append(evidence_of(version))
+            return [one for one in found if one is not None]
+
     def find(self, alias_or_number: str) -> BundleRef | None:
         """What an alias or a version number stands for; None when there is no such thing yet.
 
@@ -122,7 +140,7 @@ class Registry:
         """
         wanted = _asked(alias_or_number)
         with self._connection.talk("resolve"):
-            number = wanted if is_number(wanted) else self._ledger.aliases().get(wanted)
+            number = wanted if is_number(wanted) else self._aliases.all().get(wanted)
             version = None if number is None else self._versions.find(number)
         if version is None:
             return None
@@ -142,47 +160,90 @@ class Registry:
 
     # The champion
 
-    def promote(self, number: str, *, expect: str | None, who: str, why: str) -> LedgerEntry:
-        """Makes a version the champion, when the champion is still the expected one. Whether it may is not asked here.
+    def aliases(self) -> dict[str, str]:
+        """Every alias, and the number of the version that it names."""
+        with self._connection.talk("read the aliases"):
+            return self._aliases.all()
 
-        1. The version's bundle must be there.
-        2. A step that an earlier promoter left unfinished is finished.
-        3. The champion must be `expect`.
-        4. The next step of the ledger is made; only one caller can.
-        5. The aliases follow the ledger's last step, and the reason is written on the version.
+    def crown(self, number: str, *, previous: str | None = None) -> None:
+        """Makes a version the champion. Whether it may, and who says so, is asked elsewhere.
 
         Args:
-            number: The version to promote.
-            expect: Number of the champion that the decision was made against; None when there was none.
-            who: Whom the ledger names.
-            why: The reason, for the ledger and the version.
+            number: The version.
+            previous: The version that a rollback leads to; None: there is none.
+        """
+        with self._connection.talk("set the champion"):
+            self._aliases.crown(number, previous)
+
+    def dethrone(self) -> None:
+        """Takes the champion's alias away."""
+        with self._connection.talk("set the champion"):
+            self._aliases.dethrone()
+
+    def exists(self, number: str) -> bool:
+        """Whether there is such a version, whoever made it."""
+        with self._connection.talk("look for a version"):
+            return self._versions.find(number) is not None
+
+    def has_bundle(self, number: str) -> bool:
+        """Whether there is such a version, with its bundle and a content hash."""
+        with self._connection.talk("look for a bundle"):
+            version = self._versions.find(number)
+            return version is not None and is_hash(version) and self._holding.has(version)
+
+    def say(self, number: str, text: str, tags: Mapping[str, str] | None = None) -> None:
+        """Writes the last decision about a version where MLflow's pages show it, and tags beside it.
+
+        Args:
+            number: The version; nothing is written where it is gone.
+            text: The decision; empty leaves the one that is there.
+            tags: Tags to set.
+        """
+        with self._connection.talk("write the decision"):
+            if self._versions.find(number) is None:
+                return
+            if text:
+                self._versions.say(number, text)
+            self._versions.tag(number, tags or {})
+
+    def tags(self, key: str) -> dict[str, str]:
+        """A tag of every version that has it, by the number of the version."""
+        with self._connection.talk("read the versions"):
+            return {str(v.version): str(v.tags[key]) for v in self._versions.all() if key in v.tags}
+
+    def tag(self, number: str, key: str) -> str | None:
+        """A tag of a version, as it stands there; None when the version or the tag is not there."""
+        with self._connection.talk("read a version"):
+            version = self._versions.find(number)
+            return None if version is None or key not in version.tags else str(version.tags[key])
+
+    def begin_canary(self, number: str, note: str) -> None:
+        """Makes a version the canary, with a note of how it began. The champion stays.
 
         Raises:
-            Refused: The bundle is not there, or the fence did not let it through; `reasons` says why.
             RegistryError: There is no such version.
         """
-        with self._connection.talk("promote"):
-            return self._changes.promote(number, expect=expect, who=who, why=why)
+        with self._connection.talk("begin a canary"):
+            self._versions.get(number)
+            self._versions.tag(number, {CANARY: note})
+            self._aliases.send_ahead(number)
 
-    def rollback(self, *, expect: str | None, who: str, why: str) -> LedgerEntry:
-        """Makes the previous champion the champion again, fenced as in `promote`.
+    def end_canary(self) -> None:
+        """From now on there is no canary."""
+        with self._connection.talk("end a canary"):
+            self._aliases.send_ahead(None)
 
-        It asks for no evidence. That version has served, and in trouble nothing should stop a rollback.
+    def canary(self) -> tuple[BundleRef, str] | None:
+        """The canary and its note, empty where it has none; None: there is no canary."""
+        if (found := self.find(CANARY)) is None:
+            return None
+        with self._connection.talk("read the canary's note"):
+            return found, str(self._versions.get(found.number).tags.get(CANARY, ""))
 
-        Raises:
-            Refused: There is no previous champion, or the fence did not let it through.
-        """
-        with self._connection.talk("roll back"):
-            return self._changes.rollback(expect=expect, who=who, why=why)
-
-    def ledger(self) -> list[LedgerEntry]:
-        """Every change of champion, oldest first.
-
-        Raises:
-            RegistryError: An entry cannot be read.
-        """
-        with self._connection.talk("read the ledger"):
-            return self._ledger.entries()
+    def former(self) -> tuple[list[FormerEntry], list[str]]:
+        """The ledger of an older version, oldest first, and a sentence for each step that cannot be read."""
+        with self._connection.talk("read the former ledger"):
+            return self._former.entries()
 
     # Bundles
 
@@ -211,10 +272,14 @@ class Registry:
         with self._connection.talk("fetch a bundle"):
             return self._holding.fetch(content_hash, self._holding.in_store(), into)
 
-    def held(self) -> list[Held]:
-        """Every bundle that the registry holds, in no order: what a rule of keeping decides about."""
+    def held(self, promoted: Mapping[str, int] | None = None) -> list[Held]:
+        """Every bundle that the registry holds, in no order: what a rule of keeping decides about.
+
+        Args:
+            promoted: The last step at which each version became the champion, by its number.
+        """
         with self._connection.talk("list bundles"):
-            return self._holding.all()
+            return self._holding.all(promoted or {})
 
     def give_back(self, content_hashes: Iterable[str], *, grace_s: float) -> int:
         """Drops bundles, and deletes the files that no bundle has named for a while. For one process at a time.

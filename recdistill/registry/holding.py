@@ -8,16 +8,16 @@ It knows nothing of which bundles are worth keeping.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdistill.bundle import Bundle
 from recdistill.errors import RegistryError
+from recdistill.registry.aliases import Aliases
 from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.cache import cached
 from recdistill.registry.client import Connection
-from recdistill.registry.ledger import Ledger
 from recdistill.registry.runs import BUNDLE, FILES, Runs
 from recdistill.registry.store import MANIFEST, Store, download, made_at
 from recdistill.registry.structs import Held
@@ -33,10 +33,10 @@ class Holding:
     """The bundles of one model. Methods raise what MLflow raises: their callers stand inside `Connection.talk`."""
 
     def __init__(
-        self, connection: Connection, model: str, *, versions: Versions, runs: Runs, store: Store, ledger: Ledger
+        self, connection: Connection, model: str, *, versions: Versions, runs: Runs, store: Store, aliases: Aliases
     ) -> None:
         self._connection, self._model = connection, model
-        self._versions, self._runs, self._store, self._ledger = versions, runs, store, ledger
+        self._versions, self._runs, self._store, self._aliases = versions, runs, store, aliases
 
     def in_store(self) -> str:
         """Where a bundle of the store lies, as a URI."""
@@ -65,10 +65,13 @@ class Holding:
             raise RegistryError(f"{content_hash!r}: not a content hash")
         return cached(into, content_hash, lambda folder: self._download(content_hash, uri, folder))
 
-    def all(self) -> list[Held]:
-        """Every bundle that the registry holds, in no order."""
-        aliases = self._ledger.aliases()
-        promoted = {entry.after: entry.step for entry in self._ledger.entries()}
+    def all(self, promoted: Mapping[str, int]) -> list[Held]:
+        """Every bundle that the registry holds, in no order.
+
+        Args:
+            promoted: The last step at which each version became the champion, by its number.
+        """
+        aliases = self._aliases.all()
         versions = {str(v.tags.get("content_hash")): v for v in self._versions.all()}
         made = {content_hash: made_at(manifest) for content_hash, manifest in self._store.bundles().items()}
         # Versions of older kinds have their bundle in their run.
@@ -92,7 +95,7 @@ class Holding:
         """Drops bundles, and deletes files that no bundle has named for a while; returns the bytes given back."""
         for content_hash in content_hashes:
             version = self._versions.of(content_hash)
-            if version is not None and str(version.version) in self._ledger.aliases().values():
+            if version is not None and str(version.version) in self._aliases.all().values():
                 continue
             self._store.drop(content_hash)
             if version is not None:

@@ -12,7 +12,7 @@ import msgspec
 
 from recdistill.bundle import Bundle
 from recdistill.errors import RegistryError
-from recdistill.registry.ledger import CHAMPION, Ledger
+from recdistill.registry.aliases import CHAMPION, Aliases
 from recdistill.registry.runs import BUNDLE, Runs
 from recdistill.registry.store import MANIFEST, Store
 from recdistill.registry.structs import Evidence, Version
@@ -38,8 +38,8 @@ def check(bundle: Bundle, evidence: Evidence | None, files: Sequence[Path]) -> N
 class Publishing:
     """Makes versions. Methods raise what MLflow raises: their callers stand inside `Connection.talk`."""
 
-    def __init__(self, versions: Versions, runs: Runs, store: Store, ledger: Ledger) -> None:
-        self._versions, self._runs, self._store, self._ledger = versions, runs, store, ledger
+    def __init__(self, versions: Versions, runs: Runs, store: Store, aliases: Aliases) -> None:
+        self._versions, self._runs, self._store, self._aliases = versions, runs, store, aliases
 
     def publish(
         self,
@@ -68,10 +68,10 @@ class Publishing:
             number = str(known.version)
             self._versions.tag(number, tags)
         # A champion that is judged again stays champion, with the reason that it was promoted for.
-        if number != self._ledger.aliases().get(CHAMPION):
+        if number != self._aliases.all().get(CHAMPION):
             if evidence is not None:
                 verdict = "passed the gate: " if evidence.passed else "did not pass the gate: "
                 judged = f"; judged on {evidence.lists}" if evidence.lists else ""
                 self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged)
-            self._ledger.nominate(number)
-        return as_version(self._versions.get(number), self._ledger.aliases())
+            self._aliases.nominate(number)
+        return as_version(self._versions.get(number), self._aliases.all())

@@ -1,4 +1,4 @@
-"""What the registry hands out and takes in: evidence, versions, references and ledger entries.
+"""What the registry hands out and takes in: evidence, versions, references and former ledger entries.
 
 It knows nothing of MLflow.
 
@@ -18,6 +18,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """What a judge found about one content hash.
 
     `judged` is the number of held-out lists. `lists` says in words which lists they were; empty where nobody said.
+    `verdict`: passed, refused, or not enough evidence; empty in evidence of older versions. `allotted`: the error that
+    this content was given, of what the policy allows in a year. `looks`: how often it was looked at. `began_at`: when
+    it was looked at first; empty: at `made_at`.
     """
 
     content_hash: str
@@ -27,6 +30,10 @@ class Evidence(Struct, frozen=True, kw_only=True):
     made_at: str
     judged: int
     lists: str = ""
+    verdict: str = ""
+    allotted: float = 0.0
+    looks: int = 1
+    began_at: str = ""
 
 
 class Version(Struct, frozen=True, kw_only=True):
@@ -59,8 +66,8 @@ class Held(Struct, frozen=True, kw_only=True):
     promoted: int | None = None
 
 
-class LedgerEntry(Struct, frozen=True, kw_only=True):
-    """One change of champion: from `before` (None: there was none) to `after`, both version numbers."""
+class FormerEntry(Struct, frozen=True, kw_only=True):
+    """One step of an older version's ledger: from `before` (None: there was none) to `after`, both version numbers."""
 
     step: int
     kind: Literal["promote", "rollback"]

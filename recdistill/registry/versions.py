@@ -1,6 +1,6 @@
 """The versions of one model as MLflow keeps them: made, tagged, found, and read as recdistill's own types.
 
-It knows nothing of aliases, of the ledger, or of where a bundle's files lie.
+It knows nothing of aliases, or of where a bundle's files lie.
 
 Example:
     >>> [is_number(text) for text in ("7", "champion", "-1", "٣")]
@@ -94,6 +94,11 @@ class Versions:
 def is_number(text: str) -> bool:
     """Whether a text can be the number of a version."""
     return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+def is_hash(version: ModelVersion) -> bool:
+    """Whether a version is tagged with a content hash: whether recdistill made it."""
+    return HASH.fullmatch(str(version.tags.get("content_hash", ""))) is not None
 
 
 def content_hash_of(version: ModelVersion) -> str:

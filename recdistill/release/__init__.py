@@ -7,27 +7,48 @@ Example:
     ['judge', 'may_promote', 'promote']
 """
 
+from recdistill.release.canary import CanaryTrial, CanaryVerdict
+from recdistill.release.champion import HEAD, ByHand, as_writer, bring_over, change, rollback, watch
+from recdistill.release.evidence import Policy, policy_digest, policy_of, weaker, why_not
 from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
-from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion
+from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion, waive
+from recdistill.release.tries import of_evidence, tries_so_far
 from recdistill.release.window import HeldOutWindow
 
 __all__ = [
     "GRACE_S",
+    "HEAD",
+    "ByHand",
+    "CanaryTrial",
+    "CanaryVerdict",
     "HeldOutWindow",
+    "Policy",
     "Which",
+    "as_writer",
+    "bring_over",
+    "change",
     "count_held_out",
     "give_back",
     "held_out",
     "judge",
     "learnt_from",
     "may_promote",
+    "of_evidence",
     "part_of",
+    "policy_digest",
+    "policy_of",
     "promote",
     "publish",
+    "rollback",
     "take_champion",
     "to_drop",
     "too_few",
+    "tries_so_far",
+    "waive",
+    "watch",
+    "weaker",
+    "why_not",
 ]

@@ -10,14 +10,14 @@ Example:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from recdistill.bundle import Bundle
-from recdistill.errors import BundleError, CheckpointError, DataError, PositionError
+from recdistill.errors import BundleError, CheckpointError, DataError, PositionError, UsageError
 from recdistill.judge import (
     CHAMPION,
     TEACHER,
@@ -31,10 +31,13 @@ from recdistill.judge import (
     misfits,
     write_report,
 )
+from recdistill.ledger import Ledger
 from recdistill.linear import read_interactions
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
+from recdistill.release.champion import HEAD, as_writer
+from recdistill.release.evidence import NONE, Policy, note_judged
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
@@ -59,8 +62,12 @@ def judge(
     window: HeldOutWindow | None = None,
     learnt: int | None = None,
     protocol: str = "auto",
+    fields: Sequence[str] = (),
+    teacher_scores: int = 0,
     taught_us: int | None = None,
     cost_per_1000: float = 0.0,
+    blocked: Collection[str] = (),
+    rules: Collection[tuple[str, str]] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judgement:
@@ -84,6 +91,10 @@ def judge(
         learnt: Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle learnt from.
             None: from all.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
+        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: So many scores the teacher may be asked for, before pools are taken. 0: there is no bound.
+        blocked: Items that no answer may hold.
+        rules: Attribute and value of each rule about what answers hold.
         seed: Seed of the bootstrap.
         progress: Called with the progress.
 
@@ -110,27 +121,35 @@ def judge(
     asked = _Asked()
     known = read_interactions(asked.among(learnt_from(log, bundle, learnt)))
     cheaper = baselines.baselines(known, live=[item.id for item in (*bundle.items, *came)])
-    judgement = evaluate(
-        bundle,
-        lists,
-        teacher=teacher,
-        rivals=[
-            *against,
-            *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
-            *rivals,
-            *cheaper,
-        ],
-        train_examples=known,
-        protocol=protocol,
-        came=came,
-        served=[] if window is None else window.served(),
-        sizes={"teacher": teacher_bytes} if teacher_bytes else None,
-        seed=seed,
-        progress=None if progress is None else lambda _, done, total: progress(done, total),
-    )
+    with tempfile.TemporaryDirectory(prefix="recdistill-") as folder:
+        device, no_device = _device(bundle, Path(folder))
+        judgement = evaluate(
+            bundle,
+            lists,
+            teacher=teacher,
+            rivals=[
+                *against,
+                *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
+                *rivals,
+                *cheaper,
+            ],
+            train_examples=known,
+            protocol=protocol,
+            fields=fields,
+            teacher_scores=teacher_scores,
+            came=came,
+            served=[] if window is None else window.served(),
+            scored=[] if window is None or not against else window.scored(),
+            device=device,
+            blocked=blocked,
+            rules=rules,
+            sizes={"teacher": teacher_bytes} if teacher_bytes else None,
+            seed=seed,
+            progress=None if progress is None else lambda _, done, total: progress(done, total),
+        )
     spending = asked.spending(judgement, cost_per_1000)
     return msgspec.structs.replace(
-        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *_seen(part, taught_us)]
+        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *no_device, *_seen(part, taught_us)]
     )
 
 
@@ -148,6 +167,17 @@ def _champion(
         return [BundleContender(champion, CHAMPION)], []
     except (BundleError, CheckpointError, DataError, PositionError) as e:
         return [], [f"the student is not compared with the champion: {e}"]
+
+
+def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
+    """The device file that will ship with this bundle, or a sentence that says why there is none."""
+    from recdistill.device import export_device
+
+    try:
+        export_device(bundle, folder / "device.onnx")
+    except (BundleError, DataError, UsageError) as e:
+        return None, [f"the device file was not judged: {e}"]
+    return folder / "device.onnx", []
 
 
 def _stopped_before(log: Log, champion: Bundle, part: Part) -> bool:
@@ -222,32 +252,49 @@ class _Asked:
 
 def publish(
     registry: Registry,
+    ledger: Ledger,
     bundle: Bundle,
     judgement: Judgement,
     evidence: Evidence,
     *,
+    policy: Policy = NONE,
+    who: str = "judge",
     report: Path | None = None,
     device: Path | None = None,
+    try_it: Callable[..., None] | None = None,
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
+    What the judge found is in the ledger before there is a version: a version without it is never promoted.
+
     Args:
         registry: The registry.
+        ledger: Where the judge's findings are written.
         bundle: The bundle.
         judgement: The results of the judge.
         evidence: The gate's verdict on it.
+        policy: What the gate asked for.
+        who: Whom the ledger names as the judge.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
+        try_it: Runs bundle and device file in a process of its own first: `try_it(bundle, device=path)`.
+
+    Raises:
+        BundleError: They do not run as they should. Nothing is registered.
     """
     from recdistill.device import export_device
 
+    registry.check(bundle, evidence)  # nothing is written about a judgement of something else
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
             write_report(judgement, report, evidence)
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
-        return registry.publish(
+        if try_it is not None:
+            try_it(bundle, device=device)
+        as_writer(ledger, lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who))
+        version = registry.publish(
             bundle,
             evidence,
             report=report,
@@ -255,6 +302,8 @@ def publish(
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
+        registry.say(version.number, "", {HEAD: ledger.head()})
+        return version
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:

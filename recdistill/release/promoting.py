@@ -15,8 +15,11 @@ from typing import Final
 
 from recdistill.bundle import Bundle
 from recdistill.errors import Refused
-from recdistill.registry import CHAMPION, Evidence, LedgerEntry, Registry
-from recdistill.release.policy import may_promote, to_drop
+from recdistill.ledger import Change, Entry, Ledger
+from recdistill.registry import CHAMPION, Registry
+from recdistill.release.champion import as_writer, change
+from recdistill.release.evidence import Policy, why_not
+from recdistill.release.policy import to_drop
 
 log_ = logging.getLogger(__name__)
 
@@ -25,27 +28,58 @@ GRACE_S: Final = 3600.0
 
 
 def promote(
-    registry: Registry, number: str, *, expect: str | None, who: str, why: str, evidence: Evidence | None = None
-) -> LedgerEntry:
+    registry: Registry,
+    ledger: Ledger,
+    number: str,
+    *,
+    expect: str | None,
+    who: str,
+    why: str,
+    policy: Policy | None = None,
+) -> Change:
     """Makes a version the champion, if its evidence allows it and the champion is still the expected one.
 
     Args:
         registry: Where the version is.
+        ledger: Where its evidence is, and where the change is written.
         number: The version.
         expect: Number of the champion when the decision was made. None: there was none.
         who: Who promotes, for the ledger.
         why: The reason, for the ledger and the version.
-        evidence: The evidence to use. None: the evidence that was published with the version.
+        policy: What the gate asks for; evidence of another policy does not count. None: any counts.
 
     Raises:
-        Refused: The policy does not allow it, or the champion is another one by now; `reasons` says why.
+        Refused: The evidence does not allow it, or the champion is another one by now; `reasons` says why.
         RegistryError: The registry does not answer, or there is no such version.
+        StreamError: The log does not answer.
     """
     content_hash = registry.resolve(number).content_hash
-    verdict = may_promote(evidence or registry.evidence(number), content_hash, number)
-    if not verdict.allowed:
-        raise Refused(verdict.reasons)
-    return registry.promote(number, expect=expect, who=who, why=why)
+    reasons, _ = why_not(registry, ledger, number, content_hash, policy=policy)
+    if reasons:
+        said = {"who": who, "why": "; ".join(reasons)[:4000], "version": number, "content_hash": content_hash}
+        as_writer(ledger, lambda writer: writer.append("refused", **said, facts={"asked_for": why}))
+        raise Refused(reasons)
+    return change(registry, ledger, number, content_hash, expect=expect, who=who, why=why)
+
+
+def waive(registry: Registry, ledger: Ledger, number: str, *, until: str, who: str, why: str) -> Entry:
+    """Lets a version pass in spite of its verdict, until a moment.
+
+    Args:
+        registry: Where the version is.
+        ledger: Where it is written.
+        number: The version.
+        until: The moment, in ISO 8601 and UTC.
+        who: Who takes the responsibility.
+        why: The reason.
+
+    Raises:
+        RegistryError: The registry does not answer, or there is no such version.
+        StreamError: The log does not answer.
+    """
+    content_hash = registry.resolve(number).content_hash
+    said = {"who": who, "why": why, "version": number, "content_hash": content_hash}
+    return as_writer(ledger, lambda writer: writer.append("waived", **said, facts={"until": until}))
 
 
 def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
@@ -63,19 +97,23 @@ def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
         RegistryError: The registry does not answer.
         BundleError: Its files are damaged.
     """
-    found = registry.find(CHAMPION)
-    if found is None or found.content_hash == but or not registry.holds(found.content_hash):
+    number = registry.aliases().get(CHAMPION)
+    if number is None or not registry.has_bundle(number):  # somebody may have set the alias to anything
         return None
-    return registry.take(found.content_hash, into)
+    content_hash = registry.resolve(number).content_hash
+    if content_hash == but or not registry.holds(content_hash):
+        return None
+    return registry.take(content_hash, into)
 
 
-def give_back(registry: Registry, keep: int, *, grace_s: float = GRACE_S) -> int:
+def give_back(registry: Registry, ledger: Ledger, keep: int, *, grace_s: float = GRACE_S) -> int:
     """Drops the bundles that the rule does not keep, and deletes the files of bundles that were dropped a while ago.
 
     Only one process at a time may do this: the promoter.
 
     Args:
         registry: The registry that holds the bundles.
+        ledger: Which versions were promoted, and when.
         keep: See `policy.to_drop`.
         grace_s: How long the files of a dropped bundle stay.
 
@@ -85,7 +123,7 @@ def give_back(registry: Registry, keep: int, *, grace_s: float = GRACE_S) -> int
     Raises:
         RegistryError: The registry does not answer.
     """
-    dropped = to_drop(registry.held(), keep)
+    dropped = to_drop(registry.held(ledger.look().promoted()), keep)
     for content_hash in dropped:
         log_.info("bundle %s is not kept any longer (registry.keep = %d)", content_hash[:12], keep)
     freed = registry.give_back(dropped, grace_s=grace_s)

@@ -41,11 +41,14 @@ _LOOKED: Final = 50
 _SERVED: Final = 4
 """For each labelled list, so many that the endpoint served are kept beside: most of them are silent."""
 
+_SILENT: Final = 64 << 20
+"""Bytes of silent lists that are kept beside, the newest. Agreement with the teacher is measured on them."""
+
 
 class HeldList(NamedTuple):
     """A list: where it stands, its time, and its bytes. Decoded lists would take five times the memory.
 
-    It is labelled, or the endpoint served it, or both.
+    It is labelled, or the endpoint served it, or both, or it is silent. Of a silent one nobody has read the time.
     """
 
     offset: int
@@ -53,6 +56,32 @@ class HeldList(NamedTuple):
     value: bytes
     labelled: bool = True
     served: bool = False
+
+
+class _Silent:
+    """The newest silent lists, at most so many, and at most so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self.lists: deque[HeldList] = deque()
+
+    def older(self, one: HeldList) -> None:
+        """Takes in one that stands before all others, where there is room."""
+        if len(self.lists) < self._most and self._bytes + len(one.value) <= _SILENT:
+            self.lists.appendleft(one)
+            self._bytes += len(one.value)
+
+    def newer(self, one: HeldList) -> None:
+        """Takes in one that stands behind all others, and gives up the oldest for it."""
+        self.lists.append(one)
+        self._bytes += len(one.value)
+        while len(self.lists) > self._most or self._bytes > _SILENT:
+            self._bytes -= len(self.lists.popleft().value)
+
+    def clear(self) -> None:
+        """Gives all of them up."""
+        self.lists.clear()
+        self._bytes = 0
 
 
 class HeldOutWindow:
@@ -68,6 +97,7 @@ class HeldOutWindow:
         self._log, self._most, self._after_us = log, most, after_us
         self._lists: deque[HeldList] = deque(maxlen=most)
         self._served: deque[HeldList] = deque(maxlen=_SERVED * most)
+        self._silent = _Silent(most)
         self._source: Source | None = None
         self.passed_over = 0
         self.came = 0
@@ -96,12 +126,16 @@ class HeldOutWindow:
         if self._source.position()[HELD_OUT] < begin:  # retention was quicker than this reader
             self._lists.clear()
             self._served.clear()
+            self._silent.clear()
             self._fill(self._source)
         new = self._read(self._source, end)
         labelled = [one for one in new if one.labelled]
         self.came += len(labelled)
         self._lists.extend(labelled)
         self._served.extend(one for one in new if one.served)
+        for one in new:
+            if not one.labelled:
+                self._silent.newer(one)
         return len(self._lists)
 
     def examples(self) -> list[Example]:
@@ -111,6 +145,30 @@ class HeldOutWindow:
     def served(self) -> list[Example]:
         """The lists that the endpoint served, oldest first, also those from which nobody took anything."""
         return [decode(Example, one.value) for one in self._served]
+
+    def scored(self) -> list[Example]:
+        """The lists with a score of the teacher, with a label or without, oldest first. Each list is there once."""
+        labelled = self.examples()
+        there = {one.ranking.impression.id for one in labelled}
+        silent = []
+        for one in self._silent.lists:
+            try:
+                example = decode(Example, one.value)
+            except DecodeError as e:
+                log_.debug("%s offset %d left out: %s", HELD_OUT.topic, one.offset, e)
+                continue
+            shown = example.ranking.impression
+            late = self._after_us is None or shown.time_us > self._after_us
+            if late and any(example.ranking.scored) and shown.id not in there:
+                there.add(shown.id)
+                silent.append(example)
+        labelled = [one for one in labelled if any(one.ranking.scored)]
+        return sorted([*labelled, *silent], key=lambda one: one.ranking.impression.time_us)
+
+    def since(self, offset: int) -> tuple[list[Example], int]:
+        """The lists from an offset on, oldest first, and the offset behind the last list."""
+        found = [one for one in self._lists if one.offset >= offset]
+        return [decode(Example, one.value) for one in found], max(offset, self.offsets()[1])
 
     def span_us(self) -> tuple[int, int]:
         """Times of the earliest and of the latest list; 0 and 0 where there is none."""
@@ -148,11 +206,13 @@ class HeldOutWindow:
                     self._lists.appendleft(one)
                 if one.served and len(self._served) < _SERVED * self._most:
                     self._served.appendleft(one)
+                if not one.labelled:
+                    self._silent.older(one)
             high = low
         source.seek({HELD_OUT: end})
 
     def _read(self, source: Source, until: int) -> list[HeldList]:
-        """What is labelled or was served, from the source's position up to an offset."""
+        """The lists from the source's position up to an offset."""
         found: list[HeldList] = []
         while source.position()[HELD_OUT] < until:
             messages = source.read_from(HELD_OUT, min(READ, until - source.position()[HELD_OUT]), 0.2)
@@ -161,8 +221,10 @@ class HeldOutWindow:
         return found
 
     def _held(self, message: Message) -> HeldList | None:
-        if not (may_have_label(message.value) or may_be_served(message.value)):
+        if not message.value:
             return None
+        if not (may_have_label(message.value) or may_be_served(message.value)):
+            return HeldList(offset=message.offset, time_us=0, value=message.value, labelled=False)
         try:
             example = decode(Example, message.value)
         except DecodeError as e:
@@ -170,14 +232,10 @@ class HeldOutWindow:
             return None
         time_us = example.ranking.impression.time_us
         labelled, served = any(label > 0 for label in example.labels), example.ranking.impression.origin == "served"
-        if not (labelled or served):
-            return None
         if self._after_us is not None and time_us <= self._after_us:
             self.passed_over += labelled
             return None
-        return HeldList(
-            offset=message.offset, time_us=time_us, value=message.value or b"", labelled=labelled, served=served
-        )
+        return HeldList(offset=message.offset, time_us=time_us, value=message.value, labelled=labelled, served=served)
 
 
 def newest_held_out(log: Log, most: int, *, after_us: int | None = None) -> HeldOutWindow:

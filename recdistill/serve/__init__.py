@@ -12,7 +12,7 @@ Example:
 
 from recdistill.serve.answers import Answer, RankAnswer, RecommendAnswer, SimilarAnswer, Source
 from recdistill.serve.explore import Explore, chance_at, shown
-from recdistill.serve.ranker import Ranker, Variant
+from recdistill.serve.ranker import Ranker, Sides, Variant, place_of
 from recdistill.serve.recommender import Recommender
 from recdistill.serve.requests import Filters, Request
 
@@ -25,9 +25,11 @@ __all__ = [
     "RecommendAnswer",
     "Recommender",
     "Request",
+    "Sides",
     "SimilarAnswer",
     "Source",
     "Variant",
     "chance_at",
+    "place_of",
     "shown",
 ]

@@ -1,27 +1,45 @@
 """Holds what serves now: which recommenders answer, in which role, and their version numbers in the registry.
 
-Today there is one role, the champion, and it answers every request. To add another role (a canary that gets a share of
-the requests), change `choose` and `gauges`. The code that answers a request only calls `choose`.
+There are two roles. The champion answers every request, but for those of a share of the users: these the canary
+answers, while there is one. A hash of the user decides. So a user is always on the same side, in each of many
+processes, and another canary has other users. Who does not say who they are is answered by the champion.
 
 It does not know HTTP, logs or registries. The code that follows the registry calls `swap`.
 
 Example:
     >>> ranker = Ranker()
-    >>> ranker.choose() is None, ranker.gauges()
-    (True, {'ready': 0.0})
+    >>> ranker.sides() is None, ranker.gauges()
+    (True, {'ready': 0.0, 'warm': 0.0, 'canary_share': 0.0, 'champion_refused': 0.0})
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from recdistill.hops import Counts
 from recdistill.serve.recommender import Recommender
 
 CHAMPION: Final = "champion"
+CANARY: Final = "canary"
+
+
+def place_of(user: str, canary: str) -> float:
+    """Where a user stands for a canary: a number from 0 to 1, drawn by a hash. Below the share, the canary answers.
+
+    Args:
+        user: The user.
+        canary: Content hash of the canary's bundle.
+
+    Example:
+        >>> place_of("anna", "c0ffee") == place_of("anna", "c0ffee") != place_of("anna", "decaf")
+        True
+    """
+    drawn = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8, key=canary.encode()[:64]).digest()
+    return int.from_bytes(drawn, "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -32,11 +50,33 @@ class Variant:
         recommender: The recommender that answers.
         version: Its number in the registry. It is empty when the bundle is served from a folder.
         since: When it began to serve, by `time.monotonic`.
+        role: `champion` or `canary`.
     """
 
     recommender: Recommender
     version: str
     since: float
+    role: str = CHAMPION
+
+
+class Sides(NamedTuple):
+    """Who answers, as it is at one moment.
+
+    Args:
+        champion: Answers all who are not the canary's.
+        canary: Answers a share of the users. None: there is none.
+        share: The share.
+    """
+
+    champion: Variant
+    canary: Variant | None = None
+    share: float = 0.0
+
+    def of(self, user: str) -> Variant:
+        """Who answers a user. Empty: the user is not known."""
+        if self.canary is None or not user or not self.share:
+            return self.champion
+        return self.canary if place_of(user, self.canary.recommender.content_hash) < self.share else self.champion
 
 
 class Ranker:
@@ -44,14 +84,23 @@ class Ranker:
 
     Args:
         counts: Counts to add to. None: new counts.
+        share: Share of the users whom a canary answers.
     """
 
-    def __init__(self, counts: Counter[str] | None = None) -> None:
+    def __init__(self, counts: Counter[str] | None = None, share: float = 0.0) -> None:
+        self._share = share
         self.counts: Counter[str] = Counts() if counts is None else counts
         self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
         self.stopping = False
         self.troubles: dict[str, str] = {}
         """What is wrong with the process, one sentence by part. It answers, but nobody should send requests to it."""
+        self.notes: dict[str, str] = {}
+        """What went wrong beside the answers, one sentence by part: a champion that cannot be served, while the one
+        before serves. The process is ready all the same, and `/readyz` says it."""
+        self.warm = False
+        """Whether the champion before is open too, so that a rollback only switches."""
+        self.looked: float | None = None
+        """When (`time.monotonic`) the last look at the registry ended."""
         self.caught_up: float | None = None
         """When (`time.monotonic`) the catalogue was last seen to hold all of `items`."""
 
@@ -60,14 +109,25 @@ class Ranker:
         """The variant that was promoted. None: there is none yet."""
         return self._variants.get(CHAMPION)
 
-    def choose(self) -> Variant | None:
-        """The variant that answers the next request. None: nothing serves yet."""
-        return self._variants.get(CHAMPION)
+    @property
+    def variants(self) -> list[Variant]:
+        """All that answer, the champion first."""
+        return sorted(self._variants.values(), key=lambda variant: variant.role != CHAMPION)
+
+    def sides(self) -> Sides | None:
+        """Who answers the next request. None: nothing serves yet."""
+        variants = self._variants
+        champion, canary = variants.get(CHAMPION), variants.get(CANARY)
+        return None if champion is None else Sides(champion, canary, self._share)
 
     def swap(self, recommender: Recommender, version: str = "", *, role: str = CHAMPION) -> None:
         """From the next request on, this recommender answers in the role."""
-        self._variants = {**self._variants, role: Variant(recommender, version, time.monotonic())}
-        self.counts["swaps"] += 1
+        self._variants = {**self._variants, role: Variant(recommender, version, time.monotonic(), role)}
+        self.counts["swaps" if role == CHAMPION else "canaries"] += 1
+
+    def drop(self, role: str) -> None:
+        """From the next request on, nobody answers in the role."""
+        self._variants = {name: variant for name, variant in self._variants.items() if name != role}
 
     def gauges(self) -> dict[str, float]:
         """The gauges for Prometheus. The counts are not among them."""
@@ -79,6 +139,11 @@ class Ranker:
                 "catalogue_items": float(champion.recommender.live),
                 "serving_seconds": time.monotonic() - champion.since,
             }
+        found["warm"] = float(self.warm)
+        found["canary_share"] = self._share if CANARY in self._variants else 0.0
+        found["champion_refused"] = float("champion" in self.notes)
+        if self.looked is not None:
+            found["look_age_seconds"] = time.monotonic() - self.looked
         if self.caught_up is not None:
             found["items_age_seconds"] = time.monotonic() - self.caught_up
         return found

@@ -156,24 +156,37 @@ class Recommender:
         Raises:
             RequestError: A context value does not fit its field.
         """
+        return self.rank_each([request], [candidates])[0]
+
+    def rank_each(self, requests: Sequence[Request], candidates: Sequence[Sequence[str]]) -> list[RankAnswer]:
+        """As `rank`, for each request and its candidates. The user vectors are made at once, which is quicker.
+
+        Raises:
+            RequestError: A context value does not fit its field.
+        """
         state = self._state
-        users = self._users(state, [request])
-        wanted = dict.fromkeys(candidates)
-        found = state.slots(wanted)
-        slots = found[state.shelf.live_T[found]]
-        scores = _scores(state, users.vectors_BD[0], slots)
-        order = np.lexsort((slots, -scores))
-        items = state.names(slots[order])
-        ranked = set(items)
-        return RankAnswer(
-            items=items,
-            scores=scores[order].tolist(),
-            source="personal",
-            bundle=self.bundle.content_hash,
-            overlay=state.position,
-            unknown_history=int(users.unknown_B[0]),
-            unknown=[item for item in wanted if item not in ranked],
-        )
+        users = self._users(state, requests)
+        answers = []
+        for row, given in enumerate(candidates):
+            wanted = dict.fromkeys(given)
+            found = state.slots(wanted)
+            slots = found[state.shelf.live_T[found]]
+            scores = _scores(state, users.vectors_BD[row], slots)
+            order = np.lexsort((slots, -scores))
+            items = state.names(slots[order])
+            ranked = set(items)
+            answers.append(
+                RankAnswer(
+                    items=items,
+                    scores=scores[order].tolist(),
+                    source="personal",
+                    bundle=self.bundle.content_hash,
+                    overlay=state.position,
+                    unknown_history=int(users.unknown_B[row]),
+                    unknown=[item for item in wanted if item not in ranked],
+                )
+            )
+        return answers
 
     def similar(self, item: str, k: int, filters: Filters | None = None) -> SimilarAnswer:
         """The items whose vectors have the largest cosine with an item's vector. The item itself is left out.

@@ -18,12 +18,14 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """Who asks: history (oldest first), context, and items that must not be shown.
 
     `time_us` is the time of the request in microseconds. 0: it is unknown, and then the ages of events are unknown too.
+    `user` names who asks, empty: nobody says. No student sees it. It decides who answers while a canary is tried.
     """
 
     history: tuple[Event, ...] = ()
     context: dict[str, Value] = {}
     exclude: tuple[str, ...] = ()
     time_us: int = 0
+    user: str = ""
 
 
 class Filters(Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,6 +30,8 @@ from recdistill.stream.contract import (
     CHECKS,
     HELD_OUT,
     ITEMS,
+    LEDGER,
+    LOOK_NOW,
     STANDARD_CONFIGS,
     TICK,
     Left,
@@ -50,6 +52,7 @@ from recdistill.stream.contract import (
 from recdistill.stream.cut import Cut, cut_at
 from recdistill.stream.lanes import LanePosition, Lanes
 from recdistill.stream.letters import Delivery, Outgoing, dead_letter, deliver
+from recdistill.stream.look import say_look_now
 from recdistill.stream.made import MadeBundle, announce, check_topic, made_bundles, read_made, write_made
 from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.partitioner import partition_for
@@ -64,6 +67,8 @@ __all__ = [
     "CHECKS",
     "HELD_OUT",
     "ITEMS",
+    "LEDGER",
+    "LOOK_NOW",
     "OUTSIDE",
     "PLACES",
     "STANDARD_CONFIGS",
@@ -100,6 +105,7 @@ __all__ = [
     "place_at",
     "read_made",
     "read_place",
+    "say_look_now",
     "standard_topics",
     "suggest",
     "write_made",

@@ -67,6 +67,12 @@ HELD_OUT = TopicPartition("held-out", 0)
 CHECKS = TopicPartition("checks", 0)
 """What a scorer asks its teacher again, with the first answers."""
 
+LEDGER = TopicPartition("ledger", 0)
+"""Who changed the champion, when and why: one partition, since each entry names the one before it."""
+
+LOOK_NOW = TopicPartition("look-now", 0)
+"""Says that followers of the registry should look at it now."""
+
 
 class Message(NamedTuple):
     """One committed message, as bytes."""
@@ -423,12 +429,15 @@ def log_time(message: Message) -> int | None:
 STANDARD_CONFIGS: Mapping[str, Mapping[str, str]] = {
     "items": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * 24 * 3600 * 1000)},
     "checks": {"cleanup.policy": "compact"},
+    "ledger": {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},
+    "look-now": {"retention.ms": str(24 * 3600 * 1000)},
 }
 """Settings of the loop's topics, by Kafka's names.
 
 The newest record of each item stays for ever. Older records of the last seven days stay too, because a scorer or a
 distiller that resumes needs the catalogue of the time when it stopped. Seven days is how long a broker keeps the other
 topics by default. `checks` holds what the scorer asks its teacher again: the newest record of each key stays for ever.
+`ledger` is kept for ever, whole.
 """
 
 
@@ -451,7 +460,8 @@ def standard_topics(partitions: int = 1, lanes: int = 1) -> dict[str, int]:
         if count < 1:
             raise StreamError(f"{name} must be at least 1, not {count}")
     keyed = dict.fromkeys(("impressions", "rankings", "feedback"), partitions)
-    return {"items": 1, **keyed, "examples": lanes, "bundles": 1, "dead-letters": 1, "checks": 1, "held-out": 1}
+    single = dict.fromkeys(("bundles", "dead-letters", "checks", "held-out", "ledger", "look-now"), 1)
+    return {"items": 1, **keyed, "examples": lanes, **single}
 
 
 def expand(partitions: Sequence[TopicPartition] | Sequence[str], topics: Mapping[str, int]) -> list[TopicPartition]:

@@ -42,6 +42,7 @@ class MadeBundle(Struct, frozen=True):
         size: Bytes of its files.
         event_us: Time of the newest list that its student learnt from, in microseconds; 0 where that is not known.
         learnt_us: When the student learnt from it; 0 where that is not known.
+        ledger: The head of the ledger when it was announced; empty where there was none.
     """
 
     content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -52,6 +53,7 @@ class MadeBundle(Struct, frozen=True):
     size: Annotated[int, Meta(ge=0)]
     event_us: Annotated[int, Meta(ge=0)] = 0
     learnt_us: Annotated[int, Meta(ge=0)] = 0
+    ledger: str = ""
 
 
 def write_made(made: MadeBundle) -> bytes:

@@ -43,6 +43,7 @@ class Batch:
         agreement_B: How well the teacher of each list agrees with its own first answers, f32, NaN where nobody asked;
             None: nobody ever did.
         as_of: What the encoded lists rest on; see `Tenure`. None: not known.
+        times_B: When each list was shown, int64 microseconds, 0 where that is not known; None: of none it is.
     """
 
     lists: Lists
@@ -53,6 +54,7 @@ class Batch:
     again: bool = False
     agreement_B: np.ndarray | None = None
     as_of: AsOf | None = None
+    times_B: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -66,6 +68,7 @@ class Batch:
         unfit: int = 0,
         agreement_B: np.ndarray | None = None,
         as_of: AsOf | None = None,
+        times_B: np.ndarray | None = None,
     ) -> Batch:
         """A batch of encoded lists.
 
@@ -78,9 +81,18 @@ class Batch:
             unfit: See the class.
             agreement_B: See the class.
             as_of: See the class.
+            times_B: See the class.
         """
-        units_BL = comparable_scores(lists, scales, teachers, comparable)
-        return cls(lists, units_BL, teachers, unknown=unknown, unfit=unfit, agreement_B=agreement_B, as_of=as_of)
+        return cls(
+            lists,
+            comparable_scores(lists, scales, teachers, comparable),
+            teachers,
+            unknown=unknown,
+            unfit=unfit,
+            agreement_B=agreement_B,
+            as_of=as_of,
+            times_B=times_B,
+        )
 
     def __len__(self) -> int:
         return len(self.units_BL)
@@ -103,12 +115,14 @@ class Told(NamedTuple):
         teachers: The teacher of each list.
         candidates: How many candidates there are, also those that the catalogue does not hold.
         agreement_B: See `Batch`.
+        times_B: See `Batch`.
     """
 
     scales: Sequence[str]
     teachers: Sequence[str]
     candidates: int
     agreement_B: np.ndarray | None
+    times_B: np.ndarray
 
 
 def told_by_examples(examples: Sequence[Example]) -> Told:
@@ -117,14 +131,21 @@ def told_by_examples(examples: Sequence[Example]) -> Told:
     return Told(
         [ranking.scale for ranking in rankings],
         [f"{ranking.teacher_id}@{ranking.teacher_version}" for ranking in rankings],
-        sum(len(ranking.scores) for ranking in rankings),
-        _agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
+        candidates=sum(len(ranking.scores) for ranking in rankings),
+        agreement_B=_agreement([np.nan if (one := ranking.self_agreement) is None else one for ranking in rankings]),
+        times_B=np.array([ranking.impression.time_us for ranking in rankings], np.int64),
     )
 
 
 def told_by_columns(columns: Columns) -> Told:
     """What the same examples say as columns."""
-    return Told(columns.scales, columns.teachers, len(columns.scores_C), _agreement(columns.agreement_E))
+    return Told(
+        columns.scales,
+        columns.teachers,
+        candidates=len(columns.scores_C),
+        agreement_B=_agreement(columns.agreement_E),
+        times_B=columns.times_E,
+    )
 
 
 def _agreement(told: npt.ArrayLike) -> np.ndarray | None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HEADS = (AVERAGE, AT, TOUCHED, REPLAY, POPULAR, HEAD)
 """How the names of these arrays begin."""
 
+BEGUN_ANEW = (AVERAGE, AT, TOUCHED, HEAD)
+"""Of these, what a student that is made anew does not keep: what follows from weights."""
+
 
 def state_beside(
     trainer: Trainer, heights: dict[str, int], take: Take = at_once

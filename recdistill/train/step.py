@@ -51,8 +51,9 @@ from recdistill.features import (
 )
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
+from recdistill.train.anew import state_anew
 from recdistill.train.average import Average, steps_since
-from recdistill.train.batch import Batch, told_by_columns, told_by_examples
+from recdistill.train.batch import Batch, rows_of, told_by_columns, told_by_examples
 from recdistill.train.beside import restore_beside, state_beside, taken_beside
 from recdistill.train.copying import Copying, at_once
 from recdistill.train.head import Head
@@ -196,6 +197,7 @@ class Trainer:
             unfit=len(errors),
             agreement_B=told.agreement_B,
             as_of=self.tenure.as_of,
+            times_B=told.times_B,
         )
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -439,6 +441,28 @@ class Trainer:
         scores_BN = forward.scores(*self._serve(requests))
         return scores_BN if slots_N is None else scores_BN[:, slots_N]
 
+    @torch.no_grad()
+    def score_lists(self, lists: Lists, rows_R: np.ndarray) -> np.ndarray:
+        """Scores of the candidates of encoded lists as the next step begins, f32 `[R, L]`. It changes nothing.
+
+        Nothing is dropped, as in serving. The weights are those that learn, also where an average of them goes out.
+
+        Args:
+            lists: Some lists.
+            rows_R: Which of them.
+
+        Returns:
+            NaN where there is no candidate, or the catalogue never saw it.
+        """
+        some = rows_of(lists, rows_R)
+        used_U, place_N = self._used(some, np.zeros(0, np.int64))
+        if not len(used_U):
+            return np.full(some.where_BL.shape, np.nan, np.float32)
+        items = self._items(used_U, drop=None)
+        user_RD = self.student.users(items, torch.from_numpy(place_N[some.requests.history_slots_BH]), some.requests)
+        scores_RL = scores_of_lists(user_RD, items, place_N[some.candidate_slots_BL]).numpy()
+        return np.where(some.where_BL, scores_RL, np.float32(np.nan))
+
     def _serve(self, requests: Sequence[Asker]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of users `[B, D]` and items `[N, W]`, from the weights that go out."""
         encoded = encode_requests(self.spec, self.vocabulary, self.catalogue, requests)
@@ -486,6 +510,10 @@ class Trainer:
             **fields,
         )
         return tensors, said.plain()
+
+    def state_anew(self, fresh: Trainer) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """This state, with the first weights of a fresh student; see `anew`."""
+        return state_anew(self, fresh)
 
     def restore(self, tensors: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> None:
         """Takes the state that `state()` saved.

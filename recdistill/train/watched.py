@@ -25,6 +25,7 @@ def watched(watch: Watch, batch: Batch, student_BL: np.ndarray) -> tuple[np.ndar
     if batch.again:
         trust_B = watch.weigh_again(teachers, lists.scored_BL)
     else:
+        watch.look(lists, student_BL, batch.times_B)
         seen = Observation(
             teachers=teachers,
             scores_BL=lists.teacher_scores_BL,

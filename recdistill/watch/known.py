@@ -21,7 +21,7 @@ from msgspec import Struct, field
 
 from recdistill.errors import CheckpointError
 from recdistill.watch.calibration import Calibration
-from recdistill.watch.detectors import Detectors
+from recdistill.watch.detectors import Detectors, Drifts
 from recdistill.watch.trial import Window
 from recdistill.watch.unit import Unit
 
@@ -69,6 +69,8 @@ class State(Struct):
     units: dict[str, Unit] = {}
     """The unit of each teacher, oldest first."""
     masked: list[Masked] = []
+    drifts: Drifts = field(default_factory=Drifts)
+    """What follows the stream itself."""
 
 
 def restored(state: Mapping[str, Any]) -> State:

@@ -44,7 +44,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from recdistill.features import Lists
 from recdistill.watch import sentences
+from recdistill.watch.arrived import Arrived
+from recdistill.watch.cells import REFERENCE
 from recdistill.watch.detectors import FOUNDING, Finding
 from recdistill.watch.figures import HALF_LIFE
 from recdistill.watch.known import NEW, Known, Masked, State, restored
@@ -71,6 +74,7 @@ class Watch:
         probation: How many lists a later teacher is compared over before the student learns from it; 0: none.
         least: How much agreement is enough, as a share of what the teacher, or the others, had.
         release: How many lists a teacher in quarantine is compared over before the student may learn from it again.
+        drift_lists: Lists of the reference that the stream itself is compared with; 0: nobody looks.
     """
 
     def __init__(
@@ -82,16 +86,39 @@ class Watch:
         probation: int = 200,
         least: float = 0.5,
         release: int = 300,
+        drift_lists: int = 2000,
     ) -> None:
         self.comparable, self.spread, self.act = comparable, spread, act
-        self.probation, self.least, self.release = probation, least, release
+        self.probation, self.least, self.release, self.drift_lists = probation, least, release, drift_lists
         self.now = State()
         self.counts: Counter[str] = Counter()
-        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`. The caller reads
-        and clears them.
+        """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`, `drift_inputs`,
+        `drift_labels` and `drift_agreement`. The caller reads and clears them.
         """
         self.news: list[str] = []
-        """One sentence for each change. The caller reads and clears them."""
+        """One sentence for each change of a teacher. The caller reads and clears them."""
+        self.drifted: list[str] = []
+        """One sentence for each drift of the stream. The caller reads and clears them."""
+
+    def look(
+        self, lists: Lists, student_BL: npt.NDArray[np.floating], times_B: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """Shows a batch to the detectors of drift, which only report. Call it before `weigh`, once for each batch.
+
+        Args:
+            lists: The batch.
+            student_BL: The student's scores before it learns from them.
+            times_B: When each list was shown, in microseconds; 0: not known. None: of none it is.
+        """
+        if self.drift_lists:
+            arrived = Arrived(first=self.now.at, lists=lists, student_BL=student_BL, times_B=times_B)
+            for found, counted in self.now.drifts.observe(arrived, block=max(1, self.drift_lists // REFERENCE)):
+                self.counts[counted] += 1
+                self.drifted.append(str(found))
+
+    def drift(self) -> dict[tuple[str, str], float]:
+        """What the detectors of drift see now, by detector and quantity."""
+        return {(name, of): value for name, seen in self.now.drifts.figures().items() for of, value in seen.items()}
 
     def weigh(self, batch: Observation) -> npt.NDArray[np.float32]:
         """Looks at a batch before it is learnt. Returns the weight of each list's soft loss, 1 or 0, f32 `[B]`."""
@@ -136,9 +163,9 @@ class Watch:
         else:
             self.now.at += lists
 
-    def rewind(self) -> None:
-        """Says that a later pass starts: its next batch is the first one that was ever seen."""
-        self.now.again = 0
+    def rewind(self, lists: int = 0) -> None:
+        """Says that a later pass starts: its next batch is the one before which so many lists had been seen."""
+        self.now.again = lists
 
     def forget_passes(self) -> None:
         """Says that no later pass will come, so the lists that were left out can be forgotten."""

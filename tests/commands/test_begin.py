@@ -86,7 +86,7 @@ def test_a_student_of_shown_lists_is_judged_published_promoted_and_served(
     assert "did not pass the gate: lists: 48 held-out lists were judged, at least 200 are asked" in said
     _, why = _call(capsys, "promote", "candidate", "--why", "a try", code=7)
     assert "promotion refused" in why
-    enough = ("gate.min_lists=20", "gate.retention=0", "gate.size_ratio=100", "gate.beats_popularity=false")
+    enough = ("gate.min_lists=20", "gate.retention=0", "gate.champion=0", "gate.beats_popularity=false")
     policy = [word for one in enough for word in ("--set", one)]
     said, _ = _call(capsys, "publish", "--judgement", "judgement.json", *policy)
     assert "it passed the gate" in said

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support import world
 from support.registries import judged, make_bundle
@@ -81,6 +82,34 @@ def test_the_backlog_of_each_stage_is_counted_and_freshness_stands_right_under_i
     assert text[at + 1].startswith("freshness")
 
 
+@pytest.mark.slow
+def test_a_drift_of_the_stream_is_a_sentence_and_what_is_seen_is_a_line(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lists of six candidates are usual here, and then come lists of two."""
+    monkeypatch.setenv("RECDISTILL__WATCH__DRIFT_LISTS", "80")
+    shop.write(lists=120)
+    shop("score --drain")
+    shop("join --flush")
+    shop("distil --drain")
+    text = shop("status")
+    [line] = [line for line in text.splitlines() if line.startswith("drift ")]
+    assert "inputs: stability index " in line
+    assert "agreement with the teachers " in line
+    assert "drifted" not in text
+    short = [msgspec.structs.replace(one, candidates=one.candidates[:2]) for one in world.impressions(200)[120:]]
+    shop.arrive("short", short, [])
+    shop("join --flush")
+    shop("distil --drain")
+    sentence = "the inputs have drifted from list 120 on: list lengths (stability index "
+    assert any(record.getMessage().startswith(sentence) for record in caplog.records)
+    drifted = [line for line in shop("status").splitlines() if line.startswith("drifted ")]
+    assert any(sentence in line for line in drifted)
+    found = shop.json("status")["student"]
+    assert found["drift"]["inputs"]["list lengths"] >= 0
+    assert found["drifted"][0].startswith("the inputs have drifted from list 120 on")
+
+
 def test_a_student_that_is_worked_on_is_said_to_be(shop: Shop) -> None:
     from recdistill.loops.distil import StudentFolder
 
@@ -119,7 +148,7 @@ def test_why_the_last_candidate_was_refused_and_what_is_judged_next(shop: Shop) 
         stage.close()
     registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
     first = registry.publish(bundles[0], judged(bundles[0]))
-    registry.promote(first.number, expect=None, who="me", why="good")
+    registry.crown(first.number)
     registry.publish(bundles[1], judged(bundles[1], passed=False, reasons=["retention .5 is below .95"]))
     found = shop.json("status")
     releases = found["releases"]

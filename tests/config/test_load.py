@@ -44,7 +44,7 @@ WRONG = [
     ("[rank]\nport = 70000", "rank.port: expected `int` <= 65535"),
     ("student = 3", "student: expected `object`, got `int`"),
     ("[student", "is not TOML"),
-    ("[gate]\nsize_ratio = 0.0", "gate.size_ratio: expected `float` > 0"),
+    ("[gate]\nerror_a_year = 0.0", "gate.error_a_year: expected `float` > 0"),
 ]
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from recdistill.hops import HOPS, Counts, passed
 from recdistill.loops import distil, join, promote, score
+from recdistill.loops.prequential import lines_of
+from recdistill.loops.prequential.figures import Figure
+from recdistill.loops.prequential.windows import Row
 from recdistill.serve.http.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN = ROOT / ".cache/deploy/bin/promtool"
 WORKERS = {"scorer": score.run, "joiner": join.run, "distiller": distil.run, "promoter": promote.run}
 
 
@@ -28,6 +35,9 @@ def shown() -> set[str]:
     counts = Counts()
     for hop in HOPS:
         passed(counts, hop, [1_000_000])
+    figure = Figure(n=9, groups=3, mean=0.5, low=0.4, high=0.6)
+    now = Row(begin_us=0, end_us=1, lists=9, ndcg={"champion": figure}, agreement={"champion": figure})
+    counts.more = lambda: lines_of(now)
     text = "\n".join(counts.lines()) + Metrics(Counter(), lambda: {"ready": 1.0}).text().decode()
     names = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}
     for worker, run in WORKERS.items():
@@ -69,3 +79,53 @@ def test_the_form_for_kubernetes_has_the_same_rules_and_prometheus_is_given_the_
     assert group["rules"] == rules()
     assert yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["rule_files"] == ["/etc/prometheus/alerts.yml"]
     assert "./alerts.yml:/etc/prometheus/alerts.yml:ro" in (ROOT / "deploy/compose.yaml").read_text()
+
+
+def promtool(*words: str) -> str:
+    """What promtool prints; it must succeed."""
+    found = str(OWN) if OWN.exists() else shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is missing; type: make setup-deploy")
+    done = subprocess.run([found, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_itself_reads_the_rules() -> None:
+    assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "rules", str(ROOT / "deploy/alerts.yml"))
+
+
+def series(name: str, labels: str, values: str) -> dict[str, str]:
+    return {"series": f"{name}{{{labels}}}", "values": values}
+
+
+def alerts_at(alert: str, minute: int, *firing: dict[str, str]) -> dict[str, Any]:
+    """Which alerts of a name must fire at a minute."""
+    [rule] = [one for one in rules() if one["alert"] == alert]
+    expected = [{"exp_labels": {**rule["labels"], **one}, "exp_annotations": rule["annotations"]} for one in firing]
+    return {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": expected}
+
+
+def test_the_rules_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
+    """Prometheus's own engine runs them over made-up series: the champion falls below popularity after an hour."""
+    low, high = "recdistill_prequential_ndcg10_low", "recdistill_prequential_ndcg10_high"
+    popular = 'line="popularity",lists="learnt",instance="distiller"'
+    champion = 'line="champion",lists="learnt",instance="distiller"'
+    name, labels = "RecdistillChampionBelowPopularity", {"instance": "distiller", "lists": "learnt"}
+    tests = {
+        "rule_files": [str(ROOT / "deploy/alerts.yml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [series(low, popular, "0.3x180"), series(high, champion, "0.4x60 0.2x120")],
+                "alert_rule_test": [
+                    alerts_at(name, 59),
+                    alerts_at(name, 85),
+                    alerts_at(name, 95, labels),
+                ],
+            }
+        ],
+    }
+    (tmp_path / "rules_test.yml").write_text(yaml.safe_dump(tests))
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "rules_test.yml"))

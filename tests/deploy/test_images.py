@@ -291,7 +291,7 @@ def test_the_ranker_serves_a_champion_with_the_client_of_mlflow_alone(
         content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
     )
     number = registry.publish(bundle, evidence).number
-    registry.promote(number, expect=None, who="test", why="first")
+    registry.crown(number)
     chosen = settings | {"RECDISTILL__REGISTRY__NAME": registry.name}
     [version] = json.loads(verb(images["ranker"], chosen, "versions", "--json"))["versions"]
     assert version["number"] == number

@@ -128,7 +128,7 @@ def test_the_whole_loop_as_processes_through_a_broker_restart(
         tmp_path,
         broker.bootstrap,
         registry=RegistrySettings(uri=mlflow_server, name=f"e2e-{uuid.uuid4().hex[:6]}", cache=str(tmp_path / "cache")),
-        gate=GateSettings(retention=0.0, beats_popularity=False, min_lists=20),
+        gate=GateSettings(retention=0.0, champion=0.0, beats_popularity=False, min_lists=20),
         promote=PromoteSettings(wait_s=0.5),
         rank=RankSettings(port=port, follow_s=0.3, items_s=0.2),
         distil=DistilSettings(

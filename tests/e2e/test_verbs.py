@@ -77,7 +77,7 @@ def test_from_tables_to_a_champion(terminal: Terminal) -> None:
     assert published["passed"]
     assert "candidate" in terminal("versions")
     promoted = terminal.json("promote candidate --why better")
-    assert promoted == {"version": "1", "before": None, "content_hash": published["content_hash"]}
+    assert promoted == {"version": "1", "before": None, "content_hash": published["content_hash"], "entry": 3}
     terminal("promote 1 --why again", code=7)
     assert "champion already" in terminal.errors
     terminal("rollback --why regret", code=7)

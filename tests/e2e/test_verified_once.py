@@ -24,7 +24,7 @@ from recdistill.sealed import FileEntry, Seal
 from recdistill.stream import Lanes, open_log, standard_topics
 from references.students import NOW_US, make_requests, make_student
 
-LENIENT = Asked(retention=0.0, beats_popularity=False, parity=1.0, size_ratio=1e9, min_lists=20)
+LENIENT = Asked(retention=0.0, champion=0.0, beats_popularity=False, parity=1.0, min_lists=20)
 
 
 @pytest.fixture

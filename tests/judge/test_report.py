@@ -10,9 +10,11 @@ import pytest
 from support.judgements import MEANS, around, make_judgement
 
 from recdistill.errors import DataError
-from recdistill.judge.gates import Asked, checks, gate
+from recdistill.judge.gates import checks, gate
 from recdistill.judge.judgement import Part, Spending
+from recdistill.judge.policy import Asked
 from recdistill.judge.report import render, size_text, text, write_report
+from recdistill.judge.said import told as told_again
 from recdistill.judge.scatter import scatter
 
 HOSTILE = '</bdi><script>alert(1)</script><img src=x onerror="alert(2)"> \u202egnp\x00 $body ${title} ' + "W" * 400
@@ -93,7 +95,15 @@ def test_every_figure_and_reason_is_there(judgement, verdict):
     assert "Fargo (1996)" in words
     assert judgement.content_hash in words
     assert f"{judgement.retention.mean:.1%}" in words
-    assert words.count("✗") == sum(not c.passed for c in checks(judgement, Asked()))
+    assert words.count("✗") == sum(c.verdict == "refused" for c in checks(judgement, Asked()))
+
+
+def test_a_verdict_that_needs_more_lists_is_neither_passed_nor_refused():
+    few = msgspec.structs.replace(make_judgement(), lists=20)
+    for page in (page_of(few), render(few, [told_again(each, False) for each in gate(few, Asked()).reasons])):
+        assert "Not enough evidence yet" in page
+        assert '<li class="more"><b aria-label="not enough evidence">' in page
+        assert "✗" not in page
 
 
 def test_what_was_not_measured_is_left_out_not_invented():

@@ -357,3 +357,33 @@ def test_a_request_that_the_endpoint_would_refuse_does_not_take_the_others_with_
     assert again.lists == found.lists
     with pytest.raises(DataError, match="1 context does not fit"):
         evaluate(bundle, [spoilt], teacher=None, rivals=[], train_examples=train)
+
+
+class CountingTeacher(ShuffleTeacher):
+    """Counts what it is asked for."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def score(self, impressions, *, deadline_s=None):
+        self.asked += sum(len(i.candidates) for i in impressions)
+        return super().score(impressions, deadline_s=deadline_s)
+
+
+@pytest.mark.parametrize("budget", [200, 2500])
+def test_a_teacher_that_cannot_score_the_whole_catalogue_is_asked_about_pools(world, budget):
+    bundle, _, train, held, *_ = world
+    teacher = CountingTeacher()
+    options = {"train_examples": train, "draws": 100}
+    found = evaluate(bundle, held, teacher=teacher, rivals=[], teacher_scores=budget, **options)
+    assert 0 < teacher.asked <= budget
+    assert found.quality("teacher") is None
+    assert found.retention_on.startswith("pools of ")
+    assert found.leads["teacher"].lists <= teacher.asked / 10
+    if budget == 2500:  # pools of all lists hold nearly the whole small catalogue: nearly the same is found
+        whole = evaluate(bundle, held, teacher=ShuffleTeacher(), rivals=[], **options)
+        assert found.leads["teacher"].student == pytest.approx(whole.leads["teacher"].student, abs=0.06)
+        assert found.leads["teacher"].other == pytest.approx(whole.leads["teacher"].other, abs=0.06)
+    free = CountingTeacher()
+    evaluate(bundle, held, teacher=free, rivals=[], teacher_scores=10**6, **options)
+    assert free.asked > 2500

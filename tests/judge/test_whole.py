@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recdistill.judge.whole import by_chance
-from recdistill.metrics import hit_rate, mrr, ndcg, recall
+from recdistill.metrics import average_precision, hit_rate, mrr, ndcg, recall
 
 
 @pytest.mark.many
@@ -36,11 +36,11 @@ def test_chance_is_the_mean_over_all_orders(items, labels, gone):
         scores = -np.arange(len(placed), dtype=float)
         values.append([
             ndcg(scores, placed, k=10), recall(scores, placed, k=10), hit_rate(scores, placed, k=10),
-            mrr(scores, placed, k=items),
+            mrr(scores, placed, k=items), average_precision(scores, placed, k=10),
         ])  # fmt: skip
     live = np.array([[p not in gone for p in range(len(labels))] + [False]])
     found = by_chance(np.array([items]), np.array([[*labels, 0.0]]), live)
-    assert list(found) == ["ndcg@10", "recall@10", "hit_rate@10", "mrr@100"]
+    assert list(found) == ["ndcg@10", "recall@10", "hit_rate@10", "mrr@100", "map@10"]
     np.testing.assert_allclose([of[0] for of in found.values()], np.mean(values, axis=0), atol=1e-12)
 
 
@@ -59,6 +59,7 @@ def test_chance_in_a_large_catalogue_is_that_of_drawn_orders():
         recall(scores, placed, k=10),
         hit_rate(scores, placed, k=10),
         mrr(scores, placed, k=100),
+        average_precision(scores, placed, k=10),
     ]
     for value, sample in zip(found.values(), drawn, strict=True):
         assert value[0] == pytest.approx(sample.mean(), abs=4 * sample.std() / np.sqrt(draws))

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.hook import Hook
+from support.registries import note
 
 from recdistill import release
 from recdistill.bundle import Bundle
@@ -22,6 +23,7 @@ from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate
+from recdistill.ledger import Ledger
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
@@ -108,7 +110,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert registry.versions() == []  # a version is what was judged
 
     def drained(**more: Any) -> Counter[str]:
-        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+        evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
@@ -165,7 +167,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
     hold_out(log, [one if n % 4 == 0 else silent(one) for n, one in enumerate(lists[:60])])
-    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, beats_popularity=False))
+    evidence = partial(gate, asked=Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False))
     judgements: list[Judgement] = []
 
     def judged(judgement: Judgement) -> Evidence:
@@ -429,12 +431,37 @@ class Shelf:
         self._call()  # the answer gets lost as well
         return next(one for one in self.versions() if one.content_hash == bundle.content_hash)
 
-    def promote(self, number: str, *, expect: str | None, who: str, why: str) -> None:
+    def aliases(self) -> dict[str, str]:
         self._call()
-        assert self.champion == expect
+        return {} if self.champion is None else {"champion": self.champion}
+
+    def crown(self, number: str, *, previous: str | None = None) -> None:
+        self._call()
         self.champion = number
 
-    def held(self) -> list[Any]:
+    def exists(self, number: str) -> bool:
+        return self.has_bundle(number)
+
+    def has_bundle(self, number: str) -> bool:
+        self._call()
+        return int(number) <= len(self.made)
+
+    def say(self, number: str, text: str, tags: dict[str, str] | None = None) -> None:
+        self._call()
+
+    def tags(self, _: str) -> dict[str, str]:
+        self._call()
+        return {}
+
+    def tag(self, number: str, _: str) -> str | None:
+        self._call()
+        return None
+
+    def former(self) -> tuple[list[Any], list[str]]:
+        self._call()
+        return [], []
+
+    def held(self, _: Any) -> list[Any]:
         self._call()
         return []
 
@@ -446,9 +473,12 @@ class Shelf:
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
-    monkeypatch.setattr(
-        promote, "publish", lambda registry, bundle, judgement, evidence: registry.published(bundle, evidence)
-    )
+
+    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **__: Any) -> Version:
+        note(ledger, evidence)
+        return registry.published(bundle, evidence)
+
+    monkeypatch.setattr(promote, "publish", published)
     bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
     return Shelf(bundles)
 

@@ -18,10 +18,10 @@ import msgspec
 import pytest
 
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, to_toml
+from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
 from recdistill.hops import Counts
-from recdistill.loops import rank, wire
+from recdistill.loops import rank, swap, wire
 from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
@@ -63,6 +63,7 @@ def settings(tmp_path: Path) -> Settings:
         log=LogSettings(path=str(tmp_path / "log.sqlite")),
         registry=RegistrySettings(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", cache=str(tmp_path / "cache")),
         rank=RankSettings(port=0, follow_s=0.05, items_s=0.02, drain_s=0),
+        trial=TrialSettings(on=False),  # a process for each bundle; tests/loops/test_swap.py has it on
     )
 
 
@@ -273,7 +274,10 @@ class Shop:
     """A registry in memory, as the ranker sees one."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.tmp_path, self.champion, self.away = tmp_path, None, False
+        self.tmp_path, self.away = tmp_path, False
+        self.champion: BundleRef | None = None
+        self.previous: BundleRef | None = None
+        self.canary: BundleRef | None = None
         self.folders: dict[str, Path] = {}
         self.fetched: list[str] = []
 
@@ -282,10 +286,9 @@ class Shop:
         self.champion = BundleRef(number=number, content_hash=content_hash, uri="")
 
     def find(self, alias: str) -> BundleRef | None:
-        assert alias == "champion"
         if self.away:
             raise RegistryError("the server does not answer")
-        return self.champion
+        return {"champion": self.champion, "previous": self.previous, "canary": self.canary}[alias]
 
     def fetch(self, ref: BundleRef, into: Path) -> Bundle:
         self.fetched.append(ref.content_hash)
@@ -330,7 +333,7 @@ def spoilt(bundle: Bundle, place: Path) -> Path:
 def test_the_champion_is_followed(
     settings: Settings, shop: Shop, log: Log, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank, "LATER_S", (0.2, 0.4))
+    monkeypatch.setattr(swap, "LATER_S", (0.2, 0.4))
     one, two, three = bundles
     write(log, Item("fresh", version=1, attributes={"genres": ["g2"]}))
     with running(settings) as (client, counts):
@@ -387,7 +390,7 @@ def test_a_bundle_whose_golden_answers_are_wrong(
 def test_an_error_nobody_thought_of_does_not_end_the_following(
     settings: Settings, shop: Shop, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank, "LATER_S", (0.1, 0.1))
+    monkeypatch.setattr(swap, "LATER_S", (0.1, 0.1))
     fetch, broken = shop.fetch, [True]
 
     def breaking(ref: BundleRef, into: Path) -> Bundle:
@@ -505,7 +508,7 @@ def test_the_process_follows_a_real_registry_without_torch(
             content_hash=bundle.content_hash, passed=True, reasons=[], metrics={}, made_at="2026-01-01", judged=500
         )
         numbers.append(registry.publish(bundle, evidence).number)
-    registry.promote(numbers[0], expect=None, who="test", why="first")
+    registry.crown(numbers[0])
     (port,) = processes.free_ports(1)
     file = tmp_path / "settings.toml"
     plain = msgspec.to_builtins(settings)
@@ -529,7 +532,7 @@ def test_the_process_follows_a_real_registry_without_torch(
 
         processes.wait_until(ready, process, what="the ranker", log=output, patience_s=90)
         assert served(client) == bundles[0].content_hash
-        registry.promote(numbers[1], expect=numbers[0], who="test", why="second")
+        registry.crown(numbers[1], previous=numbers[0])
         wait_for(lambda: served(client) == bundles[1].content_hash, 30)
         assert len(client.post("/v1/recommend", json={"history": [{"item": "item-3"}]}).json()["items"]) == 10
         mapped = Path(f"/proc/{process.pid}/maps")

@@ -1,4 +1,4 @@
-"""The registry on a SQLite file and on a real MLflow server: publish, promote, resolve, fetch; and what is refused."""
+"""The registry on a SQLite file and on a real MLflow server: publish, crown, resolve, fetch; and what is refused."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from support.registries import judged, make_bundle
 
 from recdistill.errors import RegistryError
 from recdistill.registry import Registry
-from recdistill.release import promote
 
 pytestmark = pytest.mark.mlflow
 
 
-def test_publish_promote_resolve_fetch(registry, tmp_path):
+def test_publish_crown_resolve_fetch(registry, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", "first")
     report, device = tmp_path / "some report.html", tmp_path / "device.onnx"
     report.write_text("<h1>fine</h1>")
@@ -31,12 +30,13 @@ def test_publish_promote_resolve_fetch(registry, tmp_path):
     assert (version.number, version.aliases, version.passed) == ("1", ["candidate"], True)
     assert version.reason == "passed the gate: retention .97 is at least .95"
 
-    entry = registry.promote("1", expect=None, who="ada", why="better on new users")
-    assert (entry.step, entry.before, entry.after, entry.who) == (1, None, "1", "ada")
+    registry.crown("1")
+    registry.say("1", "promoted by ada: better on new users", {"ledger_head": "1:ab"})
     (only,) = registry.versions()
     assert only.aliases == ["champion"]
-    assert "promoted by ada" in only.reason
-    assert "better on new users" in only.reason
+    assert only.reason == "promoted by ada: better on new users"
+    assert registry.tags("ledger_head") == {"1": "1:ab"}
+    assert registry.tag("1", "ledger_head") == "1:ab"
 
     ref = registry.resolve("champion")
     assert (ref, ref) == (registry.resolve("@champion"), registry.resolve("1"))
@@ -62,8 +62,9 @@ def test_what_is_missing_is_said(registry, tmp_path):
         assert registry.find(asked) is None
         with pytest.raises(RegistryError, match="has no version"):
             registry.resolve(asked)
-    with pytest.raises(RegistryError, match="has no version '9'"):
-        registry.promote("9", expect=None, who="ada", why="-")
+    assert not registry.has_bundle("9")
+    assert registry.tag("9", "evidence") is None
+    registry.say("9", "nothing is written of what is gone")
     with pytest.raises(RegistryError, match="neither a version number nor an alias"):
         registry.resolve("../x")
     with pytest.raises(RegistryError, match="no such file to publish"):
@@ -82,7 +83,8 @@ def test_hostile_tags_are_clear_errors(registry, tmp_path):
     number = registry.publish(bundle, judged(bundle)).number
     registry._connection.client.set_model_version_tag(registry.name, number, "evidence", json.dumps({"passed": "yes"}))
     with pytest.raises(RegistryError, match="its evidence cannot be read"):
-        promote(registry, number, expect=None, who="ada", why="-")
+        registry.evidence(number)
     registry._connection.client.create_registered_model(f"{registry.name}.ledger.1", tags={"entry": "{}"})
-    with pytest.raises(RegistryError, match="is not a ledger entry"):
-        registry.promote(number, expect=None, who="ada", why="-")
+    found, troubles = registry.former()
+    assert found == []
+    assert [one.split(" (")[0] for one in troubles] == [f"{registry.name}.ledger.1 is not a ledger entry"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from support.registries import judged, make_bundle
 
-from recdistill.errors import BundleError, Refused, RegistryError
+from recdistill.errors import BundleError, RegistryError
 from recdistill.registry import BundleRef
 from recdistill.registry.runs import Runs
 from recdistill.registry.store import blob_path
-from recdistill.release import promote
 
 pytestmark = pytest.mark.mlflow
 
@@ -59,8 +58,7 @@ def test_files_that_are_not_what_the_registry_says_are_refused_until_published_a
     artifacts(registry).delete(blob_path(changed))
     with pytest.raises(RegistryError, match="does not hold the files of bundle"):
         registry.fetch(ref, tmp_path / "cache")
-    with pytest.raises(Refused, match="is not in the registry any more"):
-        promote(registry, number, expect=None, who="ada", why="-")
+    assert not registry.has_bundle(number)
     other = make_bundle(tmp_path / "b", "b")
     artifacts(registry).send(other.path / "manifest.json", "bundles", f"{bundle.content_hash}.json")
     with pytest.raises(BundleError, match=f"says {bundle.content_hash[:12]}, the files are {other.content_hash[:12]}"):
@@ -86,13 +84,13 @@ def test_versions_from_before_the_store_go_on_being_fetched_promoted_and_given_b
     bundle, other = make_bundle(tmp_path / "old", "old"), make_bundle(tmp_path / "other", "other")
     number, another = str(published_as_before(registry, bundle)), str(published_as_before(registry, other))
     assert registry.fetch(registry.resolve(number), tmp_path / "cache").content_hash == bundle.content_hash
-    registry.promote(number, expect=None, who="ada", why="-")
+    registry.crown(number)
     run_id = next(v.run_id for v in registry.versions() if v.number == another)
     (tmp_path / "stray").write_bytes(bytes(5_000_000))  # what no manifest lists is not downloaded
     registry._connection.client.log_artifact(run_id, str(tmp_path / "stray"), "bundle")
     assert registry.fetch(registry.resolve(another), tmp_path / "cache").content_hash == other.content_hash
     (tmp_path / "cache" / other.content_hash).rename(tmp_path / "taken")
-    held = {each.content_hash: each for each in registry.held()}
+    held = {each.content_hash: each for each in registry.held({number: 1})}
     assert {h: (e.number, e.promoted) for h, e in held.items()} == {
         bundle.content_hash: (number, 1),
         other.content_hash: (another, None),

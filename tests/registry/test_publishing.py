@@ -5,34 +5,25 @@ from __future__ import annotations
 import pytest
 from support.registries import judged, make_bundle
 
-from recdistill.errors import Refused, RegistryError
-from recdistill.release import promote
+from recdistill.errors import RegistryError
 
 pytestmark = pytest.mark.mlflow
 
 
-def test_what_did_not_pass_is_refused_with_the_gates_reasons(registry, tmp_path):
+def test_what_did_not_pass_is_a_version_all_the_same(registry, tmp_path):
     bundle = make_bundle(tmp_path / "weak", "weak")
     failed = judged(bundle, passed=False, reasons=["retention .80 is below .95", "parity 1e-2 is above 1e-4"])
     number = registry.publish(bundle, failed).number
-    with pytest.raises(Refused) as refusal:
-        promote(registry, number, expect=None, who="ada", why="hope")
-    assert refusal.value.reasons == ["retention .80 is below .95", "parity 1e-2 is above 1e-4"]
     assert registry.find("champion") is None
-    assert registry.ledger() == []
     assert registry.versions()[0].passed is False
+    assert registry.evidence(number) == failed
 
 
 def test_evidence_is_bound_to_the_content(registry, tmp_path):
     bundle, other = make_bundle(tmp_path / "a", "a"), make_bundle(tmp_path / "b", "b")
     with pytest.raises(RegistryError, match=r"the evidence is about .* judge it"):
         registry.publish(bundle, judged(other))
-    number = registry.publish(bundle, None).number
-    with pytest.raises(Refused, match="has no evidence"):
-        promote(registry, number, expect=None, who="ada", why="-")
-    with pytest.raises(Refused, match="the evidence is about"):
-        promote(registry, number, expect=None, who="ada", why="-", evidence=judged(other))
-    assert promote(registry, number, expect=None, who="ada", why="-", evidence=judged(bundle)).after == number
+    assert registry.evidence(registry.publish(bundle, None).number) is None
 
 
 def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry, tmp_path):
@@ -41,7 +32,8 @@ def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry
     again = registry.publish(bundle, judged(bundle))
     assert again.number == first.number
     assert again.passed is True
-    registry.promote(again.number, expect=None, who="ada", why="-")
+    registry.crown(again.number)
+    registry.say(again.number, "promoted by ada: -")
     # The champion does not become a candidate, nor lose the reason it was promoted for, by being judged again.
     after = registry.publish(bundle, judged(bundle))
     assert after.aliases == ["champion"]

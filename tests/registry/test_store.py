@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.registries import ledger_at
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.errors import RecdistillError, RegistryError
@@ -18,7 +19,7 @@ from recdistill.registry.artifacts import Artifacts
 from recdistill.registry.client import Connection
 from recdistill.registry.core import open_store
 from recdistill.registry.store import Store, blob_path, digest_of
-from recdistill.release import give_back, to_drop
+from recdistill.release import change, give_back, rollback, to_drop
 from references.students import make_student
 
 pytestmark = pytest.mark.mlflow
@@ -227,6 +228,7 @@ def test_after_any_history_of_releases_what_is_kept_is_whole(
 ) -> None:
     uri = f"sqlite:///{tmp_path}/r.sqlite" if where == "sqlite" else request.getfixturevalue("mlflow_server")
     registry, chance, keep = Registry(uri, f"history-{seed}"), random.Random(seed), 2
+    ledger = ledger_at(tmp_path, registry.name)
     made: list[Bundle] = []
     for n, bundle in enumerate(bundles):
         registry.put(bundle)
@@ -236,23 +238,31 @@ def test_after_any_history_of_releases_what_is_kept_is_whole(
             number = registry.publish(bundle, evidence(bundle, passed)).number
             champion = registry.find("champion")
             if passed:
-                registry.promote(number, expect=champion and champion.number, who="t", why="-")
+                change(
+                    registry,
+                    ledger,
+                    number,
+                    bundle.content_hash,
+                    expect=champion and champion.number,
+                    who="t",
+                    why="-",
+                )
         if n % 4 == 3 and registry.find("previous"):
             champion = registry.find("champion")
-            registry.rollback(expect=champion and champion.number, who="t", why="-")
+            rollback(registry, ledger, expect=champion and champion.number, who="t", why="-", named=True)
         if n % 3 == 2:
-            give_back(registry, keep, grace_s=0)
+            give_back(registry, ledger, keep, grace_s=0)
             held = {each.content_hash for each in registry.held()}
             assert there(registry._store._artifacts) == digests(*(b for b in made if b.content_hash in held))
-    give_back(registry, keep, grace_s=0)
+    give_back(registry, ledger, keep, grace_s=0)
     held = {each.content_hash for each in registry.held()}
     # Worked out from the registry's own words, without the policy.
     versions = registry.versions()
     aliased = {v.content_hash for v in versions if v.aliases}
-    promoted = list(dict.fromkeys(entry.content_hash for entry in reversed(registry.ledger())))
+    promoted = list(dict.fromkeys(entry.content_hash for entry in reversed(ledger.look().changes)))
     others = [b.content_hash for b in made if b.content_hash not in {*aliased, *promoted}]
     assert held == aliased | set([h for h in promoted if h not in aliased][:keep]) | set(others[-keep:])
-    assert to_drop(registry.held(), keep) == []
+    assert to_drop(registry.held(ledger.look().promoted()), keep) == []
     for content_hash in held:
         assert registry.take(content_hash, tmp_path / "cache").content_hash == content_hash
     for version in versions:

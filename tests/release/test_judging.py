@@ -74,7 +74,7 @@ def test_shown_lists_are_judged_in_the_order_of_what_was_shown(shop: Shop) -> No
     assert figures["chance"]["auc"] == 0.5
     assert figures["teacher"]["auc"] > 0.8
     read = from_json(json.dumps(found).encode())
-    assert (read.protocol, read.above_chance, read.format) == ("shown", True, 2)
+    assert (read.protocol, read.above_chance, read.format) == ("shown", True, 3)
     assert read.part is not None
     assert read.part.begins == read.part.learnt
     # The same lists over the whole catalogue say almost nothing: chance and student are both near 0.
@@ -118,3 +118,39 @@ def test_items_that_came_after_the_bundle_are_ranked_as_while_it_serves(shop: Sh
     assert not any("came after the bundle" in note for note in before["notes"])
     assert any(note.startswith("30 items came after the bundle") for note in after["notes"])
     assert not any("that the bundle does not hold" in reason for reason in after["skipped"])
+
+
+@pytest.mark.slow
+def test_a_policy_in_the_settings_refuses_what_it_names(shop: Shop) -> None:
+    """Stale data, a blocked item, a rule by attribute and a missing slice, as a person sets them."""
+    found = shop.json("evaluate --set judge.protocol=catalogue")
+    assert found["age_s"] > 30
+    [genre] = {str(item.attributes["genre"]) for item in world.items(1)}
+    policy = f"""
+[judge]
+protocol = "catalogue"
+slices = ["time"]
+[gate]
+retention = 0
+beats_popularity = false
+min_lists = 20
+device = 0
+fresh_s = 30
+blocked = {json.dumps([f"item-{n}" for n in range(ITEMS)])}
+rules = [{{attribute = "genre", value = {json.dumps(genre)}, most = 0.0}}]
+slices = ["new users", "students"]
+"""
+    settings = (shop.folder / "shop.toml").read_text()
+    (shop.folder / "shop.toml").write_text(settings.partition("[gate]")[0] + policy)
+    shop("evaluate --gate --report report.html", code=7)
+    for said in (
+        r"fresh: the newest event that the student learnt from is \d+ s older than the newest judged list",
+        r"blocked: items that gate.blocked names stand in first tens, of \d+ answers: item-\d+ in \d+",
+        rf"rule genre={genre}: a share of 0\.\d+ of the first ten items has it, over \d+ answers; from 0.000 to 0.000",
+        r"slice students: the policy asks for it, and it was not judged; there are: new users, .*time 00-06",
+    ):
+        assert re.search(said, shop.errors), shop.errors
+    assert "slice new users" not in shop.errors  # there is no champion to compare with
+    page = (shop.folder / "report.html").read_text()
+    assert "Did not pass the gate" in page
+    assert 'aria-label="not enough evidence"' in page

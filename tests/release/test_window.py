@@ -168,3 +168,38 @@ def test_served_lists_are_kept_beside_also_the_silent_ones(log: Log, monkeypatch
         found = [one.ranking.impression.id for one in window.served()]
         assert found == expected[-len(found) :]
         assert len(found) >= 20
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_silent_lists_that_the_teacher_has_scored_are_kept_beside(
+    log: Log, later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agreement with the teacher needs no label. The newest are kept, in the order of their time, each list once."""
+    monkeypatch.setattr(module, "_BACK", 11)
+    log.create_topics({"held-out": 1})
+    window = release.HeldOutWindow(log, 20, after_us=10 * MINUTE_US)
+    if later:
+        window.look()
+    write(log, range(50))
+    write(log, range(48, 50))  # once more
+    window.look()
+    found = [example.ranking.impression.id for example in window.scored()]
+    labelled = brute(range(50), 20)
+    silent = [f"r{n}" for n in range(50) if n % 3][-19:]  # r49 is there twice, and 20 messages are kept
+    assert set(found) == {name for name in {*labelled, *silent} if int(name[1:]) >= 10}
+    assert [int(name[1:]) for name in found] == sorted(int(name[1:]) for name in found)
+    window.close()
+
+
+def test_silent_lists_have_a_bound_in_bytes(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SILENT", 3 * len(held(59, labelled=False)))
+    log.create_topics({"held-out": 1})
+    write(log, range(50), every=1000)
+    first, then = release.HeldOutWindow(log, 100), release.HeldOutWindow(log, 100)
+    first.look()
+    write(log, range(50, 60), every=1000)
+    first.look()
+    then.look()
+    for window in (first, then):
+        assert [example.ranking.impression.id for example in window.scored()] == ["r0", "r57", "r58", "r59"]
+        window.close()

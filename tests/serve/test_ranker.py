@@ -6,7 +6,9 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-from recdistill.serve import Ranker
+import pytest
+
+from recdistill.serve import Ranker, place_of
 
 
 def stand_in(position: int, live: int) -> Any:
@@ -16,13 +18,13 @@ def stand_in(position: int, live: int) -> Any:
 
 def test_the_champion_answers_from_the_next_request_on() -> None:
     ranker = Ranker(Counter(swaps=3))
-    assert ranker.choose() is None
-    assert ranker.gauges() == {"ready": 0.0}
+    assert ranker.sides() is None
+    assert ranker.gauges() == {"ready": 0.0, "warm": 0.0, "canary_share": 0.0, "champion_refused": 0.0}
     first, second = stand_in(4, 9), stand_in(5, 8)
     ranker.swap(first, "1")
-    before = ranker.choose()
+    before = ranker.champion
     ranker.swap(second, "2")
-    after = ranker.choose()
+    after = ranker.champion
     assert before is not None
     assert after is not None
     assert (before.recommender, before.version) == (first, "1"), "what a request holds does not change under it"
@@ -36,11 +38,39 @@ def test_the_champion_answers_from_the_next_request_on() -> None:
     assert ranker.gauges()["ready"] == 0.0
 
 
-def test_another_role_does_not_answer_yet() -> None:
-    ranker = Ranker()
+def test_a_role_beside_no_champion_does_not_answer() -> None:
+    ranker = Ranker(share=0.5)
     ranker.swap(stand_in(1, 1), "9", role="canary")
-    assert ranker.choose() is None
-    ranker.swap(stand_in(2, 2), "3")
-    chosen = ranker.choose()
-    assert chosen is not None
-    assert chosen.version == "3"
+    assert ranker.sides() is None
+
+
+def canary(content_hash: str) -> Any:
+    return SimpleNamespace(position=1, live=1, content_hash=content_hash)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+def test_a_canary_gets_its_share_of_the_users_and_each_user_stays_on_one_side(share: float) -> None:
+    """Two processes, each with its own champion object, say the same of every user."""
+    users = [f"user-{n}" for n in range(40_000)]
+    found = []
+    for _ in range(2):
+        ranker = Ranker(share=share)
+        ranker.swap(canary("a" * 64), "1")
+        ranker.swap(canary("c" * 64), "2", role="canary")
+        sides = ranker.sides()
+        assert sides is not None
+        found.append([sides.of(user).version for user in users])
+    assert found[0] == found[1]
+    assert abs(found[0].count("2") / len(users) - share) < max(0.005, 4 * (share * (1 - share) / len(users)) ** 0.5)
+    assert sides.of("").version == "1", "who is not known is answered by the champion"
+    assert ranker.gauges()["canary_share"] == share
+    ranker.drop("canary")
+    left = ranker.sides()
+    assert left is not None
+    assert {left.of(user).version for user in users} == {"1"}
+
+
+def test_another_canary_has_other_users() -> None:
+    users = [f"user-{n}" for n in range(20_000)]
+    one, other = ({user for user in users if place_of(user, which * 64) < 0.05} for which in "cd")
+    assert 0.02 < len(one & other) / len(one) < 0.09, "one in twenty, by chance"

@@ -149,6 +149,19 @@ def test_rank_orders_what_it_is_given(student: Student, bundle: Bundle, recommen
     assert recommender.rank(ask(impression), []).items == []
 
 
+def test_many_requests_are_ranked_as_each_alone(recommender: Recommender, student: Student) -> None:
+    asked = [ask(impression) for impression in make_requests(student, 12)]
+    given = [[f"item-{n}" for n in range(at, at + 8)] + ["nobody"] for at in range(12)]
+    together = recommender.rank_each(asked, given)
+    for one, request, items in zip(together, asked, given, strict=True):
+        alone = recommender.rank(request, items)
+        assert one.items == alone.items
+        assert one.scores == pytest.approx(alone.scores, abs=1e-5)
+        assert one.unknown == alone.unknown
+        assert "nobody" in one.unknown
+    assert recommender.rank_each([], []) == []
+
+
 def test_similar_items(bundle: Bundle, recommender: Recommender) -> None:
     vectors = {item.id: row[:-2] for item, row in zip(bundle.items, bundle.vectors_NW.astype(float), strict=True)}
     one = vectors["item-7"]

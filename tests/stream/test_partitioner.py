@@ -52,6 +52,8 @@ def test_standard_topics_are_what_the_loop_needs() -> None:
         "dead-letters": 1,
         "checks": 1,
         "held-out": 1,
+        "ledger": 1,
+        "look-now": 1,
     }
     for counts in ((0, 1), (1, 0), (-1, 1)):
         with pytest.raises(StreamError, match="at least 1"):

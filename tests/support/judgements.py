@@ -1,5 +1,10 @@
 """An invented judgement with all its parts, for tests of the gate and the report."""
 
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recdistill.judge import figures
 from recdistill.judge.judgement import (
     Agreement,
     Difference,
@@ -7,8 +12,10 @@ from recdistill.judge.judgement import (
     Judgement,
     Latency,
     Quality,
+    Shipped,
     SliceQuality,
 )
+from recdistill.judge.slices import Slice
 from recdistill.metrics import Interval
 
 MEANS = {
@@ -101,7 +108,58 @@ def make_judgement(hostile: str = "Twelve Monkeys (1995)") -> Judgement:
             )
             for n in range(4)
         ],
+        shipped=Shipped(
+            lists=500, overlap=around(0.97, 0.01, 500), kept=around(0.99, 0.01, 500), finite=True, bytes=98_000
+        ),
         skipped={"relevant items all seen before": 100},
         provenance={"recipe": {"dim": 16, "temperature": 2.0}, "note": hostile},
         seconds={"in all": 31.0},
+    )
+
+
+def judged_lists(
+    student: NDArray[np.float64],
+    champion: NDArray[np.float64],
+    teacher: NDArray[np.float64],
+    users: NDArray[np.int64],
+    slices: dict[str, NDArray[np.bool_]] | None = None,
+) -> Judgement:
+    """A judgement of lists whose NDCG@10 is given, made by the judge's own figures. Chance is 0 everywhere."""
+    values = {
+        name: {"ndcg@10": of}
+        for name, of in {
+            "student": student,
+            "teacher": teacher,
+            "champion": champion,
+            "popularity": student - 0.1 + 0.01 * np.sin(np.arange(len(student))),
+            "chance": np.zeros(len(student)),
+        }.items()
+    }
+    made = make_judgement()
+    of = values["student"]["ndcg@10"], values["teacher"]["ndcg@10"], values["chance"]["ndcg@10"]
+    kept, why = figures.above_chance(*of, seed=0, draws=200, users_B=users)
+    measured = figures.intervals(values, 0, 200, users)
+    parts = [Slice(name, name, rows) for name, rows in (slices or {}).items()]
+
+    def measure(rows: NDArray[np.int64], _: NDArray[np.float64]) -> figures.Values:
+        return {name: {"ndcg@10": figure["ndcg@10"][rows]} for name, figure in values.items()}
+
+    return msgspec.structs.replace(
+        made,
+        lists=len(student),
+        contenders=[
+            *(Quality(name=name, metrics=of) for name, of in measured.items()),
+            *(one for one in made.contenders if one.name not in measured),
+        ],
+        differences=[
+            *figures.differences(values, 0, 200, users),
+            *(one for one in made.differences if one.b not in measured),
+        ],
+        slices=figures.slice_qualities(parts, np.zeros((len(student), 1)), measure, seed=0, draws=200, users_B=users),
+        leads={
+            "teacher": figures.lead(*of, users),
+            "champion": figures.lead(student, champion, np.zeros(len(student)), users),
+        },
+        retention=kept,
+        retention_why=why,
     )

@@ -40,7 +40,7 @@ threads = 1
 """Others may follow, the first of them in [distil]."""
 
 IN_THE_FOLDER = SETTINGS + 'publish = false\ndirectory = "student"\n[log]\npath = "log.sqlite"\n'
-EASY_GATE = "[gate]\nretention = 0\nbeats_popularity = false\nmin_lists = 20\n"
+EASY_GATE = "[gate]\nretention = 0\nchampion = 0\nbeats_popularity = false\nmin_lists = 20\n"
 FEATURES = """
 [history]
 length = 8

@@ -22,6 +22,7 @@ from recdistill.config import (
     JoinSettings,
     JudgeSettings,
     LogSettings,
+    PrequentialSettings,
     PromoteSettings,
     RankSettings,
     RegistrySettings,
@@ -95,8 +96,11 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
             threads=1,
             seed=seed,
         ),
+        prequential=PrequentialSettings(
+            share=0.25, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
+        ),
         judge=JudgeSettings(protocol="shown"),
-        gate=GateSettings(min_lists=100, retention=0.2, beats_popularity=False),
+        gate=GateSettings(min_lists=100, retention=0.2, champion=0, beats_popularity=False),
         promote=PromoteSettings(wait_s=0.5, held_out=200),
         registry=RegistrySettings(uri=f"sqlite:///{folder / 'mlflow.sqlite'}", cache=str(folder / "cache")),
         rank=RankSettings(port=rank_port, follow_s=0.5, items_s=0.5),
@@ -113,6 +117,7 @@ def control_env(folder: Path) -> dict[str, str]:
     return {
         "RECDISTILL__DISTIL__DIRECTORY": str(folder / CONTROL),
         "RECDISTILL__DISTIL__PUBLISH": "false",
+        "RECDISTILL__PREQUENTIAL__SHARE": "0.0",
         "RECDISTILL__LOSS__SOFT": "0.0",
         "RECDISTILL__LOSS__LABEL": "1.0",
     }

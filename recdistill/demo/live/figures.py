@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recdistill.registry import LedgerEntry, Version
+from recdistill.ledger import Change
+from recdistill.registry import Version
 
 if TYPE_CHECKING:
     from recdistill.demo.live.asking import Asking
@@ -114,9 +115,11 @@ class Figures:
         }
         return {name: round(max(0.0, value), 2) for name, value in known.items() if value is not None}
 
-    def versions(self, versions: Sequence[Version], ledger: Sequence[LedgerEntry], *, begin_s: float) -> None:
+    def versions(self, versions: Sequence[Version], ledger: Sequence[Change], *, begin_s: float) -> None:
         """Takes the versions, newest first, and the changes of champion."""
-        promoted = {entry.after: _since(entry.at, begin_s) for entry in sorted(ledger, key=lambda entry: entry.step)}
+        promoted = {
+            entry.after or "": _since(entry.at, begin_s) for entry in sorted(ledger, key=lambda entry: entry.step)
+        }
         self._promoted = sum(entry.kind == "promote" for entry in ledger)
         self._versions = [
             {

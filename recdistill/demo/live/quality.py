@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recdistill.judge import tied
+from recdistill.loops.prequential import ndcg
 from recdistill.records import Feedback, Impression
 
 Scorer = Callable[[Impression], NDArray[Any] | None]
@@ -33,7 +33,6 @@ Scorer = Callable[[Impression], NDArray[Any] | None]
 """
 
 POPULARITY = "popularity"
-CUT = 10
 
 
 class _Open:
@@ -120,7 +119,6 @@ class Quality:
 
 
 def _ndcg(scores_L: NDArray[Any], one: _Open) -> float:
-    labels_BL = np.zeros((1, len(scores_L)))
-    labels_BL[0, list(one.clicked)] = 1.0
-    scores_BL = np.where(np.isnan(scores_L), -np.inf, scores_L)[None].astype(np.float64)
-    return float(tied.ndcg(scores_BL, labels_BL, np.ones(labels_BL.shape, bool), CUT)[0])
+    labels_L = np.zeros(len(scores_L))
+    labels_L[list(one.clicked)] = 1.0
+    return float(ndcg([scores_L], [labels_L])[0])

@@ -40,7 +40,8 @@ from recdistill.demo.live.player import Play
 from recdistill.demo.live.quality import Quality, Scorer
 from recdistill.demo.live.stream import Stream
 from recdistill.demo.live.students import Control, Frozen, OnDevice
-from recdistill.errors import CheckpointError, RegistryError
+from recdistill.errors import CheckpointError, RegistryError, StreamError
+from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.records import Feedback, Impression
 from recdistill.registry import Registry
 from recdistill.stream import Log, open_log, standard_topics
@@ -119,6 +120,8 @@ class _Live:
         self._log: Log = open_log(settings.log)
         ending.callback(self._log.close)
         self._log.create_topics(standard_topics())
+        self._ledger = Ledger(self._log, settings.registry.name, NO_KEYS)
+        ending.callback(self._ledger.close)
         self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL)
         self._begin_s = 0.0
         self._serves = False  # whether there is a champion
@@ -260,12 +263,12 @@ class _Live:
         """Looks at the versions, and at newer bundles of the control."""
         self._control.look()
         try:
-            versions, ledger = registry.versions(), registry.ledger()
+            versions, ledger = registry.versions(), self._ledger.look().changes
             self._figures.versions(versions, ledger, begin_s=self._begin_s)
             self._serves = bool(ledger)
             if self._now_s() >= FREEZE * SHIFT * self._seconds:
                 self._frozen.look(registry)
-        except RegistryError:  # busy at the moment; it is looked at again
+        except (RegistryError, StreamError):  # busy at the moment; it is looked at again
             return
 
     def _learnt(self) -> int | None:

@@ -12,12 +12,27 @@ Before it writes a checkpoint or a bundle it checks both. One that was paused wh
 It knows nothing of losses, of torch, or of what becomes of a bundle.
 """
 
+from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.bundling import export
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.events import changed
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.owner import owner_of
+from recdistill.loops.distil.replay import Played, replay
 from recdistill.loops.distil.saved import Recipe
 
-__all__ = ["Distiller", "ExportPlan", "Publisher", "Recipe", "StudentFolder", "changed", "export", "owner_of", "run"]
+__all__ = [
+    "Ahead",
+    "Distiller",
+    "ExportPlan",
+    "Played",
+    "Publisher",
+    "Recipe",
+    "StudentFolder",
+    "changed",
+    "export",
+    "owner_of",
+    "replay",
+    "run",
+]

@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from recdistill import __version__
+from recdistill import __version__, installed
 from recdistill.bundle import Bundle, golden
 from recdistill.hops import passed
 from recdistill.loops.distil.snapshot import About, Snapshot, build
@@ -75,13 +75,17 @@ def told(distiller: Distiller, popular: int, trigger: str) -> About:
         "positions": {"lanes": plain["lanes"], "items": saved.items_next, "witness": distiller.witness()},
         "teachers": saved.seen.teachers,
         "recipe": plain["recipe"],
+        "course": {"events": plain.get("events", []), "runs": plain.get("runs", [])},
         "code": __version__,
+        "commit": installed.commit(),
         # The folder knows it better than the state: a kill may have come between an export and the next checkpoint.
         "parent": distiller.folder.newest() or saved.parent,
         "trigger": trigger,
         "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "run": uuid.uuid4().hex,
     }
+    if distiller.ahead is not None:
+        provenance["prequential"] = distiller.ahead.told()
     if saved.event_us:
         provenance["event_us"] = saved.event_us
     if saved.event_us and distiller.learnt_us:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,18 @@ class Course:
         trainer = self._made(event.settings, recipe)
         self._note(saved, step, recipe, event.settings)
         return trainer
+
+    def expect(self, events: Sequence[Event]) -> None:
+        """From now on the settings change as these events say."""
+        self._ahead = deque(events)
+
+    def fresh(self, saved: Saved) -> Trainer:
+        """A trainer of the settings that hold now; it has learnt nothing.
+
+        Raises:
+            CheckpointError: They cannot be made any more.
+        """
+        return self._made(saved.events[-1].settings if saved.events else self._settings, saved.recipe)
 
     def _made(self, settings: dict[str, Any], recipe: Recipe) -> Trainer:
         if self._remake is None or not settings:

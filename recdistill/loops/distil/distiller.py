@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recdistill.hops import passed
+from recdistill.loops.distil.ahead import Ahead
+from recdistill.loops.distil.anew import begun_anew
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.heard import heard
 from recdistill.loops.distil.matched import Matched
 from recdistill.loops.distil.moved import go_on_at, place_of
-from recdistill.loops.distil.passes import KeptSteps, Range, Step
+from recdistill.loops.distil.passes import KeptSteps, Step
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
@@ -61,6 +64,7 @@ class Distiller:
         warm: A bundle, checkpoint or student whose weights a new student takes over.
         settings: The sections that the trainer was made from.
         remake: Makes a trainer of other sections, where settings have to change as they did.
+        ahead: Scores lists before they are learnt; None: nobody does.
 
     Raises:
         CheckpointError: The folder's checkpoint was made with other settings or another specification, or its student
@@ -82,9 +86,10 @@ class Distiller:
         warm: Path | None = None,
         settings: dict[str, Any] | None = None,
         remake: Remake | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
-        self.trainer, self.folder = trainer, folder
-        self._course = Course(folder, recipe, settings or {}, remake)
+        self.trainer, self.folder, self.ahead = trainer, folder, ahead
+        self.course = Course(folder, recipe, settings or {}, remake)
         self.counts: Counter[str] = Counter()
         self.step = 0
         self.news = 0  # what the watch has found since the start
@@ -99,6 +104,7 @@ class Distiller:
         self.matched = Matched(trainer.spec)
         self._kept = KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
+        self._drifts: list[str] = []  # what has drifted since the student's newest batch
         self._whole_lists = True  # until a list comes whose candidates were scored in part
         self._until = until
         try:
@@ -119,14 +125,14 @@ class Distiller:
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
                 self.step = take_over(warm, self.trainer, self.saved)
-            self._course.begin(self.saved, self.step)
+            self.course.begin(self.saved, self.step)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
             self._reading.clock_us = self.saved.clock_us
             restarts = self.saved.restarts
-            self.trainer = self._course.resume(self.saved, self.step, found.path, self.trainer)
+            self.trainer = self.course.resume(self.saved, self.step, found.path, self.trainer)
             self.trainer.restore(found.tensors, found.state["trainer"])
             if warm is not None:
                 check_same(warm, self.saved.restarts, found.path)
@@ -141,12 +147,14 @@ class Distiller:
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
         self._saves.begin(self.saved.rests_on())
+        if self.ahead is not None:
+            self.ahead.begin(self.folder.root, self.step, found)
         if self._until is not None:
             check_until(self.saved, self._until, self.folder.checkpoints.parent)
         if passes:
             end = self._lanes.end_state() if self._until is None else self._until
-            self.saved.range = Range(passes, self._lanes.state(), end)
-        if passes or self.saved.restarts != restarts or (found is not None and self._course.noted):
+            self.saved.go_over(self.step, passes, self._lanes.state(), end)
+        if passes or self.saved.restarts != restarts or (found is not None and self.course.noted):
             self.save()
 
     def advance(self, timeout_s: float) -> dict[str, float] | None:
@@ -155,7 +163,7 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
-        if (trainer := self._course.follow(self.saved, self.step)) is not None:
+        if (trainer := self.course.follow(self.saved, self.step)) is not None:
             tensors, state = self.trainer.state()
             trainer.restore(tensors, state)
             self.trainer = trainer
@@ -183,25 +191,28 @@ class Distiller:
         if batch.lists.offsets_BL is not None and self._whole_lists:
             self._whole_lists = False
             _warn(self.trainer.terms.warning_of_parts())
+        if self.ahead is not None and (r is None or not r.again):
+            self.ahead.take(self, examples, batch)
         figures = self._learn(batch)
         before, after = self.saved.lanes, self._lanes.state()
         self.saved.seen.take(examples, again=r is not None and r.again)
         if r is not None and r.another:
             self._kept.keep(before, Step(batch, self.saved.items_next, self.saved.seen.golden, after))
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
-        if r is None or not r.again:
-            self._passed(examples)
         self._reading.taken()
+        if r is None or not r.again:
+            self.learnt_us = learnt(examples, self.saved, self.counts) or self.learnt_us
+            if recipe.rebuild and (r is None or r.passes == 1):
+                self._begin_anew()
         return figures
 
-    def _passed(self, examples: Columns) -> None:
-        """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count."""
-        scored_E = np.array([state != "labels" for state in examples.states], bool)
-        times_E = examples.times_E[scored_E]
-        if times_E.size and (newest_us := int(times_E.max())):
-            if newest_us >= self.saved.event_us:
-                self.saved.event_us, self.learnt_us = newest_us, time.time_ns() // 1000
-            passed(self.counts, "learnt", times_E)
+    def _begin_anew(self) -> None:
+        """After a drift the student begins anew, where the settings ask for it."""
+        fresh = self.course.fresh
+        if (made := begun_anew(self.saved, self.trainer, self._drifts, fresh=fresh, seek=self._seek)) is not None:
+            self.trainer = made
+            self._kept.clear()
+            self.counts["rebuilds"] += 1
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -209,13 +220,8 @@ class Distiller:
         figures = self.trainer.learn(batch.once_more() if r is not None and r.again else batch)
         self.step += 1
         self.counts.update(examples=len(batch), steps=1, known=int(figures["known"]), unknown=int(figures["unknown"]))
-        if (watch := self.trainer.watch) is not None:
-            self.counts.update(watch.counts)
-            for sentence in watch.news:
-                _warn(sentence)
-            self.news += len(watch.news)
-            watch.counts.clear()
-            watch.news.clear()
+        news, self._drifts = heard(self.trainer.watch, self.counts)
+        self.news += news
         return figures
 
     def _next_pass(self) -> None:
@@ -231,9 +237,10 @@ class Distiller:
             self._kept.clear()
             if watch:
                 watch.forget_passes()
-            if self._until is not None and not self._lanes.reached(self._until):
-                # The range was that of an earlier call, and ended before the place where this call ends.
-                self.saved.range = Range(1, self._lanes.state(), self._until)
+            until, self.saved.then_until = self._until or self.saved.then_until, None
+            if until is not None and not self._lanes.reached(until):
+                # The range was that of an earlier call, or the student was made anew: this call ends behind it.
+                self.saved.go_over(self.step, 1, self._lanes.state(), until)
         r.done += 1
         self.saved.lanes = self._lanes.state()
 
@@ -269,7 +276,8 @@ class Distiller:
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state(whole=False)
         said = {"trainer": state, "stream": self.saved.plain()}
-        write = partial(self.folder.save, self.step, tensors, said, ready=self.trainer.settle_copies)
+        others = None if self.ahead is None else self.ahead.files(said)
+        write = partial(self.folder.save, self.step, tensors, said, others=others, ready=self.trainer.settle_copies)
         self._saves.start(write, self.saved.rests_on())
         if wait:
             self.saved_all()
@@ -288,6 +296,8 @@ class Distiller:
 
     def close(self) -> None:
         """Gives back what was opened of the log; nothing more is saved."""
+        if self.ahead is not None:
+            self.ahead.close()
         self._saves.close()
         self._lanes.close()
         self._items.close()
@@ -296,6 +306,23 @@ class Distiller:
     def _seek(self, position: LanePosition) -> None:
         self._lanes.seek(position)
         self._behind = False
+
+
+def learnt(examples: Columns, saved: Saved, counts: Counter[str]) -> int:
+    """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count.
+
+    Returns:
+        The time now, in microseconds, if one of them is the newest event so far; else 0.
+    """
+    scored_E = np.array([state != "labels" for state in examples.states], bool)
+    times_E = examples.times_E[scored_E]
+    if not times_E.size or not (newest_us := int(times_E.max())):
+        return 0
+    passed(counts, "learnt", times_E)
+    if newest_us < saved.event_us:
+        return 0
+    saved.event_us = newest_us
+    return time.time_ns() // 1000
 
 
 def _warn(sentence: str | None) -> None:

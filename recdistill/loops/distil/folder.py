@@ -85,6 +85,7 @@ class StudentFolder:
         tensors: Mapping[str, np.ndarray],
         state: Mapping[str, Any],
         *,
+        others: Mapping[str, bytes] | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> Path:
         """Writes a checkpoint, and deletes the old ones.
@@ -93,6 +94,7 @@ class StudentFolder:
             step: Its step.
             tensors: Its arrays.
             state: What is said beside them.
+            others: More files, by name.
             ready: Called first: it waits until the arrays are filled.
 
         Raises:
@@ -102,7 +104,7 @@ class StudentFolder:
         ready()
         self.check()
         try:
-            path = checkpoint.save(self.checkpoints, step, tensors, state, check=self.check)
+            path = checkpoint.save(self.checkpoints, step, tensors, state, others=others, check=self.check)
             checkpoint.prune(self.checkpoints, self._keep, good=path, check=self.check)
         except (CheckpointError, OSError):
             self.check()  # it may be the other process that was in the way

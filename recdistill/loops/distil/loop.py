@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from recdistill.bundle import BundleFolder, made
 from recdistill.loops.begin import naming_ways
+from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.course import Remake
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.exports import Exports
@@ -94,6 +95,7 @@ def run(
     publish: Publisher | None = None,
     settings: dict[str, Any] | None = None,
     remake: Remake | None = None,
+    ahead: Ahead | None = None,
 ) -> Counter[str]:
     """Distils until stopped, or until the ends seen at the start when draining; saves and exports at the end.
 
@@ -116,12 +118,14 @@ def run(
         progress: Told the positions passed.
         settings: The sections that the trainer was made from; the checkpoint notes them.
         remake: Makes a trainer of other sections, to follow settings that changed.
+        ahead: Scores lists before they are learnt; None: nobody does.
         publish: Given each bundle that was made; None: it stays in its folder. It begins once the folder is owned.
 
     Returns:
         Counts: examples, steps, known (candidates that the catalogue holds), unknown (candidates and history items that
-        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters; and what
-        the watch counts, see `Watch.counts`.
+        it does not hold), items, checkpoints, bundles, failed_exports, unsent_bundles, dead_letters, rebuilds; and what
+        the watch counts, see `Watch.counts`. With `ahead`: prequential_lists (scored before they were learnt) and
+        prequential_labelled (of those that have a label now).
 
     Raises:
         CheckpointError: Another distiller works in this folder, or its checkpoint does not fit.
@@ -142,6 +146,7 @@ def run(
                 warm=warm,
                 settings=settings,
                 remake=remake,
+                ahead=ahead,
             )
         drain = drain or until is not None
         if counts is not None:

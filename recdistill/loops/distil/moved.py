@@ -29,6 +29,7 @@ def go_on_at(log: Log, lanes: Lanes, items: StampedItems, saved: Saved, place: P
     left = saved.lanes
     lanes.seek(place_of(log, lanes, place))
     saved.lanes, saved.range = lanes.state(), None
+    saved.marks, saved.then_until = [], None  # what lies between is not what it has learnt
     try:
         items.seek(saved.items_identity, saved.items_next)
     except OutOfRange as e:

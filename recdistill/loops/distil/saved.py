@@ -23,6 +23,7 @@ import msgspec
 from recdistill.errors import CheckpointError
 from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.passes import Range, passed
+from recdistill.loops.distil.rebuilds import Mark
 from recdistill.loops.distil.seen import Seen
 from recdistill.loops.distil.stamped import ITEMS
 from recdistill.loops.distil.warm import Restart
@@ -52,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True):
         features: Hash of the feature specification.
         watch: How the scores of teachers are made comparable, and what is done about a teacher that changes.
         within_s: Seconds of the log's time after which a smaller batch is learnt; 0: never.
+        rebuild: From so many of the newest examples the student is made anew after a drift; 0: never.
     """
 
     student: dict[str, Number]
@@ -63,6 +65,7 @@ class Recipe(msgspec.Struct, frozen=True):
     features: str
     watch: dict[str, Number]
     within_s: float = 0.0
+    rebuild: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As JSON says it."""
@@ -82,6 +85,22 @@ class Recipe(msgspec.Struct, frozen=True):
             raise CheckpointError(f"a recipe was written by another version: {e}; resume with that version") from e
 
 
+class Run(msgspec.Struct, frozen=True):
+    """A part of the log that a call went over: which, how often, and how many steps the student had made before.
+
+    Attributes:
+        step: Steps made before.
+        passes: See `Range`.
+        start: See `Range`.
+        until: See `Range`.
+    """
+
+    step: int
+    passes: int
+    start: LanePosition
+    until: LanePosition
+
+
 class Saved(msgspec.Struct):
     """The distiller's own state.
 
@@ -98,6 +117,10 @@ class Saved(msgspec.Struct):
         clock_us: The greatest time of the log that was passed, outside of ranges.
         events: Which settings held from which step on, oldest first.
         event_us: Time of the newest list that was learnt from; 0 where that is not known.
+        marks: Places of the log from which the student could be made anew, oldest first.
+        rebuilt: Examples that were learnt when the student was made anew last; 0: never.
+        runs: The parts of the log that calls went over, oldest first; between them the stream was followed.
+        then_until: Where a drained run ends that was interrupted because the student was made anew.
     """
 
     recipe: Recipe
@@ -112,6 +135,10 @@ class Saved(msgspec.Struct):
     clock_us: int = 0
     events: list[Event] = []
     event_us: int = 0
+    marks: list[Mark] = []
+    rebuilt: int = 0
+    then_until: LanePosition | None = None
+    runs: list[Run] = []
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -120,7 +147,15 @@ class Saved(msgspec.Struct):
     def rests_on(self) -> dict[TopicPartition, int]:
         """From where on the log is still needed: a later pass begins at the start of the range again."""
         r = self.range
-        return {**(r.start if r and r.another else self.lanes).by_partition(), ITEMS: self.items_next}
+        found = {**(r.start if r and r.another else self.lanes).by_partition(), ITEMS: self.items_next}
+        for tp, offset in self.marks[0].lanes.by_partition().items() if self.marks else ():
+            found[tp] = min(found.get(tp, offset), offset)
+        return found
+
+    def go_over(self, step: int, passes: int, start: LanePosition, until: LanePosition) -> None:
+        """Begins to go over a part of the log, and notes it."""
+        self.range = Range(passes, start, until)
+        self.runs = [*self.runs, Run(step, passes, start, until)]
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
@@ -146,8 +181,12 @@ class Saved(msgspec.Struct):
             del plain["events"]
         if not self.event_us:
             del plain["event_us"]
-        if not self.recipe.within_s:
-            del plain["recipe"]["within_s"]
+        for name in ("marks", "rebuilt", "then_until", "runs"):
+            if not plain[name]:
+                del plain[name]
+        for name in ("within_s", "rebuild"):
+            if not plain["recipe"][name]:
+                del plain["recipe"][name]
         return plain | seen
 
     @classmethod

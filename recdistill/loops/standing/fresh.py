@@ -20,9 +20,10 @@ from msgspec import Struct
 
 from recdistill.errors import DecodeError
 from recdistill.hops import HOPS, Hop
+from recdistill.ledger import Change
 from recdistill.loops.inspect import look
 from recdistill.records import Ranking, decode
-from recdistill.registry import LedgerEntry, Version
+from recdistill.registry import Version
 from recdistill.stream import Log, MadeBundle
 
 
@@ -53,7 +54,7 @@ def hops_of(
     log: Log | None,
     made: Sequence[MadeBundle],
     versions: Sequence[Version],
-    ledger: Sequence[LedgerEntry],
+    ledger: Sequence[Change],
     processes: Iterable[Mapping[Hop, tuple[int, int]]] = (),
 ) -> list[HopAt]:
     """The hops whose times are known, in their order.
@@ -62,7 +63,7 @@ def hops_of(
         log: Where rankings stand; None: it is not there.
         made: The bundles that were announced.
         versions: Those of the registry.
-        ledger: That of the registry, oldest first.
+        ledger: Every change of champion, oldest first.
         processes: What processes say of the hops: times of the newest event, and when it passed.
 
     Raises:

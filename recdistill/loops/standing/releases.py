@@ -14,7 +14,8 @@ from contextlib import closing
 
 from msgspec import Struct
 
-from recdistill.registry import Evidence, LedgerEntry, Registry, Version
+from recdistill.ledger import Change
+from recdistill.registry import Evidence, Registry, Version
 from recdistill.release import HeldOutWindow, Which, too_few
 from recdistill.stream import BUNDLES, Log, MadeBundle, made_bundles
 
@@ -62,7 +63,7 @@ def announced(log: Log) -> list[MadeBundle]:
 def releases(
     registry: Registry,
     versions: Sequence[Version],
-    ledger: Sequence[LedgerEntry],
+    ledger: Sequence[Change],
     *,
     made: Sequence[MadeBundle],
     held: str,
@@ -72,7 +73,7 @@ def releases(
     Args:
         registry: Asked for the evidence of one version.
         versions: Its versions, newest first.
-        ledger: Its ledger, oldest first.
+        ledger: Every change of champion, oldest first.
         made: The bundles that were announced, oldest first.
         held: Why the held-out lists are too few for a verdict; empty where they are enough.
 

@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from recdistill import checkpoint
 from recdistill.bundle import bundle_folder, made
 from recdistill.errors import BundleError
 from recdistill.loops.distil import owner_of
+from recdistill.watch import Drifts
 
 
 class StudentAt(Struct, frozen=True, kw_only=True):
@@ -41,6 +45,9 @@ class StudentAt(Struct, frozen=True, kw_only=True):
         bundle: Its content hash.
         name: Of the student, in the log.
         lanes: Where in the lanes its newest checkpoint stands.
+        drift: What the detectors of drift saw, by detector and quantity.
+        drifted: A sentence for each of the newest drifts, oldest first.
+        prequential: How well lists were ordered before they were learnt, as the checkpoint tells it; may be empty.
     """
 
     directory: str
@@ -55,6 +62,9 @@ class StudentAt(Struct, frozen=True, kw_only=True):
     bundle: str = ""
     name: str = ""
     lanes: list[int] = []
+    drift: dict[str, dict[str, float]] = {}
+    drifted: list[str] = []
+    prequential: dict[str, Any] = {}
 
 
 def student_at(directory: Path) -> StudentAt | None:
@@ -70,7 +80,9 @@ def student_at(directory: Path) -> StudentAt | None:
     if note is not None and not (works := _held(note.inode, note.pid)):
         works = False if note.host == socket.gethostname() else None
     newest = checkpoint.looked(directory / "checkpoints")[-1:]
-    stream = newest[0].state().get("stream", {}) if newest else {}
+    state = newest[0].state() if newest else {}
+    stream = state.get("stream", {})
+    drifts = _drifts(state)
     bundles = made(directory / "bundles")[-1:]
     content = ""
     if bundles:
@@ -91,6 +103,9 @@ def student_at(directory: Path) -> StudentAt | None:
         bundle=content,
         name="" if note is None else note.student,
         lanes=[int(offset) for offset in stream.get("lanes", {}).get("offsets", [])],
+        drift=drifts.figures(),
+        drifted=[str(found) for found in drifts.found],
+        prequential=state.get("prequential", {}),
     )
 
 
@@ -119,6 +134,14 @@ def next_exports(
     if drift:
         found.append(f"when the agreement with a teacher moves by {drift:g} (distil.export_on_drift)")
     return found or ["at the end of a drained run: no trigger is set (distil.export_every and its like)"]
+
+
+def _drifts(state: Mapping[str, Any]) -> Drifts:
+    """What a checkpoint's detectors of drift know; nothing where an older version wrote it, or nobody looks."""
+    try:
+        return msgspec.convert(state["trainer"]["watch"]["drifts"], Drifts)
+    except (KeyError, TypeError, msgspec.ValidationError):
+        return Drifts()
 
 
 def _held(inode: int, pid: int) -> bool:

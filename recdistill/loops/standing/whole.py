@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from recdistill.loops.prequential import held_in_words, in_words
 from recdistill.loops.standing.fresh import HopAt
 from recdistill.loops.standing.processes import ProcessAt
 from recdistill.loops.standing.releases import Releases
@@ -83,6 +84,12 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
             yield "lost", f"{one.stage}: {one.lost}"
     if standing.student is not None:
         yield "student", _student(standing, standing.student)
+        if said := in_words(standing.student.prequential.get("now") or {}):
+            yield "what came next", said
+        if standing.student.drift:
+            yield "drift", _drift(standing.student)
+        for sentence in standing.student.drifted[-3:]:
+            yield "drifted", sentence
         yield "next bundle", "; or ".join(standing.next_exports)
     if (releases := standing.releases) is not None:
         serves = f"version {releases.champion}, since {releases.since}" if releases.champion else "there is none yet"
@@ -96,6 +103,8 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
     for process in standing.processes:
         says = "ready" if process.ready else process.says if process.ready is None else f"not ready: {process.says}"
         yield process.name[:14], f"{process.address} {says}"
+        if said := held_in_words(process.counts):
+            yield "held-out", said
     for sentence in standing.absent:
         yield "not there", sentence
 
@@ -125,6 +134,28 @@ def _student(standing: Standing, student: StudentAt) -> str:
 
 def _since(standing: Standing, time_us: int) -> float | None:
     return round(max(0, standing.now_us - time_us) / 1e6, 3) if time_us else None
+
+
+def _drift(student: StudentAt) -> str:
+    """What the detectors of drift saw at the newest checkpoint; of the inputs, the quantity that moved most."""
+    seen = student.drift
+    inputs, labels = dict(seen.get("inputs", {})), seen.get("outcomes", {})
+    unknown = inputs.pop("unknown", None)
+    told = []
+    if inputs:
+        most = max(inputs, key=lambda name: inputs[name])
+        told.append(f"inputs: stability index {inputs[most]:.2f} at most, of {most}")
+    if unknown is not None:
+        told.append(f"{unknown:.1%} of events of unknown items")
+    if "rate" in labels:
+        told.append(f"{labels['rate']:.1%} of lists with a label")
+    if "places" in labels:
+        told.append(f"places {labels['places']:.2f}")
+    if "delay_s" in labels:
+        told.append(f"labels after {_s(labels['delay_s'])}")
+    if (agreement := seen.get("agreement", {}).get("agreement")) is not None:
+        told.append(f"agreement with the teachers {agreement:.2f}")
+    return " · ".join(told)
 
 
 def _s(seconds: float) -> str:

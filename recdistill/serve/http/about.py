@@ -39,11 +39,12 @@ def routes(ranker: Ranker, limits: Limits) -> list[Route]:
 def _ready(ranker: Ranker) -> Reply:
     if ranker.stopping:
         raise Problem(503, "the process is stopping")
+    notes = list(dict(ranker.notes).values())
     if ranker.champion is None:
-        raise _no_champion()
+        raise _no_champion("; ".join(notes))
     if ranker.troubles:
-        raise Problem(503, "; ".join(dict(ranker.troubles).values()))
-    return Reply(200, TEXT, b"ok\n")
+        raise Problem(503, "; ".join([*dict(ranker.troubles).values(), *notes]))
+    return Reply(200, TEXT, "".join(f"{line}\n" for line in ["ok", *notes]).encode())
 
 
 def _model(ranker: Ranker) -> Reply:
@@ -66,5 +67,6 @@ def _model(ranker: Ranker) -> Reply:
     return Reply(200, JSON, msgspec.json.encode(form))
 
 
-def _no_champion() -> Problem:
-    return Problem(503, "there is no champion yet", headers=[(b"retry-after", b"1")])
+def _no_champion(why: str = "") -> Problem:
+    said = f"there is no champion yet: {why}" if why else "there is no champion yet"
+    return Problem(503, said, headers=[(b"retry-after", b"1")])

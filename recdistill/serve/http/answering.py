@@ -1,14 +1,14 @@
 """From a body to an answer, the same for every protocol: read it, choose the recommender, run it, encode the answer.
 
-A request reads once which recommender serves, and this one makes the whole answer. So a swap never changes half of an
-answer. Small requests are answered in the thread of the event loop, because handing them over takes longer. Large ones
-(a large body, a batch, a large catalogue, a filter on an attribute that was never used) go to other threads.
+A request reads once which recommenders serve, and one of them makes the whole answer. So a swap never changes half of
+an answer. Small requests are answered in the thread of the event loop, because handing them over takes longer. Large
+ones (a large body, a batch, a large catalogue, a filter on an attribute that was never used) go to other threads.
 
 It does not know what a body holds: a protocol gives a function that reads one (see `v1`).
 
 Example:
     >>> answering = Answering(Ranker(), Limits())
-    >>> handle = answering.by(lambda recommender, body: Work(1, 10, lambda: recommender.live))
+    >>> handle = answering.by(lambda sides, body: Work(1, 10, lambda: sides.share, [sides.champion]))
     >>> answering.close()
 """
 
@@ -24,8 +24,7 @@ from recdistill.serve.http.body import Bodies
 from recdistill.serve.http.lanes import Lanes
 from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
-from recdistill.serve.ranker import Ranker
-from recdistill.serve.recommender import Recommender
+from recdistill.serve.ranker import Ranker, Sides, Variant
 
 IN_LOOP: Final = 150_000  # items to score; up to here a body is answered in the thread of the event loop
 SMALL_BODY: Final = 16_384  # bytes; only up to here a body is read in that thread
@@ -39,14 +38,16 @@ class Work(NamedTuple):
         requests: How many requests it holds.
         effort: About how much work that is, in items to score.
         run: Answers them. Its result is sent as JSON.
+        used: Who answered, when `run` has ended.
     """
 
     requests: int
     effort: int
     run: Callable[[], Any]
+    used: list[Variant]
 
 
-Prepare = Callable[[Recommender, bytes], Work]
+Prepare = Callable[[Sides, bytes], Work]
 
 
 def nothing_serves() -> Problem:
@@ -74,34 +75,30 @@ class Answering:
 
         async def handle(scope: Scope, receive: Receive) -> Reply:
             body = await self._bodies.read(scope, receive)
-            variant = self._ranker.choose()
-            if variant is None:
+            sides = self._ranker.sides()
+            if sides is None:
                 raise nothing_serves()
-            recommender = variant.recommender
             if len(body) > SMALL_BODY:
-                answer = await self._lanes.run(lambda: self._in_parts(prepare, recommender, body), light=False)
+                answer, used = await self._lanes.run(lambda: self._in_parts(prepare, sides, body), light=False)
             else:
-                requests, effort, run = prepare(recommender, body)
-                if effort <= IN_LOOP:
-                    answer = self._encode(run())
+                work = prepare(sides, body)
+                used = work.used
+                if work.effort <= IN_LOOP:
+                    answer = self._encode(work.run())
                 else:
-                    light = requests == 1 and effort <= LIGHT
-                    answer = await self._lanes.run(lambda: self._encode(run()), light=light)
-            headers = [
-                (b"recdistill-bundle", recommender.content_hash.encode()),
-                (b"recdistill-version", variant.version.encode()),
-            ]
-            return Reply(200, JSON, answer, headers)
+                    light = work.requests == 1 and work.effort <= LIGHT
+                    answer = await self._lanes.run(lambda: self._encode(work.run()), light=light)
+            return Reply(200, JSON, answer, _who(used))
 
         return handle
 
-    def _in_parts(self, prepare: Prepare, recommender: Recommender, body: bytes) -> bytes:
-        """The answer to a large body."""
-        work = prepare(recommender, body)
+    def _in_parts(self, prepare: Prepare, sides: Sides, body: bytes) -> tuple[bytes, list[Variant]]:
+        """The answer to a large body, and who gave it."""
+        work = prepare(sides, body)
         self.give_way()
         answer = work.run()
         self.give_way()
-        return self._encode(answer)
+        return self._encode(answer), work.used
 
     def give_way(self) -> None:
         """Lets small requests go first. A protocol calls it before each answer of a body."""
@@ -119,3 +116,14 @@ class Answering:
     def close(self) -> None:
         """Ends the threads."""
         self._lanes.close()
+
+
+def _who(used: list[Variant]) -> list[tuple[bytes, bytes]]:
+    """The headers that say who answered. Of a batch it may be both sides; then each answer says its bundle, too."""
+    each = list(dict.fromkeys(used))
+    said = {
+        b"recdistill-bundle": [one.recommender.content_hash for one in each],
+        b"recdistill-version": [one.version for one in each],
+        b"recdistill-side": [one.role for one in each],
+    }
+    return [(name, ", ".join(values).encode()) for name, values in said.items()]

@@ -29,6 +29,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from recdistill.serve.explore import Explore
@@ -41,6 +42,9 @@ from recdistill.serve.http.pages import Pages
 from recdistill.serve.http.routes import Table, get
 from recdistill.serve.http.writeback import Keep, WriteBack
 from recdistill.serve.ranker import Ranker
+from recdistill.serve.shadow import Shadow
+
+log_ = logging.getLogger(__name__)
 
 
 class App:
@@ -77,6 +81,7 @@ def create_app(
     write_back: float = 0.0,
     keep: Keep | None = None,
     explore: Explore | None = None,
+    shadow: float = 0.0,
 ) -> App:
     """The application, for any ASGI server. `server.serve` runs it in uvicorn.
 
@@ -86,19 +91,33 @@ def create_app(
         write_back: Share of the answers that is kept.
         keep: Takes an answer as an impression, without waiting, and says whether it did. None: nothing is kept.
         explore: How answers that are kept are changed; None: they are not.
+        shadow: Share of the champion's requests on which a canary is asked too, only to compare.
     """
     # Imported here, because the command line uses the forms but needs no prometheus_client.
     from recdistill.serve.http.metrics import CONTENT_TYPE, Metrics
 
     limits = limits or Limits()
     answering = Answering(ranker, limits)
+    beside = Shadow(shadow, ranker.counts)
     metrics = Metrics(ranker.counts, lambda: ranker.gauges() | {"waiting_bodies": float(answering.waiting)})
+
+    def count(name: str, why: str) -> None:
+        ranker.counts[name] += 1
+        said = ranker.counts[name]
+        if why and said & (said - 1) == 0:  # at 1, 2, 4, 8 …: a canary that always fails must not fill the log
+            log_.error("a canary has failed on %d requests, and the champion answered them; the last: %s", said, why)
+
     table = Table(
         [
-            *v1.routes(answering, limits, metrics.answered, WriteBack(write_back, keep, explore)),
+            *v1.routes(answering, limits, metrics.answered, WriteBack(write_back, keep, explore), count, beside),
             *about.routes(ranker, limits),
             get("/metrics", lambda: Reply(200, CONTENT_TYPE, metrics.text())),
         ]
     )
     layers: list[Layer] = [explained, Pages(limits.origins), counted(metrics.observe, table.paths)]
-    return App(fold(table, layers), answering.close, limits=limits, large=answering.large)
+
+    def close() -> None:
+        beside.close()
+        answering.close()
+
+    return App(fold(table, layers), close, limits=limits, large=answering.large)

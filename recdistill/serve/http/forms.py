@@ -14,14 +14,14 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from recdistill.records import MAX_TIME_US, Event, Invalid, Value, check_history, check_values
+from recdistill.records import MAX_ID, MAX_TIME_US, Event, Invalid, Value, check_history, check_values
 from recdistill.serve.answers import Answer, RankAnswer, RecommendAnswer, SimilarAnswer
 from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
@@ -32,6 +32,14 @@ History = Annotated[tuple[Event, ...], Meta(description="What the user did, olde
 Context = Annotated[dict[str, Value], Meta(description="Context fields by name. Unknown fields are ignored.")]
 Time = Annotated[
     int, Meta(description="Time of the request in microseconds since 1970. 0: unknown; the ages of events are too.")
+]
+User = Annotated[
+    str,
+    Meta(
+        description="Who asks, any text that stays the same for a user. No student sees it. While a canary is tried, "
+        "it decides who answers. It is written back with the answer.",
+        max_length=MAX_ID,
+    ),
 ]
 K = Annotated[int, Meta(description="Most items of the answer: 1 to `rank.max_k`.")]
 Exclude = Annotated[tuple[str, ...], Meta(description="Items that the answer must not hold.")]
@@ -51,6 +59,7 @@ class RecommendRequest(Request, frozen=True, forbid_unknown_fields=True):
     context: Context = msgspec.field(default_factory=dict)
     exclude: Exclude = ()
     time_us: Time = 0
+    user: User = ""
     k: K = 10
     allow: Allow | None = None
     where: Where = msgspec.field(default_factory=dict)
@@ -70,6 +79,7 @@ class RankRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True
     context: Context = msgspec.field(default_factory=dict)
     exclude: Annotated[tuple[str, ...], Meta(description="Candidates that the answer must not hold.")] = ()
     time_us: Time = 0
+    user: User = ""
 
 
 class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,14 +118,20 @@ Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)
 
 @dataclass(frozen=True)
 class Body(Generic[Asked]):
-    """The requests of a body. `path` gives the place of a field of one request."""
+    """The requests of a body, or some of them. `path` gives the place of a field of one request."""
 
     requests: tuple[Asked, ...]
     batch: bool
+    rows: tuple[int, ...] | None = None
 
     def path(self, index: int, field: str) -> str:
         """The path of a field in the body of the caller."""
-        return f"requests[{index}].{field}" if self.batch else field
+        row = index if self.rows is None else self.rows[index]
+        return f"requests[{row}].{field}" if self.batch else field
+
+    def some(self, rows: Sequence[int]) -> Body[Asked]:
+        """Some of the requests; their paths stay those in the body of the caller."""
+        return Body(tuple(self.requests[row] for row in rows), self.batch, tuple(rows))
 
 
 class _Probe(Struct):

@@ -30,6 +30,16 @@ CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 HELP: Final = {
     "swaps": "Bundles that began to serve",
+    "warm_swaps": "Bundles that began to serve and were still open, as after a rollback",
+    "canaries": "Canaries that began to answer a share of the users",
+    "canary_answers": "Requests that a canary answered",
+    "canary_failures": "Requests on which a canary failed; the champion answered them",
+    "refused_canaries": "Canaries that could not be served; the champion answers all users",
+    "shadow_asked": "Requests on which a canary was asked too, only to compare",
+    "shadow_failed": "Those of them on which it failed",
+    "shadow_dropped": "Those that were not asked, because others waited",
+    "shadow_items": "Items of the champion's answers that were compared",
+    "shadow_same": "Those of them that the canary's answer holds, too",
     "refused_bundles": "Champions that could not be served; the champion before kept serving",
     "registry_failures": "Times that the registry could not be read",
     "log_failures": "Times that the log could not be read",

@@ -29,7 +29,7 @@ from recdistill.serve.http.problem import Problem
 
 ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+")
 ANY: Final = "*"
-_SHOWN: Final = b"recdistill-bundle, recdistill-version, retry-after"
+_SHOWN: Final = b"recdistill-bundle, recdistill-version, recdistill-side, retry-after"
 _KEPT_S: Final = b"600"  # how long a browser may remember that it may call
 
 

@@ -36,16 +36,32 @@ from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.http.routes import Route
 from recdistill.serve.http.writeback import WriteBack
+from recdistill.serve.ranker import Sides, Variant
 from recdistill.serve.recommender import Recommender
+from recdistill.serve.shadow import Shadow
 
 Count = Callable[[str, int], None]
 """Is called for each answer, with its source and the number of unknown events in the history."""
+
+Event = Callable[[str, str], None]
+"""Is called with the name of a count, and why it rises."""
 
 Pause = Callable[[], None]
 """Is called before each answer of a body: small requests may go first."""
 
 
-def routes(answering: Answering, limits: Limits, count: Count, write_back: WriteBack) -> list[Route]:
+def _nobody(_name: str, _why: str) -> None:
+    """Counts nothing."""
+
+
+def routes(
+    answering: Answering,
+    limits: Limits,
+    count: Count,
+    write_back: WriteBack,
+    event: Event = _nobody,
+    shadow: Shadow | None = None,
+) -> list[Route]:
     """The routes of this protocol.
 
     Args:
@@ -53,12 +69,16 @@ def routes(answering: Answering, limits: Limits, count: Count, write_back: Write
         limits: Limits of one body.
         count: Called for each answer.
         write_back: May keep each answer that a user may see.
+        event: Called when a canary answers or fails.
+        shadow: Asks a canary what the champion was asked.
     """
     pause = answering.give_way
     asked = {
-        "/v1/recommend": partial(_prepare, RECOMMEND, partial(_recommend, pause, count, write_back), limits),
-        "/v1/rank": partial(_prepare, RANK, partial(_rank, pause, count, write_back), limits),
-        "/v1/similar": partial(_prepare, SIMILAR, partial(_similar, pause, count), limits),
+        "/v1/recommend": partial(
+            _prepare, RECOMMEND, partial(_recommend, pause, count, write_back), limits, event, shadow
+        ),
+        "/v1/rank": partial(_prepare, RANK, partial(_rank, pause, count, write_back), limits, event, None),
+        "/v1/similar": partial(_prepare, SIMILAR, partial(_similar, pause, count), limits, event, None),
     }
     return [Route(path, "POST", answering.by(prepare)) for path, prepare in asked.items()]
 
@@ -67,19 +87,56 @@ def _prepare(
     form: Form[Any],
     answer: Callable[[Recommender, Body[Any]], list[Any]],
     limits: Limits,
-    recommender: Recommender,
+    event: Event,
+    shadow: Shadow | None,
+    sides: Sides,
     data: bytes,
 ) -> Work:
     body = form.read(data, limits)
+    used = [sides.of(getattr(request, "user", "")) for request in body.requests]
 
     def run() -> Any:
         try:
-            answers = answer(recommender, body)
+            answers = _answers(answer, event, sides, body, used)
         except RequestError as refused:
             raise Problem(422, refused.problem, field=refused.field) from None
+        if shadow is not None and sides.canary is not None:
+            for one, request, given in zip(used, body.requests, answers, strict=True):
+                if one is sides.champion:
+                    shadow.offer(sides.canary.recommender, request, request.filters(), given)
         return {"answers": answers} if body.batch else answers[0]
 
-    return Work(len(body.requests), sum(_effort(recommender, request) for request in body.requests), run)
+    effort = sum(_effort(one.recommender, request) for one, request in zip(used, body.requests, strict=True))
+    return Work(len(body.requests), effort, run, used)
+
+
+def _answers(
+    answer: Callable[[Recommender, Body[Any]], list[Any]],
+    count: Event,
+    sides: Sides,
+    body: Body[Any],
+    used: list[Variant],
+) -> list[Any]:
+    """The answers of a body, those of each side by its own recommender. Where a canary fails, the champion answers."""
+    if all(one is sides.champion for one in used):
+        return answer(sides.champion.recommender, body)
+    answers: dict[int, Any] = {}
+    for variant in dict.fromkeys(used):
+        rows = [row for row, one in enumerate(used) if one is variant]
+        some = body.some(rows)
+        try:
+            found = answer(variant.recommender, some)
+            if variant is not sides.champion:
+                count("canary_answers", "")
+        except Exception as e:
+            if variant is sides.champion:
+                raise
+            count("canary_failures", str(e))
+            found = answer(sides.champion.recommender, some)
+            for row in rows:
+                used[row] = sides.champion
+        answers.update(zip(rows, found, strict=True))
+    return [answers[row] for row in range(len(used))]
 
 
 def _effort(recommender: Recommender, request: RecommendRequest | RankRequest | SimilarRequest) -> int:

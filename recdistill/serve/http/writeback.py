@@ -68,6 +68,7 @@ class WriteBack:
         impression = Impression(
             id=name,
             time_us=request.time_us or time.time_ns() // 1000,
+            user=request.user or None,
             history=request.history,
             context=request.context,
             candidates=tuple(

@@ -19,6 +19,7 @@ _BY_KEY = {
     "impressions": "a list that is sent again hides the older one",
     "rankings": "a list that is scored again hides the older one",
     "examples": "the order in which students learn gets holes",
+    "ledger": "entries that others name are missing",
     "held-out": "of two lists with one id the judge sees only the newer one",
     "dead-letters": "letters with one key hide each other",
 }
@@ -36,11 +37,16 @@ def dangers(configs: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str)
     for name, settings in sorted(configs.get("topic", {}).items()):
         topic = name[len(prefix) :]
         policy = {part.strip() for part in str(setting(settings, "cleanup.policy")).split(",")}
-        if topic == "items" and "delete" in policy:
-            after = int(setting(settings, "retention.ms") or -1)
-            size = int(setting(settings, "retention.bytes") or -1)
-            limits = [f"after {after / _DAY_MS:g} days"] if after >= 0 else []
-            limits += [f"beyond {size:,} bytes"] if size >= 0 else []
+        after = int(setting(settings, "retention.ms") or -1)
+        size = int(setting(settings, "retention.bytes") or -1)
+        limits = [f"after {after / _DAY_MS:g} days"] if after >= 0 else []
+        limits += [f"beyond {size:,} bytes"] if size >= 0 else []
+        if topic == "ledger" and "delete" in policy and limits:
+            found.append(
+                f"topic {name!r} deletes records {' and '.join(limits)}: who changed the champion, and why, goes with "
+                "them; set retention.ms=-1 and retention.bytes=-1 on it"
+            )
+        elif topic == "items" and "delete" in policy:
             if limits:
                 found.append(
                     f"topic {name!r} deletes records {' and '.join(limits)} (cleanup.policy is "

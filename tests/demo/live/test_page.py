@@ -17,6 +17,7 @@ from recdistill.demo import ask_live
 from recdistill.demo.live.page import ACT_HEADER, RUNTIME, Page
 from recdistill.device import Device, export_device
 from recdistill.errors import UsageError
+from recdistill.loops.standing import Backlog, HopAt, ProcessAt, Releases, Standing, StudentAt, plain
 
 
 def test_it_serves_the_page_and_the_newest_figures() -> None:
@@ -140,3 +141,103 @@ def test_the_device_file_answers_in_the_page_with_the_network_off(tmp_path: Path
     items, scores = device.recommend(history, times_us=[5, 6, 7], time_us=9, k=5, exclude=history)
     assert seen["items"] == [f"{item}  {score:.3f}" for item, score in zip(items, scores, strict=True)]
     assert "with the network off" in seen["state"]
+
+
+STATUS = """
+const found = [], troubles = [];
+page.on("pageerror", (error) => troubles.push(String(error)));
+page.on("dialog", () => troubles.push("dialog"));
+for (const width of [360, 1280]) for (const colorScheme of ["light", "dark"]) {
+  await page.emulateMedia({ colorScheme });
+  await page.setViewportSize({ width, height: 740 });
+  await page.goto(args.url);
+  await page.waitForFunction(() => document.getElementById("state").textContent.includes("read at"));
+  found.push(await page.evaluate(() => ({
+    width: document.scrollingElement.scrollWidth,
+    outside: [...document.querySelectorAll("main *")].filter(
+      (e) => e.getBoundingClientRect().right > innerWidth + .5).length,
+    background: getComputedStyle(document.body).backgroundColor,
+    text: document.querySelector("main").innerText,
+    ids: [...document.querySelectorAll("dl div")].map((e) => e.id),
+    lines: [...document.querySelectorAll("#ahead polyline")].map((e) => [e.getAttribute("class"), e.points.length]),
+  })));
+}
+done({ found, troubles });
+"""
+
+
+def _figure(mean: float) -> dict[str, Any]:
+    return {"n": 1234, "groups": 99, "mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+
+
+def _standing() -> Standing:
+    """A loop in which everything stands somewhere, with what others wrote in it."""
+    hour_us, hostile = 3_600_000_000, '<img src=x onerror="alert(1)"> ' + "W" * 300
+    rows = [
+        {
+            "begin_us": 480_000 * hour_us + at * hour_us,
+            "ndcg": {"champion": _figure(0.3 + at / 100), "teacher": _figure(0.5)},
+        }
+        for at in range(12)
+    ]
+    del rows[6]["ndcg"]["champion"]  # a gap
+    return Standing(
+        now_us=480_020 * hour_us,
+        log=hostile,
+        backlog=[
+            Backlog(stage="score", topic="impressions", behind=12_345, waits_since_us=480_019 * hour_us),
+            Backlog(stage="join", topic="feedback", behind=0, began=False),
+        ],
+        hops=[HopAt(hop="scored", event_us=480_000 * hour_us, at_us=480_000 * hour_us + 2_500_000)],
+        student=StudentAt(
+            directory="student",
+            works=True,
+            owner="process 7",
+            step=400,
+            saved_us=480_019 * hour_us,
+            examples=9_876,
+            prequential={"rows": rows, "now": {"ndcg": {"champion": _figure(0.412), "weights": _figure(0.423)}}},
+        ),
+        next_exports=["after 1,600 more steps (distil.export_every)"],
+        releases=Releases(champion="3", since="2026-01-02", refused="4", refused_reasons=[hostile], refused_since=True),
+        processes=[ProcessAt(name="scorer", address="scorer:8081", says="does not answer")],
+        absent=["there is no registry yet"],
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_page_of_status_fits_both_widths_and_shows_everything(browser: Callable[..., Any]) -> None:
+    page = Page(0, name="status")
+    page.show(plain(_standing()))
+    seen = browser(STATUS, url=page.url, timeout_s=150)
+    page.close()
+    assert seen["troubles"] == []
+    assert [one["width"] for one in seen["found"]] == [360, 360, 1280, 1280]
+    assert [one["outside"] for one in seen["found"]] == [0, 0, 0, 0]
+    assert len({one["background"] for one in seen["found"]}) == 2
+    for one in seen["found"]:
+        assert one["ids"] == [
+            "backlog-score-impressions",
+            "backlog-join-feedback",
+            "hop-scored",
+            "ahead-champion",
+            "ahead-weights",
+        ]
+        for words in (
+            "12,345",
+            "the oldest waits 60.0 min",
+            "has not begun",
+            "2.5 s",
+            "process 7 works on it",
+            "9,876 examples in 400 steps",
+            "0.412",
+            "0.413 to 0.433, 1,234 lists",
+            "Version 3 serves since 2026-01-02",
+            "Version 4 was refused",
+            '<img src=x onerror="alert(1)">',
+            "scorer at scorer:8081: does not answer",
+            "there is no registry yet",
+        ):
+            assert words in one["text"], words
+        assert one["lines"] == [["teacher", 12], ["champion", 6], ["champion", 5]]

@@ -52,7 +52,7 @@ def test_the_first_champion_is_frozen_and_the_newest_is_on_the_device(tmp_path: 
     for count, bundle in enumerate(made):
         registry.put(bundle)
         version = registry.publish(bundle, judged(bundle))
-        registry.promote(version.number, expect=str(count) if count else None, who="me", why="a test")
+        registry.crown(version.number, previous=str(count) if count else None)
         frozen.look(registry)
         expected = BundleContender(made[0], "x").scores([asked(made[0])])[0]
         np.testing.assert_array_equal(frozen(asked(made[0])), expected)

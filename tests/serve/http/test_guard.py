@@ -375,7 +375,7 @@ def test_a_request_that_came_while_the_process_closes_its_connections_is_answere
             blocked.set()
             time.sleep(0.5)
 
-        own.choose = lambda: block() or Ranker.choose(own)  # type: ignore[method-assign, func-returns-value]
+        own.sides = lambda: block() or Ranker.sides(own)  # type: ignore[method-assign, func-returns-value]
         with dialled(address) as other:
             other.sendall(ASK)
             assert blocked.wait(5)

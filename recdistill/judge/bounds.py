@@ -1,0 +1,109 @@
+"""From a figure and its error to one of three verdicts: it is shown, its opposite is shown, or neither yet.
+
+A figure is shown when its lower bound reaches what is asked. The bound is one-sided, at the error that this look may
+spend. The opposite is shown when the upper bound at 97.5% stays below. Bounds are those of Student's t with one degree
+of freedom less than there are users, because lists of one user move together.
+
+It knows nothing of policies, sentences or of where figures come from.
+
+Example:
+    >>> lead = Lead(student=0.1, other=0.1, var_student=1e-8, var_other=1e-8, covariance=0.0, users=500, lists=9000)
+    >>> share(lead, 0.95, 1e-3).verdict, share(lead, 1.05, 1e-3).verdict
+    ('passed', 'refused')
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal, NamedTuple
+
+from recdistill.judge.judgement import Lead
+from recdistill.metrics import Interval
+
+Verdict = Literal["passed", "refused", "more"]
+
+AGAINST: Final = 0.025
+"""Error at which the opposite counts as shown: the upper end of a 95% interval."""
+
+_Z: Final = 1.959964
+_HALVINGS: Final = 40
+
+
+class Shown(NamedTuple):
+    """What a figure shows.
+
+    Attributes:
+        verdict: `passed`, `refused`, or `more`: more lists are needed.
+        gap: How far the figure lies above what is asked.
+        error: The standard error of that.
+        lists: About how many lists a verdict would need at this figure, at the next look. None: it has one, or no
+            number of lists settles it.
+    """
+
+    verdict: Verdict
+    gap: float
+    error: float
+    lists: int | None = None
+
+
+def quantile(level: float, users: int) -> float:
+    """How many standard errors a one-sided bound lies away from the figure. Infinite where there is one user."""
+    from scipy import special
+
+    return math.inf if users < 2 or level <= 0 else float(-special.stdtrit(users - 1, level))
+
+
+def share(lead: Lead, asked: float, level: float) -> Shown:
+    """Whether the student keeps a share of the other's lead over chance.
+
+    The gap is student − share · other. Its error follows from the variances of both and their covariance, so no ratio
+    is formed, whose interval would be none where the other's lead is small (Fieller, 1954).
+
+    Args:
+        lead: Both leads.
+        asked: The share.
+        level: The error of this look.
+    """
+    gap, error = _gap(lead, asked)
+    if lead.users < 2:
+        return Shown("more", gap, error)
+    if gap >= quantile(level, lead.users) * error:
+        return Shown("passed", gap, error)
+    if gap <= -quantile(AGAINST, lead.users) * error:
+        return Shown("refused", gap, error)
+    steps = quantile(level / 2 if gap > 0 else AGAINST, lead.users)
+    needed = lead.lists * (steps * error / gap) ** 2 if gap else math.inf
+    return Shown("more", gap, error, math.ceil(needed) if math.isfinite(needed) else None)
+
+
+def proved(lead: Lead, level: float) -> float:
+    """The largest share, at most 2, that would pass. Below −1 it is −1."""
+    low, high = -1.0, 2.0
+    if share(lead, low, level).verdict != "passed":
+        return low
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(lead, middle, level).verdict == "passed" else (low, middle)
+    return low
+
+
+def of_interval(interval: Interval, other: float = 0.0) -> Lead:
+    """A difference as a lead. `share` then asks whether it is above `asked` times `other`.
+
+    An interval that knows no error, as older versions wrote it, is taken for one of a normal distribution.
+    """
+    error = (interval.high - interval.low) / (2 * _Z) if interval.se is None else interval.se
+    return Lead(
+        student=interval.mean,
+        other=other,
+        var_student=error**2,
+        var_other=0.0,
+        covariance=0.0,
+        users=interval.users or interval.n,
+        lists=interval.n,
+    )
+
+
+def _gap(lead: Lead, asked: float) -> tuple[float, float]:
+    variance = lead.var_student - 2 * asked * lead.covariance + asked**2 * lead.var_other
+    return lead.student - asked * lead.other, math.sqrt(max(0.0, variance))

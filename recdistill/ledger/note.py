@@ -1,0 +1,158 @@
+r"""A note: one line of JSON, its digest, and a signature over its exact bytes.
+
+    {"n":3,"kind":"promoted",...}
+    sha256 5f0c…
+    ed25519 1f7a0c9d4e21b3aa 9b0d…
+
+The bytes of the first line are what is signed. Nobody reads them and writes them again to check them, so no number can
+change its form on the way. What the text is goes into the signature too (DSSE's encoding), so a signed judgement can
+never pass for an entry of the ledger. There is one way only to write a note: a reader refuses any other.
+
+The digest finds what was changed by accident, also where nobody has a key. Only a signature finds a forger.
+
+It knows nothing of keys' files, of logs, or of what the text means.
+
+Example:
+    >>> text = write("entry", b'{"n":1}', sign=None)
+    >>> read("entry", text, verify=None)
+    Note(payload=b'{"n":1}', key='', signature=b'')
+    >>> read("entry", text.replace(b"1", b"2", 1), verify=None)
+    Traceback (most recent call last):
+    recdistill.errors.DecodeError: its digest is not that of its text: it was changed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from recdistill.errors import DecodeError
+
+_SHAPE: Final = re.compile(
+    rb"([^\n]+)\nsha256 ([0-9a-f]{64})\n(?:ed25519 ([0-9a-f]{16}) ([0-9a-f]{128})\n)?", re.DOTALL
+)
+
+Sign = Callable[[bytes], tuple[str, bytes]]
+"""Signs bytes: the id of the key, and 64 bytes."""
+
+Verify = Callable[[str, bytes, bytes], str]
+"""Checks the signature of a key over bytes. Says what is wrong; empty: nothing."""
+
+
+class Note(NamedTuple):
+    """A note that was read. `key` is empty where it has no signature."""
+
+    payload: bytes
+    key: str
+    signature: bytes
+
+
+def signed_bytes(what: str, payload: bytes) -> bytes:
+    """What is signed: DSSE's encoding of the kind of text and of its bytes.
+
+    Source: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+    """
+    kind = f"application/vnd.recdistill.{what}+json".encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def seals(what: str, payload: bytes, sign: Sign | None) -> bytes:
+    """The lines below a payload: its digest and, with a key, a signature."""
+    lines = f"sha256 {hashlib.sha256(payload).hexdigest()}\n"
+    if sign is not None:
+        key, signature = sign(signed_bytes(what, payload))
+        lines += f"ed25519 {key} {signature.hex()}\n"
+    return lines.encode()
+
+
+def write(what: str, payload: bytes, sign: Sign | None) -> bytes:
+    """A note.
+
+    Args:
+        what: What kind of text it is.
+        payload: One line, without its end.
+        sign: Signs it; None: nobody does.
+    """
+    return payload + b"\n" + seals(what, payload, sign)
+
+
+def read(what: str, data: bytes | None, verify: Verify | None) -> Note:
+    """Reads a note and checks all that can be checked.
+
+    Args:
+        what: What kind of text it has to be.
+        data: Its bytes.
+        verify: Checks a signature; None: signatures are not looked at.
+
+    Raises:
+        DecodeError: It is no note, or was changed, or its signature does not hold. The sentence says which.
+    """
+    found = _SHAPE.fullmatch(data or b"")
+    if found is None:
+        raise DecodeError("it is no signed text: one line, its digest, and at most one signature")
+    payload, digest, key, signature = found.groups()
+    if hashlib.sha256(payload).hexdigest() != digest.decode():
+        raise DecodeError("its digest is not that of its text: it was changed")
+    note = Note(payload, (key or b"").decode(), bytes.fromhex((signature or b"").decode()))
+    if note.key and verify is not None and (wrong := verify(note.key, signed_bytes(what, payload), note.signature)):
+        raise DecodeError(wrong)
+    return note
+
+
+def digest(data: bytes | None) -> str:
+    """SHA-256 of a whole note, signature and all: what the next entry of a chain names."""
+    return hashlib.sha256(data or b"").hexdigest()
+
+
+# Documents that other programs read too
+
+_FIELD: Final = b',\n  "signed": "'
+_END: Final = b'"\n}'
+
+
+def attach(what: str, document: bytes, sign: Sign | None) -> bytes:
+    r"""A JSON document with a last field `signed`, which holds the digest and the signature of all before it.
+
+    Args:
+        what: What kind of document it is.
+        document: An indented JSON object.
+        sign: Signs it; None: nobody does.
+
+    Example:
+        >>> print(attach("judgement", b'{\n  "a": 1\n}', None).decode()[:40])
+        {
+          "a": 1,
+          "signed": "sha256 7c30
+    """
+    body = document.rstrip()
+    lines = seals(what, body, sign).replace(b"\n", b"\\n")
+    return body.removesuffix(b"}").rstrip() + _FIELD + lines + _END
+
+
+def detach(what: str, data: bytes, verify: Verify | None) -> Note | None:
+    """The document that `attach` was given, checked; None where it has no such field.
+
+    Raises:
+        DecodeError: The document is not the one that was signed.
+    """
+    body = data.rstrip()
+    begin = body.rfind(_FIELD)
+    if begin < 0 or not body.endswith(_END):
+        if b'"signed"' in body:
+            raise DecodeError("its field 'signed' is not written as recdistill writes it; give the file unchanged")
+        return None
+    document = body[:begin] + b"\n}"
+    lines = body[begin + len(_FIELD) : -len(_END)].replace(b"\\n", b"\n")
+    # The lines are those of a note. A note's text has one line, so the document stands in for its digest here.
+    found = re.fullmatch(rb"sha256 ([0-9a-f]{64})\n(?:ed25519 ([0-9a-f]{16}) ([0-9a-f]{128})\n)?", lines)
+    if found is None:
+        raise DecodeError("its field 'signed' is not written as recdistill writes it; give the file unchanged")
+    said, key, signature = found.groups()
+    if hashlib.sha256(document).hexdigest() != said.decode():
+        raise DecodeError("its digest is not that of its text: it was changed")
+    note = Note(document, (key or b"").decode(), bytes.fromhex((signature or b"").decode()))
+    if note.key and verify is not None and (wrong := verify(note.key, signed_bytes(what, document), note.signature)):
+        raise DecodeError(wrong)
+    return note

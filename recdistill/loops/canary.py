@@ -1,0 +1,233 @@
+"""Puts a version that passed the gate before a share of the users, watches what they do, and ends the trial by itself.
+
+The alias `canary` says which version it is, and rankers follow it. What users did stands in the log: the joiner writes
+every list that was served, with its labels. So rankers need `rank.write_back = 1`, and requests need `user`. The
+watcher reads these lists, and a test that may be looked at at any time decides (`release.CanaryTrial`).
+
+It knows nothing of HTTP.
+
+Example:
+    >>> Plan(share=0.05).alpha
+    0.05
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from recdistill.errors import DecodeError, Refused
+from recdistill.ledger import Ledger
+from recdistill.records import Example, decode, may_be_served
+from recdistill.registry import CHAMPION, BundleRef, Registry
+from recdistill.release import CanaryTrial, CanaryVerdict, Policy, promote
+from recdistill.serve import place_of
+from recdistill.stream import Log, Place, Source, TopicPartition, place_at
+
+log_ = logging.getLogger(__name__)
+
+TOPICS: Final = ("examples", "held-out")
+READ: Final = 2000
+SETTLE_US: Final = 30_000_000
+"""Lists of the first seconds do not count: rankers still open the canary."""
+
+SHORT: Final = 10
+"""A list of fewer items is short."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """How a canary is tried.
+
+    Attributes:
+        share: Share of the users; 0: there is no canary.
+        alpha: See `CanaryTrial`.
+        margin: See `CanaryTrial`.
+        most_users: See `CanaryTrial`.
+        automatic: Whether it ends by itself.
+        settle_us: Lists of so many microseconds after its beginning do not count.
+    """
+
+    share: float
+    alpha: float = 0.05
+    margin: float = 0.01
+    most_users: int = 100_000
+    automatic: bool = True
+    settle_us: int = SETTLE_US
+
+
+class Begun(Struct, frozen=True):
+    """A canary as its version's tag has it: since when, and against which champion."""
+
+    since_us: int
+    champion: str
+
+
+class Watch:
+    """Reads what users did since a canary began. For one thread.
+
+    Args:
+        log: Where the lists are.
+        canary: Content hash of the canary.
+        begun: Since when, and beside which champion.
+        plan: How it is tried.
+
+    Raises:
+        StreamError: The log cannot be read.
+    """
+
+    def __init__(self, log: Log, canary: str, begun: Begun, plan: Plan) -> None:
+        self.canary, self._begun, self._plan = canary, begun, plan
+        self.trial = CanaryTrial(share=plan.share, alpha=plan.alpha, margin=plan.margin, most_users=plan.most_users)
+        topics = log.topics()
+        partitions = [TopicPartition(topic, n) for topic in TOPICS for n in range(topics.get(topic, 0))]
+        self._since_us = begun.since_us + plan.settle_us
+        # Records may come a little late; a minute more costs nothing.
+        since = Place(text="since", time_us=max(0, begun.since_us - 60_000_000))
+        self._source: Source = log.source(partitions, place_at(log, partitions, since))
+
+    def look(self) -> CanaryVerdict:
+        """Takes in what came since the last look, and says what follows.
+
+        Raises:
+            StreamError: The log cannot be read.
+        """
+        while messages := self._source.read(READ, 0.2):
+            for message in messages:
+                if may_be_served(message.value):
+                    try:
+                        self._take(decode(Example, message.value))
+                    except DecodeError:
+                        continue
+        return self.trial.verdict()
+
+    def _take(self, example: Example) -> None:
+        shown = example.ranking.impression
+        if shown.origin != "served" or example.label_state == "none" or not shown.user:
+            return
+        if shown.time_us < self._since_us or shown.served_by not in (self.canary, self._begun.champion):
+            return
+        self.trial.add(
+            shown.user,
+            on_canary=place_of(shown.user, self.canary) < self._plan.share,
+            answered=shown.served_by == self.canary,
+            clicked=any(label > 0 for label in example.labels),
+            short=len(shown.candidates) < SHORT,
+        )
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self._source.close()
+
+
+class Canaries:
+    """Begins and ends canaries. For one thread.
+
+    Args:
+        log: Where the lists are.
+        registry: Where versions and aliases live.
+        ledger: Who changed the champion, and why.
+        plan: How a canary is tried.
+        policy: What the gate asks for.
+        by: Whom the ledger names.
+        promoted: Called when a canary has become the champion, with its number.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        registry: Registry,
+        ledger: Ledger,
+        plan: Plan,
+        *,
+        policy: Policy | None = None,
+        by: str = "promoter",
+        promoted: Callable[[str], object] = str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log, self._registry, self._plan, self._by = log, registry, plan, by
+        self._ledger, self._policy = ledger, policy
+        self._promoted, self._clock = promoted, clock
+        self._watch: Watch | None = None
+
+    def begin(self, number: str) -> bool:
+        """Makes a version the canary. False: there is no champion beside which it could be tried.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        champion = self._registry.find(CHAMPION)
+        if champion is None:
+            return False
+        begun = Begun(int(self._clock() * 1e6), champion.content_hash)
+        self._registry.begin_canary(number, msgspec.json.encode(begun).decode())
+        log_.info("version %s is the canary: %.1f%% of the users get its answers", number, 100 * self._plan.share)
+        self._drop()
+        return True
+
+    def look(self) -> CanaryVerdict | None:
+        """Looks at the canary, and ends it where it must; None: there is none.
+
+        Raises:
+            RegistryError: The registry does not answer.
+            StreamError: The log cannot be read.
+        """
+        found = self._registry.canary()
+        if found is None:
+            self._drop()
+            return None
+        ref, note = found
+        try:
+            begun = msgspec.json.decode(note, type=Begun)
+        except msgspec.MsgspecError:  # an alias that a person has set: it begins now
+            self.begin(ref.number)
+            return CanaryVerdict("wait", ["it begins now"])
+        champion = self._registry.find(CHAMPION)
+        if champion is None or champion.content_hash != begun.champion:
+            why = "the champion is another one than when it began"
+            return self._end(ref, CanaryVerdict("withdraw", [why]))
+        if self._watch is None or self._watch.canary != ref.content_hash:
+            self._drop()
+            self._watch = Watch(self._log, ref.content_hash, begun, self._plan)
+        verdict = self._watch.look()
+        return self._end(ref, verdict, champion) if verdict.say != "wait" and self._plan.automatic else verdict
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self._drop()
+
+    def _end(self, ref: BundleRef, verdict: CanaryVerdict, champion: BundleRef | None = None) -> CanaryVerdict:
+        why = f"canary: {'; '.join(verdict.reasons)}"
+        if verdict.say == "promote" and champion is not None:
+            try:
+                promote(
+                    self._registry,
+                    self._ledger,
+                    ref.number,
+                    expect=champion.number,
+                    who=self._by,
+                    why=why,
+                    policy=self._policy,
+                )
+            except Refused as e:
+                verdict = CanaryVerdict("withdraw", [*verdict.reasons, *_lines(e.reasons)])
+            else:
+                self._promoted(ref.number)
+        self._registry.end_canary()
+        self._drop()
+        log_.info("the canary, version %s, has ended: %s; %s", ref.number, verdict.say, why)
+        return verdict
+
+    def _drop(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = None
+
+
+def _lines(reasons: Sequence[str]) -> list[str]:
+    return [f"it is not promoted: {reason}" for reason in reasons]

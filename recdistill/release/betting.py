@@ -1,0 +1,158 @@
+"""A test that may be looked at at any time: bets against "the candidate is worse", and against "it is not".
+
+Each figure is compared in pairs: one user of the candidate beside the mean of the champion's users who came meanwhile.
+A gambler begins with a capital of 1 and bets a part of it on each difference. If the hypothesis is true, no strategy
+makes the capital grow in the mean, and so it ever reaches 1 / α with a chance of α at most (Ville, 1939), however often
+somebody looks. The bet is made before the difference is known: the mean of the differences so far over their second
+moment (aGRAPA, Waudby-Smith and Ramdas, JRSS B 2024), at most half of what could lose everything.
+
+It is true for differences that do not depend on those before them. So each user counts once.
+
+It knows nothing of logs, of registries, or of what a figure means.
+
+Example:
+    >>> bet = Bet(alpha=0.05, low=-1.0, high=1.0)
+    >>> for _ in range(40):
+    ...     bet.add(0.5)
+    >>> bet.sure, bet.chance < 0.001
+    (True, True)
+    >>> fair = Bet(alpha=0.05, low=-1.0, high=1.0)
+    >>> for turn in range(400):
+    ...     fair.add((-1.0) ** turn)
+    >>> fair.sure
+    False
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from recdistill.errors import ConfigError
+
+SHARE: Final = 0.5
+"""Most of the capital that one difference can take."""
+
+Say = Literal["better", "worse", "open"]
+
+
+class Bet:
+    """Bets that the mean of some numbers is above zero.
+
+    Args:
+        alpha: Chance of being sure, ever, when the mean is zero or below.
+        low: Least number that can come. It is below zero.
+        high: Greatest number that can come.
+    """
+
+    def __init__(self, *, alpha: float, low: float, high: float) -> None:
+        if not 0 < alpha < 1 or not low < 0 < high:
+            raise ConfigError(f"a bet needs 0 < alpha < 1 and low < 0 < high, not {alpha}, {low} and {high}")
+        self._limit = -math.log(alpha)
+        self._most = SHARE / -low
+        self._low, self._high = low, high
+        self._capital = self._peak = 0.0  # logarithms
+        # As if one number had come before: its mean is 0 and its square a quarter of the range.
+        self._count, self._sum, self._squares = 1, 0.0, ((high - low) / 4) ** 2
+
+    @property
+    def sure(self) -> bool:
+        """Whether the capital has ever reached 1 / alpha."""
+        return self._peak >= self._limit
+
+    @property
+    def chance(self) -> float:
+        """The least alpha at which it would be sure by now: a p-value that holds at any time."""
+        return math.exp(-self._peak)
+
+    def add(self, number: float) -> None:
+        """Takes the next number; the bet on it was settled by those before.
+
+        Raises:
+            ConfigError: The number is outside of its bounds.
+        """
+        if not self._low - 1e-9 <= number <= self._high + 1e-9:
+            raise ConfigError(f"a bet on numbers from {self._low:g} to {self._high:g} was given {number:g}")
+        mean, square = self._sum / self._count, self._squares / self._count
+        stake = min(self._most, max(0.0, mean / square))
+        self._capital += math.log1p(stake * number)
+        self._peak = max(self._peak, self._capital)
+        self._count += 1
+        self._sum += number
+        self._squares += number * number
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """A figure of one user that two sides are compared by. It lies between 0 and 1.
+
+    Attributes:
+        name: Its name.
+        margin: So much worse is still well enough.
+        more: Whether more is better.
+        guard: Whether it only must not be worse; others must be shown to be well enough.
+    """
+
+    name: str
+    margin: float
+    more: bool = True
+    guard: bool = False
+
+
+class Compared:
+    """One figure of candidate and champion, looked at again and again.
+
+    Args:
+        figure: The figure.
+        alpha: Chance of saying `better` of a candidate that is worse by the margin; and of saying `worse` of one
+            that is as good as the champion.
+    """
+
+    def __init__(self, figure: Figure, *, alpha: float) -> None:
+        self.figure = figure
+        self.better = Bet(alpha=alpha, low=figure.margin - 1, high=1 + figure.margin)
+        self.worse = Bet(alpha=alpha, low=-1.0, high=1.0)
+        self._since = [0.0, 0]  # sum and number of the champion's users since the last pair
+        self._waiting: list[float] = []
+        self.pairs = 0
+        self.sums = {"champion": 0.0, "candidate": 0.0}
+        self.counts = {"champion": 0, "candidate": 0}
+
+    def champion(self, value: float) -> None:
+        """A user of the champion."""
+        self._note("champion", value)
+        self._since = [self._since[0] + value, self._since[1] + 1]
+        if self._waiting:
+            self._pair(self._waiting.pop(0))
+
+    def candidate(self, value: float) -> None:
+        """A user of the candidate."""
+        self._note("candidate", value)
+        if self._since[1]:
+            self._pair(value)
+        else:
+            self._waiting.append(value)
+
+    @property
+    def says(self) -> Say:
+        """What is sure by now. Once it is, it stays so."""
+        if self.worse.sure:
+            return "worse"
+        return "better" if self.better.sure else "open"
+
+    def mean(self, side: Literal["champion", "candidate"]) -> float | None:
+        """The mean of the figure on one side; None: nobody was there."""
+        return self.sums[side] / self.counts[side] if self.counts[side] else None
+
+    def _note(self, side: str, value: float) -> None:
+        self.sums[side] += value
+        self.counts[side] += 1
+
+    def _pair(self, value: float) -> None:
+        difference = value - self._since[0] / self._since[1]
+        self._since = [0.0, 0]
+        gain = difference if self.figure.more else -difference
+        self.better.add(gain + self.figure.margin)
+        self.worse.add(-gain)
+        self.pairs += 1

@@ -1,0 +1,120 @@
+"""What the users of a canary say beside those of the champion, and what follows from it.
+
+Who is on which side is decided by the hash of the user, whoever answered. So a user of the canary's side to whom the
+champion had to answer, because the canary failed, counts as a failure: no click, and bad in every guard figure. And
+users of the canary's side who do not come at all are missed, because their share is known.
+
+It knows nothing of logs, nor of how a user is put on a side.
+
+Example:
+    >>> trial = CanaryTrial(share=0.5, alpha=0.05, margin=0.2, most_users=500)
+    >>> for turn in range(1600):
+    ...     trial.add(f"user-{turn}", on_canary=turn % 2 == 1, answered=True, clicked=turn % 4 > 1, short=False)
+    >>> trial.verdict().say
+    'promote'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from recdistill.release.betting import Bet, Compared, Figure
+
+MISSED: Final = 0.1
+"""So much smaller than its share the canary's side may be."""
+
+GUARD_MARGIN: Final = 0.02
+
+Do = Literal["promote", "withdraw", "wait"]
+
+
+class CanaryVerdict(Struct, frozen=True):
+    """What follows, and why: one sentence for each figure."""
+
+    say: Do
+    reasons: list[str]
+
+
+class CanaryTrial:
+    """Compares two sides. It may be looked at after each user.
+
+    Args:
+        share: Share of the users on the canary's side.
+        alpha: Chance of promoting, ever, a canary that is worse by the margin; and of withdrawing one that is as good.
+        margin: So many clicks a list may be lost.
+        most_users: With so many users of the canary's side and no decision, it is withdrawn.
+    """
+
+    def __init__(self, *, share: float, alpha: float, margin: float, most_users: int) -> None:
+        self._share, self._most = share, most_users
+        clicks = Figure(name="clicks", margin=margin)
+        short = Figure(name="short lists", margin=GUARD_MARGIN, more=False, guard=True)
+        # Three things may withdraw it, each with its part of alpha. To promote it, every figure must be well.
+        self._figures = [Compared(figure, alpha=alpha / 3) for figure in (clicks, short)]
+        fewest = share * (1 - MISSED)
+        self._missing = Bet(alpha=alpha / 3, low=fewest - 1, high=fewest)
+        self._fewest = fewest
+        self._seen: set[bytes] = set()
+        self.users = {"champion": 0, "canary": 0}
+        self.failed = 0
+
+    def add(self, user: str, *, on_canary: bool, answered: bool, clicked: bool, short: bool) -> None:
+        """Takes a list of a user; of each user, only the first one counts.
+
+        Args:
+            user: The user.
+            on_canary: Whether the user is on the canary's side.
+            answered: Whether that side answered.
+            clicked: Whether anything was liked.
+            short: Whether the list is shorter than usual.
+        """
+        digest = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        self._missing.add(self._fewest - float(on_canary))
+        self.users["canary" if on_canary else "champion"] += 1
+        failed = on_canary and not answered
+        self.failed += failed
+        values = (float(clicked and not failed), float(short or failed))
+        for figure, value in zip(self._figures, values, strict=True):
+            if on_canary:
+                figure.candidate(value)
+            else:
+                figure.champion(value)
+
+    def verdict(self) -> CanaryVerdict:
+        """What follows by now."""
+        reasons = [_sentence(figure) for figure in self._figures]
+        came = self.users["canary"]
+        total = max(1, sum(self.users.values()))
+        reasons.append(
+            f"users: {came:,} of {total:,} were on the canary's side ({came / total:.2%}, share {self._share:.2%}); "
+            f"for {self.failed:,} of them the canary did not answer"
+        )
+        if self._missing.sure:
+            return CanaryVerdict(
+                "withdraw", [*reasons, "fewer users of the canary came than should: figures are missing"]
+            )
+        says = [figure.says for figure in self._figures]
+        if "worse" in says:
+            return CanaryVerdict("withdraw", reasons)
+        if all(one == "better" for one in says):
+            return CanaryVerdict("promote", reasons)
+        if came >= self._most:
+            return CanaryVerdict("withdraw", [*reasons, f"nothing is sure after {came:,} users (canary.most_users)"])
+        return CanaryVerdict("wait", reasons)
+
+
+def _sentence(compared: Compared) -> str:
+    champion, canary = compared.mean("champion"), compared.mean("candidate")
+    if champion is None or canary is None:
+        return f"{compared.figure.name}: nobody was on one of the sides yet"
+    said = {"worse": "worse for sure", "better": "well enough for sure", "open": "nothing is sure yet"}[compared.says]
+    return (
+        f"{compared.figure.name}: {canary:.4f} a user with the canary, {champion:.4f} with the champion; {said} "
+        f"(margin {compared.figure.margin:g}, {compared.pairs:,} pairs)"
+    )

@@ -1,0 +1,156 @@
+"""What the judge said about a version, as the ledger has it: written when it is published, asked before a promotion.
+
+MLflow shows the evidence, and everybody who may write there can change it. So a promotion rests on the entry of the
+ledger: about this content, by this policy, and signed where signatures are demanded.
+
+It knows nothing of how anything was measured.
+
+Example:
+    >>> weaker({"retention": 0.95, "parity": 1e-4}, {"retention": 0.9, "parity": 1e-5})
+    ['retention: 0.9 is asked, 0.95 was asked before']
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from recdistill.errors import DataError
+from recdistill.judge import Judgement, to_json
+from recdistill.ledger import Ledger, Writer, now
+from recdistill.registry import Evidence, Registry
+from recdistill.release.policy import may_promote
+
+Policy = Mapping[str, Any]
+"""What the gate asks for, by the names of its settings."""
+
+NONE: Final[Policy] = {}
+
+LESS_IS_WEAKER: Final = frozenset(
+    {"retention", "champion", "not_below_champion", "tries_a_year", "beats_popularity", "device", "min_lists"}
+)
+MORE_IS_WEAKER: Final = frozenset({"error_a_year", "slice_loss", "parity"})
+NONE_OR_MORE_IS_WEAKER: Final = frozenset({"size_ratio", "most_bytes", "processor_ms", "fresh_s"})
+"""Limits whose 0 means that there is none."""
+
+
+def policy_of(asked: object) -> dict[str, Any]:
+    """What a gate asks for, as plain values."""
+    found = msgspec.to_builtins(asked)
+    if not isinstance(found, dict):
+        raise DataError(f"a policy has names and values, not {type(asked).__name__}")
+    return found
+
+
+def policy_digest(policy: Policy) -> str:
+    """SHA-256 of a policy: of its values in the order of their names."""
+    return hashlib.sha256(msgspec.json.encode(dict(policy), order="sorted")).hexdigest()
+
+
+def weaker(before: Policy, after: Policy) -> list[str]:
+    """Where a policy asks for less than the one before, one sentence each."""
+    found = []
+    for name, value in after.items():
+        was = before.get(name, value)
+        less = name in LESS_IS_WEAKER and value < was
+        more = name in MORE_IS_WEAKER and value > was
+        limit = name in NONE_OR_MORE_IS_WEAKER and bool(was) and (not value or value > was)
+        fewer = isinstance(was, list) and isinstance(value, list) and any(one not in value for one in was)
+        if less or more or limit or fewer:
+            found.append(f"{name}: {value} is asked, {was} was asked before")
+    return found
+
+
+def note_judged(
+    writer: Writer, ledger: Ledger, judgement: Judgement, evidence: Evidence, *, policy: Policy, who: str
+) -> None:
+    """Writes what the judge found; before it, that the policy is another one, if it is.
+
+    Raises:
+        Fenced: Somebody else is the writer now. Nothing of it counts twice when it is written again.
+        StreamError: The log cannot be written.
+    """
+    before = ledger.state.policy
+    if before != dict(policy):
+        less = [] if before is None else weaker(before, policy)
+        why = "the policy asks for less: " + "; ".join(less) if less else "the policy is another one"
+        facts = {"after": dict(policy), **({} if before is None else {"before": before}), "weaker": less}
+        writer.append("policy", who=who, why="the first policy" if before is None else why, facts=facts)
+    writer.append(
+        "judged",
+        who=who,
+        why="; ".join(evidence.reasons)[:4000],
+        content_hash=evidence.content_hash,
+        facts={
+            "passed": evidence.passed,
+            "policy_digest": policy_digest(policy),
+            "part": msgspec.to_builtins(judgement.part),
+            "evidence": msgspec.to_builtins(evidence),
+            "judgement": hashlib.sha256(to_json(judgement)).hexdigest(),
+        },
+    )
+
+
+def why_not(
+    registry: Registry, ledger: Ledger, number: str, content_hash: str, *, policy: Policy | None
+) -> tuple[list[str], str]:
+    """Why a version may not be promoted; and what lets it pass all the same, or what it passed by.
+
+    Args:
+        registry: Where the version is.
+        ledger: What was said about it. It is brought up to date.
+        number: The version.
+        content_hash: Its content hash.
+        policy: What the gate asks for now; None: whatever it was judged by.
+
+    Returns:
+        The reasons, none where it may; and a sentence about what allows it.
+
+    Raises:
+        RegistryError: The registry does not answer.
+        StreamError: The log cannot be read.
+    """
+    state = ledger.look()
+    reasons, allowed = _found(registry, ledger, number, content_hash, policy)
+    if reasons and (waiver := state.waiver(content_hash, now())) is not None:
+        return [], f"entry {waiver.n} of the ledger lets it pass until {waiver.until}: {waiver.why} ({waiver.who})"
+    return reasons, allowed
+
+
+def _found(
+    registry: Registry, ledger: Ledger, number: str, content_hash: str, policy: Policy | None
+) -> tuple[list[str], str]:
+    again = "judge it again (`recdistill publish`)"
+    shown = registry.tag(number, "evidence")
+    judged = ledger.state.last(content_hash)
+    if judged is None:
+        if shown is None:
+            return may_promote(None, content_hash, number).reasons, ""
+        return [f"the ledger does not say that version {number} was judged, whatever MLflow shows; {again}"], ""
+    entry = ledger.read(judged.offset)
+    if entry is None or entry.entry is None:
+        return [f"entry {judged.n} of the ledger, which judges version {number}, cannot be read now; {again}"], ""
+    evidence = msgspec.convert(entry.entry.facts.get("evidence"), Evidence)
+    reasons = []
+    if ledger.keys.demanded and not entry.key:
+        reasons.append(f"entry {judged.n} of the ledger, which judges version {number}, is not signed; {again}")
+    if shown is not None and not _same(shown, evidence):
+        reasons.append(
+            f"the evidence that MLflow shows for version {number} is not what the judge wrote in entry {judged.n} of "
+            f"the ledger: one of the two was changed; {again}"
+        )
+    if policy is not None and judged.policy != policy_digest(policy):
+        reasons.append(f"version {number} was judged by another policy (entry {judged.n} of the ledger); {again}")
+    verdict = may_promote(evidence, content_hash, number)
+    reasons += [] if verdict.allowed else verdict.reasons
+    return reasons, f"judged in entry {judged.n} of the ledger"
+
+
+def _same(shown: str, evidence: Evidence) -> bool:
+    try:
+        return msgspec.json.decode(shown, type=Evidence) == evidence
+    except msgspec.MsgspecError:
+        return False

@@ -1,0 +1,102 @@
+"""Asks the canary what the champion was asked, in the background, and only compares.
+
+A share of the requests is put into a short queue after their answer. One thread asks the canary. What does not fit into
+the queue is dropped: nobody ever waits for a shadow. Between two requests the thread rests for as long as the last one
+took, so it takes at most half of what one thread can do.
+
+It does not know HTTP, logs or registries.
+
+Example:
+    >>> counts = Counter()
+    >>> shadow = Shadow(1.0, counts)
+    >>> shadow.close(); counts["shadow_asked"]
+    0
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from recdistill.serve.answers import RecommendAnswer
+from recdistill.serve.recommender import Recommender
+from recdistill.serve.requests import Filters, Request
+
+log_ = logging.getLogger(__name__)
+
+WAITING: Final = 64
+
+
+class _Asked(NamedTuple):
+    recommender: Recommender
+    request: Request
+    filters: Filters | None
+    items: Sequence[str]
+
+
+class Shadow:
+    """Asks and compares.
+
+    Args:
+        share: Share of the requests.
+        counts: Counts to add to: shadow_asked, shadow_failed, shadow_items (of the champion's answers) and shadow_same
+            (those of them that are in the canary's answer too).
+    """
+
+    def __init__(self, share: float, counts: Counter[str]) -> None:
+        self._share, self._counts = share, counts
+        self._queue: queue.Queue[_Asked | None] = queue.Queue(WAITING)
+        self._thread: threading.Thread | None = None
+        if share:
+            self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+            self._thread.start()
+
+    def offer(
+        self, recommender: Recommender, request: Request, filters: Filters | None, answer: RecommendAnswer
+    ) -> None:
+        """May ask a canary the same. It never waits.
+
+        Args:
+            recommender: The canary.
+            request: What the champion was asked.
+            filters: Its filters.
+            answer: The champion's answer.
+        """
+        if self._thread is None or not answer.items or random.random() >= self._share:
+            return
+        try:
+            self._queue.put_nowait(_Asked(recommender, request, filters, answer.items))
+        except queue.Full:
+            self._counts["shadow_dropped"] += 1
+
+    def close(self) -> None:
+        """Ends the thread."""
+        if self._thread is not None:
+            self._share = 0.0
+            self._queue.put(None)
+            self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while (asked := self._queue.get()) is not None:
+            began = time.monotonic()
+            try:
+                [answer] = asked.recommender.recommend([asked.request], len(asked.items), asked.filters)
+                self._counts["shadow_items"] += len(asked.items)
+                self._counts["shadow_same"] += len(set(asked.items) & set(answer.items))
+            except Exception as e:
+                log_.debug("the canary fails", exc_info=True)
+                self._failed(e)
+            self._counts["shadow_asked"] += 1
+            time.sleep(min(1.0, time.monotonic() - began))
+
+    def _failed(self, error: Exception) -> None:
+        self._counts["shadow_failed"] += 1
+        failed = self._counts["shadow_failed"]
+        if failed & (failed - 1) == 0:  # at 1, 2, 4, 8 …
+            log_.warning("the canary has failed on %d requests that nobody waits for; the last: %s", failed, error)
