@@ -4,7 +4,7 @@ They know nothing of files, the environment, or what the parts do with them.
 
 Example:
     >>> TellSettings().on
-    ['refused', 'promoted', 'broken']
+    ['refused', 'promoted', 'broken', 'ledger']
 """
 
 from __future__ import annotations

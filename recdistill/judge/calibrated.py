@@ -6,9 +6,10 @@ of their list: softmax of the scores against the share of the labels.
 It knows nothing of contenders or verdicts.
 
 Example:
-    >>> scores, labels = [np.array([0.0, 0.0])] * 2, [np.array([1.0, 0.0]), np.array([0.0, 1.0])]
-    >>> calibrated(scores, labels).error
+    >>> calibrated([np.array([0.0, 0.0])], [np.array([1.0, 1.0])]).error  # a half of the list is said, and is true
     0.0
+    >>> calibrated([np.array([0.0, 0.0])], [np.array([1.0, 0.0])]).error
+    0.5
 """
 
 from __future__ import annotations
