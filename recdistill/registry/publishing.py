@@ -72,6 +72,7 @@ class Publishing:
             if evidence is not None:
                 verdict = "passed the gate: " if evidence.passed else "did not pass the gate: "
                 judged = f"; judged on {evidence.lists}" if evidence.lists else ""
-                self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged)
+                links = self._runs.links(run_id, report, extra_files)
+                self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged, links)
             self._aliases.nominate(number)
         return as_version(self._versions.get(number), self._aliases.all())

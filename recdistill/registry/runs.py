@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -66,6 +67,14 @@ class Runs:
         self._client.log_artifact(run_id, str(manifest), BUNDLE)
         for path in extra:
             self._client.log_artifact(run_id, str(path), FILES)
+
+    def links(self, run_id: str, report: Path | None, extra: Sequence[Path]) -> dict[str, str]:
+        """Where MLflow's pages show a run, its report and its other files: name -> address on the same server."""
+        base = f"#/experiments/{self._client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        found = {"run": base}
+        if report is not None:
+            found["report"] = f"{base}/artifacts/report.html"
+        return found | {path.name: f"{base}/artifacts/{FILES}/{quote(path.name)}" for path in extra}
 
     def end(self, run_id: str) -> None:
         """Says that the run is complete."""

@@ -32,6 +32,7 @@ WHERE: Final = "bundle"
 
 STORE: Final = "store"
 GONE: Final = "gone"
+_LINKS: Final = "\n\n[run]("
 
 
 class Versions:
@@ -86,9 +87,19 @@ class Versions:
         for key, value in tags.items():
             self._client.set_model_version_tag(self._model, number, key, value)
 
-    def say(self, number: str, text: str) -> None:
-        """Writes the last decision about a version where MLflow's pages show it."""
-        self._client.update_model_version(self._model, number, description=text[:5000])
+    def say(self, number: str, text: str, links: Mapping[str, str] | None = None) -> None:
+        """Writes the last decision about a version where MLflow's pages show it.
+
+        Args:
+            number: The version.
+            text: The decision.
+            links: Name -> address, shown below the text. None: those that are there stay.
+        """
+        if links is None:
+            below = "".join((self.get(number).description or "").partition(_LINKS)[1:])
+        else:
+            below = "\n\n" + " · ".join(f"[{name}]({address})" for name, address in links.items()) if links else ""
+        self._client.update_model_version(self._model, number, description=text[: 5000 - len(below)] + below)
 
 
 def is_number(text: str) -> bool:
@@ -142,7 +153,7 @@ def as_version(version: ModelVersion, aliases: Mapping[str, str]) -> Version:
         number=str(version.version),
         content_hash=str(version.tags.get("content_hash", "")),
         aliases=sorted(a for a, n in aliases.items() if n == str(version.version)),
-        reason=version.description or "",
+        reason=(version.description or "").partition(_LINKS)[0],
         created_at=created_at(version),
         run_id=version.run_id or "",
         passed={"true": True, "false": False}.get(str(version.tags.get("passed"))),

@@ -37,6 +37,13 @@ def test_publish_crown_resolve_fetch(registry, tmp_path):
     assert only.reason == "promoted by ada: better on new users"
     assert registry.tags("ledger_head") == {"1": "1:ab"}
     assert registry.tag("1", "ledger_head") == "1:ab"
+    # MLflow's page of the version leads to the report and to the device file, also after the next decision.
+    shown = registry._connection.client.get_model_version(registry.name, "1").description
+    base = f"(#/experiments/{registry._connection.client.get_run(only.run_id).info.experiment_id}/runs/{only.run_id}"
+    assert shown == (
+        f"promoted by ada: better on new users\n\n[run]{base}) · [report]{base}/artifacts/report.html) · "
+        f"[device.onnx]{base}/artifacts/files/device.onnx)"
+    )
 
     ref = registry.resolve("champion")
     assert (ref, ref) == (registry.resolve("@champion"), registry.resolve("1"))
