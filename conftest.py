@@ -22,7 +22,6 @@ FAST_CASES = 2
 
 LONG = (
     # of the second part of `make test`
-    "tests/demo/live/test_run.py",
     "tests/e2e/test_two_distillers.py",
     "tests/benchmarks/test_bench_size.py",
     "tests/stream/test_kafka.py",

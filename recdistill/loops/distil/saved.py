@@ -153,9 +153,14 @@ class Saved(msgspec.Struct):
         return found
 
     def go_over(self, step: int, passes: int, start: LanePosition, until: LanePosition) -> None:
-        """Begins to go over a part of the log, and notes it."""
+        """Begins to go over a part of the log, and notes it.
+
+        One that ends where the part before it ended is the rest of that part, and is not noted again: a run that was
+        killed is then the same as one that was not.
+        """
         self.range = Range(passes, start, until)
-        self.runs = [*self.runs, Run(step, passes, start, until)]
+        if not (self.runs and self.runs[-1].until == until):
+            self.runs = [*self.runs, Run(step, passes, start, until)]
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
