@@ -162,7 +162,7 @@ class Follower:
             opened, how = Opened(warm.recommender, ref.number, warm.size), "it was still open"
             self._ranker.counts["warm_swaps"] += 1
         else:
-            opened, how = self._open(ref, done), "it was opened now"
+            opened, how = self._open(ref, ref.content_hash, done), "it was opened now"
         self._ranker.swap(opened.recommender, ref.number)
         bundle = opened.recommender.bundle
         passed(self._ranker.counts, "served", int(bundle.manifest.provenance.get("event_us", 0)))
@@ -184,29 +184,34 @@ class Follower:
                 raise
             log_.warning("the log is away, and the catalogue that was kept is as new as the one that serves: %s", e)
 
-    def _open(self, ref: BundleRef, done: threading.Event | None) -> Opened:
+    def _open(self, ref: BundleRef, champion: str, done: threading.Event | None) -> Opened:
+        """Fetches, tries and loads a version, as long as the champion is the one with this content hash."""
         bundle = self._champion.fetch(ref)
         if self._try is not None and bundle.content_hash not in self._tried:
-            self._try(bundle, stop=self._better_things(bundle.content_hash, done))
+            self._try(bundle, stop=self._better_things(champion, done))
             self._tried.add(bundle.content_hash)
         return Opened(self._load(bundle), ref.number, bundle.size)
 
-    def _better_things(self, content_hash: str, done: threading.Event | None) -> Callable[[], bool]:
-        """Says whether a trial should end, because there is something else to do now."""
+    def _better_things(self, champion: str, done: threading.Event | None) -> Callable[[], bool]:
+        """Says whether a trial should end, because another champion than this one is there by now."""
         looked = time.monotonic()
 
         def other() -> bool:
             nonlocal looked
-            if (done is not None and done.is_set()) or self.wake.is_set():
+            if done is not None and done.is_set():
                 return True
-            if time.monotonic() - looked < self._follow_s:
+            if not self.wake.is_set() and time.monotonic() - looked < self._follow_s:
                 return False
+            self.wake.clear()  # it asks for a look, and here is one
             looked = time.monotonic()
             try:
                 ref = self._champion.look()
             except RegistryError:
                 return False
-            return ref is not None and self._serving is not None and ref.content_hash != content_hash
+            ends = ref is not None and self._serving is not None and ref.content_hash != champion
+            if ends:
+                self.wake.set()
+            return ends
 
         return other
 
@@ -220,7 +225,7 @@ class Follower:
                 ref = self._champion.find(PREVIOUS)
                 self._looked_for = serving
                 if ref is not None and ref.content_hash != serving:
-                    opened = self._open(ref, done)
+                    opened = self._open(ref, serving, done)
                     self._warm = opened if opened.size <= self._warm_bytes else None
             if self._warm is not None:
                 self._items.catch_up(self._warm.recommender)
