@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support import browser as browser_support
 from support.demo import DemoRun, run_demo
-from support.mlflow_server import MlflowServer
 from support.shared import data_folder
 
 from tools import kafka_broker
 from tools.kafka_broker import KafkaBroker
+from tools.mlflow_server import MlflowServer
 
 
 @pytest.fixture(scope="session", autouse=True)

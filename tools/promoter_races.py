@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name = f"races-{os.getpid()}"
             found = run(args.registry, log, path, races=args.races, seed=args.seed, name=name, seconds=args.seconds)
         else:
-            from tests.support.mlflow_server import MlflowServer
+            from tools.mlflow_server import MlflowServer
 
             with MlflowServer(path) as server:
                 began_s = time.time()

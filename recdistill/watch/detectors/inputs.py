@@ -50,7 +50,9 @@ class Inputs(Struct):
         quantities = list(_quantities(arrived))
         alpha = ALPHA / len(quantities)
         for name, cells_B, usable_B in quantities:
-            cells = self.cells.setdefault(name, Cells())
+            if name not in self.cells:  # in the order in which a checkpoint gives them back
+                self.cells = dict(sorted([*self.cells.items(), (name, Cells())]))
+            cells = self.cells[name]
             rows_B = usable_B[new_B]
             moved = cells.add(cells_B[new_B][rows_B], at_B[rows_B], alpha=alpha, block=block)
             if moved is not None:
