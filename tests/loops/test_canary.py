@@ -193,7 +193,10 @@ def test_five_percent_are_five_percent_and_each_user_stays_on_one_side(
         by: dict[str, set[str]] = {}
         for begin in range(0, 8000, 100):
             users = [f"user-{n % 4000}" for n in range(begin, begin + 100)]
-            reply = client.post("/v1/recommend", json={"requests": [{"user": user, "k": 3} for user in users]})
+            body = {"requests": [{"user": user, "k": 3} for user in users]}
+            reply = client.post("/v1/recommend", json=body)
+            while reply.status_code == 503:  # on a busy machine it waited too long for its turn
+                reply = client.post("/v1/recommend", json=body)
             answers = reply.json()["answers"]
             assert set(reply.headers["recdistill-bundle"].split(", ")) == {answer["bundle"] for answer in answers}
             for user, answer in zip(users, answers, strict=True):
