@@ -7,21 +7,19 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 import msgspec
 import pytest
+from support.serving import running, wait_for
 
 from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings, to_toml
 from recdistill.errors import BundleError, ConfigError, RegistryError, StreamError
-from recdistill.hops import Counts
-from recdistill.loops import rank, swap, wire
+from recdistill.loops import rank, swap
 from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
@@ -82,44 +80,6 @@ def write(log: Log, *values: Item | bytes) -> None:
             raw = value if isinstance(value, bytes) else encode(value)
             transaction.send("items", raw, key=b"x" if isinstance(value, bytes) else key_of(value))
     stage.close()
-
-
-@contextmanager
-def running(settings: Settings, **more: Any) -> Iterator[tuple[httpx.Client, Counter[str]]]:
-    stop, found, failed, counts = threading.Event(), threading.Event(), [], Counts()
-    where: list[str] = []
-
-    def started(host: str, port: int) -> None:
-        where.append(f"http://{host}:{port}")
-        found.set()
-
-    def work() -> None:
-        try:
-            wire.serve(settings, stop, counts, started=started, **more)
-        except Exception as e:  # noqa: BLE001 - raised again in the test
-            failed.append(e)
-            found.set()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    assert found.wait(20)
-    if failed:
-        raise failed[0]
-    try:
-        with httpx.Client(base_url=where[0], timeout=10) as client:
-            yield client, counts
-    finally:
-        stop.set()
-        thread.join(20)
-        assert not thread.is_alive()
-    assert not failed
-
-
-def wait_for(what: Callable[[], bool], limit_s: float = 15.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def served(client: httpx.Client) -> str:
