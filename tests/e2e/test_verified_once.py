@@ -15,7 +15,7 @@ import pytest
 
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
 from recdistill.judge import Asked, gate
-from recdistill.loops import promote, wire
+from recdistill.loops import endpoint, promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
@@ -106,7 +106,7 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     # A ranker fetches the champion and serves it; a second one finds it in the cache.
     for _ in range(2):
         counts, stop = Counter(), threading.Event()
-        ranker = threading.Thread(target=wire.serve, args=(settings, stop, counts))
+        ranker = threading.Thread(target=endpoint.serve, args=(settings, stop, counts))
         ranker.start()
         until(lambda counted=counts: counted["swaps"] == 1)  # type: ignore[misc]
         stop.set()
