@@ -23,6 +23,7 @@ from recdistill.registry import Registry
 from recdistill.sealed import FileEntry, Seal
 from recdistill.stream import Lanes, open_log, standard_topics
 from references.students import NOW_US, make_requests, make_student
+from tools.mlflow_server import new_file
 
 LENIENT = Asked(retention=0.0, champion=0.0, beats_popularity=False, parity=1.0, min_lists=20)
 
@@ -61,7 +62,7 @@ def once(counts: Counter[str]) -> bool:
 def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     settings = Settings(
         log=LogSettings(path=str(tmp_path / "log.sqlite")),
-        registry=RegistrySettings(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", cache=str(tmp_path / "cache")),
+        registry=RegistrySettings(uri=new_file(tmp_path / "mlflow.sqlite"), cache=str(tmp_path / "cache")),
         rank=RankSettings(port=0, follow_s=0.05, items_s=0.02),
     )
     log = open_log(settings.log)

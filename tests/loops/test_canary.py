@@ -24,6 +24,7 @@ from recdistill.registry import Evidence, Registry
 from recdistill.serve import place_of
 from recdistill.stream import Log, open_log, standard_topics
 from references.students import make_requests, make_student
+from tools.mlflow_server import new_file
 
 SHARE = 0.3
 NOW_US = 1_800_000_000_000_000
@@ -48,7 +49,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+    return new_file(tmp_path_factory.mktemp("registry") / "mlflow.sqlite")
 
 
 @pytest.fixture

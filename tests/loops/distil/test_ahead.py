@@ -30,6 +30,7 @@ from recdistill.records import Columns, Example, decode
 from recdistill.registry import Registry
 from recdistill.serve import Recommender, Request
 from recdistill.stream import Log
+from tools.mlflow_server import new_file
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_rows_champion_in
     run(log, settings(tmp_path / "first"))
     [path] = (tmp_path / "first" / "bundles").iterdir()
     champion = open_bundle(path)
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "student")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "student")
     version = registry.publish(champion, judged(champion))
     registry.crown(version.number)
     more(log, 120, seed=7)
@@ -134,7 +135,7 @@ def test_the_champion_that_serves_is_scored_as_it_serves_and_status_and_metrics_
     shop("join --flush")
     shop("distil --drain --set prequential.share=1")
     bundle = shop.learnt("student")
-    registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
+    registry = Registry(new_file(Path("recdistill-data/mlflow.sqlite")), "recdistill-student")
     version = registry.publish(bundle, judged(bundle))
     registry.crown(version.number)
     lists = world.impressions(120)[60:]
