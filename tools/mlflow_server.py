@@ -1,7 +1,7 @@
-"""One real MLflow tracking server on loopback, with SQLite, and new files for MLflow. Artefacts go through its own HTTP.
+"""One real MLflow tracking server on loopback, with SQLite. Artefacts go through its own HTTP.
 
-MLflow makes the tables of a new file by seventy migrations, one after the other, and that takes it some seconds. Here it
-does so once, and each new file is a copy.
+MLflow makes the tables of a new file by seventy migrations, one after the other. That takes it some seconds. Here it
+does so once, and each new file is a copy: for the server, and for tests whose registry is a file.
 
 It knows nothing of what is stored in it.
 
