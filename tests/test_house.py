@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -78,7 +79,16 @@ def test_what_is_promised_is_there() -> None:
 
 @cache
 def _classes() -> list[tuple[Path, ast.ClassDef]]:
-    return [(path, node) for path in MODULES for node in nodes(path) if isinstance(node, ast.ClassDef)]
+    return [(path, node) for path in MODULES for node in _inside(tree(path).body)]
+
+
+def _inside(body: list[ast.stmt]) -> Iterator[ast.ClassDef]:
+    """The classes of a body, also those inside of classes and functions. To look at all nodes takes twice as long."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield node
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.If):
+            yield from _inside(node.body)
 
 
 def _height(node: ast.ClassDef, lines: list[str]) -> int:

@@ -182,6 +182,7 @@ def settings_of(tmp_path: Path, **canary: Any) -> Settings:
     )
 
 
+@pytest.mark.slow
 def test_five_percent_are_five_percent_and_each_user_stays_on_one_side(
     tmp_path: Path, shop: Shop, log: Log, bundles: list[Bundle]
 ) -> None:
@@ -248,6 +249,7 @@ def test_where_a_canary_fails_the_champion_answers(
         assert counts["canary_failures"] == 1
 
 
+@pytest.mark.slow
 def test_a_canary_that_cannot_serve_is_said(tmp_path: Path, shop: Shop, bundles: list[Bundle]) -> None:
     shop.promote("1", bundles[0])
     nan = spoilt.tower(bundles[1].user_tower, spoilt.not_a_number)

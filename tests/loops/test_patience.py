@@ -33,6 +33,7 @@ def test_it_is_tried_until_it_works() -> None:
     assert 0.25 + 0.5 <= time.monotonic() - began < 0.5 + 1.0 + 0.5
 
 
+@pytest.mark.slow
 def test_patience_ends() -> None:
     began = time.monotonic()
     with pytest.raises(TeacherError, match=r"no route; it was waited for 0\.6 s \(score\.patience_s\), and nothing"):

@@ -544,6 +544,7 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_judged_again_when_more_lists_have_come_and_both_verdicts_are_told(
     held_log: Log, shelf: Shelf
 ) -> None:

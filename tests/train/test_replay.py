@@ -96,6 +96,7 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) 
     } <= names
 
 
+@pytest.mark.slow
 def test_what_goes_out_is_the_average() -> None:
     """The weights that are exported are the running mean of the student's, by hand, and the scores come from them."""
     made = trainer()
@@ -208,6 +209,7 @@ def tight_batch(made: Trainer, step: int) -> Batch:
     return made.encode(BATCHES[step])
 
 
+@pytest.mark.slow
 def test_rows_that_change_hands_take_nothing_of_their_last_owner_along() -> None:
     made = trainer(spec=TIGHT)
     made.apply_items(ITEMS)

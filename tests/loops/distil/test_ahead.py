@@ -52,6 +52,7 @@ def ahead(following: Following | None = None) -> Ahead:
     return Ahead(Prequential(share=0.8, window_s=20, labels_within_s=40, half_life=50), following)
 
 
+@pytest.mark.slow
 def test_no_weight_and_nothing_else_of_the_student_changes_by_it(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "without"))
     counts = run(log, settings(tmp_path / "with"), ahead=ahead())
@@ -177,6 +178,7 @@ def test_prometheus_is_told(log: Log, tmp_path: Path) -> None:
     assert 'recdistill_freshness_seconds_count{hop="learnt"}' in text
 
 
+@pytest.mark.slow
 def test_later_passes_are_not_scored(log: Log, tmp_path: Path) -> None:
     once = run(log, settings(tmp_path / "one"), ahead=ahead())
     twice = run(log, settings(tmp_path / "two", passes=2), ahead=ahead())
@@ -184,6 +186,7 @@ def test_later_passes_are_not_scored(log: Log, tmp_path: Path) -> None:
     assert twice["prequential_lists"] == once["prequential_lists"]
 
 
+@pytest.mark.slow
 def test_it_can_be_turned_off_and_on_again(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"), ahead=ahead())
     more(log, 20, seed=3)

@@ -46,6 +46,7 @@ def log(written: Path, tmp_path: Path) -> Iterator[Log]:
     yield from copied(written, tmp_path)
 
 
+@pytest.mark.slow
 def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: Path) -> None:
     class Shown:
         def __init__(self) -> None:
@@ -66,6 +67,7 @@ def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: P
     assert counts["unknown"] >= 150 * 6 - counts["known"]  # and events, too
 
 
+@pytest.mark.slow
 def test_columns_give_the_checkpoint_that_objects_give(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +299,7 @@ def test_a_stop_writes_one_checkpoint(log: Log, tmp_path: Path) -> None:
     assert counts["bundles"] == 1
 
 
+@pytest.mark.slow
 def test_a_bundle_names_its_parent_also_after_a_kill_between_the_two(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     [first] = made(tmp_path / "s" / "bundles")
@@ -311,6 +314,7 @@ def test_a_bundle_names_its_parent_also_after_a_kill_between_the_two(log: Log, t
     assert open_bundle(second).manifest.provenance["parent"] == open_bundle(first).content_hash
 
 
+@pytest.mark.slow
 def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> None:
     with log.stage("hostile").transaction() as transaction:
         transaction.send("examples", b"\x00nothing", partition=0)
@@ -562,6 +566,7 @@ def test_what_a_checkpoint_rests_on_outlasts_a_power_cut(
 
 
 @pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.slow
 def test_a_log_that_lost_what_was_learnt_is_noticed(written: Path, log: Log, tmp_path: Path, passes: int) -> None:
     """As when a copy of the log is put back, or when a disk did not keep what it said it had."""
     chosen = settings(tmp_path / "s", passes=passes)
@@ -591,6 +596,7 @@ def test_a_log_that_lost_what_was_learnt_is_noticed(written: Path, log: Log, tmp
     old.close()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_witness_goes_on(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(log, settings(tmp_path / "s"))
     found = final(tmp_path / "s")

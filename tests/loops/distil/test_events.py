@@ -100,6 +100,7 @@ def test_settings_that_changed_at_a_step_are_the_same_event_after_kills_and_from
     distilling.assert_same_state(tmp_path / "calm", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_settings_matter(log: Log, tmp_path: Path) -> None:
     """Without this, the test above could not fail."""
     before(log, tmp_path / "a")

@@ -197,6 +197,7 @@ def test_a_list_that_hangs_the_server_does_not_hold_up_the_others(server: Server
 
 
 @pytest.mark.parametrize("how", ["slow", "drip"])
+@pytest.mark.slow
 def test_the_whole_call_keeps_the_deadline(server: Server, how: str) -> None:
     teacher = opened(server)
     server.behave = lambda _n, _items: how
