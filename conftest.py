@@ -22,11 +22,15 @@ FAST_CASES = 2
 
 LONG = (
     # of the second part of `make test`
-    "tests/e2e/test_two_distillers.py",
+    "tests/tools/test_crash.py",
+    "tests/demo/live/test_run.py",
     "tests/benchmarks/test_bench_size.py",
+    "tests/e2e/test_two_distillers.py",
     "tests/stream/test_kafka.py",
-    "tests/deploy/test_images.py",
     "tests/registry/test_store.py",
+    "tests/e2e/test_positions_on_kafka.py",
+    "tests/loops/distil/test_distiller.py",
+    "tests/deploy/test_images.py",
     "tests/e2e/test_cut_logs.py",
     "tests/e2e/test_processes.py",
     # of the first
