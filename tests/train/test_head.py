@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -20,14 +18,6 @@ from recdistill.train.student import Items
 SPEC = FeatureSpec(history=HistorySpec(length=3, actions=("view",)), id=IdSpec(capacity=20, hashed=1))
 STUDENT = StudentSettings(dim=3, hidden=4, context_dim=2, id_dropout=0.0, dropout=0.0)
 WITH = LossSettings(soft_head=True, replay_lists=8)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer(loss: LossSettings = WITH) -> Trainer:

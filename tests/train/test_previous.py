@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.data.simulated import SimulatorSettings
@@ -34,14 +32,6 @@ ITEMS = [
     Item(f"i{n}", attributes={"genre": [f"g{n % 9}"], "title": f"word{n % 4} x{n}", "price": float(n % 7)})
     for n in range(40)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def example(number: int, items: int = 40) -> Example:

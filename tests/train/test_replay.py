@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from recdistill import checkpoint
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
@@ -27,14 +26,6 @@ SPEC = FeatureSpec(
 STUDENT = StudentSettings(dim=4, hidden=8, context_dim=2, warmup_lists=40, forget_lists=100, average_lists=60)
 LOSS = LossSettings(replay_lists=24, full_softmax_items=0, sampled_items=6)
 BATCH = 8
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer(loss: LossSettings = LOSS, student: StudentSettings = STUDENT, spec: FeatureSpec = SPEC) -> Trainer:
