@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 from support import world
 from support.deaths import killed_again_and_again
-from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, more, run, settings, write_log
+from support.distilling import SPEC, STUDENT, assert_same_state, final, more, run, settings
 from support.registries import judged
 from support.small_shop import Shop, open_shop
 
@@ -31,16 +30,6 @@ from recdistill.registry import Registry
 from recdistill.serve import Recommender, Request
 from recdistill.stream import Log
 from tools.mlflow_server import new_file
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(written, tmp_path)
 
 
 @pytest.fixture

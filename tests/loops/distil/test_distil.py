@@ -3,7 +3,6 @@
 import random
 import shutil
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from support import world
 from support.deaths import killed_again_and_again
-from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, run, scored, settings, write_log
+from support.distilling import SPEC, STUDENT, assert_same_state, final, run, scored, settings
 
 from recdistill import checkpoint
 from recdistill.bundle import made, open_bundle, reading
@@ -31,16 +30,6 @@ from recdistill.records import DEAD_LETTERS, Columns, Example, Item, decode, enc
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 from recdistill.train import Batch, Trainer
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(written, tmp_path)
 
 
 @pytest.mark.slow

@@ -20,15 +20,10 @@ from recdistill.loops.distil.events import NAME, changed, refuse
 from recdistill.stream import Log
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
-    yield from distilling.copied(written, tmp_path)
+    yield
     torch.set_num_threads(threads)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +17,6 @@ from recdistill.errors import DataError, Interrupted
 from recdistill.loops.distil import Played, replay
 from recdistill.loops.trainers import made_of
 from recdistill.stream import Log
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from distilling.copied(written, tmp_path)
 
 
 def newest(directory: Path) -> Bundle:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import world
-from support.distilling import copied, final, run, scored, settings, write_log
+from support.distilling import final, run, scored, settings
 from support.power import Platter
 
 from recdistill import checkpoint
@@ -18,16 +17,6 @@ from recdistill.errors import OutOfRange, WrongLog
 from recdistill.loops import join
 from recdistill.loops.feed import feed
 from recdistill.stream import Log, open_log
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(written, tmp_path)
 
 
 def more(log: Log, count: int, seed: int) -> None:
