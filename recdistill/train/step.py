@@ -430,11 +430,6 @@ class Trainer:
         self._goes_out.wait()
         self._state_copies.wait()
 
-    def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
-        """The vectors that the user tower gives, f32 `[B, D]`."""
-        users_BD, _ = vectors_of(self, requests)
-        return users_BD
-
     def score(self, requests: Sequence[Asker], slots_N: np.ndarray | None = None) -> np.ndarray:
         """Scores of some slots of the catalogue for each request, f32 `[B, N]`. None: all slots, withdrawn ones too."""
         scores_BN = forward.scores(*vectors_of(self, requests))

@@ -12,6 +12,7 @@ from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, LabelState, Ranking
 from recdistill.train import Trainer
+from recdistill.train.answers import vectors_of
 from recdistill.train.head import Head
 from recdistill.train.student import Items
 
@@ -63,7 +64,10 @@ def test_the_loss_of_the_scores_is_taken_on_the_head_and_that_of_labels_on_the_s
     lists = [example(90 + place, "closed") for place in range(4)]
     lists = [Example(one.ranking, (0.0, 1.0, 0.0, 0.0), "closed") for one in lists]
     asked = [one.ranking.impression for one in lists]
-    user_BD, slots = made.user_vectors(asked), [made.catalogue.slots([c.item for c in one.candidates]) for one in asked]
+    user_BD, slots = (
+        vectors_of(made, asked)[0],
+        [made.catalogue.slots([c.item for c in one.candidates]) for one in asked],
+    )
     table = made.weights()["id"][made.catalogue.id_rows_N]
     head, served = [], []
     for u_D, slots_L, one in zip(user_BD, slots, lists, strict=True):
