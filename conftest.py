@@ -77,6 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (places.get(item.path, len(LONG)), item.path not in slow))
 
 
+def pytest_configure() -> None:
+    """The pages of all workers share what they continue."""
+    pages.begin()
+
+
 def pytest_unconfigure() -> None:
     """What pages have left goes."""
     pages.clean()
