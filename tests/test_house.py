@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from support.trees import nodes, tree
+from support.trees import tree
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
@@ -176,7 +176,7 @@ def test_a_logger_has_one_name() -> None:
     named = [
         (f"{_short(path)}:{node.lineno}", [ast.unparse(target) for target in node.targets])
         for path in MODULES
-        for node in nodes(path)
+        for node in tree(path).body
         if isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Call)
         and ast.unparse(node.value) == "logging.getLogger(__name__)"
