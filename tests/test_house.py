@@ -31,7 +31,7 @@ PROMISED = {
 """Tests beside this one that do the same."""
 
 MOST_LINES = 200
-TALLER = {"Trainer", "_World"}
+TALLER = {"Trainer"}
 """Classes that are taller than they should be. None may be added; one that was cut is taken out."""
 
 MOST_PLACES = 4
