@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Tests that need only Python run on all cores at once. Those that start processes wait more than they compute: one more
-# of them than there are cores runs at once, four at most, each worker with its own broker. Those that need a machine for
-# themselves come last, and only their files are read.
+# of them than there are cores runs at once, four at most, each worker with its own broker. No example of a docstring or a
+# page does that, so only tests/ is read for them. Those that need a machine for themselves come last.
 PROCESSES := kafka or mlflow or browser or e2e
 SHARED := --dist loadfile --no-loadscope-reorder
 WAITING := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$(( cores < 4 ? cores + 1 : 4 )))
@@ -46,7 +46,7 @@ else
 	echo "== tests that need only Python, on every core"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(PROCESSES) or alone)" -n auto $(SHARED) || failed=$$?; \
 	echo "== tests that run brokers, servers, browsers and the product's own processes"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "($(PROCESSES)) and not alone" -n $(WAITING) $(SHARED) || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "($(PROCESSES)) and not alone" -n $(WAITING) $(SHARED) tests || failed=$$?; \
 	echo "== tests that need the machine for themselves"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m alone $(ALONE) || failed=$$?; \
 	exit $$failed
