@@ -102,7 +102,7 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
     with demo(folder, "--seconds", "900", "--rate", "4", "--by-hand", "--json") as (process, url):
         seen = browser(LOOK, url=url, patience=600, timeout_s=850)
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=120)
+        out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert seen["errors"] == []
