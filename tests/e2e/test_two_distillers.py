@@ -143,8 +143,9 @@ def test_of_two_that_start_at_once_one_wins_and_keeps_the_folder_while_paused_un
     [sentence] = said(second)
     assert f"process {number} on {socket.gethostname()}" in sentence
     first.kill("distiller")
+    more(log, 1)
     third = distiller(tmp_path, "d", chosen)
-    third.wait(lambda: step(chosen) == 10, what="all steps")
+    third.wait(lambda: step(chosen) == 20, what="all steps")
     assert third.end() == {"distiller": 0}
     # It went on from what the killed one had saved. One that began at 0 would end with the same bytes.
     [number] = re.findall(r"resumed at step (\d+)", third.log("distiller").read_text())

@@ -95,6 +95,7 @@ def number(text: str) -> float:
 
 
 @pytest.mark.browser
+@pytest.mark.alone
 def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[..., Any]) -> None:
     folder = tmp_path / "demo"
     # On a busy machine it takes long until a champion serves. So the demo runs until the page shows one. With few lists
