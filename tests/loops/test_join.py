@@ -317,7 +317,7 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     clicks = world.feedback(lists)
     feed(log, [*lists, *clicks])
     score_all(log)
-    settings = {**SETTINGS, "batch": 100, "idle_s": 60.0}
+    settings = {**SETTINGS, "batch": 160, "idle_s": 60.0}
     with log.stage("hostile").transaction() as transaction:
         for partition in range(1024):
             transaction.send("feedback", b"{", key=b"x", partition=partition)
