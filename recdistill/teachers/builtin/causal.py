@@ -13,6 +13,7 @@ the item's bias.
 It knows nothing of records, losses or slots: rows and places come in, vectors go out.
 
 Example:
+    >>> import numpy as np
     >>> from recdistill.features import FeatureSpec
     >>> tower = CausalTower(FeatureSpec(), CausalShape(dim=8, layers=1, heads=2), {"id": 5}, seed=0)
     >>> tower.items(np.array([1, 2]), {}).shape, sorted(tower.tables)

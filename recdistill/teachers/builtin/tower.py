@@ -18,6 +18,7 @@ scores are averaged. For each question this averages their log-probabilities, up
 It knows nothing of records, losses or slots: rows and places come in, vectors go out.
 
 Example:
+    >>> import numpy as np
     >>> from recdistill.features import FeatureSpec
     >>> tower = Tower(FeatureSpec(), Shape(dim=8, layers=0), {"id": 5}, seed=0)
     >>> [len(tower.items(np.array([1, 2]), {})), sorted(tower.tables)]
