@@ -126,7 +126,7 @@ def test_a_popular_item_is_drawn_more_often_and_counts_less() -> None:
 
 
 def test_what_is_drawn_follows_the_catalogue_and_the_counts_alone() -> None:
-    """Items come, are withdrawn and come back. At each moment the draws are those of fresh counts of the same numbers."""
+    """Items come, are withdrawn and come back: the draws are those of fresh counts of the same numbers."""
     random = np.random.default_rng(5)
     popular, catalogue = Popular(0.75), Catalogue(FeatureSpec(), Vocabulary(FeatureSpec()))
     for moment in range(60):
