@@ -27,6 +27,7 @@ from recdistill.judge.bounds import Verdict
 from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
+    PINNED,
     CHANCE,
     LOGGED,
     MAIN,
@@ -48,6 +49,7 @@ _NAMES = {
     STUDENT: "Student",
     TEACHER: "Teacher",
     CHAMPION: "Champion",
+    PINNED: "Pinned version",
     "student_no_kd": "Without distillation",
     "device": "Device file",
     CHANCE: "Chance",
