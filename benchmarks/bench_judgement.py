@@ -178,9 +178,7 @@ def make_log(folder: Path, items: int, lists: int, age: int) -> None:
             os.link(folder / name / file, to / file)
         content, provenance = bundle.manifest.content, {**bundle.manifest.provenance, "positions": {"lanes": end}}
         made = make_manifest(content, provenance)
-        (to / "manifest.json").write_bytes(
-            write_manifest(msgspec.structs.replace(made, beside=bundle.manifest.beside))
-        )
+        (to / "manifest.json").write_bytes(write_manifest(msgspec.structs.replace(made, beside=bundle.manifest.beside)))
 
 
 def example(name: str, items: int, random: np.random.Generator, time_us: int) -> Example:

@@ -1,7 +1,7 @@
 """Bundles that somebody names in a terminal: they are tried in a process of their own before this one runs them.
 
-A tower that never ends would hang the verb, and Python cannot end it. `[trial]` bounds the trial, and `trial.on = false`
-leaves it out.
+A tower that never ends would hang the verb, and Python cannot end it. `[trial]` bounds the trial, and with
+`trial.on = false` there is none.
 
 It knows nothing of what a trial asks.
 

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.foreign import try_first
+from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.ledger import ledger_of, there, warn_open
 from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
 from recdistill.errors import DataError, RecdistillError, Refused, UsageError

@@ -37,8 +37,8 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="EASE is made from so many of the newest examples that the bundle learnt from; so are popularity "
-            "and ItemKNN of a bundle that has no counts beside it.",
+            description="EASE is made from so many of the newest examples that the bundle learnt from; so are "
+            "popularity and ItemKNN of a bundle that has no counts beside it.",
         ),
     ] = 100_000
     ease: Annotated[
@@ -180,8 +180,8 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern="^([1-9][0-9]*|[A-Za-z][A-Za-z0-9_-]{0,99}|)$",
             description="A version, by its number or an alias, that the promoter and `publish` judge beside each "
-            "candidate, such as the first one that served. It is a line of the report; nothing is asked of it. Its files "
-            "stay while it has an alias. Empty: none.",
+            "candidate, such as the first one that served. It is a line of the report; nothing is asked of it. Its "
+            "files stay while it has an alias. Empty: none.",
         ),
     ] = ""
     min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists for a verdict.")] = 200

@@ -60,7 +60,7 @@ def behaviour_of(
     )
 
 
-def _diversity(top_BK: NDArray[np.int64], vectors_ND: Floats) -> float | None:
+def _diversity(top_BK: NDArray[np.int64], vectors_ND: NDArray[np.float32]) -> float | None:
     """With unit vectors u of a list, the sum of cosines over all pairs is (|Σu|² − n) / 2."""
     there_BK = (top_BK >= 0) & (top_BK < len(vectors_ND))
     vectors_BKD = np.asarray(vectors_ND[np.where(there_BK, top_BK, 0)], np.float64)

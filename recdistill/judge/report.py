@@ -27,10 +27,10 @@ from recdistill.judge.bounds import Verdict
 from recdistill.judge.gates import Check, checks
 from recdistill.judge.judgement import (
     CHAMPION,
-    PINNED,
     CHANCE,
     LOGGED,
     MAIN,
+    PINNED,
     STUDENT,
     TEACHER,
     Disagreement,

@@ -98,10 +98,9 @@ def _lost(tally: Tally) -> list[str]:
     pairs, items = tally.shed
     if not pairs:
         return []
-    return [
-        f"ItemKNN is counted in a bounded memory: {pairs:,} weak pairs of items were let go so far, and what they had "
-        f"counted is lost{f'; so were {items:,} weak items' if items else ''}"
-    ]
+    more = f"; so were {items:,} weak items" if items else ""
+    lost = f"{pairs:,} weak pairs of items were let go so far, and what they had counted is lost"
+    return [f"ItemKNN is counted in a bounded memory: {lost}{more}"]
 
 
 def _among(examples: Iterator[Example], asked: Asked) -> Iterator[Example]:

@@ -175,9 +175,7 @@ def _beside(
         return [], [f"the student is not compared with {called}: {e}"]
 
 
-def _pinned(
-    log: Log, pinned: Pinned | None, part: Part, lists: Sequence[Example]
-) -> tuple[list[Contender], list[str]]:
+def _pinned(log: Log, pinned: Pinned | None, part: Part, lists: Sequence[Example]) -> tuple[list[Contender], list[str]]:
     """The pinned version as a contender, and what is said about it."""
     if pinned is None:
         return [], []
@@ -185,7 +183,9 @@ def _pinned(
     if pinned.bundle is None:
         return [], [f"the student is not compared with {called}: {pinned.why}"]
     found, notes = _beside(log, pinned.bundle, PINNED, called, part, lists)
-    return found, notes or [f"the line {PINNED} is version {pinned.name}, which gate.pinned names; nothing is asked of it"]
+    return found, notes or [
+        f"the line {PINNED} is version {pinned.name}, which gate.pinned names; nothing is asked of it"
+    ]
 
 
 def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:

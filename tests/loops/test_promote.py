@@ -254,7 +254,9 @@ def test_the_pinned_version_is_a_line_of_the_report_and_no_gate(tmp_path: Path) 
     assert champion is not None
     assert own is not None
     assert pinned.metrics == champion.metrics == own.metrics
-    assert any("the line pinned is version 1, which gate.pinned names; nothing is asked of it" in x for x in third.notes)
+    assert any(
+        "the line pinned is version 1, which gate.pinned names; nothing is asked of it" in x for x in third.notes
+    )
     assert not any("pinned" in reason for reason in evidence(third).reasons)
     apart = third.difference("student", "pinned")
     mine = third.quality("student")

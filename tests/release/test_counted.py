@@ -126,7 +126,8 @@ def by_brute_force(learnt: list[Example], held: list[Example], live: set[str]) -
     for one in held:
         shown = one.ranking.impression
         barred = {event.item for event in shown.history} | set(shown.exclude)
-        relevant = {x.item: l for x, l in zip(shown.candidates, one.labels, strict=True) if l > 0 and x.item not in barred}
+        labels = zip(shown.candidates, one.labels, strict=True)
+        relevant = {x.item: label for x, label in labels if label > 0 and x.item not in barred}
         if not relevant:
             continue
         free = [item for item in n if item in live and item not in barred]
@@ -137,15 +138,15 @@ def by_brute_force(learnt: list[Example], held: list[Example], live: set[str]) -
             )
             for item in free
         }
-        for name, key in (
-            ("popularity", lambda item: (-n[item], order[item])),
-            ("itemknn", lambda item: (-round(near[item], 7), -n[item], order[item])),
+        popular = sorted(free, key=lambda item: (-n[item], order[item]))
+        for name, ranked in (
+            ("popularity", popular),
+            ("itemknn", sorted(popular, key={item: -round(value, 7) for item, value in near.items()}.__getitem__)),
         ):
-            best = sorted(free, key=key)[:10]
+            best = ranked[:10]
             gain = sum(relevant.get(item, 0.0) / math.log2(place + 2) for place, item in enumerate(best))
             ideal = sum(
-                label / math.log2(place + 2)
-                for place, label in enumerate(sorted(relevant.values(), reverse=True)[:10])
+                label / math.log2(place + 2) for place, label in enumerate(sorted(relevant.values(), reverse=True)[:10])
             )
             found[name].append(gain / ideal)
     return {name: sum(values) / len(values) for name, values in found.items()}
