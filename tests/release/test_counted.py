@@ -71,13 +71,13 @@ class Read:
     """A log that counts the messages which are read from it, by topic."""
 
     def __init__(self, log: Log) -> None:
-        self._log, self.topics = log, Counter[str]()
+        self._log, self.seen = log, Counter[str]()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
     def source(self, *args: Any) -> Any:
-        source, topics = self._log.source(*args), self.topics
+        source, seen = self._log.source(*args), self.seen
 
         class Counts:
             def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,7 @@ class Read:
 
                 def read(*args: Any) -> Any:
                     messages = found(*args)
-                    topics.update(message.tp.topic for message in messages)
+                    seen.update(message.tp.topic for message in messages)
                     return messages
 
                 return read
@@ -162,8 +162,8 @@ def test_the_lines_are_those_of_brute_force_and_no_example_is_read(log: Log, tmp
     found = judged(counting, bundle)
     assert found.part is not None
     assert found.part.lists == "held-out"
-    assert counting.topics["held-out"] == len(held)
-    assert counting.topics["examples"] == 0
+    assert counting.seen["held-out"] == len(held)
+    assert counting.seen["examples"] == 0
     assert [one.name for one in found.contenders if one.name in ("itemknn", "ease", "popularity")] == [
         "popularity", "itemknn",
     ]  # fmt: skip
@@ -175,10 +175,10 @@ def test_the_lines_are_those_of_brute_force_and_no_example_is_read(log: Log, tmp
     run(log, settings(tmp_path / "s"))
     older = bundle_of(tmp_path / "s")
     assert older.content_hash != bundle.content_hash
-    counting.topics.clear()
+    counting.seen.clear()
     expected = by_brute_force(list(release.learnt_from(log, older)), held, {item.id for item in older.items})
     assert {name: lines(judged(counting, older))[name] for name in expected} == pytest.approx(expected)
-    assert counting.topics["examples"] == 0
+    assert counting.seen["examples"] == 0
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_a_bundle_without_counts_is_judged_from_the_log_and_says_so(log: Log, tm
     assert old.content_hash == bundle.content_hash
     counting = Read(log)
     found = judged(counting, old)
-    assert counting.topics["examples"] >= 150
+    assert counting.seen["examples"] >= 150
     assert {"popularity", "popularity_recent", "itemknn", "ease"} <= lines(found).keys()
     [note] = [one for one in found.notes if "counts" in one]
     assert note == (
