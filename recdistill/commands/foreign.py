@@ -30,7 +30,7 @@ def try_first(settings: Settings, *bundles: Bundle) -> None:
     """
     if not settings.trial.on:
         return
-    from recdistill.loops.wire import trial_of
+    from recdistill.loops.opened import trial_of
 
     try_it = trial_of(settings)
     for bundle in bundles:
