@@ -29,6 +29,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -242,7 +243,7 @@ class Trainer:
             # Without a label in the batch nothing competes.
             full=self.softmax_items if self.terms.label > 0 and figures["positives"] else None,
             sample=self.sampled_items,
-            chances_N=None if self.popular is None else self.popular.chances(self.catalogue),
+            draw=None if self.popular is None else partial(self.popular.draw, self.catalogue),
         )
         # 2. Run the item tower once for each item that the step needs: candidates, histories and rivals.
         used_U, place_N = self._used(lists, rivals.slots)
