@@ -4,14 +4,27 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['allowed', 'checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
+    ['allowed', 'checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_canary_page', \
+'write_report']
 """
 
 from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
+from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, write_canary_page
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import CHAMPION, TEACHER, Judgement, Part, Spending, from_json, to_json
+from recdistill.judge.history import Became, Figure, Past
+from recdistill.judge.judgement import (
+    CHAMPION,
+    CONTROL,
+    TEACHER,
+    Control,
+    Judgement,
+    Part,
+    Spending,
+    from_json,
+    to_json,
+)
 from recdistill.judge.outlook import outlook
 from recdistill.judge.policy import Asked, Rule
 from recdistill.judge.report import write_report
@@ -19,15 +32,24 @@ from recdistill.judge.suite import evaluate
 
 __all__ = [
     "CHAMPION",
+    "CONTROL",
     "TEACHER",
     "Allowed",
     "Asked",
+    "Became",
     "BundleContender",
+    "CanaryIs",
+    "CanaryTold",
     "Check",
     "Contender",
+    "Control",
     "DeviceContender",
+    "Figure",
+    "GuardAt",
     "Judgement",
+    "Moment",
     "Part",
+    "Past",
     "Rule",
     "Spending",
     "TeacherContender",
@@ -40,5 +62,6 @@ __all__ = [
     "misfits",
     "outlook",
     "to_json",
+    "write_canary_page",
     "write_report",
 ]

@@ -20,9 +20,11 @@ from recdistill.bundle import Bundle
 from recdistill.errors import BundleError, CheckpointError, DataError, PositionError, UsageError
 from recdistill.judge import (
     CHAMPION,
+    CONTROL,
     TEACHER,
     BundleContender,
     Contender,
+    Control,
     Judgement,
     Part,
     Spending,
@@ -38,6 +40,7 @@ from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.champion import HEAD, as_writer
 from recdistill.release.evidence import NONE, Policy, note_judged
+from recdistill.release.history import history_of
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
@@ -56,6 +59,8 @@ def judge(
     rivals: Sequence[Contender] = (),
     beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
+    control: Bundle | None = None,
+    no_control: str = "nobody looked for one",
     until: Place | None = None,
     which: Which = "auto",
     least: int = 1,
@@ -84,6 +89,8 @@ def judge(
         rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
         champion: The bundle that serves now, judged on the same lists. It is left out, with a note, where it cannot be.
+        control: The student without a teacher, judged on the same lists. It is left out where it cannot be.
+        no_control: Why there is none.
         until: Where the judged part of `examples` ends. None: where the log ends now.
         which: Which lists: see `lists.lists_for`.
         least: How many held-out lists are enough.
@@ -114,7 +121,10 @@ def judge(
         taught_us=taught_us,
         window=window,
     )
-    against, without = _champion(log, champion, part, lists)
+    against, without = _other(log, champion, CHAMPION, part, lists)
+    alone, left_out = _other(log, control, CONTROL, part, lists)
+    if not alone:
+        no_control = "; ".join(left_out) or no_control
     came = newcomers(log, bundle)
     if teacher is not None:
         teacher.apply_items([*bundle.items, *came])
@@ -129,6 +139,7 @@ def judge(
             teacher=teacher,
             rivals=[
                 *against,
+                *alone,
                 *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
                 *rivals,
                 *cheaper,
@@ -148,25 +159,31 @@ def judge(
             progress=None if progress is None else lambda _, done, total: progress(done, total),
         )
     spending = asked.spending(judgement, cost_per_1000)
+    if judgement.control is None:
+        judgement = msgspec.structs.replace(judgement, control=Control(why=no_control))
     return msgspec.structs.replace(
         judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *no_device, *_seen(part, taught_us)]
     )
 
 
-def _champion(
-    log: Log, champion: Bundle | None, part: Part, lists: Sequence[Example]
+_CALLED = {CHAMPION: "the champion", CONTROL: "the control"}
+
+
+def _other(
+    log: Log, other: Bundle | None, name: str, part: Part, lists: Sequence[Example]
 ) -> tuple[list[Contender], list[str]]:
-    """The champion as a contender, or a sentence that says why it cannot be compared."""
-    if champion is None:
+    """The champion or the control as a contender, or a sentence that says why it cannot be compared."""
+    if other is None:
         return [], []
+    called = _CALLED[name]
     try:
-        if part.lists == BEHIND and not _stopped_before(log, champion, part):
-            return [], ["the champion has learnt from lists that are judged, so the student is not compared with it"]
-        if unfit := len(misfits(champion, lists)):
-            return [], [f"the contexts of {unfit:,} lists do not fit the champion, so it is not compared with it"]
-        return [BundleContender(champion, CHAMPION)], []
+        if part.lists == BEHIND and not _stopped_before(log, other, part):
+            return [], [f"{called} has learnt from lists that are judged, so the student is not compared with it"]
+        if unfit := len(misfits(other, lists)):
+            return [], [f"the contexts of {unfit:,} lists do not fit {called}, so it is not compared with it"]
+        return [BundleContender(other, name)], []
     except (BundleError, CheckpointError, DataError, PositionError) as e:
-        return [], [f"the student is not compared with the champion: {e}"]
+        return [], [f"the student is not compared with {called}: {e}"]
 
 
 def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
@@ -180,10 +197,10 @@ def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
     return folder / "device.onnx", []
 
 
-def _stopped_before(log: Log, champion: Bundle, part: Part) -> bool:
-    """Whether the champion stopped learning before the judged part of `examples` begins."""
+def _stopped_before(log: Log, other: Bundle, part: Part) -> bool:
+    """Whether another bundle stopped learning before the judged part of `examples` begins."""
     begins = read_place(part.begins)
-    learnt = stopped_at(log, champion).by_partition()
+    learnt = stopped_at(log, other).by_partition()
     return all(offset <= begins.offset(tp, len(learnt)) for tp, offset in learnt.items())
 
 
@@ -288,7 +305,8 @@ def publish(
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
-            write_report(judgement, report, evidence)
+            numbers = {one.content_hash: one.number for one in registry.versions()}
+            write_report(judgement, report, evidence, past=history_of(ledger.look(), numbers, (judgement, evidence)))
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
         if try_it is not None:
