@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ IT = CanaryIs(number="8", content_hash="ab" * 32, champion="cd" * 32, since_us=1
 
 
 def words(page: str) -> str:
-    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.partition("<main>")[2]))
+    return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]+>", " ", page.partition("<main>")[2])))
 
 
 @pytest.mark.parametrize(
