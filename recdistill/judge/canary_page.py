@@ -34,9 +34,12 @@ _SAYS: Final = {
 _HUES: Final = ("student", "teacher dashed", "nokd dotted")
 
 _WIDTH, _HEIGHT = 360.0, 190.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 12.0, 16.0, 26.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 16.0, 26.0
 _LOWEST: Final = -3.0
 """Lower capitals are drawn here: a gambler who has lost so much says nothing more."""
+
+_HIGHEST: Final = 1.3
+"""Higher capitals, as a multiple of the limit's logarithm, are drawn here: what was sure once stays sure."""
 
 Say = Literal["promote", "withdraw", "wait"]
 
@@ -167,8 +170,8 @@ def _head(told: CanaryTold, of: CanaryIs, said: str) -> str:
     if clicks is not None and clicks.canary is not None and clicks.champion is not None:
         tiles.append(
             tile(
-                f"{clicks.canary - clicks.champion:+.2%}",
-                f"clicked more: {clicks.canary:.2%} for {clicks.champion:.2%}",
+                f"{100 * (clicks.canary - clicks.champion):+.2f}",
+                f"points of clicks: {clicks.canary:.2%} beside {clicks.champion:.2%}",
             )
         )
     came = canary / max(1, canary + champion)
@@ -218,8 +221,9 @@ def _course(told: CanaryTold) -> str:
 
 
 def _box(title: str, told: CanaryTold, names: Sequence[str]) -> str:
+    most = _HIGHEST * told.limit
     lines = {
-        name: [(one.users, max(_LOWEST, one.capital[name])) for one in told.course if name in one.capital]
+        name: [(one.users, min(most, max(_LOWEST, one.capital[name]))) for one in told.course if name in one.capital]
         for name in names
     }
     label = "; ".join(f"{name}: {_times(run[-1][1])}" for name, run in lines.items() if run)
@@ -264,9 +268,9 @@ def _missing(told: CanaryTold) -> str:
     champion, canary = told.users.get("champion", 0), told.users.get("canary", 0)
     expected = told.share * (champion + canary)
     facts = {
-        "users of its side, as many as its share says": f"{expected:,.0f}",
-        "users of its side who came": f"{canary:,}",
-        "of these the champion answered": f"{told.failed:,}",
+        "users of its side by its share": f"{expected:,.0f}",
+        "of them came": f"{canary:,}",
+        "the champion answered": f"{told.failed:,}",
         "so": "users are missing for sure" if told.missing else "nothing shows that users are missing",
     }
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())

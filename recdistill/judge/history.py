@@ -41,7 +41,7 @@ _MARKS: Final = {"passed": "✓", "refused": "✗"}
 _CLASSES: Final = {"passed": "yes", "refused": "no"}
 
 _WIDTH, _HEIGHT = 360.0, 170.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 12.0, 12.0, 24.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 12.0, 24.0
 _APART = 26.0  # numbers below the picture stand at least so far apart
 
 
@@ -101,7 +101,7 @@ def drawn_history(past: Sequence[Past]) -> str:
     listed = table(
         "The versions that were judged last, the newest first",
         "Version",
-        ("Verdict", "Keeps", "Over champion"),
+        ("Verdict", "Keeps", "Lead"),
         (_row(one) for one in reversed(past[-LISTED:])),
         "history",
     )
@@ -127,7 +127,7 @@ def _cell(figure: Figure | None, write: Callable[[float], str]) -> str:
         return f'<span aria-hidden="true">–</span>{spoken("not measured")}'
     if figure.low is None or figure.high is None:
         return write(figure.mean)
-    return f"{write(figure.mean)}<small>{write(figure.low)} to {write(figure.high)}</small>"
+    return f"{write(figure.mean)}<small>{write(figure.low)}&nbsp;to {write(figure.high)}</small>"
 
 
 def _picture(
@@ -149,9 +149,13 @@ def _picture(
     def y_of(value: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
 
-    parts = []
-    for value in (low + room, (low + high) / 2, high - room):
+    parts: list[str] = []
+    taken: list[float] = []
+    for value in (line if line is not None else (low + high) / 2, low + room, high - room):
         y = y_of(value)
+        if any(abs(y - other) < 13 for other in taken):
+            continue
+        taken.append(y)
         parts.append(f'<line x1="{_LEFT:.0f}" x2="{_WIDTH - _RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 5:.0f}" y="{y + 4:.1f}" text-anchor="end">{write(value)}</text>')
     if line is not None:
@@ -197,4 +201,4 @@ def _numbers(past: Sequence[Past], x_of: Callable[[int], float]) -> Iterator[str
 
 
 def _day(moment: str) -> str:
-    return html.escape(moment[:16].replace("T", " "))
+    return html.escape(moment[:10])
