@@ -29,8 +29,7 @@ def _canary(args: argparse.Namespace) -> int:
     import msgspec
 
     from recdistill.judge import write_canary_page
-    from recdistill.loops import opened, wire
-    from recdistill.loops.canary import watch_of
+    from recdistill.loops import canary, opened, wire
     from recdistill.stream import open_log
 
     settings = settings_of(args)
@@ -40,7 +39,7 @@ def _canary(args: argparse.Namespace) -> int:
     registry = opened.open_registry(settings)
     there(settings)
     with closing(open_log(settings.log)) as log:
-        found = None if plan is None else watch_of(log, registry, plan)
+        found = None if plan is None else canary.watch_of(log, registry, plan)
         if found is None:
             return _none(args, settings)
         watch, number = found

@@ -13,7 +13,7 @@ from recdistill.judge.baselines import Contender
 from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, write_canary_page
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.history import Became, Figure, Past
+from recdistill.judge.history import Became, Past, Spread
 from recdistill.judge.judgement import (
     CHAMPION,
     CONTROL,
@@ -44,7 +44,6 @@ __all__ = [
     "Contender",
     "Control",
     "DeviceContender",
-    "Figure",
     "GuardAt",
     "Judgement",
     "Moment",
@@ -52,6 +51,7 @@ __all__ = [
     "Past",
     "Rule",
     "Spending",
+    "Spread",
     "TeacherContender",
     "Try",
     "allowed",

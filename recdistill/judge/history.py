@@ -45,7 +45,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 12.0, 24.0
 _APART = 26.0  # numbers below the picture stand at least so far apart
 
 
-class Figure(NamedTuple):
+class Spread(NamedTuple):
     """A mean with its 95% interval; None where the ledger has only the mean."""
 
     mean: float
@@ -73,7 +73,7 @@ class Past(Struct, frozen=True, kw_only=True):
     verdict: str
     number: str = ""
     became: Became = ""
-    figures: dict[str, Figure] = {}
+    figures: dict[str, Spread] = {}
     looks: int = 1
     this: bool = False
 
@@ -122,7 +122,7 @@ def _row(one: Past) -> str:
     )
 
 
-def _cell(figure: Figure | None, write: Callable[[float], str]) -> str:
+def _cell(figure: Spread | None, write: Callable[[float], str]) -> str:
     if figure is None:
         return f'<span aria-hidden="true">–</span>{spoken("not measured")}'
     if figure.low is None or figure.high is None:
@@ -173,7 +173,7 @@ def _picture(
     return title, svg
 
 
-def _mark(one: Past, figure: Figure, x: float, y_of: Callable[[float], float]) -> Iterator[str]:
+def _mark(one: Past, figure: Spread, x: float, y_of: Callable[[float], float]) -> Iterator[str]:
     """The mark of a version: its shape says the verdict, so nobody needs colours to read it."""
     kind = _CLASSES.get(one.verdict, "more")
     y = y_of(figure.mean)

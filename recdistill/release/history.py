@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recdistill.judge import CHAMPION, CONTROL, Became, Figure, Judgement, Past
+from recdistill.judge import CHAMPION, CONTROL, Became, Judgement, Past, Spread
 from recdistill.ledger import State
 from recdistill.registry import Evidence
 
@@ -62,7 +62,7 @@ def history_of(
             verdict=one.verdict,
             number=known.get(one.content_hash) or "",
             became=became(one.content_hash),
-            figures={name: Figure(*values) for name, values in one.figures.items()},
+            figures={name: Spread(*values) for name, values in one.figures.items()},
             looks=one.looks,
         )
     if now is not None:
@@ -74,7 +74,7 @@ def history_of(
             verdict=evidence.verdict or ("passed" if evidence.passed else "refused"),
             number=known.get(judgement.content_hash) or "",
             became=became(judgement.content_hash),
-            figures={name: Figure(*values) for name, values in figures_of(judgement).items()},
+            figures={name: Spread(*values) for name, values in figures_of(judgement).items()},
             looks=evidence.looks,
             this=True,
         )

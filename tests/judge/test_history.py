@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from recdistill.judge.history import LISTED, MOST, Figure, Past, drawn_history
+from recdistill.judge.history import LISTED, MOST, Past, Spread, drawn_history
 
 PASSED = Past(
     content_hash="aa" * 32,
@@ -16,16 +16,16 @@ PASSED = Past(
     verdict="passed",
     number="7",
     became="served",
-    figures={"kept": Figure(0.9, 0.8, 1.0), "champion": Figure(0.01, 0.0, 0.02)},
+    figures={"kept": Spread(0.9, 0.8, 1.0), "champion": Spread(0.01, 0.0, 0.02)},
 )
-REFUSED = Past(content_hash="bb" * 32, at="2026-01-03", verdict="refused", number="8", figures={"kept": Figure(0.5)})
+REFUSED = Past(content_hash="bb" * 32, at="2026-01-03", verdict="refused", number="8", figures={"kept": Spread(0.5)})
 MORE = Past(
     content_hash="cc" * 32,
     at="2026-01-04",
     verdict="not enough evidence",
     looks=2,
     this=True,
-    figures={"kept": Figure(0.8, 0.6, 1.0)},
+    figures={"kept": Spread(0.8, 0.6, 1.0)},
 )
 
 
@@ -64,7 +64,7 @@ def test_of_many_versions_the_newest_are_drawn() -> None:
             at="2026-01-02",
             verdict="passed",
             number=str(n),
-            figures={"kept": Figure(n / 1e4)},
+            figures={"kept": Spread(n / 1e4)},
         )
         for n in range(5000)
     ]

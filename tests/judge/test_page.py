@@ -14,7 +14,7 @@ from support.judgements import around, make_judgement
 from support.trials import trial
 
 from recdistill.judge.canary_page import CanaryIs, write_canary_page
-from recdistill.judge.history import Figure, Past
+from recdistill.judge.history import Past, Spread
 from recdistill.judge.judgement import Control
 from recdistill.judge.page import section, size_text, table, text
 from recdistill.judge.report import write_report
@@ -70,8 +70,8 @@ def past() -> list[Past]:
                 became=became,  # type: ignore[arg-type]
                 looks=1 + (n % 5 == 4),
                 figures={
-                    "kept": Figure(kept, kept - 0.02, kept + 0.02),
-                    "champion": Figure(lead, lead - 0.004, lead + 0.004),
+                    "kept": Spread(kept, kept - 0.02, kept + 0.02),
+                    "champion": Spread(lead, lead - 0.004, lead + 0.004),
                 },
             )
         )

@@ -10,7 +10,7 @@ import pytest
 from support.judgements import make_judgement
 from support.registries import ledger_at
 
-from recdistill.judge import Asked, Figure, gate
+from recdistill.judge import Asked, Spread, gate
 from recdistill.release import as_writer, history_of, policy_of
 from recdistill.release.evidence import note_judged
 from recdistill.release.history import figures_of
@@ -59,7 +59,7 @@ def test_versions_are_told_with_intervals_and_with_what_became_of_them(tmp_path:
     assert [one.this for one in past] == [False] * 4 + [True]
     kept = new.retention
     assert kept is not None
-    assert all(one.figures["kept"] == pytest.approx(Figure(kept.mean, kept.low, kept.high)) for one in past)
+    assert all(one.figures["kept"] == pytest.approx(Spread(kept.mean, kept.low, kept.high)) for one in past)
     assert "champion" not in past[0].figures
     assert set(figures_of(new)) == {"kept", "control", "ndcg@10"}
 
@@ -78,4 +78,4 @@ def test_a_judgement_of_an_older_version_has_one_figure_without_an_interval(tmp_
             )
         past = history_of(ledger.look(), {})
     assert [one.verdict for one in past] == ["refused"] * 3
-    assert [one.figures for one in past] == [{"kept": Figure(0.9)}, {}, {"champion": Figure(0.1, 0.0, 0.2)}]
+    assert [one.figures for one in past] == [{"kept": Spread(0.9)}, {}, {"champion": Spread(0.1, 0.0, 0.2)}]
