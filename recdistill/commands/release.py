@@ -107,7 +107,7 @@ def _judge(
 ) -> Judgement:
     from recdistill import release
     from recdistill.bundle import open_bundle
-    from recdistill.loops import control as beside_it
+    from recdistill.loops import control as loop
     from recdistill.loops import teach, teachers
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
@@ -117,7 +117,7 @@ def _judge(
     if control is None:
         looked = settings.judge.control
         control = (
-            release.in_folder(beside_it.directory(settings) / "bundles") if looked else (None, "judge.control is empty")
+            release.in_folder(loop.directory(settings) / "bundles") if looked else (None, "judge.control is empty")
         )
     alone, no_control = control
     taught = settings.teacher.kind in TAUGHT
@@ -224,7 +224,7 @@ def _publish_options(parser: Parser) -> None:
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
-    from recdistill.loops import control as beside
+    from recdistill.loops import control as loop
     from recdistill.loops import wire
 
     settings = settings_of(args)
@@ -236,7 +236,7 @@ def _publish(args: argparse.Namespace) -> int:
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
-            controls = beside.controls_of(settings, try_it)
+            controls = loop.controls_of(settings, try_it)
             control = None if controls is None else controls.newest(Path(scratch))
             judgement = _judge(args, settings, bundle, champion=champion, control=control)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by

@@ -75,7 +75,7 @@ def test_one_command_makes_it_and_every_report_has_its_line(
         assert "the teacher is not above the control" in found["control"]["why"]
     assert "Control: labels only" in (tmp_path / "report.html").read_text()
 
-    counts = shop.json("promote --loop --drain --set judge.lists=behind")
+    counts = shop.json("promote --loop --drain --set judge.lists=behind --set gate.min_lists=5")
     assert counts["registered"] == 1, "the control is no candidate"
     versions = shop.json("versions")["versions"]
     assert [one["content_hash"] for one in versions] == [student.content_hash]
