@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdistill.commands.foreign import try_first
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
 from recdistill.given import MOST, read_bytes
@@ -93,7 +94,9 @@ def _recommend(args: argparse.Namespace) -> int:
     from recdistill.bundle import open_bundle
     from recdistill.serve import Recommender
 
-    recommender = Recommender(open_bundle(args.bundle) if args.bundle else _champion(args))
+    bundle = open_bundle(args.bundle) if args.bundle else _champion(args)
+    try_first(settings_of(args), bundle)
+    recommender = Recommender(bundle)
     found = recommender.recommend([request], request.k, request.filters())[0]
     titles = {item.id: _title(item.attributes) for item in recommender.bundle.items}
     answer = {

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recdistill.commands.foreign import try_first
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.ledger import ledger_of, there, warn_open
 from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.judge import Judgement
     from recdistill.registry import Evidence, Registry
+    from recdistill.release import Pinned
     from recdistill.stream import Place
 
 
@@ -65,13 +67,16 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, gate, to_json, write_report
     from recdistill.release import history_of
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
-    judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, until=args.until, seed=args.seed)
+    bundle, others = _bundle(args, settings), [open_bundle(path) for path in args.beside]
+    try_first(settings, bundle, *others)
+    judgement = _judge(args, settings, bundle, beside=others, until=args.until, seed=args.seed)
     evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
         with ledger_of(settings) as ledger:  # judging has opened its log
@@ -99,21 +104,20 @@ def _judge(
     settings: Settings,
     bundle: Bundle,
     *,
-    beside: Sequence[Path] = (),
+    beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
     control: tuple[Bundle | None, str] | None = None,
+    pinned: Pinned | None = None,
     until: Place | None = None,
     seed: int = 0,
 ) -> Judgement:
     from recdistill import release
-    from recdistill.bundle import open_bundle
     from recdistill.loops import control as loop
     from recdistill.loops import teach, teachers
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
 
-    others = [open_bundle(path) for path in beside]
     if control is None:
         looked = settings.judge.control
         control = (
@@ -129,14 +133,16 @@ def _judge(
             settings.promote.held_out,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
-            beside=others,
+            beside=beside,
             champion=champion,
             control=alone,
             no_control=no_control,
+            pinned=pinned,
             until=until,
             which=settings.judge.lists,
             least=settings.gate.min_lists,
             learnt=settings.judge.learnt,
+            ease=settings.judge.ease or "ease" in settings.gate.beats,
             protocol=settings.judge.protocol,
             fields=settings.judge.slices,
             teacher_scores=settings.judge.teacher_scores,
@@ -238,7 +244,8 @@ def _publish(args: argparse.Namespace) -> int:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
             controls = loop.controls_of(settings, try_it)
             control = None if controls is None else controls.newest(Path(scratch))
-            judgement = _judge(args, settings, bundle, champion=champion, control=control)
+            pinned = release.take_pinned(registry, settings.gate.pinned, Path(scratch), but=bundle.content_hash)
+            judgement = _judge(args, settings, bundle, champion=champion, control=control, pinned=pinned)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
         evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))

@@ -195,6 +195,7 @@ def _story(
             teacher_bytes=folder_bytes(teacher_dir),
             rivals=rivals if best_possible is None else [*rivals, best_possible],
             protocol="catalogue",
+            ease=True,
             seed=options.seed,
             progress=chapter,
         )

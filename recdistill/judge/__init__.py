@@ -4,19 +4,21 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['allowed', 'checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_canary_page', \
-'write_report']
+    ['allowed', 'checks', 'counted', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', \
+'write_canary_page', 'write_report']
 """
 
 from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
 from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, write_canary_page
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
+from recdistill.judge.counted import counted
 from recdistill.judge.gates import Check, checks, gate
 from recdistill.judge.history import Became, Past, Spread
 from recdistill.judge.judgement import (
     CHAMPION,
     CONTROL,
+    PINNED,
     TEACHER,
     Control,
     Judgement,
@@ -33,6 +35,7 @@ from recdistill.judge.suite import evaluate
 __all__ = [
     "CHAMPION",
     "CONTROL",
+    "PINNED",
     "TEACHER",
     "Allowed",
     "Asked",
@@ -56,6 +59,7 @@ __all__ = [
     "Try",
     "allowed",
     "checks",
+    "counted",
     "evaluate",
     "from_json",
     "gate",

@@ -19,6 +19,7 @@ from recdistill.metrics import Interval
 
 STUDENT, TEACHER, CHANCE, LOGGED, CHAMPION = "student", "teacher", "chance", "logged", "champion"
 CONTROL = "student_no_kd"
+PINNED = "pinned"
 MAIN = "ndcg@10"
 NO_TEACHER = "there is no teacher to compare with, neither one that scores nor scores in the examples"
 

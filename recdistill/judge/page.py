@@ -21,7 +21,7 @@ from importlib import resources
 from string import Template
 from typing import Final
 
-from recdistill.judge.judgement import CHAMPION, CHANCE, CONTROL, LOGGED, STUDENT, TEACHER
+from recdistill.judge.judgement import CHAMPION, CHANCE, CONTROL, LOGGED, PINNED, STUDENT, TEACHER
 from recdistill.metrics import Interval
 from recdistill.text import cut
 
@@ -29,6 +29,7 @@ NAMES: Final = {
     STUDENT: "Student",
     TEACHER: "Teacher",
     CHAMPION: "Champion",
+    PINNED: "Pinned version",
     CONTROL: "Without distillation",
     "device": "Device file",
     CHANCE: "Chance",

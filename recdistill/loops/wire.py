@@ -422,6 +422,8 @@ def promote(
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
             learnt=settings.judge.learnt,
+            ease=settings.judge.ease or "ease" in settings.gate.beats,
+            pinned=settings.gate.pinned,
             by=settings.promote.by,
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,

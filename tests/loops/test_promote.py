@@ -22,7 +22,7 @@ from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
-from recdistill.judge import Asked, Judgement, gate
+from recdistill.judge import Asked, Judgement, gate, write_report
 from recdistill.ledger import Ledger
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
@@ -217,6 +217,56 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     assert found is not None
     assert found.passed == (difference.high >= 0)
     assert found.lists.startswith("25 lists of users from whom no student learns, of 2")
+    log.close()
+
+
+@pytest.mark.slow
+def test_the_pinned_version_is_a_line_of_the_report_and_no_gate(tmp_path: Path) -> None:
+    """Version 1 stays pinned while others become the champion. Nothing is asked of it, and what it lacks is said."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    feed(log, [example(n, budget=False) for n in range(40)])
+    hold_out(log, [example(1000 + n, budget=False) for n in range(40)])
+    judgements: list[Judgement] = []
+    asked = Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False, not_below_champion=False)
+    evidence = partial(gate, asked=asked)
+
+    def judged(judgement: Judgement) -> Evidence:
+        judgements.append(judgement)
+        return evidence(judgement)
+
+    def drained(pinned: str) -> Counter[str]:
+        chosen: dict[str, Any] = {"gate": judged, "min_lists": 20, "teacher": None, "drain": True, "pinned": pinned}
+        return promote.run(log, registry, **chosen, stop=threading.Event())
+
+    where = {"step": 1, "positions": {"lanes": msgspec.to_builtins(end_of(log))}}
+    for seed in range(4):
+        made(log, registry, make_student(seed=seed).export(tmp_path / str(seed), provenance=where, base_position=0))
+        # At first there is no such version.
+        assert drained("1" if seed < 3 else "nobody")["promoted"] == 1
+    first, second, third, last = judgements
+    assert first.quality("pinned") is None
+    assert any("not compared with the pinned version 1: the registry has no such version" in x for x in first.notes)
+    # It was the champion when the second was judged, and two lines of one bundle say the same.
+    pinned, champion, own = third.quality("pinned"), second.quality("champion"), first.quality("student")
+    assert pinned is not None
+    assert champion is not None
+    assert own is not None
+    assert pinned.metrics == champion.metrics == own.metrics
+    assert any(
+        "the line pinned is version 1, which gate.pinned names; nothing is asked of it" in x for x in third.notes
+    )
+    assert not any("pinned" in reason for reason in evidence(third).reasons)
+    apart = third.difference("student", "pinned")
+    mine = third.quality("student")
+    assert apart is not None
+    assert mine is not None
+    assert apart.mean == pytest.approx(mine.metrics["ndcg@10"].mean - own.metrics["ndcg@10"].mean)
+    assert any("the pinned version nobody: the registry has no such version" in note for note in last.notes)
+    report = tmp_path / "report.html"
+    write_report(third, report, evidence(third))
+    assert "Pinned version" in report.read_text()
     log.close()
 
 
