@@ -30,6 +30,7 @@ from recdistill.commands import (
     begin,
     canary,
     completion,
+    demo,
     doctor,
     forget,
     imports,
@@ -38,7 +39,6 @@ from recdistill.commands import (
     letters,
     lineage,
     look,
-    machine,
     recipes,
     release,
     settings,
@@ -71,7 +71,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for module in (
-        machine,
+        demo,
         doctor,
         begin,
         settings,

@@ -34,7 +34,7 @@ def _serve_options(parser: Parser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from recdistill.loops import wire
+    from recdistill.loops import endpoint
 
     settings = settings_of(args)
 
@@ -43,7 +43,7 @@ def _serve(args: argparse.Namespace) -> int:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
     with stopping() as stop:
-        counts = wire.serve(settings, stop, bundle=args.bundle, started=started)
+        counts = endpoint.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "there was no request"))
     return 0
 

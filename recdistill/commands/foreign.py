@@ -30,9 +30,9 @@ def try_first(settings: Settings, *bundles: Bundle) -> None:
     """
     if not settings.trial.on:
         return
-    from recdistill.loops.wire import trial_of
+    from recdistill.loops import opened
 
-    try_it = trial_of(settings)
+    try_it = opened.trial_of(settings)
     for bundle in bundles:
         if try_it is not None and bundle.content_hash not in _TRIED:
             try_it(bundle)

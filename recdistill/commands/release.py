@@ -231,10 +231,10 @@ def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import control as loop
-    from recdistill.loops import wire
+    from recdistill.loops import opened
 
     settings = settings_of(args)
-    try_it = wire.trial_of(settings)
+    try_it = opened.trial_of(settings)
     judgement = _read_judgement(args.judgement, settings) if args.judgement else None
     bundle, registry = _bundle(args, settings), _registry(settings)
     if judgement is None and try_it is not None:  # judging runs it in this process
@@ -319,11 +319,11 @@ def _promote(args: argparse.Namespace) -> int:
 def _look_now(settings: Settings, who: str) -> None:
     """Tells rankers to look at the registry now. Where no log answers, they look in their own time."""
     from recdistill.errors import StreamError
-    from recdistill.loops import wire
+    from recdistill.loops import opened
     from recdistill.stream import say_look_now
 
     try:
-        log = wire.log_if_there(settings.log)
+        log = opened.log_if_there(settings.log)
         if log is not None:
             with closing(log):
                 say_look_now(log, who)

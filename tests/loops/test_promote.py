@@ -33,6 +33,7 @@ from recdistill.registry import BundleRef, Evidence, Registry, Version
 from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
+from tools.mlflow_server import new_file
 
 
 def example(n: int, *, budget: bool) -> Example:
@@ -90,7 +91,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     """Three students of one stream: the newest has too little behind it, so the middle one is judged, and no other."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     bundles = []
     for n in range(3):
         feed(log, [example(40 * n + k, budget=False) for k in range(40)])
@@ -162,7 +163,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     caplog.set_level("INFO")
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     feed(log, [example(n, budget=False) for n in range(40)])
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
@@ -306,7 +307,7 @@ def test_a_bundle_that_cannot_be_judged_does_not_stop_the_others(tmp_path: Path)
     """Its lists hold nothing that can be judged: everything that was liked had been seen before."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     feed(log, [example(n, budget=False) for n in range(40)])
     where = {"positions": {"lanes": msgspec.to_builtins(end_of(log))}}
     made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
@@ -386,7 +387,7 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
     where = {"positions": {"lanes": lanes.end_state()}}
     lanes.close()
     feed(log, [example(n, budget=False) for n in range(80, 120)])
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
     stop = threading.Event()
     counts: Counter[str] = Counter()
@@ -593,6 +594,7 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_judged_again_when_more_lists_have_come_and_both_verdicts_are_told(
     held_log: Log, shelf: Shelf
 ) -> None:

@@ -104,8 +104,7 @@ class Distiller:
         self._saves = Saves(folder, self._stage)
         self._reading = Reading(self._lanes)
         self.matched = Matched(trainer.spec)
-        self.tally = Tally()
-        self._kept = KeptSteps(memory_mb * 1_000_000)
+        self.tally, self._kept = Tally(), KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._drifts: list[str] = []  # what has drifted since the student's newest batch
         self._whole_lists = True  # until a list comes whose candidates were scored in part
@@ -127,15 +126,13 @@ class Distiller:
                 self._seek(place_of(self._log, self._lanes, begin))
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
-                taken = take_over(warm, self.trainer, self.saved)
-                self.step, self.tally = taken.step, taken.tally
+                self.step, self.tally = take_over(warm, self.trainer, self.saved)
             self.course.begin(self.saved, self.step)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
-            self.tally = tally_of(found, self.saved.seen.examples)
-            self._reading.clock_us = self.saved.clock_us
+            self.tally, self._reading.clock_us = tally_of(found, self.saved.seen.examples), self.saved.clock_us
             restarts = self.saved.restarts
             self.trainer = self.course.resume(self.saved, self.step, found.path, self.trainer)
             self.trainer.restore(found.tensors, found.state["trainer"])
@@ -206,8 +203,7 @@ class Distiller:
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
         self._reading.taken()
         if r is None or not r.again:
-            self.tally.take(examples)
-            self.learnt_us = learnt(examples, self.saved, self.counts) or self.learnt_us
+            self.learnt_us = learnt(examples, self.saved, self.tally, self.counts) or self.learnt_us
             if recipe.rebuild and (r is None or r.passes == 1):
                 self._begin_anew()
         return figures
@@ -314,12 +310,15 @@ class Distiller:
         self._behind = False
 
 
-def learnt(examples: Columns, saved: Saved, counts: Counter[str]) -> int:
-    """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count.
+def learnt(examples: Columns, saved: Saved, tally: Tally, counts: Counter[str]) -> int:
+    """Counts the lists that were learnt, for the judge, and notes how fresh they were.
+
+    Labels come later, by their window, and say nothing of that.
 
     Returns:
         The time now, in microseconds, if one of them is the newest event so far; else 0.
     """
+    tally.take(examples)
     scored_E = np.array([state != "labels" for state in examples.states], bool)
     times_E = examples.times_E[scored_E]
     if not times_E.size or not (newest_us := int(times_E.max())):

@@ -113,8 +113,8 @@ def older(found: checkpoint.Checkpoint | Bundle, trainer: Trainer) -> Older:
     return _of_bundle(found, trainer) if isinstance(found, Bundle) else _of_checkpoint(found)
 
 
-def take_over(path: Path, trainer: Trainer, saved: Saved) -> Older:
-    """Puts the older student at a path into a fresh trainer and a fresh state.
+def take_over(path: Path, trainer: Trainer, saved: Saved) -> tuple[int, Tally]:
+    """Puts the older student at a path into a fresh trainer and a fresh state. Returns its step, and what it counted.
 
     Raises:
         CheckpointError, BundleError: It cannot be used.
@@ -125,7 +125,7 @@ def take_over(path: Path, trainer: Trainer, saved: Saved) -> Older:
     trainer.restore(found.tensors, {**fresh, **found.trainer})
     saved.seen, saved.parent = found.seen, found.parent
     saved.restarts = [Restart(how="warm-start", step=found.step, to=saved.lanes, left=found.left, source=found.source)]
-    return found
+    return found.step, found.tally
 
 
 def check_same(path: Path, restarts: Sequence[Restart], own: Path) -> None:

@@ -23,11 +23,6 @@ LATER = 12
 """Steps of 8 in the lists that come after the first run."""
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
 @pytest.fixture
 def log(written: Path, tmp_path: Path) -> Iterator[Log]:
     for log in distilling.copied(written, tmp_path):
