@@ -172,9 +172,17 @@ def _distil_options(parser: Parser) -> None:
         help="begin a new student with the weights of an older one: a bundle, a checkpoint, or its distil.directory "
         "(default: begin with fresh weights, or go on with the student of distil.directory)",
     )
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="make the control instead: the same student, taught by labels alone. It is judged beside every candidate, "
+        "and never becomes one (default: distil.control)",
+    )
 
 
 def _distil(args: argparse.Namespace) -> int:
+    if args.control:
+        args.changes.append("distil.control=true")
     specification(settings_of(args))  # writes it, where there is none yet
     if args.until is None:
         return run_job("distiller", "distil", args, warm=args.warm_start)
@@ -332,6 +340,7 @@ VERBS = (
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",
             "distil --until 2026-01-31T12:00:00Z",
+            "distil --control",
             "distil --warm-start old/student --set distil.directory=recdistill-data/new",
         ),
         options=_distil_options,

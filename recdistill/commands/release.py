@@ -69,6 +69,7 @@ def _evaluate_options(parser: Parser) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, gate, to_json, write_report
+    from recdistill.release import history_of
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
@@ -78,7 +79,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     judgement = _judge(args, settings, bundle, beside=others, until=args.until, seed=args.seed)
     evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
-        write_report(judgement, args.report, evidence)
+        with ledger_of(settings) as ledger:  # judging has opened its log
+            past = history_of(ledger.look(), {}, (judgement, evidence))
+        write_report(judgement, args.report, evidence, past=past)
     print(_signed(settings, to_json(judgement)).decode() if args.json else _table(judgement, evidence))
     if args.report is not None:
         print(f"the report is in {args.report}", file=sys.stderr)
@@ -103,16 +106,24 @@ def _judge(
     *,
     beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
+    control: tuple[Bundle | None, str] | None = None,
     pinned: Pinned | None = None,
     until: Place | None = None,
     seed: int = 0,
 ) -> Judgement:
     from recdistill import release
+    from recdistill.loops import control as loop
     from recdistill.loops import teach, teachers
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
 
+    if control is None:
+        looked = settings.judge.control
+        control = (
+            release.in_folder(loop.directory(settings) / "bundles") if looked else (None, "judge.control is empty")
+        )
+    alone, no_control = control
     taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else teachers.open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
@@ -124,6 +135,8 @@ def _judge(
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
             beside=beside,
             champion=champion,
+            control=alone,
+            no_control=no_control,
             pinned=pinned,
             until=until,
             which=settings.judge.lists,
@@ -217,6 +230,7 @@ def _publish_options(parser: Parser) -> None:
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
+    from recdistill.loops import control as loop
     from recdistill.loops import opened
 
     settings = settings_of(args)
@@ -228,8 +242,10 @@ def _publish(args: argparse.Namespace) -> int:
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
+            controls = loop.controls_of(settings, try_it)
+            control = None if controls is None else controls.newest(Path(scratch))
             pinned = release.take_pinned(registry, settings.gate.pinned, Path(scratch), but=bundle.content_hash)
-            judgement = _judge(args, settings, bundle, champion=champion, pinned=pinned)
+            judgement = _judge(args, settings, bundle, champion=champion, control=control, pinned=pinned)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
         evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))

@@ -92,6 +92,14 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         0.5
     )
     popular: Annotated[int, Meta(ge=1, description="Length of the bundle's popular list.")] = 1000
+    control: Annotated[
+        bool,
+        Meta(
+            description="Make the control instead: the same student on the same examples, taught by labels alone. "
+            "Its folder is `distil.directory` with `-control` behind it. Its newest bundle is judged beside every "
+            "candidate, and none of them becomes one; see `judge.control`."
+        ),
+    ] = False
     seed: int = 0
     threads: Annotated[
         int, Meta(ge=0, description="Threads of torch; 0: torch chooses. Two runs are equal only with the same number.")

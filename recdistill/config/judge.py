@@ -57,6 +57,15 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             "random for each list. 0: no bound.",
         ),
     ] = 20_000_000
+    control: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9_-]{0,60}$",
+            description="Name of the control in the registry: a student without a teacher (`recdistill distil "
+            "--control`). Its newest bundle is judged beside every candidate, and the report says what distillation "
+            "adds. Empty: nobody looks for one.",
+        ),
+    ] = "control"
     slices: Annotated[
         list[str],
         Meta(

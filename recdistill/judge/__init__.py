@@ -4,15 +4,29 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['allowed', 'checks', 'counted', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
+    ['allowed', 'checks', 'counted', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', \
+'write_canary_page', 'write_report']
 """
 
 from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
+from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, write_canary_page
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
 from recdistill.judge.counted import counted
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import CHAMPION, PINNED, TEACHER, Judgement, Part, Spending, from_json, to_json
+from recdistill.judge.history import Became, Past, Spread
+from recdistill.judge.judgement import (
+    CHAMPION,
+    CONTROL,
+    PINNED,
+    TEACHER,
+    Control,
+    Judgement,
+    Part,
+    Spending,
+    from_json,
+    to_json,
+)
 from recdistill.judge.outlook import outlook
 from recdistill.judge.policy import Asked, Rule
 from recdistill.judge.report import write_report
@@ -20,18 +34,27 @@ from recdistill.judge.suite import evaluate
 
 __all__ = [
     "CHAMPION",
+    "CONTROL",
     "PINNED",
     "TEACHER",
     "Allowed",
     "Asked",
+    "Became",
     "BundleContender",
+    "CanaryIs",
+    "CanaryTold",
     "Check",
     "Contender",
+    "Control",
     "DeviceContender",
+    "GuardAt",
     "Judgement",
+    "Moment",
     "Part",
+    "Past",
     "Rule",
     "Spending",
+    "Spread",
     "TeacherContender",
     "Try",
     "allowed",
@@ -43,5 +66,6 @@ __all__ = [
     "misfits",
     "outlook",
     "to_json",
+    "write_canary_page",
     "write_report",
 ]

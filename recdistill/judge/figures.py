@@ -125,6 +125,7 @@ def above_chance(
     seed: int,
     draws: int,
     users_B: NDArray[np.int64] | None = None,
+    over: str = "chance",
 ) -> tuple[Interval | None, str]:
     """What the student keeps of the teacher: (student − chance) / (teacher − chance), with its interval.
 
@@ -138,6 +139,7 @@ def above_chance(
         seed: Seed of the resamples.
         draws: How many resamples.
         users_B: A number for the user of each list. None: each list has its own.
+        over: What stands in the place of chance, for the sentence.
 
     Returns:
         The share and no sentence, or no share and the sentence.
@@ -146,7 +148,7 @@ def above_chance(
     _, lead = metrics.intervals(leads, seed=seed, draws=draws, users=users_B)
     if lead.low <= 0:
         return None, (
-            f"the teacher is not above chance: its lead is {lead.mean:+.4f} NDCG@10 (95% interval {lead.low:+.4f} to "
+            f"the teacher is not above {over}: its lead is {lead.mean:+.4f} NDCG@10 (95% interval {lead.low:+.4f} to "
             f"{lead.high:+.4f}), so there is nothing to keep a share of"
         )
     means = metrics.bootstrap_means(leads, seed=seed, draws=draws, users=users_B)

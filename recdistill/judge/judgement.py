@@ -18,6 +18,7 @@ from recdistill.errors import DataError
 from recdistill.metrics import Interval
 
 STUDENT, TEACHER, CHANCE, LOGGED, CHAMPION = "student", "teacher", "chance", "logged", "champion"
+CONTROL = "student_no_kd"
 PINNED = "pinned"
 MAIN = "ndcg@10"
 NO_TEACHER = "there is no teacher to compare with, neither one that scores nor scores in the examples"
@@ -80,6 +81,18 @@ class Lead(Struct, frozen=True, kw_only=True):
     covariance: float
     users: int
     lists: int
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """The control: the same student, taught by labels alone. It is a contender (`student_no_kd`) where there is one.
+
+    `content_hash`: of its bundle; empty: there is none. `kept`: what the student keeps of the teacher's gain over it,
+    (student − control) / (teacher − control). `why`: why there is no control, or no such share.
+    """
+
+    content_hash: str = ""
+    kept: Interval | None = None
+    why: str = ""
 
 
 class Agreed(Struct, frozen=True, kw_only=True):
@@ -268,6 +281,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     - `part`: which part of the log was judged, where the lists come from a log.
     - `served`: what came of lists that the endpoint served. None: there were none.
     - `leads`: the student's lead over chance beside that of the teacher and of the champion.
+    - `control`: the student without a teacher. None: the caller knows of none.
     - `agreed`: agreement with the teacher, of student and champion. None: there were no such lists, or no champion.
     - `shipped`: the device file beside the bundle. None: it was not judged.
     - `answers`: what the student's answers hold. None: nobody asked.
@@ -306,6 +320,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     served: Served | None = None
     leads: dict[str, Lead] = {}
+    control: Control | None = None
     agreed: Agreed | None = None
     shipped: Shipped | None = None
     answers: Answers | None = None

@@ -7,30 +7,25 @@ them.
 It knows nothing of how anything was measured.
 
 Example:
-    >>> text("<b>bold & brash</b>")
-    '<bdi>&lt;b&gt;bold &amp; brash&lt;/b&gt;</bdi>'
+    >>> _short("ndcg@10")
+    'NDCG'
 """
 
 from __future__ import annotations
 
 import html
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from recdistill.errors import DataError
 from recdistill.judge import overtime
 from recdistill.judge.bounds import Verdict
 from recdistill.judge.gates import Check, checks
+from recdistill.judge.history import Past, drawn_history
 from recdistill.judge.judgement import (
-    CHAMPION,
-    CHANCE,
-    LOGGED,
+    CONTROL,
     MAIN,
-    PINNED,
     STUDENT,
     TEACHER,
     Disagreement,
@@ -38,35 +33,21 @@ from recdistill.judge.judgement import (
     Quality,
     SliceQuality,
 )
+from recdistill.judge.page import bar, bars, hue_of, name_of, page, section, size_text, spoken, table, text, tile
 from recdistill.judge.policy import Asked
 from recdistill.judge.said import CLASSES, HEADS, MARKS, SAID, TITLES, told
 from recdistill.judge.scatter import scatter
 from recdistill.metrics import Interval
 from recdistill.registry import Evidence
-from recdistill.text import cut
-
-_NAMES = {
-    STUDENT: "Student",
-    TEACHER: "Teacher",
-    CHAMPION: "Champion",
-    PINNED: "Pinned version",
-    "student_no_kd": "Without distillation",
-    "device": "Device file",
-    CHANCE: "Chance",
-    LOGGED: "As it was shown",
-    "best possible": "Best possible",
-    "popularity": "Popularity",
-    "popularity_recent": "Recent popularity",
-    "itemknn": "ItemKNN",
-    "ease": "EASE",
-    "weights": "The trainer's weights",
-}
-_HUES = {STUDENT: "student", "weights": "student", "device": "student", TEACHER: "teacher", "student_no_kd": "nokd"}
-_LONGEST = 120
 
 
 def write_report(
-    judgement: Judgement, path: Path, evidence: Evidence | None = None, *, asked: Asked | None = None
+    judgement: Judgement,
+    path: Path,
+    evidence: Evidence | None = None,
+    *,
+    asked: Asked | None = None,
+    past: Sequence[Past] = (),
 ) -> None:
     """Writes the report.
 
@@ -75,6 +56,7 @@ def write_report(
         path: The file. Its folder must exist.
         evidence: The gate's verdict, shown as it is. None: the gate is run now, with what is asked.
         asked: What the gate asks for. None: the defaults.
+        past: The versions that were judged, the oldest first, with this one.
 
     Raises:
         DataError: The file cannot be written, or the evidence is about another bundle.
@@ -88,20 +70,22 @@ def write_report(
         # Evidence that passed has the sentences of all checks. Evidence that failed has those of the failed checks.
         found = [told(reason, evidence.passed) for reason in evidence.reasons]
     try:
-        path.write_text(render(judgement, found), encoding="utf-8")
+        path.write_text(render(judgement, found, past), encoding="utf-8")
     except OSError as e:
         raise DataError(f"{path}: the report cannot be written ({e.strerror})") from e
 
 
-def render(judgement: Judgement, asked: Sequence[Check]) -> str:
-    """The report as HTML, with the gate's checks."""
+def render(judgement: Judgement, asked: Sequence[Check], past: Sequence[Past] = ()) -> str:
+    """The report as HTML, with the gate's checks and what was judged before."""
     verdicts = {check.verdict for check in asked}
     verdict: Verdict = "refused" if "refused" in verdicts else "more" if "more" in verdicts else "passed"
     parts = [
         _head(judgement, verdict),
         _gate(asked),
+        drawn_history(past),
         _quality(judgement),
         _differences(judgement),
+        _control(judgement),
         _ahead(judgement),
         _slices(judgement),
         _served(judgement),
@@ -112,38 +96,7 @@ def render(judgement: Judgement, asked: Sequence[Check]) -> str:
         _disagreements(judgement),
         _provenance(judgement),
     ]
-    template = Template(resources.files("recdistill.judge").joinpath("report.html").read_text(encoding="utf-8"))
-    title = f"{TITLES[verdict]}: student {judgement.content_hash[:12]}"
-    return template.substitute(title=html.escape(title), body="\n".join(filter(None, parts)))
-
-
-def text(value: object, longest: int = _LONGEST) -> str:
-    """Foreign text in a form that is safe in the page."""
-    # A page cannot show control characters and lone surrogates. <bdi> keeps a change of text direction inside.
-    shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in str(value))
-    return f"<bdi>{html.escape(cut(shown, longest))}</bdi>"
-
-
-def name_of(contender: str) -> str:
-    """The name of a contender for people."""
-    return html.escape(_NAMES.get(contender, contender))
-
-
-def hue_of(contender: str) -> str:
-    """The CSS class that gives a contender its colour."""
-    return _HUES.get(contender, "other")
-
-
-def size_text(count: float) -> str:
-    """A number of bytes, written for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count:.0f} bytes"
-
-
-def _section(title: str, note: str, body: str, kind: str = "") -> str:
-    return f'<section class="{kind}"><h2>{title}</h2><p class="note">{note}</p>{body}</section>'
+    return page(f"{TITLES[verdict]}: student {judgement.content_hash[:12]}", parts)
 
 
 def _head(judgement: Judgement, verdict: Verdict) -> str:
@@ -155,13 +108,13 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
         tiles.append((f"{kept.mean:.1%}", f"of the teacher's NDCG@10{above} kept ({kept.low:.1%} to {kept.high:.1%})"))
     if teacher:
         tiles.append((f"{student / teacher:.1%}", f"of its bytes: {size_text(student)} for {size_text(teacher)}"))
-    if (gain := judgement.difference(STUDENT, "student_no_kd")) is not None:
+    if (gain := judgement.difference(STUDENT, CONTROL)) is not None:
         tiles.append((f"{gain.mean:+.4f}", f"NDCG@10 from distillation ({gain.low:+.4f} to {gain.high:+.4f})"))
     latency = judgement.latency
     tiles.append((f"{latency.p50_ms:.2f} ms", f"for one answer, p99 {latency.p99_ms:.2f} ms, in process"))
     each = "as they were shown" if judgement.protocol == "shown" else f"{judgement.catalogue:,} items each"
     tiles.append((f"{judgement.lists:,}", f"held-out lists, {each}"))
-    boxes = "".join(f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles)
+    boxes = "".join(tile(value, what) for value, what in tiles)
     share = f" at {student / teacher:.1%} of its size" if teacher else ""
     claim = "No teacher to compare with" if judgement.quality(TEACHER) is None else "The teacher is not above chance"
     if kept is not None:
@@ -177,11 +130,11 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
 
 def _gate(asked: Sequence[Check]) -> str:
     lines = "".join(
-        f'<li class="{CLASSES[c.verdict]}"><b aria-label="{SAID[c.verdict]}">{MARKS[c.verdict]}</b>'
-        f"<span>{_sentence(c)}</span></li>"
+        f'<li class="{CLASSES[c.verdict]}"><b aria-hidden="true">{MARKS[c.verdict]}</b>'
+        f"<span>{spoken(SAID[c.verdict] + ':')} {_sentence(c)}</span></li>"
         for c in asked
     )
-    return _section(
+    return section(
         "The gate", "Every check must pass before this version may serve.", f'<ul class="checks">{lines}</ul>'
     )
 
@@ -192,28 +145,11 @@ def _sentence(check: Check) -> str:
     return f"<b>{name_of(check.name).capitalize()}:</b> {html.escape(rest)}"
 
 
-def _bar(name: str, interval: Interval, scale: float) -> str:
-    """One contender's mean as a bar with its interval."""
-    width, low, high = (100 * max(0.0, v) / scale for v in (interval.mean, interval.low, interval.high))
-    return (
-        f'<div class="row {hue_of(name)}"><span class="who">{name_of(name)}</span>'
-        f'<span class="num">{interval.mean:.4f}<small>{interval.low:.4f} to {interval.high:.4f}</small></span>'
-        f'<div class="track"><i style="width:{width:.2f}%"></i>'
-        f'<span class="ci" style="left:{low:.2f}%;width:{max(0.2, high - low):.2f}%"></span></div></div>'
-    )
-
-
-def _bars(intervals: Mapping[str, Interval]) -> str:
-    scale = max([i.high for i in intervals.values()] + [1e-9]) * 1.02
-    ordered = sorted(intervals.items(), key=lambda pair: -pair[1].mean)
-    return "".join(_bar(name, interval, scale) for name, interval in ordered)
-
-
 def _quality(judgement: Judgement) -> str:
-    bars = _bars({q.name: q.metrics[MAIN] for q in judgement.contenders})
+    drawn = bars({q.name: q.metrics[MAIN] for q in judgement.contenders})
     names = list(judgement.contenders[0].metrics)
-    head = "".join(f"<th>{html.escape(_short(metric))}</th>" for metric in names)
-    table = _table(head, judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
+    rows = _rows(judgement.contenders, lambda q: [f"{q.metrics[m].mean:.4f}" for m in names])
+    listed = table("All metrics of each contender", "Contender", [html.escape(_short(one)) for one in names], rows)
     line = "The bar is the mean over the lists, the line its 95% interval."
     note = (
         f"NDCG@10 over the whole catalogue. {line} In the table every metric uses the first 10 places, except the "
@@ -227,7 +163,7 @@ def _quality(judgement: Judgement) -> str:
         )
     if judgement.protocol_why:
         note += f" Why this way of judging: {html.escape(judgement.protocol_why)}."
-    return _section("Quality", note, f"{bars}<br>{table}", "wide")
+    return section("Quality", note, f"{drawn}<br>{listed}", "wide")
 
 
 def _short(metric: str) -> str:
@@ -235,14 +171,13 @@ def _short(metric: str) -> str:
     return {**names, "ndcg@5": "NDCG@5", "auc": "AUC"}.get(metric, metric)
 
 
-def _table(head: str, qualities: Iterable[Quality], cells: Any) -> str:
-    rows = "".join(
-        f'<tr class="{"student" if q.name == STUDENT else ""}"><th>{name_of(q.name)}</th>'
+def _rows(qualities: Iterable[Quality], cells: Callable[[Quality], list[str]]) -> list[str]:
+    return [
+        f'<tr class="{"student" if q.name == STUDENT else ""}"><th scope="row">{name_of(q.name)}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells(q))
         + "</tr>"
         for q in qualities
-    )
-    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    ]
 
 
 def _differences(judgement: Judgement) -> str:
@@ -268,7 +203,32 @@ def _differences(judgement: Judgement) -> str:
         "NDCG@10 of the student minus that of each other contender, on the same lists. To the right of the line the "
         "student is better. If an interval does not touch the line, the difference is not chance."
     )
-    return _section("Student against each", note, rows, "wide")
+    return section("Student against each", note, rows, "wide")
+
+
+def _control(judgement: Judgement) -> str:
+    """What distillation adds: the line of the student that learnt from labels alone."""
+    control, alone = judgement.control, judgement.quality(CONTROL)
+    gain = judgement.difference(STUDENT, CONTROL)
+    if alone is None or gain is None:
+        why = "nobody looked for one" if control is None or not control.why else control.why
+        missing = f"So nobody knows here what distillation adds: {text(why, 400)}."
+        return section("No control: a student of labels alone is missing", missing, "")
+    own = alone.metrics[MAIN]
+    facts = {
+        "its NDCG@10": f"{own.mean:.4f} ({own.low:.4f} to {own.high:.4f})",
+        "distillation adds": f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})",
+    }
+    if control is not None and control.kept is not None:
+        kept = control.kept
+        facts["of the teacher's gain over it"] = f"{kept.mean:.1%} is kept ({kept.low:.1%} to {kept.high:.1%})"
+    elif control is not None and control.why:
+        facts["of the teacher's gain over it"] = f"no share: {text(control.why, 400)}"
+    if control is not None and control.content_hash:
+        facts["its bundle"] = text(control.content_hash[:12])
+    lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
+    note = "The same student on the same stream, taught by labels alone, on the same lists."
+    return section("Control: labels only", note, f"<dl>{lines}</dl>")
 
 
 def _ahead(judgement: Judgement) -> str:
@@ -278,8 +238,8 @@ def _ahead(judgement: Judgement) -> str:
     now = told.now if told.now is not None and told.now.ndcg else next(row for row in reversed(told.rows) if row.ndcg)
     found = {line: now.ndcg[line] for line in overtime.LINES if line in now.ndcg}
     scale = max([point.mean if point.high is None else point.high for point in found.values()] + [1e-9]) * 1.02
-    bars = "".join(
-        _bar(
+    drawn = "".join(
+        bar(
             line, Interval(p.mean, p.mean if p.low is None else p.low, p.mean if p.high is None else p.high, p.n), scale
         )
         for line, p in sorted(found.items(), key=lambda pair: -pair[1].mean)
@@ -291,18 +251,18 @@ def _ahead(judgement: Judgement) -> str:
         "intervals clustered by user; the picture has the windows before. The champion is the bundle that served then. "
         "The dashed line is the student in training."
     )
-    return _section("On what came next", note, f"{overtime.drawn(told.rows)}{bars}", "wide")
+    return section("On what came next", note, f"{overtime.drawn(told.rows)}{drawn}", "wide")
 
 
 def _slices(judgement: Judgement) -> str:
     boxes = "".join(_slice(part) for part in judgement.slices)
-    return _section("What the average hides", "NDCG@10 on parts of the lists.", f'<div class="grid thin">{boxes}</div>')
+    return section("What the average hides", "NDCG@10 on parts of the lists.", f'<div class="grid thin">{boxes}</div>')
 
 
 def _slice(part: SliceQuality) -> str:
     title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
-    bars = _bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
-    body = bars or '<p class="note">These lists have none, so nothing is known about them.</p>'
+    drawn = bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
+    body = drawn or '<p class="note">These lists have none, so nothing is known about them.</p>'
     return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
 
 
@@ -320,7 +280,7 @@ def _size(judgement: Judgement) -> str:
         "Each contender with its size in bytes (logarithmic) and its NDCG@10. Up and left is better. The size of the "
         f"student is its user tower and its float item vectors. In int8 it has {narrow}; the whole bundle has {whole}."
     )
-    return _section("Size against quality", note, drawn)
+    return section("Size against quality", note, drawn)
 
 
 def _speed(judgement: Judgement) -> str:
@@ -342,7 +302,7 @@ def _speed(judgement: Judgement) -> str:
         f"Seconds for a thousand {what}, on this machine.{ratio} One answer of the student over the whole catalogue "
         f"at a time: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({latency.n:,} requests)."
     )
-    return _section("Time", note, rows, "wide")
+    return section("Time", note, rows, "wide")
 
 
 def _served(judgement: Judgement) -> str:
@@ -353,21 +313,24 @@ def _served(judgement: Judgement) -> str:
     def cell(interval: Interval) -> str:
         return f"{interval.mean:.3f} <small>{interval.low:.3f} to {interval.high:.3f}</small>"
 
-    rows = [f"<tr><th>as served</th><td>{cell(served.value)}</td><td></td></tr>"]
+    rows = [f'<tr><th scope="row">as served</th><td>{cell(served.value)}</td><td></td></tr>']
     for order in served.orders:
         if order.snips is None or order.ips is None:
-            rows.append(f'<tr><th>{name_of(order.name)}</th><td colspan="2">{text(order.why, 400)}</td></tr>')
+            rows.append(
+                f'<tr><th scope="row">{name_of(order.name)}</th><td colspan="2">{text(order.why, 400)}</td></tr>'
+            )
         else:
             rows.append(
-                f"<tr><th>{name_of(order.name)}</th><td>{cell(order.snips)}</td><td>{cell(order.ips)}</td></tr>"
+                f'<tr><th scope="row">{name_of(order.name)}</th><td>{cell(order.snips)}</td>'
+                f"<td>{cell(order.ips)}</td></tr>"
             )
     note = (
         f"What came of {served.lists:,} lists that the endpoint served, in labels a list, with 95% intervals; "
         f"{served.explored:,} of them show an item by a rare draw. For the other orders it is estimated: they keep the "
         "first places and fill the others themselves. SNIPS varies less, IPS is right on average."
     )
-    table = f"<table><tr><th></th><th>SNIPS</th><th>IPS</th></tr>{''.join(rows)}</table>"
-    return _section("What served lists were worth", note, table)
+    worth = table("Labels a list of each order", "Order", ("SNIPS", "IPS"), rows)
+    return section("What served lists were worth", note, worth)
 
 
 def _spending(judgement: Judgement) -> str:
@@ -388,7 +351,7 @@ def _spending(judgement: Judgement) -> str:
     note = (
         "The teacher had a budget and did not score everything. What it scored has a higher weight to make up for it."
     )
-    return _section("How much the teacher scored", note, f"<dl>{lines}</dl>")
+    return section("How much the teacher scored", note, f"<dl>{lines}</dl>")
 
 
 def _behaviour(judgement: Judgement) -> str:
@@ -400,9 +363,8 @@ def _behaviour(judgement: Judgement) -> str:
         return [f"{coverage:.1%}", f"{popularity:.2f}", f"{popularity - usual:+.2f}", *more]
 
     choosing = [quality for quality in judgement.contenders if quality.coverage is not None]
-    table = _table(
-        "<th>Coverage</th><th>Popularity</th><th>Bias</th><th>Novelty</th><th>Diversity</th>", choosing, cells
-    )
+    heads = ("Coverage", "Popularity", "Bias", "Novelty", "Diversity")
+    shown = table("What the first tens hold", "Contender", heads, _rows(choosing, cells))
     agreement = judgement.agreement
     told = []
     if agreement.overlap is not None:
@@ -416,14 +378,14 @@ def _behaviour(judgement: Judgement) -> str:
     ]
     agreed = f" Agreement: {'; '.join(told)}." if told else ""
     if not choosing:  # they ordered what was shown, so none of them chose from the catalogue
-        return _section("Agreement", f"{agreed.strip()}", "") if told else ""
+        return section("Agreement", f"{agreed.strip()}", "") if told else ""
     note = (
         "Coverage: share of the catalogue in the first ten places of all lists. Popularity: mean percentile of the "
         f"items there; 1 is the most liked item. The items that users chose have {usual:.2f}; bias is the difference "
         "from that. Novelty: mean bits of surprise of the items there. Diversity: mean distance of the items of a "
         f"first ten, 0 where all are alike.{agreed}"
     )
-    return _section("What it shows", note, table)
+    return section("What it shows", note, shown)
 
 
 def _disagreements(judgement: Judgement) -> str:
@@ -439,7 +401,7 @@ def _disagreements(judgement: Judgement) -> str:
             "The real lists that they order most differently, the first ten of each. Grey: both have it. "
             '<span class="liked">Green</span>: the user chose it.'
         )
-    return _section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')
+    return section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')
 
 
 def _disagreement(found: Disagreement) -> str:
@@ -474,7 +436,7 @@ def _provenance(judgement: Judgement) -> str:
         **dict(_flat({key: value for key, value in judgement.provenance.items() if key != "prequential"})),
     }
     lines = "".join(f"<dt>{text(key, 60)}</dt><dd>{text(value, 300)}</dd>" for key, value in facts.items())
-    return _section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")
+    return section("Where it comes from", "What was judged, and what it was made of.", f"<dl>{lines}</dl>")
 
 
 def _part(judgement: Judgement) -> dict[str, object]:

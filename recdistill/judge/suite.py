@@ -33,12 +33,14 @@ from recdistill.judge.figures import Measured, above_chance, differences, interv
 from recdistill.judge.judgement import (
     CHAMPION,
     CHANCE,
+    CONTROL,
     MAIN,
     NO_TEACHER,
     STUDENT,
     TEACHER,
     Agreed,
     Calibrated,
+    Control,
     Judgement,
     Lead,
     Quality,
@@ -154,6 +156,7 @@ def evaluate(
         retention_on=found.keeps_on if found.keeps is not None else "",
         retention_why=why,
         leads=leads,
+        control=_control(found, contenders, seed, draws),
         above_chance=True,
         protocol=chosen.protocol,
         protocol_why=chosen.why,
@@ -175,6 +178,21 @@ def evaluate(
     )
     seconds["in all"] = time.perf_counter() - started
     return judged
+
+
+def _control(found: Measured, contenders: Sequence[Contender], seed: int, draws: int) -> Control | None:
+    """What the student keeps of the teacher's gain over the control. None: there is no control."""
+    control = next((one for one in contenders if one.name == CONTROL), None)
+    if control is None:
+        return None
+    content_hash = control.recommender.bundle.content_hash if isinstance(control, BundleContender) else ""
+    if TEACHER not in found.values:
+        return Control(
+            content_hash=content_hash, why="the teacher did not order the same lists, so its gain is unknown"
+        )
+    own, teacher, alone = (found.values[name][MAIN] for name in (STUDENT, TEACHER, CONTROL))
+    kept, why = above_chance(own, teacher, alone, seed=seed, draws=draws, users_B=found.users_B, over="the control")
+    return Control(content_hash=content_hash, kept=kept, why=why)
 
 
 def _agreed(

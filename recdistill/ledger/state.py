@@ -14,6 +14,9 @@ Example:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
@@ -48,7 +51,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Judged(NamedTuple):
     """That a content was judged: in which entry, when, whether it passed, and by which policy (its digest).
 
-    `allotted`, `looks` and `began_at` say what it has spent of the error that is allowed for a year.
+    `allotted`, `looks` and `began_at` say what it has spent of the error that is allowed for a year. `verdict`: passed,
+    refused, or not enough evidence. `figures`: mean, and the ends of its interval where they are known.
     """
 
     n: int
@@ -60,6 +64,8 @@ class Judged(NamedTuple):
     allotted: float
     looks: int
     began_at: str
+    verdict: str = ""
+    figures: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 class Waiver(NamedTuple):
@@ -127,6 +133,8 @@ class State:
                     allotted=float(said.get("allotted", 0.0)),
                     looks=int(said.get("looks", 1)),
                     began_at=str(said.get("began_at") or entry.at),
+                    verdict=str(said.get("verdict") or ("passed" if facts.get("passed") is True else "refused")),
+                    figures=_figures(facts.get("figures"), said.get("metrics")),
                 )
             )
         elif entry.kind == "policy" and isinstance(found := entry.facts.get("after"), dict):
@@ -223,3 +231,19 @@ class State:
 
 def _at(change: Change, step: int) -> Change:
     return Change(**{name: getattr(change, name) for name in Change.__struct_fields__} | {"step": step})
+
+
+def _figures(said: object, means: object) -> dict[str, tuple[float, ...]]:
+    """The figures of a judgement; of one that an older version wrote, the mean of what was kept."""
+    found = said if isinstance(said, dict) else {}
+    if not found and isinstance(means, dict) and "retention" in means:
+        found = {"kept": [means["retention"]]}
+    return {
+        str(name): tuple(float(value) for value in values)
+        for name, values in found.items()
+        if isinstance(values, list) and len(values) in (1, 3) and all(_is_number(value) for value in values)
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -54,6 +54,7 @@ class Announcer:
         put: Sends what the store does not have of a bundle.
         counts: Counts to add to: `unsent_bundles`.
         clock: Seconds, monotonic.
+        silent: Only send: what nobody may take for a candidate is not announced.
 
     Raises:
         StreamError: The log has no topic `bundles`, or cannot be written.
@@ -65,8 +66,11 @@ class Announcer:
         put: Callable[[BundleFolder], object],
         counts: Counter[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        silent: bool = False,
     ) -> None:
         check_topic(log.topics())
+        self._silent, self._begun = silent, False
         self._log, self._put, self._clock = log, put, clock
         self._counts: Counter[str] = Counter() if counts is None else counts
         self._stage: Stage | None = None
@@ -83,7 +87,9 @@ class Announcer:
         Raises:
             StreamError: The log cannot be written.
         """
-        self._stage = self._log.stage(f"{STAGE}-{student}")
+        if not self._silent:
+            self._stage = self._log.stage(f"{STAGE}-{student}")
+        self._begun = True
         self.resume(bundles)
 
     def __call__(self, bundle: BundleFolder) -> None:
@@ -94,7 +100,7 @@ class Announcer:
             Fenced: Another distiller has taken over.
             StreamError: The log cannot be written.
         """
-        if self._stage is None:
+        if not self._begun:
             raise UsageError("a bundle is announced before `begin`; call it once the student's folder is owned")
         try:
             self._put(bundle)
@@ -109,6 +115,9 @@ class Announcer:
             self._left, self._left_s = bundle, self._clock()
             return
         self._left = None
+        if self._stage is None:
+            log_.info("bundle %s is in the store", bundle.content_hash[:12])
+            return
         if not announce(self._stage, made(bundle, newest_head(self._log, NO_KEYS))):
             self._counts["unsent_bundles"] += 1
             return
@@ -139,6 +148,9 @@ class Announcer:
             bundle = bundle_folder(newest)
         except BundleError as e:
             log_.warning("%s", e)
+            return
+        if self._silent:  # nobody else says that the store has it
+            self(bundle)
             return
         with closing(self._log.source([BUNDLES])) as source:
             announced, _ = made_bundles(source)

@@ -14,18 +14,23 @@ Example:
 from __future__ import annotations
 
 import logging
+import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from recdistill.errors import DecodeError, Refused
+from recdistill.errors import DecodeError, Refused, RegistryError
+from recdistill.judge import CanaryIs, write_canary_page
 from recdistill.ledger import Ledger
 from recdistill.records import Example, decode, may_be_served
 from recdistill.registry import CHAMPION, BundleRef, Registry
-from recdistill.release import CanaryTrial, CanaryVerdict, Policy, promote
+from recdistill.release import CanaryTrial, CanaryVerdict, Do, Policy, promote
 from recdistill.serve import place_of
 from recdistill.stream import Log, Place, Source, TopicPartition, place_at
 
@@ -38,6 +43,11 @@ SETTLE_US: Final = 30_000_000
 
 SHORT: Final = 10
 """A list of fewer items is short."""
+
+SHOW_S: Final = 600.0
+"""The page beside the version is made anew so often while a canary goes on."""
+
+PAGE: Final = "canary.html"
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -117,11 +127,39 @@ class Watch:
             answered=shown.served_by == self.canary,
             clicked=any(label > 0 for label in example.labels),
             short=len(shown.candidates) < SHORT,
+            at_us=shown.time_us,
+        )
+
+    def of(self, number: str, *, ended: bool = False) -> CanaryIs:
+        """Which canary it is, for its page."""
+        return CanaryIs(
+            number=number,
+            content_hash=self.canary,
+            champion=self._begun.champion,
+            since_us=self._begun.since_us,
+            ended=ended,
         )
 
     def close(self) -> None:
         """Gives back what was opened."""
         self._source.close()
+
+
+def watch_of(log: Log, registry: Registry, plan: Plan) -> tuple[Watch, str] | None:
+    """The canary of this moment as it is watched, and its number; None: there is none, or it has not begun.
+
+    Raises:
+        RegistryError: The registry does not answer.
+        StreamError: The log cannot be read.
+    """
+    if (found := registry.canary()) is None:
+        return None
+    ref, note = found
+    try:
+        begun = msgspec.json.decode(note, type=Begun)
+    except msgspec.MsgspecError:
+        return None
+    return Watch(log, ref.content_hash, begun, plan), ref.number
 
 
 class Canaries:
@@ -154,6 +192,7 @@ class Canaries:
         self._ledger, self._policy = ledger, policy
         self._promoted, self._clock = promoted, clock
         self._watch: Watch | None = None
+        self._shown_s = -math.inf
 
     def begin(self, number: str) -> bool:
         """Makes a version the canary. False: there is no champion beside which it could be tried.
@@ -195,7 +234,11 @@ class Canaries:
             self._drop()
             self._watch = Watch(self._log, ref.content_hash, begun, self._plan)
         verdict = self._watch.look()
-        return self._end(ref, verdict, champion) if verdict.say != "wait" and self._plan.automatic else verdict
+        if verdict.say != "wait" and self._plan.automatic:
+            return self._end(ref, verdict, champion)
+        if self._clock() - self._shown_s >= SHOW_S:
+            self._show(ref, ended=False)
+        return verdict
 
     def close(self) -> None:
         """Gives back what was opened."""
@@ -218,10 +261,26 @@ class Canaries:
                 verdict = CanaryVerdict("withdraw", [*verdict.reasons, *_lines(e.reasons)])
             else:
                 self._promoted(ref.number)
+        self._show(ref, ended=True, say=verdict.say)
         self._registry.end_canary()
         self._drop()
         log_.info("the canary, version %s, has ended: %s; %s", ref.number, verdict.say, why)
         return verdict
+
+    def _show(self, ref: BundleRef, *, ended: bool, say: Do | None = None) -> None:
+        """Puts the page of the trial beside its version. A trial does not wait for its page."""
+        if self._watch is None:
+            return
+        self._shown_s = self._clock()
+        told = self._watch.trial.told()
+        told = told if say is None else replace(told, say=say)
+        try:
+            with tempfile.TemporaryDirectory(prefix="recdistill-") as folder:
+                path = Path(folder, PAGE)
+                write_canary_page(told, self._watch.of(ref.number, ended=ended), path)
+                self._registry.show(ref.number, path)
+        except RegistryError as e:
+            log_.warning("the page of the canary, version %s, is not shown: %s", ref.number, e)
 
     def _drop(self) -> None:
         if self._watch is not None:

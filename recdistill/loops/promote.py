@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recdistill.errors import (
     BundleError,
@@ -58,6 +58,7 @@ from recdistill.registry import CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
     GRACE_S,
     ByHand,
+    Controls,
     HeldOutWindow,
     Policy,
     Which,
@@ -110,6 +111,7 @@ def run(
     trim_every_s: float = 0.0,
     try_it: Try | None = None,
     canary: Plan | None = None,
+    controls: Controls | None = None,
     teacher: Teacher | None,
     teacher_bytes: int = 0,
     cost_per_1000: float = 0.0,
@@ -154,6 +156,7 @@ def run(
         trim_every_s: How often.
         try_it: Runs a bundle in a process of its own, before it is judged and again with its device file.
         canary: How a version that passed the gate is tried on a share of the users; None: it is promoted at once.
+        controls: The student without a teacher, judged beside every bundle; None: nobody looks for one.
         teacher: Who scored the lists; None judges without one.
         teacher_bytes: Its size, 0 when nobody knows it.
         cost_per_1000: What a thousand of its scores cost; 0: nobody counts it.
@@ -198,11 +201,15 @@ def run(
             bundle = registry.take(made.content_hash, Path(scratch))
             if try_it is not None:  # judging runs it in this process
                 try_it(bundle, stop=stop.is_set)
+            beside: dict[str, Any] = {}
+            if controls is not None:
+                beside["control"], beside["no_control"] = controls.newest(Path(scratch))
             judgement = judge(
                 log,
                 bundle,
                 held_out,
                 champion=take_champion(registry, Path(scratch), but=made.content_hash),
+                **beside,
                 pinned=take_pinned(registry, pinned, Path(scratch), but=made.content_hash),
                 which=which,
                 least=min_lists,
@@ -249,6 +256,7 @@ def run(
             scored = end
         if (news or did) and time.monotonic() - tidied >= (0.0 if drain else TIDY_S):
             counts["freed_bytes"] += give_back(registry, ledger, keep, grace_s=grace_s)
+            counts["freed_bytes"] += 0 if controls is None else controls.give_back(grace_s=grace_s)
             tidied = time.monotonic()
         if trim is not None and not drain and time.monotonic() - trimmed >= trim_every_s:
             trimmed = time.monotonic()

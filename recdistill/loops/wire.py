@@ -228,8 +228,11 @@ def distil(
     warm: Path | None = None,
 ) -> Counter[str]:
     """Runs the distiller with the settings' feature specification; its bundles go to the registry's store."""
+    from recdistill.loops.control import as_control
     from recdistill.loops.trainers import ahead_of
 
+    if control := settings.distil.control:
+        settings = as_control(settings)
     spec = FeatureSpec.load(Path(settings.features.file))
     with closing(open_log(settings.log)) as log, ExitStack() as stack:
         run = partial(
@@ -252,13 +255,21 @@ def distil(
         run = partial(run, ahead=ahead_of(settings.prequential, champion, settings.registry.uri))
         if not settings.distil.publish:
             return run()
-        announcer = announcer_of(settings, log, counts)
+        announcer = announcer_of(settings, log, counts, silent=control)
         stack.callback(announcer.close)
         return run(publish=announcer)
 
 
-def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = None) -> Announcer:
+def announcer_of(
+    settings: Settings, log: Log, counts: Counter[str] | None = None, *, silent: bool = False
+) -> Announcer:
     """What sends a distiller's bundles to the settings' registry. The registry is opened for the first bundle.
+
+    Args:
+        settings: Everything.
+        log: Where they are announced.
+        counts: Counts to add to.
+        silent: Only send, announce nothing.
 
     Raises:
         RegistryError: mlflow is not installed.
@@ -278,7 +289,7 @@ def announcer_of(settings: Settings, log: Log, counts: Counter[str] | None = Non
             opened.append(open_registry(settings))
         return opened[0].put(bundle)
 
-    return Announcer(log, put, counts)
+    return Announcer(log, put, counts, silent=silent)
 
 
 def distil_from(
@@ -379,6 +390,7 @@ def promote(
     from recdistill import release
     from recdistill.judge import Asked, gate
     from recdistill.loops import promote as loop
+    from recdistill.loops.control import controls_of
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
     from recdistill.loops.trainers import held_ahead_of
@@ -424,6 +436,7 @@ def promote(
             trim_every_s=settings.topics.trim_every_s,
             try_it=trial_of(settings),
             canary=canary_of(settings),
+            controls=controls_of(settings, trial_of(settings)),
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if settings.teacher.kind in TAUGHT else 0,
             cost_per_1000=settings.score.cost_per_1000,

@@ -206,6 +206,19 @@ class Registry:
                 self._versions.say(number, text)
             self._versions.tag(number, tags or {})
 
+    def show(self, number: str, path: Path) -> None:
+        """Shows a file beside a version: it is kept with the version's run, and its description has a link to it.
+
+        Args:
+            number: The version.
+            path: The file. A file of the same name that is there is replaced.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        with self._connection.talk("show a file beside a version"):
+            self._publishing.show(number, path)
+
     def tags(self, key: str) -> dict[str, str]:
         """A tag of every version that has it, by the number of the version."""
         with self._connection.talk("read the versions"):
@@ -251,6 +264,11 @@ class Registry:
         """Sends what the store does not have of a bundle; makes no version. Returns the bytes that were sent."""
         with self._connection.talk("put a bundle into the store"):
             return self._store.put(bundle)
+
+    def has_store(self) -> bool:
+        """Whether anybody has ever put a bundle into the store."""
+        with self._connection.talk("look for the store"):
+            return self._connection.client.get_experiment_by_name(store_name(self.name)) is not None
 
     def holds(self, content_hash: str) -> bool:
         """Whether the store has a bundle, whole."""
@@ -306,10 +324,14 @@ def _asked(alias_or_number: str) -> str:
     return wanted
 
 
+def store_name(model: str) -> str:
+    """Name of the experiment whose place holds a model's bundles."""
+    return f"{model}/bundles"  # a slash cannot stand in a model's name, so no model's own experiment has this name
+
+
 def open_store(connection: Connection, model: str) -> Artifacts:
     """The place of a model's bundles."""
-    # A slash cannot stand in a model's name, so no model's own experiment has this name.
-    name, location = f"{model}/bundles", connection.artifacts
+    name, location = store_name(model), connection.artifacts
     here = None if location is None else f"{location}/bundles/{quote(model)}"
     place = connection.client.get_experiment(experiment(connection, name, here)).artifact_location
     return Artifacts(place, connection.uri)

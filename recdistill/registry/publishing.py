@@ -76,3 +76,8 @@ class Publishing:
                 self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged, links)
             self._aliases.nominate(number)
         return as_version(self._versions.get(number), self._aliases.all())
+
+    def show(self, number: str, path: Path) -> None:
+        """Shows a file beside a version; see `Registry.show`."""
+        run_id = str(self._versions.get(number).run_id)
+        self._versions.link(number, self._runs.show(run_id, path))

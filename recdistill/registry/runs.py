@@ -76,6 +76,12 @@ class Runs:
             found["report"] = f"{base}/artifacts/report.html"
         return found | {path.name: f"{base}/artifacts/{FILES}/{quote(path.name)}" for path in extra}
 
+    def show(self, run_id: str, path: Path) -> dict[str, str]:
+        """Logs a file of a run, and says where MLflow's pages show the run and the file: name -> address."""
+        self._client.log_artifact(run_id, str(path))
+        found = self.links(run_id, None, ())
+        return found | {path.stem: f"{found['run']}/artifacts/{quote(path.name)}"}
+
     def end(self, run_id: str) -> None:
         """Says that the run is complete."""
         self._client.set_terminated(run_id)

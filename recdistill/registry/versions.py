@@ -101,6 +101,22 @@ class Versions:
             below = "\n\n" + " · ".join(f"[{name}]({address})" for name, address in links.items()) if links else ""
         self._client.update_model_version(self._model, number, description=text[: 5000 - len(below)] + below)
 
+    def link(self, number: str, links: Mapping[str, str]) -> None:
+        """Adds links below the last decision about a version."""
+        said = self.get(number).description or ""
+        self.say(number, said.partition(_LINKS)[0], linked(said) | dict(links))
+
+
+def linked(description: str) -> dict[str, str]:
+    r"""The links below a description: name -> address.
+
+    Example:
+        >>> linked("passed the gate\n\n[run](#/a) · [report](#/b)")
+        {'run': '#/a', 'report': '#/b'}
+    """
+    _, mark, rest = description.partition(_LINKS)
+    return dict(re.findall(r"\[([^\]]+)\]\(([^)]*)\)", mark + rest))
+
 
 def is_number(text: str) -> bool:
     """Whether a text can be the number of a version."""

@@ -7,9 +7,11 @@ Example:
     ['judge', 'may_promote', 'promote']
 """
 
-from recdistill.release.canary import CanaryTrial, CanaryVerdict
+from recdistill.release.canary import CanaryTrial, CanaryVerdict, Do
 from recdistill.release.champion import HEAD, ByHand, as_writer, bring_over, change, rollback, watch
+from recdistill.release.control import Controls, in_folder
 from recdistill.release.evidence import Policy, policy_digest, policy_of, weaker, why_not
+from recdistill.release.history import history_of
 from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
@@ -24,6 +26,8 @@ __all__ = [
     "ByHand",
     "CanaryTrial",
     "CanaryVerdict",
+    "Controls",
+    "Do",
     "HeldOutWindow",
     "Pinned",
     "Policy",
@@ -34,6 +38,8 @@ __all__ = [
     "count_held_out",
     "give_back",
     "held_out",
+    "history_of",
+    "in_folder",
     "judge",
     "learnt_from",
     "may_promote",

@@ -67,6 +67,16 @@ class Bet:
         """The least alpha at which it would be sure by now: a p-value that holds at any time."""
         return math.exp(-self._peak)
 
+    @property
+    def capital(self) -> float:
+        """log10 of what the gambler has now; he began with 0."""
+        return self._capital / math.log(10)
+
+    @property
+    def limit(self) -> float:
+        """log10 of the capital at which it is sure."""
+        return self._limit / math.log(10)
+
     def add(self, number: float) -> None:
         """Takes the next number; the bet on it was settled by those before.
 

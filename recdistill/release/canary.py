@@ -21,12 +21,16 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from recdistill.judge import CanaryTold, GuardAt, Moment
 from recdistill.release.betting import Bet, Compared, Figure
+from recdistill.release.course import Course
 
 MISSED: Final = 0.1
 """So much smaller than its share the canary's side may be."""
 
 GUARD_MARGIN: Final = 0.02
+
+MISSING: Final = "users are missing"
 
 Do = Literal["promote", "withdraw", "wait"]
 
@@ -49,7 +53,7 @@ class CanaryTrial:
     """
 
     def __init__(self, *, share: float, alpha: float, margin: float, most_users: int) -> None:
-        self._share, self._most = share, most_users
+        self._share, self._most, self._alpha = share, most_users, alpha
         clicks = Figure(name="clicks", margin=margin)
         short = Figure(name="short lists", margin=GUARD_MARGIN, more=False, guard=True)
         # Three things may withdraw it, each with its part of alpha. To promote it, every figure must be well.
@@ -60,8 +64,9 @@ class CanaryTrial:
         self._seen: set[bytes] = set()
         self.users = {"champion": 0, "canary": 0}
         self.failed = 0
+        self._course = Course(self._moment)
 
-    def add(self, user: str, *, on_canary: bool, answered: bool, clicked: bool, short: bool) -> None:
+    def add(self, user: str, *, on_canary: bool, answered: bool, clicked: bool, short: bool, at_us: int = 0) -> None:
         """Takes a list of a user; of each user, only the first one counts.
 
         Args:
@@ -70,6 +75,7 @@ class CanaryTrial:
             answered: Whether that side answered.
             clicked: Whether anything was liked.
             short: Whether the list is shorter than usual.
+            at_us: When the list was shown, in microseconds; 0: it is not known.
         """
         digest = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         if digest in self._seen:
@@ -85,6 +91,51 @@ class CanaryTrial:
                 figure.candidate(value)
             else:
                 figure.champion(value)
+        self._course.add(at_us)
+
+    def told(self) -> CanaryTold:
+        """What the test says by now, and how it came about."""
+        verdict = self.verdict()
+        return CanaryTold(
+            share=self._share,
+            margin=self._figures[0].figure.margin,
+            alpha=self._alpha,
+            most_users=self._most,
+            say=verdict.say,
+            reasons=verdict.reasons,
+            users=dict(self.users),
+            failed=self.failed,
+            figures=[
+                GuardAt(
+                    name=one.figure.name,
+                    champion=one.mean("champion"),
+                    canary=one.mean("candidate"),
+                    margin=one.figure.margin,
+                    pairs=one.pairs,
+                    says=one.says,
+                    guard=one.figure.guard,
+                )
+                for one in self._figures
+            ],
+            wanted=[f"{one.figure.name}: well enough" for one in self._figures],
+            feared=[*(f"{one.figure.name}: worse" for one in self._figures), MISSING],
+            limit=self._missing.limit,
+            missing=self._missing.sure,
+            course=self._course.moments(),
+        )
+
+    def _moment(self, at_us: int) -> Moment:
+        capital = {MISSING: self._missing.capital}
+        for one in self._figures:
+            capital[f"{one.figure.name}: well enough"] = one.better.capital
+            capital[f"{one.figure.name}: worse"] = one.worse.capital
+        clicks = self._figures[0]
+        return Moment(
+            users=sum(self.users.values()),
+            at_us=at_us,
+            capital=capital,
+            clicks=(clicks.mean("champion"), clicks.mean("candidate")),
+        )
 
     def verdict(self) -> CanaryVerdict:
         """What follows by now."""

@@ -22,6 +22,7 @@ from recdistill.errors import DataError
 from recdistill.judge import Judgement, to_json
 from recdistill.ledger import Ledger, Writer, now
 from recdistill.registry import Evidence, Registry
+from recdistill.release.history import figures_of
 from recdistill.release.policy import may_promote
 
 Policy = Mapping[str, Any]
@@ -89,6 +90,7 @@ def note_judged(
             "policy_digest": policy_digest(policy),
             "part": msgspec.to_builtins(judgement.part),
             "evidence": msgspec.to_builtins(evidence),
+            "figures": figures_of(judgement),
             "judgement": hashlib.sha256(to_json(judgement)).hexdigest(),
         },
     )

@@ -20,10 +20,12 @@ from recdistill.bundle import Bundle
 from recdistill.errors import BundleError, CheckpointError, DataError, PositionError, UsageError
 from recdistill.judge import (
     CHAMPION,
+    CONTROL,
     PINNED,
     TEACHER,
     BundleContender,
     Contender,
+    Control,
     Judgement,
     Part,
     Spending,
@@ -39,6 +41,7 @@ from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.champion import HEAD, as_writer
 from recdistill.release.counted import cheaper
 from recdistill.release.evidence import NONE, Policy, note_judged
+from recdistill.release.history import history_of
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
@@ -58,6 +61,8 @@ def judge(
     rivals: Sequence[Contender] = (),
     beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
+    control: Bundle | None = None,
+    no_control: str = "nobody looked for one",
     pinned: Pinned | None = None,
     until: Place | None = None,
     which: Which = "auto",
@@ -88,6 +93,8 @@ def judge(
         rivals: Other models to compare it with. Popularity and ItemKNN are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
         champion: The bundle that serves now, judged on the same lists. It is left out, with a note, where it cannot be.
+        control: The student without a teacher, judged on the same lists. It is left out where it cannot be.
+        no_control: Why there is none.
         pinned: The version that the policy names for comparison. It is a line of the report, and no gate looks at it.
         until: Where the judged part of `examples` ends. None: where the log ends now.
         which: Which lists: see `lists.lists_for`.
@@ -121,6 +128,9 @@ def judge(
         window=window,
     )
     against, without = _beside(log, champion, CHAMPION, "the champion", part, lists)
+    alone, left_out = _beside(log, control, CONTROL, "the control", part, lists)
+    if not alone:
+        no_control = "; ".join(left_out) or no_control
     held, no_pinned = _pinned(log, pinned, part, lists)
     came = newcomers(log, bundle)
     if teacher is not None:
@@ -135,6 +145,7 @@ def judge(
             teacher=teacher,
             rivals=[
                 *against,
+                *alone,
                 *held,
                 *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
                 *rivals,
@@ -154,6 +165,8 @@ def judge(
             seed=seed,
             progress=None if progress is None else lambda _, done, total: progress(done, total),
         )
+    if judgement.control is None:
+        judgement = msgspec.structs.replace(judgement, control=Control(why=no_control))
     notes = [*judgement.notes, *without, *no_pinned, *no_device, *simple.notes, *_seen(part, taught_us)]
     spending = _spending(simple.asked, judgement, cost_per_1000)
     return msgspec.structs.replace(judgement, spending=spending, part=part, notes=notes)
@@ -199,10 +212,10 @@ def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
     return folder / "device.onnx", []
 
 
-def _stopped_before(log: Log, champion: Bundle, part: Part) -> bool:
-    """Whether the champion stopped learning before the judged part of `examples` begins."""
+def _stopped_before(log: Log, other: Bundle, part: Part) -> bool:
+    """Whether another bundle stopped learning before the judged part of `examples` begins."""
     begins = read_place(part.begins)
-    learnt = stopped_at(log, champion).by_partition()
+    learnt = stopped_at(log, other).by_partition()
     return all(offset <= begins.offset(tp, len(learnt)) for tp, offset in learnt.items())
 
 
@@ -286,7 +299,8 @@ def publish(
     with tempfile.TemporaryDirectory() as folder:
         if report is None:
             report = Path(folder) / "report.html"
-            write_report(judgement, report, evidence)
+            numbers = {one.content_hash: one.number for one in registry.versions()}
+            write_report(judgement, report, evidence, past=history_of(ledger.look(), numbers, (judgement, evidence)))
         device = device or Path(folder) / "device.onnx"
         export_device(bundle, device)
         if try_it is not None:

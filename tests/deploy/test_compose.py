@@ -14,6 +14,7 @@ from support import dockerfiles
 
 from recdistill.config import load_settings
 from recdistill.features import FeatureSpec
+from recdistill.loops.control import as_control
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -103,6 +104,21 @@ def test_the_translator_runs_in_the_joiner_s_image_for_whoever_asks_for_it(model
     assert translator["entrypoint"] == ["python", "-m", "services.translator"]
     build = dockerfiles.parse((DEPLOY / "joiner.Dockerfile").read_text(encoding="utf-8"))[0]
     assert {"kafka", "schemas"} <= set(build.values("RUN")[0].split()[-1].split(","))
+
+
+def test_the_control_is_a_distiller_with_a_folder_of_its_own_for_whoever_asks_for_it(model: dict[str, Any]) -> None:
+    control, distiller = model["services"]["control"], model["services"]["distiller"]
+    assert control["profiles"] == ["control"]
+    assert "entrypoint" not in control
+    assert (control["image"], control["depends_on"]) == (distiller["image"], distiller["depends_on"])
+    assert (control["read_only"], control["cap_drop"]) == (True, ["ALL"])
+    settings = load_settings(DEPLOY / "config/settings.toml", env=control["environment"])
+    assert settings.distil.control
+    writes = as_control(settings).distil.directory
+    assert [volume for volume in control["volumes"] if volume.endswith(f":{writes}")]
+    assert not set(control["volumes"][1:]) & set(distiller["volumes"])
+    final = dockerfiles.parse((DEPLOY / "distiller.Dockerfile").read_text(encoding="utf-8"))[-1]
+    assert writes in final.values("RUN")[0].split(), "a new volume there belongs to the process's user"
 
 
 def test_nothing_is_waited_for_or_mounted_that_is_not_there(model: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from support import dockerfiles
 
 from recdistill.config import parse_settings
 from recdistill.features import FeatureSpec
+from recdistill.loops.control import as_control
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = ("k8s/base", "k8s/overlays/example")
@@ -99,7 +100,7 @@ def test_each_service_has_one_manifest() -> None:
     files = {file.stem for file in (ROOT / "k8s/base").glob("*.yaml")}
     services = {place.parent.name for place in (ROOT / "services").glob("*/__main__.py")}
     assert services <= files
-    assert {c["name"] for _, c in containers("k8s/base")} == services | {"topics", "teach"}
+    assert {c["name"] for _, c in containers("k8s/base")} == services | {"topics", "teach", "control"}
     assert all(len(pod["containers"]) == 1 for _, pod in pods("k8s/base")), "no process needs another's pod"
 
 
@@ -140,7 +141,7 @@ def test_probes_ask_the_port_that_the_process_answers_on(place: str) -> None:
         inside = {"prober": "ranker", "translator": "joiner"}
         assert container.get("command") == (["python", "-m", f"services.{name}"] if name in inside else None)
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        image = inside.get(name, name)
+        image = {**inside, "control": "distiller"}.get(name, name)
         assert container["image"].partition(":")[0].endswith(f"recdistill-{image}")
         final = dockerfiles.parse((ROOT / f"deploy/{image}.Dockerfile").read_text(encoding="utf-8"))[-1]
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -171,6 +172,7 @@ def test_settings_and_folders_fit(place: str) -> None:
     teacher = str(Path(settings.teacher.path).parent)
     assert mounted["distiller"][settings.distil.directory] is False
     assert settings.distil.directory not in mounted["promoter"], "bundles travel by the registry"
+    assert mounted["control"][as_control(settings).distil.directory] is False
     assert mounted["scorer"][teacher] is True
     assert mounted["promoter"][teacher] is True
     assert mounted["teach"][teacher] is False
@@ -193,6 +195,9 @@ def test_one_joiner_one_promoter_one_distiller_and_no_prober_until_it_is_asked_f
     for name, replicas in (("joiner", 1), ("promoter", 1), ("prober", 0), ("translator", 0)):
         deployment = one("k8s/base", "Deployment", name)
         assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]) == (replicas, "Recreate")
+    control = one("k8s/base", "StatefulSet", "control")
+    assert control["spec"]["replicas"] == 0
+    assert control["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "false"
     distiller = one("k8s/base", "StatefulSet", "distiller")
     assert distiller["spec"]["replicas"] == 1
     assert [c["metadata"]["name"] for c in distiller["spec"]["volumeClaimTemplates"]] == ["student"]

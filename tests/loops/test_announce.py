@@ -162,3 +162,18 @@ def test_a_log_of_an_older_version_is_refused_before_any_training(tmp_path: Path
     with pytest.raises(StreamError, match="topics create"):
         Announcer(log, lambda bundle: None)
     log.close()
+
+
+def test_a_silent_one_only_sends(log: Log, tmp_path: Path) -> None:
+    """Those of the control: also the newest of the folder, which nobody knows to be in the store."""
+    sent: list[str] = []
+    bundle = exported(tmp_path / "bundles", 8)
+    announcer = Announcer(log, lambda one: sent.append(one.content_hash), silent=True)
+    with pytest.raises(UsageError, match="before `begin`"):
+        announcer(bundle)
+    announcer.begin("student", tmp_path / "bundles")
+    announcer(exported(tmp_path / "bundles", 9))
+    assert len(sent) == 2
+    assert sent[0] == bundle.content_hash
+    assert announced(log) == []
+    announcer.close()

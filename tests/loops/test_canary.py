@@ -111,6 +111,7 @@ def test_a_canary_ends_by_itself(
     log: Log,
     ledger: Ledger,
     bundles: list[Bundle],
+    uri: str,
     clicks: tuple[float, float],
     failing: bool,
     ends: str,
@@ -141,6 +142,11 @@ def test_a_canary_ends_by_itself(
     assert promoted == (["2"] if ends == "promote" else [])
     assert canaries.look() is None
     canaries.close()
+    description = registry._versions.get("2").description or ""
+    assert description.endswith("/artifacts/canary.html)")
+    run_id = next(one.run_id for one in registry.versions() if one.number == "2")
+    (page,) = Path(uri.removeprefix("sqlite:///")).parent.rglob(f"{run_id}/artifacts/canary.html")
+    assert {"promote": "Promoted", "withdraw": "Withdrawn"}[ends] in page.read_text()
 
 
 @pytest.mark.slow

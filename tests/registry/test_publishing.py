@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from support.registries import judged, make_bundle
 
@@ -38,3 +41,22 @@ def test_the_same_content_keeps_its_version_and_gets_the_newer_evidence(registry
     after = registry.publish(bundle, judged(bundle))
     assert after.aliases == ["champion"]
     assert "promoted by ada" in after.reason
+
+
+def test_a_file_that_is_shown_later_gets_one_link_beside_the_others(registry, tmp_path):
+    bundle = make_bundle(tmp_path / "a", "a")
+    report = tmp_path / "report.html"
+    report.write_text("<p>report")
+    number = registry.publish(bundle, judged(bundle), report=report).number
+    page = tmp_path / "canary.html"
+    for text in ("<p>goes on", "<p>ended"):
+        page.write_text(text)
+        registry.show(number, page)
+    version = registry._versions.get(number)
+    names = re.findall(r"\[(\w+)\]", version.description)
+    assert names == ["run", "report", "canary"]
+    assert registry.versions()[0].reason.startswith("passed the gate")
+    kept = registry._connection.client.download_artifacts(version.run_id, "canary.html", str(tmp_path))
+    assert Path(kept).read_text() == "<p>ended"
+    with pytest.raises(RegistryError, match="has no version"):
+        registry.show("99", page)

@@ -50,6 +50,18 @@ def missing_parts(home: Path = HOME) -> str | None:
     return None
 
 
+def axe_path(home: Path = HOME) -> str:
+    """The file of axe-core, which finds what keeps people from using a page.
+
+    Raises:
+        AssertionError: It is not there.
+    """
+    path = home / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.is_file():
+        raise AssertionError(f"no axe-core in {home}; type: make setup-browser")
+    return str(path)
+
+
 def run_script(script: str, /, *, timeout_s: float = 60.0, **args: Any) -> Any:
     """Runs JavaScript with a new `page`, and returns the value that it gave to `done`. It gets `args` as JSON.
 

@@ -48,7 +48,13 @@ WINDOW_S: Final = 2.0
 _DAYS: Final = 180
 
 CONTROL: Final = "control"
-"""The folder of the student without the teacher."""
+"""The process that makes the student without the teacher."""
+
+CONTROL_FOLDER: Final = "student-control"
+"""Its folder: that of the student, with `-control` behind it."""
+
+CONTROL_ENV: Final = {"RECDISTILL__DISTIL__CONTROL": "true"}
+"""What makes a second distiller the control: it learns the same lists from labels alone, and is never a candidate."""
 
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
@@ -110,14 +116,3 @@ def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
         f"# The settings of this demo: --config {folder / 'settings.toml'}\n{text}\n", encoding="utf-8"
     )
     return settings
-
-
-def control_env(folder: Path) -> dict[str, str]:
-    """What makes a second distiller the control: it learns the same lists from labels alone, and publishes nothing."""
-    return {
-        "RECDISTILL__DISTIL__DIRECTORY": str(folder / CONTROL),
-        "RECDISTILL__DISTIL__PUBLISH": "false",
-        "RECDISTILL__PREQUENTIAL__SHARE": "0.0",
-        "RECDISTILL__LOSS__SOFT": "0.0",
-        "RECDISTILL__LOSS__LABEL": "1.0",
-    }

@@ -32,7 +32,17 @@ from recdistill.config import Settings
 from recdistill.demo.folder import emptied
 from recdistill.demo.live.acts import BACK, KILL, STORY, WORSE, Acts, Doing
 from recdistill.demo.live.asking import Asking
-from recdistill.demo.live.chosen import CONTROL, FREEZE, PAST, SHIFT, WINDOW_S, control_env, settings_of, world_of
+from recdistill.demo.live.chosen import (
+    CONTROL,
+    CONTROL_ENV,
+    CONTROL_FOLDER,
+    FREEZE,
+    PAST,
+    SHIFT,
+    WINDOW_S,
+    settings_of,
+    world_of,
+)
 from recdistill.demo.live.family import Family
 from recdistill.demo.live.figures import Figures
 from recdistill.demo.live.page import RUNTIME, Page
@@ -122,7 +132,7 @@ class _Live:
         self._log.create_topics(standard_topics())
         self._ledger = Ledger(self._log, settings.registry.name, NO_KEYS)
         ending.callback(self._ledger.close)
-        self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL)
+        self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL_FOLDER)
         self._begin_s = 0.0
         self._serves = False  # whether there is a champion
         self._before = 0  # examples that killed distillers had learnt, up to their last checkpoint
@@ -149,7 +159,7 @@ class _Live:
         _tell("the processes start, and a world is made")
         self._family.wait(lambda: Path(play.features).exists(), "the simulated world")
         self._distiller()
-        self._family.start(CONTROL, "services.distiller", env=control_env(self._out))
+        self._family.start(CONTROL, "services.distiller", env=CONTROL_ENV)
         self._begin_s = time.time()
         self._family.say(PLAYER, str(int(self._begin_s * 1e6)))
         turn = SHIFT * self._seconds
