@@ -87,6 +87,10 @@ class Family:
         """The number of a process."""
         return self._members[name].pid
 
+    def worked_s(self, name: str) -> float | None:
+        """Processor seconds that a process has used so far; None where they are not known."""
+        return self._members[name].worked_s() if name in self._members else None
+
     def kill(self, name: str) -> None:
         """Kills a process and its group with SIGKILL, and waits until it is gone."""
         self._members.pop(name).kill()
