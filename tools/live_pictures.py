@@ -32,7 +32,7 @@ const shoot = async (name, width, last) => {
   const box = await page.locator(last).boundingBox();
   await page.screenshot({
     path: args.folder + "/" + name + ".png", fullPage: true,
-    clip: { x: 0, y: 0, width, height: box.y + box.height + 16 },
+    clip: { x: 0, y: 0, width, height: box.y + box.height + 4 },
   });
 };
 await page.emulateMedia({ colorScheme: "light" });
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--url", help="of the page of a demo that runs already")
     parser.add_argument("--seed", type=int, default=0, help="of the demo (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=480, help="of its stream (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=450, help="of its stream (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: docs/pictures)")
     told = parser.parse_args()
     if (why := missing_parts()) is not None:

@@ -1,6 +1,6 @@
 """Full runs of the live demo, one after another, and what each of them showed: a table.
 
-    make soak-live                        # seeds 0, 1 and 2, eight minutes each; ARGS="--seeds 3 --kafka 127.0.0.1:9092"
+    make soak-live                        # seeds 0, 1 and 2, 7.5 minutes each; ARGS="--seeds 3 --kafka HOST:PORT"
 
 Each run is `recdistill demo --live --json`, as a person starts it. It ends with an error when a sentence of the page
 does not hold in some run. `--keep` keeps the folders of the runs; a run whose summary is there is not made again.
@@ -89,7 +89,7 @@ def main() -> int:
     """Runs, prints, and says by the exit code whether every sentence held."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the runs, with commas (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=480, help="of each stream (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=450, help="of each stream (default: %(default)s)")
     parser.add_argument("--kafka", metavar="HOST:PORT", help="run them on this broker")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the folders of the runs here")
     told = parser.parse_args()

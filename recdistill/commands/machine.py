@@ -39,7 +39,7 @@ def _demo_options(parser: Parser) -> None:
     live.add_argument("--live", action="store_true", help="run the live demo until Ctrl-C")
     live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
     live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
-    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 40)")
+    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 25)")
     live.add_argument(
         "--price",
         type=float,
@@ -132,7 +132,7 @@ VERBS = (
         "the clock, and a page draws how good the live student is, beside a frozen one.",
         examples=(
             "demo",
-            "demo --live --seconds 480 --port 8700",
+            "demo --live --seconds 450 --port 8700",
             "demo --live --kafka 127.0.0.1:9092",
             "demo --act kill --port 8700",
             "demo --dataset ml-100k --data ~/ml-100k --keep-serving",

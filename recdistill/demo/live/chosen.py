@@ -4,7 +4,7 @@ It knows nothing of processes or pages.
 
 Example:
     >>> world_of(seconds=100.0, rate=20.0).impressions
-    4000
+    3000
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from recdistill.config import (
 )
 from recdistill.data.simulated import SimulatorSettings
 
-SHIFT: Final = 0.35
+SHIFT: Final = 0.3
 """When all tastes turn, as a share of the stream."""
 
-PAST: Final = 1.0
+PAST: Final = 0.5
 """How much there is already when the stream begins: so many times its length. A product that starts has a log."""
 
 FREEZE: Final = 0.75
@@ -48,7 +48,7 @@ FREEZE: Final = 0.75
 WINDOW_S: Final = 2.0
 """How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
 
-EXPORT_S: Final = 8.0
+EXPORT_S: Final = 12.0
 """A bundle is made so often in a stream of minutes."""
 
 _DAYS: Final = 180
@@ -74,6 +74,7 @@ def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorS
         days=_DAYS,
         shortest=20,
         longest=40,
+        strength=8.0,
         shift=(PAST + shift) / (PAST + 1),
     )
 
@@ -100,7 +101,7 @@ def settings_of(
     are small and bundles are made often, because a minute here stands for weeks. The gate asks only that a student is
     not shown to be worse than the champion, as a whole and in no slice: after the turn no student keeps much of its
     teacher for a while, and the best there is should serve. The student learns with the settings for a stream, as in
-    `deploy/config`, in smaller steps; after the turn the rates of its rows come back sooner (`student.forget_lists`).
+    `deploy/config`, and after the turn the rates of its rows come back sooner (`student.forget_lists`).
 
     Args:
         folder: The folder of the demo.
@@ -114,12 +115,12 @@ def settings_of(
         log=log,
         features=FeatureSettings(file=str(folder / "features.toml")),
         teacher=TeacherSettings(kind="logged", id="strong", scale="unbounded"),
-        score=ScoreSettings(wait_s=0.1),
-        join=JoinSettings(window_s=WINDOW_S, wait_s=0.1, idle_s=1.0, directory=str(folder / "join")),
+        score=ScoreSettings(wait_s=0.3),
+        join=JoinSettings(window_s=WINDOW_S, wait_s=0.3, idle_s=1.0, directory=str(folder / "join")),
         held_out=HeldOutSettings(least=0.15, most=0.15),
         distil=DistilSettings(
             directory=str(folder / "student"),
-            batch=16,
+            batch=32,
             checkpoint_every=64,
             export_every=0,
             export_every_s=min(EXPORT_S, max(4.0, seconds / 20)),
@@ -128,22 +129,22 @@ def settings_of(
             seed=seed,
         ),
         student=StudentSettings(
-            learning_rate=0.006,
+            learning_rate=0.01,
             embedding_learning_rate=0.14,
             dropout=0.0,
             id_dropout=0.03,
-            average_lists=1000,
-            forget_lists=4000,
+            average_lists=600,
+            forget_lists=2000,
         ),
         loss=LossSettings(label=0.1, replay_lists=2048),
         prequential=PrequentialSettings(
-            share=0.25, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
+            share=0.05, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
         ),
         judge=JudgeSettings(protocol="shown", learnt=3000),
         gate=GateSettings(min_lists=100, retention=0, champion=0, beats_popularity=False),
-        promote=PromoteSettings(wait_s=0.5, held_out=200),
+        promote=PromoteSettings(wait_s=1.0, held_out=200),
         registry=RegistrySettings(uri=f"sqlite:///{folder / 'mlflow.sqlite'}", cache=str(folder / "cache")),
-        rank=RankSettings(port=rank_port, follow_s=0.5, items_s=0.5),
+        rank=RankSettings(port=rank_port, follow_s=5.0, items_s=1.0),
         status=StatusSettings() if price is None else StatusSettings(processor_hour=price),
     )
     text = to_toml(msgspec.to_builtins(settings))
@@ -156,12 +157,12 @@ def settings_of(
 def control_env(folder: Path) -> dict[str, str]:
     """What makes a second distiller the control: it learns the same lists from labels alone, and publishes nothing.
 
-    It makes a bundle half as often, since nobody judges it. Without scores there is nothing to look at a second time.
+    It makes a bundle less often, since nobody judges it. Without scores there is nothing to look at a second time.
     """
     return {
         "RECDISTILL__DISTIL__DIRECTORY": str(folder / CONTROL),
         "RECDISTILL__DISTIL__PUBLISH": "false",
-        "RECDISTILL__DISTIL__EXPORT_EVERY_S": str(2 * EXPORT_S),
+        "RECDISTILL__DISTIL__EXPORT_EVERY_S": str(3 * EXPORT_S),
         "RECDISTILL__LOSS__REPLAY_LISTS": "0",
         "RECDISTILL__PREQUENTIAL__SHARE": "0.0",
         "RECDISTILL__LOSS__SOFT": "0.0",

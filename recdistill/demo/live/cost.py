@@ -40,13 +40,13 @@ from recdistill.teachers import Teacher
 from recdistill.teachers.builtin import Training
 
 TEACHER: Final = Training(
-    kind="attention", dim=256, layers=4, heads=4, dropout=0.0, epochs=1, held_out=2, batch=8, learning_rate=1e-3
+    kind="attention", dim=256, layers=8, heads=4, dropout=0.0, epochs=1, held_out=2, batch=8, learning_rate=1e-3
 )
 """The size of the teacher that is timed, and one short pass."""
 
-_LISTS: Final = 256
+_LISTS: Final = 128
 _BLOCK: Final = 64  # lists that the teacher scores at once
-_LEARNT: Final = 24  # lists of its short pass
+_LEARNT: Final = 16  # lists of its short pass
 _READ: Final = 500
 
 

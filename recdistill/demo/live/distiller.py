@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -41,15 +42,29 @@ class Distiller:
         family: The processes of the demo.
         directory: The folder of its student.
         port: Where it answers `/metrics`.
+        name: What it is called among them.
+        env: What its environment has besides theirs.
     """
 
-    def __init__(self, family: Family, directory: Path, port: int) -> None:
+    def __init__(
+        self, family: Family, directory: Path, port: int, *, name: str = NAME, env: Mapping[str, str] | None = None
+    ) -> None:
         self._family, self._directory, self._port = family, directory, port
+        self._name, self._env = name, env or {}
         self._before = 0  # examples that killed ones had learnt, up to the last checkpoint
 
     def start(self) -> None:
         """Starts it."""
-        self._family.start(NAME, "services.distiller", env={"RECDISTILL_HEALTH_PORT": str(self._port)})
+        env = {**self._env, "RECDISTILL_HEALTH_PORT": str(self._port)}
+        self._family.start(self._name, "services.distiller", env=env)
+
+    def ready(self) -> bool:
+        """Whether its loop has begun; before that it loads its libraries."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def learnt(self) -> int | None:
         """How many examples are learnt; None where it does not answer."""
@@ -61,8 +76,8 @@ class Distiller:
 
     def kill(self) -> Doing:
         """Kills it with SIGKILL, and starts another one."""
-        learnt, pid = self.learnt() or 0, self._family.pid(NAME)
-        self._family.kill(NAME)
+        learnt, pid = self.learnt() or 0, self._family.pid(self._name)
+        self._family.kill(self._name)
         with suppress(CheckpointError):
             found = checkpoint.latest(self._directory / "checkpoints")
             self._before = 0 if found is None else int(found.state["stream"]["examples"])

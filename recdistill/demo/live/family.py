@@ -58,6 +58,8 @@ class Family:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
         }
+        # Else every process compiles the Python code of its libraries again, for ten seconds and more.
+        self._env.pop("PYTHONDONTWRITEBYTECODE", None)
         self._members: dict[str, Member] = {}
         self._more: dict[str, dict[str, str]] = {}
 

@@ -113,7 +113,7 @@ class Figures:
             "p50_ms": None if times is None else round(times[0], 2),
             "p99_ms": None if times is None else round(times[1], 2),
             "cost": self.cost,
-            "ranker_s": None if worked_s is None else round(1000 * worked_s / max(1, asking.requests), 2),
+            "ranker_s": round(1000 * worked_s / asking.requests, 2) if worked_s and asking.requests else None,
             "facts": facts(
                 self._recovered,
                 versions=self._counted(),

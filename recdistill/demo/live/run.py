@@ -63,7 +63,7 @@ COST: Final = "cost"
 LONGEST_S: Final = 900.0
 """How long the stream is where nobody says it. The page stays until Ctrl-C."""
 
-_LOOK_S: Final = 2.0  # how often the registry is looked at
+_LOOK_S: Final = 3.0  # how often the registry is looked at
 _SHOW_S: Final = 0.5
 _RECENT_S: Final = 30.0
 _LAST_S: Final = 2.5  # longer than the page waits between two looks
@@ -81,9 +81,9 @@ class LiveOptions:
     seconds: float | None = None
     """How long the stream lasts; then the demo ends by itself. None: until Ctrl-C."""
     port: int = 0
-    rate: float = 40.0
+    rate: float = 25.0
     """Lists a second."""
-    measured: float = 24.0
+    measured: float = 15.0
     """Lists a second that are measured."""
     price: float | None = None
     """What an hour of one processor costs; None: the default of `status.processor_hour`."""
@@ -120,7 +120,7 @@ class _Live:
     def __init__(self, options: LiveOptions, out: Path, ending: ExitStack) -> None:
         self._options, self._out, self._ending = options, out, ending
         self._seconds = options.seconds or LONGEST_S
-        rank, health = _free_ports(2)
+        rank, health, other = _free_ports(3)
         log = log_of(out, options.kafka, f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.")
         settings: Settings = settings_of(
             out, rank, seed=options.seed, seconds=self._seconds, log=log, price=options.price
@@ -130,6 +130,7 @@ class _Live:
             out, {"RECDISTILL_CONFIG": str(out / "settings.toml"), "RECDISTILL_HEALTH_PORT": ""}, may_end=(PLAYER,)
         )
         self._distiller = Distiller(self._family, Path(settings.distil.directory), health)
+        self._beside = Distiller(self._family, out / CONTROL, other, name=CONTROL, env=control_env(out))
         story = () if options.by_hand else [(name, share * self._seconds) for name, share in STORY]
         acts = {KILL: self._distiller.kill, WORSE: self._worse, BACK: self._back}
         self._acts = Acts(acts, story, lambda: self._serves)
@@ -173,7 +174,8 @@ class _Live:
         _tell("the processes start, and a world is made")
         self._family.wait(lambda: Path(play.features).exists(), "the simulated world")
         self._distiller.start()
-        self._family.start(CONTROL, "services.distiller", env=control_env(self._out))
+        self._beside.start()
+        self._family.wait(lambda: self._distiller.ready() and self._beside.ready(), "a distiller")
         self._begin_s = time.time()
         self._family.say(PLAYER, str(int(self._begin_s * 1e6)))
         turn = SHIFT * self._seconds

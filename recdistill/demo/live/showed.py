@@ -8,7 +8,7 @@ from 1,000 draws of lists with replacement.
 It knows nothing of processes, logs or pages.
 
 Example:
-    >>> lists = [(t, {"live": 0.5, "frozen": 0.5 if t < 40 else 0.3, "popularity": 0.3}) for t in range(100)]
+    >>> lists = [(t / 2, {"live": 0.5, "frozen": 0.3, "popularity": 0.3}) for t in range(200)]
     >>> found = recovered(lists, shift_s=40.0, seconds=100.0)
     >>> found["live"]["share"], found["frozen"]["share"]
     (1.0, 0.0)
