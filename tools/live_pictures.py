@@ -41,7 +41,7 @@ await page.waitForFunction(() => latest && latest.now_s >= latest.shift_s - 4, u
 await shoot("live-before", 1000, "#key");
 const ended = () => document.getElementById("state").textContent.startsWith("The demo has ended");
 await page.waitForFunction(ended, undefined, long);
-await shoot("live-after", 1000, "#cost");
+await shoot("live-after", 1000, "#facts");
 await shoot("live-phone", 390, "#facts");
 done(true);
 """

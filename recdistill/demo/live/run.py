@@ -71,6 +71,9 @@ _PATIENCE_S: Final = 120.0  # so long acts may last when the stream is over
 _LITTLE: Final = 0.02
 """The worse student learns only the first lists of the past: so much, as a share of the length of the stream."""
 
+_LITTLE_S: Final = 5.0
+"""But so many seconds at least."""
+
 
 @dataclass(frozen=True)
 class LiveOptions:
@@ -241,7 +244,7 @@ class _Live:
     # Acts
 
     def _worse(self) -> Doing:
-        until = int(self._begin_s - (PAST - _LITTLE) * self._seconds) + 1
+        until = int(self._begin_s - PAST * self._seconds + max(_LITTLE_S, _LITTLE * self._seconds)) + 1
         folder = self._out / f"worse-{len(self._acts.told)}"
         self._family.start(WORSE, "recdistill.demo.live.worse", str(folder), f"@{until}")
 
