@@ -71,7 +71,7 @@ def number(text: str) -> float:
 def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[..., Any]) -> None:
     """One seed on a compressed script; how far the student comes back is shown by the full runs, `make soak-live`."""
     folder = tmp_path / "demo"
-    with demo(folder, "--seconds", "60", "--by-hand", "--json", "--price", "3.6") as (process, url):
+    with demo(folder, "--seconds", "75", "--by-hand", "--json", "--price", "3.6") as (process, url):
         seen = browser(LOOK, url=url, patience=500, timeout_s=550)
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
