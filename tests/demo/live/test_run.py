@@ -150,7 +150,7 @@ def test_it_ends_by_itself_and_runs_on_a_broker(tmp_path: Path, kafka_brokers: s
 
 def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    with demo(folder, "--seconds", "600") as (process, _):
+    with demo(folder, "--seconds", "600", "--rate", "1") as (process, _):
         wait_until(lambda: len(members(folder)) >= 5, "its processes have not started")
         process.kill()
         process.wait(60)
@@ -159,7 +159,7 @@ def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_process_that_ends_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    with demo(folder, "--seconds", "600") as (process, _):
+    with demo(folder, "--seconds", "600", "--rate", "1") as (process, _):
         joiner: list[psutil.Process] = []
 
         def started() -> bool:
