@@ -20,7 +20,7 @@ ALONE := $(shell grep -rlE 'pytest\.mark\.alone' tests)
 unexport PYTHONDONTWRITEBYTECODE
 FORMATTED := recdistill services tests references benchmarks tools docs conftest.py
 
-.PHONY: help install demo test test-fast soak soak-crash lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
+.PHONY: help install demo test test-fast soak soak-attack soak-live soak-crash pictures lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
 
 help:  ## Show this list
 	@echo "recdistill: any ranking teacher in; a small, fresh two-tower student out."
@@ -55,8 +55,18 @@ endif
 test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some two minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or alone or $(PROCESSES))" --hypothesis-profile=fast -n auto $(SHARED) $(ARGS)
 
-soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
+soak: $(INSTALLED)  ## Run the long tests: soak-attack, then soak-live
+	@$(BIN)/python -m tools.soak
+	@$(BIN)/python -m tools.soak_live
+
+soak-attack: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+soak-live: $(INSTALLED)  ## Run the live demo in full, seeds 0 to 2, and check what it showed (ARGS="--seeds 0")
+	@$(BIN)/python -m tools.soak_live $(ARGS)
+
+pictures: $(INSTALLED) setup-browser  ## Take the pictures of the README from a full run of the live demo
+	@$(BIN)/python -m tools.live_pictures $(ARGS)
 
 soak-crash: $(INSTALLED) setup-kafka  ## Kill, pause and cut from power every stage, and compare with an undisturbed run (ARGS="--log embedded")
 	@$(BIN)/python -m tools.crash $(ARGS)

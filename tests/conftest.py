@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import browser as browser_support
 from support.demo import DemoRun, run_demo
 from support.shared import data_folder
 
+from tools import browser as browser_support
 from tools import kafka_broker
 from tools.kafka_broker import KafkaBroker
 from tools.mlflow_server import MlflowServer
@@ -56,7 +56,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Callable[..., Any]:
-    """Runs a script with a page of a real browser: see `support.browser.run_script`."""
+    """Runs a script with a page of a real browser: see `tools.browser.run_script`."""
     if (why := browser_support.missing_parts()) is not None:
         pytest.skip(why)
     return browser_support.run_script

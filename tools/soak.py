@@ -1,6 +1,6 @@
-"""The long form of the tests that take minutes. Today: the endpoint under attack.
+"""The endpoint under attack, for minutes; `tools.soak_live` has the other long test.
 
-    make soak                                # ARGS="--seconds 300" for longer
+    make soak-attack                         # ARGS="--seconds 300" for longer
 
 The endpoint runs as a process, as `recdistill serve` starts it. It is asked 50 times a second, first alone and then
 while it is attacked: 2,000 idle connections, 200 slow ones, heads without an end, bodies of 100 MB, filters of 10,000

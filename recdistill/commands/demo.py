@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from recdistill.commands.verb import Parser, Verb, between, one_of
@@ -38,7 +39,18 @@ def _demo_options(parser: Parser) -> None:
     live.add_argument("--live", action="store_true", help="run the live demo until Ctrl-C")
     live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
     live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
-    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 40)")
+    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 25)")
+    live.add_argument(
+        "--price",
+        type=float,
+        metavar="P",
+        help="what an hour of one processor costs, for costs in money (default: that of status.processor_hour)",
+    )
+    live.add_argument(
+        "--kafka",
+        metavar="HOST:PORT",
+        help="run it on this Kafka broker, under topics of its own; `make kafka` starts one (default: a log in a file)",
+    )
     live.add_argument("--by-hand", action="store_true", help="kill, push and roll back nothing unless somebody asks")
     live.add_argument(
         "--act",
@@ -54,7 +66,7 @@ def _demo(args: argparse.Namespace) -> int:
         return _act(args)
     if args.live:
         return _live(args)
-    for name in ("seconds", "port", "rate", "by_hand", "json"):
+    for name in ("seconds", "port", "rate", "price", "kafka", "by_hand", "json"):
         if getattr(args, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')}: is only for --live")
     if args.data is not None and args.dataset == "simulated":
@@ -86,9 +98,12 @@ def _live(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')}: is not for --live")
     if args.dataset != "simulated":
         raise UsageError("--dataset: the live demo plays a simulated world; leave it out")
+    if args.price is not None and not 0 <= args.price < math.inf:
+        raise UsageError(f"--price {args.price:g}: must be a number from 0 on")
     from recdistill.demo import LiveOptions, run_live, tell_live
 
-    chosen = {name: value for name in ("seconds", "port", "rate") if (value := getattr(args, name)) is not None}
+    names = ("seconds", "port", "rate", "price", "kafka")
+    chosen = {name: value for name in names if (value := getattr(args, name)) is not None}
     summary = run_live(LiveOptions(output=args.output, seed=args.seed, by_hand=args.by_hand, **chosen))
     if args.json:
         print(json.dumps(summary, indent=2))
@@ -117,7 +132,8 @@ VERBS = (
         "the clock, and a page draws how good the live student is, beside a frozen one.",
         examples=(
             "demo",
-            "demo --live --seconds 300 --port 8700",
+            "demo --live --seconds 450 --port 8700",
+            "demo --live --kafka 127.0.0.1:9092",
             "demo --act kill --port 8700",
             "demo --dataset ml-100k --data ~/ml-100k --keep-serving",
         ),

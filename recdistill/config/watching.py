@@ -29,6 +29,14 @@ class StatusSettings(Struct, frozen=True, forbid_unknown_fields=True):
     every_s: Annotated[float, Meta(gt=0, le=3600, description="`status --serve`: how often the page is made anew.")] = (
         5.0
     )
+    processor_hour: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="What an hour of one processor costs you, in your money: the live demo shows by it what 1,000 "
+            "answers cost. 0: they are shown in processor seconds alone.",
+        ),
+    ] = 0.04
 
 
 class TellSettings(Struct, frozen=True, forbid_unknown_fields=True):

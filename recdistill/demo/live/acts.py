@@ -24,7 +24,7 @@ KILL: Final = "kill"
 WORSE: Final = "worse"
 BACK: Final = "back"
 
-STORY: Final = ((KILL, 0.25), (WORSE, 0.7), (BACK, 0.85))
+STORY: Final = ((KILL, 0.25), (WORSE, 0.62), (BACK, 0.85))
 """When each act comes by itself, as a share of the stream."""
 
 Doing = tuple[str, Callable[[], str | None]]
@@ -65,6 +65,11 @@ class Acts:
     def running(self) -> str | None:
         """The act that runs now."""
         return None if self._running is None else self._running[0]
+
+    @property
+    def waiting(self) -> int:
+        """How many acts are still to come: of the story, and those that somebody asked for."""
+        return len(self._story) + self._asked.qsize()
 
     def ask(self, name: str) -> bool:
         """Asks for an act, from any thread. False: there is no such act, or too many wait."""

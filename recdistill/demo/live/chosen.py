@@ -4,7 +4,7 @@ It knows nothing of processes or pages.
 
 Example:
     >>> world_of(seconds=100.0, rate=20.0).impressions
-    4000
+    3000
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ from recdistill.config import (
     JoinSettings,
     JudgeSettings,
     LogSettings,
+    LossSettings,
     PrequentialSettings,
     PromoteSettings,
     RankSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,
+    StatusSettings,
+    StudentSettings,
     TeacherSettings,
     to_toml,
 )
 from recdistill.data.simulated import SimulatorSettings
 
-SHIFT: Final = 0.4
+SHIFT: Final = 0.3
 """When all tastes turn, as a share of the stream."""
 
-PAST: Final = 1.0
+PAST: Final = 0.5
 """How much there is already when the stream begins: so many times its length. A product that starts has a log."""
 
 FREEZE: Final = 0.75
@@ -44,6 +47,9 @@ FREEZE: Final = 0.75
 
 WINDOW_S: Final = 2.0
 """How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
+
+EXPORT_S: Final = 12.0
+"""A bundle is made so often in a stream of minutes."""
 
 _DAYS: Final = 180
 
@@ -53,8 +59,9 @@ CONTROL: Final = "control"
 CONTROL_FOLDER: Final = "student-control"
 """Its folder: that of the student, with `-control` behind it."""
 
-CONTROL_ENV: Final = {"RECDISTILL__DISTIL__CONTROL": "true"}
-"""What makes a second distiller the control: it learns the same lists from labels alone, and is never a candidate."""
+CONTROL_ENV: Final = {"RECDISTILL__DISTIL__CONTROL": "true", "RECDISTILL__DISTIL__EXPORT_EVERY_S": str(3 * EXPORT_S)}
+"""What makes a second distiller the control: it learns the same lists from labels alone, and is never a candidate. It
+makes a bundle less often: it is a line of the reports, and nobody waits for it."""
 
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
@@ -74,42 +81,78 @@ def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorS
         days=_DAYS,
         shortest=20,
         longest=40,
+        strength=8.0,
         shift=(PAST + shift) / (PAST + 1),
     )
 
 
-def settings_of(folder: Path, rank_port: int, *, seed: int) -> Settings:
+def log_of(folder: Path, brokers: str | None, name: str) -> LogSettings:
+    """The log of the demo: a file in its folder, or topics of its own on a Kafka broker.
+
+    Args:
+        folder: The folder of the demo.
+        brokers: Addresses of the brokers; None: a file.
+        name: Put before each topic on a broker, so that a broker can be used again.
+    """
+    if brokers is None:
+        return LogSettings(path=str(folder / "log.sqlite"))
+    return LogSettings(kind="kafka", path=str(folder / "log.sqlite"), brokers=brokers, prefix=name)
+
+
+def settings_of(
+    folder: Path, rank_port: int, *, seed: int, seconds: float, log: LogSettings, price: float | None = None
+) -> Settings:
     """The settings of the processes; they are written to `settings.toml` in the folder.
 
     The teacher's scores are in the lists (a `logged` teacher), as where a product logs what its ranker thought. Steps
-    are small and bundles are made often, because a minute here stands for weeks. For the same reason the gate asks for
-    less than it does by default: a student of some minutes, which must not be clearly worse than the champion.
+    are small and bundles are made often, because a minute here stands for weeks. The gate asks only that a student is
+    not shown to be worse than the champion, as a whole and in no slice: after the turn no student keeps much of its
+    teacher for a while, and the best there is should serve. The student learns with the settings for a stream, as in
+    `deploy/config`, and after the turn the rates of its rows come back sooner (`student.forget_lists`).
+
+    Args:
+        folder: The folder of the demo.
+        rank_port: Where the ranker listens.
+        seed: Seed of the student.
+        seconds: How long the stream lasts. In a short one bundles are made more often.
+        log: Where the topics live.
+        price: Of an hour of one processor; None: the default.
     """
     settings = Settings(
-        log=LogSettings(path=str(folder / "log.sqlite")),
+        log=log,
         features=FeatureSettings(file=str(folder / "features.toml")),
         teacher=TeacherSettings(kind="logged", id="strong", scale="unbounded"),
-        score=ScoreSettings(wait_s=0.1),
-        join=JoinSettings(window_s=WINDOW_S, wait_s=0.1, idle_s=1.0, directory=str(folder / "join")),
+        score=ScoreSettings(wait_s=0.3),
+        join=JoinSettings(window_s=WINDOW_S, wait_s=0.3, idle_s=1.0, directory=str(folder / "join")),
         held_out=HeldOutSettings(least=0.15, most=0.15),
         distil=DistilSettings(
             directory=str(folder / "student"),
-            batch=16,
+            batch=32,
             checkpoint_every=64,
             export_every=0,
-            export_every_s=8.0,
+            export_every_s=min(EXPORT_S, max(4.0, seconds / 20)),
             wait_s=0.1,
             threads=1,
             seed=seed,
         ),
-        prequential=PrequentialSettings(
-            share=0.25, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
+        student=StudentSettings(
+            learning_rate=0.01,
+            embedding_learning_rate=0.14,
+            dropout=0.0,
+            id_dropout=0.03,
+            average_lists=600,
+            forget_lists=2000,
         ),
-        judge=JudgeSettings(protocol="shown"),
-        gate=GateSettings(min_lists=100, retention=0.2, champion=0, beats_popularity=False),
-        promote=PromoteSettings(wait_s=0.5, held_out=200),
+        loss=LossSettings(label=0.1, replay_lists=2048),
+        prequential=PrequentialSettings(
+            share=0.05, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
+        ),
+        judge=JudgeSettings(protocol="shown", learnt=3000),
+        gate=GateSettings(min_lists=100, retention=0, champion=0, beats_popularity=False),
+        promote=PromoteSettings(wait_s=1.0, held_out=200),
         registry=RegistrySettings(uri=f"sqlite:///{folder / 'mlflow.sqlite'}", cache=str(folder / "cache")),
-        rank=RankSettings(port=rank_port, follow_s=0.5, items_s=0.5),
+        rank=RankSettings(port=rank_port, follow_s=5.0, items_s=1.0),
+        status=StatusSettings() if price is None else StatusSettings(processor_hour=price),
     )
     text = to_toml(msgspec.to_builtins(settings))
     (folder / "settings.toml").write_text(

@@ -58,6 +58,8 @@ class Family:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
         }
+        # Else every process compiles the Python code of its libraries again, for ten seconds and more.
+        self._env.pop("PYTHONDONTWRITEBYTECODE", None)
         self._members: dict[str, Member] = {}
         self._more: dict[str, dict[str, str]] = {}
 
@@ -86,6 +88,10 @@ class Family:
     def pid(self, name: str) -> int:
         """The number of a process."""
         return self._members[name].pid
+
+    def worked_s(self, name: str) -> float | None:
+        """Processor seconds that a process has used so far; None where they are not known."""
+        return self._members[name].worked_s() if name in self._members else None
 
     def kill(self, name: str) -> None:
         """Kills a process and its group with SIGKILL, and waits until it is gone."""

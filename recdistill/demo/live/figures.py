@@ -1,4 +1,4 @@
-"""What the page draws and what the summary says: lines over time, versions with their verdicts, counts and lag.
+"""What the page draws and what the summary says: lines over time, versions with their verdicts, counts, lag, costs.
 
 It knows nothing of processes, logs or HTTP.
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from recdistill.demo.live.showed import facts, recovered
 from recdistill.ledger import Change
 from recdistill.registry import Version
 
@@ -30,7 +31,7 @@ SPAN_S: Final = 10.0
 STEP_S: Final = 2.0
 """Time between two points."""
 
-_OF_NOW: Final = frozenset({"now_s", "lag_s", "hops", "per_s", "asked"})  # for the page, not for the summary
+_OF_NOW: Final = frozenset({"now_s", "lag_s", "hops", "per_s", "asked", "facts"})  # for the page, not for the summary
 
 _THIRD: Final = 3
 """Means of the summary are over the last third before the turn, and over the last third of the stream."""
@@ -53,11 +54,24 @@ class Figures:
         self._lags: list[float] = []
         self._means: dict[str, dict[str, float]] = {}
         self._asked: deque[tuple[float, int]] = deque()
+        self._judged: list[str] = []  # contents of the versions, newest first
+        self._champion = ""
+        self._recovered: dict[str, Any] = {}
+        self.cost: dict[str, Any] | None = None
+        self.runtime = False
         self.acts: dict[str, Any] = {"names": [], "running": None, "told": []}
         self.ended = False
 
     def take(
-        self, *, begin_s: float, now_s: float, stream: Stream, asking: Asking, quality: Quality, learnt: int | None
+        self,
+        *,
+        begin_s: float,
+        now_s: float,
+        stream: Stream,
+        asking: Asking,
+        quality: Quality,
+        learnt: int | None,
+        worked_s: float | None = None,
     ) -> None:
         """Takes the newest figures.
 
@@ -68,6 +82,7 @@ class Figures:
             asking: What the ranker answered.
             quality: Figures of the contenders.
             learnt: Examples that the distiller has learnt; None: it does not say.
+            worked_s: Processor seconds of the ranker's whole process so far; None: they are not known.
         """
         settled = quality.points[-1][0] if quality.points else 0.0
         while (at := (self._series[-1]["t"] if self._series else 0.0) + STEP_S) <= settled:
@@ -75,6 +90,11 @@ class Figures:
         lag = None if learnt is None else stream.learnt.lag(learnt, now_s=begin_s + now_s)
         if lag is not None and now_s <= self._seconds:
             self._lags.append(lag)
+        if not self._recovered.get("final"):
+            # The newest list that has a figure came some seconds ago at most: the last ones need not be waited for.
+            self._recovered = recovered(
+                quality.points, shift_s=self._shift_s, seconds=self._seconds, now_s=settled + STEP_S
+            )
         times = asking.percentiles()
         self._asked.append((now_s, asking.requests))
         while self._asked[0][0] < now_s - SPAN_S:
@@ -92,6 +112,15 @@ class Figures:
             "asked": asking.latest,
             "p50_ms": None if times is None else round(times[0], 2),
             "p99_ms": None if times is None else round(times[1], 2),
+            "cost": self.cost,
+            "ranker_s": round(1000 * worked_s / asking.requests, 2) if worked_s and asking.requests else None,
+            "facts": facts(
+                self._recovered,
+                versions=self._counted(),
+                requests=asking.requests,
+                failures=asking.failures,
+                cost=self.cost,
+            ),
         }
         before, end = self._shift_s, min(now_s, self._seconds)
         self._means = {
@@ -100,20 +129,25 @@ class Figures:
             "end": _rounded(quality.means(end - (self._seconds - before) / _THIRD, end)),
         }
 
-    @staticmethod
-    def _hops(stream: Stream, served: str, learnt_s: float | None, *, clock_s: float) -> dict[str, float]:
-        """How long ago the newest list was shown of which each stage has heard, in seconds.
-
-        Of a bundle it is its age: what it has learnt was there before.
-        """
-        made_s = max(stream.made_s.values(), default=None)
-        known = {
-            "scored": None if stream.scored_s is None else clock_s - stream.scored_s,
-            "learnt": learnt_s,
-            "exported": None if made_s is None else clock_s - made_s,
-            "served": None if served not in stream.made_s else clock_s - stream.made_s[served],
+    def _hops(self, stream: Stream, served: str, learnt_s: float | None, *, clock_s: float) -> dict[str, float]:
+        """How long ago the newest list was shown of which each stage has heard, in seconds."""
+        heard_s = {
+            "scored": stream.scored_s,
+            "learnt": None if learnt_s is None else clock_s - learnt_s,
+            "exported": max(stream.heard_s.values(), default=None),
+            "judged": next((stream.heard_s[one] for one in self._judged if one in stream.heard_s), None),
+            "promoted": stream.heard_s.get(self._champion),
+            "served": stream.heard_s.get(served),
         }
-        return {name: round(max(0.0, value), 2) for name, value in known.items() if value is not None}
+        return {name: round(max(0.0, clock_s - value), 2) for name, value in heard_s.items() if value is not None}
+
+    def _counted(self) -> dict[str, int]:
+        """How many versions were judged, promoted and refused."""
+        return {
+            "judged": sum(one["passed"] is not None for one in self._versions),
+            "promoted": self._promoted,
+            "refused": sum(one["passed"] is False for one in self._versions),
+        }
 
     def versions(self, versions: Sequence[Version], ledger: Sequence[Change], *, begin_s: float) -> None:
         """Takes the versions, newest first, and the changes of champion."""
@@ -121,6 +155,8 @@ class Figures:
             entry.after or "": _since(entry.at, begin_s) for entry in sorted(ledger, key=lambda entry: entry.step)
         }
         self._promoted = sum(entry.kind == "promote" for entry in ledger)
+        self._judged = [one.content_hash for one in versions]
+        self._champion = next((one.content_hash for one in versions if "champion" in one.aliases), "")
         self._versions = [
             {
                 "number": int(one.number),
@@ -139,6 +175,7 @@ class Figures:
             "seconds": self._seconds,
             "shift_s": self._shift_s,
             "ended": self.ended,
+            "runtime": self.runtime,
             "series": self._series,
             "versions": self._versions,
             "acts": self.acts,
@@ -151,11 +188,9 @@ class Figures:
         return {
             "shift_s": self._shift_s,
             "ndcg@10": self._means,
-            "versions": {
-                "judged": len(self._versions),
-                "promoted": self._promoted,
-                "refused": sum(one["passed"] is False for one in self._versions),
-            },
+            "recovered": self._recovered,
+            "showed": {one["name"]: one["holds"] for one in self._counts.get("facts", [])},
+            "versions": self._counted(),
             "lag_s": None if lag is None else {"p50": lag[0], "p99": lag[1]},
             "acts": self.acts["told"],
             **{name: value for name, value in self._counts.items() if name not in _OF_NOW},

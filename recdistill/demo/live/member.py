@@ -91,6 +91,15 @@ class Member:
                 self._process.stdin.write(f"{word}\n".encode())
                 self._process.stdin.flush()
 
+    def worked_s(self) -> float | None:
+        """Processor seconds that it has used so far, without its children; None where they are not known."""
+        try:
+            text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        user, system = text.rpartition(")")[2].split()[11:13]  # proc(5): utime and stime, in ticks
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Asks the whole group to stop, and does not wait."""
         self._signal(signal.SIGTERM)

@@ -43,7 +43,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     """What is played.
 
     Attributes:
-        log: File of the embedded log.
+        log: Where the topics live.
         features: File for the feature specification; it is there when the player is ready.
         seconds: How long the stream lasts.
         past_s: How much of the world lies before it; these records are written at once.
@@ -51,7 +51,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
         world: The world.
     """
 
-    log: str
+    log: LogSettings
     features: str
     seconds: float
     past_s: float
@@ -137,7 +137,7 @@ def main() -> int:
     chosen = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Play)
     dataset = prepare(chosen)
     begin_us = int(WORDS.get())
-    with closing(open_log(LogSettings(path=chosen.log))) as log:
+    with closing(open_log(chosen.log)) as log:
         whole = Clock(begin_us - int(1e6 * chosen.past_s), chosen.past_s + chosen.seconds, chosen.world.days)
         play(log, dataset.timeline(), whole)
     return 0

@@ -11,13 +11,13 @@ It makes no student and judges none: the processes do.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recdistill
-from recdistill import checkpoint
 from recdistill.config import Settings
 from recdistill.demo.folder import emptied
 from recdistill.demo.live.acts import BACK, KILL, STORY, WORSE, Acts, Doing
@@ -40,9 +39,12 @@ from recdistill.demo.live.chosen import (
     PAST,
     SHIFT,
     WINDOW_S,
+    log_of,
     settings_of,
     world_of,
 )
+from recdistill.demo.live.cost import Measured, cost_of
+from recdistill.demo.live.distiller import Distiller
 from recdistill.demo.live.family import Family
 from recdistill.demo.live.figures import Figures
 from recdistill.demo.live.page import RUNTIME, Page
@@ -50,22 +52,28 @@ from recdistill.demo.live.player import Play
 from recdistill.demo.live.quality import Quality, Scorer
 from recdistill.demo.live.stream import Stream
 from recdistill.demo.live.students import Control, Frozen, OnDevice
-from recdistill.errors import CheckpointError, RegistryError, StreamError
+from recdistill.errors import RecdistillError, RegistryError, StreamError
 from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.records import Feedback, Impression
-from recdistill.registry import Registry
+from recdistill.registry import CHAMPION, Registry
 from recdistill.stream import Log, open_log, standard_topics
 
 PLAYER: Final = "player"
+COST: Final = "cost"
 
 LONGEST_S: Final = 900.0
 """How long the stream is where nobody says it. The page stays until Ctrl-C."""
 
-_LOOK_S: Final = 2.0  # how often the registry is looked at
+_LOOK_S: Final = 3.0  # how often the registry is looked at
 _SHOW_S: Final = 0.5
 _RECENT_S: Final = 30.0
+_LAST_S: Final = 2.5  # longer than the page waits between two looks
+_PATIENCE_S: Final = 120.0  # so long acts may last when the stream is over
 _LITTLE: Final = 0.02
 """The worse student learns only the first lists of the past: so much, as a share of the length of the stream."""
+
+_LITTLE_S: Final = 5.0
+"""But so many seconds at least."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +85,14 @@ class LiveOptions:
     seconds: float | None = None
     """How long the stream lasts; then the demo ends by itself. None: until Ctrl-C."""
     port: int = 0
-    rate: float = 40.0
+    rate: float = 25.0
     """Lists a second."""
-    measured: float = 12.0
+    measured: float = 15.0
     """Lists a second that are measured."""
+    price: float | None = None
+    """What an hour of one processor costs; None: the default of `status.processor_hour`."""
+    kafka: str | None = None
+    """Addresses of Kafka brokers. None: the log is a file."""
     by_hand: bool = False
     """Whether nothing is killed, pushed or rolled back unless somebody asks for it."""
 
@@ -112,14 +124,20 @@ class _Live:
     def __init__(self, options: LiveOptions, out: Path, ending: ExitStack) -> None:
         self._options, self._out, self._ending = options, out, ending
         self._seconds = options.seconds or LONGEST_S
-        rank, self._health = _free_ports(2)
-        settings: Settings = settings_of(out, rank, seed=options.seed)
+        rank, health, other = _free_ports(3)
+        log = log_of(out, options.kafka, f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.")
+        settings: Settings = settings_of(
+            out, rank, seed=options.seed, seconds=self._seconds, log=log, price=options.price
+        )
         self._settings = settings
         self._family = Family(
             out, {"RECDISTILL_CONFIG": str(out / "settings.toml"), "RECDISTILL_HEALTH_PORT": ""}, may_end=(PLAYER,)
         )
+        self._distiller = Distiller(self._family, Path(settings.distil.directory), health)
+        self._beside = Distiller(self._family, out / CONTROL_FOLDER, other, name=CONTROL, env=CONTROL_ENV)
         story = () if options.by_hand else [(name, share * self._seconds) for name, share in STORY]
-        self._acts = Acts({KILL: self._kill, WORSE: self._worse, BACK: self._back}, story, lambda: self._serves)
+        acts = {KILL: self._distiller.kill, WORSE: self._worse, BACK: self._back}
+        self._acts = Acts(acts, story, lambda: self._serves)
         self.page = Page(
             options.port,
             act=self._acts.ask,
@@ -135,13 +153,14 @@ class _Live:
         self._frozen, self._control = Frozen(out / "frozen"), Control(out / CONTROL_FOLDER)
         self._begin_s = 0.0
         self._serves = False  # whether there is a champion
-        self._before = 0  # examples that killed distillers had learnt, up to their last checkpoint
+        self._timed = False  # whether a process finds what answers cost, or has found it
         self._figures = Figures(self._seconds, SHIFT * self._seconds)
+        self._figures.runtime = _runtime() is not None
 
     def begin(self) -> Registry:
         """Starts the processes, waits until the world is made, and lets the stream begin. Returns their registry."""
         play = Play(
-            log=self._settings.log.path,
+            log=self._settings.log,
             features=self._settings.features.file,
             seconds=self._seconds,
             past_s=PAST * self._seconds,
@@ -158,8 +177,9 @@ class _Live:
             self._family.start(name, f"services.{name}")
         _tell("the processes start, and a world is made")
         self._family.wait(lambda: Path(play.features).exists(), "the simulated world")
-        self._distiller()
-        self._family.start(CONTROL, "services.distiller", env=CONTROL_ENV)
+        self._distiller.start()
+        self._beside.start()
+        self._family.wait(lambda: self._distiller.ready() and self._beside.ready(), "a distiller")
         self._begin_s = time.time()
         self._family.say(PLAYER, str(int(self._begin_s * 1e6)))
         turn = SHIFT * self._seconds
@@ -187,7 +207,7 @@ class _Live:
         stream = Stream(self._log, per_s=self._options.measured, shown=shown, clicked=clicked)
         self._ending.callback(stream.close)
         looked = painted = -1e9
-        while self._options.seconds is None or self._now_s() < self._seconds + 2 * WINDOW_S or self._acts.running:
+        while not self._over():
             stream.read(0.1)
             quality.settle(self._now_s())
             self._acts.step(self._now_s())
@@ -202,18 +222,21 @@ class _Live:
                     stream=stream,
                     asking=asking,
                     quality=quality,
-                    learnt=self._learnt(),
+                    learnt=self._distiller.learnt(),
+                    worked_s=self._family.worked_s("ranker"),
                 )
                 self._figures.acts = {"names": self._acts.names, "running": self._acts.running, "told": self._acts.told}
                 self.page.show(self._figures.page())
                 painted = now
-            self._family.check(but=(WORSE, BACK))
+            self._family.check(but=(WORSE, BACK, COST))
 
     def end(self) -> None:
-        """Stops every process, and kills what does not stop."""
-        self._family.stop()
+        """Stops every process, and kills what does not stop. The page hears of it before it is closed."""
         self._figures.ended = True
         self.page.show(self._figures.page())
+        shown = time.monotonic()
+        self._family.stop()
+        time.sleep(max(0.0, shown + _LAST_S - time.monotonic()))
 
     def summary(self) -> dict[str, Any]:
         """What the demo found."""
@@ -221,26 +244,8 @@ class _Live:
 
     # Acts
 
-    def _kill(self) -> Doing:
-        learnt, pid = self._learnt() or 0, self._family.pid("distiller")
-        self._family.kill("distiller")
-        with suppress(CheckpointError):
-            found = checkpoint.latest(Path(self._settings.distil.directory) / "checkpoints")
-            self._before = 0 if found is None else sum(found.state["stream"]["lanes"]["offsets"])
-        self._distiller()
-        began = time.monotonic()
-
-        def over() -> str | None:
-            now = self._learnt()
-            if now is None or now <= learnt:
-                return None
-            took = time.monotonic() - began
-            return f"After {took:.0f} s a new distiller has learnt each of them once, and goes on."
-
-        return f"The distiller (process {pid}) was killed with SIGKILL; it had learnt {learnt:,} examples.", over
-
     def _worse(self) -> Doing:
-        until = int(self._begin_s - (PAST - _LITTLE) * self._seconds) + 1
+        until = int(self._begin_s - PAST * self._seconds + max(_LITTLE_S, _LITTLE * self._seconds)) + 1
         folder = self._out / f"worse-{len(self._acts.told)}"
         self._family.start(WORSE, "recdistill.demo.live.worse", str(folder), f"@{until}")
 
@@ -263,11 +268,15 @@ class _Live:
 
     # Parts
 
+    def _over(self) -> bool:
+        """Whether the time is over, and the acts with it."""
+        late_s = self._now_s() - self._seconds - 2 * WINDOW_S
+        if self._options.seconds is None or late_s < 0:
+            return False
+        return late_s > _PATIENCE_S or not (self._acts.running or (self._serves and self._acts.waiting))
+
     def _now_s(self) -> float:
         return time.time() - self._begin_s
-
-    def _distiller(self) -> None:
-        self._family.start("distiller", "services.distiller", env={"RECDISTILL_HEALTH_PORT": str(self._health)})
 
     def _look(self, registry: Registry) -> None:
         """Looks at the versions, and at newer bundles of the control."""
@@ -276,21 +285,25 @@ class _Live:
             versions, ledger = registry.versions(), self._ledger.look().changes
             self._figures.versions(versions, ledger, begin_s=self._begin_s)
             self._serves = bool(ledger)
+            self._time(registry)
             if self._now_s() >= FREEZE * SHIFT * self._seconds:
                 self._frozen.look(registry)
         except (RegistryError, StreamError):  # busy at the moment; it is looked at again
             return
 
-    def _learnt(self) -> int | None:
-        """How many examples are learnt, as the distiller tells Prometheus; None where it does not answer."""
-        with suppress(OSError, ValueError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=1) as answer:
-                for line in answer.read().decode().splitlines():
-                    name, _, value = line.partition(" ")
-                    if name == "recdistill_distiller_examples_total":
-                        return self._before + int(value)
-            return self._before
-        return None
+    def _time(self, registry: Registry) -> None:
+        """Lets a process find what answers cost, as soon as there is a champion, and takes what it found."""
+        if not self._timed and (champion := registry.find(CHAMPION)) is not None:
+            bundle = registry.take(champion.content_hash, self._out / COST)
+            folder = self._out / f"{COST}-teacher"
+            self._family.start(COST, "recdistill.demo.live.cost", str(bundle.path), str(folder))
+            self._timed = True
+        elif self._timed and self._figures.cost is None and (ended := self._family.ended(COST)) is not None:
+            code, words = ended
+            if code != 0:
+                raise RecdistillError(f"demo --live: the costs were not found: {words}")
+            found = msgspec.json.decode(words, type=Measured)
+            self._figures.cost = cost_of(found, price=self._settings.status.processor_hour)
 
 
 def _runtime() -> Path | None:

@@ -57,8 +57,8 @@ class Stream:
         shown: Called with a list as soon as it is there, and its time in seconds since 1970.
         clicked: Called with each feedback.
 
-    `scored_s` is the time of the newest list that has scores, `made_s` the time at which each bundle was made, both in
-    seconds since 1970.
+    `scored_s` is the time of the newest list that has scores. For each bundle, `made_s` is when it was made, and
+    `heard_s` the time of the newest list that its student has learnt. All are in seconds since 1970.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Stream:
         self.lists = self.measured = 0
         self.learnt = Learnt()
         self.made_s: dict[str, float] = {}
+        self.heard_s: dict[str, float] = {}
         self.scored_s: float | None = None
 
     def read(self, timeout_s: float) -> None:
@@ -112,6 +113,8 @@ class Stream:
         made, _ = made_bundles(self._bundles)
         for one in made:
             self.made_s.setdefault(one.content_hash, _seconds(one.made_at))
+            if one.event_us:
+                self.heard_s.setdefault(one.content_hash, one.event_us / 1e6)
 
     def close(self) -> None:
         """Gives back what was opened."""

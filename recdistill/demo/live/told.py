@@ -12,6 +12,7 @@ Example:
     Versions: 3 judged, 2 promoted, 1 refused.
     900 lists were shown, 950 examples learnt; learning was behind by 1.1 s (p50), 2.5 s (p99).
     300 requests, 0 failed; p50 2.0 ms, p99 5.5 ms.
+    Showed: back no, frozen no, versions no, failed no, cost no.
     The summary: out/summary.json
 """
 
@@ -20,6 +21,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from recdistill.demo.live.showed import NAMES
+
 _NAMES: Final = {
     "teacher": "teacher",
     "live": "live student",
@@ -27,6 +30,12 @@ _NAMES: Final = {
     "control": "student without teacher",
     "popularity": "popularity of late",
 }
+
+
+def shown(summary: dict[str, Any]) -> str:
+    """What the demo was to show, each with yes or no: `summary["showed"]` in words."""
+    showed = summary.get("showed", {})
+    return ", ".join(f"{name} {'yes' if showed.get(name) else 'no'}" for name in NAMES)
 
 
 def tell_live(summary: dict[str, Any], out: Path) -> None:
@@ -46,6 +55,20 @@ def tell_live(summary: dict[str, Any], out: Path) -> None:
             f"{summary['requests']:,} requests, {summary['failures']:,} failed; p50 {summary['p50_ms']} ms, "
             f"p99 {summary['p99_ms']} ms."
         )
+    if (cost := summary.get("cost")) is not None:
+        print(
+            f"1,000 answers: teacher {cost['teacher_s']:.2f} processor seconds ({cost['teacher']}), student "
+            f"{cost['student_s']:.2f}; {cost['ratio']:.1f} times as much."
+        )
+    found = summary.get("recovered", {})
+    for name in ("live", "frozen", "control"):
+        if "low" in found.get(name, {}):
+            one, times = found[name], f"from {found['from_s']:.0f} to {found['until_s']:.0f} s"
+            print(
+                f"{_NAMES[name]}: {one['share']:.2f} of the earlier lead, {found['lead']:.4f}, {times} (95% interval "
+                f"{one['low']:.2f} to {one['high']:.2f})."
+            )
     for act in summary.get("acts", []):
         print(f"{act['at_s']:6.0f} s  {act['said']}")
+    print(f"Showed: {shown(summary)}.")
     print(f"The summary: {out / 'summary.json'}")

@@ -57,6 +57,15 @@ def test_the_story_waits_until_it_may_go_on() -> None:
     assert bell.begun == 1
 
 
+def test_it_knows_what_is_still_to_come() -> None:
+    bell = Bell()
+    acts = Acts({"bell": bell}, story=[("bell", 5.0)])
+    assert acts.ask("bell")
+    assert acts.waiting == 2
+    acts.step(1.0)
+    assert (acts.waiting, acts.running) == (1, "bell")
+
+
 def test_what_is_not_there_or_too_much_is_refused() -> None:
     acts = Acts({"bell": Bell()})
     assert not acts.ask("window")

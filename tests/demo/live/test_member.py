@@ -91,3 +91,14 @@ os.kill(os.getpid(), signal.SIGKILL)
     while alive(member) and time.monotonic() < until:
         time.sleep(0.1)
     assert not alive(member)
+
+
+def test_its_processor_time_grows_with_its_work(tmp_path: Path) -> None:
+    env = module(
+        tmp_path,
+        "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass\ntime.sleep(600)\n",
+    )
+    member = Member("work", "work", log=tmp_path / "log", env=env)
+    wait_for(lambda: (member.worked_s() or 0.0) >= 0.5, 60)
+    member.kill()
+    assert member.worked_s() is None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import HOME
 from support.registries import make_bundle
 
 from recdistill.demo import ask_live
@@ -18,6 +17,7 @@ from recdistill.demo.live.page import ACT_HEADER, RUNTIME, Page
 from recdistill.device import Device, export_device
 from recdistill.errors import UsageError
 from recdistill.loops.standing import Backlog, HopAt, ProcessAt, Releases, Standing, StudentAt, plain
+from tools.browser import HOME
 
 
 def test_it_serves_the_page_and_the_newest_figures() -> None:

@@ -60,5 +60,6 @@ def test_all_is_written_when_its_time_has_come(tmp_path: Path) -> None:
 
 
 def test_whoever_waits_for_the_specification_sees_all_of_it(tmp_path: Path) -> None:
-    dataset = prepare(Play(log="-", features=str(tmp_path / "features.toml"), seconds=1, past_s=1, seed=1, world=WORLD))
+    features, log = str(tmp_path / "features.toml"), LogSettings(path="-")
+    dataset = prepare(Play(log=log, features=features, seconds=1, past_s=1, seed=1, world=WORLD))
     assert FeatureSpec.load(tmp_path / "features.toml") == dataset.spec

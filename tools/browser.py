@@ -1,6 +1,6 @@
-"""A real browser for tests: the system's Chromium, driven by playwright-core under Node.js (`make setup-browser`).
+"""A real browser for tests and pictures: the system's Chromium, driven by playwright-core under Node.js.
 
-It knows nothing of pages: a test gives it a script and arguments.
+`make setup-browser` fetches it. It knows nothing of pages: who calls it gives it a script and arguments.
 
 Example:
     >>> missing_parts(Path("/nowhere")) is None
@@ -16,9 +16,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-HOME = Path(__file__).resolve().parents[2] / ".cache" / "browser"
+HOME = Path(__file__).resolve().parents[1] / ".cache" / "browser"
 
-# Every script can use `page`, the arguments as `args`, and `done(value)`, which sends a value back to the test.
+# Every script can use `page`, the arguments as `args`, and `done(value)`, which sends a value back.
 _FRAME = """
 const { chromium } = require("playwright-core");
 (async () => {
