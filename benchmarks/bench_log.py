@@ -10,6 +10,9 @@ baseline: a bare `SELECT` over the same file.
 a catalogue and makes the arrays of a step. With *popular ids* a few items come often; with *uniform ids* each item of
 the catalogue is as likely as any other, so nothing is near the processor.
 
+The last rows are the scorer: from the bytes of an impression to those of its ranking, one by one and together; and the
+whole stage on the embedded log, with a teacher whose scores are there already.
+
     python -m benchmarks.bench_log                 # 50,000 examples with 20 events and 50 candidates; a million items
     python -m benchmarks.bench_log --messages 20000 --rounds 5
 """
@@ -21,19 +24,35 @@ import random
 import sqlite3
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 
 from benchmarks.forms import Options, absent
 from recdistill.config import LogSettings
 from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary, encode_columns, encode_examples
-from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, decode, encode, read_columns
-from recdistill.stream import Lanes, Log, Message, open_log
+from recdistill.loops import score
+from recdistill.records import (
+    Candidate,
+    Event,
+    Example,
+    Impression,
+    Item,
+    Ranking,
+    decode,
+    encode,
+    encode_around,
+    read_columns,
+    read_impressions,
+)
+from recdistill.stream import Lanes, Log, Message, open_log, read_place, standard_topics
+from recdistill.teachers import Scores
 from recdistill.train import Batch, told_by_columns, told_by_examples
 from tools.kafka_broker import KafkaBroker, missing_parts
 
@@ -54,13 +73,13 @@ def example(n: int, item: Callable[[random.Random], int]) -> Example:
     return Example(Ranking(asked, "t", "1", "logit", scores, (True,) * 50, NOW_US), (1.0,) + (0.0,) * 49, "closed")
 
 
-def fill(log: Log, values: list[bytes]) -> None:
-    log.create_topics({"examples": 1})
+def fill(log: Log, values: list[bytes], topic: str = "examples") -> None:
+    log.create_topics({topic: 1})
     stage = log.stage("bench")
     for start in range(0, len(values), 5000):
         with stage.transaction() as transaction:
             for value in values[start : start + 5000]:
-                transaction.send("examples", value, partition=0)
+                transaction.send(topic, value, partition=0)
     stage.close()
 
 
@@ -122,6 +141,27 @@ def read(log: Log, count: int) -> None:
     source.close()
 
 
+class Ready:
+    """A teacher whose scores are there already."""
+
+    id, version, scale = "ready", "1", "logit"
+
+    def __init__(self) -> None:
+        self.scores = Scores(np.linspace(1, 0, 50, dtype=np.float32), np.ones(50, bool))
+
+    def apply_items(self, items: object) -> None:
+        pass
+
+    def score(self, impressions: Sequence[Impression], *, deadline_s: float | None = None) -> list[Scores]:
+        return [self.scores] * len(impressions)
+
+
+def score_all(log: Log) -> None:
+    """The stage over all impressions of a log."""
+    stop = threading.Event()
+    score.run(log, Ready(), stop=stop, drain=True, begin=read_place("beginning", words=True))  # type: ignore[arg-type]
+
+
 def refuse(_: Message, error: Exception) -> None:
     raise error
 
@@ -150,6 +190,16 @@ class World:
             lists = encode_columns(self.spec, self.vocabulary, self.catalogue, columns, admit=True)
             told = told_by_columns(columns)
             Batch.of(lists, told.scales, told.teachers, "standard")
+
+    def rankings(self, values: list[bytes], *, together: bool) -> None:
+        for start in range(0, len(values), self.batch):
+            some = values[start : start + self.batch]
+            asked = read_impressions(some) if together else [decode(Impression, value) for value in some]
+            for value, one in zip(some, asked, strict=True):
+                if isinstance(one, Exception):
+                    raise one
+                count = len(one.candidates)
+                encode_around(Ranking(one, "t", "1", "logit", (0.5,) * count, (True,) * count, NOW_US), value)
 
     def lanes(self, log: Log, count: int, *, ahead: bool = False) -> None:
         lanes, seen = Lanes(log, dead_letters=refuse, ahead=ahead), 0
@@ -183,6 +233,7 @@ def main() -> None:
     count, items = chosen.messages, chosen.items
     values = [encode(example(n, lambda chance: int(items ** chance.random()) - 1)) for n in range(count)]
     uniform = [encode(example(n, lambda chance: chance.randrange(items))) for n in range(count)]
+    asked, asked_uniform = ([encode(decode(Example, one).ranking.impression) for one in of] for of in (values, uniform))
     # Objects remember the last events and candidates. What was read long ago must not help them.
     world = World(items, chosen.batch)
     world.columns(values[: chosen.batch])  # the first look-up makes its table
@@ -193,9 +244,13 @@ def main() -> None:
         kafka = open_log(LogSettings(kind="kafka", brokers=broker.bootstrap, prefix="bench-"))
         file = Path(folder) / "log.sqlite"
         embedded = open_log(LogSettings(path=str(file)))
+        scored = open_log(LogSettings(path=str(Path(folder) / "scored.sqlite")))
         try:
             for log in (kafka, embedded):
                 fill(log, values)
+            scored.create_topics(standard_topics())
+            fill(scored, asked, "impressions")
+            one_popular, one_uniform = (f"impressions to rankings one by one, {of} ids" for of in ("popular", "uniform"))
             bare, select = "kafka, bare poll loop of kafka-python", "embedded, bare SELECT"
             ways: dict[str, tuple[str, Callable[[], None]]] = {
                 bare: ("", lambda: poll_kafka_python(broker.bootstrap, "bench-examples", count)),
@@ -213,6 +268,17 @@ def main() -> None:
                 "bytes to a batch by objects, uniform ids": (bare, lambda: world.objects(uniform)),
                 "bytes to a batch by columns, popular ids": (bare, lambda: world.columns(values)),
                 "bytes to a batch by columns, uniform ids": (bare, lambda: world.columns(uniform)),
+                one_popular: ("", lambda: world.rankings(asked, together=False)),
+                "impressions to rankings together, popular ids": (
+                    one_popular,
+                    lambda: world.rankings(asked, together=True),
+                ),
+                one_uniform: ("", lambda: world.rankings(asked_uniform, together=False)),
+                "impressions to rankings together, uniform ids": (
+                    one_uniform,
+                    lambda: world.rankings(asked_uniform, together=True),
+                ),
+                "embedded, the scorer, popular ids": (one_popular, lambda: score_all(scored)),
             }
             times_us: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(chosen.rounds):
@@ -223,6 +289,7 @@ def main() -> None:
         finally:
             kafka.close()
             embedded.close()
+            scored.close()
             broker.kill()
     median = {name: statistics.median(found) for name, found in times_us.items()}
     print(f"{count:,} examples of {len(values[0]):,} bytes, {items:,} items, {chosen.batch} examples a batch;", end=" ")

@@ -47,7 +47,7 @@ from recdistill.loops.missing import Missing
 from recdistill.loops.patience import patiently
 from recdistill.loops.workers import STAGE, former_stages, partitions_of
 from recdistill.progress import Progress
-from recdistill.records import Impression, Ranking, decode, encode, encode_around, key_of
+from recdistill.records import Impression, Ranking, encode, encode_around, key_of, read_impressions
 from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
 from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked
 
@@ -251,13 +251,11 @@ def _score(
     repeats.look(messages, deadline_s)
     dead: Dead = []
     chosen: list[tuple[Message, Impression, Choice]] = []
-    for message in messages:
-        try:
-            impression = decode(Impression, message.value)
-        except DecodeError as e:
-            dead.append((message, e))
+    for message, found in zip(messages, read_impressions([one.value for one in messages]), strict=True):
+        if isinstance(found, DecodeError):
+            dead.append((message, found))
         else:
-            chosen.append((message, impression, chooser.choose(impression, message.tp, message.offset)))
+            chosen.append((message, found, chooser.choose(found, message.tp, message.offset)))
     asked = [_part(impression, choice) for _, impression, choice in chosen if _asks(choice)]
     began = time.perf_counter()
     results = teacher.score(asked, deadline_s=deadline_s) if asked else []

@@ -180,6 +180,16 @@ def around_ranking(value: bytes, labels: Sequence[float], state: LabelState) -> 
     return b"".join((_PREFIXES[Example], head, value[len(prefix) :], rest))
 
 
+def opaque(kind: type[Any]) -> Any:
+    """The message of a record in which events and candidates are bytes."""
+    return _MESSAGES[kind]
+
+
+def candidate_of(value: bytes) -> Candidate:
+    """The candidate that some bytes are; they were checked."""
+    return _candidates.get(value) or _new_candidate(value)
+
+
 def prefix(kind: type[Any]) -> bytes:
     """The head of a value of this kind, as it is written here."""
     return _PREFIXES[kind]

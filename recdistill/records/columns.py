@@ -43,7 +43,17 @@ from recdistill.limits import (
 )
 from recdistill.records import codec
 from recdistill.records.checks import Invalid, check_values
-from recdistill.records.flat import Flags, Ids, Whole, have_twice, read_candidates, read_events, rows_of
+from recdistill.records.flat import (
+    Flags,
+    Ids,
+    Whole,
+    have_twice,
+    is_id,
+    out_of_order,
+    read_candidates,
+    read_events,
+    rows_of,
+)
 from recdistill.records.structs import (
     Event,
     Example,
@@ -254,17 +264,17 @@ class _Gathered:
             return False
         list_id, served_by = asked.id, asked.served_by
         user = asked.user if asked.HasField("user") else None
-        if not _is_id(list_id) or len(served_by) > MAX_ID or not (user is None or _is_id(user)):
+        if not is_id(list_id) or len(served_by) > MAX_ID or not (user is None or is_id(user)):
             return False
         if (teacher := self.teachers.get((ranking.teacher_id, ranking.teacher_version))) is None:
-            if not (_is_id(ranking.teacher_id) and _is_id(ranking.teacher_version)):
+            if not (is_id(ranking.teacher_id) and is_id(ranking.teacher_version)):
                 return False
             teacher = f"{ranking.teacher_id}@{ranking.teacher_version}"
             self.teachers[ranking.teacher_id, ranking.teacher_version] = teacher
         excluded: tuple[str, ...] = ()
         if asked.exclude:
             excluded = tuple(asked.exclude)
-            if len(excluded) > MAX_EXCLUDE or not all(map(_is_id, excluded)):
+            if len(excluded) > MAX_EXCLUDE or not all(map(is_id, excluded)):
                 return False
         context: Mapping[str, Value] = _NOTHING
         if asked.context:
@@ -323,7 +333,7 @@ def _quickly(
             continue
         try:
             taken = gathered.add(place, value, value[len(prefix) :], kind)
-        except _UNREADABLE:
+        except UNREADABLE:
             taken = False
         if not taken:
             odd.add(place)
@@ -365,7 +375,7 @@ def _checked(gathered: _Gathered) -> tuple[Columns, list[int]]:
     history = read_events(gathered.history)
     rows_H = rows_of(events_E)
     odd_E[rows_H[history.odd_N]] = True
-    odd_E |= _out_of_order(history.times_N, rows_H, times_E)
+    odd_E |= out_of_order(history.times_N, rows_H, times_E)
     odd = np.flatnonzero(odd_E).tolist()
     columns = Columns(
         values=gathered.values,
@@ -419,23 +429,8 @@ def _masks(written: Sequence[bytes], counts_E: Whole) -> tuple[Flags, Flags]:
     return bits[inside_N], odd_E
 
 
-def _out_of_order(times_H: Whole, rows_H: Whole, times_E: Whole) -> Flags:
-    """Which lists have a history that is not oldest first, or later than its request. A time of 0 is unknown."""
-    odd_E = np.zeros(len(times_E), bool)
-    known_H = times_H > 0
-    times, rows = (times_H, rows_H) if known_H.all() else (times_H[known_H], rows_H[known_H])
-    now = times_E[rows]
-    odd_E[rows[(times > MAX_TIME_US) | ((now > 0) & (times > now))]] = True
-    back = (times[1:] < times[:-1]) & (rows[1:] == rows[:-1])
-    odd_E[rows[1:][back]] = True
-    return odd_E
-
-
-def _is_id(text: str) -> bool:
-    return 0 < len(text) <= MAX_ID and "\0" not in text
-
-
-_UNREADABLE: Final = (ProtobufError, Invalid, ValueError, RecursionError, OverflowError)
+UNREADABLE: Final = (ProtobufError, Invalid, ValueError, RecursionError, OverflowError)
+"""What protobuf, and the rules, say of a value that is none."""
 _NOTHING: Final[Mapping[str, Value]] = {}
 _PARSERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
     kind: codec.form(

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdistill.limits import MAX_ID, MAX_SCORE, MIN_CHANCE
+from recdistill.limits import MAX_ID, MAX_SCORE, MAX_TIME_US, MIN_CHANCE
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -321,3 +321,26 @@ def rows_of(counts_E: Whole) -> Whole:
     """The row of each member, for rows that have so many members: `[2, 1]` -> `[0, 0, 1]`."""
     rows_N: Any = np.repeat(np.arange(len(counts_E)), counts_E)
     return np.asarray(rows_N, np.int64)
+
+
+def out_of_order(times_H: Whole, rows_H: Whole, times_E: Whole) -> Flags:
+    """Which lists have a history that is not oldest first, or later than its request.
+
+    Args:
+        times_H: Of all events, microseconds; 0 where unknown.
+        rows_H: The list of each event.
+        times_E: Of each list's request; 0 where unknown.
+    """
+    odd_E = np.zeros(len(times_E), bool)
+    known_H = times_H > 0
+    times, rows = (times_H, rows_H) if known_H.all() else (times_H[known_H], rows_H[known_H])
+    now = times_E[rows]
+    odd_E[rows[(times > MAX_TIME_US) | ((now > 0) & (times > now))]] = True
+    back = (times[1:] < times[:-1]) & (rows[1:] == rows[:-1])
+    odd_E[rows[1:][back]] = True
+    return odd_E
+
+
+def is_id(text: str) -> bool:
+    """Whether a text that came out of protobuf, so it is UTF-8, can be an id."""
+    return 0 < len(text) <= MAX_ID and "\0" not in text

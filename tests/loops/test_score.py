@@ -13,7 +13,18 @@ from recdistill.config import LogSettings
 from recdistill.errors import ConfigError, StreamError, TeacherError
 from recdistill.loops import score
 from recdistill.loops.feed import feed
-from recdistill.records import DEAD_LETTERS, Candidate, Impression, Item, Ranking, codec, decode
+from recdistill.records import (
+    DEAD_LETTERS,
+    Candidate,
+    Impression,
+    Item,
+    Ranking,
+    codec,
+    decode,
+    encode,
+    encode_around,
+    to_json,
+)
 from recdistill.stream import Log, Message, open_log, standard_topics
 from recdistill.teachers import Scores
 from recdistill.teachers.function import FunctionTeacher
@@ -65,6 +76,27 @@ def test_each_impression_has_one_ranking_in_its_own_partition(log: Log) -> None:
     place = {m.key: m.tp.partition for m in read_all(log, "impressions")}
     assert all(place[m.key] == m.tp.partition for m in read_all(log, "rankings"))
     assert run(log)["impressions"] == 0  # nothing is scored twice
+
+
+def test_the_rankings_are_byte_for_byte_those_of_lists_that_are_decoded_one_by_one(log: Log) -> None:
+    """Ordinary lists, one in JSON, one framed by somebody else's schema, one with a field of a newer version."""
+    lists = world.impressions(60)
+    feed(log, [*world.items(), *lists[:57]])
+    values = [encode(one) for one in lists]
+    odd = [to_json(lists[57]), b"\0\0\0\0\7" + values[58][5:], values[59] + b"\xfa\x07\x01x"]
+    with log.stage("others").transaction() as transaction:
+        for one, value in zip(lists[57:], odd, strict=True):
+            transaction.send("impressions", value, key=one.id.encode(), partition=0)
+    run(log, clock_us=lambda: 7)
+    items_end = log.source(["items"]).bounds(score.ITEMS)[1]
+    found = {message.key: message.value for message in read_all(log, "rankings")}
+    assert len(found) == 60
+    for message in read_all(log, "impressions"):
+        one = decode(Impression, message.value)
+        scores = tuple(np.array(world.by_hash([one])[0], np.float32).tolist())
+        ranking = Ranking(one, "hash", "3", "logit", scores, (True,) * len(scores), 7, items_end)
+        expected = encode(ranking) if message.value[:1] == b"{" else encode_around(ranking, message.value or b"")
+        assert found[message.key] == expected
 
 
 def test_a_record_that_does_not_decode_and_a_list_that_fails_are_set_aside_whole(log: Log) -> None:
