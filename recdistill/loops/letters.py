@@ -38,7 +38,19 @@ import msgspec
 
 from recdistill.data.foreign import Withdrawn
 from recdistill.errors import DataError, StreamError
-from recdistill.records import DEAD_LETTERS, TOPIC_OF, TOPICS, Encoded, decode, decode_item, encoded, to_json
+from recdistill.records import (
+    DEAD_LETTERS,
+    TOPIC_OF,
+    TOPICS,
+    Encoded,
+    Record,
+    decode,
+    decode_item,
+    encode_again,
+    encoded,
+    key_of,
+    to_json,
+)
 from recdistill.stream import OUTSIDE, Log, Message, TopicPartition, Transaction
 
 STAGE: Final = "dead-letters"
@@ -193,7 +205,7 @@ def send(log: Log, mended: Sequence[Mended], theirs: Mapping[str, Theirs]) -> Co
         DataError: One is still no record. Nothing was sent.
         StreamError: The log cannot be written. What is sent and marked stays so.
     """
-    ready = [(one.letter, _records(one, theirs)) for one in mended]
+    ready = [(one.letter, _records(log, one, theirs)) for one in mended]
     counts: Counter[str] = Counter()
     with closing(log.stage(STAGE)) as stage:
         # The stage has one owner, so nobody else marks a letter after this look without our commit failing.
@@ -216,7 +228,7 @@ def send(log: Log, mended: Sequence[Mended], theirs: Mapping[str, Theirs]) -> Co
     return counts
 
 
-def _records(one: Mended, theirs: Mapping[str, Theirs]) -> Sequence[Encoded | Withdrawn]:
+def _records(log: Log, one: Mended, theirs: Mapping[str, Theirs]) -> Sequence[Encoded | Withdrawn]:
     letter = one.letter
     try:
         if (their := theirs.get(letter.topic)) is not None:
@@ -235,11 +247,22 @@ def _records(one: Mended, theirs: Mapping[str, Theirs]) -> Sequence[Encoded | Wi
             )
             raise DataError(f"nothing can be sent to {letter.topic.removeprefix(OUTSIDE)!r}: {why}")
         if letter.topic == "items":
-            item = decode_item(letter.message.key, one.value)
-            return [Withdrawn(item.id) if one.value is None else encoded(item)]
-        return [encoded(decode(TOPICS[letter.topic], one.value))]
+            record: Record = decode_item(letter.message.key, one.value)
+            if one.value is None:
+                return [Withdrawn(key_of(record).decode())]
+        else:
+            record = decode(TOPICS[letter.topic], one.value)
+        return [encoded(record, encode_again(record, one.value, _before(log, letter)))]
     except DataError as e:
         raise type(e)(f"letter {letter.number}: {e}") from None
+
+
+def _before(log: Log, letter: Letter) -> bytes | None:
+    """The record as the letter has it, whole; None where only a part of it is left."""
+    try:
+        return whole(log, letter)
+    except DataError:
+        return None
 
 
 def _write(transaction: Transaction, record: Encoded | Withdrawn, counts: Counter[str]) -> None:

@@ -48,7 +48,7 @@ from recdistill.limits import (
     room_of,
     room_of_ranking,
 )
-from recdistill.records import asked, codec, columns, heads
+from recdistill.records import asked, carried, codec, columns, heads
 from recdistill.records.checks import (
     CHECKS,
     Invalid,
@@ -123,6 +123,7 @@ __all__ = [
     "decode",
     "decode_item",
     "encode",
+    "encode_again",
     "encode_around",
     "encoded",
     "example_around",
@@ -185,8 +186,31 @@ def encode_around(record: Ranking | Example, inner: bytes) -> bytes:
     try:
         _check_room(record, value)
     except DataError:
-        return encode(record)  # a value from outside may hold more than the record, such as unknown fields
+        # A value from outside may hold more than the record. What says nothing is left out; a field of a newer version
+        # says something.
+        if codec.with_unknown(Impression if isinstance(record, Ranking) else Ranking, inner) is not None:
+            raise
+        return encode(record)
     return value
+
+
+def encode_again(record: Record, value: bytes | None, before: bytes | None) -> bytes:
+    """Frames a record that was just decoded, and is passed on. What a newer writer had put into it stays.
+
+    Args:
+        record: The record.
+        value: The value that it was decoded from.
+        before: What it was before a person changed it, whole; None where that is not known.
+
+    Raises:
+        DataError: A log cannot take it, or a change would drop a field of a newer version.
+    """
+    asis = None if value is None else carried.again(record, value)
+    whole = asis if asis is not None or before == value else carried.changed(record, before)
+    if whole is None:
+        return encode(record)
+    _check_room(record, whole)
+    return whole
 
 
 def _check_room(record: Record, value: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from recdistill._wire import records_pb2 as wire
 from recdistill.config import LogSettings
 from recdistill.data.foreign import Translator, decoder_of
 from recdistill.data.mapping import TableMapping
@@ -183,3 +184,57 @@ def test_a_letter_of_the_translator_is_translated_anew_and_their_topic_is_not_wr
     assert everything(log, "web.views") == []
     with pytest.raises(DataError, match="column 'request' .id.: is empty"):
         letters.send(log, [Mended(third, third.message.value)], theirs())
+
+
+TOMORROW = b"\xfa\x88\x27\x0dfrom tomorrow"
+"""Field 79,999 of a newer version: its tag, (79999 << 3 | 2) as a varint, its length and its text."""
+
+
+def tomorrow(path: Path, topic: str, value: bytes) -> tuple[Log, Letter]:
+    """A log with one letter, of a record that a newer version has written."""
+    message = Message(TopicPartition(topic, 0), 3, b"r1", value, 7)
+    log = made(path / "log.sqlite", (message, DataError("later"), "join"))
+    return log, letters.read(log)[0]
+
+
+@pytest.mark.parametrize("topic", ["feedback", "items", "impressions"])
+def test_fields_of_a_newer_version_survive_being_sent_again(tmp_path: Path, topic: str) -> None:
+    candidates = (Candidate("a"), Candidate("b"))
+    records = {
+        "feedback": Feedback("f1", "r1", "a", "click"),
+        "items": Item("r1"),
+        "impressions": Impression("r1", 5, candidates=candidates),
+    }
+    value = encode(records[topic]) + TOMORROW
+    if topic == "impressions":  # in a candidate too
+        message = wire.Impression.FromString(value[7:])
+        message.candidates[1].MergeFromString(TOMORROW)
+        value = value[:7] + message.SerializeToString()
+    log, letter = tomorrow(tmp_path, topic, value)
+    with closing(log):
+        assert letters.send(log, [Mended(letter, value)], {})["sent"] == 1
+        [found] = everything(log, topic)
+        assert found.value == value
+        assert decode(type(records[topic]), found.value) == records[topic]
+
+
+def test_fields_of_a_newer_version_survive_a_change_of_others(tmp_path: Path) -> None:
+    log, letter = tomorrow(tmp_path, "feedback", encode(Feedback("f1", "r1", "a", "click")) + TOMORROW)
+    with closing(log):
+        mended = json.dumps({**CLICK, "id": "f1", "item": "b"}).encode()
+        assert letters.send(log, [Mended(letter, mended)], {})["sent"] == 1
+        [found] = everything(log, "feedback")
+        assert found.value == encode(Feedback("f1", "r1", "b", "click")) + TOMORROW
+
+
+def test_a_change_that_would_drop_a_field_of_a_newer_version_is_one_sentence(tmp_path: Path) -> None:
+    message = wire.Impression.FromString(encode(Impression("r1", 5, candidates=(Candidate("a"), Candidate("b"))))[7:])
+    message.candidates[0].MergeFromString(TOMORROW)
+    value = encode(Impression("r1", 5))[:7] + message.SerializeToString()
+    log, letter = tomorrow(tmp_path, "impressions", value)
+    with closing(log):
+        mended = json.dumps({"id": "r1", "time_us": 6, "candidates": [{"item": "a"}, {"item": "b"}]}).encode()
+        with pytest.raises(DataError, match=r"letter 0: a newer version has put fields into a part of this record"):
+            letters.send(log, [Mended(letter, mended)], {})
+        assert everything(log, "impressions") == []
+        assert letters.send(log, [Mended(letter, value)], {})["sent"] == 1

@@ -151,10 +151,18 @@ def test_whatever_the_inner_value_is_like_the_record_is_the_same(impression: Imp
 def test_what_a_value_holds_beside_the_record_cannot_make_the_next_one_too_large() -> None:
     impression = Impression("i", 1, candidates=(Candidate("a"), Candidate("b")))
     value = encode(impression)
+    often = value + b"\x10\x01" * ((MAX_BYTES - len(value)) // 2)  # time_us again and again
+    ranking = ranking_of(decode(Impression, often))
+    assert encode_around(ranking, often) == encode(ranking)
+
+
+def test_a_field_of_a_newer_version_is_not_dropped_to_make_room() -> None:
+    """The list goes to the dead letters, whole."""
+    value = encode(Impression("i", 1, candidates=(Candidate("a"), Candidate("b"))))
     room = MAX_BYTES - len(value) - 8
     inner = value + b"\xfa\x07" + framing.varint(room) + b"x" * room  # field 127, bytes
-    ranking = ranking_of(decode(Impression, inner))
-    assert encode_around(ranking, inner) == encode(ranking)
+    with pytest.raises(DataError, match="cannot write this ranking: .* bytes with its key, more than"):
+        encode_around(ranking_of(decode(Impression, inner)), inner)
 
 
 def test_what_is_around_the_copied_part_is_checked() -> None:

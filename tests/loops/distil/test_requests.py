@@ -17,8 +17,9 @@ import pytest
 from support import distilling, world
 from support.small_shop import Shop, open_shop
 
-from recdistill.config import LogSettings
+from recdistill.config import LogSettings, load_settings
 from recdistill.errors import CheckpointError
+from recdistill.loops import wire
 from recdistill.loops.distil import Distiller, course, requests
 from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.requests import ask, done, waiting
@@ -187,10 +188,7 @@ def test_when_the_newest_checkpoints_are_lost_it_is_made_anew_at_the_same_step(s
 def test_a_distiller_that_works_takes_the_request_with_its_next_batch(shop: Shop) -> None:
     directory = shop.folder / "student"
     stop, counts = threading.Event(), Counter[str]()
-    from recdistill.config import load
-    from recdistill.loops import wire
-
-    settings = load(shop.folder / "shop.toml")
+    settings = load_settings()
     failed: list[BaseException] = []
 
     def serve() -> None:
