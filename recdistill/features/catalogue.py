@@ -42,6 +42,7 @@ from recdistill.features.rows import Changes, Mark, Rows
 from recdistill.features.spec import FeatureError, FeatureSpec
 from recdistill.features.values import empty_column, problem_of, write_value
 from recdistill.features.vocabulary import UNKNOWN, Vocabulary
+from recdistill.features.written import Written, framed
 from recdistill.records import Item, decode, encode, newer
 
 _FIRST_ROOM: Final = 64  # slots; doubled whenever they are full
@@ -74,7 +75,7 @@ class Catalogue:
         self._items: list[Item | None] = []
         # The wire form of each record, with its length before it. The trainer needs it for each checkpoint, so it is
         # made when an item is applied there; else when it is first asked for.
-        self._written: list[bytes | None] = []
+        self._written = Written()
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
@@ -154,10 +155,9 @@ class Catalogue:
                 self._make_room(slot + 1)
                 self._ids.append("")
                 self._items.append(None)
-                self._written.append(None)
             self._ids[slot] = item.id
         self._items[slot] = item
-        self._written[slot] = _written(item) if admit else None
+        self._written.put(slot, _written(item) if admit else None)
         self._live[slot] = not item.withdrawn
         self._write(slot, item, admit=admit)
         return slot
@@ -176,7 +176,8 @@ class Catalogue:
         if self.vocabulary.has("id", item_id):
             self.take_row(self.slot_of[item_id])
         slot = self._slots.release(item_id)
-        self._ids[slot], self._items[slot], self._written[slot] = "", None, None
+        self._ids[slot], self._items[slot] = "", None
+        self._written.put(slot, None)
         self._live[slot], self._id_rows[slot] = False, UNKNOWN
         for name, field in self.spec.item.items():
             self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
@@ -294,13 +295,9 @@ class Catalogue:
             slots refuse it.
         """
         self._follow()
-        count, records = len(self), self._written
-        if None in records:
-            records = self._written = [
-                _written(self._items[slot]) if record is None else record for slot, record in enumerate(records)
-            ]
+        count = len(self)
         fields = {f"field.{name}": array[:count].copy() for name, array in self._fields.items()}
-        items = np.frombuffer(b"".join([record for record in records if record is not None]), dtype=np.uint8)
+        items = self._written.joined(lambda slot: _written(self._items[slot]))
         return {"items": items, "id_rows": self._id_rows[:count].copy(), **fields}
 
     @classmethod
@@ -328,7 +325,7 @@ class Catalogue:
             seen.add("" if item is None else item.id)
             catalogue._ids.append("" if item is None else item.id)
             catalogue._items.append(item)
-            catalogue._written.append(data[at : at + 4 + length])
+            catalogue._written.put(len(catalogue._ids) - 1, data[at : at + 4 + length])
             at += 4 + length
         catalogue._slots.restore([item_id or None for item_id in catalogue._ids])
         catalogue._lookup = Lookup(catalogue._slots)
@@ -347,8 +344,7 @@ class Catalogue:
 
 def _written(item: Item | None) -> bytes:
     """How a snapshot holds a record."""
-    record = b"" if item is None else encode(item)
-    return len(record).to_bytes(4, "little") + record
+    return framed(b"" if item is None else encode(item))
 
 
 def _fill(into: npt.NDArray[Any], saved: npt.NDArray[Any], count: int, key: str, height: int, least: int) -> None:

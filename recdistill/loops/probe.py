@@ -44,6 +44,7 @@ from recdistill.errors import (
 from recdistill.loops import ends_of, reached
 from recdistill.loops.begin import begun
 from recdistill.loops.follow import Champion, catch_up
+from recdistill.loops.once import Once
 from recdistill.loops.swap import Try
 from recdistill.progress import Progress
 from recdistill.records import MAX_ID, Candidate, Impression, decode, encode, key_of
@@ -229,6 +230,7 @@ class _Asked:
         self._recommender = champion if isinstance(champion, Recommender) else None
         self._next_s = 0.0
         self._items: Source = log.source([ITEMS])
+        self._say = Once(log_)
         self.try_it: Callable[[Bundle], object] = id
 
     def look(self) -> Recommender | None:
@@ -241,7 +243,9 @@ class _Asked:
                 return self._recommender
             except (RegistryError, BundleError) as e:
                 self._counts["registry_failures"] += 1
-                log_.warning("the champion cannot be fetched; the one before is asked until it can: %s", e)
+                self._say(f"the champion cannot be fetched; the one before is asked until it can: {e}")
+            else:
+                self._say("")
         if self._recommender is not None:
             catch_up(
                 self._items,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,46 @@ def test_the_champion_is_followed(log: Log, bundles: list[Bundle], monkeypatch: 
     feed(log, [asked(200)])
     with pytest.raises(RegistryError, match="has no champion to ask"):
         run(log, None)
+
+
+def test_a_registry_that_is_down_for_ten_minutes_costs_no_probe_and_is_one_sentence(
+    log: Log, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten minutes are 120 looks of five seconds. It is down when the prober starts, and once more later."""
+    monkeypatch.setattr(Releases, "champion", bundles[0])
+    monkeypatch.setattr(Releases, "away", True)
+    feed(log, [asked(n) for n in range(5)])
+    stop, counts = threading.Event(), Counter[str]()
+    champion = Champion("shop", Releases, Path("unused"))  # type: ignore[arg-type]
+    settings: Any = {"share": 1.0, "k": 8, "per_s": 1e6, "wait_s": 0.005, "follow_s": 0.002}
+
+    def serve() -> None:
+        with closing(open_log(LogSettings(path=str(tmp_path / "log.sqlite")))) as own:
+            probe.run(own, champion, **settings, stop=stop, counts=counts)
+
+    service = threading.Thread(target=serve)
+    service.start()
+    try:
+        until(lambda: counts["registry_failures"] >= 120)
+        assert counts["probes"] == 0
+        monkeypatch.setattr(Releases, "away", False)
+        until(lambda: counts["probes"] == 5)
+        monkeypatch.setattr(Releases, "away", True)
+        until(lambda: counts["registry_failures"] >= 240)
+        feed(log, [asked(n) for n in range(5, 9)])
+        until(lambda: counts["probes"] == 9)  # the champion that it has goes on
+    finally:
+        stop.set()
+        service.join(60)
+    assert sorted(one.id for one in impressions(log) if one.origin == "student") == [f"r{n}.probe" for n in range(9)]
+    assert caplog.text.count("the champion cannot be fetched; the one before is asked until it can: away") == 2
+
+
+def until(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_probe_that_nobody_saw_teaches_nothing_by_its_silence(log: Log, bundles: list[Bundle]) -> None:
