@@ -42,6 +42,20 @@ _WAIT_S: Final = 0.2
 """Longest wait for an impression that is in the log already."""
 
 
+def silence_s(tick_s: float, learn_within_s: float) -> float:
+    """How long a silence is. A batch ends only at a mark that lies behind its time, and a silence has one mark.
+
+    Args:
+        tick_s: What is asked for; 0: no marks.
+        learn_within_s: How long a batch may wait.
+
+    Example:
+        >>> silence_s(2.5, 2.0), silence_s(2.5, 10.0), silence_s(0.0, 10.0)
+        (2.5, 10.0, 0.0)
+    """
+    return max(tick_s, learn_within_s) if tick_s else 0.0
+
+
 class Ticks:
     """Says when a mark is due.
 

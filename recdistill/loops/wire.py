@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from recdistill.config import (
     DistilSettings,
     HeldOutSettings,
@@ -32,6 +34,7 @@ from recdistill.installed import how_to_install
 from recdistill.loops.opened import champion_of, open_ledger, open_registry
 from recdistill.loops.patience import patiently
 from recdistill.loops.teachers import open_teacher
+from recdistill.loops.ticks import silence_s
 from recdistill.progress import Progress, folder_bytes
 from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
@@ -159,10 +162,11 @@ def join(
     flush: bool = False,
 ) -> Counter[str]:
     """Runs the joiner; with `flush` it closes every list at the end."""
+    tick_s = silence_s(settings.join.tick_s, settings.distil.learn_within_s)
     with closing(open_log(settings.log)) as log:
         return join_from(
             log,
-            settings.join,
+            replace(settings.join, tick_s=tick_s),
             settings.held_out,
             most_bad=(settings.bad_records.most, settings.bad_records.of),
             begin=begin,

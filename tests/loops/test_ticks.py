@@ -14,8 +14,9 @@ from support import world
 from support.distilling import scored
 from support.waiting import wait_for
 
-from recdistill.config import LogSettings
-from recdistill.loops import join
+from recdistill.config import DistilSettings, HeldOutSettings, JoinSettings, LogSettings, Settings
+from recdistill.loops import join, wire
+from recdistill.loops.distil.reading import Reading
 from recdistill.loops.feed import feed
 from recdistill.loops.ticks import Ticks
 from recdistill.records import Impression
@@ -82,6 +83,38 @@ def test_a_silence_has_one_mark_and_readers_pass_it(log: Log, counts: Counter[st
     lanes = Lanes(log, dead_letters=lambda message, error: pytest.fail(f"{message}: {error}"))
     assert len(lanes.next(100, 0.0)) == 11
     lanes.close()
+
+
+@pytest.mark.slow
+def test_the_last_examples_are_learnt_also_where_a_batch_may_wait_longer_than_a_silence(
+    log: Log, tmp_path: Path
+) -> None:
+    """A mark of the same window would end no batch, and a silence has one mark."""
+    settings = Settings(
+        log=LogSettings(path=str(tmp_path / "log.sqlite")),
+        join=JoinSettings(tick_s=0.1, wait_s=0.02, idle_s=60.0, directory=""),
+        distil=DistilSettings(learn_within_s=1.5),
+        held_out=HeldOutSettings(most=0),
+    )
+    stop, counts = threading.Event(), Counter[str]()
+    thread = threading.Thread(target=wire.join, args=(settings, stop, False, counts, None))
+    thread.start()
+    try:
+        feed(log, some(7, 0))
+        scored(log)
+        wait_for(lambda: counts["ticks"] == 1, 60.0)
+    finally:
+        stop.set()
+        thread.join()
+    lanes = Lanes(log, dead_letters=lambda message, error: pytest.fail(f"{message}: {error}"))
+    reading, learnt = Reading(lanes), 0
+    for _ in range(20):
+        batch = reading.batch(100, 0.0, until=None, within_s=settings.distil.learn_within_s)
+        if batch is not None:
+            learnt += len(batch)
+            reading.taken()
+    lanes.close()
+    assert learnt == 7
 
 
 class Taken:
