@@ -24,6 +24,7 @@ from recdistill.loops.distil import Distiller, course, requests
 from recdistill.loops.distil.events import Event
 from recdistill.loops.distil.requests import ask, done, waiting
 from recdistill.loops.feed import feed
+from recdistill.loops.standing import student_at
 from recdistill.stream import open_log
 from recdistill.stream.contract import TopicPartition
 from recdistill.stream.embedded import EmbeddedLog
@@ -178,9 +179,8 @@ def test_when_the_newest_checkpoints_are_lost_it_is_made_anew_at_the_same_step(s
     for path in (lost / "checkpoints").iterdir():
         if int(path.name[5:]) >= steps:
             shutil.rmtree(path)
-    if not any((lost / "checkpoints").iterdir()):
-        pytest.fail("a checkpoint before the request must be there")
-    for name in ("whole", "lost"):
+    assert any((lost / "checkpoints").iterdir()), "a checkpoint before the request must be there"
+    for name in ("lost", "lost", "whole"):  # the first call ends where the one ended that it goes on with
         shop(f"distil --drain --set distil.directory={name}")
     distilling.assert_same_state(whole, lost, but=("runs",))
 
@@ -200,7 +200,7 @@ def test_a_distiller_that_works_takes_the_request_with_its_next_batch(shop: Shop
     service = threading.Thread(target=serve)
     service.start()
     try:
-        wait_for(lambda: bool(failed) or "works" in shop("status --json"))
+        wait_for(lambda: bool(failed) or working(directory))
         said = json.loads(shop("distil --rebuild --json"))
         assert said["asked"] is True
         wait_for(lambda: bool(failed) or counts["examples"] >= LISTS)
@@ -212,6 +212,11 @@ def test_a_distiller_that_works_takes_the_request_with_its_next_batch(shop: Shop
     assert counts["rebuilds"] == 1
     assert waiting(directory) is None
     assert distilling.final(directory).state["stream"]["examples"] == LISTS
+
+
+def working(directory: Path) -> bool:
+    student = student_at(directory)
+    return student is not None and student.works is True
 
 
 def wait_for(seen: Callable[[], bool]) -> None:
