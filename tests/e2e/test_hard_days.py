@@ -113,7 +113,9 @@ def test_a_full_disk_of_the_student_is_one_sentence_and_the_next_start_ends_with
 
     with monkeypatch.context() as patched:
         patched.setattr(pieces, "arrays", some)
-        code, _, err = shop.type(*"distil --drain --set distil.directory=full --set distil.checkpoint_every=3".split())
+        code, _, err = shop.type(
+            *["distil", "--drain", "--set", "distil.directory=full", "--set", "distil.checkpoint_every=3"]
+        )
     assert code == 6
     [line] = [one for one in err.strip().splitlines() if "No space left" in one]
     assert line.endswith("cannot be written (No space left on device); free space or repair the disk, and start again")

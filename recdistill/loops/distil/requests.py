@@ -94,7 +94,9 @@ def waiting(folder: Path) -> Request | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
-        raise CheckpointError(f"{path}: is no request ({e}); delete it, and ask again: recdistill distil --rebuild") from e
+        raise CheckpointError(
+            f"{path}: is no request ({e}); delete it, and ask again: recdistill distil --rebuild"
+        ) from e
 
 
 def done(folder: Path) -> None:

@@ -501,9 +501,7 @@ def test_events_older_than_the_records_of_their_items_teach(kind: str, tmp_path:
     examples = []
     for user in range(120):
         events = tuple(Event(NAMES[(user + step) % COUNT], 10 + step) for step in range(6))
-        asked = Impression(
-            f"u{user}", 2 * loaded_us, user=f"u{user}", history=events, candidates=(Candidate("other"),)
-        )
+        asked = Impression(f"u{user}", 2 * loaded_us, user=f"u{user}", history=events, candidates=(Candidate("other"),))
         examples.append(Example(Ranking(asked, "", "", "rank", (0.0,), (False,)), (1.0,), "closed"))
     items = [Item(name, time_us=loaded_us) for name in [*NAMES, "other"]]
     plan = {"kind": kind, "epochs": 12, "dim": 16, "layers": 1, "pooled_dim": 16, "held_out": 0}
