@@ -250,9 +250,8 @@ def main() -> None:
                 fill(log, values)
             scored.create_topics(standard_topics())
             fill(scored, asked, "impressions")
-            one_popular, one_uniform = (
-                f"impressions to rankings one by one, {of} ids" for of in ("popular", "uniform")
-            )
+            one_popular = "impressions to rankings one by one, popular ids"
+            one_uniform = "impressions to rankings one by one, uniform ids"
             bare, select = "kafka, bare poll loop of kafka-python", "embedded, bare SELECT"
             ways: dict[str, tuple[str, Callable[[], None]]] = {
                 bare: ("", lambda: poll_kafka_python(broker.bootstrap, "bench-examples", count)),

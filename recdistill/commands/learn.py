@@ -217,8 +217,8 @@ def _asked_of_another(args: argparse.Namespace) -> bool:
     args.begin = None
     since = "of what the log still holds" if place.word else f"of what came from {place.text} on"
     what = (
-        f"the student in {directory} is made anew: fresh weights learn again, {since}, all that it has learnt; no bundle "
-        "is made until then, so the newest one serves on; then the student goes on with the stream"
+        f"the student in {directory} is made anew: fresh weights learn again, {since}, all that it has learnt; no "
+        "bundle is made until then, so the newest one serves on; then the student goes on with the stream"
     )
     if student.works:
         show(args, {"asked": True, "owner": student.owner}, f"asked: with the next batch of {student.owner}, {what}")
@@ -368,8 +368,8 @@ VERBS = (
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
         "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
-        "of other students: give each its own distil.directory. With --rebuild it makes the student anew first, also one "
-        "of a distiller that works already. Settings: [student], [loss], [distil], [features].",
+        "of other students: give each its own distil.directory. With --rebuild it makes the student anew first, also "
+        "that of a distiller that works already. Settings: [student], [loss], [distil], [features].",
         examples=(
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",

@@ -58,8 +58,9 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             description="After so many seconds without a record, when all impressions are scored, a mark is written to "
-            "`examples`: it lets students learn their last few examples at once. `distil.learn_within_s` counts where it "
-            "is longer, since a batch ends only at a mark behind its time. 0: the last examples wait for the next ones.",
+            "`examples`: it lets students learn their last few examples at once. `distil.learn_within_s` counts where "
+            "it is longer, since a batch ends only at a mark behind its time. 0: the last examples wait for the next "
+            "ones.",
         ),
     ] = 2.5
     soft: Annotated[

@@ -1,4 +1,4 @@
-"""The wire form of records in slot order, as a checkpoint holds them: what has not changed is joined once, in blocks.
+r"""The wire form of records in slot order, as a checkpoint holds them: what has not changed is joined once, in blocks.
 
 A record stands with its length before it, 4 bytes, little-endian. A free slot has length 0.
 
@@ -10,7 +10,7 @@ Example:
     ...     written.put(slot, framed(b"ab"))
     >>> written.put(1, None)  # it is made when it is asked for
     >>> bytes(written.joined(lambda slot: framed(b"c")))
-    b'\\x02\\x00\\x00\\x00ab\\x01\\x00\\x00\\x00c\\x02\\x00\\x00\\x00ab'
+    b'\x02\x00\x00\x00ab\x01\x00\x00\x00c\x02\x00\x00\x00ab'
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a newer writer has put into a record stays when the record is passed on by somebody who does not know it.
+r"""What a newer writer has put into a record stays when the record is passed on by somebody who does not know it.
 
 A record that is passed on as it came keeps its bytes (`again`). Where a person has changed fields of it, the fields of
 the newer version that stand beside them are added to what was changed (`changed`). Those inside of a part, such as in a
@@ -10,10 +10,10 @@ Example:
     >>> from msgspec.structs import replace
     >>> from recdistill.records.structs import Feedback
     >>> one = Feedback("f", "i", "a", "click")
-    >>> newer = codec.write(one) + b"\\xfa\\x07\\x01x"  # field 127, a text
+    >>> newer = codec.write(one) + b"\xfa\x07\x01x"  # field 127, a text
     >>> again(one, newer) == newer
     True
-    >>> changed(replace(one, item="b"), newer).endswith(b"\\xfa\\x07\\x01x")
+    >>> changed(replace(one, item="b"), newer).endswith(b"\xfa\x07\x01x")
     True
 """
 

@@ -102,6 +102,7 @@ def test_a_full_disk_of_the_student_is_one_sentence_and_the_next_start_ends_with
     shop("score --drain")
     shop("join --flush")
     shop("distil --drain --set distil.directory=calm --set distil.checkpoint_every=3")
+    typed = "distil --drain --set distil.directory=full --set distil.checkpoint_every=3"
     written, arrays = [0], pieces.arrays
 
     def some(tensors: Any) -> Iterator[Any]:
@@ -113,14 +114,12 @@ def test_a_full_disk_of_the_student_is_one_sentence_and_the_next_start_ends_with
 
     with monkeypatch.context() as patched:
         patched.setattr(pieces, "arrays", some)
-        code, _, err = shop.type(
-            *["distil", "--drain", "--set", "distil.directory=full", "--set", "distil.checkpoint_every=3"]
-        )
+        code, _, err = shop.type(*typed.split())
     assert code == 6
     [line] = [one for one in err.strip().splitlines() if "No space left" in one]
     assert line.endswith("cannot be written (No space left on device); free space or repair the disk, and start again")
     assert 3 <= final(shop.folder / "full").step < 10
-    shop("distil --drain --set distil.directory=full --set distil.checkpoint_every=3")
+    shop(typed)
     assert_same_state(shop.folder / "calm", shop.folder / "full")
 
 

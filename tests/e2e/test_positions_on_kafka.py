@@ -220,7 +220,7 @@ def test_a_deleted_topic_ends_every_other_stage_too(
     elif writes == "items":
         until(lambda: len(shop.read("items")) > items)
     else:
-        until(lambda: (shop.folder / "student" / "owner.json").exists())
+        until((shop.folder / "student" / "owner.json").exists)
     caplog.clear()
     admin.delete_topics([shop.settings.prefix + deleted])
     if deleted == writes:  # a stage finds out when it writes

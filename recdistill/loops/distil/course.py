@@ -162,8 +162,8 @@ class Course:
             self.settled()
             return None
         log_.warning(
-            "the student is made anew from its newest %s examples, because a person asked for it (%s); no bundle is made "
-            "until it has learnt them again",
+            "the student is made anew from its newest %s examples, because a person asked for it (%s); no bundle is "
+            "made until it has learnt them again",
             f"{saved.seen.examples - start.examples:,}",
             write_time(request.at_us),
         )

@@ -85,7 +85,7 @@ def start_of(marks: list[Mark], *, learnt: int, rebuilt: int, examples: int) -> 
 
 
 def passed_by(places: list[Mark], here: Mark) -> list[Mark]:
-    """The places that are noted, with a new one. There are some 10 for each doubling of what was learnt.
+    """The places that are noted, with a new one. There are some eight for each doubling of what was learnt.
 
     Example:
         >>> from recdistill.stream import LogIdentity
@@ -94,7 +94,7 @@ def passed_by(places: list[Mark], here: Mark) -> list[Mark]:
         >>> for n in range(0, 1000, 50):
         ...     places = passed_by(places, Mark(n, n, at(n)))
         >>> [place.examples for place in places]
-        [0, 200, 350, 450, 550, 600, 650, 700, 750, 800, 850, 900, 950]
+        [0, 100, 200, 300, 400, 450, 500, 550, 600, 650, 700, 750, 800, 850, 900, 950]
     """
     if places and here.examples <= places[-1].examples:
         return places

@@ -94,9 +94,8 @@ def waiting(folder: Path) -> Request | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
-        raise CheckpointError(
-            f"{path}: is no request ({e}); delete it, and ask again: recdistill distil --rebuild"
-        ) from e
+        way = "delete it, and ask again: recdistill distil --rebuild"
+        raise CheckpointError(f"{path}: is no request ({e}); {way}") from e
 
 
 def done(folder: Path) -> None:

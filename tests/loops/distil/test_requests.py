@@ -54,16 +54,18 @@ def events(directory: Path) -> list[Event]:
     return msgspec.convert(distilling.final(directory).state["stream"]["events"], list[Event])
 
 
-def test_it_is_made_anew_from_all_that_the_log_holds_and_says_what_will_happen(shop: Shop) -> None:
+def test_it_is_made_anew_from_all_that_the_log_holds_and_says_what_will_happen(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     before = distilling.final(shop.folder / "student")
     figures = json.loads(shop("distil --rebuild --drain --json"))
     assert shop.errors.count(ANEW) == 1
     assert "the student in student is made anew" in shop.errors
-    assert f"made anew from its newest {LISTS} examples, because a person asked for it" in shop.errors
+    assert f"made anew from its newest {LISTS} examples, because a person asked for it" in caplog.text
     assert (figures["rebuilds"], figures["examples"]) == (1, LISTS)
     after = distilling.final(shop.folder / "student")
     assert after.step == 2 * before.step
-    # The same lists in the same order, from the same first weights: the same student, and not one that was taught twice.
+    # The same lists in the same order, from the same first weights: the same student, not one that was taught twice.
     for name in before.tensors:
         if name.startswith("weights/"):
             assert after.tensors[name].tobytes() == before.tensors[name].tobytes(), name
@@ -106,14 +108,16 @@ def test_what_retention_has_removed_is_not_asked_for(shop: Shop) -> None:
     assert figures["examples"] == LISTS - places[3]["examples"]
 
 
-def test_where_there_is_nothing_to_learn_again_all_stays_as_it_is(shop: Shop) -> None:
+def test_where_there_is_nothing_to_learn_again_all_stays_as_it_is(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     before = distilling.final(shop.folder / "student")
     with closing(EmbeddedLog(shop.settings.path)) as log:
         for lane, offset in enumerate(before.state["stream"]["lanes"]["offsets"]):
             log.trim(TopicPartition("examples", lane), offset)
     figures = json.loads(shop("distil --rebuild --drain --json"))
     assert figures.get("rebuilds", 0) == 0
-    assert "the log holds nothing behind it that the student has learnt" in shop.errors
+    assert "the log holds nothing behind it that the student has learnt" in caplog.text
     assert distilling.final(shop.folder / "student").step == before.step
     assert waiting(shop.folder / "student") is None
 

@@ -495,7 +495,7 @@ def test_the_front_door_opens_without_torch() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["towers", "attention"])
 def test_events_older_than_the_records_of_their_items_teach(kind: str, tmp_path: Path) -> None:
-    """A catalogue is often loaded once, and histories reach back before it. What is chosen in the lists says nothing."""
+    """A catalogue is often loaded once, and histories reach back before it. What the lists say teaches nothing here."""
     spec = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=COUNT + 1, hashed=1))
     loaded_us = 1_000
     examples = []
