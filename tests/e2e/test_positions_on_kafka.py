@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import pytest
 from support import world
 from support.small_shop import Shop, open_shop
 
-from recdistill.config import LogSettings, load_settings
+from recdistill.config import LogSettings
 from recdistill.errors import RecdistillError, WrongLog
-from recdistill.loops import score, translate, wire
+from recdistill.loops import score
 from recdistill.loops.feed import feed
-from recdistill.records import Encoded, Item, encoded
-from recdistill.stream import Log, Message, TopicPartition, open_log
+from recdistill.stream import Log, TopicPartition, open_log
 from recdistill.teachers.function import FunctionTeacher
 
 kafka = pytest.importorskip("kafka")
@@ -120,29 +118,30 @@ def test_an_idle_stage_commits_again(
 
 
 class Running:
-    """A stage in a thread, as a service runs it."""
+    """A scorer in a thread, as a service runs it."""
 
-    def __init__(self, run: Callable[[threading.Event], object]) -> None:
+    def __init__(self, log: Log) -> None:
         self.error: Exception | None = None
         self.stop = threading.Event()
-        self._run_it = run
+        self._log = log
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        teacher = FunctionTeacher(world.by_hash, "hash", "3", "logit")
         try:
-            self._run_it(self.stop)
+            score.run(self._log, teacher, wait_s=0.2, stop=self.stop)
         except RecdistillError as e:
             self.error = e
 
     def wait(self, patience_s: float) -> None:
         self._thread.join(patience_s)
-        assert not self._thread.is_alive(), "the stage goes on as if nothing had happened"
+        assert not self._thread.is_alive(), "the scorer goes on as if nothing had happened"
 
 
 def scorer(shop: Shop) -> tuple[Log, Running]:
-    log, teacher = shop.log(), FunctionTeacher(world.by_hash, "hash", "3", "logit")
-    return log, Running(lambda stop: score.run(log, teacher, wait_s=0.2, stop=stop))
+    log = shop.log()
+    return log, Running(log)
 
 
 def until(what: object, patience_s: float = 60) -> None:
@@ -168,68 +167,6 @@ def test_a_deleted_topic_ends_the_scorer_within_seconds_in_one_sentence(
     running.wait(90)
     assert isinstance(running.error, WrongLog)
     assert f"topic {topic!r} was deleted while this process used it" in str(running.error)
-    lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(lines) < 30, [record.getMessage() for record in lines]
-    log.close()
-
-
-def translating(log: Log, stop: threading.Event) -> None:
-    def item(message: Message) -> list[Encoded]:
-        return [encoded(Item((message.value or b"").decode()))]
-
-    translate.run(log, {"products": item}, wait_s=0.2, stop=stop)
-
-
-STAGES: dict[str, Callable[[Log, threading.Event], object]] = {
-    "joiner": lambda _, stop: wire.join(load_settings(), stop, False, Counter(), None),
-    "distiller": lambda _, stop: wire.distil(load_settings(), stop, False, Counter(), None),
-    "translator": translating,
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "deleted", "writes"),
-    [
-        ("joiner", "rankings", "examples"),
-        ("joiner", "examples", "examples"),
-        ("distiller", "examples", ""),
-        ("translator", "products", "items"),
-    ],
-)
-def test_a_deleted_topic_ends_every_other_stage_too(
-    shop: Shop,
-    admin: kafka.KafkaAdminClient,
-    caplog: pytest.LogCaptureFixture,
-    stage: str,
-    deleted: str,
-    writes: str,
-) -> None:
-    shop.write(lists=40)
-    shop.figures("score", "--drain")
-    if stage == "distiller":
-        shop.figures("join", "--flush")
-    log = shop.log()
-    log.create_topics({"products": 1})
-    with closing(log.stage("shop")) as theirs, theirs.transaction() as transaction:
-        transaction.send("products", b"sku-1", partition=0)
-    items = len(shop.read("items"))
-    running = Running(lambda stop: STAGES[stage](log, stop))
-    if writes == "examples":
-        until(lambda: len(shop.read("examples")) >= 20)
-    elif writes == "items":
-        until(lambda: len(shop.read("items")) > items)
-    else:
-        until((shop.folder / "student" / "owner.json").exists)
-    caplog.clear()
-    admin.delete_topics([shop.settings.prefix + deleted])
-    if deleted == writes:  # a stage finds out when it writes
-        with closing(open_log(shop.settings)) as other:
-            feed(other, world.impressions(60)[40:])
-        shop.figures("score", "--drain")
-    running.wait(120)
-    assert isinstance(running.error, WrongLog), running.error
-    assert f"topic {deleted!r} was deleted while this process used it" in str(running.error)
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(lines) < 30, [record.getMessage() for record in lines]
     log.close()
