@@ -9,10 +9,13 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Tests that need only Python run on all cores at once. Those that start processes wait more than they compute: a few of
-# them run beside each other, each worker with its own broker. Those that need a machine for themselves come last.
+# Tests that need only Python run on all cores at once. Those that start processes wait more than they compute: one more
+# of them than there are cores runs at once, four at most, each worker with its own broker. No example of a docstring or a
+# page does that, so only tests/ is read for them. Those that need a machine for themselves come last.
 PROCESSES := kafka or mlflow or browser or e2e
-SHARED := -n auto --dist loadfile --no-loadscope-reorder
+SHARED := --dist loadfile --no-loadscope-reorder
+WAITING := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$(( cores < 4 ? cores + 1 : 4 )))
+ALONE := $(shell grep -rlE 'pytest\.mark\.alone' tests)
 # Without compiled files, every process would compile torch's Python code again, for ten seconds. .gitignore has them.
 unexport PYTHONDONTWRITEBYTECODE
 FORMATTED := recdistill services tests references benchmarks tools docs conftest.py
@@ -41,16 +44,16 @@ ifneq ($(ARGS),)
 else
 	@failed=0; \
 	echo "== tests that need only Python, on every core"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(PROCESSES) or alone)" $(SHARED) || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "not ($(PROCESSES) or alone)" -n auto $(SHARED) || failed=$$?; \
 	echo "== tests that run brokers, servers, browsers and the product's own processes"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "($(PROCESSES)) and not alone" $(SHARED) --maxprocesses 4 || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m "($(PROCESSES)) and not alone" -n $(WAITING) $(SHARED) tests || failed=$$?; \
 	echo "== tests that need the machine for themselves"; \
-	$(BIN)/python -m pytest --no-skip -m alone || failed=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skip -m alone $(ALONE) || failed=$$?; \
 	exit $$failed
 endif
 
 test-fast: $(INSTALLED)  ## Run the fast tests, without Kafka, MLflow or browser, in some two minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or alone or $(PROCESSES))" --hypothesis-profile=fast $(SHARED) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or alone or $(PROCESSES))" --hypothesis-profile=fast -n auto $(SHARED) $(ARGS)
 
 soak: $(INSTALLED)  ## Attack the endpoint for a minute while honest clients ask (ARGS="--seconds 300")
 	@$(BIN)/python -m tools.soak $(ARGS)

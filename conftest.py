@@ -22,23 +22,33 @@ FAST_CASES = 2
 
 LONG = (
     # of the second part of `make test`
-    "tests/e2e/test_two_distillers.py",
+    "tests/tools/test_crash.py",
+    "tests/demo/live/test_run.py",
     "tests/benchmarks/test_bench_size.py",
+    "tests/e2e/test_two_distillers.py",
     "tests/stream/test_kafka.py",
-    "tests/deploy/test_images.py",
     "tests/registry/test_store.py",
+    "tests/e2e/test_positions_on_kafka.py",
+    "tests/loops/distil/test_distiller.py",
+    "tests/deploy/test_images.py",
     "tests/e2e/test_cut_logs.py",
     "tests/e2e/test_processes.py",
     # of the first
-    "tests/benchmarks/test_bench_distillation.py",
     "tests/benchmarks/test_bench_unseen.py",
-    "tests/train/test_step.py",
+    "tests/benchmarks/tables/test_fit.py",
     "tests/e2e/test_watch_in_training.py",
-    "tests/loops/distil/test_distil.py",
     "docs/promotion.md",
-    "tests/loops/test_joiner.py",
+    "tests/e2e/test_default_gate.py",
+    "tests/benchmarks/test_bench_distillation.py",
+    "tests/train/test_step.py",
+    "tests/data/test_movielens.py",
+    "tests/loops/distil/test_distil.py",
+    "tests/loops/distil/test_heard.py",
+    "tests/loops/test_promote.py",
+    "tests/loops/test_until.py",
+    "tests/benchmarks/test_bench_builtin.py",
     "tests/teachers/language/test_teacher.py",
-    "tests/test_dependencies.py",
+    "tests/commands/test_imports.py",
     "tests/e2e/test_verbs.py",
 )
 """Files that take a minute or half of one. They begin first, so that no worker is left with one of them at the end."""
@@ -71,6 +81,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {ROOT / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: (places.get(item.path, len(LONG)), item.path not in slow))
+
+
+def pytest_configure() -> None:
+    """The pages of all workers share what they continue."""
+    pages.begin()
 
 
 def pytest_unconfigure() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks.forms import Options
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
-from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated import SimulatorSettings
 from recdistill.loops.trainers import make_trainer
-from recdistill.metrics import ndcg
-from recdistill.records import Example, Ranking
-from recdistill.train import Batch, Trainer, use_threads
+from recdistill.records import Example
+from recdistill.train import Batch, use_threads
+from references.halves import halves, ndcg_of
 
 BATCH, HELD = 128, 700
 
@@ -29,28 +29,13 @@ class Shift:
         world = SimulatorSettings(
             items=800, users=impressions // 5, impressions=impressions, days=60, shortest=20, longest=40, history=20
         )
-        data, truth = simulate(world, seed=seed)
         random = np.random.default_rng(seed)
-        taken: dict[str, set[str]] = {}
-        for click in data.feedback:
-            taken.setdefault(click.impression_id, set()).add(click.item)
-        topics = sorted({str(item.attributes["topic"]) for item in data.items})
-        side = {item.id: topics.index(str(item.attributes["topic"])) % 2 for item in data.items}
-        sides, examples = [], []
-        for impression in data.impressions:
-            utilities = truth.utilities(impression.id)
-            sides.append(float(np.mean([side[truth.item_ids[row]] for row in np.argsort(-utilities)[:20]])))
-            rows = [truth.row(candidate.item) for candidate in impression.candidates]
-            scores = utilities[rows] + 0.5 * random.normal(size=len(rows))
-            labels = tuple(float(c.item in taken.get(impression.id, ())) for c in impression.candidates)
-            ranking = Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * len(rows))
-            examples.append(Example(ranking, labels, "closed"))
-        low, high = np.quantile(sides, [0.45, 0.55])
-        self.spec, self.items = data.spec, list(data.items)
+        made = halves(world, seed, random)
+        self.spec, self.items = made.spec, made.items
         self.learnt: list[list[Example]] = []
         self.held: list[list[Example]] = []
-        for wanted in (np.array(sides) <= low, np.array(sides) >= high):
-            part = [examples[i] for i in random.permutation(np.flatnonzero(wanted))]
+        for half in (made.first, made.second):
+            part = [half[i] for i in random.permutation(len(half))]
             self.held.append(part[:HELD])
             self.learnt.append(part[HELD:])
 
@@ -66,17 +51,8 @@ class Shift:
                 lists = trainer.encode(batch).lists
                 names = ["t@1"] * len(batch)
                 trainer.learn(Batch.of(lists, ["logit"] * len(batch), names, "standard"))
-            found.append([self.ndcg(trainer, held) for held in self.held])
+            found.append([ndcg_of(trainer, held) for held in self.held])
         return found
-
-    @staticmethod
-    def ndcg(trainer: Trainer, held: list[Example]) -> float:
-        values = []
-        for one in held:
-            if any(one.labels):
-                slots = trainer.catalogue.slots([c.item for c in one.ranking.impression.candidates])
-                values.append(ndcg(trainer.score([one.ranking.impression], slots)[0], one.labels, k=10))
-        return float(np.mean(values))
 
 
 def options() -> Options:

@@ -77,11 +77,11 @@ class Found(NamedTuple):
 
 def serving(settings: Settings, bundle: Path, port: Any, stop: Flag) -> None:
     """The process of the endpoint."""
-    from recdistill.loops import wire
+    from recdistill.loops import endpoint
 
     ended = threading.Event()
     threading.Thread(target=lambda: (stop.wait(), ended.set()), daemon=True).start()
-    wire.serve(settings, ended, bundle=bundle, started=lambda _, at: port.put(at))
+    endpoint.serve(settings, ended, bundle=bundle, started=lambda _, at: port.put(at))
 
 
 def write(log: Log, items: list[Item], rate: int, until_s: float, out: list[Written]) -> None:

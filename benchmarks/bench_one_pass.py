@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from benchmarks.forms import Options, absent
-from benchmarks.inputs import KEPT, ROOT, data_set
+from benchmarks.forms import Options
+from benchmarks.inputs import KEPT, ROOT
 from recdistill.config import Settings, load_settings
 from recdistill.data.simulated import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec
@@ -106,45 +106,17 @@ def in_order(impressions: Sequence[Impression], taken: dict[str, set[str]]) -> l
 
 
 def of_movielens(told: argparse.Namespace) -> Stream:
-    """MovieLens in the order of time, scored by EASE."""
-    from scipy import sparse
+    """MovieLens in the order of time, scored by EASE on the part that is learnt."""
+    from benchmarks.films import Films
 
-    from recdistill.data import movielens
-    from recdistill.linear import ease
-
-    folder = data_set("ml-100k")
-    if not folder.is_dir():
-        absent(f"{folder} is not there; put MovieLens 100k into it")
-    data = movielens.load(folder, seed=0)
-    taken: dict[str, set[str]] = {}
-    for like in data.feedback:
-        taken.setdefault(like.impression_id, set()).add(like.item)
-    names = list(dict.fromkeys(item.id for item in data.items))
-    column = {name: at for at, name in enumerate(names)}
-    train = [one for one in data.parts().train if one.candidates]
-    likes = {(one.user, column[item]) for one in train for item in taken.get(one.id, ())}
-    likes |= {(one.user, column[e.item]) for one in train for e in one.history if e.item in column}
-    users = {user: at for at, user in enumerate(dict.fromkeys(user for user, _ in likes))}
-    rows, columns = [users[user] for user, _ in likes], [at for _, at in likes]
-    x = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(users), len(names)))
-    teacher = ease(x)
-
-    def past(one: Impression) -> Any:
-        had = [column[event.item] for event in one.history if event.item in column]
-        return sparse.csr_matrix((np.ones(len(had), np.float32), ([0] * len(had), had)), (1, len(names)))
-
-    scored = []
-    for one in train:
-        scores_N = np.asarray(teacher(past(one)))[0]
-        with_scores = [msgspec.structs.replace(c, logged_score=float(scores_N[column[c.item]])) for c in one.candidates]
-        scored.append(msgspec.structs.replace(one, candidates=tuple(with_scores)))
-    asked = [one for one in data.parts().test if taken.get(one.id)][: told.judged]
-    gains_BN, allowed_BN = np.zeros((len(asked), len(names))), np.ones((len(asked), len(names)), bool)
-    for row, one in enumerate(asked):
-        gains_BN[row, [column[item] for item in taken[one.id]]] = 1.0
-        gone = {event.item for event in one.history} | set(one.exclude)
-        allowed_BN[row, [column[item] for item in gone - taken[one.id] if item in column]] = False
-    return Stream(data.spec, list(data.items), in_order(scored, taken), asked, names, gains_BN, allowed_BN)
+    films = Films.read()
+    train = [one for one in films.data.parts().train if one.candidates]
+    asked = [one for one in films.data.parts().test if films.taken.get(one.id)][: told.judged]
+    gains, allowed = zip(*(films.right(one) for one in asked), strict=True)
+    learnt = in_order(list(films.scored(train, train)), films.taken)
+    return Stream(
+        films.data.spec, list(films.data.items), learnt, asked, films.names, np.stack(gains), np.stack(allowed)
+    )
 
 
 class Student:

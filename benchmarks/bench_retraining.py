@@ -34,7 +34,7 @@ import argparse
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,14 +42,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.bench_one_pass import SERVICE, in_order
-from benchmarks.forms import Options, absent
-from benchmarks.inputs import KEPT, data_set
+from benchmarks.forms import Options
+from benchmarks.inputs import KEPT
 from recdistill.config import Settings, load_settings
 from recdistill.data.simulated import SimulatorSettings, simulate
 from recdistill.features import FeatureSpec
 from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import ndcg, paired_interval
-from recdistill.records import Example, Impression, Item
+from recdistill.records import Example, Item
 from recdistill.train import Trainer, use_threads
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
@@ -123,56 +123,17 @@ def of_world(seed: int, told: argparse.Namespace) -> World:
 
 def of_movielens(told: argparse.Namespace) -> World:
     """MovieLens in the order of time, scored by EASE on the first part."""
-    from scipy import sparse
+    from benchmarks.films import Films
 
-    from recdistill.data import movielens
-    from recdistill.linear import ease
-
-    folder = data_set("ml-100k")
-    if not folder.is_dir():
-        absent(f"{folder} is not there; put MovieLens 100k into it")
-    data = movielens.load(folder, seed=0)
-    taken: dict[str, set[str]] = {}
-    for like in data.feedback:
-        taken.setdefault(like.impression_id, set()).add(like.item)
-    names = list(dict.fromkeys(item.id for item in data.items))
-    column = {name: at for at, name in enumerate(names)}
-    lists = [one for one in data.impressions if one.candidates][: told.lists]
+    films = Films.read()
+    lists = [one for one in films.data.impressions if one.candidates][: told.lists]
     cut = int(told.first * len(lists))
-    likes = {(one.user, column[item]) for one in lists[:cut] for item in taken.get(one.id, ())}
-    likes |= {(one.user, column[e.item]) for one in lists[:cut] for e in one.history if e.item in column}
-    users = {user: at for at, user in enumerate(dict.fromkeys(sorted(user for user, _ in likes)))}
-    places = ([users[user] for user, _ in likes], [at for _, at in likes])
-    teacher = ease(sparse.csr_matrix((np.ones(len(likes), np.float32), places), (len(users), len(names))))
-
-    def scored(some: Sequence[Impression]) -> list[Impression]:
-        pasts = [[column[event.item] for event in one.history if event.item in column] for one in some]
-        rows = [row for row, past in enumerate(pasts) for _ in past]
-        flat = [at for past in pasts for at in past]
-        x = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, flat)), (len(some), len(names)))
-        scores_BN = np.asarray(teacher(x))
-        return [
-            msgspec.structs.replace(
-                one,
-                candidates=tuple(
-                    msgspec.structs.replace(c, logged_score=float(scores_N[column[c.item]])) for c in one.candidates
-                ),
-            )
-            for one, scores_N in zip(some, scores_BN, strict=True)
-        ]
-
-    lists = [one for start in range(0, len(lists), 512) for one in scored(lists[start : start + 512])]
-    gains, allowed = {}, {}
-    for one in lists[cut:]:
-        if not (right := taken.get(one.id)):
-            continue
-        gains[one.id] = np.zeros(len(names), np.float32)
-        gains[one.id][[column[item] for item in right]] = 1.0
-        allowed[one.id] = np.ones(len(names), bool)
-        gone = ({event.item for event in one.history} | set(one.exclude)) - right
-        allowed[one.id][[column[item] for item in gone if item in column]] = False
-    made = in_order(lists[:cut], taken), in_order(lists[cut:], taken)
-    return World(data.spec, list(data.items), *made, names, gains, allowed)
+    lists = list(films.scored(lists[:cut], lists))
+    right = {one.id: films.right(one) for one in lists[cut:] if films.taken.get(one.id)}
+    made = in_order(lists[:cut], films.taken), in_order(lists[cut:], films.taken)
+    gains = {name: gains_N for name, (gains_N, _) in right.items()}
+    allowed = {name: allowed_N for name, (_, allowed_N) in right.items()}
+    return World(films.data.spec, list(films.data.items), *made, films.names, gains, allowed)
 
 
 class Figures(NamedTuple):

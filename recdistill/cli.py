@@ -29,6 +29,7 @@ from recdistill.commands import (
     answer,
     begin,
     completion,
+    demo,
     doctor,
     forget,
     imports,
@@ -37,7 +38,6 @@ from recdistill.commands import (
     letters,
     lineage,
     look,
-    machine,
     recipes,
     release,
     settings,
@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for module in (
-        machine,
+        demo,
         doctor,
         begin,
         settings,

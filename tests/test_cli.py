@@ -229,6 +229,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence_and_the_work_is_done(o
     assert Path("recdistill-data/log.sqlite").read_bytes()[:6] == b"SQLite"  # nothing was printed into it
 
 
+@pytest.mark.slow
 def test_results_go_to_stdout_and_the_rest_to_stderr() -> None:
     done = _run("topics", "create", "--json")
     assert json.loads(done.stdout)["made"]

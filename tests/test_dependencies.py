@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -129,18 +130,23 @@ def test_a_registry_in_a_file_asks_for_the_whole_of_mlflow(tmp_path: Path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["ranker", "promoter"])
-def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(role: str, tmp_path: Path) -> None:
+def test_doctor_asks_for_the_whole_of_mlflow_where_the_registry_is_a_file(tmp_path: Path) -> None:
     # A process of its own: MLflow, imported without them, would stay without them.
     code = (
-        "import importlib.util, sys\n"
+        "import importlib.util, json, sys\n"
         "find = importlib.util.find_spec\n"
         "gone = ('alembic', 'sqlalchemy')\n"
         "importlib.util.find_spec = lambda name, *a: None if name in gone else find(name, *a)\n"
         "from recdistill.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    print('== next', flush=True)\n"
+        "    main(words)\n"
     )
-    for uri, needed in (("sqlite:///here.sqlite", True), ("http://127.0.0.1:9", False)):
-        command = [sys.executable, "-c", code, "doctor", "--role", role, "--set", f"registry.uri={uri}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (how_to_install("mlflow") in done.stdout) == needed, done.stdout + done.stderr
+    uris = {"sqlite:///here.sqlite": True, "http://127.0.0.1:9": False}
+    asked = [(role, uri) for role in ("ranker", "promoter") for uri in uris]
+    words = [["doctor", "--role", role, "--set", f"registry.uri={uri}"] for role, uri in asked]
+    command = [sys.executable, "-c", code, json.dumps(words)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for (role, uri), said in zip(asked, done.stdout.split("== next\n")[1:], strict=True):
+        assert (how_to_install("mlflow") in said) == uris[uri], (role, said, done.stderr)

@@ -193,6 +193,7 @@ def test_a_paired_interval_is_narrower_where_the_lists_share_their_difficulty():
     assert alone.high - alone.low > 20 * (paired.high - paired.low)
 
 
+@pytest.mark.slow
 def test_columns_share_their_resamples_and_memory_is_bounded():
     values = np.random.default_rng(8).random((20_000, 3))
     tracemalloc.start()

@@ -80,34 +80,35 @@ def _import_without(modules: list[str], forbidden: tuple[str, ...]) -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.many
-@pytest.mark.parametrize(
-    "room",
-    [
-        "errors",
-        "config",
-        "sealed",
-        "records",
-        "features",
-        "metrics",
-        "linear",
-        "model",
-        "bundle",
-        "device",
-        "data",
-        "stream",
-        "watch",
-        "budget",
-        "serve",
-        "judge",
-        "registry",
-        "loops",
-    ],
+ROOMS = (
+    "errors",
+    "config",
+    "sealed",
+    "records",
+    "features",
+    "metrics",
+    "linear",
+    "model",
+    "bundle",
+    "device",
+    "data",
+    "stream",
+    "watch",
+    "budget",
+    "serve",
+    "judge",
+    "registry",
+    "loops",
 )
-def test_rooms_without_torch(room: str) -> None:
-    _import_without(_modules(room), _TRAINING)
+"""Those that work without torch. One process imports all their modules, and a traceback names the first that cannot."""
 
 
+@pytest.mark.slow
+def test_rooms_without_torch() -> None:
+    _import_without([module for room in ROOMS for module in _modules(room)], _TRAINING)
+
+
+@pytest.mark.slow
 def test_a_device_file_is_written_and_read_without_torch(tmp_path: Path) -> None:
     """On a machine that serves, with the `serve` and `export` extras; what only reads needs no onnx either."""
     bundle, out = tmp_path / "bundle", tmp_path / "device.onnx"

@@ -1,5 +1,8 @@
 """One real MLflow tracking server on loopback, with SQLite. Artefacts go through its own HTTP.
 
+MLflow makes the tables of a new file by seventy migrations, one after the other. That takes it some seconds. Here it
+does so once, and each new file is a copy: for the server, and for tests whose registry is a file.
+
 It knows nothing of what is stored in it.
 
 Example:
@@ -9,16 +12,38 @@ Example:
 
 from __future__ import annotations
 
+import fcntl
 import http.client
+import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tools import processes
 
+ROOT = Path(__file__).resolve().parents[1]
+
 _START_PATIENCE_S = 120.0
 _STOP_PATIENCE_S = 10.0
+
+
+def new_file(path: Path) -> str:
+    """Makes an empty registry in a new file, and returns its address."""
+    from recdistill.registry.client import Connection
+
+    kept = ROOT / ".cache" / "mlflow" / f"empty-{importlib.metadata.version('mlflow')}.sqlite"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            draft = kept.with_suffix(f".{os.getpid()}")
+            Connection(f"sqlite:///{draft}", timeout_s=20.0)
+            draft.rename(kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(kept, path)
+    return f"sqlite:///{path}"
 
 
 class MlflowServer:
@@ -47,8 +72,10 @@ class MlflowServer:
             raise RuntimeError("this MLflow server is already running")
         if self._port is None:
             (self._port,) = processes.free_ports(1)
+        if not (file := self._directory / "mlflow.db").exists():
+            new_file(file)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._directory / 'mlflow.db'}"]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{file}"]
         command += ["--serve-artifacts", "--artifacts-destination", str(self._directory / "artifacts")]
         quiet = {
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -10,6 +10,7 @@
 | `user_tower.onnx`, `item_tower.onnx` | the towers |
 | `index.faiss` | the search index; only large catalogues have one |
 | `popular.json`, `golden.json` | popular items with their weights; requests with the answers they must get |
+| `tally.msgpack` | beside it: popularity and ItemKNN of what was learnt, for the judge; older bundles have none |
 
 Opening a bundle verifies everything. A bundle is refused when a byte was changed, when a file is missing or is a link,
 and when it holds a file that the manifest does not name. A manifest may name more files than these.

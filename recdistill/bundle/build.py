@@ -64,6 +64,7 @@ def export(
     popular: Sequence[tuple[str, float]],
     base_position: int,
     golden_requests: Sequence[Asker] = (),
+    beside: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Writes a bundle.
 
@@ -80,6 +81,7 @@ def export(
         base_position: Next offset of `items` that the catalogue has not seen.
         golden_requests: Requests whose answers go into the bundle. At most `MAX_GOLDEN` are taken. Context fields that
             the specification does not know are left out. Without any request, one empty request is taken.
+        beside: Files that travel with it, by name.
 
     Raises:
         DataError: No item is live, or the weights do not fit.
@@ -142,6 +144,7 @@ def export(
         golden=[_golden(*each, items) for each in zip(asked, contexts, scores_BN, strict=True)],
         base_position=base_position,
         provenance={**provenance, "measured": measured},
+        beside=beside,
     )
 
 

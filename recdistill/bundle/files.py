@@ -132,6 +132,7 @@ def write_bundle(
     golden: Sequence[Golden],
     base_position: int,
     provenance: Mapping[str, Any],
+    beside: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Writes a bundle, whole or not at all, and opens it.
 
@@ -150,6 +151,7 @@ def write_bundle(
         golden: Requests with the answers they must get.
         base_position: Next offset of `items` that this catalogue has not seen.
         provenance: Where it comes from. It is not part of the bundle's identity.
+        beside: Files that travel with it, by name. They are no part of its identity either.
 
     Raises:
         BundleError: Something does not fit, or `out` is taken.
@@ -205,7 +207,8 @@ def write_bundle(
             with (draft.path / name).open("rb") as written:
                 mapped[name] = m.SEAL.mapped(written, draft.path / name, array.shape, array.dtype)
         content = msgspec.structs.replace(content, files=dict(draft.files))
-        manifest = m.make_manifest(content, dict(provenance))
+        others = {name: draft.add(name, file) for name, file in (beside or {}).items()}
+        manifest = msgspec.structs.replace(m.make_manifest(content, dict(provenance)), beside=others)
         draft.close(m.write_manifest(manifest))
     # The mapped arrays take no memory. They stay mapped when the folder gets its final name.
     return dataclasses.replace(

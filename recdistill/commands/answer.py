@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdistill.commands.foreign import try_first
 from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
 from recdistill.given import MOST, read_bytes
@@ -33,7 +34,7 @@ def _serve_options(parser: Parser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from recdistill.loops import wire
+    from recdistill.loops import endpoint
 
     settings = settings_of(args)
 
@@ -42,7 +43,7 @@ def _serve(args: argparse.Namespace) -> int:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
     with stopping() as stop:
-        counts = wire.serve(settings, stop, bundle=args.bundle, started=started)
+        counts = endpoint.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "there was no request"))
     return 0
 
@@ -93,7 +94,9 @@ def _recommend(args: argparse.Namespace) -> int:
     from recdistill.bundle import open_bundle
     from recdistill.serve import Recommender
 
-    recommender = Recommender(open_bundle(args.bundle) if args.bundle else _champion(args))
+    bundle = open_bundle(args.bundle) if args.bundle else _champion(args)
+    try_first(settings_of(args), bundle)
+    recommender = Recommender(bundle)
     found = recommender.recommend([request], request.k, request.filters())[0]
     titles = {item.id: _title(item.attributes) for item in recommender.bundle.items}
     answer = {

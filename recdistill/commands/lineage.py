@@ -127,7 +127,7 @@ def _replay_options(parser: Parser) -> None:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from recdistill.loops import trainers, wire
+    from recdistill.loops import opened, trainers
     from recdistill.loops.distil import replay
 
     settings = settings_of(args)
@@ -135,7 +135,7 @@ def _replay(args: argparse.Namespace) -> int:
         raise DataError(f"{args.keep}: is there already; --keep makes a new folder")
     with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch, stopping() as stop:
         bundle, version = _found(args.what, settings, Path(scratch))
-        log = wire.log_if_there(settings.log)
+        log = opened.log_if_there(settings.log)
         if log is None:
             raise DataError(
                 f"bundle {bundle.content_hash[:12]} cannot be made again, because its log is gone: {settings.log.path} "

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recdistill.commands.foreign import try_first
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.ledger import ledger_of, there, warn_open
 from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from recdistill.config import Settings
     from recdistill.judge import Judgement
     from recdistill.registry import Evidence, Registry
+    from recdistill.release import Pinned
     from recdistill.stream import Place
 
 
@@ -65,12 +67,15 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, gate, to_json, write_report
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
-    judgement = _judge(args, settings, _bundle(args, settings), beside=args.beside, until=args.until, seed=args.seed)
+    bundle, others = _bundle(args, settings), [open_bundle(path) for path in args.beside]
+    try_first(settings, bundle, *others)
+    judgement = _judge(args, settings, bundle, beside=others, until=args.until, seed=args.seed)
     evidence = gate(judgement, Asked.by(settings.gate))
     if args.report is not None:
         write_report(judgement, args.report, evidence)
@@ -96,19 +101,18 @@ def _judge(
     settings: Settings,
     bundle: Bundle,
     *,
-    beside: Sequence[Path] = (),
+    beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
+    pinned: Pinned | None = None,
     until: Place | None = None,
     seed: int = 0,
 ) -> Judgement:
     from recdistill import release
-    from recdistill.bundle import open_bundle
     from recdistill.loops import teach, teachers
     from recdistill.progress import folder_bytes
     from recdistill.stream import open_log
     from recdistill.teachers import TAUGHT
 
-    others = [open_bundle(path) for path in beside]
     taught = settings.teacher.kind in TAUGHT
     teacher = None if settings.teacher.kind == "logged" else teachers.open_teacher(settings.teacher)
     with closing(open_log(settings.log)) as log, Bar("judge", args) as bar:
@@ -118,12 +122,14 @@ def _judge(
             settings.promote.held_out,
             teacher=teacher,
             teacher_bytes=folder_bytes(Path(settings.teacher.path)) if taught else 0,
-            beside=others,
+            beside=beside,
             champion=champion,
+            pinned=pinned,
             until=until,
             which=settings.judge.lists,
             least=settings.gate.min_lists,
             learnt=settings.judge.learnt,
+            ease=settings.judge.ease or "ease" in settings.gate.beats,
             protocol=settings.judge.protocol,
             fields=settings.judge.slices,
             teacher_scores=settings.judge.teacher_scores,
@@ -211,10 +217,10 @@ def _publish_options(parser: Parser) -> None:
 def _publish(args: argparse.Namespace) -> int:
     from recdistill import release
     from recdistill.judge import Asked, gate
-    from recdistill.loops import wire
+    from recdistill.loops import opened
 
     settings = settings_of(args)
-    try_it = wire.trial_of(settings)
+    try_it = opened.trial_of(settings)
     judgement = _read_judgement(args.judgement, settings) if args.judgement else None
     bundle, registry = _bundle(args, settings), _registry(settings)
     if judgement is None and try_it is not None:  # judging runs it in this process
@@ -222,7 +228,8 @@ def _publish(args: argparse.Namespace) -> int:
     if judgement is None:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             champion = release.take_champion(registry, Path(scratch), but=bundle.content_hash)
-            judgement = _judge(args, settings, bundle, champion=champion)
+            pinned = release.take_pinned(registry, settings.gate.pinned, Path(scratch), but=bundle.content_hash)
+            judgement = _judge(args, settings, bundle, champion=champion, pinned=pinned)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
         evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
@@ -296,11 +303,11 @@ def _promote(args: argparse.Namespace) -> int:
 def _look_now(settings: Settings, who: str) -> None:
     """Tells rankers to look at the registry now. Where no log answers, they look in their own time."""
     from recdistill.errors import StreamError
-    from recdistill.loops import wire
+    from recdistill.loops import opened
     from recdistill.stream import say_look_now
 
     try:
-        log = wire.log_if_there(settings.log)
+        log = opened.log_if_there(settings.log)
         if log is not None:
             with closing(log):
                 say_look_now(log, who)

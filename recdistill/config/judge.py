@@ -37,10 +37,17 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle "
-            "learnt from.",
+            description="EASE is made from so many of the newest examples that the bundle learnt from; so are "
+            "popularity and ItemKNN of a bundle that has no counts beside it.",
         ),
     ] = 100_000
+    ease: Annotated[
+        bool,
+        Meta(
+            description="Whether EASE is compared, too. It is made from the log, so the judge reads `judge.learnt` "
+            "examples. Where `gate.beats` names it, it is compared in any case."
+        ),
+    ] = False
     teacher_scores: Annotated[
         int,
         Meta(
@@ -168,6 +175,15 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         list[GateRule],
         Meta(description="Rules about attributes of the items in first tens: attribute, value, least, most."),
     ] = []
+    pinned: Annotated[
+        str,
+        Meta(
+            pattern="^([1-9][0-9]*|[A-Za-z][A-Za-z0-9_-]{0,99}|)$",
+            description="A version, by its number or an alias, that the promoter and `publish` judge beside each "
+            "candidate, such as the first one that served. It is a line of the report; nothing is asked of it. Its "
+            "files stay while it has an alias. Empty: none.",
+        ),
+    ] = ""
     min_lists: Annotated[int, Meta(ge=1, description="Fewest held-out lists for a verdict.")] = 200
 
 

@@ -195,6 +195,7 @@ def _story(
             teacher_bytes=folder_bytes(teacher_dir),
             rivals=rivals if best_possible is None else [*rivals, best_possible],
             protocol="catalogue",
+            ease=True,
             seed=options.seed,
             progress=chapter,
         )
@@ -217,7 +218,7 @@ def _story(
             who="demo",
             report=report,
             device=out / "device.onnx",
-            try_it=wire.trial_of(settings),
+            try_it=opened.trial_of(settings),
         )
         if evidence.passed:
             release.promote(registry, ledger, version.number, expect=None, who="demo", why="passed the gate")

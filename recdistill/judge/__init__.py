@@ -4,14 +4,15 @@ It runs `serve.recommender` on the bundle itself. It knows nothing of how a bund
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['allowed', 'checks', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
+    ['allowed', 'checks', 'counted', 'evaluate', 'from_json', 'gate', 'misfits', 'outlook', 'to_json', 'write_report']
 """
 
 from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
+from recdistill.judge.counted import counted
 from recdistill.judge.gates import Check, checks, gate
-from recdistill.judge.judgement import CHAMPION, TEACHER, Judgement, Part, Spending, from_json, to_json
+from recdistill.judge.judgement import CHAMPION, PINNED, TEACHER, Judgement, Part, Spending, from_json, to_json
 from recdistill.judge.outlook import outlook
 from recdistill.judge.policy import Asked, Rule
 from recdistill.judge.report import write_report
@@ -19,6 +20,7 @@ from recdistill.judge.suite import evaluate
 
 __all__ = [
     "CHAMPION",
+    "PINNED",
     "TEACHER",
     "Allowed",
     "Asked",
@@ -34,6 +36,7 @@ __all__ = [
     "Try",
     "allowed",
     "checks",
+    "counted",
     "evaluate",
     "from_json",
     "gate",

@@ -16,10 +16,12 @@ import numpy as np
 
 from recdistill.judge.baselines import Baseline, Contender
 from recdistill.judge.contenders import BundleContender, DeviceContender, as_request
+from recdistill.judge.counted import CountedNeighbours, CountedPopularity
 from recdistill.judge.judgement import STUDENT, Latency
 from recdistill.records import Impression
 from recdistill.serve import Recommender, Request
 
+_SIZED = (Baseline, BundleContender, CountedNeighbours, CountedPopularity, DeviceContender)
 _ASKED = 10
 _TIMED = 300
 
@@ -64,6 +66,4 @@ def latency(recommender: Recommender, requests: Sequence[Impression]) -> Latency
 def sizes(student: BundleContender, rivals: Sequence[Contender]) -> dict[str, int]:
     """Bytes of the bundle, of the student in float and in int8, and of each contender that knows its size."""
     found = {"bundle": student.recommender.bundle.size, STUDENT: student.size, "student_int8": student.size_int8}
-    return found | {
-        rival.name: rival.size for rival in rivals if isinstance(rival, Baseline | BundleContender | DeviceContender)
-    }
+    return found | {rival.name: rival.size for rival in rivals if isinstance(rival, _SIZED)}

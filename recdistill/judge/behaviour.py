@@ -31,7 +31,7 @@ class Behaviour(NamedTuple):
 def behaviour_of(
     top_BK: NDArray[np.int64],
     percentile_N: Floats,
-    counts_N: NDArray[np.int64],
+    counts_N: Floats,
     vectors_ND: NDArray[np.float32],
     catalogue: int,
 ) -> Behaviour:
@@ -56,14 +56,14 @@ def behaviour_of(
         coverage=len(np.unique(shown)) / catalogue,
         popularity=float(percentile_N[shown].mean()),
         novelty=float(surprise_N[shown].mean()),
-        diversity=_diversity(top_BK, np.asarray(vectors_ND, np.float64)),
+        diversity=_diversity(top_BK, vectors_ND),
     )
 
 
-def _diversity(top_BK: NDArray[np.int64], vectors_ND: Floats) -> float | None:
+def _diversity(top_BK: NDArray[np.int64], vectors_ND: NDArray[np.float32]) -> float | None:
     """With unit vectors u of a list, the sum of cosines over all pairs is (|Σu|² − n) / 2."""
     there_BK = (top_BK >= 0) & (top_BK < len(vectors_ND))
-    vectors_BKD = vectors_ND[np.where(there_BK, top_BK, 0)]
+    vectors_BKD = np.asarray(vectors_ND[np.where(there_BK, top_BK, 0)], np.float64)
     lengths_BK = np.linalg.norm(vectors_BKD, axis=2)
     there_BK &= lengths_BK > 0
     units_BKD = np.divide(vectors_BKD, lengths_BK[..., None], out=np.zeros_like(vectors_BKD), where=there_BK[..., None])

@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -70,9 +71,12 @@ class BundleContender:
     def scores(self, requests: Sequence[Impression]) -> list[Floats]:
         """The student's score of each candidate that was shown. NaN: the bundle does not hold it."""
         out = []
-        for request in requests:
-            answer = self.recommender.rank(as_request(request), [c.item for c in request.candidates])
-            out.append(_pick(request, dict(zip(answer.items, answer.scores, strict=True))))
+        for start in range(0, len(requests), _BLOCK):
+            block = requests[start : start + _BLOCK]
+            shown = [[c.item for c in request.candidates] for request in block]
+            answers = self.recommender.rank_each([as_request(request) for request in block], shown)
+            for request, answer in zip(block, answers, strict=True):
+                out.append(_pick(request, dict(zip(answer.items, answer.scores, strict=True))))
         return out
 
 
@@ -135,11 +139,22 @@ class TeacherContender:
     name = TEACHER
 
     def __init__(self, teacher: Teacher, catalogue: Sequence[str]) -> None:
-        self._teacher = teacher
-        self._ids = np.array(catalogue, dtype=object)
-        self._number = {item: n for n, item in enumerate(catalogue)}
-        self._candidates = tuple(Candidate(item=item) for item in catalogue)
+        self._teacher, self._catalogue = teacher, catalogue
         self.failed = 0
+
+    # A teacher that is asked about pools alone needs nothing of the catalogue.
+
+    @cached_property
+    def _ids(self) -> NDArray[np.object_]:
+        return np.array(self._catalogue, dtype=object)
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {item: n for n, item in enumerate(self._catalogue)}
+
+    @cached_property
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return tuple(Candidate(item=item) for item in self._catalogue)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
         """The k best items by the teacher's scores. Where it failed, the list is empty, and `failed` counts it."""

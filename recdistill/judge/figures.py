@@ -208,7 +208,7 @@ def slice_qualities(
     return out
 
 
-def percentiles(counts_N: NDArray[np.int64]) -> Floats:
+def percentiles(counts_N: Floats) -> Floats:
     """For each item, the share of the items that fewer users liked. Of equal items, half count."""
     ordered = np.sort(counts_N)
     below = np.searchsorted(ordered, counts_N, "left") + np.searchsorted(ordered, counts_N, "right")

@@ -18,6 +18,7 @@ from recdistill.errors import DataError
 from recdistill.metrics import Interval
 
 STUDENT, TEACHER, CHANCE, LOGGED, CHAMPION = "student", "teacher", "chance", "logged", "champion"
+PINNED = "pinned"
 MAIN = "ndcg@10"
 NO_TEACHER = "there is no teacher to compare with, neither one that scores nor scores in the examples"
 

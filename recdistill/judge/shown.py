@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -35,17 +35,16 @@ from recdistill.judge.baselines import Contender
 from recdistill.judge.contenders import TeacherContender, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, LOGGED, STUDENT, TEACHER, Agreement, Disagreement
+from recdistill.judge.learnt import Learnt, Train, learnt
 from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
-from recdistill.judge.upto import counts_up_to, likes_of
-from recdistill.linear import Interactions, collect
 from recdistill.records import Example, Impression
 
 Progress = Callable[[str, int, int], None]
 
 METRICS = ("ndcg@10", "ndcg@5", "mrr", "auc")
 UNKNOWN = "candidates that the bundle does not hold (the student puts them last)"
-_POPULARITY = {"popularity": 1.0, "popularity_recent": 0.1}
+_POPULARITY = ("popularity", "popularity_recent")
 _CELLS = 2_000_000  # numbers of one padded block: 16 MB of float64
 _COMPARED = 2000
 _SHOWN = 6
@@ -77,7 +76,7 @@ def shown_lists(
     bundle: Bundle,
     held_out: Sequence[Example],
     contenders: Sequence[Contender],
-    train: Iterable[Example] | Interactions,
+    train: Train,
     *,
     fields: Sequence[str] = (),
     seed: int,
@@ -90,7 +89,7 @@ def shown_lists(
         bundle: The bundle.
         held_out: Examples that nobody has learnt from.
         contenders: The student first; each has a name of its own. Popularity is counted here, up to each list.
-        train: The training part, for popularity and new items.
+        train: The lists that were learnt, for popularity and new items.
         fields: More slices, by a field: see `slices.field_slices`.
         seed: Seed of the resamples.
         draws: How many resamples.
@@ -102,7 +101,7 @@ def shown_lists(
     skipped: Counter[str] = Counter()
     asked = next((one for one in contenders if isinstance(one, TeacherContender)), None)
     lists = _hold(held_out, bundle, skipped, logged=asked is None)
-    known = train if isinstance(train, Interactions) else collect(train)
+    known = learnt(train)
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}
     scores: dict[str, list[Floats]] = {}
@@ -132,11 +131,7 @@ def shown_lists(
     values = measure(np.arange(len(lists.requests)), lists.labels_BP)
     number = {item.id: n for n, item in enumerate(bundle.items)}
     relevant_BP = _numbered(lists, number)
-    counts_N = np.zeros(len(number), np.int64)
-    counted = np.bincount(known.pair_items, minlength=len(known.ids)).tolist()
-    for item, count in zip(known.ids, counted, strict=True):
-        if item in number:
-            counts_N[number[item]] = count
+    counts_N = known.liked(list(number))
     events_B = np.array([len(r.history) for r in lists.requests], np.int64)
     parts = [*user_slices(events_B), *item_slices(relevant_BP, counts_N)]
     parts += field_slices(fields, lists.requests, relevant_BP, dict(enumerate(bundle.items)))
@@ -223,11 +218,10 @@ def _answered(lists: _Lists, found: list[Floats], skipped: Counter[str]) -> tupl
     return lists.only(rows), [found[row] for row in rows]
 
 
-def _plain(lists: _Lists, known: Interactions) -> dict[str, list[Floats]]:
+def _plain(lists: _Lists, known: Learnt) -> dict[str, list[Floats]]:
     """Scores that need no model: chance, the order in which the list was shown, popularity up to then."""
     shown = [(r.time_us, [candidate.item for candidate in r.candidates]) for r in lists.requests]
-    likes = likes_of(known, lists.examples)
-    found = {name: counts_up_to(shown, likes, newest) for name, newest in _POPULARITY.items()}
+    found = known.up_to(shown, lists.examples)
     found[CHANCE] = [np.zeros(len(items)) for _, items in shown]
     found[LOGGED] = [-np.arange(len(items), dtype=np.float64) for _, items in shown]
     return found

@@ -1,4 +1,4 @@
-"""Slices of the held-out lists: new and heavy users, popular, rare and new items. An average would hide them.
+"""Slices of the held-out lists: new and heavy users; popular, torso, rare and new items. An average would hide them.
 
 A slice of users keeps whole lists. A slice of items keeps the lists with a relevant item of its kind, and counts only
 the relevant items of that kind. More slices can be asked for by a field: `context.NAME`, `item.NAME`, `time`.
@@ -28,6 +28,7 @@ from recdistill.records import Impression, Item
 NEW_USER_EVENTS = 5
 HEAVY_USER_EVENTS = 30
 HEAD_SHARE = 0.5
+TORSO_SHARE = 0.3
 
 VALUES: Final = 10
 """Values of one field that get a slice at most, the most frequent ones."""
@@ -64,24 +65,25 @@ def user_slices(events_B: NDArray[np.int64]) -> list[Slice]:
     ]
 
 
-def item_slices(relevant_BP: NDArray[np.int64], counts_N: NDArray[np.int64]) -> list[Slice]:
-    """Popular, rare and new items, by how often they occur in the training part.
+def item_slices(relevant_BP: NDArray[np.int64], counts_N: NDArray[np.float64]) -> list[Slice]:
+    """Head, torso and tail of the items, and new items, by how often they were liked in the training part.
 
     Args:
         relevant_BP: Item numbers, -1 where there is none.
-        counts_N: Interactions of each item in the training part.
+        counts_N: How often each item was liked in the training part.
     """
     # Items are taken in order of popularity. An item is popular while the items before it make up less than half of all
     # interactions. `before` counts the interactions of these earlier items.
     order = np.argsort(-counts_N, kind="stable")
-    before = np.cumsum(counts_N[order]) - counts_N[order]
-    head_N = np.zeros(len(counts_N), bool)
-    head_N[order] = before < HEAD_SHARE * counts_N.sum()
-    head_N &= counts_N > 0
+    before_N = np.zeros(len(counts_N))
+    before_N[order] = np.cumsum(counts_N[order]) - counts_N[order]
+    share_N, liked_N = before_N / max(counts_N.sum(), 1e-12), counts_N > 0
+    head_N, both_N = liked_N & (share_N < HEAD_SHARE), liked_N & (share_N < HEAD_SHARE + TORSO_SHARE)
     kinds = [
         ("popular items", f"the most liked items that make up {HEAD_SHARE:.0%} of the training interactions", head_N),
-        ("rare items", "all other items that occur in the training part", ~head_N & (counts_N > 0)),
-        ("new items", "items that do not occur in the training part", counts_N == 0),
+        ("torso items", f"the next ones, which make up the next {TORSO_SHARE:.0%} of them", both_N & ~head_N),
+        ("rare items", "all other items that were liked in the training part", liked_N & ~both_N),
+        ("new items", "items that nobody liked in the training part", ~liked_N),
     ]
     found = []
     for name, meaning, kind_N in kinds:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,12 +43,12 @@ from recdistill.judge.judgement import (
     Lead,
     Quality,
 )
+from recdistill.judge.learnt import Train
 from recdistill.judge.protocol import choose
 from recdistill.judge.served import served_value
 from recdistill.judge.shipping import answers, shipped
 from recdistill.judge.shown import UNKNOWN, shown_lists
 from recdistill.judge.whole import whole_catalogue
-from recdistill.linear import Interactions
 from recdistill.records import Example, Item
 from recdistill.teachers import Teacher
 
@@ -67,7 +67,7 @@ def evaluate(
     *,
     teacher: Teacher | None,
     rivals: Sequence[Contender],
-    train_examples: Iterable[Example] | Interactions,
+    train_examples: Train,
     protocol: str = "auto",
     fields: Sequence[str] = (),
     teacher_scores: int = 0,
@@ -89,8 +89,8 @@ def evaluate(
         held_out: Examples that neither the student nor a rival has learnt from.
         teacher: Is asked again. None: it cannot be, and the teacher's scores in the examples are used instead.
         rivals: Other contenders for the same requests: baselines, the student without distillation.
-        train_examples: The training examples, or what `read_interactions` made of them. Popularity and new items are
-            counted in them.
+        train_examples: The training examples, what `read_interactions` made of them, or what was counted while the
+            student learnt. Popularity and new items are counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
         fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
         teacher_scores: So many scores the teacher may be asked for over the whole catalogue, before pools are taken

@@ -27,6 +27,12 @@ from recdistill.records import Example
 def likes_of(known: Interactions, judged: Iterable[Example]) -> list[tuple[int, str]]:
     """Time and item of each like, of the training part and of the judged lists."""
     likes = [(time, known.ids[item]) for time, item in zip(known.pair_times.tolist(), known.pair_items, strict=True)]
+    return likes + likes_of_judged(judged)
+
+
+def likes_of_judged(judged: Iterable[Example]) -> list[tuple[int, str]]:
+    """Time and item of each like of the judged lists."""
+    likes = []
     for example in judged:
         shown = example.ranking.impression
         for candidate, label in zip(shown.candidates, example.labels, strict=True):

@@ -13,7 +13,7 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +28,10 @@ from recdistill.judge.behaviour import behaviour_of
 from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
+from recdistill.judge.learnt import Train, learnt
 from recdistill.judge.pooled import make_pools, ndcg
 from recdistill.judge.slices import field_slices, item_slices, user_slices
 from recdistill.judge.titles import titles_of
-from recdistill.linear import Interactions, collect
 from recdistill.model import layout
 from recdistill.records import Example, Impression
 
@@ -60,7 +60,7 @@ def whole_catalogue(
     bundle: Bundle,
     held_out: Sequence[Example],
     contenders: Sequence[Contender],
-    train: Iterable[Example] | Interactions,
+    train: Train,
     *,
     fields: Sequence[str] = (),
     teacher_scores: int = 0,
@@ -74,7 +74,7 @@ def whole_catalogue(
         bundle: The bundle; its items are the catalogue.
         held_out: Examples that nobody has learnt from.
         contenders: The student first; each has a name of its own.
-        train: The training part, for popularity and new items.
+        train: The lists that were learnt, for popularity and new items.
         fields: More slices, by a field: see `slices.field_slices`.
         teacher_scores: So many scores the teacher may be asked for. Where the whole catalogue needs more, it is asked
             about pools. 0: there is no bound.
@@ -88,7 +88,7 @@ def whole_catalogue(
     # Items get numbers: first the catalogue, then relevant items that it does not have. The latter are not live.
     catalogue = [item.id for item in bundle.items]
     held = _hold(held_out, bundle)
-    counts_N = _count(train, held.number)
+    counts_N = learnt(train).liked(list(held.number))
     live_N = np.zeros(len(counts_N), bool)
     live_N[: len(catalogue)] = True
 
@@ -289,16 +289,6 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         labels_BP=labels_BP,
         skipped={k: v for k, v in skipped.items() if v},
     )
-
-
-def _count(train: Iterable[Example] | Interactions, number: Mapping[str, int]) -> NDArray[np.int64]:
-    """How many users (or requests without one) of the training part liked each item."""
-    counts_N = np.zeros(len(number), np.int64)
-    known = train if isinstance(train, Interactions) else collect(train)
-    for item, count in zip(known.ids, np.bincount(known.pair_items, minlength=len(known.ids)).tolist(), strict=True):
-        if (n := number.get(item)) is not None:
-            counts_N[n] = count
-    return counts_N
 
 
 def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:

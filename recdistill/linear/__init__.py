@@ -1,4 +1,4 @@
-"""Linear rankers: `closed` has the mathematics, and `likes` makes its matrix from examples.
+"""Linear rankers: `closed` has the mathematics, `likes` makes its matrix from examples, `tally` counts a stream.
 
 Example:
     >>> from scipy import sparse
@@ -18,11 +18,17 @@ from recdistill.linear.closed import (
     standardise,
 )
 from recdistill.linear.likes import Interactions, collect, read_interactions
+from recdistill.linear.tally import EVENTS, HALF_LIFE, TALLY, Asked, Tally
 
 __all__ = [
+    "EVENTS",
+    "HALF_LIFE",
     "MOST_INVERTED",
+    "TALLY",
+    "Asked",
     "Interactions",
     "Scorer",
+    "Tally",
     "ThroughItems",
     "ThroughUsers",
     "blend",

@@ -1,4 +1,4 @@
-"""Opens the registry, the ledger and the champion that the settings name.
+"""Opens what the settings name: the log if it is there, the registry, the ledger, the champion, the trial of a bundle.
 
 It knows nothing of what is done with them.
 
@@ -10,17 +10,25 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recdistill.config import Settings
+from recdistill.config import LogSettings, Settings
 from recdistill.errors import StreamError
 from recdistill.loops.follow import Champion
 from recdistill.stream import Log, open_log
 
 if TYPE_CHECKING:
+    from recdistill.bundle import Bundle
     from recdistill.ledger import Keys, Ledger
+    from recdistill.loops.swap import Try
     from recdistill.registry import Registry
+
+
+def log_if_there(settings: LogSettings) -> Log | None:
+    """The settings' log; None where there is none. An embedded log that is not there would be made by opening it."""
+    return None if settings.kind == "embedded" and not Path(settings.path).exists() else open_log(settings)
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -62,6 +70,20 @@ def champion_of(settings: Settings) -> Champion:
     registry = settings.registry
     follower = _Decided(settings) if registry.by_hand == "keep" else None
     return Champion(registry.name, lambda: open_registry(settings), Path(registry.cache), follower)
+
+
+def trial_of(settings: Settings) -> Try | None:
+    """Tries a bundle in a process of its own, within the settings' bounds; None where nothing is tried."""
+    from recdistill.trial import Bounds, tried
+
+    if not (chosen := settings.trial).on:
+        return None
+    bounds = Bounds(cpu_s=chosen.cpu_s, wall_s=chosen.wall_s, memory_mb=chosen.memory_mb, rows=chosen.rows)
+
+    def try_it(bundle: Bundle, *, device: Path | None = None, stop: Callable[[], bool] = lambda: False) -> None:
+        tried(bundle.path, content_hash=bundle.content_hash, device=device, bounds=bounds, stop=stop)
+
+    return try_it
 
 
 class _Decided:

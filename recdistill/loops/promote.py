@@ -66,6 +66,7 @@ from recdistill.release import (
     promote,
     publish,
     take_champion,
+    take_pinned,
     too_few,
 )
 from recdistill.stream import Log, MadeBundle, say_look_now
@@ -90,6 +91,8 @@ def run(
     held_out: int = 10_000,
     which: Which = "auto",
     learnt: int | None = None,
+    ease: bool = False,
+    pinned: str = "",
     by: str = "promoter",
     automatic: bool = True,
     keep: int = 5,
@@ -131,7 +134,9 @@ def run(
         min_lists: Held-out lists that a verdict needs; until there are so many a bundle waits.
         held_out: Held-out lists that are judged at most, the newest.
         which: Which lists: `held-out`, `behind` (examples behind the place where a bundle stopped learning), or `auto`.
-        learnt: Popularity and other simple rankers are made from so many of the newest learnt examples; None: from all.
+        learnt: So many of the newest learnt examples are read, where simple rankers need them; None: all.
+        ease: Compare with EASE too, which needs them.
+        pinned: A version that each candidate is judged beside, by its number or an alias; empty: none.
         by: Whom the ledger names.
         automatic: Promote what passes the gate; otherwise only judge and register it.
         keep: How many bundles are kept that serve nobody: see `release.to_drop`.
@@ -198,10 +203,12 @@ def run(
                 bundle,
                 held_out,
                 champion=take_champion(registry, Path(scratch), but=made.content_hash),
+                pinned=take_pinned(registry, pinned, Path(scratch), but=made.content_hash),
                 which=which,
                 least=min_lists,
                 window=window,
                 learnt=learnt,
+                ease=ease,
                 teacher=teacher,
                 teacher_bytes=teacher_bytes,
                 cost_per_1000=cost_per_1000,

@@ -1,4 +1,4 @@
-"""Opens what each loop needs and runs it: the one place where settings become parts.
+"""Opens what each loop needs and runs it: here settings become parts. `endpoint` does the same for the ranker.
 
 The command line and the processes in `services/` both start their loops here. So a verb and an image do the same.
 It knows nothing of terminals or signals.
@@ -21,17 +21,17 @@ from recdistill.config import (
     DistilSettings,
     HeldOutSettings,
     JoinSettings,
-    LogSettings,
     LossSettings,
     ScoreSettings,
     Settings,
     StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import ConfigError, RegistryError, TeacherAway
+from recdistill.errors import RegistryError, TeacherAway
 from recdistill.features import FeatureSpec
 from recdistill.installed import how_to_install
-from recdistill.loops.opened import champion_of, open_ledger, open_registry
+from recdistill.loops.endpoint import rank
+from recdistill.loops.opened import champion_of, open_ledger, open_registry, trial_of
 from recdistill.loops.patience import patiently
 from recdistill.loops.teachers import open_teacher
 from recdistill.loops.ticks import silence_s
@@ -40,11 +40,10 @@ from recdistill.stream import LanePosition, Log, Place, open_log
 from recdistill.teachers import TAUGHT, CachedTeacher, Teacher
 
 if TYPE_CHECKING:
-    from recdistill.bundle import Bundle, BundleFolder
+    from recdistill.bundle import BundleFolder
     from recdistill.loops.announce import Announcer
     from recdistill.loops.canary import Plan
     from recdistill.loops.distil import Ahead, Publisher
-    from recdistill.loops.swap import Try
     from recdistill.registry import Registry
 
 Job = Callable[[Settings, threading.Event, bool, "Counter[str]", "Progress | None"], "Counter[str]"]
@@ -410,6 +409,8 @@ def promote(
             held_out=settings.promote.held_out,
             which=settings.judge.lists,
             learnt=settings.judge.learnt,
+            ease=settings.judge.ease or "ease" in settings.gate.beats,
+            pinned=settings.gate.pinned,
             by=settings.promote.by,
             automatic=settings.promote.automatic,
             keep=settings.registry.keep,
@@ -438,75 +439,6 @@ def promote(
         )
 
 
-def rank(
-    settings: Settings, stop: threading.Event, _drain: bool, counts: Counter[str], _progress: Progress | None
-) -> Counter[str]:
-    """Runs the ranker; it serves until it is stopped, so there is nothing to drain."""
-    return serve(settings, stop, counts)
-
-
-def serve(
-    settings: Settings,
-    stop: threading.Event,
-    counts: Counter[str] | None = None,
-    *,
-    bundle: Path | None = None,
-    started: Callable[[str, int], None] | None = None,
-) -> Counter[str]:
-    """Runs the ranker.
-
-    Args:
-        settings: Everything.
-        stop: The stop signal.
-        counts: Counts to add to; new ones when None.
-        bundle: Serve this folder and follow no registry.
-        started: Told host and port once connections are accepted.
-    """
-    from recdistill.loops import rank as loop
-    from recdistill.serve import Explore
-    from recdistill.serve.http import Limits, bind, create_app
-
-    chosen, log = settings.rank, settings.log
-    same = {name: getattr(chosen, name) for name in Limits.__struct_fields__}  # a limit has the name of its setting
-    limits = Limits(**same | {"origins": tuple(chosen.origins)})
-    if chosen.explore_share > 0 and chosen.write_back == 0:
-        raise ConfigError(
-            f"rank.explore_share is {chosen.explore_share:g}, but rank.write_back is 0, so nobody could learn from it: "
-            "set rank.write_back, 1 for every answer"
-        )
-    explore = Explore(chosen.explore_share, chosen.explore_first, chosen.explore_pool)
-
-    return loop.run(
-        champion_of(settings) if bundle is None else bundle,
-        listen=lambda: bind(chosen.host, chosen.port),
-        app=lambda ranker, keep: create_app(
-            ranker,
-            limits,
-            write_back=chosen.write_back,
-            keep=keep,
-            explore=explore,
-            shadow=settings.canary.shadow,
-        ),
-        read_log=partial(log_if_there, log),
-        write_back=chosen.write_back > 0,
-        threads=chosen.threads,
-        follow_s=chosen.follow_s,
-        items_s=chosen.items_s,
-        items_from=chosen.items_from,
-        try_it=trial_of(settings),
-        warm_bytes=chosen.warm_mb << 20,
-        share=settings.canary.share,
-        stop=stop,
-        counts=counts,
-        started=started,
-    )
-
-
-def log_if_there(settings: LogSettings) -> Log | None:
-    """The settings' log; None where there is none. An embedded log that is not there would be made by opening it."""
-    return None if settings.kind == "embedded" and not Path(settings.path).exists() else open_log(settings)
-
-
 def canary_of(settings: Settings) -> Plan | None:
     """How a version that passed the gate is tried on a share of the users; None: it is not."""
     from recdistill.loops.canary import Plan
@@ -521,20 +453,6 @@ def canary_of(settings: Settings) -> Plan | None:
         most_users=chosen.most_users,
         automatic=chosen.automatic,
     )
-
-
-def trial_of(settings: Settings) -> Try | None:
-    """Tries a bundle in a process of its own, within the settings' bounds; None where nothing is tried."""
-    from recdistill.trial import Bounds, tried
-
-    if not (chosen := settings.trial).on:
-        return None
-    bounds = Bounds(cpu_s=chosen.cpu_s, wall_s=chosen.wall_s, memory_mb=chosen.memory_mb, rows=chosen.rows)
-
-    def try_it(bundle: Bundle, *, device: Path | None = None, stop: Callable[[], bool] = lambda: False) -> None:
-        tried(bundle.path, content_hash=bundle.content_hash, device=device, bounds=bounds, stop=stop)
-
-    return try_it
 
 
 JOBS: dict[str, Job] = {

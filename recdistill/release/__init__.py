@@ -14,7 +14,7 @@ from recdistill.release.judging import judge, publish
 from recdistill.release.lists import Which, too_few
 from recdistill.release.parts import count_held_out, held_out, learnt_from, part_of
 from recdistill.release.policy import may_promote, to_drop
-from recdistill.release.promoting import GRACE_S, give_back, promote, take_champion, waive
+from recdistill.release.promoting import GRACE_S, Pinned, give_back, promote, take_champion, take_pinned, waive
 from recdistill.release.tries import of_evidence, tries_so_far
 from recdistill.release.window import HeldOutWindow
 
@@ -25,6 +25,7 @@ __all__ = [
     "CanaryTrial",
     "CanaryVerdict",
     "HeldOutWindow",
+    "Pinned",
     "Policy",
     "Which",
     "as_writer",
@@ -44,6 +45,7 @@ __all__ = [
     "publish",
     "rollback",
     "take_champion",
+    "take_pinned",
     "to_drop",
     "too_few",
     "tries_so_far",

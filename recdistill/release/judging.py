@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,29 @@ from recdistill.bundle import Bundle
 from recdistill.errors import BundleError, CheckpointError, DataError, PositionError, UsageError
 from recdistill.judge import (
     CHAMPION,
+    PINNED,
     TEACHER,
     BundleContender,
     Contender,
     Judgement,
     Part,
     Spending,
-    baselines,
     evaluate,
     misfits,
     write_report,
 )
 from recdistill.ledger import Ledger
-from recdistill.linear import read_interactions
+from recdistill.linear import Asked
 from recdistill.progress import Progress
 from recdistill.records import Example
 from recdistill.registry import Evidence, Registry, Version
 from recdistill.release.champion import HEAD, as_writer
+from recdistill.release.counted import cheaper
 from recdistill.release.evidence import NONE, Policy, note_judged
 from recdistill.release.lists import BEHIND, Which, lists_for
 from recdistill.release.newcomers import newcomers
 from recdistill.release.parts import learnt_from, stopped_at
+from recdistill.release.promoting import Pinned
 from recdistill.release.window import HeldOutWindow, newest_held_out
 from recdistill.stream import Log, Place, read_place, write_time
 from recdistill.teachers import Teacher
@@ -56,11 +58,13 @@ def judge(
     rivals: Sequence[Contender] = (),
     beside: Sequence[Bundle] = (),
     champion: Bundle | None = None,
+    pinned: Pinned | None = None,
     until: Place | None = None,
     which: Which = "auto",
     least: int = 1,
     window: HeldOutWindow | None = None,
     learnt: int | None = None,
+    ease: bool = False,
     protocol: str = "auto",
     fields: Sequence[str] = (),
     teacher_scores: int = 0,
@@ -81,15 +85,17 @@ def judge(
         teacher_bytes: Size of the teacher. 0: it is not known.
         taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
         cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
-        rivals: Other models to compare it with. Popularity, ItemKNN and EASE are always compared.
+        rivals: Other models to compare it with. Popularity and ItemKNN are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
         champion: The bundle that serves now, judged on the same lists. It is left out, with a note, where it cannot be.
+        pinned: The version that the policy names for comparison. It is a line of the report, and no gate looks at it.
         until: Where the judged part of `examples` ends. None: where the log ends now.
         which: Which lists: see `lists.lists_for`.
         least: How many held-out lists are enough.
         window: The window of held-out lists of a caller that judges again and again. None: it is read now.
-        learnt: Popularity, ItemKNN and EASE are made from so many of the newest examples that the bundle learnt from.
-            None: from all.
+        learnt: Where EASE is asked for, or the bundle has no counts beside it, so many of the newest examples that it
+            learnt from are read. None: all.
+        ease: Compare with EASE too.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
         fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
         teacher_scores: So many scores the teacher may be asked for, before pools are taken. 0: there is no bound.
@@ -114,13 +120,13 @@ def judge(
         taught_us=taught_us,
         window=window,
     )
-    against, without = _champion(log, champion, part, lists)
+    against, without = _beside(log, champion, CHAMPION, "the champion", part, lists)
+    held, no_pinned = _pinned(log, pinned, part, lists)
     came = newcomers(log, bundle)
     if teacher is not None:
         teacher.apply_items([*bundle.items, *came])
-    asked = _Asked()
-    known = read_interactions(asked.among(learnt_from(log, bundle, learnt)))
-    cheaper = baselines.baselines(known, live=[item.id for item in (*bundle.items, *came)])
+    live = [item.id for item in (*bundle.items, *came)]
+    simple = cheaper(bundle, live, lambda: learnt_from(log, bundle, learnt), ease=ease)
     with tempfile.TemporaryDirectory(prefix="recdistill-") as folder:
         device, no_device = _device(bundle, Path(folder))
         judgement = evaluate(
@@ -129,11 +135,12 @@ def judge(
             teacher=teacher,
             rivals=[
                 *against,
+                *held,
                 *(BundleContender(each, name) for each, name in zip(beside, _names(beside), strict=True)),
                 *rivals,
-                *cheaper,
+                *simple.rivals,
             ],
-            train_examples=known,
+            train_examples=simple.train,
             protocol=protocol,
             fields=fields,
             teacher_scores=teacher_scores,
@@ -147,26 +154,38 @@ def judge(
             seed=seed,
             progress=None if progress is None else lambda _, done, total: progress(done, total),
         )
-    spending = asked.spending(judgement, cost_per_1000)
-    return msgspec.structs.replace(
-        judgement, spending=spending, part=part, notes=[*judgement.notes, *without, *no_device, *_seen(part, taught_us)]
-    )
+    notes = [*judgement.notes, *without, *no_pinned, *no_device, *simple.notes, *_seen(part, taught_us)]
+    spending = _spending(simple.asked, judgement, cost_per_1000)
+    return msgspec.structs.replace(judgement, spending=spending, part=part, notes=notes)
 
 
-def _champion(
-    log: Log, champion: Bundle | None, part: Part, lists: Sequence[Example]
+def _beside(
+    log: Log, other: Bundle | None, name: str, called: str, part: Part, lists: Sequence[Example]
 ) -> tuple[list[Contender], list[str]]:
-    """The champion as a contender, or a sentence that says why it cannot be compared."""
-    if champion is None:
+    """Another version as a contender, or a sentence that says why it cannot be compared."""
+    if other is None:
         return [], []
     try:
-        if part.lists == BEHIND and not _stopped_before(log, champion, part):
-            return [], ["the champion has learnt from lists that are judged, so the student is not compared with it"]
-        if unfit := len(misfits(champion, lists)):
-            return [], [f"the contexts of {unfit:,} lists do not fit the champion, so it is not compared with it"]
-        return [BundleContender(champion, CHAMPION)], []
+        if part.lists == BEHIND and not _stopped_before(log, other, part):
+            return [], [f"{called} has learnt from lists that are judged, so the student is not compared with it"]
+        if unfit := len(misfits(other, lists)):
+            return [], [f"the contexts of {unfit:,} lists do not fit {called}, so it is not compared with it"]
+        return [BundleContender(other, name)], []
     except (BundleError, CheckpointError, DataError, PositionError) as e:
-        return [], [f"the student is not compared with the champion: {e}"]
+        return [], [f"the student is not compared with {called}: {e}"]
+
+
+def _pinned(log: Log, pinned: Pinned | None, part: Part, lists: Sequence[Example]) -> tuple[list[Contender], list[str]]:
+    """The pinned version as a contender, and what is said about it."""
+    if pinned is None:
+        return [], []
+    called = f"the pinned version {pinned.name}"
+    if pinned.bundle is None:
+        return [], [f"the student is not compared with {called}: {pinned.why}"]
+    found, notes = _beside(log, pinned.bundle, PINNED, called, part, lists)
+    return found, notes or [
+        f"the line {PINNED} is version {pinned.name}, which gate.pinned names; nothing is asked of it"
+    ]
 
 
 def _device(bundle: Bundle, folder: Path) -> tuple[Path | None, list[str]]:
@@ -208,46 +227,25 @@ def _names(beside: Sequence[Bundle]) -> list[str]:
     ]
 
 
-class _Asked:
-    """Counts how much the teacher was asked to score, while examples are read."""
-
-    def __init__(self) -> None:
-        self.lists = self.lists_scored = self.candidates = self.scored = 0
-        self.budgeted = False
-
-    def among(self, examples: Iterable[Example]) -> Iterator[Example]:
-        for example in examples:
-            ranking = example.ranking
-            if example.label_state == "labels":  # its scores were counted where they were an example of their own
-                yield example
-                continue
-            scored = sum(ranking.scored)
-            self.lists += 1
-            self.lists_scored += scored > 0
-            self.candidates += len(ranking.scored)
-            self.scored += scored
-            self.budgeted |= ranking.sampled < 1 or bool(ranking.candidates_sampled)
-            yield example
-
-    def spending(self, judgement: Judgement, cost_per_1000: float) -> Spending | None:
-        """The counts. None: there was no budget."""
-        if not self.budgeted:
-            return None
-        spared = self.candidates - self.scored
-        teacher = judgement.quality(TEACHER)
-        seconds = None
-        # The judge measured the teacher's seconds for 1000 requests, over the whole catalogue or over what was shown.
-        each = judgement.catalogue if judgement.protocol == "catalogue" else self.candidates / max(1, self.lists)
-        if teacher is not None and teacher.seconds_per_1000 is not None:
-            seconds = spared * teacher.seconds_per_1000 / 1000 / each
-        return Spending(
-            lists=self.lists,
-            lists_scored=self.lists_scored,
-            candidates=self.candidates,
-            scored=self.scored,
-            seconds=seconds,
-            cost=spared * cost_per_1000 / 1000 if cost_per_1000 else None,
-        )
+def _spending(asked: Asked, judgement: Judgement, cost_per_1000: float) -> Spending | None:
+    """What the teacher was asked for, and what that spared. None: there was no budget."""
+    if not asked.budgeted:
+        return None
+    spared = asked.candidates - asked.scored
+    teacher = judgement.quality(TEACHER)
+    seconds = None
+    # The judge measured the teacher's seconds for 1000 requests, over the whole catalogue or over what was shown.
+    each = judgement.catalogue if judgement.protocol == "catalogue" else asked.candidates / max(1, asked.lists)
+    if teacher is not None and teacher.seconds_per_1000 is not None:
+        seconds = spared * teacher.seconds_per_1000 / 1000 / each
+    return Spending(
+        lists=asked.lists,
+        lists_scored=asked.lists_scored,
+        candidates=asked.candidates,
+        scored=asked.scored,
+        seconds=seconds,
+        cost=spared * cost_per_1000 / 1000 if cost_per_1000 else None,
+    )
 
 
 def publish(

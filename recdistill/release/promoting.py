@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from recdistill.bundle import Bundle
-from recdistill.errors import Refused
+from recdistill.errors import BundleError, Refused
 from recdistill.ledger import Change, Entry, Ledger
 from recdistill.registry import CHAMPION, Registry
 from recdistill.release.champion import as_writer, change
@@ -104,6 +104,47 @@ def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
     if content_hash == but or not registry.holds(content_hash):
         return None
     return registry.take(content_hash, into)
+
+
+class Pinned(NamedTuple):
+    """A version that the policy names for comparison.
+
+    Args:
+        name: Its number, or an alias.
+        bundle: It. None: it cannot be compared.
+        why: The reason.
+    """
+
+    name: str
+    bundle: Bundle | None
+    why: str = ""
+
+
+def take_pinned(registry: Registry, name: str, into: Path, *, but: str) -> Pinned | None:
+    """The version that the policy names, to judge another one beside it.
+
+    Args:
+        registry: The registry that holds it.
+        name: Its number, or an alias; empty: there is none.
+        into: The folder for its files.
+        but: Content hash of the bundle that is judged.
+
+    Raises:
+        RegistryError: The registry does not answer.
+    """
+    if not name:
+        return None
+    found = registry.find(name)
+    if found is None:
+        return Pinned(name, None, "the registry has no such version; correct gate.pinned")
+    if found.content_hash == but:
+        return Pinned(name, None, "it is this very bundle")
+    if not registry.holds(found.content_hash):
+        return Pinned(name, None, "its files were given back (registry.keep); give it an alias, and they stay")
+    try:
+        return Pinned(name, registry.take(found.content_hash, into))
+    except BundleError as e:
+        return Pinned(name, None, str(e))
 
 
 def give_back(registry: Registry, ledger: Ledger, keep: int, *, grace_s: float = GRACE_S) -> int:

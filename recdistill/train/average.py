@@ -1,10 +1,9 @@
 """An average of the weights, for what goes out: the last steps of a stream leave noise in the weights themselves.
 
-The student learns on from its own weights. The average is renewed every few steps. A step changes few rows of a large
-table, so only the rows that were looked up since are renewed. A row that a step leaves alone keeps its weights, and the
-average moves towards them. This is caught up just before the row changes next, and when the average is read. So a table
-of a million rows costs no more than the rows that steps look up, and the average is what it would be if all rows were
-renewed.
+The student learns on from its own weights. The average is renewed every few steps. A row that no step changes between
+two moments keeps its weights, and the average moves towards them. So all these renewals are done at once, just before
+the row changes next, and when the average is read. A table of a million rows costs no more than the rows that steps
+look up, and the average is what it would be if all rows were renewed each time.
 
 A fresh row starts at its first value here too. A row that was given back is zero.
 
@@ -33,6 +32,7 @@ from recdistill.errors import CheckpointError
 PREFIX = "average/"
 AT = "average.at/"
 TOUCHED = "average.rows/"
+"""Of checkpoints of older versions: the rows that had changed since they were moved last. Nobody needs to know them."""
 
 EVERY = 4
 """Steps from one renewal to the next, once the student has begun."""
@@ -67,27 +67,25 @@ class Average:
         """How often it was renewed."""
         self.level = 0.0
         """Logarithm of what is left of the first weights."""
-        self.values = {name: value.detach().clone() for name, value in weights.items()}
+        # Memory of numpy's: it asks the kernel for large pages, and rows of a large table are then found twice as fast.
+        self.values = {name: torch.from_numpy(value.detach().numpy().copy()) for name, value in weights.items()}
         self._at = {name: np.zeros(len(weights[name])) for name in tables}  # `level` when each row was moved last
-        self._touched = {name: np.zeros(len(weights[name]) + 1, bool) for name in tables}  # one more, for row −1
 
     @torch.no_grad()
     def touch(self, name: str, rows: np.ndarray, table: Tensor) -> None:
-        """Catches rows of a table up that a step is about to change, and marks them.
+        """Catches rows of a table up that a step is about to change.
 
         Args:
             name: The table.
             rows: The rows; −1 is none.
             table: What they are before the step.
         """
-        touched, found = self._touched[name], np.unique(rows)
-        new = found[~touched[found] & (found >= 0)]
-        touched[new] = True
-        self._move(name, new, table.detach())
+        found = rows[rows >= 0]
+        self._move(name, np.unique(found[self._at[name][found] != self.level]), table.detach())
 
     @torch.no_grad()
     def take(self, weights: Mapping[str, Tensor], keep: float) -> None:
-        """Renews it: the dense weights, and the rows that were touched since it was renewed last.
+        """Renews it: the dense weights. The rows of tables are moved when they change next, or when they are read.
 
         Args:
             weights: The student's of now.
@@ -99,11 +97,6 @@ class Average:
         for name, value in weights.items():
             if name not in self._at:
                 self.values[name].lerp_(value.detach(), 1 - left)
-                continue
-            touched = self._touched[name]
-            rows = np.flatnonzero(touched[:-1])
-            touched[rows] = False
-            self._move(name, rows, value.detach())
 
     def _move(self, name: str, rows: np.ndarray, table: Tensor) -> None:
         """Moves rows towards what they are in the student, by the time since they were moved last."""
@@ -137,13 +130,12 @@ class Average:
             self._at[name][list(rows)] = self.level
 
     def beside(self, heights: Mapping[str, int]) -> dict[str, np.ndarray]:
-        """For a checkpoint: `level` when each row was moved last, f64, and the rows that are marked, by their names.
+        """For a checkpoint: `level` when each row was moved last, f64, by the names of the tables.
 
         Args:
             heights: How many rows of a table are in use.
         """
-        marked = {TOUCHED + name: np.flatnonzero(touched) for name, touched in self._touched.items()}
-        return {AT + name: at[: heights[name]].copy() for name, at in self._at.items()} | marked
+        return {AT + name: at[: heights[name]].copy() for name, at in self._at.items()}
 
     @torch.no_grad()
     def restore(self, arrays: Mapping[str, np.ndarray], taken: int, level: float) -> None:
@@ -164,7 +156,6 @@ class Average:
         self.taken, self.level = taken, level
         for name, at in self._at.items():
             at[:] = level
-            self._touched[name][arrays.get(TOUCHED + name, np.zeros(0, np.int64))] = True
             saved = arrays.get(AT + name)
             if saved is not None:
                 if saved.shape != (len(own[name]),):

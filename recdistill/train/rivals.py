@@ -24,6 +24,7 @@ Example:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,7 @@ from recdistill.features import Catalogue, Lists, Mark
 from recdistill.losses import CHUNK
 from recdistill.model import layout
 from recdistill.train.batch import rows_of
+from recdistill.train.drawing import Drawing
 from recdistill.train.student import Items, uniform
 
 LARGE = 4 * CHUNK
@@ -48,6 +50,10 @@ POPULAR = "popular"
 """The name of the counts in a checkpoint."""
 
 
+UNIT = 1 << 16
+"""The weight of an item that was never seen. Weights are whole, so that their sums are exact."""
+
+
 class Popular:
     """How often each item was seen: in a history, or taken. Frequent items are better rivals.
 
@@ -57,9 +63,10 @@ class Popular:
 
     def __init__(self, power: float) -> None:
         self.power = power
-        self._counts_N = np.zeros(0)
-        self._chances_N = np.zeros(0)
+        self._counts_N = np.zeros(0)  # with room for more items
         self._mark: Mark | None = None
+        self._live_N = np.zeros(0, bool)
+        self._drawing = Drawing()
 
     def count(self, catalogue: Catalogue, lists: Lists) -> None:
         """Counts the items of a batch."""
@@ -69,17 +76,28 @@ class Popular:
         slots = np.concatenate([lists.candidate_slots_BL[taken_BL], history_BH[history_BH >= 0]])
         found, often = np.unique(slots, return_counts=True)
         self._counts_N[found] += often
-        self._chances_N[found] = (1 + self._counts_N[found]) ** self.power
+        self._weigh(found)
 
-    def chances(self, catalogue: Catalogue) -> np.ndarray:
-        """What each slot's chance is in proportion to, f64 `[N]`."""
+    def draw(self, catalogue: Catalogue, numbers_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draws items that are not withdrawn.
+
+        Args:
+            catalogue: It has such an item.
+            numbers_S: f64 `[S]`, uniform in [0, 1).
+
+        Returns:
+            Slots, int `[R]`, ascending, each once. And for each, f64 `[R]`, the logarithm of how often it is expected
+            in S draws, less the logarithm of how often it was drawn.
+        """
         self._follow(catalogue)
-        return self._chances_N
+        slots_R, often_R = np.unique(self._drawing.find(numbers_S), return_counts=True)
+        expected_R = len(numbers_S) * self._drawing.weights_N[slots_R] / self._drawing.total
+        return slots_R, np.log(expected_R) - np.log(often_R)
 
     def counts(self, catalogue: Catalogue) -> np.ndarray:
         """For a checkpoint, f64 `[N]`."""
         self._follow(catalogue)
-        return self._counts_N
+        return self._counts_N[: len(catalogue)].copy()
 
     def restore(self, catalogue: Catalogue, counts_N: np.ndarray | None) -> None:
         """Takes `counts()`; None is of a version that did not count.
@@ -90,17 +108,29 @@ class Popular:
         if counts_N is not None and counts_N.shape != (len(catalogue),):
             raise CheckpointError(f"checkpoint: {POPULAR} has {len(counts_N)} counts for {len(catalogue)} items")
         self._counts_N = np.zeros(len(catalogue)) if counts_N is None else np.array(counts_N, np.float64)
-        self._chances_N = (1 + self._counts_N) ** self.power
         self._mark = catalogue.mark
+        self._live_N, self._drawing = np.zeros(0, bool), Drawing()
+        self._follow(catalogue)
 
     def _follow(self, catalogue: Catalogue) -> None:
-        """An item that took a slot starts from nothing."""
+        """An item that took a slot starts from nothing, and one that was withdrawn is not drawn."""
         fresh, gone, self._mark = catalogue.changes(self._mark)
-        more = len(catalogue) - len(self._counts_N)
-        self._counts_N = np.pad(self._counts_N, (0, more))
-        self._chances_N = np.pad(self._chances_N, (0, more), constant_values=1.0)
+        live_N = catalogue.live_N
+        if len(live_N) > len(self._counts_N):
+            self._counts_N = np.pad(self._counts_N, (0, 2 * len(live_N) - len(self._counts_N)))
         for slots in (fresh, gone):
-            self._counts_N[slots], self._chances_N[slots] = 0.0, 1.0
+            self._counts_N[slots] = 0.0
+        before = len(self._live_N)
+        turned = np.flatnonzero(live_N[:before] != self._live_N)
+        changed = np.unique(np.concatenate([turned, np.arange(before, len(live_N)), fresh, gone]).astype(np.int64))
+        if len(changed):
+            self._live_N = live_N
+            self._weigh(changed)
+
+    def _weigh(self, slots: np.ndarray) -> None:
+        """Renews the weights of some slots."""
+        weights = np.rint(UNIT * (1 + self._counts_N[slots]) ** self.power).astype(np.int64)
+        self._drawing.set(slots, np.where(self._live_N[slots], weights, 0))
 
 
 class Rivals:
@@ -113,8 +143,8 @@ class Rivals:
         full: Up to this many live items, all of them are rivals. None: labels are not learnt; their loss is only
             reported, over the list.
         sample: S, how many items are drawn where there are more.
-        chances_N: What a slot's chance to be drawn is in proportion to; a slot may be drawn more than once. None: all
-            have the same chance, and none is drawn twice.
+        draw: Draws as many slots as it gets numbers in [0, 1), see `Popular.draw`; a slot may be drawn more than once.
+            None: all have the same chance, and none is drawn twice.
     """
 
     def __init__(
@@ -124,27 +154,29 @@ class Rivals:
         *,
         full: int | None,
         sample: int,
-        chances_N: np.ndarray | None = None,
+        draw: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
     ) -> None:
         self._live_N = live_N
-        self.slots = np.zeros(0, np.int64) if full is None else np.flatnonzero(live_N)
+        self.slots = np.zeros(0, np.int64)
         """Slots of the rivals, ascending. The step looks them up, and the items that the lists name."""
-        self.log_q = np.zeros(len(self.slots))
+        self.log_q = np.zeros(0)
         """Log of how often each of them is expected in the sample, less the log of how often it was drawn."""
-        self._whole = full is not None and len(self.slots) <= full
         self._learnt = full is not None
-        if self._whole or len(self.slots) <= sample:
+        count = int(np.count_nonzero(live_N))
+        self._whole = full is not None and count <= full
+        if full is None:
             return
-        if chances_N is None:
+        if self._whole or count <= sample:
+            self.slots = np.flatnonzero(live_N)
+            self.log_q = np.zeros(len(self.slots))
+        elif draw is None:
             # Each slot gets a random number; the S slots with the lowest numbers are the sample.
-            keys = uniform(state, self.slots.astype(np.uint64))
-            self.log_q = np.full(sample, math.log(sample / len(self.slots)))
-            self.slots = np.sort(self.slots[np.argpartition(keys, sample)[:sample]])
-            return
-        upto_N = np.where(live_N, chances_N, 0.0).cumsum()
-        drawn_S = np.searchsorted(upto_N, uniform(state, np.arange(sample, dtype=np.uint64)) * upto_N[-1], side="right")
-        self.slots, often = np.unique(drawn_S, return_counts=True)
-        self.log_q = np.log(sample * chances_N[self.slots] / upto_N[-1]) - np.log(often)
+            slots = np.flatnonzero(live_N)
+            keys = uniform(state, slots.astype(np.uint64))
+            self.slots = np.sort(slots[np.argpartition(keys, sample)[:sample]])
+            self.log_q = np.full(sample, math.log(sample / count))
+        else:
+            self.slots, self.log_q = draw(uniform(state, np.arange(sample, dtype=np.uint64)))
 
     def scores_and_labels(
         self,
@@ -247,11 +279,9 @@ class Rivals:
         listed_BL = positive_BL | (lists.where_BL & self._live_N[slots_BL] & ~had_BL)
         # Of the sample, all but the items in the list's history and the candidates that already compete.
         others_BS = np.ones((len(slots_BL), len(self.slots)), bool)
-        column_N = np.full(count + 1, -1)  # the last for slot −1
-        column_N[self.slots] = np.arange(len(self.slots))
-        for columns in (column_N[history_BH], np.where(listed_BL, column_N[slots_BL], -1)):
-            rows_K, k = np.nonzero(columns >= 0)
-            others_BS[rows_K, columns[rows_K, k]] = False
+        for slots, there in ((history_BH, history_BH >= 0), (slots_BL, listed_BL)):
+            rows_K, k = np.nonzero(there & np.isin(slots, self.slots))
+            others_BS[rows_K, np.searchsorted(self.slots, slots[rows_K, k])] = False
         return listed_BL, others_BS
 
 

@@ -1,4 +1,6 @@
-"""One student that learns: its catalogue and vocabulary, its step, and all that a checkpoint must hold.
+"""One student that learns: its catalogue, its vocabulary and its step.
+
+`saving` has what a checkpoint must hold of it, and `answers` what it would answer.
 
 A step takes whole examples in the order of the lanes. It admits what is new, looks up each item of the batch once,
 scores, and updates. All that decides the result is in `state()`: weights, the optimizers' sums, step
@@ -29,6 +31,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,7 @@ import torch
 from torch import Tensor
 
 from recdistill import losses
-from recdistill.errors import CheckpointError, DataError, UsageError
+from recdistill.errors import UsageError
 from recdistill.features import (
     Asker,
     Catalogue,
@@ -47,21 +50,20 @@ from recdistill.features import (
     Vocabulary,
     encode_columns,
     encode_examples,
-    encode_requests,
 )
 from recdistill.model import forward
 from recdistill.records import Columns, Example, Item
 from recdistill.train.anew import state_anew
+from recdistill.train.answers import scores_of_rows, vectors_of
 from recdistill.train.average import Average, steps_since
-from recdistill.train.batch import Batch, rows_of, told_by_columns, told_by_examples
-from recdistill.train.beside import restore_beside, state_beside, taken_beside
+from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.copying import Copying, at_once
 from recdistill.train.head import Head
-from recdistill.train.previous import PREFIX, Previous
+from recdistill.train.previous import Previous
 from recdistill.train.replay import Kept, Replay
 from recdistill.train.rivals import Popular, Rivals, corrected, scores_of_lists
+from recdistill.train.saving import restore_into, state_of
 from recdistill.train.shape import Rates, Shape
-from recdistill.train.state import FORMAT, FORMAT_WITH_HOLES, TrainerState, fill, tensors_of
 from recdistill.train.student import Draws, Items, Student, uniform
 from recdistill.train.terms import SoftTerms
 from recdistill.train.used import BareRows, Places
@@ -133,9 +135,9 @@ class Trainer:
         self._state_copies, self._goes_out = Copying(), Copying()
         self.watch, self.batch, self.position_cap = watch, batch, position_cap
         self.previous = Previous(previous_every) if previous > 0 else None
-        self._adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
+        self.adam = torch.optim.Adam(self.student.dense.values(), lr=rates.dense, fused=True)
         self._bare, self._places = BareRows(), Places()
-        for key, height in self._heights().items():
+        for key, height in self.heights().items():
             self.student.set_rows(key, range(height), [f"row {r}" for r in range(height)])
         self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
         self.average: Average | None = None
@@ -242,11 +244,11 @@ class Trainer:
             # Without a label in the batch nothing competes.
             full=self.softmax_items if self.terms.label > 0 and figures["positives"] else None,
             sample=self.sampled_items,
-            chances_N=None if self.popular is None else self.popular.chances(self.catalogue),
+            draw=None if self.popular is None else partial(self.popular.draw, self.catalogue),
         )
         # 2. Run the item tower once for each item that the step needs: candidates, histories and rivals.
-        used_U, place_N = self._used(lists, rivals.slots)
-        items = self._items(used_U, drop=0)
+        used_U, place_N = self.used(lists, rivals.slots)
+        items = self.items(used_U, drop=0)
         # 3. Run the user tower: from the vectors of each history to one vector for each list.
         user_BD = self._users(lists, items, place_N, drop=1)
         # 4. Score the candidates, and take the loss of the labels.
@@ -287,7 +289,7 @@ class Trainer:
         if self.average is not None and (steps := steps_since(self.step)):
             self.average.take(self.student.live(), 0.5 ** (steps / self.rates.average))
         if self.previous is not None and self.previous.due(self.step):
-            self.previous.renew(self.student.weights(self._heights()), self.catalogue)
+            self.previous.renew(self.student.weights(self.heights()), self.catalogue)
         return {"loss": loss.item(), "soft": soft.item(), "label": label.item()} | figures
 
     def _soft(self, scores_BL: Tensor, teacher_BL: np.ndarray, lists: Lists, weights_B: np.ndarray) -> Tensor:
@@ -302,12 +304,12 @@ class Trainer:
 
     def _update(self, loss: Tensor) -> None:
         """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
-        self._adam.zero_grad()
+        self.adam.zero_grad()
         self.settle_copies()
         if self.head is not None:
-            self.head.begin(float(self._adam.param_groups[0]["lr"]))
+            self.head.begin(float(self.adam.param_groups[0]["lr"]))
         loss.backward()
-        self._adam.step()
+        self.adam.step()
         if self.head is not None:
             self.head.update()
 
@@ -321,8 +323,8 @@ class Trainer:
         lists = kept.lists
         if not (weights_B.any() and lists.scored_BL.any()):
             return
-        used_U, place_N = self._used(lists, np.zeros(0, np.int64))
-        items = self._items(used_U, drop=4)
+        used_U, place_N = self.used(lists, np.zeros(0, np.int64))
+        items = self.items(used_U, drop=4)
         user_BD = self._users(lists, items, place_N, drop=5)
         scored_by = scores_of_lists if self.head is None else self.head.scores
         scores_BL = scored_by(user_BD, items, place_N[lists.candidate_slots_BL])
@@ -333,19 +335,19 @@ class Trainer:
         """The rates of this step, from its number alone; and what the rows' optimizer forgets."""
         rates = self.rates
         part = min(1.0, self.step / rates.warmup) if rates.warmup else 1.0
-        for group in self._adam.param_groups:
+        for group in self.adam.param_groups:
             group["lr"] = rates.dense * part
         self.student.set_rows_rate(rates.rows * part)
         if rates.forget and self.step % (every := max(1, rates.forget // FORGETS)) == 0:
             self.settle_copies()
             self.student.forget(1 - 0.5 ** (every / rates.forget))
 
-    def _used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a step looks up, see `Places`. `more` holds slots that the lists do not name."""
         named = [lists.candidate_slots_BL, lists.requests.history_slots_BH, more]
         return self._places.of(len(self.catalogue), named)
 
-    def _items(self, slots_U: np.ndarray, *, drop: int | None) -> Items:
+    def items(self, slots_U: np.ndarray, *, drop: int | None) -> Items:
         """The item tower for some slots. `drop`: the use of the numbers that say whose own row is left out."""
         encoded = self.catalogue.encoded(None if len(slots_U) == len(self.catalogue) else slots_U)
         rows_U = encoded.id_rows_N
@@ -419,8 +421,8 @@ class Trainer:
         self._start_fresh_rows()
         values = None if self.average is None else self.average.settled(self.student.live())
         if whole:
-            return self.student.weights(self._heights(), values)
-        arrays = self.student.weights(self._heights(), values, self._goes_out.take)
+            return self.student.weights(self.heights(), values)
+        arrays = self.student.weights(self.heights(), values, self._goes_out.take)
         self._goes_out.begin()
         return arrays
 
@@ -429,50 +431,14 @@ class Trainer:
         self._goes_out.wait()
         self._state_copies.wait()
 
-    @torch.no_grad()
-    def user_vectors(self, requests: Sequence[Asker]) -> np.ndarray:
-        """The vectors that the user tower gives, f32 `[B, D]`."""
-        users_BD, _ = self._serve(requests)
-        return users_BD
-
-    @torch.no_grad()
     def score(self, requests: Sequence[Asker], slots_N: np.ndarray | None = None) -> np.ndarray:
         """Scores of some slots of the catalogue for each request, f32 `[B, N]`. None: all slots, withdrawn ones too."""
-        scores_BN = forward.scores(*self._serve(requests))
+        scores_BN = forward.scores(*vectors_of(self, requests))
         return scores_BN if slots_N is None else scores_BN[:, slots_N]
 
-    @torch.no_grad()
     def score_lists(self, lists: Lists, rows_R: np.ndarray) -> np.ndarray:
-        """Scores of the candidates of encoded lists as the next step begins, f32 `[R, L]`. It changes nothing.
-
-        Nothing is dropped, as in serving. The weights are those that learn, also where an average of them goes out.
-
-        Args:
-            lists: Some lists.
-            rows_R: Which of them.
-
-        Returns:
-            NaN where there is no candidate, or the catalogue never saw it.
-        """
-        some = rows_of(lists, rows_R)
-        used_U, place_N = self._used(some, np.zeros(0, np.int64))
-        if not len(used_U):
-            return np.full(some.where_BL.shape, np.nan, np.float32)
-        items = self._items(used_U, drop=None)
-        user_RD = self.student.users(items, torch.from_numpy(place_N[some.requests.history_slots_BH]), some.requests)
-        scores_RL = scores_of_lists(user_RD, items, place_N[some.candidate_slots_BL]).numpy()
-        return np.where(some.where_BL, scores_RL, np.float32(np.nan))
-
-    def _serve(self, requests: Sequence[Asker]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of users `[B, D]` and items `[N, W]`, from the weights that go out."""
-        encoded = encode_requests(self.spec, self.vocabulary, self.catalogue, requests)
-        if self.average is not None:
-            weights = self.weights()
-            vectors_NW = forward.items(weights, self.spec, self.catalogue.encoded())
-            return forward.users(weights, self.spec, vectors_NW, encoded), vectors_NW
-        items = self._items(np.arange(len(self.catalogue)), drop=None)
-        history_BH = torch.from_numpy(encoded.history_slots_BH.astype(np.int64))
-        return self.student.users(items, history_BH, encoded).numpy(), items.output_UW.numpy()
+        """Scores of the candidates of encoded lists as the next step begins, see `answers`. It changes nothing."""
+        return scores_of_rows(self, lists, rows_R)
 
     # What a checkpoint holds
 
@@ -483,33 +449,10 @@ class Trainer:
             whole: Whether the arrays are filled. If not, they are after `settle_copies`, and until the next such call.
         """
         self._start_fresh_rows()
-        take = at_once if whole else self._state_copies.take
-        tensors = tensors_of(self.student, self._adam, self._heights(), take)
-        tensors |= {f"catalogue/{name}": value for name, value in self.catalogue.snapshot().items()}
-        tensors |= self.tenure.arrays()
-        copy = self.previous
-        if copy is not None:
-            tensors |= copy.tensors(self.catalogue)
-        beside, fields = state_beside(self, self._heights(), take)
-        tensors |= beside
+        found = state_of(self, at_once if whole else self._state_copies.take)
         if not whole:
             self._state_copies.begin()
-        holes = self.vocabulary.holes or self.catalogue.holes or (copy is not None and copy.unknown)
-        said = TrainerState(
-            format=FORMAT_WITH_HOLES if holes else FORMAT,
-            step=self.step,
-            seed=self.seed,
-            spec=self.spec.hash,
-            threads=torch.get_num_threads(),
-            sizes=self.shape.sizes(),
-            vocabulary=self.vocabulary.snapshot(),
-            watch=None if self.watch is None else self.watch.state(),
-            previous=None if copy is None else copy.items,
-            previous_unknown=[] if copy is None else copy.unknown,
-            tenure=self.tenure.plain(),
-            **fields,
-        )
-        return tensors, said.plain()
+        return found
 
     def state_anew(self, fresh: Trainer) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """This state, with the first weights of a fresh student; see `anew`."""
@@ -524,37 +467,15 @@ class Trainer:
             CheckpointError: It is the state of another student. Do not use the trainer after this.
         """
         self.settle_copies()
-        try:
-            said = TrainerState.read(plain)
-            said.check(spec=self.spec.hash, sizes=self.shape.sizes(), seed=self.seed)
-            self.vocabulary = Vocabulary.restore(self.spec, said.vocabulary)
-            left = dict(tensors)
-            saved = {name: left.pop(name) for name in tensors if name.startswith("catalogue/")}
-            snapshot = {name.removeprefix("catalogue/"): value for name, value in saved.items()}
-            self.catalogue = Catalogue.restore(self.spec, self.vocabulary, snapshot)
-            self.tenure = Tenure(self.catalogue)
-            self.tenure.restore(
-                {name: left.pop(name) for name in tensors if name.startswith(Tenure.PREFIX)}, said.tenure
-            )
-            self.step = said.step
-            if self.watch is not None:
-                self.watch.restore(said.watch if said.watch is not None else plain["watch"])
-            self._marks = {key: self.vocabulary.mark(key) for key in self.vocabulary.keys}
-            self._bare = BareRows()
-            copy = {name: left.pop(name) for name in tensors if name.startswith(PREFIX)}
-            beside = taken_beside(left)
-            fill(self.student, self._adam, self._heights(), left)
-            restore_beside(self, beside, said)
-            if self.previous is not None:
-                # Without a copy so far, the first one is taken at the next multiple of its steps.
-                items = said.previous or 0
-                self.previous.restore(copy, items, said.previous_unknown, self.weights(), self.catalogue)
-        except KeyError as e:
-            raise CheckpointError(f"checkpoint: lacks {e}; it was written by another version") from e
-        except DataError as e:
-            raise CheckpointError(f"checkpoint: {e}") from e
+        restore_into(self, tensors, plain)
 
-    def _heights(self) -> dict[str, int]:
+    def stand_on(self, vocabulary: Vocabulary, catalogue: Catalogue, tenure: Tenure, *, step: int) -> None:
+        """Goes on from another catalogue, whose rows are in the tables already, and from another count of steps."""
+        self.vocabulary, self.catalogue, self.tenure, self.step = vocabulary, catalogue, tenure, step
+        self._marks = {key: vocabulary.mark(key) for key in vocabulary.keys}
+        self._bare = BareRows()
+
+    def heights(self) -> dict[str, int]:
         """How many rows of each table can be in use.
 
         Of hashed text these are all rows. Else they are those that the vocabulary has given so far.

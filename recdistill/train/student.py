@@ -26,6 +26,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -167,7 +168,7 @@ class Student:
         """All parameters as they are, by contract name; tables with all their rows and padding."""
         return {**self.tables, **self.dense}
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, Tensor]:
         """The sparse tables by key, `[rows, width rounded up to four]`, as views: writing to one changes the table."""
         found = _named_tables(self._item_bags)

@@ -1,7 +1,6 @@
 """The benchmark of recipes: its ranks by brute force, and the rows that it promises."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +13,6 @@ import pytest
 from benchmarks.tables.pairs import read_pairs
 from benchmarks.tables.recipes import table_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-m", "benchmarks.bench_distillation"]
 RANDOM = np.random.default_rng(0)
 U, N = 30, 700
 SCORES = RANDOM.normal(size=(U, N)).astype(np.float32)
@@ -55,11 +52,27 @@ def test_differences_are_of_the_same_users_and_seeds(bench: ModuleType) -> None:
     assert len(gaps) == 2
 
 
+FULL = ("teacher", "bpr", "default without teacher", "default", "rrd", "default, 50% chosen")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("protocol", "metrics", "seeds"), [("full", {"recall", "ndcg"}, "2"), ("loo499", {"hit", "ndcg"}, "1")]
+    ("protocol", "metrics", "seeds", "only"),
+    [
+        ("full", {"recall", "ndcg"}, 2, ()),
+        ("loo499", {"hit", "ndcg"}, 1, ("teacher", "popularity", "itemknn", "ease", "default", "rrd")),
+    ],
 )
-def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, metrics: set[str], seeds: str) -> None:
+def test_it_prints_every_row_that_it_promises(
+    bench: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    protocol: str,
+    metrics: set[str],
+    seeds: int,
+    only: tuple[str, ...],
+) -> None:
     lines: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for user in range(120):
         had = RANDOM.permutation(np.arange(user % 2, 3000, 2))[:9]
@@ -71,32 +84,24 @@ def test_it_prints_every_row_that_it_promises(tmp_path: Path, protocol: str, met
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
         files += [f"--{part}", str(path)]
     out = tmp_path / "out.json"
-    command = [
-        *RUN,
-        *files,
-        "--protocol",
-        protocol,
-        "--recipe",
-        "default,rrd",
-        "--teacher",
-        "bpr",
-    ]
-    command += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", seeds, "--cache", str(tmp_path / "cache")]
+    words = [*files, "--protocol", protocol, "--recipe", "default,rrd", "--teacher", "bpr"]
+    words += ["--teacher-dim", "8", "--student-dim", "4", "--seeds", str(seeds), "--cache", str(tmp_path / "cache")]
     drawn = tmp_path / "frontier.svg"
-    command += ["--picture", str(drawn), "--json", str(out), "--budget", "0.5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-2000:]
+    words += ["--picture", str(drawn), "--json", str(out)]
+    words += ["--only", ",".join(only)] if only else ["--budget", "0.5"]
+    monkeypatch.setattr(sys, "argv", ["bench_distillation", *words])
+    bench.main()
     rows = json.loads(out.read_text(encoding="utf-8"))
     methods = [(row["method"], row["seed"]) for row in rows]
-    for seed in range(int(seeds)):
-        for method in ("teacher", "bpr", "default without teacher", "default", "rrd", "default, 50% chosen"):
+    for seed in range(seeds):
+        for method in only or FULL:
             assert (method, seed) in methods
     assert {"popularity", "itemknn", "ease"} <= {row["method"] for row in rows}
     for row in rows:
         assert {"method", "dim", "seed", "metrics", "seconds", "params", "teacher"} == set(row)
         assert {name.partition("@")[0] for name in row["metrics"]} == metrics
         assert all(0 <= value <= 1 for value in row["metrics"].values())
-    assert "default against each" in done.stdout
+    assert "default against each" in capsys.readouterr().out
     circles = [one for one in ET.parse(drawn).iter() if one.tag.endswith("circle")]
     assert len(circles) == len({(row["method"], row["dim"]) for row in rows})
 
@@ -118,21 +123,23 @@ def _table_files(folder: Path, users: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_builtin_teacher_learns_a_table_and_is_kept(tmp_path: Path) -> None:
+def test_the_builtin_teacher_learns_a_table_and_is_kept(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = _table_files(tmp_path, 120)
-    command = [*RUN, *files, "--teacher", "builtin", "--only", "popularity,default"]
-    command += ["--student-dim", "4", "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "out.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-2000:]
+    words = [*files, "--teacher", "builtin", "--only", "popularity,default"]
+    words += ["--student-dim", "4", "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", ["bench_distillation", *words])
+    bench.main()
+    first = capsys.readouterr().err
     found = {row["method"]: row for row in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))}
     # Nothing but the group can be learnt: with it a hit among the 20 best is about 20 of 22, without it half of that.
     assert found["teacher"]["metrics"]["recall@20"] > found["popularity"]["metrics"]["recall@20"] + 0.2
     assert found["default"]["metrics"]["recall@20"] > 0.7
     assert [one.name.startswith("builtin-") for one in (tmp_path / "cache").iterdir() if one.name != "rows"] == [True]
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
-    assert again.returncode == 0
-    assert "s of CPU" in done.stderr
-    assert "s of CPU" not in again.stderr
+    bench.main()
+    assert "s of CPU" in first
+    assert "s of CPU" not in capsys.readouterr().err
 
 
 def test_a_row_that_nobody_makes_is_refused_before_any_work(

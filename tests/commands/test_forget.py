@@ -130,6 +130,7 @@ def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(shop: Shop, monk
     assert not [one for one in shop.read("feedback") if theirs(one, ids)], "feedback names no user, and is gone too"
 
 
+@pytest.mark.slow
 def test_the_lanes_keep_their_turn_where_places_are_empty(shop: Shop) -> None:
     filled(shop)
     shop(f"forget --user {USER}")

@@ -143,6 +143,7 @@ def test_another_log_is_refused_and_a_warm_start_leads_on(shop: Shop, monkeypatc
     assert "there is a student already, and it did not start from" in err
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_with_the_older_weights(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A student that starts warm and learns nothing answers as the older one does."""
     bundle = learn(shop)

@@ -18,6 +18,7 @@ from recdistill.judge import to_json
 from recdistill.ledger import attach, make_key, open_keys
 from recdistill.registry import Registry
 from recdistill.stream import LEDGER
+from tools.mlflow_server import new_file
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 @pytest.fixture(name="uri", scope="module")
 def _uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One registry for all, since its tables take seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+    return new_file(tmp_path_factory.mktemp("registry") / "mlflow.sqlite")
 
 
 @pytest.fixture(name="registry")

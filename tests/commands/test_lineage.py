@@ -10,6 +10,7 @@ import pytest
 from support.small_shop import Shop, open_shop
 
 from recdistill import installed
+from tools.mlflow_server import new_file
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_lineage_of_the_headers_of_an_answer(shop: Shop) -> None:
     from recdistill.registry import Registry
 
     bundle = shop.learnt("student")
-    uri = f"sqlite:///{shop.folder}/mlflow.sqlite"
+    uri = new_file(shop.folder / "mlflow.sqlite")
     registry = Registry(uri, "shop")
     registry.publish(bundle, judged(bundle))
     settings = f"--set registry.uri={uri} --set registry.name=shop"

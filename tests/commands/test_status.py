@@ -20,6 +20,7 @@ from support.small_shop import Shop, open_shop
 from recdistill.commands import status
 from recdistill.registry import Registry
 from recdistill.stream import MadeBundle, announce, standard_topics
+from tools.mlflow_server import new_file
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_why_the_last_candidate_was_refused_and_what_is_judged_next(shop: Shop) 
             )
             announce(stage, made)
         stage.close()
-    registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
+    registry = Registry(new_file(Path("recdistill-data/mlflow.sqlite")), "recdistill-student")
     first = registry.publish(bundles[0], judged(bundles[0]))
     registry.crown(first.number)
     registry.publish(bundles[1], judged(bundles[1], passed=False, reasons=["retention .5 is below .95"]))
@@ -181,7 +182,7 @@ class Fake:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()

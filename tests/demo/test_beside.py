@@ -57,6 +57,7 @@ def test_it_waits_for_the_word_and_then_does_what_the_verb_does(tmp_path: Path) 
     assert examples(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_in_its_own_words(tmp_path: Path) -> None:
     for needs, reason in (("json", "recdistill join: .*nothing.toml"), ("no_such_module", "No module named")):
         failing = Beside("join", tmp_path / "nothing.toml", needs=needs)

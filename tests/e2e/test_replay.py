@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.shared import films_of_some_users
 from support.small_shop import Shop, open_shop
 
 from recdistill.bundle import made, open_bundle
@@ -27,7 +28,7 @@ from recdistill.teachers.function import FunctionTeacher
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-LISTS = 4_000
+LISTS = 2_000
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -83,7 +84,7 @@ def learnt(log: Log, place: Path, data: Dataset) -> str:
 
 
 def test_movielens_in_time_order_is_learnt_again(tmp_path: Path, shared_data: Path) -> None:
-    data = movielens.load(shared_data / "ml-100k", seed=3, candidates=20)
+    data = movielens.load(films_of_some_users(shared_data, tmp_path / "films", 100), seed=3, candidates=20)
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
     content_hash = learnt(log, tmp_path / "student", data)

@@ -123,35 +123,29 @@ def same_as_calm(log: Log, chosen: Settings, tmp_path: Path) -> None:
     assert one.state["trainer"] == two.state["trainer"]
 
 
-def test_of_two_that_start_at_once_one_wins(log: Log, chosen: Settings, tmp_path: Path) -> None:
+def test_of_two_that_start_at_once_one_wins_and_keeps_the_folder_while_paused_until_it_is_killed(
+    log: Log, chosen: Settings, tmp_path: Path
+) -> None:
     both = [distiller(tmp_path, name, chosen) for name in "ab"]
     deadline = time.monotonic() + 120
     while not (lost := [each for each in both if each._running["distiller"].poll() is not None]):
         assert time.monotonic() < deadline, "both go on"
         time.sleep(0.05)
-    [winner] = [each for each in both if each not in lost]
+    [first] = [each for each in both if each not in lost]
     assert ended(lost[0]) == 6
     [sentence] = said(lost[0])
     assert "another distiller works in this folder" in sentence
-    winner.wait(lambda: step(chosen) == 10, what="all steps")
-    assert winner.end() == {"distiller": 0}
-    same_as_calm(log, chosen, tmp_path)
-
-
-def test_a_paused_one_keeps_the_folder_and_a_killed_one_gives_it_up_at_once(
-    log: Log, chosen: Settings, tmp_path: Path
-) -> None:
-    first = distiller(tmp_path, "a", chosen)
     first.wait(lambda: step(chosen) >= 3, what="some steps")
     number = pid(first)
     processes.signal_group(first._running["distiller"], signal.SIGSTOP)
-    second = distiller(tmp_path, "b", chosen)
+    second = distiller(tmp_path, "c", chosen)
     assert ended(second) == 6
     [sentence] = said(second)
     assert f"process {number} on {socket.gethostname()}" in sentence
     first.kill("distiller")
-    third = distiller(tmp_path, "c", chosen)
-    third.wait(lambda: step(chosen) == 10, what="all steps")
+    more(log, 1)
+    third = distiller(tmp_path, "d", chosen)
+    third.wait(lambda: step(chosen) == 20, what="all steps")
     assert third.end() == {"distiller": 0}
     # It went on from what the killed one had saved. One that began at 0 would end with the same bytes.
     [number] = re.findall(r"resumed at step (\d+)", third.log("distiller").read_text())

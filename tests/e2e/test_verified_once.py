@@ -15,7 +15,7 @@ import pytest
 
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings
 from recdistill.judge import Asked, gate
-from recdistill.loops import promote, wire
+from recdistill.loops import endpoint, promote
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Event, Example, Impression, Ranking
@@ -23,6 +23,7 @@ from recdistill.registry import Registry
 from recdistill.sealed import FileEntry, Seal
 from recdistill.stream import Lanes, open_log, standard_topics
 from references.students import NOW_US, make_requests, make_student
+from tools.mlflow_server import new_file
 
 LENIENT = Asked(retention=0.0, champion=0.0, beats_popularity=False, parity=1.0, min_lists=20)
 
@@ -61,7 +62,7 @@ def once(counts: Counter[str]) -> bool:
 def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     settings = Settings(
         log=LogSettings(path=str(tmp_path / "log.sqlite")),
-        registry=RegistrySettings(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", cache=str(tmp_path / "cache")),
+        registry=RegistrySettings(uri=new_file(tmp_path / "mlflow.sqlite"), cache=str(tmp_path / "cache")),
         rank=RankSettings(port=0, follow_s=0.05, items_s=0.02),
     )
     log = open_log(settings.log)
@@ -106,7 +107,7 @@ def test_once_in_each_process(tmp_path: Path, verified: Counter[str]) -> None:
     # A ranker fetches the champion and serves it; a second one finds it in the cache.
     for _ in range(2):
         counts, stop = Counter(), threading.Event()
-        ranker = threading.Thread(target=wire.serve, args=(settings, stop, counts))
+        ranker = threading.Thread(target=endpoint.serve, args=(settings, stop, counts))
         ranker.start()
         until(lambda counted=counts: counted["swaps"] == 1)  # type: ignore[misc]
         stop.set()

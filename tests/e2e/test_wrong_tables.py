@@ -1,4 +1,4 @@
-"""Five hundred damaged tables, made from good ones by a seed: each is imported whole or refused in one sentence.
+"""Three hundred damaged tables, made from good ones by a seed: each is imported whole or refused in one sentence.
 
 What holds for every one of them: no traceback; one line on stderr if it is refused, and then nothing was written; and
 no row is lost: the lines of the file are its header, the records that were written, and the line ends inside of their
@@ -26,7 +26,7 @@ from recdistill.config import LogSettings
 from recdistill.records import TOPICS, Feedback, Impression, Item, Record, decode
 from recdistill.stream import Log, Source, open_log
 
-EACH = 125
+EACH = 75
 Cells = list[list[str]]
 
 HEADS = {

@@ -75,7 +75,7 @@ def test_with_few_lists_it_asks_for_more() -> None:
 
 @pytest.mark.slow
 def test_the_truth_is_in_the_interval_as_often_as_it_says() -> None:
-    served, runs = policies.world(pool=5), 40
+    served, runs = policies.world(pool=5), 25
     worth = policies.truths(served)
     rows = policies.measured(served, runs=runs, lists=40_000, share=0.05, seed=1)
     least = binom.ppf(1e-3, runs, 0.95)

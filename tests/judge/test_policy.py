@@ -97,6 +97,7 @@ def test_a_missing_slice() -> None:
     assert "slice new users: the policy asks for it, and it was not judged; there are: students, others" in why
 
 
+@pytest.mark.slow
 def test_ten_candidates_each_a_little_worse_than_the_last() -> None:
     """Each loses a fifth of what the champion's margin allows, so the champion alone would let all of them through."""
     step = 0.05 * BASE / 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recdistill.errors import UsageError
-from recdistill.judge.slices import field_slices
+from recdistill.judge.slices import field_slices, item_slices
 from recdistill.records import Impression, Item
 
 HOUR = 3_600_000_000
@@ -46,3 +46,19 @@ def test_contexts_times_and_attributes() -> None:
 def test_a_field_of_no_kind_is_a_sentence(field: str) -> None:
     with pytest.raises(UsageError, match=r"is no slice; use context\.NAME, item\.NAME or time"):
         field_slices([field], lists(2), np.array([[0], [1]]), {})
+
+
+def test_head_torso_tail_and_new_items() -> None:
+    """Of 100 likes the first items have 30 + 20, the next ones 20 + 10, and the others 20 together."""
+    counts = np.array([2.0, 30, 10, 8, 20, 0, 20, 5, 5])
+    parts = {one.name: one for one in item_slices(np.arange(9)[:, None], counts)}
+    kinds = {name: np.flatnonzero(one.lists_B).tolist() for name, one in parts.items()}
+    assert kinds == {"popular items": [1, 4], "torso items": [2, 6], "rare items": [0, 3, 7, 8], "new items": [5]}
+    assert "the next 30% of them" in parts["torso items"].meaning
+    both = np.array([[1, 5, -1], [6, 8, 2]])
+    parts = {one.name: one for one in item_slices(both, counts)}
+    torso = parts["torso items"].relevant_BP
+    assert torso is not None
+    assert torso.tolist() == [[False, False, False], [True, False, True]]
+    nothing = item_slices(np.array([[0]]), np.zeros(1))
+    assert [one.lists_B.tolist() for one in nothing] == [[False], [False], [False], [True]]

@@ -50,6 +50,7 @@ def troubles(values: list[bytes], keys: Keys, head: str) -> list[str]:
     return [*found, wrong] if wrong else found
 
 
+@pytest.mark.slow
 def test_each_flipped_byte_of_each_entry_is_found_also_in_the_last(log: Log, keys: Keys) -> None:
     values = plant(log, keys)
     chain = Chain(keys)

@@ -18,7 +18,8 @@ from recdistill.loops import join, score
 from recdistill.loops.again import KEPT, Again, Marks
 from recdistill.loops.feed import feed
 from recdistill.records import Candidate, Example, Impression, Item, Ranking, decode, encode
-from recdistill.stream import CHECKS, Log, Message, open_log, standard_topics
+from recdistill.stream import CHECKS, Log, open_log, standard_topics
+from recdistill.stream.testing import everything
 from recdistill.teachers import CachedTeacher, Teacher, asked_again
 from recdistill.teachers.ensemble import EnsembleTeacher
 from recdistill.teachers.function import FunctionTeacher
@@ -35,18 +36,9 @@ def log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def read_all(log: Log, topic: str) -> list[Message]:
-    source = log.source([topic])
-    messages: list[Message] = []
-    while some := source.read(1000, 0.0):
-        messages += some
-    source.close()
-    return messages
-
-
 def said(log: Log) -> list[float | None]:
     """What each ranking says of its teacher, rounded as it was written."""
-    found = [decode(Ranking, message.value).self_agreement for message in read_all(log, "rankings")]
+    found = [decode(Ranking, message.value).self_agreement for message in everything(log, "rankings")]
     return [None if one is None else round(one, 2) for one in found]
 
 
@@ -77,7 +69,7 @@ def test_a_teacher_that_answers_alike_is_said_to_from_the_second_block_on(log: L
     assert found[:256] == [None] * 256
     assert found[256:] == [1.0] * 344
     assert counts["asked_again"] == 8  # four for each of two blocks
-    assert len(read_all(log, CHECKS.topic)) == KEPT
+    assert len(everything(log, CHECKS.topic)) == KEPT
     assert [record for record in caplog.records if "again" in record.getMessage()] == []
 
 
@@ -105,9 +97,9 @@ def test_a_teacher_that_changes_is_told_with_figures_and_written_on_its_rankings
     assert " of 24 scores differ; they were at " in rescaled
     # It reaches the distiller: the joiner hands it on.
     join.run(log, window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
-    examples = [decode(Example, message.value) for message in read_all(log, "examples")]
+    examples = [decode(Example, message.value) for message in everything(log, "examples")]
     assert [e.ranking.self_agreement for e in examples] == [
-        decode(Ranking, message.value).self_agreement for message in read_all(log, "rankings")
+        decode(Ranking, message.value).self_agreement for message in everything(log, "rankings")
     ]
 
 
@@ -138,7 +130,7 @@ def test_what_rankings_say_does_not_depend_on_batches_kills_or_restarts(tmp_path
                 )
             run(log, lambda some: [noisy([one])[0] for one in some], batch=(batches or [100])[0])
             late = True
-        kept = [(m.key, m.headers, decode(Ranking, m.value).impression.id) for m in read_all(log, CHECKS.topic)]
+        kept = [(m.key, m.headers, decode(Ranking, m.value).impression.id) for m in everything(log, CHECKS.topic)]
         results.append((said(log), kept))
         log.close()
     assert all(result == results[0] for result in results)
@@ -166,7 +158,7 @@ def test_a_request_is_asked_again_only_while_its_items_are_what_they_were(log: L
     counts = run(log, by_price)
     assert set(said(log)[256:]) == {1.0}
     assert counts["asked_again"] > 0
-    newest = {m.key: decode(Ranking, m.value) for m in read_all(log, CHECKS.topic)}
+    newest = {m.key: decode(Ranking, m.value) for m in everything(log, CHECKS.topic)}
     assert len(newest) == KEPT  # and what was forgotten was replaced
     late = [r for r in newest.values() if int(r.impression.id.split("-")[1]) >= 1000]
     assert len(late) > 20
@@ -183,7 +175,7 @@ def test_of_a_new_version_new_answers_are_kept(log: Log) -> None:
     assert 760 <= began <= 768  # the rest of the block in which it came
     assert found[600:began] == [None] * (began - 600)
     assert set(found[began:]) == {1.0}
-    newest = {m.key: decode(Ranking, m.value).teacher_version for m in read_all(log, CHECKS.topic)}
+    newest = {m.key: decode(Ranking, m.value).teacher_version for m in everything(log, CHECKS.topic)}
     assert set(newest.values()) == {"2"}
 
 
@@ -230,7 +222,7 @@ def test_logged_scores_are_not_asked_again(log: Log) -> None:
     feed(log, lists)
     run(log, logged)
     assert set(said(log)) == {None}
-    assert read_all(log, CHECKS.topic) == []
+    assert everything(log, CHECKS.topic) == []
 
 
 def test_a_log_of_an_older_version_goes_on_without_the_topic(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from recdistill.registry import Evidence, Registry
 from recdistill.serve import place_of
 from recdistill.stream import Log, open_log, standard_topics
 from references.students import make_requests, make_student
+from tools.mlflow_server import new_file
 
 SHARE = 0.3
 NOW_US = 1_800_000_000_000_000
@@ -48,7 +49,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+    return new_file(tmp_path_factory.mktemp("registry") / "mlflow.sqlite")
 
 
 @pytest.fixture
@@ -181,6 +182,7 @@ def settings_of(tmp_path: Path, **canary: Any) -> Settings:
     )
 
 
+@pytest.mark.slow
 def test_five_percent_are_five_percent_and_each_user_stays_on_one_side(
     tmp_path: Path, shop: Shop, log: Log, bundles: list[Bundle]
 ) -> None:
@@ -247,6 +249,7 @@ def test_where_a_canary_fails_the_champion_answers(
         assert counts["canary_failures"] == 1
 
 
+@pytest.mark.slow
 def test_a_canary_that_cannot_serve_is_said(tmp_path: Path, shop: Shop, bundles: list[Bundle]) -> None:
     shop.promote("1", bundles[0])
     nan = spoilt.tower(bundles[1].user_tower, spoilt.not_a_number)

@@ -34,7 +34,8 @@ from recdistill.records import (
     key_of,
     read_columns,
 )
-from recdistill.stream import Log, Message, TopicPartition, open_log, standard_topics
+from recdistill.stream import Log, TopicPartition, open_log, standard_topics
+from recdistill.stream.testing import everything
 from recdistill.teachers.function import FunctionTeacher
 
 WINDOW_S = 5.0
@@ -56,19 +57,10 @@ def score_all(log: Log) -> None:
     score.run(log, teacher, batch=16, wait_s=0.05, stop=threading.Event(), drain=True)
 
 
-def read_all(log: Log, topic: str) -> list[Message]:
-    source = log.source([topic])
-    messages: list[Message] = []
-    while some := source.read(1000, 0.0):
-        messages += some
-    source.close()
-    return messages
-
-
 def examples(log: Log) -> list[Example]:
     """In the one order: lanes in turn."""
     lanes: dict[int, list[Example]] = {}
-    for message in read_all(log, "examples"):
+    for message in everything(log, "examples"):
         lanes.setdefault(message.tp.partition, []).append(decode(Example, message.value))
     total = sum(map(len, lanes.values()))
     return [lanes[n % len(lanes)][n // len(lanes)] for n in range(total)]
@@ -138,13 +130,13 @@ def test_fields_of_a_newer_version_survive_scorer_and_joiner(log: Log, schema_id
     clicks = [Feedback(x.id, x.id, x.candidates[0].item, "click", time_us=x.time_us + 1) for x in (one, other)]
     feed(log, [other, *clicks])
     score_all(log)
-    [ranking] = [message.value or b"" for message in read_all(log, "rankings") if message.key == key_of(one)]
+    [ranking] = [message.value or b"" for message in everything(log, "rankings") if message.key == key_of(one)]
     assert ranking.count(TOMORROW) == 3
     plain = encode(decode(Ranking, ranking))
     assert plain.count(TOMORROW) == 0
     counts = join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
     assert (counts["rankings"], counts["labelled"], counts.get("dead_letters", 0)) == (2, 2, 0)
-    made = [message.value or b"" for message in read_all(log, "examples") if message.key == key_of(one)]
+    made = [message.value or b"" for message in everything(log, "examples") if message.key == key_of(one)]
     assert [value.count(TOMORROW) for value in made] == [3, 3], "with its scores, and with its labels"
     columns, refused = read_columns(Example, made)
     assert (columns.ids, refused) == ([one.id, one.id], {}), "a student that does not know the field learns from it"
@@ -156,7 +148,7 @@ def test_a_newer_scorer_s_own_field_survives_the_joiner(log: Log) -> None:
     with log.stage("newer").transaction() as transaction:
         transaction.send("rankings", encode(ranking) + TOMORROW, key=key_of(one))
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
-    [example] = read_all(log, "examples")
+    [example] = everything(log, "examples")
     inner = wire.Example.FromString((example.value or b"")[7:]).ranking.SerializeToString()
     assert inner.endswith(TOMORROW)
     assert decode(Example, example.value).ranking == ranking
@@ -222,7 +214,7 @@ def test_records_that_do_not_decode_get_one_dead_letter_each_also_when_read_agai
     for _ in range(3):
         join.run(log, **SETTINGS, stop=threading.Event(), drain=True)
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
-    dead = read_all(log, DEAD_LETTERS)
+    dead = everything(log, DEAD_LETTERS)
     assert sorted(m.value or b"" for m in dead) == [b"\x00\x00", b"{not json"]
     assert len(examples(log)) == 40
 
@@ -273,8 +265,8 @@ def filled(path: Path, records: list[Ranking | Feedback], partitions: int) -> Lo
 
 def outcome(log: Log) -> tuple[list[tuple[int, bytes | None]], list[tuple[str, ...]]]:
     """The examples as they stand in their lanes, and where each dead letter came from."""
-    made = [(message.tp.partition, message.value) for message in read_all(log, "examples")]
-    letters = [dict(message.headers) for message in read_all(log, DEAD_LETTERS)]
+    made = [(message.tp.partition, message.value) for message in everything(log, "examples")]
+    letters = [dict(message.headers) for message in everything(log, DEAD_LETTERS)]
     names = ("topic", "partition", "offset", "error")
     return sorted(made, key=lambda pair: pair[0]), sorted(tuple(h[n].decode() for n in names) for h in letters)
 
@@ -321,11 +313,11 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
         file.execute("UPDATE partitions SET beginning = 9000000000000000000, next = 9000000000000000000")
         file.commit()
     log = open_log(LogSettings(path=str(path)))
-    lists = world.impressions(1500)
+    lists = world.impressions(400)
     clicks = world.feedback(lists)
     feed(log, [*lists, *clicks])
     score_all(log)
-    settings = {**SETTINGS, "batch": 400, "idle_s": 60.0}
+    settings = {**SETTINGS, "batch": 160, "idle_s": 60.0}
     with log.stage("hostile").transaction() as transaction:
         for partition in range(1024):
             transaction.send("feedback", b"{", key=b"x", partition=partition)
@@ -339,8 +331,8 @@ def test_the_position_fits_with_1024_partitions_and_offsets_of_19_digits(tmp_pat
     join.run(log, **settings, stop=threading.Event(), drain=True, flush=True)
     made = examples(log)
     assert labelled(made) == expected_labels(lists, clicks)
-    assert len(soft(made)) == 1500
-    letters = [dict(message.headers) for message in read_all(log, DEAD_LETTERS)]
+    assert len(soft(made)) == 400
+    letters = [dict(message.headers) for message in everything(log, DEAD_LETTERS)]
     assert len(letters) == len({letter["partition"] for letter in letters}) == 1024
     stage = log.stage("join", [TopicPartition("rankings", p) for p in range(1024)])
     assert min(stage.position().values()) >= 9_000_000_000_000_000_000
@@ -369,8 +361,8 @@ def test_an_example_has_the_time_at_which_the_log_took_its_impression(log: Log) 
             transaction.send("impressions", encode(one), key=key_of(one), time_us=taken_us[one.id])
     score_all(log)
     join.run(log, **SETTINGS, stop=threading.Event(), drain=True, flush=True)
-    rankings = {decode(Ranking, m.value).impression.id: m.time_us for m in read_all(log, "rankings")}
-    made = {decode(Example, m.value).ranking.impression.id: m.time_us for m in read_all(log, "examples")}
+    rankings = {decode(Ranking, m.value).impression.id: m.time_us for m in everything(log, "rankings")}
+    made = {decode(Example, m.value).ranking.impression.id: m.time_us for m in everything(log, "examples")}
     assert rankings == taken_us
     assert made == taken_us
 
@@ -426,7 +418,7 @@ def test_a_user_that_is_held_out_is_in_no_example_and_all_of_its_lists_are_in_he
     counts = join.run(log, **SETTINGS, held_out=(0.3, 0.3, 1.0), stop=threading.Event(), drain=True, flush=True)
     learnt = {example.ranking.impression.id for example in examples(log)}
     assert learnt == {one.id for one in lists} - set(held)
-    kept = [decode(Example, message.value) for message in read_all(log, "held-out")]
+    kept = [decode(Example, message.value) for message in everything(log, "held-out")]
     assert [example.ranking.impression.id for example in kept] == held, "also those that nobody clicked"
     assert {example.label_state for example in kept} == {"closed"}
     expected = expected_labels(lists, clicks)
@@ -488,7 +480,7 @@ def test_the_silence_of_a_served_list_is_a_label_and_that_of_a_probe_is_not(
     expected = expected_labels(lists, clicks)
     silent = {one.id: one.origin for one in lists if not any(expected[one.id])}
     assert set(silent.values()) == set(origins)
-    made = {e.ranking.impression.id: e for m in read_all(log, "held-out") for e in [decode(Example, m.value)]}
+    made = {e.ranking.impression.id: e for m in everything(log, "held-out") for e in [decode(Example, m.value)]}
     if not held_out:
         made = {e.ranking.impression.id: e for e in examples(log) if e.label_state != "none"}
     for name, origin in silent.items():

@@ -13,24 +13,16 @@ from recdistill.loops import join
 from recdistill.loops.kept import VERSION, read_note
 from recdistill.records import DEAD_LETTERS, Example, Feedback, Ranking, decode
 from recdistill.stream import Log, TopicPartition, open_log
+from recdistill.stream.testing import everything
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "join-1"
 SETTINGS: dict[str, Any] = {"window_s": 10.0, "batch": 7, "wait_s": 0.02, "idle_s": 60.0}
 
 
-def read_all(log: Log, topic: str) -> list[Any]:
-    source = log.source([topic])
-    messages = []
-    while some := source.read(1000, 0.0):
-        messages += some
-    source.close()
-    return messages
-
-
 def in_order(log: Log) -> list[Example]:
     """The examples in the order in which a student learns them: lanes in turn."""
     lanes: dict[int, list[Example]] = {}
-    for message in read_all(log, "examples"):
+    for message in everything(log, "examples"):
         lanes.setdefault(message.tp.partition, []).append(decode(Example, message.value))
     return [lanes[n % 2][n // 2] for n in range(sum(map(len, lanes.values())))]
 
@@ -44,7 +36,7 @@ def test_what_an_older_joiner_read_and_did_not_write_gets_its_scores_once(
     path.write_bytes(gzip.decompress((FIXTURES / f"{name}.sqlite.gz").read_bytes()))
     log = open_log(LogSettings(path=str(path)))
     before = in_order(log)
-    letters = len(read_all(log, DEAD_LETTERS))
+    letters = len(everything(log, DEAD_LETTERS))
     assert (len(before), letters) == (19, 2)
     assert {example.label_state for example in before} == {"closed"}
 
@@ -63,10 +55,10 @@ def test_what_an_older_joiner_read_and_did_not_write_gets_its_scores_once(
     every = Counter(f"r{n}" for n in range(30))
     at_once = Counter(example.ranking.impression.id for example in fresh if example.label_state == "none")
     assert at_once == every - Counter(written)
-    clicked = {decode(Feedback, m.value).impression_id for m in read_all(log, "feedback") if m.value[:1] == b"\x00"}
+    clicked = {decode(Feedback, m.value).impression_id for m in everything(log, "feedback") if m.value[:1] == b"\x00"}
     labelled = Counter(example.ranking.impression.id for example in fresh if example.label_state == "labels")
     assert labelled == Counter(clicked - written)
-    assert len(read_all(log, DEAD_LETTERS)) == letters, "no letter twice"
+    assert len(everything(log, DEAD_LETTERS)) == letters, "no letter twice"
     log.close()
 
 
@@ -82,5 +74,5 @@ def test_the_saved_note_says_which_version_wrote_it(tmp_path: Path) -> None:
     stage = log.stage("join", inputs)
     assert read_note(stage.note()).version == VERSION
     stage.close()
-    assert all(decode(Ranking, m.value) for m in read_all(log, "rankings") if len(m.value) > 5)
+    assert all(decode(Ranking, m.value) for m in everything(log, "rankings") if len(m.value) > 5)
     log.close()

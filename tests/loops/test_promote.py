@@ -22,7 +22,7 @@ from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
-from recdistill.judge import Asked, Judgement, gate
+from recdistill.judge import Asked, Judgement, gate, write_report
 from recdistill.ledger import Ledger
 from recdistill.loops import promote
 from recdistill.loops.announce import Announcer
@@ -33,6 +33,7 @@ from recdistill.registry import BundleRef, Evidence, Registry, Version
 from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
+from tools.mlflow_server import new_file
 
 
 def example(n: int, *, budget: bool) -> Example:
@@ -90,7 +91,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     """Three students of one stream: the newest has too little behind it, so the middle one is judged, and no other."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     bundles = []
     for n in range(3):
         feed(log, [example(40 * n + k, budget=False) for k in range(40)])
@@ -162,7 +163,7 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
     caplog.set_level("INFO")
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     feed(log, [example(n, budget=False) for n in range(40)])
     # One list in four is labelled, as where most lists get no click.
     lists = [example(1000 + n, budget=False) for n in range(120)]
@@ -221,6 +222,56 @@ def test_a_bundle_that_learnt_everything_is_judged_at_once(tmp_path: Path, caplo
 
 
 @pytest.mark.slow
+def test_the_pinned_version_is_a_line_of_the_report_and_no_gate(tmp_path: Path) -> None:
+    """Version 1 stays pinned while others become the champion. Nothing is asked of it, and what it lacks is said."""
+    log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
+    log.create_topics(standard_topics())
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    feed(log, [example(n, budget=False) for n in range(40)])
+    hold_out(log, [example(1000 + n, budget=False) for n in range(40)])
+    judgements: list[Judgement] = []
+    asked = Asked(min_lists=20, retention=0.0, champion=0.0, beats_popularity=False, not_below_champion=False)
+    evidence = partial(gate, asked=asked)
+
+    def judged(judgement: Judgement) -> Evidence:
+        judgements.append(judgement)
+        return evidence(judgement)
+
+    def drained(pinned: str) -> Counter[str]:
+        chosen: dict[str, Any] = {"gate": judged, "min_lists": 20, "teacher": None, "drain": True, "pinned": pinned}
+        return promote.run(log, registry, **chosen, stop=threading.Event())
+
+    where = {"step": 1, "positions": {"lanes": msgspec.to_builtins(end_of(log))}}
+    for seed in range(4):
+        made(log, registry, make_student(seed=seed).export(tmp_path / str(seed), provenance=where, base_position=0))
+        # At first there is no such version.
+        assert drained("1" if seed < 3 else "nobody")["promoted"] == 1
+    first, second, third, last = judgements
+    assert first.quality("pinned") is None
+    assert any("not compared with the pinned version 1: the registry has no such version" in x for x in first.notes)
+    # It was the champion when the second was judged, and two lines of one bundle say the same.
+    pinned, champion, own = third.quality("pinned"), second.quality("champion"), first.quality("student")
+    assert pinned is not None
+    assert champion is not None
+    assert own is not None
+    assert pinned.metrics == champion.metrics == own.metrics
+    assert any(
+        "the line pinned is version 1, which gate.pinned names; nothing is asked of it" in x for x in third.notes
+    )
+    assert not any("pinned" in reason for reason in evidence(third).reasons)
+    apart = third.difference("student", "pinned")
+    mine = third.quality("student")
+    assert apart is not None
+    assert mine is not None
+    assert apart.mean == pytest.approx(mine.metrics["ndcg@10"].mean - own.metrics["ndcg@10"].mean)
+    assert any("the pinned version nobody: the registry has no such version" in note for note in last.notes)
+    report = tmp_path / "report.html"
+    write_report(third, report, evidence(third))
+    assert "Pinned version" in report.read_text()
+    log.close()
+
+
+@pytest.mark.slow
 def test_a_champion_that_learnt_from_the_judged_lists_is_left_out(tmp_path: Path) -> None:
     """Where no list is held out, the examples behind the candidate's place may be known to the champion."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
@@ -256,7 +307,7 @@ def test_a_bundle_that_cannot_be_judged_does_not_stop_the_others(tmp_path: Path)
     """Its lists hold nothing that can be judged: everything that was liked had been seen before."""
     log = open_log(LogSettings(path=str(tmp_path / "log.sqlite")))
     log.create_topics(standard_topics())
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     feed(log, [example(n, budget=False) for n in range(40)])
     where = {"positions": {"lanes": msgspec.to_builtins(end_of(log))}}
     made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
@@ -336,7 +387,7 @@ def test_a_teacher_that_is_away_is_waited_for(tmp_path: Path, drain: bool) -> No
     where = {"positions": {"lanes": lanes.end_state()}}
     lanes.close()
     feed(log, [example(n, budget=False) for n in range(80, 120)])
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     made(log, registry, make_student().export(tmp_path / "bundle", provenance=where, base_position=0))
     stop = threading.Event()
     counts: Counter[str] = Counter()
@@ -543,6 +594,7 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_judged_again_when_more_lists_have_come_and_both_verdicts_are_told(
     held_log: Log, shelf: Shelf
 ) -> None:

@@ -377,6 +377,7 @@ def test_a_folder_that_is_no_bundle_ends_the_start(settings: Settings, bundles: 
 # Writing back
 
 
+@pytest.mark.slow
 def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles: list[Bundle]) -> None:
     settings = Settings(log=settings.log, rank=RankSettings(port=0, write_back=1.0, drain_s=0))
     with running(settings, bundle=bundles[0].path) as (client, counts):
@@ -402,6 +403,7 @@ def test_answers_come_back_as_impressions(settings: Settings, log: Log, bundles:
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
+@pytest.mark.slow
 def test_a_log_that_is_removed_under_the_ranker(
     settings: Settings, log: Log, bundles: list[Bundle], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:

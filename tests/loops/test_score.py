@@ -25,7 +25,8 @@ from recdistill.records import (
     encode_around,
     to_json,
 )
-from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.stream import Log, open_log, standard_topics
+from recdistill.stream.testing import everything
 from recdistill.teachers import Scores
 from recdistill.teachers.function import FunctionTeacher
 
@@ -38,17 +39,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def read_all(log: Log, topic: str) -> list[Message]:
-    source = log.source([topic])
-    messages: list[Message] = []
-    while some := source.read(1000, 0.0):
-        messages += some
-    source.close()
-    return messages
-
-
 def rankings(log: Log) -> list[Ranking]:
-    return [decode(Ranking, message.value) for message in read_all(log, "rankings")]
+    return [decode(Ranking, message.value) for message in everything(log, "rankings")]
 
 
 def teacher(function=world.by_hash) -> FunctionTeacher:  # type: ignore[no-untyped-def]
@@ -73,8 +65,8 @@ def test_each_impression_has_one_ranking_in_its_own_partition(log: Log) -> None:
         assert (ranking.teacher_id, ranking.teacher_version, ranking.scale) == ("hash", "3", "logit")
     items_end = log.source(["items"]).bounds(score.ITEMS)[1]
     assert {ranking.catalogue_as_of for ranking in made.values()} == {items_end}
-    place = {m.key: m.tp.partition for m in read_all(log, "impressions")}
-    assert all(place[m.key] == m.tp.partition for m in read_all(log, "rankings"))
+    place = {m.key: m.tp.partition for m in everything(log, "impressions")}
+    assert all(place[m.key] == m.tp.partition for m in everything(log, "rankings"))
     assert run(log)["impressions"] == 0  # nothing is scored twice
 
 
@@ -89,9 +81,9 @@ def test_the_rankings_are_byte_for_byte_those_of_lists_that_are_decoded_one_by_o
             transaction.send("impressions", value, key=one.id.encode(), partition=0)
     run(log, clock_us=lambda: 7)
     items_end = log.source(["items"]).bounds(score.ITEMS)[1]
-    found = {message.key: message.value for message in read_all(log, "rankings")}
+    found = {message.key: message.value for message in everything(log, "rankings")}
     assert len(found) == 60
-    for message in read_all(log, "impressions"):
+    for message in everything(log, "impressions"):
         one = decode(Impression, message.value)
         scores = tuple(np.array(world.by_hash([one])[0], np.float32).tolist())
         ranking = Ranking(one, "hash", "3", "logit", scores, (True,) * len(scores), 7, items_end)
@@ -114,7 +106,7 @@ def test_a_record_that_does_not_decode_and_a_list_that_fails_are_set_aside_whole
     counts = run(log, picky)
     assert counts["rankings"] == 19
     assert counts["dead_letters"] == 2
-    dead = {dict(m.headers)["error"].split(b":")[0]: m for m in read_all(log, DEAD_LETTERS)}
+    dead = {dict(m.headers)["error"].split(b":")[0]: m for m in everything(log, DEAD_LETTERS)}
     assert dead[b"DecodeError"].value == b"\x00garbage"
     assert dict(dead[b"DecodeError"].headers)["original.trace"] == b"42"
     failed = dead[b"TeacherError"]
@@ -173,7 +165,7 @@ def test_a_teacher_whose_name_fits_no_ranking_is_said_before_a_record_is_touched
     nameless = FunctionTeacher(world.by_hash, "hash", "v" * 600, "logit")
     with pytest.raises(TeacherError, match="teacher_version has 600 characters, more than 512; choose other names"):
         score.run(log, nameless, wait_s=0.05, stop=threading.Event(), drain=True)
-    assert read_all(log, DEAD_LETTERS) == []
+    assert everything(log, DEAD_LETTERS) == []
     assert run(log)["rankings"] == 3
 
 
@@ -193,7 +185,7 @@ def test_a_list_too_large_for_a_ranking_is_a_dead_letter_and_the_others_go_on(lo
     counts = run(log)
     assert (counts["rankings"], counts["dead_letters"]) == (4, 2)
     assert run(log)["impressions"] == 0
-    letters = {len(message.value or b""): dict(message.headers)["error"] for message in read_all(log, DEAD_LETTERS)}
+    letters = {len(message.value or b""): dict(message.headers)["error"] for message in everything(log, DEAD_LETTERS)}
     assert letters[len(value)] == b"DecodeError: not an impression: candidates has 60000 entries, more than 50000"
     [error] = [error for size, error in letters.items() if size != len(value)]
     assert b"the scores and labels of 44,000 candidates need the rest; send fewer candidates" in error
@@ -207,7 +199,7 @@ def test_a_teacher_that_is_down_stops_the_scorer_and_loses_nothing(log: Log) -> 
 
     with pytest.raises(TeacherError, match=r"in a row, last: .*no route; nothing of this batch was written"):
         run(log, down, give_up_after=10)
-    assert read_all(log, DEAD_LETTERS) == []
+    assert everything(log, DEAD_LETTERS) == []
     assert rankings(log) == []
     assert run(log)["rankings"] == 50
 

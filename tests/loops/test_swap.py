@@ -114,6 +114,7 @@ def test_a_rollback_does_not_wait_for_a_trial(
         assert counts["refused_bundles"] == 0
 
 
+@pytest.mark.slow
 def test_a_process_without_a_champion_says_why(
     settings: Settings, shop: Shop, bundles: list[Bundle], tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_process_without_a_champion_says_why(
         assert "not finite" in ready.json()["detail"]
 
 
+@pytest.mark.slow
 def test_the_champion_before_stays_warm_and_knows_what_has_changed(
     settings: Settings, shop: Shop, log: Log, bundles: list[Bundle]
 ) -> None:
@@ -186,7 +188,7 @@ def test_what_is_too_large_does_not_stay_open(
         assert counts["warm_swaps"] == (1 if warm_mb else 0)
 
 
-@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("said", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_message_makes_rankers_look_at_once(
     settings: Settings, shop: Shop, log: Log, bundles: list[Bundle], said: bool
 ) -> None:

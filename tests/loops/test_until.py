@@ -223,6 +223,7 @@ def test_a_place_that_makes_no_sense_is_one_sentence(shop: Shop, place: str, cod
     assert not (shop.folder / "recdistill-data" / "student" / "bundles").exists()
 
 
+@pytest.mark.slow
 def test_a_student_that_has_learnt_more_is_not_turned_back(shop: Shop) -> None:
     arrive(shop, "all", 0, 200)
     shop("distil --drain")

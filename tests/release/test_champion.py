@@ -19,13 +19,14 @@ from recdistill.ledger import NO_KEYS, Ledger, verify
 from recdistill.registry import CHAMPION, PREVIOUS, Registry
 from recdistill.release import HEAD, as_writer, bring_over, champion, change, rollback, watch
 from recdistill.stream import Log, open_log
+from tools.mlflow_server import new_file
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
 
 @pytest.fixture(name="uri", scope="module")
 def _uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite"
+    return new_file(tmp_path_factory.mktemp("registry") / "mlflow.sqlite")
 
 
 @pytest.fixture(name="registry")

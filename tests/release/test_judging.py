@@ -97,6 +97,7 @@ def test_a_student_that_has_learnt_almost_nothing_keeps_almost_nothing(shop: Sho
     assert "of the teacher's NDCG@10 above chance on the shown lists" in shop.errors
 
 
+@pytest.mark.slow
 def test_a_teacher_that_knows_nothing_gives_a_sentence(shop: Shop) -> None:
     shop("evaluate --gate --set teacher.function=support.world:all_alike --set gate.retention=0.1", code=7)
     assert "retention: the teacher is not above chance: its lead is +0.0000 NDCG@10" in shop.errors

@@ -15,6 +15,7 @@ from recdistill.stream.embedded import EmbeddedLog
 TP = TopicPartition("feedback", 0)
 
 
+@pytest.mark.slow
 def test_a_time_is_the_first_record_that_is_not_older(tmp_path: Path) -> None:
     log = EmbeddedLog(tmp_path / "log.sqlite")
     log.create_topics({"feedback": 1})

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import fcntl
 import functools
 import io
 import json
@@ -45,6 +46,10 @@ from recdistill.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:8080"
+KEPT = "PAGES_THAT_OTHERS_CONTINUE"
+"""The environment has the folder of their files under this name."""
+
+_made: list[str] = []
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<verb>run|file|serve|prints)(?:: (?P<what>[^\n]*?))? -->\n+)?"
@@ -104,23 +109,23 @@ def _continue(example: Example) -> None:
     shutil.copytree(_files_after(Path(example.path).parent / example.parsed), Path.cwd(), dirs_exist_ok=True)
 
 
-@functools.cache
 def _files_after(path: Path) -> Path:
-    """The files that a page ends with. The page is run for this."""
-    kept = Path(tempfile.mkdtemp(prefix="recdistill-docs-kept-"))
-    _at_end.callback(shutil.rmtree, kept, ignore_errors=True)
-    document = pages.parse(path)
-    _open(document.namespace)
-    try:
-        for example in document.examples():
-            example.evaluate()
-        shutil.copytree(Path.cwd(), kept, dirs_exist_ok=True)
-    finally:
-        _close(document.namespace)
+    """The files that a page ends with. The page is run for this, once for all workers of a run."""
+    kept = Path(os.environ[KEPT]) / path.stem
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists():
+            return kept
+        document = pages.parse(path)
+        _open(document.namespace)
+        try:
+            for example in document.examples():
+                example.evaluate()
+            shutil.copytree(Path.cwd(), draft := kept.with_suffix(".draft"))
+            draft.rename(kept)
+        finally:
+            _close(document.namespace)
     return kept
-
-
-_at_end = contextlib.ExitStack()
 
 
 def _write(example: Example) -> None:
@@ -262,6 +267,15 @@ def slow(path: Path) -> bool:
     )
 
 
+def begin() -> None:
+    """Makes the folder for the files of pages that other pages continue. The workers of a run find it by its name."""
+    if KEPT not in os.environ:
+        os.environ[KEPT] = tempfile.mkdtemp(prefix="recdistill-docs-kept-")
+        _made.append(os.environ[KEPT])
+
+
 def clean() -> None:
-    """Removes the files of pages that other pages have continued."""
-    _at_end.close()
+    """Removes this folder, where it was made."""
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
+        os.environ.pop(KEPT, None)

@@ -1,5 +1,8 @@
 """Runs the product's own processes as an image does: `python -m services.NAME`, with a settings file.
 
+All but the ranker are forks of a process that has imported torch, see `tools.warm`. The ranker starts its interpreter
+again.
+
 It knows nothing of what is tested with them.
 """
 
@@ -15,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from recdistill.config import Settings, to_toml
-from tools import processes
+from tools import processes, warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +35,7 @@ class Services:
         self.folder = folder
         self._config = folder / "settings.toml"
         self._config.write_text(to_toml(msgspec.to_builtins(settings)), encoding="utf-8")
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, subprocess.Popen[bytes] | warm.Warm] = {}
 
     def start(self, *names: str) -> None:
         """Starts those of the processes that are not running."""
@@ -43,8 +46,11 @@ class Services:
                 "RECDISTILL_HEALTH_PORT": "",
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             }
-            command = [sys.executable, "-m", f"services.{name}"]
-            self._running[name] = processes.spawn(command, log=self.log(name), env=env)
+            if name == "ranker":
+                command = [sys.executable, "-m", f"services.{name}"]
+                self._running[name] = processes.spawn(command, log=self.log(name), env=env)
+            else:
+                self._running[name] = warm.start(f"services.{name}", log=self.log(name), env=env)
 
     def log(self, name: str) -> Path:
         """The file with the output of a process."""

@@ -23,7 +23,7 @@ from recdistill.bundle import Bundle, open_bundle
 from recdistill.config import Settings
 from recdistill.errors import RegistryError
 from recdistill.hops import Counts
-from recdistill.loops import wire
+from recdistill.loops import endpoint
 from recdistill.registry import BundleRef
 
 
@@ -77,7 +77,7 @@ def running(settings: Settings, **more: Any) -> Iterator[tuple[httpx.Client, Cou
 
     def work() -> None:
         try:
-            wire.serve(settings, stop, counts, started=started, **more)
+            endpoint.serve(settings, stop, counts, started=started, **more)
         except Exception as e:  # noqa: BLE001 - raised again in the test
             failed.append(e)
             found.set()

@@ -10,6 +10,7 @@ Example:
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,13 @@ def data_folder() -> Path:
     if not place.is_dir():
         raise AbsentData(f"no data sets in {place}; set RECDISTILL_SHARED to the folder that holds data/")
     return place
+
+
+def films_of_some_users(data: Path, to: Path, users: int) -> Path:
+    """A folder of MovieLens 100K with all films, and the ratings of the users with the smallest numbers alone."""
+    shutil.copytree(data / "ml-100k", to)
+    ratings = to / "ml-100k.inter"
+    head, *lines = ratings.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if int(line.partition("\t")[0]) <= users]
+    ratings.write_text(head + "".join(kept), encoding="utf-8")
+    return to

@@ -38,7 +38,6 @@ def held(plan: Plan, folder: Path, broker: KafkaBroker | None = None) -> Outcome
 
 @pytest.mark.e2e
 @pytest.mark.slow
-@pytest.mark.alone
 def test_kills_and_a_zombie_on_the_embedded_log_change_nothing(tmp_path: Path) -> None:
     outcome = held(Plan(log="embedded", seed=3, kills=6), tmp_path)
     assert {name: outcome.did[f"kills of {name}"] for name in ("scorer", "joiner", "distiller")} == {
@@ -50,7 +49,6 @@ def test_kills_and_a_zombie_on_the_embedded_log_change_nothing(tmp_path: Path) -
 
 @pytest.mark.e2e
 @pytest.mark.slow
-@pytest.mark.alone
 def test_power_cuts_leave_a_student_that_the_log_still_bears_out(tmp_path: Path) -> None:
     outcome = held(Plan(log="embedded", seed=4, cuts=2), tmp_path)
     assert outcome.did["power cuts"] == 2
@@ -59,7 +57,6 @@ def test_power_cuts_leave_a_student_that_the_log_still_bears_out(tmp_path: Path)
 @pytest.mark.kafka
 @pytest.mark.e2e
 @pytest.mark.slow
-@pytest.mark.alone
 def test_kills_on_kafka_change_nothing(kafka_broker_factory: Callable[..., KafkaBroker], tmp_path: Path) -> None:
     outcome = held(Plan(log="kafka", seed=5, kills=6, broker_kills=1), tmp_path, kafka_broker_factory())
     assert outcome.did["kills of the broker"] == 1

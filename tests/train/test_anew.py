@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
-import torch
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
@@ -22,14 +18,6 @@ SPEC = FeatureSpec(
 )
 STUDENT = StudentSettings(dim=3, hidden=4, context_dim=2, average_lists=100)
 ALL = LossSettings(soft_head=True, replay_lists=8, previous=0.5, previous_every=2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer() -> Trainer:

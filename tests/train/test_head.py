@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -14,20 +12,13 @@ from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Event, Example, Impression, Item, LabelState, Ranking
 from recdistill.train import Trainer
+from recdistill.train.answers import vectors_of
 from recdistill.train.head import Head
 from recdistill.train.student import Items
 
 SPEC = FeatureSpec(history=HistorySpec(length=3, actions=("view",)), id=IdSpec(capacity=20, hashed=1))
 STUDENT = StudentSettings(dim=3, hidden=4, context_dim=2, id_dropout=0.0, dropout=0.0)
 WITH = LossSettings(soft_head=True, replay_lists=8)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer(loss: LossSettings = WITH) -> Trainer:
@@ -73,7 +64,10 @@ def test_the_loss_of_the_scores_is_taken_on_the_head_and_that_of_labels_on_the_s
     lists = [example(90 + place, "closed") for place in range(4)]
     lists = [Example(one.ranking, (0.0, 1.0, 0.0, 0.0), "closed") for one in lists]
     asked = [one.ranking.impression for one in lists]
-    user_BD, slots = made.user_vectors(asked), [made.catalogue.slots([c.item for c in one.candidates]) for one in asked]
+    user_BD, slots = (
+        vectors_of(made, asked)[0],
+        [made.catalogue.slots([c.item for c in one.candidates]) for one in asked],
+    )
     table = made.weights()["id"][made.catalogue.id_rows_N]
     head, served = [], []
     for u_D, slots_L, one in zip(user_BD, slots, lists, strict=True):

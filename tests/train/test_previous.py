@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
-from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+from recdistill.data.simulated import SimulatorSettings
 from recdistill.errors import CheckpointError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.loops.trainers import make_trainer
-from recdistill.metrics import ndcg
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Batch, Trainer
 from recdistill.train.previous import PREFIX
+from references.halves import halves, ndcg_of
 
 SPEC = FeatureSpec(
     history=HistorySpec(length=5, actions=("click",)),
@@ -34,14 +32,6 @@ ITEMS = [
     Item(f"i{n}", attributes={"genre": [f"g{n % 9}"], "title": f"word{n % 4} x{n}", "price": float(n % 7)})
     for n in range(40)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def example(number: int, items: int = 40) -> Example:
@@ -137,29 +127,9 @@ class Shift:
     """A world whose lists are first of those who like one half of the topics, then of those who like the other."""
 
     def __init__(self, seed: int) -> None:
-        data, truth = simulate(
-            SimulatorSettings(items=500, users=1200, impressions=6000, days=60, shortest=15, longest=30, history=20),
-            seed=seed,
-        )
+        world = SimulatorSettings(items=500, users=1200, impressions=6000, days=60, shortest=15, longest=30, history=20)
         random = np.random.default_rng(seed)
-        taken: dict[str, set[str]] = {}
-        for click in data.feedback:
-            taken.setdefault(click.impression_id, set()).add(click.item)
-        topics = sorted({str(item.attributes["topic"]) for item in data.items})
-        side = {item.id: topics.index(str(item.attributes["topic"])) % 2 for item in data.items}
-        sides, examples = [], []
-        for impression in data.impressions:
-            utilities = truth.utilities(impression.id)
-            sides.append(np.mean([side[truth.item_ids[row]] for row in np.argsort(-utilities)[:20]]))
-            rows = [truth.row(c.item) for c in impression.candidates]
-            scores = utilities[rows] + 0.5 * random.normal(size=len(rows))
-            labels = tuple(float(c.item in taken.get(impression.id, ())) for c in impression.candidates)
-            ranking = Ranking(impression, "t", "1", "logit", tuple(scores.tolist()), (True,) * len(rows))
-            examples.append(Example(ranking, labels, "closed"))
-        low, high = np.quantile(sides, [0.45, 0.55])
-        self.spec, self.items = data.spec, list(data.items)
-        self.first = [one for one, where in zip(examples, sides, strict=True) if where <= low]
-        self.second = [one for one, where in zip(examples, sides, strict=True) if where >= high]
+        self.spec, self.items, self.first, self.second = halves(world, seed, random)
         for part in (self.first, self.second):
             random.shuffle(part)  # type: ignore[arg-type]
 
@@ -174,15 +144,6 @@ class Shift:
                 made.learn(Batch.of(lists, ["logit"] * len(batch), names, "standard"))
         return made
 
-    @staticmethod
-    def ndcg(made: Trainer, held: list[Example]) -> float:
-        values = []
-        for one in held:
-            if any(one.labels):
-                slots = made.catalogue.slots([c.item for c in one.ranking.impression.candidates])
-                values.append(ndcg(made.score([one.ranking.impression], slots)[0], one.labels, k=10))
-        return float(np.mean(values))
-
 
 @pytest.mark.slow
 def test_it_forgets_less_when_tastes_shift() -> None:
@@ -190,13 +151,13 @@ def test_it_forgets_less_when_tastes_shift() -> None:
     here = Shift(0)
     (first, held), (second, held_2) = ((part[400:], part[:400]) for part in (here.first, here.second))
     stream = [(first, "t@1"), (second, "t@1")]
-    before = here.ndcg(here.train(stream[:1], LossSettings()), held)
+    before = ndcg_of(here.train(stream[:1], LossSettings()), held)
     plain = here.train(stream, LossSettings())
     kept = here.train(stream, LossSettings(previous=1.0, previous_every=len(first) // 128))
-    lost, saved = before - here.ndcg(plain, held), here.ndcg(kept, held) - here.ndcg(plain, held)
+    lost, saved = before - ndcg_of(plain, held), ndcg_of(kept, held) - ndcg_of(plain, held)
     assert lost > 0.02
     assert saved > 0.25 * lost
-    assert here.ndcg(kept, held_2) > here.ndcg(plain, held_2) - 0.5 * saved  # and it costs less than it saves
+    assert ndcg_of(kept, held_2) > ndcg_of(plain, held_2) - 0.5 * saved  # and it costs less than it saves
 
 
 @pytest.mark.slow
@@ -207,4 +168,4 @@ def test_a_new_teacher_finds_what_the_one_before_it_has_taught() -> None:
     more = here.first[1200:]
     warm = here.train([(more, "t@1"), (lists, "t@2")], LossSettings())
     cold = here.train([(lists, "t@2")], LossSettings())
-    assert here.ndcg(warm, held) > here.ndcg(cold, held) + 0.01
+    assert ndcg_of(warm, held) > ndcg_of(cold, held) + 0.01

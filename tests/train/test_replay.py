@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from recdistill import checkpoint
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
@@ -27,14 +26,6 @@ SPEC = FeatureSpec(
 STUDENT = StudentSettings(dim=4, hidden=8, context_dim=2, warmup_lists=40, forget_lists=100, average_lists=60)
 LOSS = LossSettings(replay_lists=24, full_softmax_items=0, sampled_items=6)
 BATCH = 8
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer(loss: LossSettings = LOSS, student: StudentSettings = STUDENT, spec: FeatureSpec = SPEC) -> Trainer:
@@ -96,6 +87,7 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) 
     } <= names
 
 
+@pytest.mark.slow
 def test_what_goes_out_is_the_average() -> None:
     """The weights that are exported are the running mean of the student's, by hand, and the scores come from them."""
     made = trainer()
@@ -208,6 +200,7 @@ def tight_batch(made: Trainer, step: int) -> Batch:
     return made.encode(BATCHES[step])
 
 
+@pytest.mark.slow
 def test_rows_that_change_hands_take_nothing_of_their_last_owner_along() -> None:
     made = trainer(spec=TIGHT)
     made.apply_items(ITEMS)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from recdistill.config import LossSettings, StudentSettings
-from recdistill.features import FeatureSpec, Lists, Requests
+from recdistill.features import Catalogue, FeatureSpec, Lists, Requests, Vocabulary
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Example, Impression, Item, Origin, Ranking
-from recdistill.train.rivals import Rivals, no_rivals
+from recdistill.train.rivals import Popular, Rivals, no_rivals
 
 
 def state(number: int) -> np.ndarray:
     return np.asarray(number * 0x9E6C63D0876A9A47 % 2**64, np.uint64)
+
+
+def lists_of(slots_BL: np.ndarray) -> Lists:
+    """Lists whose candidates were all taken, without histories."""
+    batch, length = slots_BL.shape
+    ones, numbers, nothing = np.ones((batch, length), bool), np.ones((batch, length), np.float32), np.zeros((batch, 0))
+    requests = Requests(nothing.astype(np.int32), nothing, nothing, {}, np.zeros(batch, np.int32))
+    known = np.ones(batch, bool)
+    return Lists(requests, slots_BL, ones, numbers, ones, numbers, known, np.ones(batch, np.float32), None, known)
 
 
 def test_no_rivals_by_brute_force() -> None:
@@ -96,10 +107,15 @@ def test_a_popular_item_is_drawn_more_often_and_counts_less() -> None:
     """The estimate of the normaliser is right on average: by many samples, against the sum over all live items."""
     random = np.random.default_rng(0)
     live_N, scores_N = np.arange(40) % 4 != 1, random.normal(size=40)
-    chances_N = random.integers(1, 50, 40) ** 0.75
+    popular, catalogue = Popular(0.75), Catalogue(FeatureSpec(), Vocabulary(FeatureSpec()))
+    for slot, live in enumerate(live_N.tolist()):
+        catalogue.apply(Item(str(slot), withdrawn=not live), admit=True)
+    counts_N = random.integers(0, 50, 40).astype(float)
+    popular.restore(catalogue, counts_N)
+    chances_N = (1 + counts_N) ** 0.75
     found, drawn = [], np.zeros(40)
     for number in range(3000):
-        rivals = Rivals(live_N, state(number), full=0, sample=12, chances_N=chances_N)
+        rivals = Rivals(live_N, state(number), full=0, sample=12, draw=partial(popular.draw, catalogue))
         assert live_N[rivals.slots].all()
         assert len(np.unique(rivals.slots)) == len(rivals.slots)
         drawn[rivals.slots] += 1
@@ -107,6 +123,26 @@ def test_a_popular_item_is_drawn_more_often_and_counts_less() -> None:
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - np.exp(scores_N[live_N]).sum()) < 4 * error
     assert np.corrcoef(drawn[live_N], chances_N[live_N])[0, 1] > 0.95
+
+
+def test_what_is_drawn_follows_the_catalogue_and_the_counts_alone() -> None:
+    """Items come, are withdrawn and come back: the draws are those of fresh counts of the same numbers."""
+    random = np.random.default_rng(5)
+    popular, catalogue = Popular(0.75), Catalogue(FeatureSpec(), Vocabulary(FeatureSpec()))
+    for moment in range(60):
+        for number in random.integers(0, 20 + 5 * moment, 20):
+            catalogue.apply(Item(str(number), withdrawn=bool(random.random() < 0.2)), admit=True)
+        if moment % 7 == 3:
+            catalogue.release(random.choice([one for one in catalogue.ids if one]))
+        slots_BL = random.integers(0, len(catalogue), (3, 2)).astype(np.int32)
+        popular.count(catalogue, lists_of(slots_BL))
+        fresh = Popular(0.75)
+        fresh.restore(catalogue, popular.counts(catalogue))
+        numbers_S = random.random(30)
+        ours, theirs = popular.draw(catalogue, numbers_S), fresh.draw(catalogue, numbers_S)
+        assert np.array_equal(ours[0], theirs[0])
+        assert np.array_equal(ours[1], theirs[1])
+        assert catalogue.live_N[ours[0]].all()
 
 
 @pytest.mark.parametrize("sampled", [0, 5, 1000], ids=["sample", "sample of a catalogue", "whole catalogue"])

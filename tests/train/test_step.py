@@ -1,106 +1,26 @@
-"""The trainer: the same mathematics as a plain torch loop, the same bytes again, and a state that holds everything."""
+"""The trainer: the same mathematics as a plain torch loop, what it learns, and what a list counts."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-import torch
+from support.steps import BATCHES, ITEMS, SAMPLED, SETTINGS, SPEC, STEADY, STILL, N, bytes_of, example, item, trainer
 
-from recdistill import checkpoint, losses
+from recdistill import losses
 from recdistill.config import LossSettings, StudentSettings
-from recdistill.errors import CheckpointError, UsageError
-from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec, Lists, Requests, VocabularySpec
+from recdistill.errors import UsageError
+from recdistill.features import FeatureSpec, Field, IdSpec
 from recdistill.loops.trainers import make_trainer
-from recdistill.records import Candidate, Event, Example, Impression, Item, LabelState, Ranking, Scale
+from recdistill.records import Candidate, Event, Example, Impression, Item, LabelState, Ranking
 from recdistill.train import Trainer, rivals
-from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
+from recdistill.watch.units import teacher_logits
 from references.plain_training import PlainLoop
-
-N = 30
-SPEC = FeatureSpec(
-    history=HistorySpec(length=6, actions=("click", "buy")),
-    id=IdSpec(capacity=40, hashed=3),
-    item={
-        "genre": Field("category", capacity=5, hashed=2, max_values=3),
-        "price": Field("number", mean=5.0, std=3.0),
-        "title": Field("text", capacity=16, max_values=6),
-        "image": Field("vector", size=4),
-    },
-    context={"country": Field("category", capacity=4), "hour": Field("number", mean=12.0, std=6.0)},
-)
-STEADY = msgspec.structs.replace(SPEC, vocabulary=VocabularySpec(evict=False))
-SETTINGS = StudentSettings(dim=5, hidden=7, context_dim=3, id_dropout=0.2)
-SAMPLED = LossSettings(full_softmax_items=0, sampled_items=8)
-STILL = {"id_dropout": 0.0, "dropout": 0.0, "learning_rate": 1e-30, "embedding_learning_rate": 1e-30}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def item(number: int, **more: Any) -> Item:
-    random = np.random.default_rng(number)
-    attributes: dict[str, Any] = {
-        "genre": [f"g{g}" for g in random.integers(0, 7, random.integers(0, 4))],
-        "price": float(random.integers(0, 10)),
-        "title": " ".join(f"word{w}" for w in random.integers(0, 9, 3)),
-        "image": random.normal(size=4).tolist(),
-    }
-    if number % 4 == 0:  # were it there for all, nothing would determine the bias of its presence
-        del attributes["price"]
-    return Item(f"i{number}", attributes=attributes, **more)
-
-
-ITEMS = [item(number) for number in range(N)]
-
-
-def example(number: int, *, scale: Scale = "logit", closed: bool = True) -> Example:
-    random = np.random.default_rng(1000 + number)
-    now = 10**12
-    times = np.sort(random.integers(1, now, random.integers(0, 9)))
-    history = tuple(
-        Event(f"i{random.integers(0, N + 2)}", int(time), str(random.choice(["click", "buy", "seen"])))
-        for time in times
-    )
-    chosen = random.permutation(N + 1)[: random.integers(2, 9)]
-    count = len(chosen)
-    scored = tuple(bool(x) for x in random.random(count) < 0.8)
-    scores = tuple(float(x) if there else 0.0 for x, there in zip(random.normal(size=count), scored, strict=True))
-    if scale == "probability":
-        scores = tuple(1 / (1 + np.exp(-x)) if there else 0.0 for x, there in zip(scores, scored, strict=True))
-    labels = tuple(float(x) for x in (random.random(count) < 0.2) * (1 + random.integers(0, 2, count)))
-    context = {"country": f"c{random.integers(0, 6)}", "hour": float(random.integers(0, 24))}
-    impression = Impression(f"r{number}", now, None, history, context, tuple(Candidate(f"i{i}") for i in chosen))
-    return Example(Ranking(impression, "t", "1", scale, scores, scored), labels, "closed" if closed else "none")
-
-
-BATCHES = [[example(8 * step + i) for i in range(8)] for step in range(12)]
-
-
-def trainer(
-    seed: int = 3, *, loss: LossSettings | None = None, items: int = N, spec: FeatureSpec = SPEC, **settings: Any
-) -> Trainer:
-    made = make_trainer(spec, msgspec.structs.replace(SETTINGS, **settings), loss or LossSettings(), seed=seed)
-    assert made.apply_items(ITEMS[:items]) == []
-    return made
-
-
-def bytes_of(made: Trainer) -> dict[str, bytes]:
-    tensors, state = made.state()
-    return {name: value.tobytes() for name, value in tensors.items()} | {"state": json.dumps(state).encode()}
 
 
 @pytest.mark.many
@@ -209,7 +129,6 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MEMORY = """
-import sys
 import numpy as np, torch
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.features import FeatureSpec, IdSpec
@@ -217,8 +136,6 @@ from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.loops.trainers import make_trainer
 from recdistill.train import rivals
 torch.set_num_threads(1)
-if sys.argv[1] == "at once":
-    rivals.LARGE = 10**9
 count = 60_000
 trainer = make_trainer(FeatureSpec(id=IdSpec(capacity=count)), StudentSettings(dim=4), LossSettings(), seed=0)
 trainer.apply_items([Item(str(i), withdrawn=i % 10 == 0) for i in range(count)])
@@ -230,23 +147,21 @@ def step(lists):
     shown = [Example(Ranking(one, "t", "1", "logit", (1.0, 0.0), (True, True)), (1.0, 0.0), "closed") for one in asked]
     trainer.learn(trainer.encode(shown))
 step(2)
-before = peak()
-step(512)
-print(peak() - before)
+for large in (rivals.LARGE, 10**9):  # in chunks, and then at once
+    rivals.LARGE, before = large, peak()
+    step(512)
+    print(peak() - before)
 """
 
 
 @pytest.mark.slow
 def test_memory_stays_flat() -> None:
     """512 lists of 60,000 items are 123 MB of scores in one piece."""
-
-    def grown(how: str) -> int:
-        run = subprocess.run([sys.executable, "-c", MEMORY, how], capture_output=True, text=True, check=True)
-        return int(run.stdout)
-
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    chunks, at_once = map(int, run.stdout.split())
     scores = 512 * 60_000 * 4
-    assert grown("at once") > scores
-    assert grown("chunks") < scores / 3  # 8 to 30 MB were seen, by what the imports had needed and given back
+    assert chunks < scores / 3  # 8 to 30 MB were seen, by what the imports had needed and given back
+    assert chunks + at_once > scores
 
 
 @pytest.mark.slow
@@ -281,51 +196,6 @@ def test_it_learns_the_teachers_order() -> None:
         ours = made.score([impression], slots)[0]
         agreement.append(np.corrcoef(ours, scores)[0, 1])
     assert np.mean(agreement) > 0.9
-
-
-def test_the_same_bytes_again() -> None:
-    first, second = trainer(), trainer()
-    for batch in BATCHES:
-        assert first.learn(first.encode(batch)) == second.learn(second.encode(batch))
-    assert bytes_of(first) == bytes_of(second)
-    other = trainer(seed=4)
-    for batch in BATCHES:
-        other.learn(other.encode(batch))
-    assert bytes_of(other)["weights/id"] != bytes_of(first)["weights/id"]
-
-
-@pytest.mark.parametrize("loss", [LossSettings(), SAMPLED], ids=["whole", "sampled"])
-@pytest.mark.parametrize("at", [0, 1, 5, 11])
-def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int, loss: LossSettings) -> None:
-    whole = trainer(items=20, loss=loss)
-    part = trainer(items=20, loss=loss)
-    for step, batch in enumerate(BATCHES):
-        if step == at:
-            checkpoint.save(tmp_path, part.step, *part.state())
-            found = checkpoint.latest(tmp_path)
-            assert found is not None
-            part = make_trainer(SPEC, SETTINGS, loss, seed=3)
-            part.restore(found.tensors, found.state)
-            assert part.step == at
-        for one in (whole, part):
-            if step == 6:
-                one.apply_items([*ITEMS[20:], item(3, withdrawn=True, version=2)])
-            one.learn(one.encode(batch))
-    assert bytes_of(whole) == bytes_of(part)
-
-
-@pytest.mark.slow
-def test_with_more_threads_as_well(caplog: pytest.LogCaptureFixture) -> None:
-    torch.set_num_threads(2)
-    large = [one for batch in BATCHES for one in batch] * 4
-    first, second = trainer(), trainer()
-    for _ in range(5):
-        assert first.learn(first.encode(large)) == second.learn(second.encode(large))
-    assert bytes_of(first) == bytes_of(second)
-    torch.set_num_threads(1)
-    tensors, state = first.state()
-    trainer().restore(tensors, state | {"threads": 2})
-    assert "with 1 torch threads a run that had 2" in caplog.text
 
 
 def test_without_soft_the_teacher_has_no_say() -> None:
@@ -476,73 +346,6 @@ def test_wrong_calls() -> None:
         make_trainer(SPEC, SETTINGS, LossSettings(soft=0, label=0), seed=0)
 
 
-def other_spec() -> Trainer:
-    return make_trainer(FeatureSpec(), SETTINGS, LossSettings(), seed=3)
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (other_spec, "spec"),
-        (lambda: trainer(dim=6), "sizes"),
-        (lambda: trainer(hidden=8), "sizes"),
-        (lambda: trainer(seed=4), "seed"),
-    ],
-)
-def test_the_state_of_another_student_is_refused(make: Callable[[], Trainer], named: str) -> None:
-    made = trainer()
-    made.learn(made.encode(BATCHES[0]))
-    with pytest.raises(CheckpointError, match=named):
-        make().restore(*made.state())
-
-
-@pytest.mark.slow
-def test_a_damaged_state_is_refused() -> None:
-    made = trainer()
-    made.learn(made.encode(BATCHES[0]))
-    tensors, state = made.state()
-    for name, value in tensors.items():
-        if name != "popular":  # a version that did not count wrote none
-            with pytest.raises(CheckpointError):
-                trainer().restore({k: v for k, v in tensors.items() if k != name}, state)
-        with pytest.raises(CheckpointError):
-            trainer().restore(tensors | {name: np.zeros((3, *value.shape), value.dtype)}, state)
-    for name in state:
-        with pytest.raises(CheckpointError):
-            trainer().restore(tensors, {k: v for k, v in state.items() if k != name})
-    with pytest.raises(CheckpointError, match="does not have"):
-        trainer().restore(tensors | {"weights/more": np.zeros(1, np.float32)}, state)
-
-
-def lists_of(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists:
-    scores, scored = np.array(scores_BL, np.float32), np.array(scored_BL)
-    nothing = np.zeros((len(scores), 0), np.int32)
-    requests = Requests(nothing, nothing, nothing, {}, np.zeros(len(scores), np.int32))
-    slots, weights = np.zeros(scores.shape, np.int32), np.ones(len(scores), np.float32)
-    return Lists(
-        requests, slots, scored | True, scores, scored, scores, scored[:, 0], weights, None, scored[:, 0] | True
-    )
-
-
-def test_scales() -> None:
-    rows = [[0.5, 0.25, 0.0, 0.125]] * 4
-    scored = [[True, True, False, True]] * 4
-    logits = teacher_logits(lists_of(rows, scored), ["logit", "probability", "rank", "unbounded"])
-    assert logits.dtype == np.float32
-    assert logits[0].tolist() == rows[0]
-    assert logits[1] == pytest.approx([np.log(0.5), np.log(0.25), 0.0, np.log(0.125)])
-    assert logits[2] == pytest.approx([0.0, -np.log(2), 0.0, -np.log(3)])
-    real = logits[3][[0, 1, 3]]
-    assert (real.mean(), real.std()) == pytest.approx((0, 2), abs=1e-6)
-    assert logits[3][2] == 0
-    scaled = teacher_logits(lists_of([[50 * x + 7 for x in rows[0]]], scored[:1]), ["unbounded"])
-    assert scaled[0] == pytest.approx(logits[3], abs=1e-5)
-    same = teacher_logits(lists_of([[3.0, 3.0]], [[True, True]]), ["unbounded"])
-    assert same.tolist() == [[0.0, 0.0]]
-    # A probability of 0 is far down, not infinitely so.
-    assert np.isfinite(teacher_logits(lists_of([[0.0, 1.0]], [[True, True]]), ["probability"])).all()
-
-
 def gradient(batch: list[Example], loss: LossSettings, whole: int = 8) -> np.ndarray:
     """The gradient of the user tower's last bias in the first step."""
     settings = msgspec.structs.replace(SETTINGS, id_dropout=0.0, dropout=0.0)
@@ -607,47 +410,3 @@ def test_where_every_list_is_labelled_the_loss_is_the_mean_that_it_always_was() 
         assert figures["loss"] == pytest.approx(0.7 * figures["soft"] + 0.3 * figures["label"])
     figures = made.learn(made.encode(batch[:2]))  # a part of a batch makes a smaller step
     assert figures["loss"] == pytest.approx(0.25 * (0.7 * figures["soft"] + 0.3 * figures["label"]))
-
-
-def test_weights_are_capped_and_depend_on_their_list_alone() -> None:
-    lists = lists_of([[1.0, 0.0]] * 40, [[True, True]] * 39 + [[False, False]])
-    weights_B = np.ones(40, np.float32)
-    weights_B[0], weights_B[1], weights_B[39] = 1e6, 4.0, 1e9  # the last has no scores: its weight means nothing
-    known_B = np.arange(40) != 2
-    found_B = list_weights(dataclasses.replace(lists, weights_B=weights_B, soft_B=known_B))
-    assert found_B.tolist() == [MOST_WEIGHT, 4.0, 0.0] + [1.0] * 36 + [0.0]
-    assert list_weights(lists).tolist() == [1.0] * 39 + [0.0]
-    assert candidate_offsets(lists).tolist() == [[0.0]]
-
-
-def test_a_candidate_that_stands_for_three_moves_the_student_as_three_would() -> None:
-    """The gradient at a candidate of probability 1/3 is the sum of those at three equal candidates."""
-    student = torch.tensor([[0.3, -1.0, 0.5]], requires_grad=True)
-    copied = torch.tensor([[0.3, -1.0, 0.5, 0.5, 0.5]], requires_grad=True)
-    teacher = torch.tensor([[2.0, 1.0, -0.5]])
-    chances = np.array([[1.0, 1.0, 1 / 3]])
-    lists = dataclasses.replace(
-        lists_of(teacher.tolist(), [[True] * 3]), offsets_BL=-np.log(chances).astype(np.float32)
-    )
-    shift = 2.0 * torch.from_numpy(candidate_offsets(lists))
-    where = torch.ones(1, 3, dtype=torch.bool)
-    losses.softmax_distillation(student + shift, teacher + shift, where=where, temperature=2.0).backward()
-    teacher_5 = torch.cat([teacher, teacher[:, 2:], teacher[:, 2:]], 1)
-    where_5 = torch.ones(1, 5, dtype=torch.bool)
-    losses.softmax_distillation(copied, teacher_5, where=where_5, temperature=2.0).backward()
-    assert student.grad is not None
-    assert copied.grad is not None
-    expected = [*copied.grad[0, :2].tolist(), copied.grad[0, 2:].sum().item()]
-    assert student.grad[0].tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_scales_of_a_part_are_those_of_the_whole_that_it_stands_for() -> None:
-    part = lists_of([[0.9, 0.1, 0.5]] * 2, [[True] * 3] * 2)
-    part = dataclasses.replace(part, offsets_BL=-np.log(np.array([[1.0, 1 / 3, 1.0]] * 2)).astype(np.float32))
-    whole = lists_of([[0.9, 0.1, 0.5, 0.1, 0.1]], [[True] * 5])
-    assert teacher_logits(part, ["unbounded"] * 2)[0] == pytest.approx(
-        teacher_logits(whole, ["unbounded"])[0, :3], abs=1e-5
-    )
-    order = dataclasses.replace(part, teacher_scores_BL=np.array([[0.1, 0.5, 0.9]] * 2, np.float32))
-    # The best one; one that stands for three behind it; then four are better.
-    assert teacher_logits(order, ["rank"] * 2)[0] == pytest.approx([-np.log(5), -np.log(2), 0.0], abs=1e-6)

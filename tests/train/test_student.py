@@ -12,6 +12,7 @@ from recdistill.loops.trainers import make_trainer
 from recdistill.model import forward
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.train import Shape, Student, Trainer
+from recdistill.train.answers import vectors_of
 from recdistill.train.student import uniform
 
 SPEC = FeatureSpec(
@@ -66,7 +67,7 @@ def test_both_towers_are_those_of_the_numpy_form(steps: int) -> None:
     encoded = encode_requests(SPEC, made.vocabulary, made.catalogue, asked)
     users_BD = forward.users(weights, SPEC, vectors_NW, encoded)
     assert np.abs(users_BD).max() > 0.01
-    assert made.user_vectors(asked) == pytest.approx(users_BD, abs=1e-5)
+    assert vectors_of(made, asked)[0] == pytest.approx(users_BD, abs=1e-5)
     scores_BN = users_BD @ vectors_NW[:, :5].T + vectors_NW[:, 5]
     assert made.score(asked) == pytest.approx(scores_BN, abs=1e-5)
     assert np.array_equal(made.score(asked, np.array([3, 1])), made.score(asked)[:, [3, 1]])

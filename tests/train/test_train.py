@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-import torch
 
 from recdistill.bundle import build
 from recdistill.config import LossSettings, StudentSettings
@@ -37,14 +35,6 @@ SPEC = FeatureSpec(
     item={"genre": Field("category", capacity=6, hashed=2), "title": Field("text", capacity=16, max_values=4)},
     context={"country": Field("category", capacity=5, hashed=0)},
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def item(number: int, **more: Any) -> Item:

@@ -83,6 +83,7 @@ def test_a_good_bundle_and_its_device_file_pass_in_a_process_of_their_own(bundle
         tried(bundle.path, content_hash="0" * 64)
 
 
+@pytest.mark.slow
 def test_good_bundles_pass(bundle: Bundle, indexed: list[Bundle]) -> None:
     for one in (bundle, *indexed):
         checked(one)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from recdistill import losses
 from recdistill.features import Lists, Requests
 from recdistill.watch import comparable_scores, standardised
+from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
 
 
 def lists_of(scores_BL: np.ndarray, scored_BL: np.ndarray, offsets_BL: np.ndarray | None = None) -> Lists:
@@ -20,6 +25,10 @@ def lists_of(scores_BL: np.ndarray, scored_BL: np.ndarray, offsets_BL: np.ndarra
     return Lists(
         requests, slots, scored_BL | True, scores, scored_BL, scores * 0, known, ones, offsets_BL, known | True
     )
+
+
+def listed(scores_BL: list[list[float]], scored_BL: list[list[bool]]) -> Lists:
+    return lists_of(np.array(scores_BL), np.array(scored_BL))
 
 
 def ragged(seed: int, count: int = 60, length: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -116,3 +125,64 @@ def test_a_list_with_one_score_is_all_zero() -> None:
     scored = np.array([[True, False, False], [False] * 3])
     for method in ("standard", "rank"):
         assert not comparable_scores(lists_of(np.full((2, 3), 4.0), scored), ["logit"] * 2, ["t"] * 2, method).any()
+
+
+def test_scales() -> None:
+    rows = [[0.5, 0.25, 0.0, 0.125]] * 4
+    scored = [[True, True, False, True]] * 4
+    logits = teacher_logits(listed(rows, scored), ["logit", "probability", "rank", "unbounded"])
+    assert logits.dtype == np.float32
+    assert logits[0].tolist() == rows[0]
+    assert logits[1] == pytest.approx([np.log(0.5), np.log(0.25), 0.0, np.log(0.125)])
+    assert logits[2] == pytest.approx([0.0, -np.log(2), 0.0, -np.log(3)])
+    real = logits[3][[0, 1, 3]]
+    assert (real.mean(), real.std()) == pytest.approx((0, 2), abs=1e-6)
+    assert logits[3][2] == 0
+    scaled = teacher_logits(listed([[50 * x + 7 for x in rows[0]]], scored[:1]), ["unbounded"])
+    assert scaled[0] == pytest.approx(logits[3], abs=1e-5)
+    same = teacher_logits(listed([[3.0, 3.0]], [[True, True]]), ["unbounded"])
+    assert same.tolist() == [[0.0, 0.0]]
+    # A probability of 0 is far down, not infinitely so.
+    assert np.isfinite(teacher_logits(listed([[0.0, 1.0]], [[True, True]]), ["probability"])).all()
+
+
+def test_weights_are_capped_and_depend_on_their_list_alone() -> None:
+    lists = listed([[1.0, 0.0]] * 40, [[True, True]] * 39 + [[False, False]])
+    weights_B = np.ones(40, np.float32)
+    weights_B[0], weights_B[1], weights_B[39] = 1e6, 4.0, 1e9  # the last has no scores: its weight means nothing
+    known_B = np.arange(40) != 2
+    found_B = list_weights(dataclasses.replace(lists, weights_B=weights_B, soft_B=known_B))
+    assert found_B.tolist() == [MOST_WEIGHT, 4.0, 0.0] + [1.0] * 36 + [0.0]
+    assert list_weights(lists).tolist() == [1.0] * 39 + [0.0]
+    assert candidate_offsets(lists).tolist() == [[0.0]]
+
+
+def test_a_candidate_that_stands_for_three_moves_the_student_as_three_would() -> None:
+    """The gradient at a candidate of probability 1/3 is the sum of those at three equal candidates."""
+    student = torch.tensor([[0.3, -1.0, 0.5]], requires_grad=True)
+    copied = torch.tensor([[0.3, -1.0, 0.5, 0.5, 0.5]], requires_grad=True)
+    teacher = torch.tensor([[2.0, 1.0, -0.5]])
+    chances = np.array([[1.0, 1.0, 1 / 3]])
+    lists = dataclasses.replace(listed(teacher.tolist(), [[True] * 3]), offsets_BL=-np.log(chances).astype(np.float32))
+    shift = 2.0 * torch.from_numpy(candidate_offsets(lists))
+    where = torch.ones(1, 3, dtype=torch.bool)
+    losses.softmax_distillation(student + shift, teacher + shift, where=where, temperature=2.0).backward()
+    teacher_5 = torch.cat([teacher, teacher[:, 2:], teacher[:, 2:]], 1)
+    where_5 = torch.ones(1, 5, dtype=torch.bool)
+    losses.softmax_distillation(copied, teacher_5, where=where_5, temperature=2.0).backward()
+    assert student.grad is not None
+    assert copied.grad is not None
+    expected = [*copied.grad[0, :2].tolist(), copied.grad[0, 2:].sum().item()]
+    assert student.grad[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_scales_of_a_part_are_those_of_the_whole_that_it_stands_for() -> None:
+    part = listed([[0.9, 0.1, 0.5]] * 2, [[True] * 3] * 2)
+    part = dataclasses.replace(part, offsets_BL=-np.log(np.array([[1.0, 1 / 3, 1.0]] * 2)).astype(np.float32))
+    whole = listed([[0.9, 0.1, 0.5, 0.1, 0.1]], [[True] * 5])
+    assert teacher_logits(part, ["unbounded"] * 2)[0] == pytest.approx(
+        teacher_logits(whole, ["unbounded"])[0, :3], abs=1e-5
+    )
+    order = dataclasses.replace(part, teacher_scores_BL=np.array([[0.1, 0.5, 0.9]] * 2, np.float32))
+    # The best one; one that stands for three behind it; then four are better.
+    assert teacher_logits(order, ["rank"] * 2)[0] == pytest.approx([-np.log(5), -np.log(2), 0.0], abs=1e-6)

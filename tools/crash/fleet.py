@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tools import processes
+from tools import processes, warm
 from tools.crash.disk import ENV
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -56,11 +56,13 @@ class Process:
         self.stage, self.key, self.name = stage, key, f"{stage}-{number}"
         self.output = folder / f"{self.name}.txt"
         [self._port] = processes.free_ports(1)
-        self.child: subprocess.Popen[bytes] = processes.spawn(
-            [sys.executable, "-m", f"services.{stage}"],
-            log=self.output,
-            env={**env, "RECDISTILL_HEALTH_PORT": str(self._port)},
-        )
+        env = {**env, "RECDISTILL_HEALTH_PORT": str(self._port)}
+        module = f"services.{stage}"
+        self.child: subprocess.Popen[bytes] | warm.Warm
+        if ENV in env:  # flushes are recorded from the start of an interpreter on
+            self.child = processes.spawn([sys.executable, "-m", module], log=self.output, env=env)
+        else:
+            self.child = warm.start(module, log=self.output, env=env)
 
     def worked(self) -> int:
         """How much this process has done since it was started; 0 where it does not answer yet."""

@@ -19,39 +19,32 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recdistill.data import Dataset, LazyImpressions
-from recdistill.data.interactions import DAYS
+from recdistill.data import Dataset
 from recdistill.data.simulated.deep import Depths, near_equals
+from recdistill.data.simulated.people import make_calendar, make_users
 from recdistill.data.simulated.settings import SimulatorSettings
 from recdistill.data.simulated.truth import Truth, utilities_of
 from recdistill.data.simulated.world import (
     DAY_US,
     DEVICES,
-    PARTS_OF_DAY,
+    MINUTE_US,
     TOPICS,
     Catalogue,
     Floats,
-    Forces,
     Ints,
     attraction,
     examination,
     make_catalogue,
     make_forces,
 )
-from recdistill.errors import ConfigError
+from recdistill.data.simulated.written import Requests, feedback_of, impressions_of, items_of
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
-from recdistill.records import Candidate, Event, Feedback, Impression, Item
+from recdistill.records import Event
 
 START_US = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
-_MINUTE_US = 60_000_000
-_HOUR_US = 3_600_000_000
-_HOUR_SHARE = np.repeat((0.4, 1.0, 1.2, 2.0), 6) / 27.6  # share of requests in each hour; the evening has the most
 
 
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
@@ -94,25 +87,6 @@ def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return noise
 
 
-@dataclass
-class _Users:
-    """State of all users: U users with M interests each."""
-
-    interests_UM: Ints
-    weights_UM: NDArray[np.float64]
-    quirk_UD: NDArray[np.float64]
-    mood_U: Ints
-    device_U: Ints
-    arrival_day_U: NDArray[np.float64]
-    last_us_U: Ints
-
-    def taste(self, user: int, forces: Forces) -> Floats:
-        """[D], of about unit length."""
-        mixture_D = self.weights_UM[user] @ forces.centre_KD[self.interests_UM[user]]
-        taste_D: Floats = (mixture_D + 0.4 * self.quirk_UD[user]).astype(np.float32)
-        return taste_D
-
-
 class _World:
     """One run: draws the world, then walks its requests in the order of time."""
 
@@ -140,49 +114,10 @@ class _World:
             turns_us = START_US + int(settings.shift * settings.days * DAY_US)
             self.depths = Depths(hidden, self.catalogue, self.forces.centre_KD, turns_us)
         self.item_ids = [f"item-{row:05d}" for row in range(settings.items)]
-        self.users = self._make_users(people)
-        self.user_I, self.time_us_I = self._make_calendar(calendar)
+        self.users = make_users(settings, START_US, people)
+        self.user_I, self.time_us_I = make_calendar(self.users, settings, START_US, calendar)
         self.history: list[list[Event]] = [[] for _ in range(settings.users)]
         self.had: list[list[int]] = [[] for _ in range(settings.users)]
-
-    def _make_users(self, random: np.random.Generator) -> _Users:
-        count = self.settings.users
-        arriving = random.random(count) < self.settings.new_users
-        arrival_U = np.where(arriving, np.floor(random.uniform(0, 0.95 * self.settings.days, count)), 0.0)
-        interests_UM = np.argsort(random.random((count, len(TOPICS))), axis=1)[:, :3]
-        return _Users(
-            interests_UM=interests_UM,
-            weights_UM=random.dirichlet((2.0, 2.0, 2.0), count),
-            quirk_UD=random.standard_normal((count, self.settings.dim)) / np.sqrt(self.settings.dim),
-            mood_U=interests_UM[:, 0].copy(),
-            device_U=random.integers(len(DEVICES), size=count),
-            arrival_day_U=arrival_U,
-            last_us_U=START_US + (arrival_U * DAY_US).astype(np.int64),
-        )
-
-    def _make_calendar(self, random: np.random.Generator) -> tuple[Ints, Ints]:
-        """Users and times of all requests, in the order of time. A user has at most one request in an hour."""
-        days, count = self.settings.days, self.settings.impressions
-        arrival_U = self.users.arrival_day_U
-        activity_U = random.lognormal(0.0, 0.8, len(arrival_U)) * (days - arrival_U)
-        user_I = random.choice(len(arrival_U), count, p=activity_U / activity_U.sum())
-        slot_I = np.zeros(count, np.int64)
-        again = np.arange(count)
-        # Draw an hour for each request. Where a user has two in one hour, draw again for all but the first.
-        for _ in range(200):
-            first = arrival_U[user_I[again]]
-            day = np.minimum(first + random.random(len(again)) * (days - first), days - 1e-6).astype(np.int64)
-            slot_I[again] = day * 24 + random.choice(24, len(again), p=_HOUR_SHARE)
-            key_I = user_I * (days * 24) + slot_I
-            _, firsts = np.unique(key_I, return_index=True)
-            again = np.setdiff1d(np.arange(count), firsts)
-            if not len(again):
-                break
-        else:
-            raise ConfigError("simulator: the busiest users have no hour left for their requests; raise users or days")
-        time_us_I = START_US + slot_I * _HOUR_US + random.integers(5 * _MINUTE_US, size=count)
-        order = np.lexsort((user_I, time_us_I))
-        return user_I[order], time_us_I[order]
 
     def run(self) -> tuple[Dataset, Truth]:
         """Goes through the requests. Returns the records and the truth about them."""
@@ -209,7 +144,7 @@ class _World:
             seen.append((user, len(self.history[user])))
             chance = examination(np.arange(len(rows)), settings.position_bias) * attraction(utility_N[rows], offset)
             clicked = rows[self._requests.random(len(rows)) < chance]
-            delay = np.minimum(self._requests.exponential(45e6, len(clicked)).astype(np.int64) + 1, 20 * _MINUTE_US)
+            delay = np.minimum(self._requests.exponential(45e6, len(clicked)).astype(np.int64) + 1, 20 * MINUTE_US)
             for at, item in sorted(zip((time_us + delay).tolist(), clicked.tolist(), strict=True)):
                 clicks.append((number, item, at))
                 self._choose(user, item, at, "click")
@@ -226,11 +161,12 @@ class _World:
             strength=settings.strength,
             position_bias=settings.position_bias,
         )
+        requests = Requests(ids=ids, time_us_I=self.time_us_I, device_I=device_I, shown=shown, seen=seen)
         dataset = Dataset(
             name="simulated",
-            items=self._items(),
-            impressions=self._impressions(ids, device_I, shown, seen),
-            feedback=self._feedback(ids, clicks),
+            items=items_of(catalogue, self.item_ids, self.end_us),
+            impressions=impressions_of(requests, self.item_ids, self.history, settings.history),
+            feedback=feedback_of(clicks, ids, self.item_ids, settings, self._arrivals),
             spec=specification(settings, catalogue),
             cut_us=(int(self.time_us_I[int(count * 0.8)]), int(self.time_us_I[int(count * 0.9)])),
         )
@@ -256,7 +192,7 @@ class _World:
             for place, user in enumerate(founders.tolist()):
                 for step, column in enumerate(best_FT[place, : length_F[place]].tolist()):
                     free_FN[place, column] = False
-                    at = int(begin_F[place]) + 3 * step * _MINUTE_US
+                    at = int(begin_F[place]) + 3 * step * MINUTE_US
                     self._choose(user, int(live[column]), at, "view")
 
     def _calibrate(self) -> float:
@@ -343,83 +279,10 @@ class _World:
             item = int(np.argmax(np.where(allowed_N, keys_N, -np.inf)))
             if allowed_N[item]:
                 allowed_N[item] = False
-                self._choose(user, item, time_us + (25 + 2 * step) * _MINUTE_US, "view")
+                self._choose(user, item, time_us + (25 + 2 * step) * MINUTE_US, "view")
 
     def _choose(self, user: int, item: int, at: int, action: str) -> None:
         self.history[user].append(Event(item=self.item_ids[item], time_us=at, action=action))
         self.had[user].append(item)
         if at >= START_US and self._requests.random() < 0.4:
             self.users.mood_U[user] = self.forces.next_K[self.catalogue.topic_N[item]]
-
-    def _items(self) -> list[Item]:
-        catalogue = self.catalogue
-        launches, withdrawals = [], []
-        for row, name in enumerate(self.item_ids):
-            launch_us, withdrawn_us = int(catalogue.launch_us_N[row]), int(catalogue.withdrawn_us_N[row])
-            item = Item(
-                id=name,
-                attributes={
-                    "topic": TOPICS[int(catalogue.topic_N[row])],
-                    "price": float(catalogue.price_N[row]),
-                    "title": catalogue.titles[row],
-                },
-                time_us=launch_us,
-            )
-            launches.append(item)
-            if withdrawn_us < self.end_us:
-                withdrawals.append(msgspec.structs.replace(item, version=1, withdrawn=True, time_us=withdrawn_us))
-        return sorted(launches + withdrawals, key=lambda item: item.time_us)
-
-    def _impressions(
-        self, ids: list[str], device_I: Ints, shown: list[tuple[Ints, Floats, bool]], seen: list[tuple[int, int]]
-    ) -> LazyImpressions:
-        time_us_I, item_ids, history, longest = self.time_us_I, self.item_ids, self.history, self.settings.history
-
-        def build(number: int) -> Impression:
-            time_us = int(time_us_I[number])
-            rows, scores, shuffled = shown[number]
-            user, end = seen[number]
-            recent = max(0, end - longest)
-            days = time_us // DAY_US
-            chance = 1.0 / len(rows) if shuffled and len(rows) else None  # all items were had: the list is empty
-            return Impression(
-                id=ids[number],
-                time_us=time_us,
-                user=f"user-{user:05d}",
-                history=tuple(history[user][recent:end]),
-                context={
-                    "part_of_day": PARTS_OF_DAY[time_us % DAY_US * 4 // DAY_US],
-                    "weekday": DAYS[(days + 3) % 7],
-                    "device": DEVICES[int(device_I[number])],
-                },
-                candidates=tuple(
-                    Candidate(item=item_ids[row], logged_score=score, propensity=chance)
-                    for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-                ),
-                exclude=tuple(event.item for event in history[user][:recent]),
-            )
-
-        return LazyImpressions(len(ids), build, time_us=lambda number: int(time_us_I[number]))
-
-    def _feedback(self, ids: list[str], clicks: list[tuple[int, int, int]]) -> list[Feedback]:
-        """Feedback in the order of arrival: up to two seconds after the click, some minutes later, some twice."""
-        random, settings = self._arrivals, self.settings
-        arriving: list[tuple[int, int, Feedback]] = []
-        for number, item, at in clicks:
-            one = Feedback(
-                id=f"{ids[number]}/{item}",
-                impression_id=ids[number],
-                item=self.item_ids[item],
-                action="click",
-                time_us=at,
-            )
-            late = 0
-            if random.random() < settings.late:
-                late = min(int(random.exponential(5 * _MINUTE_US)), 25 * _MINUTE_US)
-            arrival = at + int(random.integers(2_000_000)) + late
-            arriving.append((arrival, len(arriving), one))
-            if random.random() < settings.duplicates:
-                again = arrival + int(random.integers(5 * _MINUTE_US))
-                arriving.append((again, len(arriving), one))
-        arriving.sort(key=lambda entry: entry[:2])
-        return [one for _, _, one in arriving]

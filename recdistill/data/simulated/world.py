@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-DAY_US = 86_400_000_000
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
 PARTS_OF_DAY = ("night", "morning", "afternoon", "evening")  # six hours each
 DEVICES = ("desktop", "phone", "tablet", "tv")
 TOPICS = (

@@ -46,6 +46,7 @@ RUNTIME: Final = {
 """What a browser needs of onnxruntime-web, and of which kind each file is."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
+_LOOK_S: Final = 0.05  # how often the server looks whether it is to end
 _ELSEWHERE: Final = (403, _TEXT, b"this page is for its own machine\n")
 
 
@@ -87,7 +88,7 @@ class Page:
             raise UsageError(f"--port {port}: cannot be used ({e}); choose another port") from e
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="page")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_LOOK_S,), daemon=True, name="page")
         self._thread.start()
 
     def show(self, figures: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recdistill import __version__, installed
 from recdistill.bundle import Bundle, golden
 from recdistill.hops import passed
+from recdistill.linear import TALLY
 from recdistill.loops.distil.snapshot import About, Snapshot, build
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def export(distiller: Distiller, popular: int, trigger: str = "end") -> Bundle |
     distiller.claim()
     about = told(distiller, popular, trigger)
     parts = trainer.weights(), trainer.spec, trainer.vocabulary, trainer.catalogue
-    bundle = folder.export(step, lambda out: build(*parts, about, out))
+    beside = {TALLY: distiller.tally.data()}
+    bundle = folder.export(step, lambda out: build(*parts, about, beside, out))
     if bundle is not None:
         passed(distiller.counts, "exported", distiller.saved.event_us)
         distiller.saved.parent = bundle.content_hash
@@ -59,6 +61,7 @@ def taken(distiller: Distiller, popular: int, trigger: str) -> Snapshot | None:
         vocabulary=trainer.vocabulary.snapshot(),
         catalogue=trainer.catalogue.snapshot(),
         about=told(distiller, popular, trigger),
+        beside={TALLY: distiller.tally.data()},
         ready=trainer.settle_copies,
     )
 

@@ -2,7 +2,8 @@
 
 A batch is the next `batch` whole examples of the lanes, or those until a time (`reading`). Before it is learnt, the
 catalogue is brought exactly as far as the scorer had seen it. A checkpoint holds weights, optimizer, random state,
-vocabulary, catalogue and the positions after the last batch. The positions are saved nowhere else.
+vocabulary, catalogue, what was counted for the judge, and the positions after the last batch. The positions are saved
+nowhere else.
 
 It knows nothing of losses, of torch, or of bundles.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recdistill.hops import passed
+from recdistill.linear import TALLY, Tally
 from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.anew import begun_anew, begun_at, mark_for, noted
 from recdistill.loops.distil.course import Course, Remake
@@ -31,7 +33,7 @@ from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
 from recdistill.loops.distil.saves import Saves
 from recdistill.loops.distil.stamped import ITEMS, StampedItems, decoded
-from recdistill.loops.distil.warm import Restart, check_same, take_over
+from recdistill.loops.distil.warm import Restart, check_same, take_over, tally_of
 from recdistill.records import Columns
 from recdistill.stream import (
     Delivery,
@@ -102,7 +104,7 @@ class Distiller:
         self._saves = Saves(folder, self._stage)
         self._reading = Reading(self._lanes)
         self.matched = Matched(trainer.spec)
-        self._kept = KeptSteps(memory_mb * 1_000_000)
+        self.tally, self._kept = Tally(), KeptSteps(memory_mb * 1_000_000)
         self._behind = False  # whether the lanes stand before `saved.lanes`, because batches came from memory
         self._drifts: list[str] = []  # what has drifted since the student's newest batch
         self._whole_lists = True  # until a list comes whose candidates were scored in part
@@ -124,13 +126,13 @@ class Distiller:
                 self._seek(place_of(self._log, self._lanes, begin))
                 self.saved.lanes = self._lanes.state()
             if warm is not None:
-                self.step = take_over(warm, self.trainer, self.saved)
+                self.step, self.tally = take_over(warm, self.trainer, self.saved)
             self.course.begin(self.saved, self.step)
             passes = recipe.passes if drain or recipe.passes > 1 else 0
         else:
             self.step = found.step
             self.saved = Saved.restored(found.state["stream"], found.path)
-            self._reading.clock_us = self.saved.clock_us
+            self.tally, self._reading.clock_us = tally_of(found, self.saved.seen.examples), self.saved.clock_us
             restarts = self.saved.restarts
             self.trainer = self.course.resume(self.saved, self.step, found.path, self.trainer)
             self.trainer.restore(found.tensors, found.state["trainer"])
@@ -198,7 +200,7 @@ class Distiller:
         self.saved.lanes, self.saved.clock_us = after, self._reading.clock_us
         self._reading.taken()
         if r is None or not r.again:
-            self.learnt_us = learnt(examples, self.saved, self.counts) or self.learnt_us
+            self.learnt_us = learnt(examples, self.saved, self.tally, self.counts) or self.learnt_us
             noted(self.saved, self.trainer)
             if recipe.rebuild and (r is None or r.passes == 1):
                 self._begin_anew()
@@ -276,7 +278,7 @@ class Distiller:
         self.saved.witness = self._log.witness(self.saved.positions())  # brings the log to the disk first
         tensors, state = self.trainer.state(whole=False)
         said = {"trainer": state, "stream": self.saved.plain()}
-        others = None if self.ahead is None else self.ahead.files(said)
+        others = {TALLY: self.tally.data(), **({} if self.ahead is None else self.ahead.files(said))}
         write = partial(self.folder.save, self.step, tensors, said, others=others, ready=self.trainer.settle_copies)
         self._saves.start(write, self.saved.rests_on())
         if wait:
@@ -308,12 +310,15 @@ class Distiller:
         self._behind = False
 
 
-def learnt(examples: Columns, saved: Saved, counts: Counter[str]) -> int:
-    """Notes how fresh the lists were that were learnt. Labels come later, by their window, and do not count.
+def learnt(examples: Columns, saved: Saved, tally: Tally, counts: Counter[str]) -> int:
+    """Counts the lists that were learnt, for the judge, and notes how fresh they were.
+
+    Labels come later, by their window, and say nothing of that.
 
     Returns:
         The time now, in microseconds, if one of them is the newest event so far; else 0.
     """
+    tally.take(examples)
     scored_E = np.array([state != "labels" for state in examples.states], bool)
     times_E = examples.times_E[scored_E]
     if not times_E.size or not (newest_us := int(times_E.max())):

@@ -16,12 +16,13 @@ Example:
     >>> catalogue = Catalogue(spec, vocabulary)
     >>> _ = catalogue.apply(Item("a"), admit=True)
     >>> about = About(popular=[("a", 1.0)], base_position=7, golden=[], provenance={"step": 3})
-    >>> taken = Snapshot({"id": np.zeros((2, 6), np.float32)}, spec, vocabulary.snapshot(), catalogue.snapshot(), about)
+    >>> weights, rest = {"id": np.zeros((2, 6), np.float32)}, (vocabulary.snapshot(), catalogue.snapshot(), about)
+    >>> taken = Snapshot(weights, spec, *rest, {"counts.bin": b"7"})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     taken.write(Path(folder))
     ...     again = Snapshot.read(Path(folder))
-    >>> again.about == about, again.vocabulary == taken.vocabulary, again.weights["id"].shape
-    (True, True, (2, 6))
+    >>> again.about == about, again.vocabulary == taken.vocabulary, again.weights["id"].shape, again.beside
+    (True, True, (2, 6), {'counts.bin': b'7'})
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class _Order(msgspec.Struct, frozen=True):
     about: About
     weights: list[str]
     catalogue: list[str]
+    beside: list[str]
 
 
 class Snapshot(NamedTuple):
@@ -76,6 +78,7 @@ class Snapshot(NamedTuple):
         vocabulary: `Vocabulary.snapshot()`.
         catalogue: `Catalogue.snapshot()`.
         about: What the bundle says beside them.
+        beside: Files that travel with the bundle.
     """
 
     weights: dict[str, np.ndarray]
@@ -83,6 +86,7 @@ class Snapshot(NamedTuple):
     vocabulary: dict[str, list[str | None]]
     catalogue: dict[str, np.ndarray]
     about: About
+    beside: dict[str, bytes]
     ready: Callable[[], None] = lambda: None
     """Waits until the weights are filled; `write` calls it."""
 
@@ -99,6 +103,7 @@ class Snapshot(NamedTuple):
             vocabulary,
             Catalogue.restore(self.spec, vocabulary, self.catalogue),
             self.about,
+            self.beside,
             out,
         )
 
@@ -113,12 +118,15 @@ class Snapshot(NamedTuple):
             for number, array in enumerate(arrays.values()):
                 with (folder / f"{kind}-{number}.npy").open("wb") as file:
                     np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        for number, data in enumerate(self.beside.values()):
+            (folder / f"beside-{number}.bin").write_bytes(data)
         order = _Order(
             spec=self.spec.to_json().decode(),
             vocabulary=self.vocabulary,
             about=self.about,
             weights=list(self.weights),
             catalogue=list(self.catalogue),
+            beside=list(self.beside),
         )
         (folder / NAME).write_bytes(msgspec.json.encode(order))
 
@@ -138,9 +146,17 @@ class Snapshot(NamedTuple):
                 }
                 for kind, names in (("weights", order.weights), ("catalogue", order.catalogue))
             )
+            beside = {name: (folder / f"beside-{n}.bin").read_bytes() for n, name in enumerate(order.beside)}
         except (OSError, ValueError, msgspec.MsgspecError) as e:
             raise BundleError(f"{folder}: holds no snapshot of a student ({e}); the next export makes another") from e
-        return cls(weights, FeatureSpec.from_json(order.spec.encode()), order.vocabulary, catalogue, order.about)
+        return cls(
+            weights=weights,
+            spec=FeatureSpec.from_json(order.spec.encode()),
+            vocabulary=order.vocabulary,
+            catalogue=catalogue,
+            about=order.about,
+            beside=beside,
+        )
 
 
 def build(
@@ -149,6 +165,7 @@ def build(
     vocabulary: Vocabulary,
     catalogue: Catalogue,
     about: About,
+    beside: dict[str, bytes],
     out: Path,
 ) -> Bundle:
     """Makes a bundle of a student and what is said beside it; the only way that the distiller makes one."""
@@ -164,4 +181,5 @@ def build(
         base_position=about.base_position,
         golden_requests=about.golden,
         provenance=about.provenance,
+        beside=beside,
     )

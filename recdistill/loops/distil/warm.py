@@ -23,7 +23,8 @@ import numpy as np
 
 from recdistill import checkpoint
 from recdistill.bundle import Bundle, open_bundle
-from recdistill.errors import CheckpointError
+from recdistill.errors import BundleError, CheckpointError, DataError
+from recdistill.linear import TALLY, Tally
 from recdistill.loops.distil.seen import Seen
 from recdistill.stream import LanePosition
 
@@ -61,6 +62,7 @@ class Older(msgspec.Struct):
         seen: What it has seen of the stream.
         parent: Content hash of its last bundle.
         left: Where it stood.
+        tally: What it has counted of the lists that it learnt from.
     """
 
     source: str
@@ -70,6 +72,7 @@ class Older(msgspec.Struct):
     seen: Seen
     parent: str
     left: LanePosition | None
+    tally: Tally
 
 
 def find(path: Path) -> checkpoint.Checkpoint | Bundle:
@@ -110,8 +113,8 @@ def older(found: checkpoint.Checkpoint | Bundle, trainer: Trainer) -> Older:
     return _of_bundle(found, trainer) if isinstance(found, Bundle) else _of_checkpoint(found)
 
 
-def take_over(path: Path, trainer: Trainer, saved: Saved) -> int:
-    """Puts the older student at a path into a fresh trainer and a fresh state. Returns its step.
+def take_over(path: Path, trainer: Trainer, saved: Saved) -> tuple[int, Tally]:
+    """Puts the older student at a path into a fresh trainer and a fresh state. Returns its step, and what it counted.
 
     Raises:
         CheckpointError, BundleError: It cannot be used.
@@ -122,7 +125,7 @@ def take_over(path: Path, trainer: Trainer, saved: Saved) -> int:
     trainer.restore(found.tensors, {**fresh, **found.trainer})
     saved.seen, saved.parent = found.seen, found.parent
     saved.restarts = [Restart(how="warm-start", step=found.step, to=saved.lanes, left=found.left, source=found.source)]
-    return found.step
+    return found.step, found.tally
 
 
 def check_same(path: Path, restarts: Sequence[Restart], own: Path) -> None:
@@ -158,6 +161,7 @@ def _of_checkpoint(found: checkpoint.Checkpoint) -> Older:
         seen=seen,
         parent=str(stream.get("parent", "")),
         left=left,
+        tally=tally_of(found, seen.examples),
     )
 
 
@@ -168,6 +172,10 @@ def _of_bundle(bundle: Bundle, trainer: Trainer) -> Older:
     step = int(about.get("step", 0))
     tensors, said = state_of_bundle(bundle, trainer, step)
     lanes = about.get("positions", {}).get("lanes")
+    try:
+        tally = Tally.of(bundle.read(TALLY)) if TALLY in bundle.manifest.files else None
+    except DataError as e:
+        raise BundleError(f"{bundle.path / TALLY}: {e}; fetch or export the bundle again") from e
     seen = Seen(
         examples=int(about.get("examples", 0)),
         teachers=dict(about.get("teachers", {})),
@@ -181,4 +189,19 @@ def _of_bundle(bundle: Bundle, trainer: Trainer) -> Older:
         seen=seen,
         parent=bundle.content_hash,
         left=None if lanes is None else LanePosition.read(lanes),
+        tally=tally or Tally(seen.examples),
     )
+
+
+def tally_of(found: checkpoint.Checkpoint, examples: int) -> Tally:
+    """What a checkpoint has counted of the lists that its student learnt from. One of before begins to count now.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    if TALLY not in found.files:
+        return Tally(examples)
+    try:
+        return Tally.of(found.read(TALLY))
+    except DataError as e:
+        raise CheckpointError(f"{found.path / TALLY}: {e}; restore it from a copy, or go on from an older one") from e

@@ -20,14 +20,12 @@ Example:
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Collection
 from typing import Final
 
 from recdistill.serve.http.asgi import TEXT, Handler, Receive, Reply, Scope
 from recdistill.serve.http.problem import Problem
 
-ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+")
 ANY: Final = "*"
 _SHOWN: Final = b"recdistill-bundle, recdistill-version, recdistill-side, retry-after"
 _KEPT_S: Final = b"600"  # how long a browser may remember that it may call

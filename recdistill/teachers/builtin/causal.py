@@ -13,6 +13,7 @@ the item's bias.
 It knows nothing of records, losses or slots: rows and places come in, vectors go out.
 
 Example:
+    >>> import numpy as np
     >>> from recdistill.features import FeatureSpec
     >>> tower = CausalTower(FeatureSpec(), CausalShape(dim=8, layers=1, heads=2), {"id": 5}, seed=0)
     >>> tower.items(np.array([1, 2]), {}).shape, sorted(tower.tables)
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +32,9 @@ from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
 from recdistill.features import AGE_BUCKETS, FeatureSpec
 from recdistill.model import layout
 from recdistill.teachers.builtin.files import CausalShape
+from recdistill.teachers.builtin.items import BAGS, ItemSide, key_of
 from recdistill.teachers.builtin.sequences import Windows
-from recdistill.teachers.builtin.tower import BAGS, Bags, Drop, age_rows, mean_of
+from recdistill.teachers.builtin.tower import Drop, age_rows, mean_of
 
 _FIRST = 0.02
 """Standard deviation of the first values of tables and layers."""
@@ -62,7 +63,7 @@ class _Block(nn.Module):
         return x_BLD + drop(self.down(F.gelu(self.up(self.norm_mlp(x_BLD)))))
 
 
-class CausalTower(nn.Module):
+class CausalTower(ItemSide):
     """Both sides of the transformer.
 
     Args:
@@ -107,14 +108,14 @@ class CausalTower(nn.Module):
         actions, wide = 1 + len(spec.history.actions), shape.context_dim
         self.item_dense = nn.ParameterDict(
             {
-                _key(n): torch.randn(f.width, layout.width(dim)) * 0.01
+                key_of(n): torch.randn(f.width, layout.width(dim)) * 0.01
                 for n, f in spec.item.items()
                 if f.kind not in BAGS
             }
         )
         self.context = nn.ParameterDict(
             {
-                _key(n): torch.randn(rows.get(f"context.{n}", spec.rows(f"context.{n}")), wide) * 0.05
+                key_of(n): torch.randn(rows.get(f"context.{n}", spec.rows(f"context.{n}")), wide) * 0.05
                 for n in spec.context
             }
         )
@@ -134,40 +135,6 @@ class CausalTower(nn.Module):
                 nn.init.trunc_normal_(module.weight, 0.0, _FIRST)
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(self.asked_out.weight)
-
-    @property
-    def tables(self) -> dict[str, Tensor]:
-        """The tables of items and attributes by key, as views: writing to one changes the table."""
-        return {
-            name.removeprefix("embedding_bags.").removesuffix(".weight").replace("/", "."): table
-            for name, table in self._collection.state_dict().items()
-        }
-
-    def weights(self) -> dict[str, Tensor]:
-        """Tables and dense parameters by name, as views: writing to one changes the tower."""
-        dense = {f"dense.{n}": p.detach() for n, p in self.named_parameters() if not n.startswith("_collection")}
-        return {f"table.{key}": table.detach() for key, table in self.tables.items()} | dense
-
-    def bags_of(self, fields: Mapping[str, np.ndarray]) -> Bags:
-        """Attribute rows in the form that the tables read."""
-        return Bags({key: fields[key.removeprefix("item.")] for key in self._bag_keys})
-
-    def items(self, id_rows_N: np.ndarray, fields: Mapping[str, np.ndarray], bags: Bags | None = None) -> Tensor:
-        """The item side, `[N, D + 2]`: vector, bias, and a number that is not used.
-
-        Args:
-            id_rows_N: The items' own rows.
-            fields: Their attributes by plain name, as `EncodedItems.fields`.
-            bags: The result of `bags_of` for the same fields, if the caller has it.
-        """
-        bags = self.bags_of(fields) if bags is None else bags
-        kjt = bags.with_ids(torch.from_numpy(id_rows_N.astype(np.int64)))
-        pooled: Tensor = self._collection(kjt).values()
-        output_NW: Tensor = pooled.view(len(id_rows_N), 1 + len(self._bag_keys), -1).sum(1)
-        for name, field in self.spec.item.items():
-            if field.kind not in BAGS:
-                output_NW = output_NW + torch.from_numpy(fields[name]) @ self.item_dense[_key(name)]
-        return output_NW
 
     def users(self, items_NW: Tensor, asked: Windows, slots_BL: Tensor, drop: Drop | None = None) -> Tensor:
         """The user side, `[M, D]`: one row for each real question, window by window.
@@ -192,7 +159,7 @@ class CausalTower(nn.Module):
         flat_M = row_M * at_BQ.shape[1] + column_M
         for name, field in self.spec.context.items():
             values = torch.from_numpy(asked.context[name])[flat_M]
-            parts.append(mean_of(self.context[_key(name)], field, values))
+            parts.append(mean_of(self.context[key_of(name)], field, values))
         told_MD: Tensor = self.asked_out(drop(F.gelu(self.asked_in(torch.cat(parts, 1)))))
         return states_MD + told_MD
 
@@ -218,8 +185,3 @@ class CausalTower(nn.Module):
             x_BLD = block(x_BLD, bias, drop)
         states: Tensor = self.norm(x_BLD)
         return states
-
-
-def _key(name: str) -> str:
-    """A field's name as an attribute of a torch module. It must not be a name that a module already has."""
-    return f"of_{name}"

@@ -18,6 +18,7 @@ scores are averaged. For each question this averages their log-probabilities, up
 It knows nothing of records, losses or slots: rows and places come in, vectors go out.
 
 Example:
+    >>> import numpy as np
     >>> from recdistill.features import FeatureSpec
     >>> tower = Tower(FeatureSpec(), Shape(dim=8, layers=0), {"id": 5}, seed=0)
     >>> [len(tower.items(np.array([1, 2]), {})), sorted(tower.tables)]
@@ -28,45 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchrec import EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec import EmbeddingBagConfig, PoolingType
 from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.features import AGE_BUCKETS, FeatureSpec, Field, Vocabulary
 from recdistill.model import layout
 from recdistill.teachers.builtin.files import Shape
+from recdistill.teachers.builtin.items import BAGS, ItemSide, key_of
 from recdistill.teachers.builtin.sequences import Windows
 
-BAGS = ("category", "text")
 _FAR = -1e9  # an attention logit far below all real ones
-
-
-class Bags:
-    """The attribute rows of some items as torchrec takes them. They are made once and read often."""
-
-    def __init__(self, fields: Mapping[str, np.ndarray]) -> None:
-        values, lengths = [], []
-        self.keys = list(fields)
-        for rows_NM in fields.values():
-            real_NM = rows_NM >= 0
-            values.append(rows_NM[real_NM])
-            lengths.append(real_NM.sum(1, dtype=np.int32))
-        self.values = torch.from_numpy(np.concatenate(values).astype(np.int64)) if values else None
-        self.lengths = torch.from_numpy(np.concatenate(lengths)) if lengths else None
-
-    def with_ids(self, id_rows_N: Tensor) -> KeyedJaggedTensor:
-        """These bags, with a first bag that holds only the item's own row."""
-        ones = torch.ones(len(id_rows_N), dtype=torch.int32)
-        if self.values is None or self.lengths is None:
-            return KeyedJaggedTensor(keys=["id"], values=id_rows_N, lengths=ones)
-        return KeyedJaggedTensor(
-            keys=["id", *self.keys],
-            values=torch.cat([id_rows_N, self.values]),
-            lengths=torch.cat([ones, self.lengths]),
-        )
 
 
 class _Block(nn.Module):
@@ -122,7 +97,7 @@ class Drop:
         return x * kept * (1.0 / (1.0 - rate))
 
 
-class Tower(nn.Module):
+class Tower(ItemSide):
     """Both sides of one tower.
 
     Args:
@@ -174,11 +149,11 @@ class Tower(nn.Module):
         spec, shape, dim = self.spec, self.shape, self.dim
         length, actions, wide = spec.history.length, 1 + len(spec.history.actions), layout.width(dim)
         self.item_dense = nn.ParameterDict(
-            {_key(n): torch.randn(f.width, wide) * 0.01 for n, f in spec.item.items() if f.kind not in BAGS}
+            {key_of(n): torch.randn(f.width, wide) * 0.01 for n, f in spec.item.items() if f.kind not in BAGS}
         )
         self.context = nn.ParameterDict(
             {
-                _key(n): torch.randn(rows.get(f"context.{n}", spec.rows(f"context.{n}")), shape.context_dim) * 0.05
+                key_of(n): torch.randn(rows.get(f"context.{n}", spec.rows(f"context.{n}")), shape.context_dim) * 0.05
                 for n, f in spec.context.items()
             }
         )
@@ -205,50 +180,12 @@ class Tower(nn.Module):
         nn.init.normal_(self.cross.weight, 0.0, 0.01)
         nn.init.normal_(self.straight.weight, 0.0, 0.02)
 
-    @property
-    def tables(self) -> dict[str, Tensor]:
-        """The sparse tables by key, as views: writing to one changes the table."""
-        return {
-            name.removeprefix("embedding_bags.").removesuffix(".weight").replace("/", "."): table
-            for name, table in self._collection.state_dict().items()
-        }
-
-    def dense_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that an ordinary optimizer updates: all except the tables."""
-        return {name: p for name, p in self.named_parameters() if not name.startswith("_collection")}
-
-    def weights(self) -> dict[str, Tensor]:
-        """Tables and dense parameters by name, as views: writing to one changes the tower."""
-        dense = {f"dense.{name}": p.detach() for name, p in self.dense_parameters().items()}
-        return {f"table.{key}": table.detach() for key, table in self.tables.items()} | dense
-
     def set_table_learning_rate(self, rate: float) -> None:
         """Sets the rate of the tables' updates, from the next backward pass on."""
         optimizer = self._collection.fused_optimizer()
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()  # this only gives the rate to the fused kernels
-
-    def items(self, id_rows_N: np.ndarray, fields: Mapping[str, np.ndarray], bags: Bags | None = None) -> Tensor:
-        """The item side, `[N, D + 2]`: vector, bias, raw weight in a history.
-
-        Args:
-            id_rows_N: The items' own rows.
-            fields: Their attributes by plain name, as `EncodedItems.fields`.
-            bags: The result of `bags_of` for the same fields, if the caller has it.
-        """
-        bags = self.bags_of(fields) if bags is None else bags
-        kjt = bags.with_ids(torch.from_numpy(id_rows_N.astype(np.int64)))
-        pooled: Tensor = self._collection(kjt).values()
-        output_NW: Tensor = pooled.view(len(id_rows_N), 1 + len(self._bag_keys), -1).sum(1)[:, : layout.width(self.dim)]
-        for name, field in self.spec.item.items():
-            if field.kind not in BAGS:
-                output_NW = output_NW + torch.from_numpy(fields[name]) @ self.item_dense[_key(name)]
-        return output_NW
-
-    def bags_of(self, fields: Mapping[str, np.ndarray]) -> Bags:
-        """Attribute rows in the form that the tables read."""
-        return Bags({key: fields[key.removeprefix("item.")] for key in self._bag_keys})
 
     def users(self, items_NW: Tensor, asked: Windows, slots_BL: Tensor, drop: Drop | None = None) -> Tensor:
         """The user side, `[M, D]`: one row for each real question, window by window.
@@ -350,18 +287,13 @@ class Tower(nn.Module):
         parts = [F.embedding(torch.from_numpy(asked.origin_BQ), self.origin), F.embedding(gap_BQ, self.gap)]
         for name, field in self.spec.context.items():
             values = torch.from_numpy(asked.context[name])
-            parts.append(mean_of(self.context[_key(name)], field, values).view(*gap_BQ.shape, -1))
+            parts.append(mean_of(self.context[key_of(name)], field, values).view(*gap_BQ.shape, -1))
         return torch.cat(parts, -1)
 
 
 def dropout(rate: float, generator: torch.Generator) -> Drop:
     """Dropout of a training step."""
     return Drop(rate, generator)
-
-
-def _key(name: str) -> str:
-    """A field's name as an attribute of a torch module. It must not be a name that a module already has."""
-    return f"of_{name}"
 
 
 def mean_of(table: Tensor, field: Field, values: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ Example:
 """
 
 from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes, text_of
-from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row, put_scores
+from recdistill.teachers.tensors.feeds import Feeder, Misfit, put_scores
 from recdistill.teachers.tensors.models import OnnxModel, TensorModel
+from recdistill.teachers.tensors.packing import Row
 
 __all__ = [
     "Feeder",

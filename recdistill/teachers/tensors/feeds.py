@@ -26,7 +26,7 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,20 +37,18 @@ from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.missed import Missed
 from recdistill.teachers.tensors.feed_sources import (
-    DTYPES,
     FLOATS,
     INTEGERS,
-    TAKES,
-    Axis,
     Input,
     Port,
     Source,
     cell_of,
     check_names,
-    source_of,
     vocabulary,
 )
+from recdistill.teachers.tensors.inputs import fixed, input_of
 from recdistill.teachers.tensors.models import TensorModel
+from recdistill.teachers.tensors.packing import Row, packed
 from recdistill.teachers.tensors.unmet import Unmet
 
 log_ = logging.getLogger(__name__)
@@ -58,18 +56,6 @@ log_ = logging.getLogger(__name__)
 
 class Misfit(TeacherError):
     """A model's answer that does not have the shape that was asked for."""
-
-
-class Row(NamedTuple):
-    """One impression, ready to be fed.
-
-    `kept` are the places of the candidates that are fed; `cells` are the values by input.
-    """
-
-    impression: Impression
-    kept: list[int]
-    events: int
-    cells: dict[str, Any]
 
 
 class Feeder:
@@ -99,13 +85,13 @@ class Feeder:
         self._told = settings.integer_ids or self._row_of is not None
         known = {port.name: port for port in ports}
         check_names(settings, known, section)
-        self._inputs = [self._input(port, settings.inputs[name]) for name, port in known.items()]
+        self._inputs = [input_of(port, settings.inputs[name], settings, section) for name, port in known.items()]
         if all(one.axis != "candidate" for one in self._inputs):
             raise ConfigError(f"{section}.inputs: feeds no input from the candidates, so there is nothing to score")
         kinds = {source.kind for one in self._inputs for source in one.sources}
         lists = settings.layout == "lists"
-        self._length = self._fixed("candidate", 1) if lists else None
-        self._events = self._fixed("event", 1)
+        self._length = fixed(self._inputs, "candidate", 1, section) if lists else None
+        self._events = fixed(self._inputs, "event", 1, section)
         self._single = any(one.port.shape[0] == 1 for one in self._inputs)
         self._by_length = lists and self._length is None and "candidates.mask" not in kinds
         told = "history.mask" in kinds or "history.length" in kinds
@@ -116,63 +102,6 @@ class Feeder:
             one.sources[0].kind == "history" and one.port.dtype in INTEGERS and one.substitute is None
             for one in self._inputs
         )
-
-    def _input(self, port: Port, texts: str | list[str]) -> Input:
-        at = f"{self._section}.inputs.{port.name}"
-        many = not isinstance(texts, str)
-        sources = tuple(source_of(text, at) for text in ([texts] if isinstance(texts, str) else texts))
-        if not sources:
-            raise ConfigError(f"{at}: is an empty list; name what is fed")
-        if port.dtype not in DTYPES:
-            raise ConfigError(f"{at}: the model's input {port} has a type that cannot be fed; use {', '.join(DTYPES)}")
-        axis: Axis = "request"
-        for source in sources:
-            if port.dtype not in TAKES[source.kind] or (many and port.dtype == "string"):
-                takes = [one for one in TAKES[source.kind] if not many or one != "string"]
-                raise ConfigError(f"{at}: {source.text!r} cannot feed the input {port}; it feeds {', '.join(takes)}")
-            if many and (source.axis == "event" or source.kind in ("candidates", "candidates.mask")):
-                raise ConfigError(f"{at}: {source.text!r} cannot stand in a list; only numbers of items and requests")
-            axis = source.axis if source.axis != "request" else axis
-        substitute = self._settings.missing.get(port.name)
-        if substitute is not None and (substitute := cell_of(substitute, port.dtype)) is None:
-            raise ConfigError(f"{self._section}.missing.{port.name}: does not fit the input {port}")
-        return Input(
-            port=port,
-            sources=sources,
-            axis=axis,
-            width=self._width(port, sources, axis, many, at),
-            substitute=substitute,
-        )
-
-    def _width(self, port: Port, sources: tuple[Source, ...], axis: Axis, many: bool, at: str) -> int | None:
-        """Checks the number of axes, and the first one. Returns the size of an extra last axis, if there is one."""
-        lists = self._settings.layout == "lists"
-        batch = "B" if lists else "N"
-        natural = [batch, *{"candidate": ["L"] if lists else [], "event": ["H"], "request": []}[axis]]
-        more = len(port.shape) - len(natural)
-        meant = f"layout {self._settings.layout!r} feeds {', '.join(map(repr, (s.text for s in sources)))} as"
-        shape = f"[{', '.join([*natural, *([str(len(sources))] if many else [])])}]"
-        if more not in (0, 1) or (many and not more):
-            raise ConfigError(f"{at}: {meant} {shape}, but the input is {port}; change the layout or the model")
-        if port.shape[0] not in (None, 1) or (port.shape[0] == 1 and not lists):
-            raise ConfigError(f"{at}: the first axis of {port} has a fixed size; export the model with a dynamic one")
-        last = port.shape[-1]
-        if not more:
-            return None
-        if many and last not in (None, len(sources)):
-            raise ConfigError(f"{at}: names {len(sources)} values, but the last axis of {port} has another size")
-        if many:
-            return len(sources)
-        if last != 1 and (last is None or sources[0].kind not in ("item", "context")):
-            raise ConfigError(f"{at}: {meant} {shape}, but the input is {port}; change the layout or the model")
-        return last
-
-    def _fixed(self, axis: Axis, place: int) -> int | None:
-        """The fixed size of an axis in the model's inputs; None if there is none."""
-        sizes = {one.port.shape[place] for one in self._inputs if one.axis == axis} - {None}
-        if len(sizes) > 1:
-            raise ConfigError(f"{self._section}.inputs: the model wants lists of both {' and '.join(map(str, sizes))}")
-        return sizes.pop() if sizes else None
 
     def rows(self, impressions: Sequence[Impression]) -> list[Row | TeacherError]:
         """Prepares impressions. Each becomes a row, or the reason why it cannot be fed."""
@@ -333,33 +262,7 @@ class Feeder:
 
     def arrays(self, batch: Sequence[Row]) -> dict[str, npt.NDArray[Any]]:
         """The tensors of a batch by input. Texts are arrays of objects."""
-        lists = self._settings.layout == "lists"
-        counts = [len(row.kept) for row in batch]
-        length = self._length or max(counts)
-        events = self._events or max(1, *(row.events for row in batch))
-        made = {}
-        for one in self._inputs:
-            tail = () if one.width is None else (one.width,)
-            columns = [row.cells[one.port.name] for row in batch]
-            # Candidates without padding, all lists one after another; or one row a request; or one padded row a list.
-            if one.axis == "candidate" and not lists:
-                array = _full(one, (sum(counts), *tail), self._settings.pad)
-                _put(array, [cell for column in columns for cell in column])
-            elif one.axis == "request":
-                array = _full(one, (len(batch), *tail), self._settings.pad)
-                _put(array, columns)
-            else:
-                width = length if one.axis == "candidate" else events
-                array = _full(one, (len(batch), width, *tail), self._settings.pad)
-                left = one.axis == "event" and self._settings.history_side == "left"
-                for at, column in enumerate(columns):
-                    if column:
-                        _put(array[at, width - len(column) :] if left else array[at, : len(column)], column)
-            # In the flat layout each candidate has its own copy of the request's values.
-            if not lists and one.axis != "candidate":
-                array = np.repeat(array, counts, axis=0)
-            made[one.port.name] = array
-        return made
+        return packed(self._inputs, batch, self._settings, length=self._length, events=self._events)
 
     def scores(self, batch: Sequence[Row], output: npt.NDArray[Any]) -> list[Scores | TeacherError]:
         """The scores of each row of a batch. A score that is not a finite number is masked.
@@ -398,23 +301,3 @@ def put_scores(impression: Impression, places: Sequence[int], found: npt.NDArray
     values_L[places] = np.where(finite, found, 0.0)
     scored_L[places] = finite
     return Scores(values_L, scored_L)
-
-
-def _full(one: Input, shape: tuple[int, ...], pad: int) -> npt.NDArray[Any]:
-    padding: Any = "" if one.port.dtype == "string" else 0
-    if one.sources[0].kind in ("candidates", "history") and one.port.dtype in INTEGERS:
-        padding = pad
-    return np.full(shape, padding, dtype=DTYPES[one.port.dtype])
-
-
-def _put(into: npt.NDArray[Any], cells: Sequence[Any]) -> None:
-    """Writes cells into an array.
-
-    Texts are written one by one, because numpy would turn them into its fixed-width type.
-    """
-    if into.dtype != object:
-        with np.errstate(over="ignore"):  # a number too large for float16 becomes infinite, and its score is masked
-            into[...] = cells
-        return
-    for at, cell in enumerate(cells):
-        into[at] = cell

@@ -30,9 +30,10 @@ from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
 from recdistill.teachers.tensors.feed_sources import Port, needed_attributes
-from recdistill.teachers.tensors.feeds import Feeder, Misfit, Row
+from recdistill.teachers.tensors.feeds import Feeder, Misfit
 from recdistill.teachers.tensors.models import OnnxModel
 from recdistill.teachers.tensors.onnx_file import inspect_model
+from recdistill.teachers.tensors.packing import Row
 
 log_ = logging.getLogger(__name__)
 

@@ -53,6 +53,7 @@ def test_who_has_had_everything_is_shown_nothing() -> None:
         encode(one)
 
 
+@pytest.mark.slow
 def test_records_are_valid_and_in_the_order_of_time(world: tuple[Dataset, Truth]) -> None:
     data, _ = world
     written = list(data.timeline())

@@ -14,6 +14,7 @@ from recdistill.device import Device
 from recdistill.judge import BundleContender
 from recdistill.records import Candidate, Impression
 from recdistill.registry import Registry
+from tools.mlflow_server import new_file
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def test_the_control_is_asked_with_its_newest_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.mlflow
 def test_the_first_champion_is_frozen_and_the_newest_is_on_the_device(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
+    uri = new_file(tmp_path / "mlflow.sqlite")
     registry = Registry(uri, "shop")
     device, frozen = OnDevice(uri, "shop", tmp_path / "device"), Frozen(tmp_path / "frozen")
     assert device() is None

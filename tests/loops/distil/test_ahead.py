@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 from support import world
 from support.deaths import killed_again_and_again
-from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, more, run, settings, write_log
+from support.distilling import SPEC, STUDENT, assert_same_state, final, more, run, settings
 from support.registries import judged
 from support.small_shop import Shop, open_shop
 
@@ -30,16 +29,7 @@ from recdistill.records import Columns, Example, decode
 from recdistill.registry import Registry
 from recdistill.serve import Recommender, Request
 from recdistill.stream import Log
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(written, tmp_path)
+from tools.mlflow_server import new_file
 
 
 @pytest.fixture
@@ -51,6 +41,7 @@ def ahead(following: Following | None = None) -> Ahead:
     return Ahead(Prequential(share=0.8, window_s=20, labels_within_s=40, half_life=50), following)
 
 
+@pytest.mark.slow
 def test_no_weight_and_nothing_else_of_the_student_changes_by_it(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "without"))
     counts = run(log, settings(tmp_path / "with"), ahead=ahead())
@@ -99,7 +90,7 @@ def test_a_distiller_that_is_killed_anywhere_ends_with_the_same_rows_champion_in
     run(log, settings(tmp_path / "first"))
     [path] = (tmp_path / "first" / "bundles").iterdir()
     champion = open_bundle(path)
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "student")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "student")
     version = registry.publish(champion, judged(champion))
     registry.crown(version.number)
     more(log, 120, seed=7)
@@ -134,7 +125,7 @@ def test_the_champion_that_serves_is_scored_as_it_serves_and_status_and_metrics_
     shop("join --flush")
     shop("distil --drain --set prequential.share=1")
     bundle = shop.learnt("student")
-    registry = Registry("sqlite:///recdistill-data/mlflow.sqlite", "recdistill-student")
+    registry = Registry(new_file(Path("recdistill-data/mlflow.sqlite")), "recdistill-student")
     version = registry.publish(bundle, judged(bundle))
     registry.crown(version.number)
     lists = world.impressions(120)[60:]
@@ -176,6 +167,7 @@ def test_prometheus_is_told(log: Log, tmp_path: Path) -> None:
     assert 'recdistill_freshness_seconds_count{hop="learnt"}' in text
 
 
+@pytest.mark.slow
 def test_later_passes_are_not_scored(log: Log, tmp_path: Path) -> None:
     once = run(log, settings(tmp_path / "one"), ahead=ahead())
     twice = run(log, settings(tmp_path / "two", passes=2), ahead=ahead())
@@ -183,6 +175,7 @@ def test_later_passes_are_not_scored(log: Log, tmp_path: Path) -> None:
     assert twice["prequential_lists"] == once["prequential_lists"]
 
 
+@pytest.mark.slow
 def test_it_can_be_turned_off_and_on_again(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"), ahead=ahead())
     more(log, 20, seed=3)

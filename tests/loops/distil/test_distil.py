@@ -3,7 +3,6 @@
 import random
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,40 +11,28 @@ import numpy as np
 import pytest
 from support import world
 from support.deaths import killed_again_and_again
-from support.distilling import SPEC, STUDENT, assert_same_state, copied, final, run, scored, settings, write_log
-from support.power import Platter
+from support.distilling import SPEC, STUDENT, assert_same_state, final, run, scored, settings
 
 from recdistill import checkpoint
 from recdistill.bundle import made, open_bundle, reading
 from recdistill.config import (
-    DistilSettings,
     LogSettings,
     LossSettings,
-    StudentSettings,
     WatchSettings,
 )
-from recdistill.errors import CheckpointError, Fenced, OutOfRange, WrongLog
+from recdistill.errors import CheckpointError, Fenced, WrongLog
 from recdistill.loops import join, score
 from recdistill.loops.distil.owner import NAME
 from recdistill.loops.distil.seen import HALF_LIFE, Seen
 from recdistill.loops.feed import feed
 from recdistill.loops.wire import distil_from
-from recdistill.records import DEAD_LETTERS, Columns, Example, Feedback, Impression, Item, decode, encode, to_json
+from recdistill.records import DEAD_LETTERS, Columns, Example, Item, decode, encode, to_json
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
 from recdistill.teachers.function import FunctionTeacher
 from recdistill.train import Batch, Trainer
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(written, tmp_path)
-
-
+@pytest.mark.slow
 def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: Path) -> None:
     class Shown:
         def __init__(self) -> None:
@@ -66,6 +53,7 @@ def test_whoever_shows_progress_is_told_loss_and_agreement(log: Log, tmp_path: P
     assert counts["unknown"] >= 150 * 6 - counts["known"]  # and events, too
 
 
+@pytest.mark.slow
 def test_columns_give_the_checkpoint_that_objects_give(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +285,7 @@ def test_a_stop_writes_one_checkpoint(log: Log, tmp_path: Path) -> None:
     assert counts["bundles"] == 1
 
 
+@pytest.mark.slow
 def test_a_bundle_names_its_parent_also_after_a_kill_between_the_two(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     [first] = made(tmp_path / "s" / "bundles")
@@ -311,6 +300,7 @@ def test_a_bundle_names_its_parent_also_after_a_kill_between_the_two(log: Log, t
     assert open_bundle(second).manifest.provenance["parent"] == open_bundle(first).content_hash
 
 
+@pytest.mark.slow
 def test_a_newer_one_in_the_log_fences_this_one(log: Log, tmp_path: Path) -> None:
     with log.stage("hostile").transaction() as transaction:
         transaction.send("examples", b"\x00nothing", partition=0)
@@ -384,114 +374,6 @@ def test_weights_really_move(log: Log, tmp_path: Path) -> None:
     assert not np.allclose(one["weights/id"], two["weights/id"])
 
 
-def by_number(lists: Sequence[Impression]) -> list[list[float]]:
-    """A teacher that a student learns within a few batches, so that it is missed when it is gone."""
-    return [[float(c.item.split("-")[1]) for c in i.candidates] for i in lists]
-
-
-def at_random(lists: Sequence[Impression]) -> list[list[float]]:
-    return [[20_000 * random.Random(f"{i.id} {c.item}").random() for c in i.candidates] for i in lists]
-
-
-def in_thousands(lists: Sequence[Impression]) -> list[list[float]]:
-    return [[1000 * score + 5 for score in scores] for scores in by_number(lists)]
-
-
-@pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,400 lists of a teacher that is sound, changes its unit, talks nonsense, and is replaced; two lanes."""
-    path = tmp_path_factory.mktemp("events") / "eventful.sqlite"
-    log = open_log(LogSettings(path=str(path)))
-    log.create_topics(standard_topics(partitions=2, lanes=2))
-    lists = world.impressions(1400, length=9)
-    feed(log, world.items())
-    for start, end, function, version in (
-        (0, 300, by_number, "1"),
-        (300, 500, in_thousands, "1"),
-        (500, 1050, at_random, "1"),
-        (1050, 1400, by_number, "2"),
-    ):
-        feed(log, lists[start:end])
-        teacher = FunctionTeacher(function, "t", version, "unbounded")
-        score.run(log, teacher, batch=64, wait_s=0.05, stop=threading.Event(), drain=True)
-    feed(log, [best_taken(one) for one in lists if one.time_us % 3])
-    join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
-    log.close()
-    return path
-
-
-@pytest.fixture
-def eventful(events: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from copied(events, tmp_path)
-
-
-def best_taken(asked: Impression) -> Feedback:
-    item = max((c.item for c in asked.candidates), key=lambda name: int(name.split("-")[1]))
-    return Feedback(f"f-{asked.id}", asked.id, item, "click", asked.time_us + world.SECOND)
-
-
-FAST = StudentSettings(dim=4, hidden=8, context_dim=4, embedding_learning_rate=0.5, id_dropout=0.0)
-
-
-def eventful_run(  # type: ignore[no-untyped-def]
-    log: Log, chosen: DistilSettings, watch: WatchSettings | None = None, **more: object
-):
-    arguments = {"stop": threading.Event(), "drain": True, **more}
-    watch = watch or WatchSettings(act="quarantine", probation=100)
-    return distil_from(log, SPEC, FAST, LossSettings(), chosen, watch, **arguments)  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_by_default_a_teacher_that_seems_to_change_is_told_of_and_learnt(
-    eventful: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    counts = eventful_run(eventful, settings(tmp_path / "s", batch=16), WatchSettings())
-    assert counts["quarantined_lists"] == counts["probation_lists"] == 0
-    said = [record.getMessage() for record in caplog.records if "teacher t@" in record.getMessage()]
-    assert any(one.startswith("teacher t@1 may have changed, from list ") for one in said)
-    assert any("it is still learnt from (watch.act is notice)" in one for one in said)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("passes", [1, 3])
-def test_what_the_watch_does_is_the_same_after_a_kill_and_from_memory(
-    eventful: Log, tmp_path: Path, passes: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    chosen = {"passes": passes, "batch": 16, "checkpoint_every": 3}
-    counts = eventful_run(eventful, settings(tmp_path / "whole", **chosen))
-    said = [record.getMessage() for record in caplog.records if "teacher t@" in record.getMessage()]
-    assert ["jumped" in s for s in said] == [True, False, False, False]
-    assert ["t@1 is quarantined" in s for s in said] == [False, True, False, False]
-    assert ["t@2 is on probation" in s for s in said] == [False, False, True, False]
-    assert ["t@2 is learnt from" in s for s in said] == [False, False, False, True]
-    assert counts["normalised"] == 1
-    assert 480 * passes < counts["quarantined_lists"] == counts["quarantined_lists_order"] <= 560 * passes
-    assert 80 <= counts["probation_lists"] <= 100
-
-    chance = random.Random(passes)
-    killed = killed_again_and_again(
-        lambda die: eventful_run(eventful, settings(tmp_path / "killed", **chosen), progress=die),
-        times=8,
-        after=lambda: chance.randrange(4, 40 * passes),
-    )
-    eventful_run(eventful, settings(tmp_path / "killed", **chosen))
-    assert killed >= 3
-    assert_same_state(tmp_path / "whole", tmp_path / "killed")
-    eventful_run(eventful, settings(tmp_path / "read", memory_mb=0, **chosen))
-    assert_same_state(tmp_path / "whole", tmp_path / "read")
-
-
-@pytest.mark.slow
-def test_a_resumed_distiller_says_who_is_quarantined(
-    eventful: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    stop, chosen = threading.Event(), settings(tmp_path / "s", batch=16, checkpoint_every=1)
-    eventful_run(eventful, chosen, stop=stop, progress=lambda done, total: stop.set() if done >= 700 else None)
-    caplog.clear()
-    eventful_run(eventful, chosen)
-    assert "teacher t@1 is quarantined: its order agreed with the student" in caplog.records[0].getMessage()
-
-
 def test_no_history_in_a_bundle_is_somebodys(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "s"))
     [path] = (tmp_path / "s" / "bundles").iterdir()
@@ -537,66 +419,3 @@ def test_a_loss_that_cannot_keep_its_promise_says_so(
     warned += [record.getMessage() for record in caplog.records if "margin_mse fits" in record.getMessage()]
     assert any(says in sentence for sentence in warned) if says else not warned
     assert len(warned) == len(set(warned))
-
-
-def more(log: Log, count: int, seed: int) -> None:
-    """New lists, as they come from outside, until they are examples."""
-    feed(log, world.impressions(count, seed=seed))
-    scored(log)
-    join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
-
-
-@pytest.mark.slow
-def test_what_a_checkpoint_rests_on_outlasts_a_power_cut(
-    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    more(log, 20, seed=5)
-    platter = Platter(tmp_path, monkeypatch)
-    assert run(log, settings(tmp_path / "s"))["examples"] == 170
-    more(log, 20, seed=6)
-    cut = open_log(LogSettings(path=str(platter.after_a_power_cut(tmp_path / "cut"))))
-    assert run(cut, settings(tmp_path / "s"))["examples"] == 0
-    more(cut, 40, seed=7)
-    assert run(cut, settings(tmp_path / "s"))["examples"] == 40, "what came afterwards is learnt, each of it"
-    cut.close()
-
-
-@pytest.mark.parametrize("passes", [1, 3])
-def test_a_log_that_lost_what_was_learnt_is_noticed(written: Path, log: Log, tmp_path: Path, passes: int) -> None:
-    """As when a copy of the log is put back, or when a disk did not keep what it said it had."""
-    chosen = settings(tmp_path / "s", passes=passes)
-    more(log, 30, seed=5)
-
-    class Killed(Exception):
-        pass
-
-    def die(done: int, total: int | None) -> None:
-        if passes > 1 and done > 20:  # in the first pass, before the part that will be lost
-            raise Killed
-
-    if passes > 1:
-        with pytest.raises(Killed):
-            run(log, chosen, progress=die)
-    else:
-        assert run(log, chosen)["examples"] == 180
-    (tmp_path / "old").mkdir()
-    old = open_log(LogSettings(path=str(shutil.copy(written, tmp_path / "old"))))
-    with pytest.raises(OutOfRange, match="outside of what the log holds"):
-        run(old, chosen)
-    more(old, 60, seed=6)
-    saved = final(tmp_path / "s").path
-    with pytest.raises(WrongLog, match=r"examples/0 was read up to \d+, and then the log was cut back"):
-        run(old, chosen)
-    assert final(tmp_path / "s").path == saved
-    old.close()
-
-
-def test_a_checkpoint_without_a_witness_goes_on(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run(log, settings(tmp_path / "s"))
-    found = final(tmp_path / "s")
-    stream = {key: value for key, value in found.state["stream"].items() if key != "witness"}  # as it once was
-    shutil.rmtree(tmp_path / "s")
-    checkpoint.save(tmp_path / "s" / "checkpoints", found.step, found.tensors, {**found.state, "stream": stream})
-    assert run(log, settings(tmp_path / "s"))["examples"] == 0
-    assert "has no witness" in caplog.text
-    assert final(tmp_path / "s").state["stream"]["witness"].keys() == {"examples/0", "examples/1", "items/0"}

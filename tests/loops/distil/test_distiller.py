@@ -32,6 +32,7 @@ from recdistill.loops.trainers import make_trainer
 from recdistill.loops.wire import distil_from
 from recdistill.records import Example, Item, decode, encode
 from recdistill.stream import Log, Message, open_log, standard_topics
+from recdistill.stream.testing import everything
 from recdistill.teachers.function import FunctionTeacher
 
 SPEC = FeatureSpec(
@@ -101,15 +102,6 @@ COMPACTED = {
 }
 
 
-def read_all(log: Log, topic: str) -> list[Message]:
-    source = log.source([topic])
-    tp, found = next(iter(source.position())), []
-    while source.position()[tp] < source.bounds(tp)[1]:
-        found += source.read(1000, 0.2)
-    source.close()
-    return found
-
-
 def punch_holes(path: Path) -> int:
     """What compaction does, done to the embedded log: of each key the last record alone stays, offsets as they were."""
     with sqlite3.connect(path) as file:
@@ -142,17 +134,17 @@ def log(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Iterator[L
             assert punch_holes(path) == 7
         else:
             wait_for_compaction(opened)
-        assert len({message.key for message in read_all(opened, "items")}) == 21  # of 28 records
+        assert len({message.key for message in everything(opened, "items")}) == 21  # of 28 records
     yield opened
     opened.close()
 
 
 def wait_for_compaction(log: Log) -> None:
     """Until no record that any stamp reaches has a later one, so that nothing vanishes during the test."""
-    last = max(decode(Example, message.value).ranking.catalogue_as_of for message in read_all(log, "examples"))
+    last = max(decode(Example, message.value).ranking.catalogue_as_of for message in everything(log, "examples"))
     deadline = time.monotonic() + 120
     while True:
-        items = read_all(log, "items")
+        items = everything(log, "items")
         newest = {message.key: message.offset for message in items}
         if all(newest[message.key] == message.offset for message in items if message.offset < last):
             return
@@ -192,10 +184,10 @@ class Run:
 
 
 def test_the_catalogue_is_exact_at_each_step(log: Log, tmp_path: Path) -> None:
-    items = read_all(log, "items")
+    items = everything(log, "items")
     gaps = [b.offset - a.offset for a, b in pairwise(items)]
     assert min(gaps) > 1
-    stamps = [decode(Example, message.value).ranking.catalogue_as_of for message in read_all(log, "examples")]
+    stamps = [decode(Example, message.value).ranking.catalogue_as_of for message in everything(log, "examples")]
     assert len(set(stamps)) == len(ROUNDS)
     run, steps, seen = Run(log, tmp_path / "s"), 0, 0
     while run.step():
@@ -228,7 +220,7 @@ def test_stopped_after_each_step_it_ends_with_the_same_bytes(log: Log, tmp_path:
     one, two = (checkpoint.latest(tmp_path / name / "checkpoints") for name in ("whole", "stopped"))
     assert one is not None
     assert two is not None
-    assert one.step == two.step == -(-len(read_all(log, "examples")) // BATCH)
+    assert one.step == two.step == -(-len(everything(log, "examples")) // BATCH)
     assert one.tensors.keys() == two.tensors.keys()
     for name, tensor in one.tensors.items():
         assert tensor.tobytes() == two.tensors[name].tobytes(), name

@@ -20,15 +20,10 @@ from recdistill.loops.distil.events import NAME, changed, refuse
 from recdistill.stream import Log
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
-    yield from distilling.copied(written, tmp_path)
+    yield
     torch.set_num_threads(threads)
 
 
@@ -100,6 +95,7 @@ def test_settings_that_changed_at_a_step_are_the_same_event_after_kills_and_from
     distilling.assert_same_state(tmp_path / "calm", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_settings_matter(log: Log, tmp_path: Path) -> None:
     """Without this, the test above could not fail."""
     before(log, tmp_path / "a")

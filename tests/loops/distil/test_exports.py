@@ -13,6 +13,7 @@ from support import distilling
 from support.distilling import final, more, run, settings
 
 from recdistill.bundle import BundleFolder, made, open_bundle
+from recdistill.linear import TALLY
 from recdistill.loops.distil import exports
 from recdistill.loops.distil.beside import Maker
 from recdistill.progress import Progress
@@ -20,11 +21,6 @@ from recdistill.stream import Log
 
 LATER = 12
 """Steps of 8 in the lists that come after the first run."""
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
 
 
 @pytest.fixture
@@ -86,6 +82,7 @@ def test_a_bundle_made_beside_is_that_of_the_same_step_in_line_byte_for_byte(log
     for bundle in beside.bundles:
         twin = tmp_path / "inline" / "bundles" / bundle.path.name
         assert bytes_of(bundle.path) == bytes_of(twin)
+        assert bundle.manifest.beside.keys() == {TALLY}
         assert open_bundle(bundle.path).content_hash == open_bundle(twin).content_hash == bundle.content_hash
         assert bundle.manifest.provenance["trigger"] == "steps"
     assert beside.while_working > 1  # it learns on meanwhile

@@ -52,9 +52,10 @@ def hash_of(list_: str, item: str) -> float:
 def sizes(log: Log, wanted: int, within_s: float) -> tuple[list[int], int]:
     """The sizes of the batches, and how many examples are left over, waiting."""
     lanes = Lanes(log, dead_letters=lambda message, error: None)
-    reading, found = Reading(lanes), []
-    for _ in range(1000):
+    reading, found, nothing = Reading(lanes), [], 0
+    while nothing < 30:  # times in a row: all of the log is read, and no batch comes
         batch = reading.batch(wanted, 0.0, until=None, within_s=within_s)
+        nothing = nothing + 1 if batch is None else 0
         if batch is not None:
             found.append(len(batch))
             reading.taken()

@@ -54,6 +54,7 @@ def run(log: Log, directory: Path, *, rebuild: int, **more: object) -> Counter[s
     return distil_from(log, SPEC, STUDENT, LossSettings(), chosen, WATCH, **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_after_a_drift_it_is_made_anew_and_catches_up(
     log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,6 +74,7 @@ def test_after_a_drift_it_is_made_anew_and_catches_up(
     assert one.tensors["weights/id"].tobytes() != two.tensors["weights/id"].tobytes()
 
 
+@pytest.mark.slow
 def test_without_the_setting_a_drift_is_only_told(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     figures = Counts()
     counts = run(log, tmp_path / "plain", rebuild=0, counts=figures)
@@ -98,6 +100,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(log: Log, tmp_path: Path) -
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_the_log_is_kept_back_to_where_it_would_begin(log: Log, tmp_path: Path) -> None:
     run(log, tmp_path / "anew", rebuild=64)
     stream = final(tmp_path / "anew").state["stream"]
@@ -105,6 +108,7 @@ def test_the_log_is_kept_back_to_where_it_would_begin(log: Log, tmp_path: Path) 
     assert 64 <= behind <= 64 + 64 // 8 + 8
 
 
+@pytest.mark.slow
 def test_where_the_log_was_cut_it_begins_at_the_oldest_mark_that_is_there(
     log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

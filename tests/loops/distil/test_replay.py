@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,16 +19,6 @@ from recdistill.loops.trainers import made_of
 from recdistill.stream import Log
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return distilling.write_log(tmp_path_factory.mktemp("written") / "log.sqlite")
-
-
-@pytest.fixture
-def log(written: Path, tmp_path: Path) -> Iterator[Log]:
-    yield from distilling.copied(written, tmp_path)
-
-
 def newest(directory: Path) -> Bundle:
     return open_bundle(made(directory / "bundles")[-1])
 
@@ -38,6 +27,7 @@ def again(log: Log, bundle: Bundle, folder: Path, stop: threading.Event | None =
     return replay(log, bundle, folder, partial(made_of, SPEC), stop=stop or threading.Event())
 
 
+@pytest.mark.slow
 def test_a_drained_student_comes_out_the_same(log: Log, tmp_path: Path) -> None:
     place = tmp_path / "student"
     run(log, settings(place, passes=2))
@@ -48,6 +38,7 @@ def test_a_drained_student_comes_out_the_same(log: Log, tmp_path: Path) -> None:
     assert log.positions() == before, "nothing was written to the log"
 
 
+@pytest.mark.slow
 def test_a_student_with_a_past_comes_out_the_same(log: Log, tmp_path: Path) -> None:
     """Drained twice, followed once, its settings changed, stopped in the middle and started again."""
     place = tmp_path / "student"
@@ -92,6 +83,7 @@ def test_another_log_gives_another_student_or_says_what_is_gone(log: Log, writte
     theirs.close()
 
 
+@pytest.mark.slow
 def test_a_warm_start_says_whose_weights_are_needed(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "old"))
     more(log, 20, seed=5)
@@ -121,6 +113,7 @@ def test_it_can_be_stopped(log: Log, tmp_path: Path) -> None:
         again(log, newest(tmp_path / "student"), tmp_path / "again", stop)
 
 
+@pytest.mark.slow
 def test_other_settings_give_another_content(log: Log, tmp_path: Path) -> None:
     """The comparison can fail."""
     import dataclasses

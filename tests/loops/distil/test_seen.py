@@ -24,6 +24,7 @@ def take(seen: Seen, examples: Sequence[Example], *, again: bool = False) -> Non
     seen.take(columns, again=again)
 
 
+@pytest.mark.slow
 def test_a_recent_positive_counts_twice_one_that_is_a_half_life_old() -> None:
     seen = Seen()
     take(seen, [example("old")])

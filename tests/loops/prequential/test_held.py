@@ -30,6 +30,7 @@ from recdistill.release import change
 from recdistill.serve import Recommender, Request
 from recdistill.stream import open_log, standard_topics
 from references.students import make_student
+from tools.mlflow_server import new_file
 
 
 class Answer(NamedTuple):
@@ -134,7 +135,7 @@ def came(number: int, time_us: int) -> Example:
 @pytest.mark.slow
 def test_the_promoter_scores_held_out_lists_by_the_ledger(tmp_path: Path) -> None:
     """Two champions, one after the other; lists from before both count for nobody."""
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}", "students")
+    registry = Registry(new_file(tmp_path / "mlflow.sqlite"), "students")
     bundles = [make_student(60, seed=seed).export(tmp_path / str(seed)) for seed in (1, 2)]
     before, ledger = None, ledger_at(tmp_path, "students")
     for bundle in bundles:

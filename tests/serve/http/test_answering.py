@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -18,13 +17,12 @@ from recdistill.serve.http import answering
 @pytest.mark.slow
 def test_long_work_holds_nobody_up(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "IN_LOOP", 0)
-    slow = Slow(Recommender(bundle), 1.0)
+    slow = Slow(Recommender(bundle), 3.0)
     ranker = Ranker()
     ranker.swap(slow)  # type: ignore[arg-type]
     with serving(ranker) as address, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(httpx.post, f"{address}/v1/recommend", json={"requests": [{}, {}]})
-        assert slow.began.wait(5)
-        began = time.perf_counter()
+        assert slow.began.wait(60)
         assert httpx.get(f"{address}/livez").status_code == 200
-        assert time.perf_counter() - began < 0.6
+        assert not asked.done(), "the answer came while the other one was on its way"
         assert asked.result().status_code == 200

@@ -96,7 +96,7 @@ def test_it_serves_without_torch(bundle: Bundle) -> None:
 import sys, threading, urllib.request
 from pathlib import Path
 from recdistill.config import LogSettings, RankSettings, Settings
-from recdistill.loops.wire import serve
+from recdistill.loops.endpoint import serve
 stop, answers = threading.Event(), []
 def started(host, port):
     def ask():

@@ -13,6 +13,7 @@ from recdistill.serve import Explore, Filters, Ranker, Recommender, shown
 from references.students import NOW_US, Student, make_requests
 
 
+@pytest.mark.slow
 def test_a_share_of_the_answers_is_kept(student: Student, bundle: Bundle, ranker: Ranker) -> None:
     kept: dict[str, Impression] = {}
 

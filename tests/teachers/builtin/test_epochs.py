@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from support.circle import ITEMS, SPEC, asked, circle
 
-from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary
+from recdistill.features import Catalogue, Vocabulary
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.epochs import there
@@ -19,31 +20,9 @@ from recdistill.teachers.builtin.sequences import timelines
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 from recdistill.teachers.builtin.training import Times
 
-ITEMS = [f"i{n}" for n in range(12)]
-SPEC = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=12, hashed=1))
 SMALL = Training(
     kind="attention", dim=16, layers=1, heads=2, dropout=0.1, epochs=4, batch=8, learning_rate=5e-3, held_out=20
 )
-
-
-def asked(name: str, items: list[int], chosen: int | None = None) -> Impression:
-    return Impression(
-        name,
-        0,
-        user=name,
-        history=tuple(Event(ITEMS[n], 0) for n in items),
-        candidates=tuple(Candidate(ITEMS[n]) for n in ([] if chosen is None else [chosen])),
-    )
-
-
-def circle(users: int, length: int = 5) -> list[Example]:
-    """Each user goes on from item to item, around a circle: the next one is sure, its popularity says nothing."""
-    found = []
-    for user in range(users):
-        line = [(user + step) % len(ITEMS) for step in range(length + 1)]
-        one = asked(f"u{user}", line[:-1], line[-1])
-        found.append(Example(Ranking(one, "", "", "rank", (0.0,), (False,)), (1.0,)))
-    return found
 
 
 @pytest.mark.slow

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from support.circle import ITEMS, SPEC, circle
 
-from recdistill.features import Catalogue, FeatureSpec, HistorySpec, IdSpec, Vocabulary
-from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.features import Catalogue, Vocabulary
+from recdistill.records import Example, Item
 from recdistill.teachers.builtin.held import had, hold_out
 from recdistill.teachers.builtin.sequences import Timelines, cut, timelines, windows
-
-ITEMS = [f"i{n}" for n in range(12)]
-SPEC = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=12, hashed=1))
-
-
-def asked(name: str, items: list[int], chosen: int | None = None) -> Impression:
-    return Impression(
-        name,
-        0,
-        user=name,
-        history=tuple(Event(ITEMS[n], 0) for n in items),
-        candidates=tuple(Candidate(ITEMS[n]) for n in ([] if chosen is None else [chosen])),
-    )
-
-
-def circle(users: int, length: int = 5) -> list[Example]:
-    """Each user goes on from item to item, around a circle: the next one is sure, its popularity says nothing."""
-    found = []
-    for user in range(users):
-        line = [(user + step) % len(ITEMS) for step in range(length + 1)]
-        one = asked(f"u{user}", line[:-1], line[-1])
-        found.append(Example(Ranking(one, "", "", "rank", (0.0,), (False,)), (1.0,)))
-    return found
 
 
 def lines_of(examples: list[Example]) -> Timelines:
