@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -178,12 +179,20 @@ def _distil_options(parser: Parser) -> None:
         help="make the control instead: the same student, taught by labels alone. It is judged beside every candidate, "
         "and never becomes one (default: distil.control)",
     )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make the student anew first: fresh weights learn again what it has learnt, from --from on (default: all "
+        "that the log still holds of it). Where a distiller works already, it does so, and this call ends at once",
+    )
 
 
 def _distil(args: argparse.Namespace) -> int:
     if args.control:
         args.changes.append("distil.control=true")
     specification(settings_of(args))  # writes it, where there is none yet
+    if args.rebuild and _asked_of_another(args):
+        return 0
     if args.until is None:
         return run_job("distiller", "distil", args, warm=args.warm_start)
     from recdistill.loops import until
@@ -192,6 +201,38 @@ def _distil(args: argparse.Namespace) -> int:
     with closing(open_log(settings_of(args).log)) as log:
         part = until.learnt_part(log, args.until)
     return run_job("distiller", "distil", args, part.sentence, warm=args.warm_start, until=part.position)
+
+
+def _asked_of_another(args: argparse.Namespace) -> bool:
+    """Leaves the request for a student made anew. Returns whether a distiller that works already will take it."""
+    from recdistill.errors import CheckpointError
+    from recdistill.loops.distil import ask
+    from recdistill.loops.standing import student_at
+    from recdistill.stream import TopicPartition, open_log, place_at, read_place
+
+    settings = settings_of(args)
+    directory = Path(settings.distil.directory)
+    student = student_at(directory)
+    if student is None or student.step is None:
+        raise CheckpointError(f"{directory}: there is no student yet that could be made anew; leave --rebuild out")
+    place = args.begin or read_place("beginning", words=True)
+    if args.warm_start is not None or place.word == "latest":
+        other = "--warm-start" if args.warm_start is not None else "--from latest"
+        raise UsageError(f"--rebuild: does not go with {other}: a student that is made anew learns what the log holds")
+    with closing(open_log(settings.log)) as log:
+        place_at(log, [TopicPartition("examples", lane) for lane in range(log.topics().get("examples", 0))], place)
+    ask(directory, place.text)
+    args.begin = None
+    since = "of what the log still holds" if place.word else f"of what came from {place.text} on"
+    what = (
+        f"the student in {directory} is made anew: fresh weights learn again, {since}, all that it has learnt; no "
+        "bundle is made until then, so the newest one serves on; then the student goes on with the stream"
+    )
+    if student.works:
+        show(args, {"asked": True, "owner": student.owner}, f"asked: with the next batch of {student.owner}, {what}")
+        return True
+    print(what, file=sys.stderr)
+    return False
 
 
 def _teach_options(parser: Parser) -> None:
@@ -335,13 +376,15 @@ VERBS = (
         purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
         when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
         "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
-        "of other students: give each its own distil.directory. Settings: [student], [loss], [distil], [features].",
+        "of other students: give each its own distil.directory. With --rebuild it makes the student anew first, also "
+        "that of a distiller that works already. Settings: [student], [loss], [distil], [features].",
         examples=(
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",
             "distil --until 2026-01-31T12:00:00Z",
             "distil --control",
             "distil --warm-start old/student --set distil.directory=recdistill-data/new",
+            "distil --rebuild --drain",
         ),
         options=_distil_options,
         run=_distil,

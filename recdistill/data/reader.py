@@ -130,7 +130,9 @@ class Reader:
             id=found["id"],
             time_us=found["time"],
             user=found.get("user"),
-            history=tuple(Event(*event) for event in zip(history, times, actions, strict=True)),
+            history=tuple(
+                Event(item, time_us, action) for item, time_us, action in zip(history, times, actions, strict=True)
+            ),
             context=self._values(row),
             candidates=tuple(Candidate(*one) for one in zip(candidates, scores, chances, strict=True)),
             exclude=tuple(found.get("exclude", ())),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 from support import world
+from support.distilling import assert_same_state, final
 from support.small_shop import Shop, open_shop
 
 from recdistill.loops.feed import feed
 from recdistill.records import Example, Ranking, decode
+from recdistill.sealed import pieces
 from recdistill.stream import open_log, standard_topics
 from recdistill.stream.embedded import tables
 
@@ -27,6 +31,19 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return open_shop(tmp_path, monkeypatch, capsys)
 
 
+def full_after(pages: int) -> Callable[..., sqlite3.Connection]:
+    """Opens the log's file, which may grow by so many pages."""
+    connect: Callable[..., sqlite3.Connection] = tables.connect
+
+    def full(*args: Any) -> sqlite3.Connection:
+        connection = connect(*args)
+        there = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {there + pages}")
+        return connection
+
+    return full
+
+
 @pytest.mark.parametrize("verb", ["score --drain", "join --flush"])
 def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on_exactly(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, verb: str
@@ -36,16 +53,8 @@ def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on_exactly(
     if verb.startswith("join"):
         shop("score --drain")
     before = {topic: shop.read(topic) for topic in ("impressions", "feedback", "rankings")}
-    connect: Callable[..., sqlite3.Connection] = tables.connect
-
-    def full(*args: Any) -> sqlite3.Connection:
-        connection = connect(*args)
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-        return connection
-
     with monkeypatch.context() as patched:
-        patched.setattr(tables, "connect", full)
+        patched.setattr(tables, "connect", full_after(1))
         code, _, err = shop.type(*verb.split())
         assert code == 4
         [line] = err.strip().splitlines()
@@ -61,13 +70,43 @@ def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on_exactly(
     assert shop.read("dead-letters") == []
 
 
+@pytest.mark.parametrize("piece", [1, 4])
+def test_a_full_disk_of_the_student_is_one_sentence_and_the_next_start_ends_with_the_same_bytes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """The disk takes the first pieces of the third checkpoint, and no more."""
+    shop.write(lists=160)
+    shop("score --drain")
+    shop("join --flush")
+    shop("distil --drain --set distil.directory=calm --set distil.checkpoint_every=3")
+    typed = "distil --drain --set distil.directory=full --set distil.checkpoint_every=3"
+    written, arrays = [0], pieces.arrays
+
+    def some(tensors: Any) -> Iterator[Any]:
+        written[0] += 1
+        for n, one in enumerate(arrays(tensors)):
+            if written[0] == 3 and n == piece:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            yield one
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pieces, "arrays", some)
+        code, _, err = shop.type(*typed.split())
+    assert code == 6
+    said = " ".join(err.split())
+    assert "full/checkpoints/step-6: cannot be written (No space left on device)" in said
+    assert 3 <= final(shop.folder / "full").step < 10
+    shop(typed)
+    assert_same_state(shop.folder / "calm", shop.folder / "full")
+
+
 def told(shop: Shop) -> list[tuple[str, tuple[float, ...], str]]:
     records = [decode(Example, one.value) for one in shop.read("examples")]
     return [(one.ranking.impression.id, one.labels, one.label_state) for one in records]
 
 
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
-def test_a_clock_that_jumps_by_an_hour_changes_no_example(
+def test_a_clock_that_jumps_by_an_hour_changes_no_example_and_no_weight(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -100,10 +139,17 @@ def test_a_clock_that_jumps_by_an_hour_changes_no_example(
                 feed(log, [*some, *(click for click in clicks if click.impression_id in ids)])
             shop("score --drain")
             shop("join --drain")
+            shop("distil --drain")
         shop("join --flush")
+        shop("distil --drain")
         assert shop.read("dead-letters") == []
         found[name] = told(shop)
     assert len(found["steady"]) == 80
     assert any(any(labels) for _, labels, _ in found["steady"])
     assert found["jumps"] == found["steady"]
+    one, two = (final(tmp_path / name / "student") for name in found)
+    assert one.step == two.step > 4
+    assert {name: array.tobytes() for name, array in one.tensors.items()} == {
+        name: array.tobytes() for name, array in two.tensors.items()
+    }
     assert ("the log's clock went back by" in caplog.text) == (jump_s < 0)

@@ -20,6 +20,7 @@ from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.owner import owner_of
 from recdistill.loops.distil.replay import Played, replay
+from recdistill.loops.distil.requests import ask
 from recdistill.loops.distil.saved import Recipe
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Publisher",
     "Recipe",
     "StudentFolder",
+    "ask",
     "changed",
     "export",
     "owner_of",

@@ -1,4 +1,4 @@
-"""Makes a student anew after a drift: a fresh student before its newest examples, with all that it knows of the stream.
+"""Makes a student anew: a fresh student before its newest examples, with all that it knows of the stream.
 
 It knows nothing of how a student learns, or of what a drift is. `rebuilds` says when, and from where.
 """
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from recdistill.errors import OutOfRange
 from recdistill.loops.distil.passes import Range
-from recdistill.loops.distil.rebuilds import Mark, marked, start_of
+from recdistill.loops.distil.rebuilds import Mark, marked, passed_by, place_for, start_of
+from recdistill.loops.distil.requests import Request
 from recdistill.loops.distil.saved import Saved
-from recdistill.stream import LanePosition
+from recdistill.stream import LanePosition, Log, place_at, read_place
 
 if TYPE_CHECKING:
     from recdistill.train import Trainer
@@ -59,13 +60,55 @@ def begun_anew(
             seek(here.lanes)
     else:
         return None
+    newest = here.examples - start.examples
+    made = begun_at(start, saved, trainer, fresh=fresh)
+    log_.warning("the student is made anew from its newest %s examples, because %s", f"{newest:,}", "; ".join(drifts))
+    return made
+
+
+def begun_at(start: Mark, saved: Saved, trainer: Trainer, *, fresh: Callable[[Saved], Trainer]) -> Trainer:
+    """The student that goes on from a mark: it learns what it has learnt since once more, then what follows.
+
+    Args:
+        start: The mark.
+        saved: The student's state; it gets the range that is learnt again. Its lanes are those of the mark then.
+        trainer: The student that has learnt.
+        fresh: Makes a trainer of the settings that hold, which has learnt nothing.
+    """
     made = fresh(saved)
     made.restore(*trainer.state_anew(made))
     if made.watch is not None:
         made.watch.rewind(start.lists)
-    saved.then_until = saved.range.until if saved.range else None
-    saved.range = Range(2, start.lanes, saved.lanes, done=1)
-    saved.rebuilt, saved.lanes = here.examples, start.lanes
-    newest = here.examples - start.examples
-    log_.warning("the student is made anew from its newest %s examples, because %s", f"{newest:,}", "; ".join(drifts))
+    until, r = saved.lanes, saved.range
+    if r is not None and r.again:  # what lies behind `lanes` was learnt too, before the pass that is being made
+        until = r.until
+    else:
+        saved.then_until = r.until if r else None
+    saved.range = Range(2, start.lanes, until, done=1)
+    saved.rebuilt, saved.lanes = saved.seen.examples, start.lanes
     return made
+
+
+def noted(saved: Saved, trainer: Trainer) -> None:
+    """Notes the place where a student stands, so that it can be made anew from there. Not in a later pass."""
+    if saved.range is not None and saved.range.again:
+        return
+    here = Mark(saved.seen.examples, 0 if trainer.watch is None else trainer.watch.now.at, saved.lanes)
+    if not saved.places and saved.events and not saved.events[0].step and not saved.restarts:
+        # A student of an older version has no places. It began where its first settings held.
+        saved.places = [Mark(0, 0, saved.events[0].lanes)]
+    saved.places = passed_by(saved.places, here)
+
+
+def mark_for(log: Log, request: Request, saved: Saved) -> Mark | None:
+    """From where a student is made anew that a person asks for; None: the log holds nothing that it has learnt.
+
+    Raises:
+        UsageError: The place that was typed is none of this log.
+        OutOfRange: The log does not hold it.
+        StreamError: The log cannot be read.
+    """
+    lanes = list(saved.lanes.by_partition())
+    held = place_at(log, lanes, read_place("beginning", words=True))
+    found = place_for(saved.places, held=held, wanted=place_at(log, lanes, read_place(request.place, words=True)))
+    return None if found is None or found.examples >= saved.seen.examples else found

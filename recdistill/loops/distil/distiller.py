@@ -22,12 +22,12 @@ import numpy as np
 from recdistill.hops import passed
 from recdistill.linear import TALLY, Tally
 from recdistill.loops.distil.ahead import Ahead
-from recdistill.loops.distil.anew import begun_anew
+from recdistill.loops.distil.anew import begun_anew, begun_at, mark_for, noted
 from recdistill.loops.distil.course import Course, Remake
 from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.heard import heard
 from recdistill.loops.distil.matched import Matched
-from recdistill.loops.distil.moved import go_on_at, place_of
+from recdistill.loops.distil.moved import go_on_at, next_pass, place_of
 from recdistill.loops.distil.passes import KeptSteps, Step
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.distil.saved import Recipe, Saved, check_until
@@ -91,7 +91,7 @@ class Distiller:
         ahead: Ahead | None = None,
     ) -> None:
         self.trainer, self.folder, self.ahead = trainer, folder, ahead
-        self.course = Course(folder, recipe, settings or {}, remake)
+        self.course = Course(folder, recipe, settings or {}, remake, partial(mark_for, log))
         self.counts: Counter[str] = Counter()
         self.step = 0
         self.news = 0  # what the watch has found since the start
@@ -148,6 +148,7 @@ class Distiller:
             for sentence in self.trainer.watch.standing() if self.trainer.watch else ():
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
+        noted(self.saved, self.trainer)
         self._saves.begin(self.saved.rests_on())
         if self.ahead is not None:
             self.ahead.begin(self.folder.root, self.step, found)
@@ -165,11 +166,7 @@ class Distiller:
         Returns:
             The step's figures, or None when there was no whole batch; what was read of one is kept for the next call.
         """
-        if (trainer := self.course.follow(self.saved, self.step)) is not None:
-            tensors, state = self.trainer.state()
-            trainer.restore(tensors, state)
-            self.trainer = trainer
-            self._kept.clear()
+        self._turn()
         kept = None
         if self.saved.range is not None and not self._reading:
             kept = self._kept.find(self.saved.lanes, self.saved.items_next, self.trainer.tenure.as_of)
@@ -204,17 +201,36 @@ class Distiller:
         self._reading.taken()
         if r is None or not r.again:
             self.learnt_us = learnt(examples, self.saved, self.tally, self.counts) or self.learnt_us
+            noted(self.saved, self.trainer)
             if recipe.rebuild and (r is None or r.passes == 1):
                 self._begin_anew()
         return figures
+
+    def _turn(self) -> None:
+        """Follows settings that change here, or a person who asks for the student to be made anew."""
+        trainer, anew = self.course.follow(self.saved, self.step)
+        if trainer is not None:
+            trainer.restore(*self.trainer.state())
+            self._goes_on_as(trainer)
+        if anew is not None:
+            made = begun_at(anew.start, self.saved, self.trainer, fresh=self.course.fresh)
+            self._reading.drop(self.saved.clock_us)
+            self._seek(self.saved.lanes)
+            self._goes_on_as(made, anew=True)
+            self.save()
+            self.claim()  # the log is kept back to where it began, from here on
+            self.course.settled()
+
+    def _goes_on_as(self, trainer: Trainer, *, anew: bool = False) -> None:
+        self.trainer = trainer
+        self._kept.clear()
+        self.counts["rebuilds"] += anew
 
     def _begin_anew(self) -> None:
         """After a drift the student begins anew, where the settings ask for it."""
         fresh = self.course.fresh
         if (made := begun_anew(self.saved, self.trainer, self._drifts, fresh=fresh, seek=self._seek)) is not None:
-            self.trainer = made
-            self._kept.clear()
-            self.counts["rebuilds"] += 1
+            self._goes_on_as(made, anew=True)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Makes a step, and says once each what the watch has found."""
@@ -227,24 +243,8 @@ class Distiller:
         return figures
 
     def _next_pass(self) -> None:
-        if (r := self.saved.range) is None:
-            return
-        watch = self.trainer.watch
-        if r.another:
-            self._seek(r.start)
-            if watch:
-                watch.rewind()
-        else:
-            self.saved.range = None
+        if next_pass(self.saved, self._lanes, self.trainer.watch, step=self.step, until=self._until):
             self._kept.clear()
-            if watch:
-                watch.forget_passes()
-            until, self.saved.then_until = self._until or self.saved.then_until, None
-            if until is not None and not self._lanes.reached(until):
-                # The range was that of an earlier call, or the student was made anew: this call ends behind it.
-                self.saved.go_over(self.step, 1, self._lanes.state(), until)
-        r.done += 1
-        self.saved.lanes = self._lanes.state()
 
     def _apply_items(self, stamp: int) -> None:
         """Applies `items` exactly up to the position that the scorer had stamped on its rankings."""

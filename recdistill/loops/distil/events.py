@@ -27,6 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.errors import CheckpointError
+from recdistill.loops.distil.requests import Anew
 from recdistill.sealed import flush
 from recdistill.stream import LanePosition
 
@@ -40,20 +41,22 @@ FIXED: Final = ("student.dim", "student.hidden", "student.context_dim", "seed", 
 Changed = dict[str, tuple[Any, Any]]
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Settings, and from where on they hold.
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Settings, and from where on they hold; or that a person asked for the student to be made anew.
 
     Attributes:
         step: Steps made before they hold.
         lanes: Where the student stood in the examples.
         recipe: What decides the student, resolved; see `saved.Recipe`.
         settings: The sections that it was made from, as they were given.
+        anew: The request, if the student is made anew here.
     """
 
     step: int
     lanes: LanePosition
     recipe: dict[str, Any]
     settings: dict[str, Any]
+    anew: Anew | None = None
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changed:

@@ -64,6 +64,15 @@ class Reading:
         self._parts.clear()
         self._some = False
 
+    def drop(self, clock_us: int) -> None:
+        """Forgets what was read of the next batch: the lanes go on at another place.
+
+        Args:
+            clock_us: The greatest time of the log that was passed by what was learnt.
+        """
+        self.taken()
+        self._cut, self.clock_us = False, clock_us
+
     def _ends(self, message: Message) -> bool:
         """Whether the batch ends before a message."""
         if not self._window_us:

@@ -1,8 +1,11 @@
-"""When a student is made anew after a drift, and from where in the log it then learns.
+"""When a student is made anew, and from where in the log it then learns.
 
 While a student learns, places of the log are marked, so that the newest examples can be found again. When a drift is
 found, the student begins anew at the mark before its newest examples, and learns up to where it stands. Then the stream
 goes on. Until so many new examples were learnt, no other drift makes it anew once more.
+
+For a person who asks, places are noted all the time (`passed_by`): the more the farther back, the fewer. The lanes are
+read in turn, so only such a place is one from which all of the rest is read in the same order.
 
 It knows nothing of how a student learns, or of what a drift is.
 
@@ -22,11 +25,15 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from recdistill.stream import LanePosition
+from recdistill.stream import LanePosition, TopicPartition
+
+_APART: Final = 1.2
+"""Two places that are noted lie so much farther back than the next one, about: newest so many, up to a fifth."""
 
 PARTS: Final = 8
 """So many marks lie in the examples that a student is made anew from."""
@@ -75,3 +82,46 @@ def start_of(marks: list[Mark], *, learnt: int, rebuilt: int, examples: int) -> 
         return None
     before = [mark for mark in marks if mark.examples <= learnt - examples]
     return before[-1] if before else marks[0]
+
+
+def passed_by(places: list[Mark], here: Mark) -> list[Mark]:
+    """The places that are noted, with a new one. There are some eight for each doubling of what was learnt.
+
+    Example:
+        >>> from recdistill.stream import LogIdentity
+        >>> at = lambda n: LanePosition(LogIdentity("a", {"examples": 1}), (n,), 0)
+        >>> places: list[Mark] = []
+        >>> for n in range(0, 1000, 50):
+        ...     places = passed_by(places, Mark(n, n, at(n)))
+        >>> [place.examples for place in places]
+        [0, 100, 200, 300, 400, 450, 500, 550, 600, 650, 700, 750, 800, 850, 900, 950]
+    """
+    if places and here.examples <= places[-1].examples:
+        return places
+    found = [*places, here]
+    at = 1
+    while at < len(found) - 1:
+        before, after = here.examples - found[at - 1].examples, here.examples - found[at + 1].examples
+        if before <= _APART * after:
+            del found[at]
+        else:
+            at += 1
+    return found
+
+
+def place_for(
+    places: Sequence[Mark], *, held: Mapping[TopicPartition, int], wanted: Mapping[TopicPartition, int]
+) -> Mark | None:
+    """The newest place that lies before what a person wants, of those that the log still holds.
+
+    Args:
+        places: Oldest first.
+        held: Where the log begins.
+        wanted: Where the person wants the student to begin.
+
+    Returns:
+        The oldest one that is there, if none lies before it; None if the log holds none of them.
+    """
+    there = [one for one in places if all(offset >= held[tp] for tp, offset in one.lanes.by_partition().items())]
+    before = [one for one in there if all(offset <= wanted[tp] for tp, offset in one.lanes.by_partition().items())]
+    return before[-1] if before else there[0] if there else None

@@ -121,6 +121,8 @@ class Saved(msgspec.Struct):
         rebuilt: Examples that were learnt when the student was made anew last; 0: never.
         runs: The parts of the log that calls went over, oldest first; between them the stream was followed.
         then_until: Where a drained run ends that was interrupted because the student was made anew.
+        places: Where the student was, oldest first: from one of them it is made anew when a person asks. They do not
+            keep the log back.
     """
 
     recipe: Recipe
@@ -139,6 +141,7 @@ class Saved(msgspec.Struct):
     rebuilt: int = 0
     then_until: LanePosition | None = None
     runs: list[Run] = []
+    places: list[Mark] = []
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -186,7 +189,7 @@ class Saved(msgspec.Struct):
             del plain["events"]
         if not self.event_us:
             del plain["event_us"]
-        for name in ("marks", "rebuilt", "then_until", "runs"):
+        for name in ("marks", "rebuilt", "then_until", "runs", "places"):
             if not plain[name]:
                 del plain[name]
         for name in ("within_s", "rebuild"):

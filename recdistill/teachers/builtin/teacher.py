@@ -118,6 +118,7 @@ def train_teacher(
             f"none of {len(examples)} examples has a positive label on an item of the catalogue; "
             "send items, and feedback whose action join.labels names"
         )
+    times = there(times, lines)
     encoded = _own_rows(spec, catalogue.encoded())
     rows = table_rows(spec, vocabulary)
     told = _Told(len(plans), progress)
@@ -132,9 +133,8 @@ def train_teacher(
         if isinstance(tower, CausalTower):
             random = np.random.default_rng([seed, 3])
             learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
-            known = there(times, lines)
-            name = name_of(spec, settings, lines, known)
-            training = CausalTraining(tower, learnt, held, encoded, known, settings, seed=seed, folder=keep, name=name)
+            name = name_of(spec, settings, lines, times)
+            training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
             kept = training.run(report)
             loss = kept.loss
             more.update({"epoch": kept.epoch, "held_ndcg@10": kept.ndcg, "held_out": len(held.cuts)})

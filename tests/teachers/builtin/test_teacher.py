@@ -490,3 +490,29 @@ def test_a_forger_who_changes_nothing_is_let_in(folder: Path, tmp_path: Path) ->
 def test_the_front_door_opens_without_torch() -> None:
     code = "import sys, recdistill.teachers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["towers", "attention"])
+def test_events_older_than_the_records_of_their_items_teach(kind: str, tmp_path: Path) -> None:
+    """A catalogue is often loaded once, and histories reach back before it. What the lists say teaches nothing here."""
+    spec = FeatureSpec(history=HistorySpec(length=6), id=IdSpec(capacity=COUNT + 1, hashed=1))
+    loaded_us = 1_000
+    examples = []
+    for user in range(120):
+        events = tuple(Event(NAMES[(user + step) % COUNT], 10 + step) for step in range(6))
+        asked = Impression(f"u{user}", 2 * loaded_us, user=f"u{user}", history=events, candidates=(Candidate("other"),))
+        examples.append(Example(Ranking(asked, "", "", "rank", (0.0,), (False,)), (1.0,), "closed"))
+    items = [Item(name, time_us=loaded_us) for name in [*NAMES, "other"]]
+    plan = {"kind": kind, "epochs": 12, "dim": 16, "layers": 1, "pooled_dim": 16, "held_out": 0}
+    settings = msgspec.convert({**msgspec.structs.asdict(SMALL), **plan}, Training)
+    train_teacher(examples, items, spec, settings, tmp_path / "teacher")
+    teacher = BuiltinTeacher.load(tmp_path / "teacher")
+    asked_B = [
+        Impression(f"a{n}", 2 * loaded_us, history=(Event(NAMES[n - 1], 20), Event(NAMES[n], 21))) for n in range(COUNT)
+    ]
+    scores_BN = teacher.catalogue_scores(asked_B)
+    for n in range(COUNT):  # what the user had is never offered, so nothing is learnt about it
+        scores_BN[n, [teacher.item_ids.index(name) for name in (NAMES[n - 1], NAMES[n], "other")]] = -np.inf
+    following = [teacher.item_ids[place] for place in scores_BN.argmax(1)]
+    assert sum(found == NAMES[(n + 1) % COUNT] for n, found in enumerate(following)) >= COUNT - 1
