@@ -76,7 +76,7 @@ def test_help_of_a_verb_teaches(name: str, capsys: pytest.CaptureFixture[str]) -
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
     assert verb.purpose in out
-    assert 1 <= len(verb.examples) <= 4
+    assert 1 <= len(verb.examples) <= 6
     for example in verb.examples:
         assert f"  recdistill {example}" in out
     assert ("--config" in out) == ("--set" in out) == verb.settings

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.browser import axe_path
 from support.judgements import around, make_judgement
 from support.trials import trial
 
@@ -18,6 +17,7 @@ from recdistill.judge.history import Past, Spread
 from recdistill.judge.judgement import Control
 from recdistill.judge.page import section, size_text, table, text
 from recdistill.judge.report import write_report
+from tools.browser import axe_path
 
 HOSTILE = '</bdi><script>alert(1)</script><img src=x onerror="alert(2)"> \u202egnp ' + "W" * 400
 MOST_BYTES = 2_000_000

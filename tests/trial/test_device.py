@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.browser import HOME
 
 from recdistill.demo.live.page import Page
 from recdistill.device import Device, export_device
 from recdistill.trial.device import check_device
 from recdistill.trial.towers import invented
 from references.students import make_requests, make_student
+from tools.browser import HOME
 
 TOLERANCE = 1e-5
 """A score in the browser may be so far, as a share of its size (at least 1), from that of onnxruntime on this machine.

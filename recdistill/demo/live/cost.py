@@ -158,7 +158,9 @@ def _turn(teacher: Teacher, student: BundleContender, block: Sequence[Impression
 def _any(one: Impression) -> Example:
     """A list whose first item was chosen. It is only there so that something can be learnt."""
     count = len(one.candidates)
-    ranking = Ranking(one, "", "", "rank", (0.0,) * count, (False,) * count)
+    ranking = Ranking(
+        impression=one, teacher_id="", teacher_version="", scale="rank", scores=(0.0,) * count, scored=(False,) * count
+    )
     return Example(ranking, (1.0, *(0.0,) * (count - 1)), "closed")
 
 
