@@ -45,10 +45,10 @@ def test_a_bundle_whose_tower_never_ends_is_a_sentence(shop: Shop) -> None:
 def test_content_is_tried_once_and_not_at_all_where_the_settings_say_so(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recdistill.loops import wire
+    from recdistill.loops import opened
 
     tried: list[str] = []
-    monkeypatch.setattr(wire, "trial_of", lambda settings: lambda bundle, **_: tried.append(bundle.content_hash))
+    monkeypatch.setattr(opened, "trial_of", lambda settings: lambda bundle, **_: tried.append(bundle.content_hash))
     monkeypatch.setattr(foreign, "_TRIED", set())
     [good] = (shop.folder / "student" / "bundles").iterdir()
     bundle = open_bundle(good)

@@ -80,7 +80,6 @@ def test_stopped_and_restored_ends_with_the_same_bytes(tmp_path: Path, at: int) 
     assert {
         "average/id",
         "average.at/id",
-        "average.rows/id",
         "popular",
         "replay/0/lists.where_BL",
         "replay/0/context.country",
