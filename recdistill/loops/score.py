@@ -152,8 +152,9 @@ def run(
         failures = 0
         total = sum(end - start.get(tp, 0) for tp, end in ends.items()) if drain else None
         while not stop.is_set() and not (drain and reached(source.position(), ends)):
-            as_of = _apply_items(items, teacher, counts, repeats)
             messages = source.read(batch, wait_s)
+            # Only now: items that came while it waited for these lists belong to them.
+            as_of = _apply_items(items, teacher, counts, repeats)
             if not messages:
                 stage.keep()
                 continue

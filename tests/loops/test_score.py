@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,7 @@ from recdistill.records import (
     encode_around,
     to_json,
 )
-from recdistill.stream import Log, open_log, standard_topics
+from recdistill.stream import Log, Message, Source, open_log, standard_topics
 from recdistill.stream.testing import everything
 from recdistill.teachers import Scores
 from recdistill.teachers.function import FunctionTeacher
@@ -68,6 +69,32 @@ def test_each_impression_has_one_ranking_in_its_own_partition(log: Log) -> None:
     place = {m.key: m.tp.partition for m in everything(log, "impressions")}
     assert all(place[m.key] == m.tp.partition for m in everything(log, "rankings"))
     assert run(log)["impressions"] == 0  # nothing is scored twice
+
+
+def test_items_that_come_while_it_waits_belong_to_the_lists_that_come_with_them(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists, stop = world.impressions(30), threading.Event()
+    with closing(log.source(["impressions"])) as any_source:
+        kind = type(any_source)
+    plain = kind.read
+
+    def read(source: Source, most: int, wait_s: float) -> Sequence[Message]:
+        """While the scorer waits for its first list, a shop opens."""
+        if not any(tp.topic == "impressions" for tp in source.position()):
+            return plain(source, most, wait_s)
+        if lists:
+            feed(log, [*world.items(), *lists])
+            lists.clear()
+        if not (found := plain(source, most, wait_s)):
+            stop.set()
+        return found
+
+    monkeypatch.setattr(kind, "read", read)
+    score.run(log, teacher(), batch=16, wait_s=0.05, stop=stop)
+    monkeypatch.undo()
+    items_end = log.source(["items"]).bounds(score.ITEMS)[1]
+    assert [ranking.catalogue_as_of for ranking in rankings(log)] == [items_end] * 30
 
 
 def test_the_rankings_are_byte_for_byte_those_of_lists_that_are_decoded_one_by_one(log: Log) -> None:

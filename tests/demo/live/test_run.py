@@ -92,12 +92,12 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
     # The sentences of the page are those of the summary. No stream of a minute can show how far a student comes back.
     for name, (holds, _) in seen["facts"].items():
         assert (holds == "true") is (summary["showed"][name] is True), name
-    assert {name for name, (holds, _) in seen["facts"].items() if holds == "true"} >= {"failed", "cost"}
+    assert {name for name, (holds, _) in seen["facts"].items() if holds == "true"} >= {"versions", "failed", "cost"}
     counts = re.findall(r"(\d+) (?:judged|promoted|refused)", seen["facts"]["versions"][1])
     judged, promoted, refused = map(int, counts[3:])  # the first three are what is asked for
     assert judged >= 3
     assert promoted >= 2
-    # Whether the worse student can be refused in a minute depends on how many lists there are; full runs ask for it.
+    assert refused >= 1
     assert {"judged": judged, "promoted": promoted, "refused": refused} == summary["versions"]
     assert number(seen["now"]["failures"]) == summary["failures"] == 0  # through kill, push, rollback and every swap
     assert summary["requests"] >= number(seen["now"]["requests"]) > 0
@@ -120,9 +120,10 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
     acts = "\n".join(seen["acts"])
     assert re.search(r"was killed with SIGKILL; it had learnt", acts)
     assert re.search(r"a new distiller has learnt each of them once", acts)
-    assert "pushes a student" in acts
-    assert "rolls back" in acts
+    assert re.search(r"It was not promoted\. .*refused", acts)
+    assert re.search(r"version \d+ is the champion again, before it was version \d+", acts)
     assert any("serves" in row for row in seen["versions"])
+    assert any("refused" in row for row in seen["versions"])
     assert len(seen["answer"]) == 5
     assert "with the network off" in seen["device"]
 
