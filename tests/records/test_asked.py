@@ -1,14 +1,13 @@
 """Impressions that are read together beside `decode`: the same are accepted and refused, and they are equal."""
 
-import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.odd_lists import EDITS
 from support.tries import tries
 
 from recdistill._wire import records_pb2 as wire
@@ -130,29 +129,7 @@ def odd_ones() -> dict[str, bytes | None]:
         "time twice": whole + b"\x10\x64",
         "too large": prefix + body + b"\xfa\x07" + b"\xff\xff\x3f" + bytes(0xFFFFF),
     }
-    edits: dict[str, Callable[[Any], object]] = {
-        "time below 0": lambda one: setattr(one, "time_us", -1),
-        "event too late": lambda one: setattr(one.history[3], "time_us", 301),
-        "event in another order": lambda one: setattr(one.history[1], "time_us", 201),
-        "event without item": lambda one: setattr(one.history[1], "item", ""),
-        "action with NUL": lambda one: setattr(one.history[1], "action", "\0"),
-        "candidate twice": lambda one: setattr(one.candidates[1], "item", "item-0"),
-        "candidate empty": lambda one: setattr(one.candidates[1], "item", ""),
-        "candidate too long": lambda one: setattr(one.candidates[1], "item", "x" * 513),
-        "candidate excluded": lambda one: one.exclude.append("item-3"),
-        "score not finite": lambda one: setattr(one.candidates[1], "logged_score", math.inf),
-        "propensity 0": lambda one: setattr(one.candidates[1], "propensity", 0),
-        "origin unknown": lambda one: setattr(one, "origin", 4),
-        "origin below 0": lambda one: setattr(one, "origin", -1),
-        "no user": lambda one: setattr(one, "user", ""),
-        "no id": lambda one: setattr(one, "id", ""),
-        "context without value": lambda one: one.context["k"].SetInParent(),
-        "context not finite": lambda one: setattr(one.context["k"], "number", math.inf),
-        "served by too long": lambda one: setattr(one, "served_by", "x" * 513),
-        "exclude empty": lambda one: one.exclude.append(""),
-        "too many events": lambda one: one.history.extend([wire.Event(item="a")] * 10_001),
-    }
-    for name, edit in edits.items():
+    for name, edit in EDITS.items():
         one = wire.Impression.FromString(body)
         edit(one)
         changed[name] = prefix + one.SerializeToString(deterministic=True)

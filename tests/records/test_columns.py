@@ -2,14 +2,16 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.odd_lists import EDITS
 from support.tries import tries
 
 from recdistill._wire import records_pb2 as wire
@@ -210,6 +212,11 @@ def test_damaged_values_are_refused_or_read_the_same(record: Example, kind: type
     assert 100 < valid < 5900  # both ways were gone
 
 
+def inside(edit: Callable[[Any], object]) -> Callable[[Any], object]:
+    """The edit of an impression, made in the one that an example holds."""
+    return lambda one: edit(one.ranking.impression)
+
+
 def odd_ones() -> dict[str, bytes | None]:
     """Values that are no usual ones."""
     record = ordinary()
@@ -237,24 +244,7 @@ def odd_ones() -> dict[str, bytes | None]:
         "long varint": whole[:-1] + b"\x81\x00",
     }
     for name, edit in {
-        "time below 0": lambda one: setattr(one.ranking.impression, "time_us", -1),
-        "event below 0": lambda one: setattr(one.ranking.impression.history[1], "time_us", -5),
-        "event too late": lambda one: setattr(one.ranking.impression.history[3], "time_us", 301),
-        "event in another order": lambda one: setattr(one.ranking.impression.history[1], "time_us", 201),
-        "event without item": lambda one: setattr(one.ranking.impression.history[1], "item", ""),
-        "event with NUL": lambda one: setattr(one.ranking.impression.history[1], "item", "a\0b"),
-        "action with NUL": lambda one: setattr(one.ranking.impression.history[1], "action", "\0"),
-        "action too long": lambda one: setattr(one.ranking.impression.history[1], "action", "x" * 513),
-        "candidate twice": lambda one: setattr(one.ranking.impression.candidates[1], "item", "item-0"),
-        "candidate empty": lambda one: setattr(one.ranking.impression.candidates[1], "item", ""),
-        "candidate with NUL": lambda one: setattr(one.ranking.impression.candidates[1], "item", "a\n\0b"),
-        "candidate too long": lambda one: setattr(one.ranking.impression.candidates[1], "item", "x" * 513),
-        "candidate of 512 wide letters": lambda one: setattr(one.ranking.impression.candidates[1], "item", "日" * 512),
-        "candidate very long": lambda one: setattr(one.ranking.impression.candidates[1], "item", "x" * 20_000),
-        "candidate excluded": lambda one: one.ranking.impression.exclude.append("item-3"),
-        "score not finite": lambda one: setattr(one.ranking.impression.candidates[1], "logged_score", math.inf),
-        "propensity 0": lambda one: setattr(one.ranking.impression.candidates[1], "propensity", 0),
-        "propensity nan": lambda one: setattr(one.ranking.impression.candidates[1], "propensity", math.nan),
+        **{name: inside(edit) for name, edit in EDITS.items()},
         "teacher's score nan": lambda one: one.ranking.scores.__setitem__(3, math.nan),
         "teacher's score huge": lambda one: one.ranking.scores.__setitem__(3, 2e12),
         "label below 0": lambda one: one.labels.__setitem__(3, -1),
@@ -264,9 +254,6 @@ def odd_ones() -> dict[str, bytes | None]:
         "mask too long": lambda one: setattr(one.ranking, "scored", b"\xff\x02"),
         "mask too short": lambda one: setattr(one.ranking, "scored", b"\xff"),
         "scale unknown": lambda one: setattr(one.ranking, "scale", 9),
-        "origin unknown": lambda one: setattr(one.ranking.impression, "origin", 3),
-        "no user": lambda one: setattr(one.ranking.impression, "user", ""),
-        "no id": lambda one: setattr(one.ranking.impression, "id", ""),
         "no teacher": lambda one: setattr(one.ranking, "teacher_version", ""),
         "sampled 0": lambda one: setattr(one.ranking, "sampled", 0),
         "sampled tiny": lambda one: setattr(one.ranking, "sampled", 2.0**-40),
@@ -275,11 +262,6 @@ def odd_ones() -> dict[str, bytes | None]:
         "stamp below 0": lambda one: setattr(one.ranking, "catalogue_as_of", -1),
         "agreement above 1": lambda one: setattr(one.ranking, "self_agreement", 1.5),
         "agreement nan": lambda one: setattr(one.ranking, "self_agreement", math.nan),
-        "context without value": lambda one: one.ranking.impression.context["k"].SetInParent(),
-        "context not finite": lambda one: setattr(one.ranking.impression.context["k"], "number", math.inf),
-        "served by too long": lambda one: setattr(one.ranking.impression, "served_by", "x" * 513),
-        "exclude empty": lambda one: one.ranking.impression.exclude.append(""),
-        "too many events": lambda one: one.ranking.impression.history.extend([wire.Event(item="a")] * 10_001),
     }.items():
         one = wire.Example.FromString(body)
         edit(one)
