@@ -27,6 +27,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -94,7 +95,7 @@ class _State(Struct, frozen=True):
     lists: int
     asked: Asked
     shed: tuple[int, int]
-    ids: list[str]
+    ids: bytes  # UTF-8, each with a NUL behind it; no id holds one
     items: bytes
     keys: bytes
     weights: bytes
@@ -114,6 +115,7 @@ class Tally:
         self.shed = (0, 0)
         """Pairs and items that the bounds have cost so far."""
         self._number: dict[str, int] = {}
+        self._names = bytearray()  # the ids as a checkpoint holds them: to join a million of them each time takes long
         self._items_3N: Floats = np.zeros((3, 0))  # liked, liked of late, in histories
         self._keys: Keys = np.zeros(0, np.uint64)  # item of the history and liked item, in ascending order
         self._weights: npt.NDArray[np.float32] = np.zeros(0, np.float32)
@@ -203,7 +205,7 @@ class Tally:
     # Counting
 
     def _add(self, lists: Sequence[tuple[Sequence[str], Sequence[str]]]) -> None:
-        number = self._number
+        number, known = self._number, len(self._number)
         events: list[int] = []
         items: list[int] = []
         events_R, items_R = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
@@ -213,6 +215,8 @@ class Tally:
             events += own
             items += chosen
             events_R[row], items_R[row] = len(own), len(chosen)
+        if fresh := len(number) - known:
+            self._names += _joined(list(islice(reversed(number), fresh))[::-1])
         self._grow()
         event_H, item_P = np.array(events, np.int64), np.array(items, np.int64)
         width = self._items_3N.shape[1]
@@ -266,6 +270,7 @@ class Tally:
         new_N = np.full(len(ids), -1, np.int64)
         new_N[kept] = np.arange(len(kept))
         self._number = {ids[n]: place for place, n in enumerate(kept.tolist())}
+        self._names = bytearray(_joined(self._number))
         self._items_3N = self._items_3N[:, kept]
         event_P, item_P = new_N[(self._keys >> _HALF).astype(np.int64)], new_N[(self._keys & _LOW).astype(np.int64)]
         both = (event_P >= 0) & (item_P >= 0)  # the order of the numbers stays, so the keys are still sorted
@@ -284,7 +289,7 @@ class Tally:
                 lists=self.lists,
                 asked=self.asked,
                 shed=self.shed,
-                ids=self.ids,
+                ids=bytes(self._names),
                 items=self._items_3N[:, : len(self._number)].astype("<f8").tobytes(),
                 keys=self._keys.astype("<u8").tobytes(),
                 weights=self._weights.astype("<f4").tobytes(),
@@ -305,7 +310,8 @@ class Tally:
                 raise ValueError(f"format {state.format} is not {FORMAT}")
             made = cls(state.began)
             made.lists, made.asked, made.shed = state.lists, state.asked, state.shed
-            made._number = {item: n for n, item in enumerate(state.ids)}
+            made._names = bytearray(state.ids)
+            made._number = {item: n for n, item in enumerate(state.ids.decode().split("\0")[:-1])}
             made._items_3N = np.frombuffer(state.items, "<f8").reshape(3, len(made._number)).copy()
             made._keys = np.frombuffer(state.keys, "<u8").astype(np.uint64)
             made._weights = np.frombuffer(state.weights, "<f4").astype(np.float32)
@@ -324,3 +330,7 @@ class Tally:
                 raise ValueError("a pair names an item that is not there")
         if not (np.isfinite(self._items_3N).all() and np.isfinite(self._weights).all()):
             raise ValueError("a count is not a number")
+
+
+def _joined(ids: Iterable[str]) -> bytes:
+    return "".join(f"{item}\0" for item in ids).encode()
