@@ -1,10 +1,10 @@
 """Bytes of many impressions -> the impressions, checked together: the scorer reads them so.
 
-`read` accepts and refuses the same values as `decode` does, with the same sentences, and gives equal impressions. It is
-faster (`python -m benchmarks.bench_log`): the same field of all candidates, or of all events, is checked in one step,
-and no message of protobuf is made for each of them. A value that is not written as `encode` writes it (JSON, another frame, a repeated or
-unknown field, what breaks a rule) goes through `decode`. The bytes stay with whoever has them: `encode_around` copies
-them into the ranking, unknown fields too.
+`read` accepts and refuses the same values as `decode` does, with the same sentences, and gives equal impressions. It
+is faster (`python -m benchmarks.bench_log`): the same field of all candidates, or of all events, is checked in one
+step, and no message of protobuf is made for each of them. A value that is not written as `encode` writes it (JSON,
+another frame, a repeated or unknown field, what breaks a rule) goes through `decode`. The bytes stay with whoever has
+them: `encode_around` copies them into the ranking, unknown fields too.
 
 It knows nothing of logs, or of teachers.
 
