@@ -80,8 +80,12 @@ class Average:
             rows: The rows; −1 is none.
             table: What they are before the step.
         """
-        found = rows[rows >= 0]
-        self._move(name, np.unique(found[self._at[name][found] != self.level]), table.detach())
+        flat, at = rows.ravel(), self._at[name]
+        # Row −1 reads the last level. It is taken out after that, when few rows are left.
+        late = flat[at[flat] != self.level]
+        late = late[late >= 0]
+        if len(late):
+            self._move(name, np.unique(late), table.detach())
 
     @torch.no_grad()
     def take(self, weights: Mapping[str, Tensor], keep: float) -> None:

@@ -19,7 +19,8 @@ from typing import Final
 
 import numpy as np
 
-BLOCK: Final = 64
+BLOCK: Final = 16
+"""A draw adds up the weights of one block, and the sums of all blocks: of a million slots 62,500."""
 
 
 class Drawing:

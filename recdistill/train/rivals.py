@@ -215,7 +215,7 @@ class Rivals:
         if self._whole:
             return scores_BL, self._over_all(user_RD, items, labelled, used_U, place_N, weights_R)[1]
         shown_RL = scores_BL.index_select(0, rows)
-        return scores_BL, self._over_sample(user_RD, items, labelled, place_N, shown_RL, weights_R)
+        return scores_BL, self._over_sample(user_RD, items, labelled, used_U, place_N, shown_RL, weights_R)
 
     def _over_all(
         self,
@@ -249,6 +249,7 @@ class Rivals:
         user_BD: Tensor,
         items: Items,
         lists: Lists,
+        used_U: np.ndarray,
         place_N: np.ndarray,
         scores_BL: Tensor,
         weights_B: np.ndarray | None,
@@ -258,7 +259,7 @@ class Rivals:
         vectors_SD, biases_S1, _ = output_SW.split(layout.parts(user_BD.shape[1]), -1)
         scores_BS = torch.addmm(biases_S1[:, 0], user_BD, vectors_SD.T)
         where_BL = lists.where_BL & lists.label_known_B[:, None]
-        listed_BL, others_BS = self.competing(lists, where_BL & (lists.labels_BL > 0))
+        listed_BL, others_BS = self.competing(lists, where_BL & (lists.labels_BL > 0), used_U, place_N)
         # The softmax is over L candidates (always there: log q = 0) and S of the sample.
         log_q = torch.from_numpy(np.concatenate([np.zeros(scores_BL.shape[1]), self.log_q]).astype(np.float32))
         return losses.sampled_softmax(
@@ -269,20 +270,23 @@ class Rivals:
             log_q=log_q,
         )
 
-    def competing(self, lists: Lists, positive_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def competing(
+        self, lists: Lists, positive_BL: np.ndarray, used_U: np.ndarray, place_N: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Which candidates compete, bool `[B, L]`, and which items of the sample compete too, bool `[B, S]`."""
         slots_BL, history_BH = lists.candidate_slots_BL, lists.requests.history_slots_BH
-        count = len(self._live_N)
-        # List and slot as one number, `list * count + slot`: so `isin` compares within a list only.
-        first_B1 = np.arange(len(slots_BL))[:, None] * count
-        had_BL = np.isin(first_B1 + slots_BL, (first_B1 + history_BH)[history_BH >= 0])
-        listed_BL = positive_BL | (lists.where_BL & self._live_N[slots_BL] & ~had_BL)
+        # For each list and each item of the step: is the item in the list's history? The last column is for no item.
+        in_history_BU = np.zeros((len(slots_BL), len(used_U) + 1), bool)
+        rows_B1 = np.arange(len(slots_BL))[:, None]
+        in_history_BU[rows_B1, place_N[history_BH]] = True
+        in_history_BU[:, -1] = False
+        places_BL = place_N[slots_BL]
+        listed_BL = positive_BL | (lists.where_BL & self._live_N[slots_BL] & ~in_history_BU[rows_B1, places_BL])
         # Of the sample, all but the items in the list's history and the candidates that already compete.
-        others_BS = np.ones((len(slots_BL), len(self.slots)), bool)
-        for slots, there in ((history_BH, history_BH >= 0), (slots_BL, listed_BL)):
-            rows_K, k = np.nonzero(there & np.isin(slots, self.slots))
-            others_BS[rows_K, np.searchsorted(self.slots, slots[rows_K, k])] = False
-        return listed_BL, others_BS
+        out_BU = in_history_BU
+        rows_K, at = np.nonzero(listed_BL)
+        out_BU[rows_K, places_BL[rows_K, at]] = True
+        return listed_BL, ~out_BU[:, place_N[self.slots]]
 
 
 def corrected(lists: Lists, most: float) -> tuple[Lists, np.ndarray | None]:

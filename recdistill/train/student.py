@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchrec import EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec import EmbeddingBagConfig, JaggedTensor, KeyedJaggedTensor, PoolingType
 from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
@@ -326,18 +326,31 @@ def _named_tables(collection: FusedEmbeddingBagCollection) -> dict[str, Tensor]:
 def _jagged(bags: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
     """Bags of rows as torchrec takes them: all bags of one key, then all of the next.
 
-    Each key has `[N, M]`, padded with −1.
+    Each key has `[N, M]`, padded with −1. Torchrec takes the keys apart again. It is told the parts here, since to find
+    them costs it as much as to look the rows up.
     """
-    values, lengths = [], []
-    for rows_NM in bags.values():
-        real_NM = rows_NM >= 0
-        values.append(rows_NM[real_NM])
-        lengths.append(real_NM.sum(1, dtype=np.int32))
+    found = [_real(rows_NM) for rows_NM in bags.values()]
+    values = torch.from_numpy(np.concatenate([rows for rows, _ in found]).astype(np.int32))
+    lengths = torch.from_numpy(np.concatenate([lengths_N for _, lengths_N in found]))
+    counts = [len(rows) for rows, _ in found]
+    size = len(lengths) // len(counts)
+    each = zip(bags, values.split(counts), lengths.split(size), strict=True)
     return KeyedJaggedTensor(
         keys=list(bags),
-        values=torch.from_numpy(np.concatenate(values).astype(np.int64)),
-        lengths=torch.from_numpy(np.concatenate(lengths)),
+        values=values,
+        lengths=lengths,
+        stride=size,
+        length_per_key=counts,
+        jt_dict={key: JaggedTensor(rows, lengths=lengths_N) for key, rows, lengths_N in each},
     )
+
+
+def _real(rows_NM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a key without their padding, and how many each bag has, int32 `[N]`."""
+    real_NM = rows_NM >= 0
+    if real_NM.all():
+        return rows_NM.ravel(), np.full(len(rows_NM), rows_NM.shape[1], np.int32)
+    return rows_NM[real_NM], real_NM.sum(1, dtype=np.int32)
 
 
 def _pick(vector: Tensor, places: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from recdistill.features import Catalogue, FeatureSpec, Lists, Requests, Vocabul
 from recdistill.loops.trainers import make_trainer
 from recdistill.records import Candidate, Example, Impression, Item, Origin, Ranking
 from recdistill.train.rivals import Popular, Rivals, no_rivals
+from recdistill.train.used import Places
 
 
 def state(number: int) -> np.ndarray:
@@ -93,7 +94,8 @@ def test_who_competes_by_brute_force() -> None:
     lists = Lists(
         requests, slots_BL, where_BL, numbers, where_BL, numbers, known, np.ones(batch, np.float32), None, known | True
     )
-    listed_BL, others_BS = rivals.competing(lists, positive_BL)
+    used_U, place_N = Places().of(count, [slots_BL, history_BH, rivals.slots])
+    listed_BL, others_BS = rivals.competing(lists, positive_BL, used_U, place_N)
     for b in range(batch):
         rivals_of_b = set(np.flatnonzero(live_N)) - set(history_BH[b])
         taken = {s for s, there in zip(slots_BL[b], positive_BL[b], strict=True) if there}
