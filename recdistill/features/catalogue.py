@@ -77,6 +77,7 @@ class Catalogue:
         # made when an item is applied there; else when it is first asked for.
         self._written = Written()
         self._live = np.zeros(_FIRST_ROOM, dtype=bool)
+        self._shown: npt.NDArray[np.bool_] | None = None  # what `live_N` gave; None: it has changed since
         self._id_rows = np.zeros(_FIRST_ROOM, dtype=np.int32)
         self._fields = {name: empty_column(field, _FIRST_ROOM) for name, field in spec.item.items()}
         # How far the vocabulary's changes have been followed, for each key that items use.
@@ -108,8 +109,11 @@ class Catalogue:
 
     @property
     def live_N(self) -> npt.NDArray[np.bool_]:  # noqa: N802, the shape is part of the name
-        """Which slots hold an item that is not withdrawn; a copy."""
-        return self._live[: len(self)].copy()
+        """Which slots hold an item that is not withdrawn. It is the same array until one comes or goes."""
+        if self._shown is None:
+            self._shown = self._live[: len(self)].copy()
+            self._shown.flags.writeable = False
+        return self._shown
 
     def is_live(self, slot: int) -> bool:
         """Whether a slot holds an item that is not withdrawn."""
@@ -158,7 +162,7 @@ class Catalogue:
             self._ids[slot] = item.id
         self._items[slot] = item
         self._written.put(slot, _written(item) if admit else None)
-        self._live[slot] = not item.withdrawn
+        self._set_live(slot, not item.withdrawn)
         self._write(slot, item, admit=admit)
         return slot
 
@@ -178,10 +182,16 @@ class Catalogue:
         slot = self._slots.release(item_id)
         self._ids[slot], self._items[slot] = "", None
         self._written.put(slot, None)
-        self._live[slot], self._id_rows[slot] = False, UNKNOWN
+        self._set_live(slot, False)
+        self._id_rows[slot] = UNKNOWN
         for name, field in self.spec.item.items():
             self._fields[name][slot] = -1 if field.kind in ("category", "text") else 0
         return slot
+
+    def _set_live(self, slot: int, live: bool) -> None:
+        if self._shown is None or len(self._shown) != len(self) or bool(self._live[slot]) != live:
+            self._shown = None
+        self._live[slot] = live
 
     def take_row(self, slot: int) -> None:
         """Takes the own row of `id` back from an item, which stays in the catalogue.

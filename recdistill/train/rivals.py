@@ -116,6 +116,8 @@ class Popular:
         """An item that took a slot starts from nothing, and one that was withdrawn is not drawn."""
         fresh, gone, self._mark = catalogue.changes(self._mark)
         live_N = catalogue.live_N
+        if live_N is self._live_N and not fresh and not gone:
+            return
         if len(live_N) > len(self._counts_N):
             self._counts_N = np.pad(self._counts_N, (0, 2 * len(live_N) - len(self._counts_N)))
         for slots in (fresh, gone):
