@@ -45,7 +45,14 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0
     memory_mb: Annotated[int, Meta(ge=0, description="Megabytes of encoded batches kept for the next pass.")] = 1000
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between two checkpoints.")] = 500
+    checkpoint_every: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Steps between two checkpoints. There are more while the one before is being written, and for "
+            "twice the time that this took.",
+        ),
+    ] = 500
     export_every: Annotated[
         int,
         Meta(

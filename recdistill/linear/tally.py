@@ -219,11 +219,8 @@ class Tally:
             self._names += _joined(list(islice(reversed(number), fresh))[::-1])
         self._grow()
         event_H, item_P = np.array(events, np.int64), np.array(items, np.int64)
-        width = self._items_3N.shape[1]
-        liked_N = np.bincount(item_P, minlength=width)
-        self._items_3N[0] += liked_N
-        self._items_3N[1] += liked_N
-        self._items_3N[2] += np.bincount(event_H, minlength=width)
+        for row_N, counted in zip(self._items_3N, (item_P, item_P, event_H), strict=True):
+            np.add.at(row_N, counted, 1.0)  # only what the lists name: a pass over all items would cost more
         # Each liked item beside each event of its own list.
         row_P = np.repeat(np.arange(len(lists)), items_R)
         begins_P, counts_P = (np.cumsum(events_R) - events_R)[row_P], events_R[row_P]

@@ -284,6 +284,11 @@ class Distiller:
         if wait:
             self.saved_all()
 
+    @property
+    def can_save(self) -> bool:
+        """Whether `save` without waiting would not hold the learning up; see `Saves.free`."""
+        return self._saves.free
+
     def saved_all(self) -> None:
         """Waits until the checkpoint that is being written is on the disk."""
         self._saves.finish(self.counts)

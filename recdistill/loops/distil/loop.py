@@ -104,7 +104,7 @@ def run(
         trainer: The student, fresh.
         directory: Its folder.
         recipe: What it is made with.
-        checkpoint_every: Steps between two checkpoints.
+        checkpoint_every: Steps between two checkpoints. A large student takes more, see `Saves`.
         exports: When bundles are made before the end of a run, and how.
         keep: Checkpoints and bundles kept.
         memory_mb: Megabytes of batches kept for the next pass.
@@ -165,7 +165,7 @@ def run(
             if publish is not None:
                 publish.begin(folder.student, folder.bundles)
             total = distiller.saved.total()
-            last_saved = distiller.step
+            last_saved, due = distiller.step, False
             works.begin()
             while not stop.is_set():
                 with naming_ways("distil", directory):
@@ -174,14 +174,15 @@ def run(
                     if drain and distiller.saved.range is None:
                         break
                     works.look()
-                    continue
-                if progress:
-                    tell(progress, shown(distiller.trainer, figures))
-                    progress(distiller.saved.done(), total)
-                works.learnt(_agreement(distiller.trainer))
-                if distiller.step % checkpoint_every == 0:
+                else:
+                    if progress:
+                        tell(progress, shown(distiller.trainer, figures))
+                        progress(distiller.saved.done(), total)
+                    works.learnt(_agreement(distiller.trainer))
+                    due = due or distiller.step % checkpoint_every == 0
+                if due and distiller.can_save:
                     distiller.save(wait=False)
-                    last_saved = distiller.step
+                    last_saved, due = distiller.step, False
             works.finish()
             distiller.saved_all()
             if not stop.is_set() or distiller.step != last_saved:

@@ -3,11 +3,17 @@
 The log is told what the kept checkpoints rest on, so that nobody trims it away. A checkpoint counts from the moment
 that it is on the disk. Until then the older ones do.
 
+To write the tables of a large student takes seconds. So the next checkpoint waits until the one before is on the disk,
+and until `PAUSE` times as long has passed as that one took. What a student becomes does not depend on it: a run that
+was killed reads again from its newest checkpoint, wherever that is.
+
 It knows nothing of what a student is.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +24,9 @@ from recdistill.stream import Stage, TopicPartition
 Rests = dict[TopicPartition, int]
 """From where on the log is still needed."""
 
+PAUSE = 2.0
+"""So checkpoints are written in a third of the time at most."""
+
 
 class Saves:
     """Writes checkpoints in a thread, one at a time.
@@ -25,14 +34,21 @@ class Saves:
     Args:
         folder: The student's folder.
         stage: The distiller's stage in the log.
+        clock: Seconds that only go forward.
     """
 
-    def __init__(self, folder: StudentFolder, stage: Stage) -> None:
-        self._folder, self._stage = folder, stage
+    def __init__(self, folder: StudentFolder, stage: Stage, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._stage, self._clock = folder, stage, clock
         self._rests_on: deque[Rests] = deque(maxlen=max(1, folder.keep))
         self._worker = ThreadPoolExecutor(1, "recdistill-checkpoint")
         self._work: Future[object] | None = None
         self._next: Rests = {}
+        self._free_at = -math.inf
+
+    @property
+    def free(self) -> bool:
+        """Whether a checkpoint can be written without holding the learning up."""
+        return (self._work is None or self._work.done()) and self._clock() >= self._free_at
 
     def begin(self, rests_on: Rests) -> None:
         """What the student rests on at the start."""
@@ -45,8 +61,14 @@ class Saves:
             write: Writes it.
             rests_on: What it rests on.
         """
+
+        def timed() -> None:
+            begun = self._clock()
+            write()
+            self._free_at = (ended := self._clock()) + PAUSE * (ended - begun)
+
         self._next = rests_on
-        self._work = self._worker.submit(write)
+        self._work = self._worker.submit(timed)
 
     def finish(self, counts: Counter[str]) -> None:
         """Waits until the checkpoint that is being written is on the disk, and counts it.

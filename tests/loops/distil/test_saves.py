@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from recdistill import checkpoint
 from recdistill.config import LogSettings
 from recdistill.errors import OutOfRange, WrongLog
 from recdistill.loops import join
+from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.saves import PAUSE, Saves
 from recdistill.loops.feed import feed
 from recdistill.stream import Log, open_log
 
@@ -24,6 +27,32 @@ def more(log: Log, count: int, seed: int) -> None:
     feed(log, world.impressions(count, seed=seed))
     scored(log)
     join.run(log, soft="with_labels", window_s=5, wait_s=0.02, stop=threading.Event(), drain=True, flush=True)
+
+
+def test_the_next_checkpoint_waits_for_the_one_before_and_for_a_pause(log: Log, tmp_path: Path) -> None:
+    now, written = [100.0], threading.Event()
+    folder = StudentFolder(tmp_path / "s", keep=2)
+    saves = Saves(folder, log.stage("test"), clock=lambda: now[0])
+    saves.begin({})
+    assert saves.free
+
+    def write() -> None:
+        assert written.wait(30)
+
+    saves.start(write, {})
+    assert not saves.free
+    now[0] += 4  # so long it takes
+    written.set()
+    counts: Counter[str] = Counter()
+    saves.finish(counts)
+    assert counts == {"checkpoints": 1}
+    seen = []
+    for _ in range(10):
+        seen.append(saves.free)
+        now[0] += 1
+    assert seen == [False] * int(4 * PAUSE) + [True] * (10 - int(4 * PAUSE))
+    saves.close()
+    folder.close()
 
 
 @pytest.mark.slow
