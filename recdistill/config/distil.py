@@ -49,8 +49,8 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="Steps between two checkpoints. There are more while the one before is being written, and for "
-            "twice the time that this took.",
+            description="Steps between two checkpoints. Of a student above 32 MB there are more: the next one waits "
+            "until the one before is on the disk, and for twice the time that this took.",
         ),
     ] = 500
     export_every: Annotated[

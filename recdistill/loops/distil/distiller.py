@@ -280,7 +280,8 @@ class Distiller:
         said = {"trainer": state, "stream": self.saved.plain()}
         others = {TALLY: self.tally.data(), **({} if self.ahead is None else self.ahead.files(said))}
         write = partial(self.folder.save, self.step, tensors, said, others=others, ready=self.trainer.settle_copies)
-        self._saves.start(write, self.saved.rests_on())
+        size = sum(array.nbytes for array in tensors.values()) + len(others[TALLY])
+        self._saves.start(write, self.saved.rests_on(), size=size)
         if wait:
             self.saved_all()
 

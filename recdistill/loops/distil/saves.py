@@ -3,7 +3,7 @@
 The log is told what the kept checkpoints rest on, so that nobody trims it away. A checkpoint counts from the moment
 that it is on the disk. Until then the older ones do.
 
-To write the tables of a large student takes seconds. So the next checkpoint waits until the one before is on the disk,
+To write the tables of a large student takes seconds. So its next checkpoint waits until the one before is on the disk,
 and until `PAUSE` times as long has passed as that one took. What a student becomes does not depend on it: a run that
 was killed reads again from its newest checkpoint, wherever that is.
 
@@ -25,7 +25,10 @@ Rests = dict[TopicPartition, int]
 """From where on the log is still needed."""
 
 PAUSE = 2.0
-"""So checkpoints are written in a third of the time at most."""
+"""So the checkpoints of a large student are written in a third of the time at most."""
+
+SMALL = 32 << 20
+"""Bytes. Up to this size a checkpoint is written whenever it is due."""
 
 
 class Saves:
@@ -43,23 +46,24 @@ class Saves:
         self._worker = ThreadPoolExecutor(1, "recdistill-checkpoint")
         self._work: Future[object] | None = None
         self._next: Rests = {}
-        self._free_at = -math.inf
+        self._free_at, self._size = -math.inf, 0  # of the newest one
 
     @property
     def free(self) -> bool:
         """Whether a checkpoint can be written without holding the learning up."""
-        return (self._work is None or self._work.done()) and self._clock() >= self._free_at
+        return self._size <= SMALL or ((self._work is None or self._work.done()) and self._clock() >= self._free_at)
 
     def begin(self, rests_on: Rests) -> None:
         """What the student rests on at the start."""
         self._rests_on.append(rests_on)
 
-    def start(self, write: Callable[[], object], rests_on: Rests) -> None:
+    def start(self, write: Callable[[], object], rests_on: Rests, *, size: int) -> None:
         """Begins to write a checkpoint. The one before must be finished.
 
         Args:
             write: Writes it.
             rests_on: What it rests on.
+            size: Its bytes.
         """
 
         def timed() -> None:
@@ -67,7 +71,7 @@ class Saves:
             write()
             self._free_at = (ended := self._clock()) + PAUSE * (ended - begun)
 
-        self._next = rests_on
+        self._next, self._size = rests_on, size
         self._work = self._worker.submit(timed)
 
     def finish(self, counts: Counter[str]) -> None:

@@ -17,7 +17,7 @@ from recdistill.config import LogSettings
 from recdistill.errors import OutOfRange, WrongLog
 from recdistill.loops import join
 from recdistill.loops.distil.folder import StudentFolder
-from recdistill.loops.distil.saves import PAUSE, Saves
+from recdistill.loops.distil.saves import PAUSE, SMALL, Saves
 from recdistill.loops.feed import feed
 from recdistill.stream import Log, open_log
 
@@ -39,7 +39,7 @@ def test_the_next_checkpoint_waits_for_the_one_before_and_for_a_pause(log: Log, 
     def write() -> None:
         assert written.wait(30)
 
-    saves.start(write, {})
+    saves.start(write, {}, size=SMALL + 1)
     assert not saves.free
     now[0] += 4  # so long it takes
     written.set()
@@ -50,6 +50,9 @@ def test_the_next_checkpoint_waits_for_the_one_before_and_for_a_pause(log: Log, 
     for _ in range(10):
         seen.append(saves.free)
         now[0] += 1
+    saves.start(write, {}, size=SMALL)
+    assert saves.free, "a small one is written whenever it is due"
+    saves.finish(counts)
     assert seen == [False] * int(4 * PAUSE) + [True] * (10 - int(4 * PAUSE))
     saves.close()
     folder.close()
