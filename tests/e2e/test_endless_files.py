@@ -12,6 +12,7 @@ from recdistill.cli import main
 
 pytestmark = pytest.mark.e2e
 
+HTTP = "--set teacher.kind=http --set teacher.http.url=https://127.0.0.1:9"
 TYPED = {
     "recommend --device odd A": 6,
     "recommend --bundle odd A": 6,
@@ -31,9 +32,9 @@ TYPED = {
     "dead-letters send odd": 3,
     "keys list": 2,
     "topics list --set log.path=odd": 4,
-    "score --drain --set features.file=odd": 2,
+    "distil --drain --set features.file=odd": 2,
     "score --drain --set teacher.kind=onnx --set teacher.onnx.path=odd": 5,
-    "score --drain --set teacher.kind=http --set teacher.http.url=https://127.0.0.1:9 --set teacher.http.ca_file=odd": 2,
+    f"score --drain {HTTP} --set teacher.http.ca_file=odd": 2,
 }
 
 
