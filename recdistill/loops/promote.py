@@ -91,7 +91,7 @@ def run(
     *,
     gate: Callable[[Judgement], Evidence],
     min_lists: int,
-    held_out: int = 10_000,
+    held_out: int = 20_000,
     which: Which = "auto",
     learnt: int | None = None,
     ease: bool = False,
