@@ -43,24 +43,48 @@ def read_bytes(path: Path, error: type[RecdistillError] = ConfigError, *, advice
     Raises:
         error: It is not there, is not a regular file, cannot be read, or is larger than `most`.
     """
+    handle, advice = _open(path, error, advice, most), f"; {advice}" if advice else ""
+    with os.fdopen(handle, "rb") as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as e:
+            raise error(f"{path}: cannot be read ({e.strerror}){advice}") from e
+    if len(data) > most:  # files of /proc have a size of 0, and some files grow
+        raise error(f"{path}: is larger than {most:,} bytes{advice}")
+    return data
+
+
+def check_file(path: Path, error: type[RecdistillError] = ConfigError, *, advice: str = "", most: int = MOST) -> None:
+    """Refuses what `read_bytes` would refuse, before a library opens it that would wait for a pipe, or read for ever.
+
+    Args:
+        path: What the person named.
+        error: Class of the errors.
+        advice: What to do instead.
+        most: Largest size in bytes.
+
+    Raises:
+        error: As `read_bytes`.
+    """
+    os.close(_open(path, error, advice, most))
+
+
+def _open(path: Path, error: type[RecdistillError], advice: str, most: int) -> int:
+    """A handle of a regular file that is not too large."""
     advice = f"; {advice}" if advice else ""
     try:
         # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as e:
         raise error(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}){advice}") from e
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
         os.close(handle)
-        raise error(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}{advice}")
-    with os.fdopen(handle, "rb") as file:
-        try:
-            data = file.read(most + 1)
-        except OSError as e:
-            raise error(f"{path}: cannot be read ({e.strerror}){advice}") from e
-    if len(data) > most:
-        raise error(f"{path}: is larger than {most:,} bytes{advice}")
-    return data
+        raise error(f"{path}: is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a regular file'}{advice}")
+    if found.st_size > most:  # it is not read first: it may be a film, or a file that is all holes
+        os.close(handle)
+        raise error(f"{path}: has {found.st_size:,} bytes, more than the {most:,} that it may have{advice}")
+    return handle
 
 
 def read_text(

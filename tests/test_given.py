@@ -22,8 +22,10 @@ def test_a_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
 def test_the_limit_is_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert read_bytes(tmp_path / "a", most=5) == b"12345"
-    with pytest.raises(DataError, match="is larger than 4 bytes; give another"):
+    with pytest.raises(DataError, match="has 5 bytes, more than the 4 that it may have; give another"):
         read_bytes(tmp_path / "a", DataError, most=4, advice="give another")
+    with pytest.raises(DataError, match="/proc/self/maps: is larger than 4 bytes"):  # its size is 0
+        read_bytes(Path("/proc/self/maps"), DataError, most=4)
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:

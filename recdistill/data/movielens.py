@@ -28,12 +28,14 @@ import msgspec
 import numpy as np
 
 from recdistill.data import Dataset
+from recdistill.data.files import explained
 from recdistill.data.interactions import Interactions, clock, cut_in_time, impressions_of, untie
 from recdistill.data.retrieval import Mix
 from recdistill.errors import DataError
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import Item, Value
 
+_LONGEST = 1 << 20  # characters of a line
 HOW_TO_GET = "download ml-100k from grouplens.org/datasets/movielens/100k and give the folder that holds u.data"
 
 # u.item has a flag for each genre, in this order; u.genre, if there, has the same list.
@@ -273,15 +275,15 @@ def _cells(path: Path, separator: str, least: int) -> Iterator[tuple[str, list[s
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, numbered from 1."""
+    if not path.exists():
+        raise DataError(f"{path}: is missing; {HOW_TO_GET}")
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            for number, line in enumerate(file, start=1):
+        with explained(path), path.open(encoding=encoding, newline="") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), ""), start=1):
+                if len(line) > _LONGEST:  # a file without line ends may be larger than memory
+                    raise DataError(f"{path}, line {number}: is longer than {_LONGEST:,} characters; {HOW_TO_GET}")
                 line = line.rstrip("\r\n")
                 if line:
                     yield number, line
-    except FileNotFoundError:
-        raise DataError(f"{path}: is missing; {HOW_TO_GET}") from None
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
     except UnicodeDecodeError as e:
         raise DataError(f"{path}: is not {encoding} text ({e.reason} at byte {e.start})") from e

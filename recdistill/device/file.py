@@ -86,10 +86,10 @@ def seal(model: bytes, entries: Mapping[str, str]) -> bytes:
 
 def is_whole(model: bytes) -> bool:
     """Whether the last bytes are the digest of all others."""
-    return model[-_DIGITS:] == _digest(model[:-_DIGITS])
+    return model[-_DIGITS:] == _digest(memoryview(model)[:-_DIGITS])
 
 
-def _digest(body: bytes) -> bytes:
+def _digest(body: bytes | memoryview) -> bytes:
     return hashlib.sha256(body).hexdigest().encode()
 
 

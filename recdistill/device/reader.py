@@ -6,7 +6,7 @@ itself holds the part of the specification that is needed here.
 Example:
     >>> Device.open(Path("no/such.onnx"))
     Traceback (most recent call last):
-    recdistill.errors.BundleError: no/such.onnx: cannot be read (No such file or directory)
+    recdistill.errors.BundleError: no/such.onnx: cannot be read (No such file or directory); give a device file
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Device:
         Raises:
             BundleError: It cannot be read, was changed, or comes from another bundle.
         """
-        model = read_bytes(Path(path), BundleError, most=_MOST_BYTES)
+        advice = "give a device file"
+        model = read_bytes(Path(path), BundleError, most=_MOST_BYTES, advice=advice)
         device = cls(model, source=str(path), threads=threads)
         if expect is not None and device.content_hash != expect:
             raise BundleError(f"{path}: comes from bundle {device.content_hash[:12]}, not from {expect[:12]}")

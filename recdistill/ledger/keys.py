@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from recdistill.errors import ConfigError
+from recdistill.given import read_bytes
 from recdistill.installed import how_to_install
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ log_ = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRIVATE, PUBLIC = ".key", ".pub"
+_MOST: Final = 64 << 10  # bytes of a key file; one of Ed25519 has 120
 
 Required = Literal["auto", "always"]
 """`auto`: signatures are demanded as soon as one public key is trusted."""
@@ -192,9 +194,10 @@ def _library() -> tuple[Any, Any]:
 
 def _read_public(path: Path) -> Ed25519PublicKey:
     serialization, ed25519 = _library()
+    text = read_bytes(path, advice="copy it again, or take it away", most=_MOST)
     try:
-        found = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, TypeError) as e:
+        found = serialization.load_pem_public_key(text)
+    except (ValueError, TypeError) as e:
         raise ConfigError(f"{path}: not a public key in PEM ({e}); copy it again, or take it away") from e
     if not isinstance(found, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{path}: a key of another kind; only Ed25519 is used, see `recdistill keys make`")
@@ -204,9 +207,10 @@ def _read_public(path: Path) -> Ed25519PublicKey:
 
 def _read_private(path: Path) -> Ed25519PrivateKey:
     serialization, ed25519 = _library()
+    text = read_bytes(path, advice="copy it again, or take it away", most=_MOST)
     try:
-        found = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as e:
+        found = serialization.load_pem_private_key(text, password=None)
+    except (ValueError, TypeError) as e:
         raise ConfigError(f"{path}: not a private key in PEM without a password ({e})") from e
     if not isinstance(found, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path}: a key of another kind; only Ed25519 is used, see `recdistill keys make`")

@@ -100,7 +100,7 @@ def test_settings_that_never_end_or_nest_too_deep_are_one_sentence(tmp_path: Pat
         (Path("/dev/zero"), "is not a regular file"),
         (tmp_path, "is a folder"),
         (tmp_path / "deep.toml", "nested too deep"),
-        (tmp_path / "film.toml", "is larger than 4,194,304 bytes"),
+        (tmp_path / "film.toml", "has 4,194,305 bytes, more than the 4,194,304 that it may have"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             load_settings(path, {})

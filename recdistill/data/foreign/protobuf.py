@@ -44,6 +44,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from recdistill.data.foreign.schemas import MAX_KNOWN, Registry, Schema
 from recdistill.errors import ConfigError, DataError, DecodeError
+from recdistill.given import read_bytes
 from recdistill.records import place_of, schema_of
 from recdistill.text import cut, did_you_mean, escaped
 
@@ -142,10 +143,9 @@ def _file(name: str, schema: Schema) -> FileDescriptorProto:
 
 
 def _set_of(path: Path) -> list[FileDescriptorProto]:
+    text = read_bytes(path, advice="give the file that protoc --descriptor_set_out wrote")
     try:
-        found = FileDescriptorSet.FromString(path.read_bytes())
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read ({e.strerror})") from None
+        found = FileDescriptorSet.FromString(text)
     except ProtobufError:
         raise ConfigError(
             f"{path}: is no FileDescriptorSet; make one with protoc --include_imports --descriptor_set_out={path}"

@@ -27,9 +27,11 @@ import urllib.parse
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from recdistill.errors import ConfigError, DataError, SchemaAway
+from recdistill.given import check_file
 from recdistill.text import cut, escaped
 
 Decode = Callable[[bytes], dict[str, Any]]
@@ -241,6 +243,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _tls(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file:
+        check_file(Path(ca_file), advice="set translate.registry.ca_file to certificates in PEM form")
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as e:

@@ -28,11 +28,13 @@ import time
 import weakref
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import httpx
 
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.given import check_file
 from recdistill.teachers.http.server import ModelServer
 from recdistill.text import printable
 
@@ -328,6 +330,9 @@ def _checked_url(text: str) -> httpx.URL:
 
 
 def _tls(settings: ModelServer) -> ssl.SSLContext:
+    for name in ("ca_file", "client_cert", "client_key"):
+        if path := getattr(settings, name):
+            check_file(Path(path), advice=f"set {SECTION}.{name} to a file in PEM form")
     try:
         context = ssl.create_default_context(cafile=settings.ca_file or None)
     except (OSError, ssl.SSLError) as e:

@@ -32,8 +32,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from recdistill.errors import ConfigError, TeacherError
+from recdistill.given import read_bytes
 
 WEIGHTS = "model.safetensors"
+_MOST_BYTES = 8 << 30  # of one file; an encoder of this kind has at most some GB
 _LONGEST_WORD = 100  # characters; a longer word is unknown, as in BERT's own tokeniser
 
 
@@ -81,17 +83,18 @@ class Encoder:
         """
         folder = _folder(model)
         try:
-            texts = {name: (folder / name).read_bytes() for name in ("config.json", "vocab.txt", WEIGHTS)}
+            texts = {
+                name: read_bytes(folder / name, TeacherError, advice="an encoder's folder holds it", most=_MOST_BYTES)
+                for name in ("config.json", "vocab.txt", WEIGHTS)
+            }
             pooling = folder / "1_Pooling" / "config.json"
             pools = (
-                msgspec.json.decode(pooling.read_bytes(), type=dict[str, bool | int | None])
+                msgspec.json.decode(read_bytes(pooling, TeacherError), type=dict[str, bool | int | None])
                 if pooling.is_file()
                 else {}
             )
             config = msgspec.json.decode(texts["config.json"], type=_Config)
             words = texts["vocab.txt"].decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
-        except OSError as e:
-            raise TeacherError(f"{e.filename}: cannot be read ({e.strerror}); an encoder's folder holds it") from e
         except (msgspec.MsgspecError, UnicodeDecodeError) as e:
             raise TeacherError(
                 f"{folder}: its config.json, vocab.txt or 1_Pooling do not describe an encoder: {e}"

@@ -108,6 +108,17 @@ def test_a_file_of_protoc_instead_of_a_registry(compiled: Path) -> None:
         decoder_of("protobuf", schema=compiled, message="shop.Veiw")
 
 
+def test_a_schema_or_a_certificate_without_an_end_is_a_sentence() -> None:
+    for decoder in (
+        lambda: decoder_of("protobuf", schema="/dev/zero", message="shop.View"),
+        lambda: decoder_of(
+            "protobuf", message="shop.View", registry=Registry("https://127.0.0.1:9", ca_file="/dev/zero")
+        ),
+    ):
+        with pytest.raises(ConfigError, match="^/dev/zero: is not a regular file; (give|set) "):
+            decoder()
+
+
 def test_a_newer_writer_s_fields_are_passed_over(schemas: Schemas, compiled: Path) -> None:
     decode = decoder_of("protobuf", schema=compiled, message="shop.View")
     assert decode(BY_HAND + b"\xfa\x01\x03new") == FIELDS
