@@ -6,7 +6,7 @@ Example:
     >>> JoinSettings(labels={"buy": 3.0}).labels
     {'click': 1.0, 'buy': 3.0}
     >>> HeldOutSettings().per_day
-    10000.0
+    20000.0
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class HeldOutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             le=1e12,
             description="Labelled lists a day that are held out. The share of users follows the traffic, once a day.",
         ),
-    ] = 10_000.0
+    ] = 20_000.0
     least: Annotated[
         float,
         Meta(ge=0, le=0.5, description="The share begins here, and is at least this. `most` alike fixes it."),

@@ -202,9 +202,14 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     wait_s: Annotated[float, Meta(gt=0, description="How often new bundles and held-out examples are looked for.")] = (
         5.0
     )
-    held_out: Annotated[int, Meta(ge=1, description="Most held-out lists judged: the newest; see `judge.lists`.")] = (
-        10_000
-    )
+    held_out: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most held-out lists judged: the newest; see `judge.lists`. With fewer than 20,000 many "
+            "students that are as good as their teacher do not pass.",
+        ),
+    ] = 20_000
     by: Annotated[str, Meta(description="Name that the ledger gives for who promoted.")] = "promoter"
     automatic: Annotated[
         bool,

@@ -31,6 +31,7 @@ from recdistill.config import (
     HeldOutSettings,
     JoinSettings,
     LogSettings,
+    PromoteSettings,
     RankSettings,
     RegistrySettings,
     ScoreSettings,
@@ -312,6 +313,8 @@ def _settings(options: Options, dataset: Dataset, out: Path) -> Settings:
         ),
         # Its bound needs some thousands of lists for the default of .95. The judged part of this world has fewer.
         gate=GateSettings(retention=0.85),
+        # So many are enough for one verdict, and a demo has to end within minutes.
+        promote=PromoteSettings(held_out=10_000),
         registry=RegistrySettings(uri=f"sqlite:///{where / 'mlflow.sqlite'}", cache=str(where / "cache")),
         rank=RankSettings(port=_free_port()),
     )

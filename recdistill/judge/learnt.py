@@ -1,7 +1,7 @@
 """What the judge knows of the lists that a student learnt from: examples, or what was counted while it learnt.
 
-Bundles have the counts beside them (`recdistill.linear.Tally`), so nobody reads these lists again. A bundle of before
-has none, and then the lists are read.
+Bundles have the counts beside them (`recdistill.linear.Tally`), so nobody reads these lists again. A bundle that an
+older version made has none, and then the lists are read.
 
 It knows nothing of bundles, teachers or metrics.
 

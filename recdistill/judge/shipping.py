@@ -20,6 +20,7 @@ import numpy as np
 
 from recdistill import metrics
 from recdistill.judge.contenders import BundleContender, DeviceContender, as_request
+from recdistill.judge.figures import numbered_users
 from recdistill.judge.judgement import Answers, RuleShare, Shipped
 from recdistill.judge.slices import texts
 from recdistill.records import Impression, Item
@@ -68,10 +69,12 @@ def shipped(
         first = [item for item in mine if item in held][:FIRST]
         overlaps.append(len(set(first) & set(items)) / max(1, len(first)) if first else float(not items))
         kept.append(_kept(student, request, first, items, [ids[n] for n in random.integers(0, len(ids), DRAWN)]))
+    both_B2 = np.stack([overlaps, kept], axis=1)
+    alike, worth = metrics.intervals(both_B2, seed=seed, draws=draws, users=numbered_users(asked))
     return Shipped(
         lists=len(asked),
-        overlap=metrics.bootstrap_interval(overlaps, seed, draws),
-        kept=metrics.bootstrap_interval(kept, seed, draws),
+        overlap=alike,
+        kept=worth,
         finite=finite,
         bytes=file.size,
     )

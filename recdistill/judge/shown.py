@@ -137,7 +137,9 @@ def shown_lists(
     parts += field_slices(fields, lists.requests, relevant_BP, dict(enumerate(bundle.items)))
     users_B = numbered_users(lists.requests)
     tau_B, compared = _alike(scores)
-    tau = None if tau_B is None else metrics.bootstrap_interval(tau_B, seed, draws)
+    tau = None
+    if tau_B is not None:
+        [tau] = metrics.intervals(tau_B[:, None], seed=seed, draws=draws, users=users_B[compared])
     keeps = None
     if TEACHER in values:
         keeps = (values[STUDENT]["ndcg@10"], values[TEACHER]["ndcg@10"], values[CHANCE]["ndcg@10"])
@@ -275,14 +277,14 @@ def _numbered(lists: _Lists, number: dict[str, int]) -> NDArray[np.int64]:
 
 
 def _alike(scores: Mapping[str, list[Floats]]) -> tuple[Floats | None, list[int]]:
-    """Kendall's tau of teacher and student on lists where both know two candidates or more, and which lists."""
+    """Kendall's tau of teacher and student on the newest lists where both know two candidates, and which these are."""
     if TEACHER not in scores:
         return None, []
     pairs = [
         (row, one[both], other[both])
         for row, (one, other) in enumerate(zip(scores[STUDENT], scores[TEACHER], strict=True))
         if (both := ~np.isnan(one) & ~np.isnan(other)).sum() > 1
-    ][:_COMPARED]
+    ][-_COMPARED:]
     if not pairs:
         return None, []
     tau = [float(metrics.kendall_tau(one[None], other[None])[0]) for _, one, other in pairs]

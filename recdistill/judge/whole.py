@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from recdistill.errors import DataError
 from recdistill.judge import tied
 from recdistill.judge.baselines import Contender
 from recdistill.judge.behaviour import behaviour_of
-from recdistill.judge.contenders import BundleContender, TeacherContender, as_request, barred, misfits
+from recdistill.judge.contenders import BundleContender, TeacherContender, barred, misfits
 from recdistill.judge.figures import Floats, Measured, Values, numbered_users, percentiles, slice_qualities
 from recdistill.judge.judgement import CHANCE, STUDENT, TEACHER, Agreement, Disagreement
 from recdistill.judge.learnt import Train, learnt
@@ -40,7 +41,7 @@ Progress = Callable[[str, int, int], None]
 # How many places of a ranking are used. Metrics use the first 10; the reciprocal rank uses all of these.
 DEPTH = 100
 CUT = 10
-_LISTS_COMPARED = 2000
+_LISTS_COMPARED = 2000  # Kendall's tau is that of so many lists; so many are laid side by side at a time
 _SHOWN = 6
 
 
@@ -124,7 +125,7 @@ def whole_catalogue(
     }
     student = next(one for one in contenders if isinstance(one, BundleContender))
     users_B = numbered_users(held.requests)
-    agreement, on_lists, keeps_B = _agreement(student, held, tops, seed, draws)
+    agreement, on_lists, keeps_B = _agreement(student, held, tops, users_B, seed, draws)
     keeps, keeps_on = on_lists, "logged lists"
     failed = 0
     if asked is not None and in_pools:
@@ -337,38 +338,62 @@ def _measure(
 
 
 def _agreement(
-    student: BundleContender, held: _Held, tops: Mapping[str, NDArray[np.int64]], seed: int, draws: int
+    student: BundleContender,
+    held: _Held,
+    tops: Mapping[str, NDArray[np.int64]],
+    users_B: NDArray[np.int64],
+    seed: int,
+    draws: int,
 ) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None, NDArray[np.int64] | None]:
     """Agreement of student and teacher; NDCG@10 of both and of chance on the logged lists; which lists these are.
 
     Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
-    that both have scored are compared.
+    that both have scored are compared. Kendall's tau is that of the newest lists.
     """
+    around = partial(metrics.intervals, seed=seed, draws=draws)
     overlap = None
     if TEACHER in tops:
-        overlap = metrics.bootstrap_interval(_overlaps(tops), seed, draws)
-    rows = [n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1][:_LISTS_COMPARED]
-    if not rows:
+        [overlap] = around(_overlaps(tops)[:, None], users=users_B)
+    rows = np.array([n for n, e in enumerate(held.examples) if sum(e.ranking.scored) > 1], np.int64)
+    if not len(rows):
         return Agreement(overlap=overlap), None, None
-    width = max(len(held.requests[n].candidates) for n in rows)
-    scores, taught, labels = (np.zeros((len(rows), width)) for _ in range(3))
-    where = np.zeros((len(rows), width), bool)
-    for row, n in enumerate(rows):
-        ranking = held.examples[n].ranking
-        items = [c.item for c in ranking.impression.candidates]
-        answer = student.recommender.rank(as_request(ranking.impression), items)
-        given = dict(zip(answer.items, answer.scores, strict=True))
-        known = [item in given and scored for item, scored in zip(items, ranking.scored, strict=True)]
-        where[row, : len(items)] = known
-        scores[row, : len(items)] = [given.get(item, 0.0) for item in items]
-        taught[row, : len(items)] = ranking.scores
-        labels[row, : len(items)] = held.examples[n].labels
-    judged = tuple(tied.ndcg(each, labels, where, CUT) for each in (scores, taught, np.zeros(scores.shape)))
-    tau = metrics.bootstrap_interval(metrics.kendall_tau(scores, taught, where=where), seed, draws)
-    on_lists = {
-        n: metrics.bootstrap_interval(v, seed, draws) for n, v in zip((STUDENT, TEACHER, CHANCE), judged, strict=True)
-    }
-    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2]), np.array(rows)
+    own = student.scores([held.requests[n] for n in rows])
+    parts = [
+        _on_lists([held.examples[n] for n in rows[part]], own[part])
+        for part in (slice(begin, begin + _LISTS_COMPARED) for begin in range(0, len(rows), _LISTS_COMPARED))
+    ]
+    judged = tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+    newest = slice(-_LISTS_COMPARED, None)
+    scores_BL, taught_BL, _, where_BL = _side_by_side([held.examples[n] for n in rows[newest]], own[newest])
+    tau_B = metrics.kendall_tau(scores_BL, taught_BL, where=where_BL)
+    [tau] = around(tau_B[:, None], users=users_B[rows[newest]])
+    of = around(np.stack(judged, axis=1), users=users_B[rows])
+    on_lists = dict(zip((STUDENT, TEACHER, CHANCE), of, strict=True))
+    return Agreement(overlap=overlap, tau=tau, on_lists=on_lists), (judged[0], judged[1], judged[2]), rows
+
+
+def _on_lists(examples: Sequence[Example], own: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
+    """NDCG@10 of student, teacher and chance on logged lists."""
+    scores_BL, taught_BL, labels_BL, where_BL = _side_by_side(examples, own)
+    flat_BL = np.zeros(scores_BL.shape)
+    one, two, three = (tied.ndcg(each, labels_BL, where_BL, CUT) for each in (scores_BL, taught_BL, flat_BL))
+    return one, two, three
+
+
+def _side_by_side(
+    examples: Sequence[Example], own: Sequence[Floats]
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """Scores of the student and of the teacher, labels, and which candidates both have scored, each `[B, L]`."""
+    width = max(len(scores) for scores in own)
+    scores_BL, taught_BL, labels_BL = (np.zeros((len(examples), width)) for _ in range(3))
+    where_BL = np.zeros((len(examples), width), bool)
+    for row, (one, mine) in enumerate(zip(examples, own, strict=True)):
+        there = slice(len(mine))
+        where_BL[row, there] = ~np.isnan(mine) & np.array(one.ranking.scored, bool)
+        scores_BL[row, there] = np.nan_to_num(mine)
+        taught_BL[row, there] = one.ranking.scores
+        labels_BL[row, there] = one.labels
+    return scores_BL, taught_BL, labels_BL, where_BL
 
 
 def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:

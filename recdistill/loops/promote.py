@@ -30,8 +30,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from recdistill.errors import (
     BundleError,
@@ -49,6 +50,7 @@ from recdistill.errors import (
 from recdistill.hops import Counts, passed
 from recdistill.judge import Judgement
 from recdistill.ledger import NO_KEYS, Ledger
+from recdistill.loops.added import Added
 from recdistill.loops.agree import Agree
 from recdistill.loops.canary import Canaries, Plan
 from recdistill.loops.prequential import HeldAhead, Served, in_turn, served_since
@@ -94,7 +96,7 @@ def run(
     *,
     gate: Callable[[Judgement], Evidence],
     min_lists: int,
-    held_out: int = 10_000,
+    held_out: int = 20_000,
     which: Which = "auto",
     learnt: int | None = None,
     ease: bool = False,
@@ -201,20 +203,21 @@ def run(
     if known and known[0].passed is False and (last := queue.of(known[0].content_hash)) is not None:
         rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
 
+    added = Added(controls)
+
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
         with tempfile.TemporaryDirectory(prefix="recdistill-") as scratch:
             bundle = registry.take(made.content_hash, Path(scratch))
             if try_it is not None:  # judging runs it in this process
                 try_it(bundle, stop=stop.is_set)
-            beside: dict[str, Any] = {}
-            if controls is not None:
-                beside["control"], beside["no_control"] = controls.newest(Path(scratch))
+            control, no_control = added.newest(Path(scratch))
             judgement = judge(
                 log,
                 bundle,
                 held_out,
                 champion=take_champion(registry, Path(scratch), but=made.content_hash),
-                **beside,
+                control=control,
+                no_control=no_control,
                 pinned=take_pinned(registry, pinned, Path(scratch), but=made.content_hash),
                 which=which,
                 least=min_lists,
@@ -232,6 +235,7 @@ def run(
                 rules=rules,
                 progress=progress,
             )
+            added.take(judgement)
             evidence = gate(judgement)
             return publish(
                 registry, ledger, bundle, judgement, evidence, policy=policy, who=by, try_it=try_it
@@ -245,8 +249,8 @@ def run(
     rounds.try_on(log, canary)
     tidied = trimmed = -TIDY_S
     scored = 0
-    if ahead is not None and isinstance(counts, Counts):
-        counts.more = ahead.lines
+    if isinstance(counts, Counts):
+        counts.more = lambda: chain(added.lines(), () if ahead is None else ahead.lines())
 
     def one_round() -> bool:
         nonlocal tidied, trimmed, scored

@@ -43,6 +43,14 @@ class Controls:
         self._store, self._try = store, try_it
         self._tried = ""
 
+    def known(self) -> bool:
+        """Whether anybody ever made a control here.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        return self._store.has_store()
+
     def newest(self, into: Path) -> tuple[Bundle | None, str]:
         """The newest bundle, or a sentence that says why there is none.
 
@@ -78,7 +86,7 @@ class Controls:
 
     def _held(self) -> list[Held]:
         """What the store has, oldest first. A store that nobody ever used is not made by looking."""
-        if not self._store.has_store():
+        if not self.known():
             return []
         return sorted(self._store.held(), key=lambda one: (one.made_at, one.content_hash))
 

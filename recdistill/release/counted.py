@@ -1,8 +1,9 @@
 """Popularity, ItemKNN and EASE for a bundle: from what was counted while it learnt, or from the log as before.
 
-A bundle has the counts beside it, so the judge reads nothing of `examples`, however long it is. Two bundles need the
-log: one of before, which has no counts, and one whose counts began late, because its student is older than they are.
-EASE needs the log in any case, since it is made from who liked what; so it is made only where it is asked for.
+A bundle has the counts beside it, so the judge reads nothing of `examples`, however long it is. Two kinds of
+bundles need the log: those that an older version made, without counts, and those whose student had learnt before it
+began to count. EASE needs the log in any case, since it is made from who liked what; so it is made only where it is
+asked for.
 
 It knows nothing of figures, or of how a bundle was made.
 

@@ -33,8 +33,8 @@ NONE: Final[Policy] = {}
 LESS_IS_WEAKER: Final = frozenset(
     {"retention", "champion", "not_below_champion", "tries_a_year", "beats_popularity", "device", "min_lists"}
 )
-MORE_IS_WEAKER: Final = frozenset({"error_a_year", "slice_loss", "parity"})
-NONE_OR_MORE_IS_WEAKER: Final = frozenset({"size_ratio", "most_bytes", "processor_ms", "fresh_s"})
+MORE_IS_WEAKER: Final = frozenset({"error_a_year", "parity"})
+NONE_OR_MORE_IS_WEAKER: Final = frozenset({"slice_loss", "size_ratio", "most_bytes", "processor_ms", "fresh_s"})
 """Limits whose 0 means that there is none."""
 
 

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recdistill.judge import CHAMPION, CONTROL, Became, Judgement, Past, Spread
+from recdistill.judge import CHAMPION, CONTROL, STUDENT, Became, Judgement, Past, Spread
 from recdistill.ledger import State
 from recdistill.registry import Evidence
-
-STUDENT = "student"
 
 
 def figures_of(judgement: Judgement) -> dict[str, list[float]]:

@@ -37,16 +37,18 @@ _BACK: Final = 4000
 _LOOKED: Final = 50
 """The first look goes back over so many lists for each one that is wanted, and no further."""
 
-
 _SERVED: Final = 4
 """For each labelled list, so many that the endpoint served are kept beside: most of them are silent."""
+
+_MOST_SERVED: Final = 40_000
+"""And no more than these: a judgement decodes all of them, which takes some 10 kB for each."""
 
 _SILENT: Final = 64 << 20
 """Bytes of silent lists that are kept beside, the newest. Agreement with the teacher is measured on them."""
 
 
 class HeldList(NamedTuple):
-    """A list: where it stands, its time, and its bytes. Decoded lists would take five times the memory.
+    """A list: where it stands, its time, and its bytes. Decoded lists would take ten times the memory.
 
     It is labelled, or the endpoint served it, or both, or it is silent. Of a silent one nobody has read the time.
     """
@@ -96,7 +98,8 @@ class HeldOutWindow:
     def __init__(self, log: Log, most: int, *, after_us: int | None = None) -> None:
         self._log, self._most, self._after_us = log, most, after_us
         self._lists: deque[HeldList] = deque(maxlen=most)
-        self._served: deque[HeldList] = deque(maxlen=_SERVED * most)
+        self._most_served = min(_SERVED * most, _MOST_SERVED)
+        self._served: deque[HeldList] = deque(maxlen=self._most_served)
         self._silent = _Silent(most)
         self._source: Source | None = None
         self.passed_over = 0
@@ -204,7 +207,7 @@ class HeldOutWindow:
             for one in reversed(found):
                 if one.labelled and len(self._lists) < self._most:
                     self._lists.appendleft(one)
-                if one.served and len(self._served) < _SERVED * self._most:
+                if one.served and len(self._served) < self._most_served:
                     self._served.appendleft(one)
                 if not one.labelled:
                     self._silent.older(one)

@@ -14,6 +14,7 @@ import yaml
 
 from recdistill.hops import HOPS, Counts, passed
 from recdistill.loops import distil, join, promote, score
+from recdistill.loops.added import HELP as ADDED
 from recdistill.loops.prequential import lines_of
 from recdistill.loops.prequential.figures import Figure
 from recdistill.loops.prequential.windows import Row
@@ -40,6 +41,7 @@ def shown() -> set[str]:
     counts.more = lambda: lines_of(now)
     text = "\n".join(counts.lines()) + Metrics(Counter(), lambda: {"ready": 1.0}).text().decode()
     names = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}
+    names |= {f"recdistill_control_{name}" for name in ADDED}
     for worker, run in WORKERS.items():
         documented = (run.__doc__ or "").partition("Counts: ")[2].partition("Raises:")[0]
         names |= {f"recdistill_{worker}_{key}_total" for key in re.findall(r"[a-z_]+", documented)}
@@ -106,26 +108,61 @@ def alerts_at(alert: str, minute: int, *firing: dict[str, str]) -> dict[str, Any
     return {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": expected}
 
 
-def test_the_rules_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
-    """Prometheus's own engine runs them over made-up series: the champion falls below popularity after an hour."""
+def hold(folder: Path, *tests: dict[str, Any]) -> None:
+    """Prometheus's own engine runs the rules over made-up series, a value a minute; all that is expected must hold."""
+    whole = {
+        "rule_files": [str(ROOT / "deploy/alerts.yml")],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", **one} for one in tests],
+    }
+    (folder / "rules_test.yml").write_text(yaml.safe_dump(whole))
+    assert "SUCCESS" in promtool("test", "rules", str(folder / "rules_test.yml"))
+
+
+def test_a_champion_below_popularity_fires_after_half_an_hour(tmp_path: Path) -> None:
+    """The champion falls below popularity after an hour."""
     low, high = "recdistill_prequential_ndcg10_low", "recdistill_prequential_ndcg10_high"
     popular = 'line="popularity",lists="learnt",instance="distiller"'
     champion = 'line="champion",lists="learnt",instance="distiller"'
     name, labels = "RecdistillChampionBelowPopularity", {"instance": "distiller", "lists": "learnt"}
-    tests = {
-        "rule_files": [str(ROOT / "deploy/alerts.yml")],
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [series(low, popular, "0.3x180"), series(high, champion, "0.4x60 0.2x120")],
-                "alert_rule_test": [
-                    alerts_at(name, 59),
-                    alerts_at(name, 85),
-                    alerts_at(name, 95, labels),
-                ],
-            }
-        ],
-    }
-    (tmp_path / "rules_test.yml").write_text(yaml.safe_dump(tests))
-    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "rules_test.yml"))
+    hold(
+        tmp_path,
+        {
+            "input_series": [series(low, popular, "0.3x180"), series(high, champion, "0.4x60 0.2x120")],
+            "alert_rule_test": [alerts_at(name, 59), alerts_at(name, 85), alerts_at(name, 95, labels)],
+        },
+    )
+
+
+def test_a_control_that_is_missing_or_old_or_as_good_as_the_student_fires(tmp_path: Path) -> None:
+    """One judgement that shows no lead is no alert; a quarter of a day without one is. No control, no alert."""
+    labels = {"instance": "promoter"}
+    where = 'instance="promoter"'
+    missing, adds, old = "RecdistillControlMissing", "RecdistillTeacherAddsNothing", "RecdistillControlOld"
+    low, made = "recdistill_control_lead_ndcg10_low", "recdistill_control_made_seconds"
+    judged = "recdistill_passed_at_seconds"
+    hold(
+        tmp_path,
+        {
+            "input_series": [series("recdistill_control_missing", where, "0x60 1x60")],
+            "alert_rule_test": [alerts_at(missing, 60), alerts_at(missing, 85), alerts_at(missing, 95, labels)],
+        },
+        {
+            # 100 minutes without a lead, one judgement that shows it, then none any more.
+            "input_series": [series(low, where, "-0.001x100 0.001x10 0x500")],
+            "alert_rule_test": [alerts_at(adds, 99), alerts_at(adds, 465), alerts_at(adds, 480, labels)],
+        },
+        {
+            # A student is judged each minute, and the control of the first day stays: 604,800 s are a week.
+            "input_series": [
+                series(judged, f'hop="judged",{where}', "1604000+60x60"),
+                series(judged, f'hop="promoted",{where}', "9000000x60"),
+                series(made, where, "1000000x60"),
+            ],
+            "alert_rule_test": [alerts_at(old, 13), alerts_at(old, 40), alerts_at(old, 50, {})],
+        },
+        {
+            "input_series": [series(judged, f'hop="judged",{where}', "1604000+60x900")],
+            "alert_rule_test": [alerts_at(name, 890) for name in (missing, adds, old)],
+        },
+    )

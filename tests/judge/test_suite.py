@@ -10,6 +10,7 @@ import pytest
 
 from recdistill.errors import DataError, TeacherError
 from recdistill.judge import judgement as j
+from recdistill.judge import whole
 from recdistill.judge.baselines import baselines
 from recdistill.judge.contenders import BundleContender, DeviceContender, as_request
 from recdistill.judge.suite import evaluate
@@ -312,6 +313,36 @@ def test_the_same_seed_gives_the_same_judgement_and_json_holds_all_of_it(world):
     assert j.from_json(j.to_json(found)) == found
     with pytest.raises(DataError, match="not a judgement"):
         j.from_json(b'{"content_hash": 1}')
+
+
+def test_every_logged_list_counts_for_what_is_kept_and_its_intervals_know_the_users(world, monkeypatch):
+    """However many are laid side by side at a time. Only Kendall's tau is that of the newest ones."""
+    bundle, _, train, held, _, _, _ = world
+    knowing = [
+        with_scores(e, [4.0 * (v > 0) + taste(c.item) / 10 for c, v in zip(candidates_of(e), e.labels, strict=True)])
+        for e in held
+    ]
+    # Two lists for each user: whole users are drawn again.
+    knowing = [
+        msgspec.structs.replace(
+            e,
+            ranking=msgspec.structs.replace(
+                e.ranking, impression=msgspec.structs.replace(e.ranking.impression, user=f"u{n // 2}")
+            ),
+        )
+        for n, e in enumerate(knowing)
+    ]
+    at_once = evaluate(bundle, knowing, teacher=None, rivals=[], train_examples=train, draws=100)
+    monkeypatch.setattr(whole, "_LISTS_COMPARED", 7)
+    parts = evaluate(bundle, knowing, teacher=None, rivals=[], train_examples=train, draws=100)
+    for found in (at_once, parts):
+        assert found.leads["teacher"].lists == found.lists > 14
+        on = found.agreement.on_lists["student"]
+        assert on.n == found.lists
+        assert on.users == found.leads["teacher"].users < found.lists
+    assert parts.retention == at_once.retention
+    assert parts.agreement.on_lists == at_once.agreement.on_lists
+    assert (at_once.agreement.tau.n, parts.agreement.tau.n) == (at_once.lists, 7)
 
 
 def test_without_a_teacher_that_scores_the_logged_lists_stand_for_it(world):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,7 +116,16 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
         chosen: dict[str, Any] = {"gate": evidence, "min_lists": 20, "teacher": None, "drain": True, **more}
         return promote.run(log, registry, **chosen, stop=threading.Event())
 
-    counts = drained(counts=Counts())
+    def told(counts: Counter[str]) -> dict[str, float]:
+        """What the promoter's `/metrics` says of the control."""
+        assert isinstance(counts, Counts)
+        lines = [line.split() for line in counts.lines() if line.startswith("recdistill_control_")]
+        return {name.removeprefix("recdistill_control_"): float(value) for name, value in lines}
+
+    alone = Registry(f"sqlite:///{tmp_path}/mlflow.sqlite", "students.control")
+    controls = release.Controls(alone)
+    counts = drained(counts=Counts(), controls=controls)
+    assert told(counts) == {}, "nobody made a control"
     assert (counts["judged"], counts["promoted"], counts["broken"]) == (1, 1, 0)
     assert isinstance(counts, Counts)
     for hop in ("judged", "promoted"):  # the middle bundle's newest event was 2,000 s ago when it was planted
@@ -127,7 +137,13 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     feed(log, [example(200 + k, budget=False) for k in range(15)])
     assert drained()["judged"] == 0
     feed(log, [example(300 + k, budget=False) for k in range(15)])
-    counts = drained(automatic=False)
+    first = bundles[0].manifest.provenance
+    alone.put(make_student(seed=30).export(tmp_path / "control", provenance=first, base_position=0))
+    counts = drained(automatic=False, counts=Counts(), controls=controls)
+    gauges = told(counts)
+    assert gauges["missing"] == 0
+    assert gauges["made_seconds"] == datetime(2026, 1, 2, 3, 4, 0, tzinfo=UTC).timestamp()
+    assert gauges["lead_ndcg10_low"] <= gauges["lead_ndcg10"] <= gauges["lead_ndcg10_high"]
     # Of the two whose positions are the newest, the one that nobody can fetch is passed over with a warning.
     assert (counts["broken"], counts["judged"], counts["promoted"]) == (1, 1, 0)
     assert registry.resolve("candidate").content_hash == bundles[2].content_hash
@@ -135,7 +151,10 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     assert len(registry.held()) == 3
     more = [make_student(seed=n).export(tmp_path / str(n), provenance=where, base_position=0) for n in (20, 21)]
     made(log, registry, *more)
-    assert drained(keep=1, grace_s=0.0)["judged"] == 1
+    alone.give_back([one.content_hash for one in alone.held()], grace_s=0)
+    counts = drained(keep=1, grace_s=0.0, counts=Counts(), controls=controls)
+    assert counts["judged"] == 1
+    assert told(counts) == {"missing": 1}, "there was a control once"
     aliases = {alias: v.content_hash for v in registry.versions() for alias in v.aliases}
     assert aliases == {"champion": more[1].content_hash, "previous": bundles[1].content_hash}
     # Of the others the newest stays; two were made in the same second, so their hash decides.

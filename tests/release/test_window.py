@@ -168,6 +168,10 @@ def test_served_lists_are_kept_beside_also_the_silent_ones(log: Log, monkeypatch
         found = [one.ranking.impression.id for one in window.served()]
         assert found == expected[-len(found) :]
         assert len(found) >= 20
+    monkeypatch.setattr(module, "_MOST_SERVED", 7)
+    few = release.HeldOutWindow(log, 10)
+    few.look()
+    assert [one.ranking.impression.id for one in few.served()] == expected[-7:]
 
 
 @pytest.mark.parametrize("later", [False, True])
