@@ -24,6 +24,7 @@
     ├── CheckpointError             exit 6   no checkpoint that verifies, or one of another shape
     ├── BundleError                 exit 6   a bundle or device file that does not verify
     ├── RegistryError               exit 7   a registry that does not answer
+    │   ├── NoRoom                  exit 7   a full disk, where bundles are fetched, judged and registered
     │   ├── LedgerError             exit 7   a ledger that is not as it was written
     │   └── Refused                 exit 7   a promotion that the gate or the fence did not let through
     └── NothingMade                 exit 8   a run that ended in order, and made nothing of what it read
@@ -182,6 +183,21 @@ class RegistryError(RecdistillError):
     """A registry that does not answer or does not hold what was asked for."""
 
     exit_code = 7
+
+
+class NoRoom(RegistryError):
+    """A full disk, where bundles are fetched, judged and registered. It is not waited for: somebody has to free space.
+
+    Args:
+        where: The folder or registry that has no room.
+        doing: What was going on, as the end of "cannot …".
+    """
+
+    def __init__(self, where: str, doing: str) -> None:
+        super().__init__(
+            f"{where}: cannot {doing}: there is no space left on the disk; free some disk space and start again; "
+            "nothing was lost"
+        )
 
 
 class LedgerError(RegistryError):

@@ -49,7 +49,7 @@ LEAST: Final = 300
 
 _SLIGHT: Final = 1e-6
 
-_RARE: Final = 0.5
+RARE: Final = 0.5
 """A chance below this is of an item that the serving policy did not want there."""
 
 
@@ -88,7 +88,7 @@ def check_overlap(log: Logged) -> None:
     width_N = log.where_NT.sum(1)
     share_N = np.divide(weights_NT.sum(1), width_N, out=np.ones(len(width_N)), where=width_N > 0)
     share, error = float(share_N.mean()), _error(share_N - share_N.mean(), log.clusters_N)[0]
-    rare = log.where_NT & log.matched_NT & (log.chances_NT < _RARE)
+    rare = log.where_NT & log.matched_NT & (log.chances_NT < RARE)
     if share + _SURE * error < 1:
         raise DataError(
             f"no overlap: at about {max(0.0, 1 - share):.0%} of the places this order has items that were never shown "

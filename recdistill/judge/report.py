@@ -26,6 +26,7 @@ from recdistill.judge.history import Past, drawn_history
 from recdistill.judge.judgement import (
     CONTROL,
     MAIN,
+    NO_TEACHER,
     STUDENT,
     TEACHER,
     Disagreement,
@@ -116,7 +117,10 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
     tiles.append((f"{judgement.lists:,}", f"held-out lists, {each}"))
     boxes = "".join(tile(value, what) for value, what in tiles)
     share = f" at {student / teacher:.1%} of its size" if teacher else ""
-    claim = "No teacher to compare with" if judgement.quality(TEACHER) is None else "The teacher is not above chance"
+    # On pools and on logged lists a teacher has no row of its own. So the reason tells whether there was one.
+    claim = "The teacher is not above chance"
+    if judgement.retention_why == NO_TEACHER or not (judgement.retention_why or judgement.quality(TEACHER)):
+        claim = "No teacher to compare with"
     if kept is not None:
         claim = f"The student keeps {kept.mean:.1%} of its teacher{share}"
     made = judgement.made_at.replace("T", " ").replace("+00:00", " UTC")

@@ -18,17 +18,14 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
 from recdistill.errors import DataError
 from recdistill.judge.contenders import BundleContender
 from recdistill.judge.judgement import OrderValue, Served
-from recdistill.judge.offpolicy import Logged, check_overlap, ips, snips
+from recdistill.judge.offpolicy import RARE, Logged, check_overlap, ips, snips
 from recdistill.records import Example
-
-_RARE: Final = 0.5
 
 
 def served_value(examples: Sequence[Example], contenders: Sequence[BundleContender]) -> Served | None:
@@ -46,7 +43,7 @@ def served_value(examples: Sequence[Example], contenders: Sequence[BundleContend
     own = beside(served, shown)
     as_served = own._replace(chances_NT=np.ones_like(own.chances_NT))
     orders = [_value(contender, served) for contender in contenders]
-    explored = int((own.where_NT & (own.chances_NT < _RARE)).any(1).sum())
+    explored = int((own.where_NT & (own.chances_NT < RARE)).any(1).sum())
     return Served(lists=len(served), explored=explored, value=ips(as_served), orders=orders)
 
 

@@ -109,9 +109,12 @@ class State:
         self.lost: set[str] = set()
         self.steps: set[int] = set()
         self._former: list[Change] = []
+        self._reached: dict[int, str] = {}  # by waiver: the latest time of an entry since; clocks may go back
 
     def apply(self, offset: int, entry: Entry) -> None:
         """Takes in an entry that may be believed."""
+        for n, at in self._reached.items():
+            self._reached[n] = max(at, entry.at)
         if entry.kind in _KINDS:
             self._changes(entry)
         elif entry.kind == "settled":
@@ -144,6 +147,7 @@ class State:
             self.waivers.append(
                 Waiver(n=entry.n, content_hash=entry.content_hash, until=until, who=entry.who, why=entry.why)
             )
+            self._reached[entry.n] = entry.at
         elif entry.kind == "lost":
             self.lost.add(str(entry.facts.get("head", "")))
 
@@ -161,8 +165,15 @@ class State:
         return sum(one.at >= since and content_hash in ("", one.content_hash) for one in self.judged)
 
     def waiver(self, content_hash: str, now: str) -> Waiver | None:
-        """The waiver of a content that holds at a moment."""
-        held = (one for one in reversed(self.waivers) if one.content_hash == content_hash and one.until > now)
+        """The waiver of a content that holds at a moment.
+
+        One that was over for a later entry stays over, also where the clock goes back.
+        """
+        held = (
+            one
+            for one in reversed(self.waivers)
+            if one.content_hash == content_hash and one.until > max(now, self._reached.get(one.n, ""))
+        )
         return next(held, None)
 
     def backwards(self) -> list[str]:

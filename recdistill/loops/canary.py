@@ -47,6 +47,9 @@ SHORT: Final = 10
 SHOW_S: Final = 600.0
 """The page beside the version is made anew so often while a canary goes on."""
 
+MOST_BACK_S: Final = 86_400.0
+"""A clock that went back by more than this was wrong before."""
+
 PAGE: Final = "canary.html"
 
 
@@ -174,6 +177,7 @@ class Canaries:
         by: Whom the ledger names.
         promoted: Called when a canary has become the champion, with its number.
         clock: Seconds since the epoch.
+        steady: Seconds that never jump.
     """
 
     def __init__(
@@ -187,10 +191,12 @@ class Canaries:
         by: str = "promoter",
         promoted: Callable[[str], object] = str,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._registry, self._plan, self._by = log, registry, plan, by
         self._ledger, self._policy = ledger, policy
-        self._promoted, self._clock = promoted, clock
+        self._promoted, self._clock, self._steady = promoted, clock, steady
+        self._ahead_s = clock() - steady()
         self._watch: Watch | None = None
         self._shown_s = -math.inf
 
@@ -203,7 +209,7 @@ class Canaries:
         champion = self._registry.find(CHAMPION)
         if champion is None:
             return False
-        begun = Begun(int(self._clock() * 1e6), champion.content_hash)
+        begun = Begun(int(self._now_s() * 1e6), champion.content_hash)
         self._registry.begin_canary(number, msgspec.json.encode(begun).decode())
         log_.info("version %s is the canary: %.1f%% of the users get its answers", number, 100 * self._plan.share)
         self._drop()
@@ -236,13 +242,24 @@ class Canaries:
         verdict = self._watch.look()
         if verdict.say != "wait" and self._plan.automatic:
             return self._end(ref, verdict, champion)
-        if self._clock() - self._shown_s >= SHOW_S:
+        if self._steady() - self._shown_s >= SHOW_S:
             self._show(ref, ended=False)
         return verdict
 
     def close(self) -> None:
         """Gives back what was opened."""
         self._drop()
+
+    def _now_s(self) -> float:
+        """The time, also where the clock of this machine goes back while the process runs.
+
+        A canary that begins too early would be blamed for lists that the champion answered before. One that begins too
+        late only waits; but not for more than a day.
+        """
+        ahead_s = self._clock() - self._steady()
+        if ahead_s > self._ahead_s or self._ahead_s - ahead_s > MOST_BACK_S:
+            self._ahead_s = ahead_s
+        return self._steady() + self._ahead_s
 
     def _end(self, ref: BundleRef, verdict: CanaryVerdict, champion: BundleRef | None = None) -> CanaryVerdict:
         why = f"canary: {'; '.join(verdict.reasons)}"
@@ -271,7 +288,7 @@ class Canaries:
         """Puts the page of the trial beside its version. A trial does not wait for its page."""
         if self._watch is None:
             return
-        self._shown_s = self._clock()
+        self._shown_s = self._steady()
         told = self._watch.trial.told()
         told = told if say is None else replace(told, say=say)
         try:

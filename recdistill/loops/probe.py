@@ -135,7 +135,7 @@ def run(
         written), if there are any.
 
     Raises:
-        RegistryError: Draining, and there is no champion.
+        RegistryError, BundleError: Draining, and there is no champion, or it cannot be fetched.
         StreamError: The log cannot be read or written, or another prober took over.
     """
     counts = Counter() if counts is None else counts
@@ -155,6 +155,8 @@ def run(
             recommender = asked.look()
             if recommender is None:
                 if drain:
+                    if asked.failed is not None:
+                        raise asked.failed
                     name = "the registry" if isinstance(champion, Recommender) else repr(champion.name)
                     raise RegistryError(f"{name} has no champion to ask; promote one first")
                 stop.wait(follow_s)
@@ -232,6 +234,7 @@ class _Asked:
         self._items: Source = log.source([ITEMS])
         self._say = Once(log_)
         self.try_it: Callable[[Bundle], object] = id
+        self.failed: RegistryError | BundleError | None = None  # why there is none, where one could not be fetched
 
     def look(self) -> Recommender | None:
         """The recommender to ask; what fails leaves the one before."""
@@ -243,8 +246,10 @@ class _Asked:
                 return self._recommender
             except (RegistryError, BundleError) as e:
                 self._counts["registry_failures"] += 1
+                self.failed = e
                 self._say(f"the champion cannot be fetched; the one before is asked until it can: {e}")
             else:
+                self.failed = None
                 self._say("")
         if self._recommender is not None:
             catch_up(

@@ -27,7 +27,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -38,8 +39,11 @@ from recdistill.errors import (
     CheckpointError,
     DataError,
     Interrupted,
+    NoRoom,
     OutOfRange,
+    RecdistillError,
     Refused,
+    StreamError,
     TeacherError,
     WrongLog,
 )
@@ -49,7 +53,7 @@ from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops.added import Added
 from recdistill.loops.agree import Agree
 from recdistill.loops.canary import Canaries, Plan
-from recdistill.loops.prequential import HeldAhead, Served, served_since
+from recdistill.loops.prequential import HeldAhead, Served, in_turn, served_since
 from recdistill.loops.queue import Queue
 from recdistill.loops.refused import Again
 from recdistill.loops.swap import Try
@@ -72,6 +76,7 @@ from recdistill.release import (
     take_pinned,
     too_few,
 )
+from recdistill.sealed import disk_is_full, folder_of
 from recdistill.stream import Log, MadeBundle, say_look_now
 from recdistill.teachers import Teacher
 
@@ -181,7 +186,7 @@ def run(
 
     Raises:
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
-        RegistryError: The registry did not answer for `patience_s`.
+        RegistryError: The registry did not answer for `patience_s`; or NoRoom, at once: the disk is full.
         StreamError: The log cannot be read, or has no topic `bundles`.
     """
     counts = Counter() if counts is None else counts
@@ -284,8 +289,7 @@ def run(
 
 def _served(ledger: Ledger) -> list[Served]:
     """The champions so far, oldest first."""
-    found = (served_since(change.at, change.content_hash) for change in ledger.look().changes)
-    return sorted((one for one in found if one is not None), key=lambda one: one.at_us)
+    return in_turn(served_since(change.at, change.content_hash) for change in ledger.look().changes)
 
 
 class _Rounds:
@@ -348,7 +352,8 @@ class _Rounds:
             self._give_up(made, f"bundle {name} was announced, but the registry does not hold it")
             return True
         try:
-            version, evidence = self._judged(made)
+            with room_for(f"judge bundle {name}"):
+                version, evidence = self._judged(made)
         except Interrupted:  # the process stops; the next one judges it
             return False
         except TeacherError as e:
@@ -433,6 +438,23 @@ class _Rounds:
         self.counts["broken"] += 1
         self.tell("broken", {"bundle": made.content_hash, "why": why})
         self._queue.forget(made)
+
+
+@contextmanager
+def room_for(doing: str) -> Iterator[None]:
+    """Tells a full disk from a bundle that cannot be judged: that one is given up, and a full disk is not its fault.
+
+    Raises:
+        NoRoom: The disk is full.
+    """
+    try:
+        yield
+    except (NoRoom, StreamError):  # they say it already
+        raise
+    except (OSError, RecdistillError) as e:
+        if disk_is_full(e):
+            raise NoRoom(folder_of(e, tempfile.gettempdir()), doing) from e
+        raise
 
 
 def _age_s(moment: str) -> float:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from recdistill.errors import RegistryError
+from recdistill.errors import NoRoom, RegistryError
 from recdistill.loops.once import Once
 
 log_ = logging.getLogger(__name__)
@@ -37,11 +37,14 @@ class Waits:
         """Does some work, again and again while the registry does not answer; None if it was stopped meanwhile.
 
         Raises:
+            NoRoom: The disk is full. This is said at once.
             RegistryError: The last failure, when patience is at its end.
         """
         while True:
             try:
                 found = work()
+            except NoRoom:  # waiting frees no space
+                raise
             except RegistryError as e:
                 now_s = time.monotonic()
                 self._since_s = now_s if self._since_s is None else self._since_s

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from recdistill.errors import RegistryError
+from recdistill.errors import NoRoom, RegistryError
 from recdistill.installed import how_to_install
+from recdistill.sealed import disk_is_full, folder_of
 from recdistill.text import cut, without_credentials
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Connection:
         try:
             yield
         except _failures() as e:
+            if disk_is_full(e):
+                raise NoRoom(folder_of(e, self.shown), doing) from e
             raise RegistryError(f"{self.shown}: cannot {doing}: {sentence(e)}") from e
 
     def make_model(self, name: str, tags: dict[str, str], description: str) -> bool:
@@ -172,6 +175,8 @@ def one_at_a_time(uri: str) -> Iterator[None]:
         lock.execute("BEGIN EXCLUSIVE")
         yield
     except sqlite3.Error as e:
+        if disk_is_full(e):
+            raise NoRoom(uri, "open the registry") from e
         raise RegistryError(
             f"{uri}: cannot be locked ({e}); another process holds it, or the folder is read-only"
         ) from e

@@ -9,6 +9,7 @@ a delta can be added later.
 | `entry.py` | what a manifest says of one file; canonical JSON and its digest |
 | `folder.py` | `Seal`: one kind of folder, how it is written and read |
 | `pieces.py` | arrays and JSON piece by piece |
+| `full.py` | `disk_is_full`: whether an error says that there is no space left |
 | `hidden.py` | names that nothing reads, and how leftovers of killed writers are swept |
 
 It knows nothing of bundles, checkpoints, teachers or torch.
@@ -29,6 +30,7 @@ Example:
 from recdistill.sealed import pieces
 from recdistill.sealed.entry import Count, FileEntry, FileName, Sha256, canonical, digest, entry_of
 from recdistill.sealed.folder import Draft, Seal
+from recdistill.sealed.full import disk_is_full, folder_of
 from recdistill.sealed.hidden import discard, flush, remove, sweep
 
 __all__ = [
@@ -41,8 +43,10 @@ __all__ = [
     "canonical",
     "digest",
     "discard",
+    "disk_is_full",
     "entry_of",
     "flush",
+    "folder_of",
     "pieces",
     "remove",
     "sweep",

@@ -35,6 +35,7 @@ import numpy.typing as npt
 from recdistill.errors import RecdistillError
 from recdistill.sealed import hidden
 from recdistill.sealed.entry import NAME, FileEntry
+from recdistill.sealed.full import disk_is_full
 
 _PIECE: Final = 1 << 20  # bytes hashed at a time
 
@@ -68,7 +69,8 @@ class Seal:
             with Draft.begun(self, out) as draft:
                 yield draft
         except OSError as e:
-            raise self.error(f"{out}: cannot be written ({e.strerror or e})") from e
+            advice = "free some disk space and start again" if disk_is_full(e) else "repair the disk, and start again"
+            raise self.error(f"{out}: cannot be written ({e.strerror or e}); {advice}") from e
 
     def manifest_of(self, folder: Path) -> bytes:
         """The manifest's bytes. They are not verified yet."""

@@ -94,7 +94,10 @@ def test_a_full_disk_of_the_student_is_one_sentence_and_the_next_start_ends_with
         code, _, err = shop.type(*typed.split())
     assert code == 6
     said = " ".join(err.split())
-    assert "full/checkpoints/step-6: cannot be written (No space left on device)" in said
+    assert (
+        "full/checkpoints/step-6: cannot be written (No space left on device); free some disk space and start again"
+        in said
+    )
     assert 3 <= final(shop.folder / "full").step < 10
     shop(typed)
     assert_same_state(shop.folder / "calm", shop.folder / "full")

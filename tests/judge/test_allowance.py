@@ -30,6 +30,21 @@ def test_any_365_days_spend_less_than_the_policy_names_at_any_pace(least: int) -
         assert spent_in(tries, at) <= 0.05 + 1e-12
 
 
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_jumps_by_an_hour_spends_no_more(jump: timedelta) -> None:
+    """Six tries a day for some months; each day the clock jumps at noon, and back in the evening. True times count."""
+    tries: list[Try] = []
+    true: list[Try] = []
+    for n in range(600):
+        at = BEGINS + timedelta(hours=4 * n)
+        told = at + (jump if 12 <= at.hour < 18 else timedelta(0))
+        given = allowed(tries, f"c-{n}", told, a_year=0.05, least=50)
+        assert (given.look, given.tries) == (1, n), "a try with a later time than now counts too"
+        tries.append(Try(content_hash=f"c-{n}", at=told, allotted=given.allotted))
+        true.append(Try(content_hash=f"c-{n}", at=at, allotted=given.allotted))
+        assert spent_in(true, at) <= 0.05 + 1e-12
+
+
 def test_the_pace_of_the_last_four_weeks_decides_how_it_is_shared() -> None:
     some = [Try(content_hash=f"c-{n}", at=BEGINS + n * timedelta(hours=1), allotted=1e-5) for n in range(99)]
     now = BEGINS + timedelta(days=5)

@@ -11,7 +11,7 @@ from support.judgements import MEANS, around, make_judgement
 
 from recdistill.errors import DataError
 from recdistill.judge.gates import checks, gate
-from recdistill.judge.judgement import Control, Part, Spending
+from recdistill.judge.judgement import NO_TEACHER, Control, Part, Spending
 from recdistill.judge.page import size_text
 from recdistill.judge.policy import Asked
 from recdistill.judge.report import render, write_report
@@ -171,6 +171,15 @@ def test_a_teacher_that_is_not_above_chance_is_no_claim():
     words = " ".join(Page(page_of(msgspec.structs.replace(as_shown(), retention=None, retention_why=why))).words)
     assert "The teacher is not above chance" in words
     assert "its lead is +0.0001" in words
+    # On pools and on logged lists a teacher has no row of its own, and there is one all the same.
+    found = make_judgement()
+    alone = [one for one in found.contenders if one.name != "teacher"]
+    changed = msgspec.structs.replace(found, contenders=alone, retention=None, retention_why=why)
+    words = " ".join(Page(page_of(changed)).words)
+    assert "The teacher is not above chance" in words
+    assert "No teacher to compare with" not in words
+    missing = msgspec.structs.replace(changed, retention_why=NO_TEACHER)
+    assert "No teacher to compare with" in " ".join(Page(page_of(missing)).words)
 
 
 def test_what_a_budget_spared_is_told():

@@ -67,3 +67,15 @@ def test_a_waiver_ends() -> None:
     assert found.why == "the season"
     assert state.waiver("a" * 64, "2026-02-01") is None
     assert state.waiver("b" * 64, "2026-01-31") is None
+
+
+def test_a_waiver_that_was_over_stays_over_where_the_clock_goes_back() -> None:
+    """An entry of after its end shows that time has passed. A new waiver counts all the same."""
+    waived = {"kind": "waived", "content_hash": "a" * 64, "facts": {"until": "2026-01-01T12:00"}}
+    later = {"kind": "judged", "content_hash": "b" * 64, "at": "2026-01-01T12:59"}
+    assert told(waived).waiver("a" * 64, "2026-01-01T11:59") is not None
+    assert told(waived, later).waiver("a" * 64, "2026-01-01T11:59") is None
+    again = {**waived, "at": "2026-01-01T11:59", "facts": {"until": "2026-01-01T12:30"}}
+    found = told(waived, later, again).waiver("a" * 64, "2026-01-01T12:00")
+    assert found is not None
+    assert found.n == 3

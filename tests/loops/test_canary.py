@@ -98,6 +98,44 @@ def lists(log: Log, bundles: list[Bundle], *, clicks: tuple[float, float], count
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_jumps_by_an_hour_withdraws_no_canary(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle], jump_s: float
+) -> None:
+    """Before it began the champion answered everybody, which is no fault of the canary. Its page is made as before."""
+    lists(log, bundles, clicks=(0.4, 0.4), count=2000, failing=True)  # from NOW_US on, one a second
+    began_s, steady_s, jumped_s = NOW_US / 1e6 + 2000, [7.0], [0.0]
+    canaries = Canaries(
+        log,
+        registry,
+        ledger,
+        Plan(share=SHARE, margin=0.1, settle_us=0),
+        clock=lambda: began_s + steady_s[0] - 7 + jumped_s[0],
+        steady=lambda: steady_s[0],
+    )
+    jumped_s[0] = jump_s
+    canaries.begin("2")
+    found = registry.canary()
+    assert found is not None
+    since_us = msgspec.json.decode(found[1], type=Begun).since_us
+    assert since_us == round((began_s + max(0.0, jump_s)) * 1e6)
+    shown: list[float] = []
+    registry.show = lambda *_: shown.append(steady_s[0])  # type: ignore[assignment, method-assign]
+    for jumped_s[0], steady_s[0] in ((jump_s, 8.0), (-jump_s, 600.0), (jump_s, 609.0), (0.0, 1300.0)):
+        verdict = canaries.look()
+        assert verdict is not None
+        assert verdict.say == "wait", verdict.reasons
+    assert shown == [8.0, 609.0, 1300.0], "every ten minutes, whatever the clock says"
+    # Days later somebody sets a clock right that was far ahead: the next canary does not wait for that day.
+    jumped_s[0] = -100 * 86_400.0
+    canaries.begin("2")
+    found = registry.canary()
+    assert found is not None
+    assert msgspec.json.decode(found[1], type=Begun).since_us < since_us - 99 * 86_400_000_000
+    canaries.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clicks", "failing", "ends", "champion"),
     [

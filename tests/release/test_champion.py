@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -146,6 +147,24 @@ def test_what_a_dead_promoter_left_is_finished_by_the_next(
     assert registry.aliases()[CHAMPION] == "2"
     assert watch(registry, ledger, who="promoter") == []
     assert kinds(ledger) == [("promote", None, "1"), ("promote", "1", "2")]
+
+
+def test_a_clock_that_went_back_does_not_hide_what_a_dead_promoter_left(
+    registry: Registry, ledger: Ledger, three: Shop, to: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry is of an hour from now. Nobody waits for that hour."""
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "crown", dies)
+    with pytest.raises(KeyboardInterrupt):
+        to("1", None)
+    monkeypatch.undo()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    assert "whose maker ended" in watch(registry, ledger, who="promoter")[0]
+    assert registry.aliases()[CHAMPION] == "1"
 
 
 def test_a_slow_promoter_does_not_leave_its_alias_over_a_later_one(

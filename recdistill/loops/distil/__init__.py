@@ -20,7 +20,7 @@ from recdistill.loops.distil.folder import StudentFolder
 from recdistill.loops.distil.loop import ExportPlan, Publisher, run
 from recdistill.loops.distil.owner import owner_of
 from recdistill.loops.distil.replay import Played, replay
-from recdistill.loops.distil.requests import ask
+from recdistill.loops.distil.requests import ask, waiting
 from recdistill.loops.distil.saved import Recipe
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     "owner_of",
     "replay",
     "run",
+    "waiting",
 ]

@@ -6,11 +6,11 @@ lists that nobody learns. `in_words` and `lines_of` tell what was found.
 
 Example:
     >>> sorted(name for name in __all__ if name.islower())
-    ['held_in_words', 'in_words', 'lines_of', 'ndcg', 'served_since']
+    ['held_in_words', 'in_turn', 'in_words', 'lines_of', 'ndcg', 'served_since']
 """
 
 from recdistill.loops.prequential.champion import Following, Found
-from recdistill.loops.prequential.held import HeldAhead, Served, served_since
+from recdistill.loops.prequential.held import HeldAhead, Served, in_turn, served_since
 from recdistill.loops.prequential.lines import ndcg
 from recdistill.loops.prequential.text import held_in_words, in_words, lines_of
 from recdistill.loops.prequential.whole import FILE, Champion, Prequential
@@ -24,6 +24,7 @@ __all__ = [
     "Prequential",
     "Served",
     "held_in_words",
+    "in_turn",
     "in_words",
     "lines_of",
     "ndcg",

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -52,6 +52,19 @@ def served_since(at: str, content_hash: str) -> Served | None:
         return Served(round(datetime.fromisoformat(at).timestamp() * 1e6), content_hash)
     except ValueError:
         return None
+
+
+def in_turn(found: Iterable[Served | None]) -> list[Served]:
+    """The champions in the order of the ledger, each not before the one that it follows: a clock may have gone back.
+
+    Args:
+        found: As the ledger has them, oldest first; None: one whose time cannot be read.
+    """
+    kept: list[Served] = []
+    for one in found:
+        if one is not None:
+            kept.append(Served(max(one.at_us, kept[-1].at_us if kept else 0), one.content_hash))
+    return kept
 
 
 def served_at(served: Sequence[Served], time_us: int) -> str:

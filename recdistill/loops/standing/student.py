@@ -25,8 +25,20 @@ from msgspec import Struct
 from recdistill import checkpoint
 from recdistill.bundle import bundle_folder, made
 from recdistill.errors import BundleError
-from recdistill.loops.distil import owner_of
+from recdistill.loops.distil import owner_of, waiting
 from recdistill.watch import Drifts
+
+
+class AnewAt(Struct, frozen=True):
+    """A student that is made anew, or soon will be.
+
+    Attributes:
+        asked_us: When a person asked for it, where no distiller has taken the request yet; 0 otherwise.
+        share: Of what it has to learn again, how much its newest checkpoint has.
+    """
+
+    asked_us: int = 0
+    share: float = 0.0
 
 
 class StudentAt(Struct, frozen=True, kw_only=True):
@@ -48,6 +60,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
         drift: What the detectors of drift saw, by detector and quantity.
         drifted: A sentence for each of the newest drifts, oldest first.
         prequential: How well lists were ordered before they were learnt, as the checkpoint tells it; may be empty.
+        anew: How far it is where it is made anew; None: it is not.
     """
 
     directory: str
@@ -65,6 +78,7 @@ class StudentAt(Struct, frozen=True, kw_only=True):
     drift: dict[str, dict[str, float]] = {}
     drifted: list[str] = []
     prequential: dict[str, Any] = {}
+    anew: AnewAt | None = None
 
 
 def student_at(directory: Path) -> StudentAt | None:
@@ -106,6 +120,7 @@ def student_at(directory: Path) -> StudentAt | None:
         drift=drifts.figures(),
         drifted=[str(found) for found in drifts.found],
         prequential=state.get("prequential", {}),
+        anew=_anew(directory, stream),
     )
 
 
@@ -134,6 +149,23 @@ def next_exports(
     if drift:
         found.append(f"when the agreement with a teacher moves by {drift:g} (distil.export_on_drift)")
     return found or ["at the end of a drained run: no trigger is set (distil.export_every and its like)"]
+
+
+def _anew(directory: Path, stream: Mapping[str, Any]) -> AnewAt | None:
+    """Whether a student is made anew.
+
+    Then it goes over a part of the log again, and has learnt nothing new since that began.
+
+    Raises:
+        CheckpointError: The request in its folder cannot be read.
+    """
+    if (request := waiting(directory)) is not None:
+        return AnewAt(asked_us=request.at_us)
+    part, rebuilt = stream.get("range"), stream.get("rebuilt", 0)
+    if not part or not part["done"] or not rebuilt or rebuilt != stream.get("examples"):
+        return None
+    start, here, until = (sum(one["offsets"]) for one in (part["start"], stream["lanes"], part["until"]))
+    return AnewAt(share=(here - start) / max(1, until - start))
 
 
 def _drifts(state: Mapping[str, Any]) -> Drifts:

@@ -25,7 +25,7 @@ from recdistill.loops.standing.fresh import HopAt
 from recdistill.loops.standing.processes import ProcessAt
 from recdistill.loops.standing.releases import Releases
 from recdistill.loops.standing.stages import Backlog
-from recdistill.loops.standing.student import StudentAt
+from recdistill.loops.standing.student import AnewAt, StudentAt
 from recdistill.text import printable
 
 
@@ -84,6 +84,8 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
             yield "lost", f"{one.stage}: {one.lost}"
     if standing.student is not None:
         yield "student", _student(standing, standing.student)
+        if standing.student.anew is not None:
+            yield "made anew", _anew(standing, standing.student, standing.student.anew)
         if said := in_words(standing.student.prequential.get("now") or {}):
             yield "what came next", said
         if standing.student.drift:
@@ -130,6 +132,21 @@ def _student(standing: Standing, student: StudentAt) -> str:
         f"{student.directory}: {works}; {student.examples:,} examples in {student.step:,} steps, checkpoint {saved} "
         f"ago, {made}"
     )
+
+
+def _anew(standing: Standing, student: StudentAt, anew: AnewAt) -> str:
+    """How far a student is that is made anew, and what serves meanwhile."""
+    serves = "nothing serves yet"
+    if standing.releases is not None and standing.releases.champion:
+        serves = f"version {standing.releases.champion} serves on"
+    elif student.bundle_step is not None:
+        serves = f"the bundle of step {student.bundle_step:,} stays the newest"
+    if not anew.asked_us:
+        return (
+            f"it has learnt {anew.share:.0%} of its part of the log again; until then no bundle is made, and {serves}"
+        )
+    taken = "its distiller takes the request with its next step" if student.works else "the next distiller there begins"
+    return f"a person asked for it {_s((standing.now_us - anew.asked_us) / 1e6)} ago; {taken}; meanwhile {serves}"
 
 
 def _since(standing: Standing, time_us: int) -> float | None:

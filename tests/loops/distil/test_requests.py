@@ -169,6 +169,31 @@ def test_killed_anywhere_on_the_way_it_ends_with_the_same_bytes(shop: Shop, monk
 
 
 @pytest.mark.slow
+def test_status_says_how_far_it_is_and_what_serves_meanwhile(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed behind its second step: the checkpoint has that much of what is learnt again."""
+
+    def line() -> str:
+        return next((one for one in shop("status").splitlines() if one.startswith("made anew")), "")
+
+    steps = LISTS // BATCH
+    serves = f"the bundle of step {steps} stays the newest"
+    assert line() == ""
+    assert shop.json("status")["student"]["anew"] is None
+    ask(shop.folder / "student", "beginning")
+    assert line().endswith(f" ago; the next distiller there begins; meanwhile {serves}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "learn", dying(Trainer.learn, 3, before=True))
+        with pytest.raises(Killed):
+            shop.type("distil", "--drain", "--set", "distil.checkpoint_every=1")
+    anew = shop.json("status")["student"]["anew"]
+    assert anew == {"asked_us": 0, "share": pytest.approx(2 * BATCH / LISTS)}
+    said = f"it has learnt {2 * BATCH / LISTS:.0%} of its part of the log again; until then no bundle is made, and "
+    assert line().endswith(said + serves)
+    shop("distil --drain")
+    assert line() == ""
+
+
+@pytest.mark.slow
 def test_when_the_newest_checkpoints_are_lost_it_is_made_anew_at_the_same_step(shop: Shop) -> None:
     whole = copy_of(shop, "whole")
     shop("distil --rebuild --drain --set distil.directory=whole --set distil.checkpoint_every=4 --set distil.keep=99")

@@ -21,7 +21,8 @@ from recdistill.hops import Counts
 from recdistill.judge import Asked, gate
 from recdistill.loops import promote
 from recdistill.loops.follow import Champion
-from recdistill.loops.prequential import Found, HeldAhead, Served, held_in_words, served_since
+from recdistill.loops.prequential import Found, HeldAhead, Served, held_in_words, in_turn, served_since
+from recdistill.loops.prequential.held import served_at
 from recdistill.loops.prequential.opening import InRegistry
 from recdistill.loops.standing.processes import counts_of
 from recdistill.records import Candidate, Event, Example, Impression, Ranking, encode
@@ -130,6 +131,15 @@ def came(number: int, time_us: int) -> Example:
     shown = Impression(f"r{number}", time_us, f"u{number % 5}", history, {}, tuple(map(Candidate, items)))
     scores = tuple(random.normal(size=8).tolist())
     return Example(Ranking(shown, "t", "1", "logit", scores, (True,) * 8), (0.0, 1.0, *(0.0,) * 6), "closed")
+
+
+def test_a_clock_that_went_back_between_two_promotions_does_not_turn_them_round() -> None:
+    entries = [("2026-01-01T12:30:00+00:00", "one"), ("2026-01-01T11:45:00+00:00", "two"), ("?", "unread")]
+    served = in_turn(served_since(at, name) for at, name in entries)
+    half_past_us = 1_767_270_600_000_000
+    assert [one.content_hash for one in served] == ["one", "two"]
+    assert served_at(served, half_past_us - 1) == ""
+    assert served_at(served, half_past_us + 600_000_000) == "two"
 
 
 @pytest.mark.slow
