@@ -6,7 +6,7 @@ import hashlib
 
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recdistill.device import file
@@ -20,6 +20,7 @@ def by_onnx(entries: dict[str, str]) -> bytes:
     return bytes(onnx.ModelProto(metadata_props=props).SerializeToString(deterministic=True))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(texts, texts, max_size=4))
 def test_entries_are_those_that_protobuf_writes(entries: dict[str, str]) -> None:
     sealed = file.seal(b"", entries)
@@ -46,6 +47,7 @@ def test_the_metadata_of_a_sealed_model_is_read_by_onnx() -> None:
     assert file.Made.read(found, source="d.onnx") == made
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.data())
 def test_a_changed_byte_is_seen(model: bytes, data: st.DataObject) -> None:
     sealed = bytearray(file.seal(model, {"a": "1"}))
