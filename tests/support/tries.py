@@ -12,8 +12,10 @@ FEW = 15
 
 
 def register() -> None:
-    """Makes the profile known, before pytest reads its options."""
+    """Makes the profiles known, before pytest reads its options. No example has a deadline: machines are busy."""
     settings.register_profile(FAST, max_examples=FEW, deadline=None)
+    settings.register_profile("whole", deadline=None)
+    settings.load_profile("whole")
 
 
 def tries(number: int, **more: Any) -> settings:
