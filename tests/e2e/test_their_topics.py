@@ -29,7 +29,7 @@ from recdistill.stream.testing import everything
 kafka = pytest.importorskip("kafka")
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.slow]
 
-EACH = 800
+EACH = 2500
 BEGAN_MS = 1_767_600_000_000
 WEB = """
 kind = "impressions"

@@ -79,9 +79,9 @@ class Disk:
         for name, (inner, kind) in json.loads(names or b"{}").items():
             if kind == "d":
                 self._left(inner, to / name, logs)
-            elif (size := self._get(f"w{inner}")) is not None:
-                with logs[inner].open("rb") as file:
-                    (to / name).write_bytes(file.read(int(size)))
+            elif name.endswith("-wal"):  # by its name: the number of a file that went may be another file's now
+                data = logs[inner].read_bytes() if inner in logs else b""
+                (to / name).write_bytes(data[: int(self._get(f"w{inner}") or 0)])
             else:
                 (to / name).write_bytes(self._get(f"f{inner}") or b"")
 
