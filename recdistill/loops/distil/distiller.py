@@ -101,7 +101,7 @@ class Distiller:
         self._lanes = Lanes(log, dead_letters=self._dead_letter, refuse=self._items.refuse, ahead=True)
         lanes = list(self._lanes.state().by_partition())
         self._stage = log.stage(f"distil-{folder.student}", [ITEMS, *lanes])
-        self._saves = Saves(folder, self._stage)
+        self.saves = Saves(folder, self._stage)
         self._reading = Reading(self._lanes)
         self.matched = Matched(trainer.spec)
         self.tally, self._kept = Tally(), KeptSteps(memory_mb * 1_000_000)
@@ -149,7 +149,7 @@ class Distiller:
                 _warn(sentence)
             passes = 1 if drain and self.saved.range is None else 0
         noted(self.saved, self.trainer)
-        self._saves.begin(self.saved.rests_on())
+        self.saves.begin(self.saved.rests_on())
         if self.ahead is not None:
             self.ahead.begin(self.folder.root, self.step, found)
         if self._until is not None:
@@ -280,23 +280,17 @@ class Distiller:
         said = {"trainer": state, "stream": self.saved.plain()}
         others = {TALLY: self.tally.data(), **({} if self.ahead is None else self.ahead.files(said))}
         write = partial(self.folder.save, self.step, tensors, said, others=others, ready=self.trainer.settle_copies)
-        size = sum(array.nbytes for array in tensors.values()) + len(others[TALLY])
-        self._saves.start(write, self.saved.rests_on(), size=size)
+        self.saves.start(write, self.saved.rests_on(), size=sum(one.nbytes for one in tensors.values()))
         if wait:
             self.saved_all()
 
-    @property
-    def can_save(self) -> bool:
-        """Whether `save` without waiting would not hold the learning up; see `Saves.free`."""
-        return self._saves.free
-
     def saved_all(self) -> None:
         """Waits until the checkpoint that is being written is on the disk."""
-        self._saves.finish(self.counts)
+        self.saves.finish(self.counts)
 
     def claim(self) -> None:
         """Makes sure that no newer distiller works on this student; see `Saves.claim`."""
-        self._saves.claim()
+        self.saves.claim()
 
     def witness(self) -> dict[str, str]:
         """What stands in the log before the last batch learnt."""
@@ -306,7 +300,7 @@ class Distiller:
         """Gives back what was opened of the log; nothing more is saved."""
         if self.ahead is not None:
             self.ahead.close()
-        self._saves.close()
+        self.saves.close()
         self._lanes.close()
         self._items.close()
         self._stage.close()

@@ -180,7 +180,7 @@ def run(
                         progress(distiller.saved.done(), total)
                     works.learnt(_agreement(distiller.trainer))
                     due = due or distiller.step % checkpoint_every == 0
-                if due and distiller.can_save:
+                if due and distiller.saves.free:
                     distiller.save(wait=False)
                     last_saved, due = distiller.step, False
             works.finish()

@@ -352,8 +352,14 @@ def test_headers_that_cannot_be_sent(headers: dict[str, str], says: str) -> None
         ({"url": "http://host:x"}, "teacher.http.url: "),
         ({"url": "http://host"}, "teacher.http.model: names no model"),
         ({"url": "http://host?a=b", "model": "m"}, "without '?'"),
-        ({"url": "https://host", "model": "m", "ca_file": "none.pem"}, "ca_file: none.pem holds no certificates"),
-        ({"url": "https://host", "model": "m", "client_cert": "none.pem"}, "client_cert: none.pem is no certificate"),
+        (
+            {"url": "https://host", "model": "m", "ca_file": "none.pem"},
+            "none.pem: cannot be read (No such file or directory); set teacher.http.ca_file to",
+        ),
+        (
+            {"url": "https://host", "model": "m", "client_cert": "none.pem"},
+            "none.pem: cannot be read (No such file or directory); set teacher.http.client_cert to",
+        ),
         ({"url": "http://host", "model": "m", "proxy": "nowhere"}, "teacher.http.proxy"),
         ({"url": "http://host", "model": "m", "metadata": False}, "feeds no input from the candidates"),
         ({"url": "http://host", "protocol": "rerank", "document": "same"}, "document: names no attribute"),
