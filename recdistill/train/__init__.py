@@ -10,12 +10,7 @@ Example:
     0.07
 """
 
-import os
-
 import torch
-
-# Rows of a large table are found faster in large pages of memory. torch reads this when it makes its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from recdistill.train.batch import Batch, told_by_columns, told_by_examples
 from recdistill.train.shape import Rates, Shape
