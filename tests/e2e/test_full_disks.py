@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import small_shop, world
+from support.full_disk import full_after
 from support.small_shop import Shop, open_shop
 
 from recdistill.config import LogSettings
@@ -31,16 +30,8 @@ FREE = "free some disk space and start again; nothing was lost"
 
 
 def full_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log's file may not grow: SQLite itself says that the disk is full."""
-    connect: Callable[..., sqlite3.Connection] = tables.connect
-
-    def full(*args: Any) -> sqlite3.Connection:
-        connection = connect(*args)
-        there = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {there}")
-        return connection
-
-    monkeypatch.setattr(tables, "connect", full)
+    """The log's file may not grow."""
+    monkeypatch.setattr(tables, "connect", full_after(0))
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, name: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import pytest
 from support import world
 from support.distilling import assert_same_state, final
+from support.full_disk import full_after
 from support.small_shop import Shop, open_shop
 
 from recdistill.loops.feed import feed
@@ -29,19 +29,6 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
     return open_shop(tmp_path, monkeypatch, capsys)
-
-
-def full_after(pages: int) -> Callable[..., sqlite3.Connection]:
-    """Opens the log's file, which may grow by so many pages."""
-    connect: Callable[..., sqlite3.Connection] = tables.connect
-
-    def full(*args: Any) -> sqlite3.Connection:
-        connection = connect(*args)
-        there = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {there + pages}")
-        return connection
-
-    return full
 
 
 @pytest.mark.parametrize("verb", ["score --drain", "join --flush"])
