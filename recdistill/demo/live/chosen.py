@@ -59,10 +59,6 @@ CONTROL: Final = "control"
 CONTROL_FOLDER: Final = "student-control"
 """Its folder: that of the student, with `-control` behind it."""
 
-CONTROL_ENV: Final = {"RECDISTILL__DISTIL__CONTROL": "true", "RECDISTILL__DISTIL__EXPORT_EVERY_S": str(3 * EXPORT_S)}
-"""What makes a second distiller the control: it learns the same lists from labels alone, and is never a candidate. It
-makes a bundle less often: it is a line of the reports, and nobody waits for it."""
-
 
 def world_of(*, seconds: float, rate: float, shift: float = SHIFT) -> SimulatorSettings:
     """A world with a past, then `rate` lists a second for so many seconds, and tastes that turn on the way.
@@ -159,3 +155,16 @@ def settings_of(
         f"# The settings of this demo: --config {folder / 'settings.toml'}\n{text}\n", encoding="utf-8"
     )
     return settings
+
+
+def control_of(settings: Settings) -> dict[str, str]:
+    """The environment that makes a second distiller the control.
+
+    It learns the same lists from labels alone, and is never a candidate. It makes a third as many bundles as the
+    student: it is a line of the reports, and nobody waits for it.
+
+    Args:
+        settings: Those of the demo.
+    """
+    every_s = 3 * settings.distil.export_every_s
+    return {"RECDISTILL__DISTIL__CONTROL": "true", "RECDISTILL__DISTIL__EXPORT_EVERY_S": str(every_s)}

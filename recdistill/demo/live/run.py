@@ -33,12 +33,12 @@ from recdistill.demo.live.acts import BACK, KILL, STORY, WORSE, Acts, Doing
 from recdistill.demo.live.asking import Asking
 from recdistill.demo.live.chosen import (
     CONTROL,
-    CONTROL_ENV,
     CONTROL_FOLDER,
     FREEZE,
     PAST,
     SHIFT,
     WINDOW_S,
+    control_of,
     log_of,
     settings_of,
     world_of,
@@ -134,7 +134,7 @@ class _Live:
             out, {"RECDISTILL_CONFIG": str(out / "settings.toml"), "RECDISTILL_HEALTH_PORT": ""}, may_end=(PLAYER,)
         )
         self._distiller = Distiller(self._family, Path(settings.distil.directory), health)
-        self._beside = Distiller(self._family, out / CONTROL_FOLDER, other, name=CONTROL, env=CONTROL_ENV)
+        self._beside = Distiller(self._family, out / CONTROL_FOLDER, other, name=CONTROL, env=control_of(settings))
         story = () if options.by_hand else [(name, share * self._seconds) for name, share in STORY]
         acts = {KILL: self._distiller.kill, WORSE: self._worse, BACK: self._back}
         self._acts = Acts(acts, story, lambda: self._serves)

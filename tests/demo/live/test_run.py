@@ -71,12 +71,13 @@ def number(text: str) -> float:
 def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[..., Any]) -> None:
     """One seed on a compressed script; how far the student comes back is shown by the full runs, `make soak-live`."""
     folder = tmp_path / "demo"
-    with demo(folder, "--seconds", "75", "--by-hand", "--json", "--price", "3.6") as (process, url):
+    with demo(folder, "--seconds", "90", "--by-hand", "--json", "--price", "3.6") as (process, url):
         seen = browser(LOOK, url=url, patience=500, timeout_s=550)
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert seen["errors"] == []
+    assert [f"line-{name}" for name in ("teacher", "live", "frozen", "control", "popularity")] == seen["lines"], seen
     summary = json.loads(out)
     assert summary == json.loads((folder / "summary.json").read_text())
     assert not members(folder)
@@ -115,7 +116,6 @@ def test_a_person_sees_a_student_that_learns(tmp_path: Path, browser: Callable[.
     assert all(0 <= earlier <= later + 3 for earlier, later in pairwise(hops))  # read within seconds of each other
     assert 0 <= number(seen["hops"]["served"]) < 60
 
-    assert seen["lines"] == [f"line-{name}" for name in ("teacher", "live", "frozen", "control", "popularity")]
     assert 0 < number(seen["values"]["live"]) < number(seen["values"]["teacher"]) <= 1
     acts = "\n".join(seen["acts"])
     assert re.search(r"was killed with SIGKILL; it had learnt", acts)
