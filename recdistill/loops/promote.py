@@ -23,6 +23,7 @@ It knows nothing of how a bundle was made or how the champion is served.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import threading
 import time
@@ -247,7 +248,7 @@ def run(
     rounds.which, rounds.least = which, min_lists
     rounds.look_now = lambda: say_look_now(log, by)
     rounds.try_on(log, canary)
-    tidied = trimmed = -TIDY_S
+    tidied = trimmed = -math.inf  # never yet; the clock may have begun a minute ago, when the machine started
     scored = 0
     if isinstance(counts, Counts):
         counts.more = lambda: chain(added.lines(), () if ahead is None else ahead.lines())

@@ -682,5 +682,5 @@ def test_the_topics_are_trimmed_by_the_clock(held_log: Log, shelf: Shelf) -> Non
         waits[0] += 1
         return waits[0] == 5
 
-    found = looped(held_log, shelf, some_rounds, trim=trim, trim_every_s=3600.0)
+    found = looped(held_log, shelf, some_rounds, trim=trim, trim_every_s=1e10)  # no machine has run so long
     assert (done[0], found["trimmed_offsets"]) == (1, 7)
