@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recdistill.errors import CheckpointError
+from recdistill.train.copying import Rows
 
 PREFIX = "average/"
 AT = "average.at/"
@@ -105,25 +107,28 @@ class Average:
     def _move(self, name: str, rows: np.ndarray, table: Tensor) -> None:
         """Moves rows towards what they are in the student, by the time since they were moved last."""
         places = torch.from_numpy(rows.astype(np.int64))
-        self.values[name].index_copy_(0, places, self._moved(name, places, rows, table.index_select(0, places)))
+        self.values[name].index_copy_(0, places, self._moved(name, table, self.level, places))
         self._at[name][rows] = self.level
 
-    def _moved(self, name: str, places: Tensor, rows: np.ndarray | slice, now: Tensor) -> Tensor:
-        """What rows of a table become when they are moved towards what they are now."""
-        left = torch.from_numpy(np.exp(self.level - self._at[name][rows]).astype(np.float32))
-        return self.values[name].index_select(0, places).sub_(now).mul_(left[:, None]).add_(now)
+    def _moved(self, name: str, table: Tensor, level: float, rows: slice | Tensor) -> Tensor:
+        """What rows of a table are at a level, moved towards what they are now."""
+        if isinstance(rows, slice):
+            values, now, at = self.values[name][rows].clone(), table[rows], self._at[name][rows]
+        else:
+            values, now = self.values[name].index_select(0, rows), table.index_select(0, rows)
+            at = self._at[name][rows.numpy()]
+        left = torch.from_numpy(np.exp(level - at).astype(np.float32))
+        return values.sub_(now).mul_(left[:, None]).add_(now)
 
-    @torch.no_grad()
-    def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The average of now, of all rows.
+    def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor | Rows]:
+        """The average of now. Of a table these are rows to ask for, while they do not change: see `copying`.
 
         Args:
             weights: The student's of now.
         """
-        found = dict(self.values)
+        found: dict[str, Tensor | Rows] = dict(self.values)
         for name in self._at:
-            places = torch.arange(len(weights[name]))
-            found[name] = self._moved(name, places, slice(None), weights[name].detach())
+            found[name] = partial(self._moved, name, weights[name].detach(), self.level)
         return found
 
     @torch.no_grad()

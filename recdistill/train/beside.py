@@ -8,6 +8,7 @@ It knows nothing of files or of how a step learns.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,7 @@ def state_beside(
     tensors: dict[str, np.ndarray] = {}
     fields: dict[str, Any] = {}
     if trainer.average is not None:
-        own: Take = lambda name, rows, width: take(AVERAGE + name, rows, width)  # noqa: E731
-        values = trainer.student.weights(heights, trainer.average.values, own)
+        values = trainer.student.weights(heights, trainer.average.values, partial(take, kind=AVERAGE))
         tensors |= {AVERAGE + key: value for key, value in values.items()} | trainer.average.beside(heights)
         fields |= {"averaged": trainer.average.taken, "average_level": trainer.average.level}
     if trainer.replay is not None:
@@ -54,11 +54,7 @@ def state_beside(
 
 def taken_beside(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Takes these arrays out of those of a checkpoint."""
-    return {
-        name: tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith((AVERAGE, AT, TOUCHED, REPLAY, POPULAR, HEAD))
-    }
+    return {name: tensors.pop(name) for name in list(tensors) if name.startswith(HEADS)}
 
 
 def restore_beside(trainer: Trainer, tensors: dict[str, np.ndarray], said: TrainerState) -> None:

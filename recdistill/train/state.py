@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from recdistill.errors import CheckpointError
-from recdistill.train.copying import Take, at_once
+from recdistill.train.copying import Take, at_once, rows_of
 from recdistill.train.student import Student
 
 log_ = logging.getLogger(__name__)
@@ -128,7 +128,8 @@ def tensors_of(
     """
     tensors = {f"weights/{key}": value for key, value in student.weights(heights, take=take).items()}
     for key, value in student.sparse_state.items():
-        tensors[f"adagrad/{key}"] = take(f"adagrad/{key}", value[: heights[key]], value.shape[-1])
+        shape = (heights[key], *value.shape[1:])
+        tensors[f"adagrad/{key}"] = take(key, rows_of(value), shape, shape[-1], kind="adagrad/")
     for key, parameter in student.dense.items():
         for name, value in adam.state.get(parameter, {}).items():
             tensors[f"adam.{name}/{key}"] = value.numpy().copy()

@@ -71,8 +71,7 @@ from recdistill.train.watched import watched
 from recdistill.watch import Watch, candidate_offsets, list_weights
 
 FORGETS = 16
-"""So often the sums of the rows' optimizer are lowered in the time in which they lose a half. Each time costs a pass
-over the tables."""
+"""In the time in which the sums of the rows' optimizer lose a half, those of each row are lowered so often."""
 
 
 class Trainer:
@@ -237,6 +236,7 @@ class Trainer:
                 self.watch.skip(len(labelled_BL), again=again)
             return {"loss": 0.0, "soft": 0.0, "label": 0.0} | figures
         self._set_pace()
+        self._forget()
         # 1. Choose the items that the labels compete with.
         rivals = Rivals(
             self.catalogue.live_N,
@@ -305,7 +305,6 @@ class Trainer:
     def _update(self, loss: Tensor) -> None:
         """torchrec updates the rows of its tables inside `backward`; Adam updates the dense parameters."""
         self.adam.zero_grad()
-        self.settle_copies()
         if self.head is not None:
             self.head.begin(float(self.adam.param_groups[0]["lr"]))
         loss.backward()
@@ -332,15 +331,26 @@ class Trainer:
         self._update(self.terms.total * (float(weights_B.sum()) / float(self.batch or len(weights_B))) * soft)
 
     def _set_pace(self) -> None:
-        """The rates of this step, from its number alone; and what the rows' optimizer forgets."""
+        """The rates of this step, from its number alone."""
         rates = self.rates
         part = min(1.0, self.step / rates.warmup) if rates.warmup else 1.0
         for group in self.adam.param_groups:
             group["lr"] = rates.dense * part
         self.student.set_rows_rate(rates.rows * part)
-        if rates.forget and self.step % (every := max(1, rates.forget // FORGETS)) == 0:
-            self.settle_copies()
-            self.student.forget(1 - 0.5 ** (every / rates.forget))
+
+    def _forget(self) -> None:
+        """Lowers the sums of the rows' optimizer: in each step those of the next part of each table.
+
+        A pass over a whole table of a million rows would take as long as a step or two.
+        """
+        if not self.rates.forget:
+            return
+        every = max(1, self.rates.forget // FORGETS)
+        part, left = self.step % every, 0.5 ** (every / self.rates.forget)
+        for key, sums in self.student.sparse_state.items():
+            rows = slice(part * len(sums) // every, (part + 1) * len(sums) // every)
+            self._keep(key, rows)
+            self.student.forget(key, rows, left)
 
     def used(self, lists: Lists, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a step looks up, see `Places`. `more` holds slots that the lists do not name."""
@@ -365,12 +375,18 @@ class Trainer:
         return self.student.users(items, history_BH, lists.requests, draws=self._draws(drop))
 
     def _touch(self, found: Mapping[str, np.ndarray]) -> None:
-        """Tells the average which rows of the tables this step is about to change."""
-        if self.average is not None:
-            self.settle_copies()
-            tables = self.student.tables
-            for key in found.keys() & tables.keys():
+        """Must be called before a step changes rows of tables: copies and average depend on it."""
+        tables = self.student.tables
+        for key in found.keys() & tables.keys():
+            self._keep(key, found[key])
+            if self.average is not None:
                 self.average.touch(key, found[key], tables[key])
+
+    def _keep(self, key: str, rows: Sequence[int] | np.ndarray | slice) -> None:
+        """Has rows copied that are about to change, where copies are being made."""
+        for copying in (self._state_copies, self._goes_out):
+            if copying.working:
+                copying.keep(key, np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows))
 
     def _state(self, use: int) -> np.ndarray:
         """State of a step's random numbers for one use, from (seed, step, use) alone, so nothing must be saved."""
@@ -385,7 +401,7 @@ class Trainer:
         for key, mark in self._marks.items():
             fresh, evicted, self._marks[key] = self.vocabulary.changes(key, mark)
             if fresh or evicted:
-                self.settle_copies()
+                self._keep(key, [*evicted, *fresh])
             if self.vocabulary.released:  # else no row has had another key, and the optimizer has no sums for it
                 self.student.clear_rows(key, [*evicted, *fresh])
             if fresh:
@@ -400,10 +416,9 @@ class Trainer:
             return
         moved = self.tenure.settle(batch.lists)
         self._start_fresh_rows()
-        if moved:
-            self.settle_copies()
         for key in {one.key for one in moved}:
             rows, shared = zip(*[(one.row, one.shared) for one in moved if one.key == key], strict=True)
+            self._keep(key, rows)
             self.student.copy_rows(key, rows, shared)
             if self.average is not None:
                 self.average.set_rows(key, rows, self.student.tables[key])

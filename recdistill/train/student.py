@@ -39,7 +39,7 @@ from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 
 from recdistill.features import AGE_BUCKETS, EncodedItems, FeatureSpec, Field, Requests
 from recdistill.model import layout
-from recdistill.train.copying import Take, at_once
+from recdistill.train.copying import Rows, Take, at_once, rows_of
 from recdistill.train.shape import Shape
 
 BAGS = ("category", "text")  # kinds of field that read rows of a sparse table; the others multiply a dense table
@@ -159,10 +159,9 @@ class Student:
                     collection.fused_optimizer().step()  # only hands the rate on: `backward` updates the rows
 
     @torch.no_grad()
-    def forget(self, share: float) -> None:
-        """Takes a share of the sums of the rows' optimizer away."""
-        for sums in self.sparse_state.values():
-            sums.mul_(1 - share)
+    def forget(self, key: str, rows: slice, left: float) -> None:
+        """Keeps a share of the sums that the optimizer has of some rows."""
+        self.sparse_state[key][rows].mul_(left)
 
     def live(self) -> dict[str, Tensor]:
         """All parameters as they are, by contract name; tables with all their rows and padding."""
@@ -174,7 +173,7 @@ class Student:
         found = _named_tables(self._item_bags)
         return found if self._context_bags is None else found | _named_tables(self._context_bags)
 
-    @property
+    @cached_property
     def sparse_state(self) -> dict[str, Tensor]:
         """The row optimizer's state by table key, as views: the sums of squared gradients."""
         found: dict[str, Tensor] = {}
@@ -276,22 +275,23 @@ class Student:
         return [found[f"context.{name}"] for name in self.spec.context]
 
     def weights(
-        self, used: Mapping[str, int], values: Mapping[str, Tensor] | None = None, take: Take = at_once
+        self, used: Mapping[str, int], values: Mapping[str, Tensor | Rows] | None = None, take: Take = at_once
     ) -> dict[str, np.ndarray]:
         """All parameters as float32 arrays under their contract names.
 
         Args:
             used: How many rows of a table are in use. The others have no key yet and are left out.
-            values: Take these in place of the parameters, in the form of `live`.
+            values: Take these in place of the parameters, in the form of `live`. Of a table it may be its rows.
             take: Copies the rows of a table, see `copying`.
         """
         arrays = {}
         for key, value in (self.live() if values is None else values).items():
-            if key in self.dense:
-                arrays[key] = value.detach().numpy().copy()
-            else:
+            if (table := self.tables.get(key)) is not None:
                 width = self.shape.context_dim if key.startswith("context.") else self.width
-                arrays[key] = take(key, value[: used.get(key, len(value))], width)
+                now = rows_of(value) if isinstance(value, Tensor) else value
+                arrays[key] = take(key, now, (used.get(key, len(table)), table.shape[1]), width)
+            elif isinstance(value, Tensor):
+                arrays[key] = value.detach().numpy().copy()
         return arrays
 
 

@@ -1,6 +1,8 @@
-"""Copies made on a thread: they hold what the tables held, whatever happens to the tables after `wait`."""
+"""Copies made on a thread: they hold what the tables held when they were taken, whatever happens to the tables then."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ import torch
 from recdistill.features import FeatureSpec, IdSpec
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.train import Rates, Shape, SoftTerms, Trainer
+from recdistill.train import copying as copying_module
 from recdistill.train.batch import Batch
-from recdistill.train.copying import Copying, at_once
+from recdistill.train.copying import Copying, at_once, rows_of
 
 
 def test_copies_are_of_their_moment_and_their_memory_is_used_again() -> None:
@@ -18,7 +21,10 @@ def test_copies_are_of_their_moment_and_their_memory_is_used_again() -> None:
     table, sums = torch.rand(1000, 8), torch.rand(1000)
     memory = set()
     for rows in (1000, 900, 990):
-        taken = copying.take("table", table[:rows], 6), copying.take("sums", sums[:rows], 1)
+        taken = (
+            copying.take("table", rows_of(table), (rows, 8), 6),
+            copying.take("table", rows_of(sums), (rows,), 1, kind="sums/"),
+        )
         before = table[:rows, :6].numpy().copy(), sums[:rows].numpy().copy()
         copying.begin()
         copying.wait()
@@ -30,12 +36,56 @@ def test_copies_are_of_their_moment_and_their_memory_is_used_again() -> None:
     assert len(memory) == 1
 
 
+def test_rows_that_change_meanwhile_are_copied_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread stops after each block until some rows have changed: behind it, in its block, and before it."""
+    monkeypatch.setattr(copying_module, "BLOCK", 10)
+    chance = np.random.default_rng(0)
+    table = torch.rand(100, 4)
+    wanted = table.clone().numpy()
+    go, stands = threading.Semaphore(0), threading.Semaphore(0)
+
+    def slowly(rows: slice | torch.Tensor) -> torch.Tensor:
+        if not isinstance(rows, slice):
+            return table.index_select(0, rows)
+        half = rows.start + 5
+        first = table[rows.start : half].clone()
+        stands.release()
+        go.acquire()
+        return torch.cat([first, table[half : rows.stop]])
+
+    copying = Copying()
+    taken = copying.take("id", slowly, (100, 4), 4)
+    copying.begin()
+    for _ in range(10):
+        stands.acquire()
+        some = np.append(chance.integers(100, size=12), -1)
+        copying.keep("other", some)
+        copying.keep("id", some.reshape(1, -1))
+        table[torch.from_numpy(some[:-1])] += 1.0
+        go.release()
+    copying.wait()
+    assert np.array_equal(taken, wanted)
+    assert not np.array_equal(taken, table.numpy())
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_one_waits() -> None:
+    copying = Copying()
+
+    def broken(_: slice | torch.Tensor) -> torch.Tensor:
+        raise ValueError("no such rows")
+
+    copying.take("id", broken, (3, 2), 2)
+    copying.begin()
+    with pytest.raises(ValueError, match="no such rows"):
+        copying.wait()
+
+
 def test_at_once_gives_the_same_and_whole_memory() -> None:
     table = torch.rand(10, 8)
-    found = at_once("table", table[:7], 6)
+    found = at_once("table", rows_of(table), (7, 8), 6)
     assert found.flags.c_contiguous
     assert np.array_equal(found, table[:7, :6].numpy())
-    assert np.array_equal(at_once("sums", table[:7, 0], 1), table[:7, 0].numpy())
+    assert np.array_equal(at_once("sums", rows_of(table[:, 0]), (7,), 1), table[:7, 0].numpy())
 
 
 def batch(trainer: Trainer, seed: int, items: int) -> Batch:
@@ -47,8 +97,18 @@ def batch(trainer: Trainer, seed: int, items: int) -> Batch:
 
 
 @pytest.mark.slow
-def test_what_a_trainer_hands_out_is_of_its_step_whatever_it_learns_then() -> None:
-    """Rows that are new, that are given back, and everything that a step changes as a whole."""
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_trainer_hands_out_is_of_its_step_whatever_it_learns_then(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are new, that are given back, and everything that a step changes, while a thread copies or before."""
+    go, fill = threading.Event(), copying_module._Copy.fill
+
+    def filled(copy: copying_module._Copy) -> None:
+        assert go.wait(60)
+        fill(copy)
+
+    monkeypatch.setattr(copying_module._Copy, "fill", filled)
     rates = Rates(dense=3e-3, rows=0.07, id_dropout=0.1, dropout=0.1, average=8, forget=64)
     spec = FeatureSpec(id=IdSpec(capacity=30, hashed=4))
     shape = Shape(dim=4, hidden=8, context_dim=4, init=0.05)
@@ -58,11 +118,13 @@ def test_what_a_trainer_hands_out_is_of_its_step_whatever_it_learns_then() -> No
         trainer.learn(batch(trainer, step, 20))
         if step % 5:
             continue
+        go.clear() if late else go.set()
         wanted, wanted_weights = trainer.state()[0], trainer.weights()
         found, found_weights = trainer.state(whole=False)[0], trainer.weights(whole=False)
         trainer.apply_items([Item(f"item-{20 + step}"), Item(f"item-{step % 20}", version=step + 2, withdrawn=True)])
         for more in range(3):
             trainer.learn(batch(trainer, 1000 * step + more, 20))
+        go.set()
         trainer.settle_copies()
         for one, other in ((wanted, found), (wanted_weights, found_weights)):
             assert one.keys() == other.keys()

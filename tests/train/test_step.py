@@ -62,6 +62,21 @@ def test_loss_falls() -> None:
     assert last < 0.8 * first
 
 
+def test_the_sums_of_all_rows_halve_in_the_time_that_is_asked_for() -> None:
+    """Steps 1 to 64 learn nothing but lists without a score and without a label; half-life: 32 steps of 256 lists."""
+    made = trainer(average_lists=0, forget_lists=32 * 256)
+    for batch in BATCHES:
+        made.learn(made.encode(batch))
+    before = {key: sums.clone() for key, sums in made.student.sparse_state.items()}
+    assert all(bool(sums.any()) for sums in before.values())
+    asked = Impression("r", 1, candidates=(Candidate("i1"), Candidate("i2")))
+    silent = Example(Ranking(asked, "t", "1", "logit", (0.0, 0.0), (False, False)), (0.0, 0.0), "none")
+    for _ in range(64):
+        made.learn(made.encode([silent]))
+    for key, sums in made.student.sparse_state.items():
+        assert np.allclose(sums.numpy(), before[key].numpy() / 4, rtol=1e-5, atol=0), key
+
+
 def test_a_sample_of_all_live_items_is_the_whole_catalogue() -> None:
     changes = [item(7, withdrawn=True, version=1), item(12, withdrawn=True, version=1)]
     whole = trainer(loss=LossSettings(full_softmax_items=N - 2), init=1.0, **STILL)
