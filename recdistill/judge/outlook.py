@@ -29,5 +29,6 @@ def outlook(*, have: int, least: int, span_s: float) -> str:
 def _duration(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * length:
-            return f"{seconds / length:.2g} {unit}"
+            count = seconds / length
+            return f"{count:.2g} {unit}" if count < 10 else f"{float(f'{count:.2g}'):,.0f} {unit}"  # never 1.7e+03
     return f"{max(1, round(seconds))} seconds"

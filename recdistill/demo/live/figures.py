@@ -31,6 +31,9 @@ SPAN_S: Final = 10.0
 STEP_S: Final = 2.0
 """Time between two points."""
 
+LEAST: Final = 10
+"""Of fewer lists no point is drawn: their mean would be chance."""
+
 _OF_NOW: Final = frozenset({"now_s", "lag_s", "hops", "per_s", "asked", "facts"})  # for the page, not for the summary
 
 _THIRD: Final = 3
@@ -86,7 +89,7 @@ class Figures:
         """
         settled = quality.points[-1][0] if quality.points else 0.0
         while (at := (self._series[-1]["t"] if self._series else 0.0) + STEP_S) <= settled:
-            self._series.append({"t": at, **_rounded(quality.means(at - SPAN_S, at))})
+            self._series.append({"t": at, **_rounded(quality.means(at - SPAN_S, at, least=LEAST))})
         lag = None if learnt is None else stream.learnt.lag(learnt, now_s=begin_s + now_s)
         if lag is not None and now_s <= self._seconds:
             self._lags.append(lag)

@@ -97,8 +97,14 @@ class Quality:
                 found += 1
         return found
 
-    def means(self, begin_s: float, end_s: float) -> dict[str, float]:
-        """The mean figure of each contender over the lists that were shown between two times."""
+    def means(self, begin_s: float, end_s: float, *, least: int = 1) -> dict[str, float]:
+        """The mean figure of each contender over the lists that were shown between two times.
+
+        Args:
+            begin_s: The first time.
+            end_s: The second one.
+            least: A contender with fewer lists is left out.
+        """
         sums: defaultdict[str, float] = defaultdict(float)
         counts: Counter[str] = Counter()
         for at_s, figures in reversed(self.points):
@@ -108,7 +114,7 @@ class Quality:
                 for name, value in figures.items():
                     sums[name] += value
                     counts[name] += 1
-        return {name: sums[name] / counts[name] for name in counts}
+        return {name: sums[name] / counts[name] for name in counts if counts[name] >= least}
 
     def _popularity(self, impression: Impression) -> NDArray[Any]:
         return np.array([self._counts[candidate.item] for candidate in impression.candidates], np.float64)

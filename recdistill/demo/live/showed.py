@@ -115,13 +115,13 @@ def facts(
     return [
         {
             "name": "back",
-            "said": f"The live student is back within five minutes at {BACK:g} or more of its earlier lead over "
-            f"popularity{_words(live)}",
+            "said": "Within five minutes after the turn the live student leads popularity by at least "
+            f"{BACK:g} times its earlier lead{_words(live)}",
             "holds": live["share"] >= BACK if live and final else None,
         },
         {
             "name": "frozen",
-            "said": f"The frozen student is not{_words(frozen)}",
+            "said": f"The frozen student does not{_words(frozen)}",
             "holds": frozen["share"] < BACK if frozen and final else None,
         },
         {
@@ -146,9 +146,10 @@ def facts(
 def _words(found: Mapping[str, float] | None) -> str:
     if found is None:
         return ": not known yet."
+    below = " Popularity is better." if found["share"] < 0 else ""
     if "low" not in found:
-        return f": it has {found['share']:.2f} of it so far."
-    return f": it has {found['share']:.2f} of it (95% interval {found['low']:.2f} to {found['high']:.2f})."
+        return f": {found['share']:.2f} times so far.{below}"
+    return f": {found['share']:.2f} times (95% interval {found['low']:.2f} to {found['high']:.2f}).{below}"
 
 
 def _leads(points: Points, name: str, begin_s: float, end_s: float) -> NDArray[np.float64]:

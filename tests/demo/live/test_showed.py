@@ -47,7 +47,7 @@ def test_a_stream_that_runs_says_what_is_known_so_far() -> None:
     holds = {one["name"]: one for one in facts(early, versions={"judged": 2, "promoted": 2, "refused": 0}, **COUNTS)}
     assert tuple(holds) == NAMES
     assert [holds[name]["holds"] for name in NAMES] == [None, None, None, True, True]
-    assert holds["back"]["said"].endswith("it has 0.25 of it so far.")
+    assert holds["back"]["said"].endswith("its earlier lead: 0.25 times so far.")
 
 
 @pytest.mark.parametrize(("after", "frozen", "back", "fell"), [(0.56, 0.25, True, True), (0.5, 0.57, False, False)])
