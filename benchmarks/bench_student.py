@@ -258,9 +258,7 @@ def main() -> None:
     if not told.data.is_dir():
         absent(f"{told.data} is not here; name the folder of MovieLens 1M with --data")
     if not (told.teacher / "teacher").is_dir():
-        absent(
-            f"{told.teacher} holds no teacher; run python -m benchmarks.bench_teacher first, or name one with --teacher"
-        )
+        absent(f"{told.teacher} holds no teacher; make one with bench_teacher, or name one with --teacher")
     try:
         found = run(told)
     except RecdistillError as e:
