@@ -22,6 +22,7 @@ FAST_CASES = 2
 
 LONG = (
     # of the second part of `make test`
+    "tests/e2e/test_deleted_topics.py",
     "tests/tools/test_crash.py",
     "tests/demo/live/test_run.py",
     "tests/benchmarks/test_bench_size.py",

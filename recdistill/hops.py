@@ -89,7 +89,7 @@ class Counts(Counter[str]):
 
     Attributes:
         hops: What passed each hop.
-        more: Further lines of a loop, in the text form of Prometheus. Another thread calls it.
+        more: Further lines of a loop by who says them, in the text form of Prometheus. Another thread calls them.
     """
 
     def __init__(self, **counts: int) -> None:
@@ -97,13 +97,14 @@ class Counts(Counter[str]):
         self.hops: dict[Hop, Passed] = {}
         self.drift: dict[tuple[str, str], float] = {}
         """What the detectors of drift see, by detector and quantity."""
-        self.more: Callable[[], Iterator[str]] = lambda: iter(())
+        self.more: dict[str, Callable[[], Iterator[str]]] = {}
 
     def lines(self) -> Iterator[str]:
         """The freshness in the text form of Prometheus, nothing while no event has passed; then the rest."""
         yield from self._fresh()
         yield from self._drift()
-        yield from self.more()
+        for lines in list(self.more.values()):
+            yield from lines()
 
     def _drift(self) -> Iterator[str]:
         if self.drift:

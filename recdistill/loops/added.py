@@ -1,7 +1,7 @@
 """What distillation adds, as the promoter's last judgement found it: gauges in the text form of Prometheus.
 
-The control learns from labels alone. The student's lead over it is what the teacher adds. Where nobody ever made a
-control there is nothing to say, so there is no gauge.
+The control learns from labels alone. The student's lead over it is what the teacher adds. Where nobody ever began to
+make a control there is nothing to say, so there is no gauge.
 
 It knows nothing of logs, or of how a student learns.
 
@@ -23,6 +23,7 @@ from recdistill.release import Controls
 
 HELP: Final = {
     "missing": "1: a control was made, and the last judgement has no figure of it; 0: it has one.",
+    "began_seconds": "When a control began that has no bundle yet, in seconds since 1970.",
     "made_seconds": "When the control was made that was judged last, in seconds since 1970.",
     "lead_ndcg10": "NDCG at 10 of the student minus that of the control, on the lists of the last judgement.",
     "lead_ndcg10_low": "Lower end of its 95% interval, clustered by user.",
@@ -65,7 +66,8 @@ class Added:
             return
         found = judgement.difference(STUDENT, CONTROL)
         if found is None:
-            self._values = {"missing": 1.0}
+            since = self._controls.empty_since()
+            self._values = {"missing": 1.0} if since is None else {"began_seconds": since}
             return
         ends = {"lead_ndcg10": found.mean, "lead_ndcg10_low": found.low, "lead_ndcg10_high": found.high}
         self._values = {"missing": 0.0, **_made(self._control), **ends}

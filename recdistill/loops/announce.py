@@ -55,6 +55,8 @@ class Announcer:
         counts: Counts to add to: `unsent_bundles`.
         clock: Seconds, monotonic.
         silent: Only send: what nobody may take for a candidate is not announced.
+        place: Makes the store where there is none, at the beginning: so whoever looks there knows that bundles should
+            come. None: the first bundle makes it.
 
     Raises:
         StreamError: The log has no topic `bundles`, or cannot be written.
@@ -68,9 +70,10 @@ class Announcer:
         clock: Callable[[], float] = time.monotonic,
         *,
         silent: bool = False,
+        place: Callable[[], object] | None = None,
     ) -> None:
         check_topic(log.topics())
-        self._silent, self._begun = silent, False
+        self._silent, self._begun, self._place = silent, False, place
         self._log, self._put, self._clock = log, put, clock
         self._counts: Counter[str] = Counter() if counts is None else counts
         self._stage: Stage | None = None
@@ -90,6 +93,7 @@ class Announcer:
         if not self._silent:
             self._stage = self._log.stage(f"{STAGE}-{student}")
         self._begun = True
+        self._make_place()
         self.resume(bundles)
 
     def __call__(self, bundle: BundleFolder) -> None:
@@ -124,11 +128,13 @@ class Announcer:
         log_.info("bundle %s is in the store and announced", bundle.content_hash[:12])
 
     def due(self) -> bool:
-        """Whether a bundle that the store did not take is to be sent again now."""
-        return self._left is not None and self._clock() - self._left_s >= AGAIN_S
+        """Whether what the store did not take is to be sent again now."""
+        waits = self._left is not None or self._place is not None
+        return waits and self._clock() - self._left_s >= AGAIN_S
 
     def again(self) -> None:
         """Sends the newest bundle again that the store did not take, if its folder still has it."""
+        self._make_place()
         left, self._left = self._left, None
         if left is None:
             return
@@ -138,6 +144,16 @@ class Announcer:
             log_.warning("a bundle that was not sent is no longer there: %s", e)
             return
         self(left)
+
+    def _make_place(self) -> None:
+        if self._place is None:
+            return
+        try:
+            self._place()
+            self._place = None
+        except RegistryError as e:
+            self._left_s = self._clock()
+            log_.warning("the registry does not know yet that bundles will come; it is told when it answers: %s", e)
 
     def resume(self, bundles: Path) -> None:
         """Sends and announces the newest bundle of a folder, unless it is announced already."""

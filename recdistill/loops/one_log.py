@@ -33,7 +33,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from recdistill.errors import WrongLog
-from recdistill.stream import Log
+from recdistill.stream import Log, Source, gone, made_again
 
 
 class OneLog:
@@ -46,6 +46,7 @@ class OneLog:
     def __init__(self, open_log: Callable[[], Log | None]) -> None:
         self._open = open_log
         self._cluster = ""
+        self._topics: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def open(self) -> Log | None:
@@ -66,6 +67,26 @@ class OneLog:
             log.close()
             raise
         return log
+
+    def topic(self, log: Log, name: str) -> Source | None:
+        """A reader of a topic, from its beginning; None: there is no such topic, and there was none before.
+
+        Raises:
+            WrongLog: The topic was deleted, or made again.
+            StreamError: The log cannot be read.
+        """
+        if name not in log.topics():
+            if name in self._topics:
+                raise gone(name)
+            return None
+        source = log.source([name])
+        now = source.identity().ids.get(name, "")
+        with self._lock:
+            before = self._topics.setdefault(name, now)
+        if before != now:
+            source.close()
+            raise made_again(name)
+        return source
 
     def _check(self, log: Log) -> None:
         topics = list(log.topics())

@@ -31,7 +31,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -251,7 +250,9 @@ def run(
     tidied = trimmed = -math.inf  # never yet; the clock may have begun a minute ago, when the machine started
     scored = 0
     if isinstance(counts, Counts):
-        counts.more = lambda: chain(added.lines(), () if ahead is None else ahead.lines())
+        counts.more["control"] = added.lines
+        if ahead is not None:
+            counts.more["prequential"] = ahead.lines
 
     def one_round() -> bool:
         nonlocal tidied, trimmed, scored

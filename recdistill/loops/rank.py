@@ -11,7 +11,7 @@ The server has the calling thread. More threads work beside it:
 When the log or the registry is away, what serves goes on serving. A first champion then serves its own catalogue. But
 no champion is replaced by another whose catalogue would be older.
 
-A log that was removed or replaced under the process, and a thread that ends, do not heal by themselves. What serves
+A log or a topic that was removed or replaced under the process, and a thread that ends, do not heal. What serves
 goes on serving here too, but `/readyz` says 503 with the reason, a line in the log says it, and it is counted.
 
 It knows nothing of what an HTTP request looks like, nor of how a student answers.
@@ -247,12 +247,12 @@ class _Items:
         if self._log is None:
             self._say("there is no log yet: the catalogue is the bundle's")
             return None
-        if ITEMS.topic not in self._log.topics():
+        self._source = self._one.topic(self._log, ITEMS.topic)
+        if self._source is None:
             self._say("the log has no topic 'items': the catalogue is the bundle's")
             self.close()
             return None
         self._say("")
-        self._source = self._log.source([ITEMS])
         return self._source
 
     def _passed_over(self, message: Message, error: DecodeError) -> None:

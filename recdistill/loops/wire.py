@@ -284,12 +284,17 @@ def announcer_of(
         )
     opened: list[Registry] = []
 
-    def put(bundle: BundleFolder) -> int:
+    def registry() -> Registry:
         if not opened:
             opened.append(open_registry(settings))
-        return opened[0].put(bundle)
+        return opened[0]
 
-    return Announcer(log, put, counts, silent=silent)
+    def put(bundle: BundleFolder) -> int:
+        return registry().put(bundle)
+
+    # Nobody announces a control. Its store alone says that there is one, so it is made before the first bundle.
+    place = (lambda: registry().make_store()) if silent else None
+    return Announcer(log, put, counts, silent=silent, place=place)
 
 
 def distil_from(

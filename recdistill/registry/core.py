@@ -265,10 +265,16 @@ class Registry:
         with self._connection.talk("put a bundle into the store"):
             return self._store.put(bundle)
 
-    def has_store(self) -> bool:
-        """Whether anybody has ever put a bundle into the store."""
+    def make_store(self) -> None:
+        """Makes the store, if there is none. It stays empty."""
+        with self._connection.talk("make the store"):
+            open_store(self._connection, self.name)
+
+    def store_since(self) -> float | None:
+        """When the store was made, in seconds since 1970; None: there is none."""
         with self._connection.talk("look for the store"):
-            return self._connection.client.get_experiment_by_name(store_name(self.name)) is not None
+            found = self._connection.client.get_experiment_by_name(store_name(self.name))
+            return None if found is None else float(found.creation_time or 0) / 1000
 
     def holds(self, content_hash: str) -> bool:
         """Whether the store has a bundle, whole."""

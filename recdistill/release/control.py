@@ -44,12 +44,20 @@ class Controls:
         self._tried = ""
 
     def known(self) -> bool:
-        """Whether anybody ever made a control here.
+        """Whether anybody ever began to make a control here.
 
         Raises:
             RegistryError: The registry does not answer.
         """
-        return self._store.has_store()
+        return self._store.store_since() is not None
+
+    def empty_since(self) -> float | None:
+        """When somebody began to make a control of which no bundle is here, in seconds since 1970; None: there is one.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        return None if self._held() else self._store.store_since()
 
     def newest(self, into: Path) -> tuple[Bundle | None, str]:
         """The newest bundle, or a sentence that says why there is none.

@@ -58,6 +58,7 @@ from recdistill.stream.names import OUTSIDE, outside
 from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
 from recdistill.stream.placed import event_time_us, place_at
+from recdistill.stream.problems import gone, made_again
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -96,8 +97,10 @@ __all__ = [
     "dead_letter",
     "deliver",
     "event_time_us",
+    "gone",
     "is_tick",
     "log_time",
+    "made_again",
     "made_bundles",
     "open_log",
     "outside",

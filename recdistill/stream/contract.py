@@ -117,6 +117,7 @@ class Left(msgspec.Struct, frozen=True):
         stopped: Whether it was closed after that commit. Otherwise it may have gone on: it was killed, or it runs.
         at_us: When it said so.
         notes: The lines of that commit for single inputs.
+        ids: Ids of the topics that it reads; nothing where an older version said it.
     """
 
     position: dict[TopicPartition, int]
@@ -124,6 +125,7 @@ class Left(msgspec.Struct, frozen=True):
     stopped: bool
     at_us: int
     notes: dict[TopicPartition, str] = {}
+    ids: dict[str, str] = {}
 
 
 class Source(Protocol):

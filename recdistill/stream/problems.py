@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import logging
 
-from recdistill.errors import CheckpointError, OutOfRange, WrongLog
+from recdistill.errors import CheckpointError, LostPosition, OutOfRange, WrongLog
 from recdistill.stream.contract import Position, TopicPartition
+from recdistill.stream.names import OUTSIDE
 
 log_ = logging.getLogger(__name__)
+
+_MADE = {False: "make the topics again with `recdistill topics create`", True: "let its owner make it again"}
+"""How a topic comes back, by whether it is somebody else's."""
 
 
 def out_of_range(tp: TopicPartition, offset: int, beginning: int, end: int) -> OutOfRange:
@@ -87,16 +91,25 @@ def check_growth(topic: str, found: int, wanted: int) -> None:
 def gone(topic: str) -> WrongLog:
     """The error for a topic that was deleted while it was used."""
     return WrongLog(
-        f"topic {topic!r} was deleted while this process used it; end all stages, make the topics again with "
-        "`recdistill topics create`, and start them again"
+        f"topic {topic!r} was deleted while this process used it; end all stages, {_MADE[topic.startswith(OUTSIDE)]}, "
+        "and start them again; one that has read the old topic says then how it can go on"
     )
 
 
 def made_again(topic: str) -> WrongLog:
     """The error for a topic that was deleted and made again while it was used."""
     return WrongLog(
-        f"topic {topic!r} was deleted and made again while this process used it; end all stages, and start them again "
-        "with `--from beginning`"
+        f"topic {topic!r} was deleted and made again while this process used it, so what the old one held is gone; end "
+        "all stages, and start them again; one that has read the old topic says then how it can go on"
+    )
+
+
+def made_again_since(topic: str, stage: str) -> LostPosition:
+    """The error for a stage whose position is that of a topic which was deleted and made again since it ran."""
+    return LostPosition(
+        f"topic {topic!r} was deleted and made again since the stage {stage!r} ran, so what it had not read is gone, "
+        "and its position means nothing there",
+        "put back a copy of the log that has the old topic",
     )
 
 

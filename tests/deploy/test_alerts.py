@@ -15,6 +15,7 @@ import yaml
 from recdistill.hops import HOPS, Counts, passed
 from recdistill.loops import distil, join, promote, score
 from recdistill.loops.added import HELP as ADDED
+from recdistill.loops.distil.left import lines_of as rebuild_lines
 from recdistill.loops.prequential import lines_of
 from recdistill.loops.prequential.figures import Figure
 from recdistill.loops.prequential.windows import Row
@@ -38,7 +39,8 @@ def shown() -> set[str]:
         passed(counts, hop, [1_000_000])
     figure = Figure(n=9, groups=3, mean=0.5, low=0.4, high=0.6)
     now = Row(begin_us=0, end_us=1, lists=9, ndcg={"champion": figure}, agreement={"champion": figure})
-    counts.more = lambda: lines_of(now)
+    counts.more["prequential"] = lambda: lines_of(now)
+    counts.more["rebuild"] = lambda: rebuild_lines(0)
     text = "\n".join(counts.lines()) + Metrics(Counter(), lambda: {"ready": 1.0}).text().decode()
     names = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}
     names |= {f"recdistill_control_{name}" for name in ADDED}
@@ -164,5 +166,47 @@ def test_a_control_that_is_missing_or_old_or_as_good_as_the_student_fires(tmp_pa
         {
             "input_series": [series(judged, f'hop="judged",{where}', "1604000+60x900")],
             "alert_rule_test": [alerts_at(name, 890) for name in (missing, adds, old)],
+        },
+    )
+
+
+def test_a_control_that_never_made_a_bundle_fires_a_quarter_of_a_day_after_it_began(tmp_path: Path) -> None:
+    """It began at 1,000,000; a student is judged each minute from 20,000 s later on. 21,600 s are six hours."""
+    name, where = "RecdistillControlNeverMade", 'instance="promoter"'
+    judged, began = "recdistill_passed_at_seconds", "recdistill_control_began_seconds"
+    begins = series(judged, f'hop="judged",{where}', "1020000+60x100")
+    hold(
+        tmp_path,
+        {
+            "input_series": [begins, series(began, where, "1000000x100")],
+            "alert_rule_test": [alerts_at(name, 27), alerts_at(name, 55), alerts_at(name, 60, {})],
+        },
+        # It makes its first bundle after 40 minutes; then the promoter shows the gauge no more.
+        {
+            "input_series": [begins, series(began, where, "1000000x40 stale")],
+            "alert_rule_test": [alerts_at(name, 60), alerts_at(name, 99)],
+        },
+        # The product had no traffic, so nothing was judged.
+        {
+            "input_series": [
+                series(judged, f'hop="judged",{where}', "1020000x900"),
+                series(began, where, "1000000x900"),
+            ],
+            "alert_rule_test": [alerts_at(name, 890)],
+        },
+    )
+
+
+def test_a_student_that_is_made_anew_for_six_hours_fires(tmp_path: Path) -> None:
+    name, where = "RecdistillRebuildLong", 'instance="distiller"'
+    hold(
+        tmp_path,
+        {
+            "input_series": [series("recdistill_rebuild_left", where, "0x10 90000-10x500")],
+            "alert_rule_test": [alerts_at(name, 369), alerts_at(name, 375, {"instance": "distiller"})],
+        },
+        {
+            "input_series": [series("recdistill_rebuild_left", where, "0x10 90000-10x300 0x300")],
+            "alert_rule_test": [alerts_at(name, 375), alerts_at(name, 600)],
         },
     )

@@ -22,13 +22,16 @@ def values(added: Added) -> dict[str, float]:
 
 
 class Store:
-    """A store with a control, or that had one once, or that nobody ever used."""
+    """A store with a control, or that had one once, or that only its distiller made, or that nobody ever used."""
 
-    def __init__(self, *, known: bool = True, control: object = None) -> None:
-        self._known, self._control = known, control
+    def __init__(self, *, known: bool = True, control: object = None, empty_since: float | None = None) -> None:
+        self._known, self._control, self._since = known, control, empty_since
 
     def known(self) -> bool:
         return self._known
+
+    def empty_since(self) -> float | None:
+        return self._since
 
     def newest(self, into: Path) -> tuple[object, str]:
         return self._control, "" if self._control else "there is none"
@@ -74,6 +77,11 @@ def test_a_control_that_was_there_once_is_missing_and_one_that_never_was_is_not(
     assert nobody.newest(Path("nowhere")) == (None, "nobody looked for one")
     nobody.take(without_control())
     assert values(nobody) == {}
+
+
+def test_a_control_that_began_and_made_no_bundle_is_said_to_wait_since_then() -> None:
+    assert judged(without_control(), empty_since=86_400.0) == {"recdistill_control_began_seconds": 86_400}
+    assert "recdistill_control_began_seconds" not in judged(make_judgement(), control=control())
 
 
 def test_each_judgement_replaces_the_one_before() -> None:

@@ -177,3 +177,30 @@ def test_a_silent_one_only_sends(log: Log, tmp_path: Path) -> None:
     assert sent[0] == bundle.content_hash
     assert announced(log) == []
     announcer.close()
+
+
+def test_a_control_s_store_is_made_at_the_beginning_or_when_the_registry_answers(log: Log, tmp_path: Path) -> None:
+    now, made_at = [0.0], []
+    away = [True]
+
+    def place() -> None:
+        if away[0]:
+            raise RegistryError("no answer")
+        made_at.append(now[0])
+
+    announcer = Announcer(log, lambda _: 0, clock=lambda: now[0], silent=True, place=place)
+    assert not announcer.due()
+    announcer.begin("student", tmp_path / "bundles")
+    assert not announcer.due()
+    now[0] = 31.0
+    assert announcer.due()
+    announcer.again()
+    assert not announcer.due()
+    away[0], now[0] = False, 62.0
+    announcer.again()
+    assert made_at == [62.0]
+    now[0] = 1000.0
+    assert not announcer.due()
+    announcer.again()
+    assert made_at == [62.0], "once"
+    announcer.close()

@@ -11,7 +11,7 @@ from support import small_shop, world
 from support.small_shop import Shop
 
 from recdistill.bundle import open_bundle
-from recdistill.config import JudgeSettings, LogSettings, RegistrySettings, Settings
+from recdistill.config import JudgeSettings, LogSettings, RegistrySettings, Settings, load_settings
 from recdistill.errors import ConfigError
 from recdistill.loops.control import as_control, controls_of
 from recdistill.stream import BUNDLES, made_bundles
@@ -96,3 +96,19 @@ def test_looking_for_a_control_makes_nothing(tmp_path: Path) -> None:
     assert why.endswith("recdistill distil --control")
     assert controls.give_back(grace_s=0) == 0
     assert not list(tmp_path.rglob("bundles"))
+
+
+@pytest.mark.slow
+def test_a_control_without_a_bundle_is_known_to_whoever_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody announces a control. Its distiller makes its store at once, so the promoter knows of it."""
+    small_shop.prepare(tmp_path, monkeypatch, small_shop.SETTINGS, small_shop.FEATURES)
+    shop = Shop(tmp_path, capsys, LogSettings(path=str(tmp_path / "recdistill-data" / "log.sqlite")))
+    shop("topics create")
+    controls = controls_of(load_settings())
+    assert controls is not None
+    assert not controls.known()
+    assert "nothing was learnt" in shop("distil --control --drain", code=8) + shop.errors
+    assert controls.known()
+    assert controls.empty_since() is not None

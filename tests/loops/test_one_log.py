@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -44,3 +46,36 @@ def test_another_log_is_refused_and_the_same_is_not(tmp_path: Path) -> None:
     for log in logs:
         if log is not None:
             log.close()
+
+
+class Topics:
+    """A log of which topics come and go."""
+
+    def __init__(self, **ids: str) -> None:
+        self.ids = ids
+
+    def topics(self) -> dict[str, int]:
+        return dict.fromkeys(self.ids, 1)
+
+    def source(self, names: list[str]) -> Any:
+        identity = SimpleNamespace(ids={name: self.ids[name] for name in names})
+        return SimpleNamespace(identity=lambda: identity, close=lambda: None)
+
+
+def test_a_topic_that_was_there_must_be_the_same_whenever_it_is_opened_again() -> None:
+    log = Topics()
+    one = OneLog(lambda: cast(Log, log))
+    assert one.topic(cast(Log, log), "items") is None
+    log.ids["items"] = "1"
+    for _ in range(2):
+        assert one.topic(cast(Log, log), "items") is not None
+    del log.ids["items"]
+    for _ in range(2):
+        with pytest.raises(WrongLog, match="topic 'items' was deleted while this process used it"):
+            one.topic(cast(Log, log), "items")
+    log.ids["items"] = "2"
+    for _ in range(2):
+        with pytest.raises(WrongLog, match="topic 'items' was deleted and made again"):
+            one.topic(cast(Log, log), "items")
+    log.ids["items"] = "1"  # a copy was put back
+    assert one.topic(cast(Log, log), "items") is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,24 @@ def test_the_newest_is_taken_and_older_ones_go(tmp_path: Path) -> None:
     controls.give_back(grace_s=0)
     assert {one.content_hash for one in store.held()} == {bundles[0].content_hash, bundles[1].content_hash}
     assert store.versions() == []
+
+
+def test_a_store_that_was_only_made_is_empty_since_then(tmp_path: Path) -> None:
+    store = Registry(f"sqlite:///{tmp_path}/mlflow.sqlite", "shop.control")
+    controls = Controls(store)
+    assert not controls.known()
+    assert controls.empty_since() is None
+    before = time.time()
+    for _ in range(2):  # a distiller that is started again
+        store.make_store()
+    assert controls.known()
+    since = controls.empty_since()
+    assert since is not None
+    assert before - 1 <= since <= time.time() + 1
+    assert controls.newest(tmp_path / "cache")[0] is None
+    assert controls.give_back(grace_s=0) == 0
+    store.put(made(tmp_path / "bundles", 1))
+    assert controls.empty_since() is None
 
 
 def test_one_that_does_not_run_is_a_sentence(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Ahead:
         counts.update(self._prequential.counts)
         self._prequential.counts.clear()
         if isinstance(counts, Counts):
-            counts.more = self._prequential.lines
+            counts.more["prequential"] = self._prequential.lines
 
     def files(self, state: dict[str, Any]) -> dict[str, bytes]:
         """The files that a checkpoint holds of it. The newest rows stand in the state too, for whoever looks."""

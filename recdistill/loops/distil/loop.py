@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from recdistill.bundle import BundleFolder, made
+from recdistill.hops import Counts
 from recdistill.loops.begin import naming_ways
 from recdistill.loops.distil.ahead import Ahead
 from recdistill.loops.distil.course import Remake
 from recdistill.loops.distil.distiller import Distiller
 from recdistill.loops.distil.exports import Exports
 from recdistill.loops.distil.folder import StudentFolder
+from recdistill.loops.distil.left import left, lines_of
 from recdistill.loops.distil.saved import Recipe
 from recdistill.loops.distil.triggers import Triggers
 from recdistill.progress import Progress, tell
@@ -151,6 +153,8 @@ def run(
         drain = drain or until is not None
         if counts is not None:
             distiller.counts = counts
+        if isinstance(counts, Counts):
+            counts.more["rebuild"] = lambda: lines_of(left(distiller.saved))
 
         works = Exports(
             distiller,

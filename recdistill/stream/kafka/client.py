@@ -66,6 +66,7 @@ _PRODUCER = {
     "retry_backoff_ms": 20,
     "transaction_timeout_ms": 120_000,
     "metrics_enabled": False,
+    "metadata_max_age_ms": 5_000,
 }
 _CLIENTS = (KafkaAdminClient, KafkaProducer, KafkaConsumer)
 _DEFAULTS: dict[type, dict[str, Any]] = {KafkaConsumer: _CONSUMER, KafkaProducer: _PRODUCER}

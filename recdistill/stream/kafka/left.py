@@ -56,10 +56,12 @@ class Says:
         namespace: Where.
         stage: Its name, with the prefix.
         key: Key of its records: its name, or that of one of several processes, which begins with it and a dot.
+        ids: The id of each topic that it reads.
         possible: Whether the topic is there.
     """
 
-    def __init__(self, namespace: Namespace, stage: str, key: str, *, possible: bool) -> None:
+    def __init__(self, namespace: Namespace, stage: str, key: str, ids: Mapping[str, str], *, possible: bool) -> None:
+        self._ids = ids
         self._namespace, self._stage, self._key, self._possible = namespace, stage, key, possible
         self._said_s: float | None = None
         self._found: Left | None = None
@@ -93,7 +95,8 @@ class Says:
         lines = {tp: metadata.partition("\n") for tp, (_, metadata) in saved.items()}
         note = next(iter(lines.values()))[0]
         notes = {tp: line for tp, (_, _, line) in lines.items() if line}
-        value = write(Left(position, note, stopped=stopped, at_us=time.time_ns() // 1000, notes=notes))
+        at_us = time.time_ns() // 1000
+        value = write(Left(position, note, stopped=stopped, at_us=at_us, notes=notes, ids=dict(self._ids)))
         return producer.send(self._namespace.prefix + TOPIC, value, self._key.encode(), partition=0)
 
     def leave(self, producer: Any, saved: Mapping[TopicPartition, tuple[int, str]]) -> None:
@@ -123,13 +126,16 @@ class _Saved(msgspec.Struct):
     stopped: bool
     at_us: int
     notes: dict[str, str] = {}
+    ids: dict[str, str] = {}
 
 
 def write(left: Left) -> bytes:
     """The value of a record."""
     position = {str(tp): offset for tp, offset in left.position.items()}
     notes = {str(tp): line for tp, line in left.notes.items()}
-    return msgspec.json.encode(_Saved(position, left.note, stopped=left.stopped, at_us=left.at_us, notes=notes))
+    return msgspec.json.encode(
+        _Saved(position, left.note, stopped=left.stopped, at_us=left.at_us, notes=notes, ids=dict(left.ids))
+    )
 
 
 def read(value: bytes | None) -> Left | None:
@@ -141,7 +147,7 @@ def read(value: bytes | None) -> Left | None:
     except (msgspec.MsgspecError, ValueError) as e:
         log_.warning("a record of %s is passed over: %s", TOPIC, e)
         return None
-    return Left(position, saved.note, stopped=saved.stopped, at_us=saved.at_us, notes=notes)
+    return Left(position, saved.note, stopped=saved.stopped, at_us=saved.at_us, notes=notes, ids=saved.ids)
 
 
 def _read_partition(name: str) -> TopicPartition:
@@ -180,14 +186,16 @@ def find(
 def merged(found: Left | None, said: Left, tp: TopicPartition) -> Left:
     """What is known of several inputs, with one more that perhaps another process said."""
     position, notes = {tp: said.position[tp]}, {tp: said.notes[tp]} if tp in said.notes else {}
+    ids = {tp.topic: said.ids[tp.topic]} if tp.topic in said.ids else {}
     if found is None:
-        return Left(position, said.note, stopped=said.stopped, at_us=said.at_us, notes=notes)
+        return Left(position, said.note, stopped=said.stopped, at_us=said.at_us, notes=notes, ids=ids)
     return Left(
         {**found.position, **position},
         found.note,
         stopped=found.stopped and said.stopped,
         at_us=max(found.at_us, said.at_us),
         notes={**found.notes, **notes},
+        ids={**found.ids, **ids},
     )
 
 

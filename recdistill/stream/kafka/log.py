@@ -143,6 +143,7 @@ class KafkaLog:
             name,
             tps,
             self.topics,
+            self._ids,
             self._administrate,
             leaves=leaves,
             shared=shared,
@@ -279,6 +280,10 @@ class KafkaLog:
             return self.topics()
         every = {outside(self.prefix, topic["name"]): len(topic["partitions"]) for topic in self._describe_all()}
         return {**every, **self.topics()}
+
+    def _ids(self) -> dict[str, str]:
+        """The id of each topic that can be read. A topic that is made again has another one."""
+        return {outside(self.prefix, topic["name"]): str(topic["topic_id"]) for topic in self._describe_all()}
 
     def _describe(self) -> list[dict[str, Any]]:
         return [topic for topic in self._describe_all() if topic["name"].startswith(self.prefix)]

@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
@@ -100,10 +101,14 @@ class KafkaSource:
 
     def position(self) -> dict[TopicPartition, int]:
         """Next offset of each partition."""
-        return {
-            tp: kept[0].offset if kept else int(self._consumer.position(self._wire[tp]))
-            for tp, kept in self._kept.items()
-        }
+        try:
+            return {
+                tp: kept[0].offset if kept else int(self._consumer.position(self._wire[tp]))
+                for tp, kept in self._kept.items()
+            }
+        except (OffsetOutOfRangeError, LogTruncationError) as error:  # what a fetch has found is said by the next call
+            with self._brokers.explained("read from"):
+                raise self._lost() from error
 
     def seek(self, position: Position) -> None:
         """Goes on reading at these offsets."""
@@ -187,9 +192,17 @@ class KafkaSource:
         }
 
     def _lost(self) -> StreamError:
-        """The error that names the partition whose position the log no longer holds."""
-        position = {tp: int(self._consumer.position(wire)) for tp, wire in self._wire.items()}
-        for tp, (beginning, end) in self._bounds(list(self._wire)).items():
+        """The error that names the partition whose position the log no longer holds.
+
+        Raises:
+            WrongLog: The topic was made again, so another one holds nothing that was read.
+        """
+        self._topics.ask()
+        position: dict[TopicPartition, int] = {}
+        for tp, wire in self._wire.items():
+            with suppress(OffsetOutOfRangeError, LogTruncationError):  # it names itself below, or as one of all
+                position[tp] = int(self._consumer.position(wire))
+        for tp, (beginning, end) in self._bounds(list(position)).items():
             if not beginning <= position[tp] <= end:
                 return out_of_range(tp, position[tp], beginning, end)
         return OutOfRange(

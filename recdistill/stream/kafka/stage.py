@@ -18,10 +18,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from kafka.errors import AuthorizationError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
-from recdistill.errors import Fenced, StreamError, Unwritable
+from recdistill.errors import Fenced, StreamError, Unwritable, WrongLog
 from recdistill.stream.contract import Left, Notes, Position, TopicPartition, suggest
 from recdistill.stream.kafka import left
 from recdistill.stream.kafka.client import PATIENCE_S
@@ -29,14 +28,12 @@ from recdistill.stream.kafka.former import furthest
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.kafka.owners import Names, Owner, SharedOwner
 from recdistill.stream.kafka.refused import Narrow, send
+from recdistill.stream.kafka.same import Same
 from recdistill.stream.kafka.writer import COMMIT_S, Administrate, Writer
-from recdistill.stream.problems import gone, say_adopted
+from recdistill.stream.problems import say_adopted
 from recdistill.stream.transaction import Collected
 
 log_ = logging.getLogger(__name__)
-
-_HOPELESS = (AuthorizationError, UnknownTopicOrPartitionError)
-"""Errors that trying again does not repair."""
 
 _Saved = dict[TopicPartition, tuple[int, str]]
 """Offset and metadata of each input, as the group of the stage has them. The metadata is the note of the stage and, on
@@ -65,6 +62,7 @@ class KafkaStage:
         name: str,
         inputs: Sequence[TopicPartition],
         topics: Callable[[], Mapping[str, int]],
+        ids: Callable[[], Mapping[str, str]],
         administrate: Administrate,
         *,
         leaves: bool = False,
@@ -78,6 +76,7 @@ class KafkaStage:
         self._inputs = tuple(inputs)
         self._topics = topics
         self._counts = topics()
+        self._same = Same(namespace.prefix, ids)
         self._turns = itertools.count()
         self._open = False
         self._one_by_one = False  # whether a broker takes less than batches have, so that each message goes alone
@@ -94,7 +93,7 @@ class KafkaStage:
         owner = SharedOwner(namespace, self._id, self._inputs, writer) if shared else None
         self._owner = owner or Owner(namespace, self._id, self._place())
         self._writer = writer(self._owner.id, [*groups, self._owner.group])
-        self._says = left.Says(namespace, self._id, self._owner.id, possible=leaves)
+        self._says = left.Says(namespace, self._id, self._owner.id, self._same.of(self._inputs), possible=leaves)
         self._committed_s = time.monotonic()
         try:
             self._owner.take(self._writer)
@@ -126,7 +125,7 @@ class KafkaStage:
         """Committed next offset of each input; see the contract."""
         self._check_usable()
         if (found := self.left()) is not None:
-            raise left.lost(self._id, found)
+            raise self._same.lost(self._id, found) or left.lost(self._id, found)
         return self._position()
 
     def left(self) -> Left | None:
@@ -221,19 +220,18 @@ class KafkaStage:
                         send = partial(self._send, transaction, saved, mark, names, says=says)
                         self._namespace.brokers.bounded("write to", send, patience_s)
                     break
-                except (Narrow, Unwritable) as error:
+                except (Narrow, Unwritable, WrongLog) as error:
                     # The new producer with our name ends this transaction.
                     self._writer.recover(time.monotonic() + PATIENCE_S)
-                    if isinstance(error, Unwritable):
+                    if not isinstance(error, Narrow):
                         raise
                     log_.warning("a topic takes less than a batch; the stage %s sends each message alone", self._id)
                     self._one_by_one = True
                     patience_s += each_s
                 except StreamError as error:
-                    if isinstance(error.__cause__, _HOPELESS) or (isinstance(error, Fenced) and self._owner.lost()):
+                    if isinstance(error, Fenced) and self._owner.lost():
                         raise
-                    if lost := self._writer.missing({row.tp.topic for row in transaction.rows}):
-                        raise gone(lost) from error
+                    self._same.after(error, self._inputs, transaction.rows, self._writer.missing)
                     # The client does not survive every restart of a broker, and it is not known whether this commit
                     # succeeded. A new producer with our name ends the old transaction in any case. Then the mark tells.
                     gave_up = gave_up or time.monotonic() + PATIENCE_S
@@ -265,6 +263,7 @@ class KafkaStage:
         producer.begin_transaction()
         also = partial(self._says.send, producer, saved, stopped=False) if says else None
         sent = send(self._namespace, producer, transaction.rows, also, one_by_one=self._one_by_one)
+        self._same.written(transaction.rows, producer)
         newest = {row.tp: int(future.value.offset) for row, future in zip(transaction.rows, sent, strict=True)}
         # Step 2: the positions.
         if transaction.committed is not None:

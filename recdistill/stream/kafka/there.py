@@ -32,9 +32,23 @@ class Topics:
     """
 
     def __init__(self, consumer: Any, prefix: str, identity: LogIdentity) -> None:
-        self._consumer, self._prefix, self._identity = consumer, prefix, identity
+        # The client has no public call for the id of a topic, nor one that asks nobody. Its version is pinned.
+        self._cluster = consumer._cluster  # noqa: SLF001
+        self._prefix, self._identity = prefix, identity
         self._look_s = time.monotonic() + LOOK_S
         self._missing: dict[str, float] = {}
+
+    def ask(self) -> None:
+        """Asks the brokers anew, and looks at what they answer.
+
+        Raises:
+            WrongLog: As `check` does.
+        """
+        answer, deadline = self._cluster.request_update(), time.monotonic() + GONE_S
+        while not answer.is_done and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._look_s = 0.0
+        self.check()
 
     def check(self) -> None:
         """Looks at the topics, unless it has just done so.
@@ -46,8 +60,7 @@ class Topics:
         if now < self._look_s:
             return
         self._look_s = now + LOOK_S
-        # The client has no public call for the id of a topic, nor one that asks nobody. Its version is pinned.
-        cluster = self._consumer._cluster  # noqa: SLF001
+        cluster = self._cluster
         for topic, before in self._identity.partitions.items():
             name = full_name(self._prefix, topic)
             partitions = cluster.partitions_for_topic(name)

@@ -75,7 +75,7 @@ def take(namespace: Namespace, position: Position) -> dict[str, str]:
     """The witness of each position that still has a record before it; see `Log.witness`."""
     with namespace.brokers.explained("ask"), closing(_consumer(namespace)) as consumer:
         found = {
-            tp: _before(namespace.brokers, consumer, namespace.wire(tp), offset) for tp, offset in position.items()
+            tp: _before(namespace.brokers, consumer, namespace.wire(tp), tp, offset) for tp, offset in position.items()
         }
     return {str(tp): encode(records) for tp, records in found.items() if records}
 
@@ -117,11 +117,18 @@ def _consumer(namespace: Namespace) -> Any:
     return namespace.brokers.consumer(fetch_bytes=_FETCH_BYTES)
 
 
-def _before(brokers: Brokers, consumer: Any, wire: Any, offset: int) -> list[Record]:
-    """The last records before an offset; empty if none is left."""
+def _before(brokers: Brokers, consumer: Any, wire: Any, tp: TopicPartition, offset: int) -> list[Record]:
+    """The last records before an offset; empty if none is left.
+
+    Raises:
+        OutOfRange: The log ends before it.
+    """
     look = _LOOK
     while True:
         beginning = int(brokers.retry(partial(consumer.beginning_offsets, [wire]))[wire])
+        end = int(brokers.retry(partial(consumer.end_offsets, [wire]))[wire])
+        if offset > end:  # the topic was made again, or cut back
+            raise out_of_range(tp, offset, beginning, end)
         start = max(beginning, offset - look)
         try:
             found = _read(brokers, consumer, wire, start, offset)

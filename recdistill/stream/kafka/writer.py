@@ -25,6 +25,7 @@ from recdistill.errors import Fenced, StreamError
 from recdistill.stream.kafka import hanging
 from recdistill.stream.kafka.client import PATIENCE_S
 from recdistill.stream.kafka.namespace import Namespace
+from recdistill.stream.kafka.there import GONE_S
 from recdistill.stream.kafka.visible import Visible
 from recdistill.stream.problems import gone
 
@@ -133,9 +134,15 @@ class Writer:
         self.visible.expect({})
 
     def missing(self, names: set[str]) -> str:
-        """One of these topics that was deleted; empty if they are there, or if no broker answers."""
+        """One of these topics that was deleted; empty if they are there, or if no broker answers.
+
+        A broker that starts may not know its topics yet, so a topic counts as gone when a second look does not find it.
+        """
         try:
-            return min(names - set(self._topics()), default="")
+            if gone := names - set(self._topics()):
+                time.sleep(GONE_S)
+                gone -= set(self._topics())
+            return min(gone, default="")
         except StreamError:
             return ""
 

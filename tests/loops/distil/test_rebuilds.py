@@ -74,6 +74,30 @@ def test_after_a_drift_it_is_made_anew_and_catches_up(
     assert one.tensors["weights/id"].tobytes() != two.tensors["weights/id"].tobytes()
 
 
+def _left(counts: Counts) -> int:
+    [line] = [line for line in counts.lines() if line.startswith("recdistill_rebuild_left ")]
+    return int(line.split()[1])
+
+
+@pytest.mark.slow
+def test_while_it_is_made_anew_the_metrics_say_how_much_is_left(log: Log, tmp_path: Path) -> None:
+    counts, seen = Counts(), list[tuple[int, int]]()
+    run(
+        log,
+        tmp_path / "anew",
+        rebuild=64,
+        counts=counts,
+        progress=lambda *_: seen.append((counts["rebuilds"], _left(counts))),
+    )
+    assert {left for rebuilds, left in seen if not rebuilds} == {0}
+    after = [left for rebuilds, left in seen if rebuilds]
+    assert after[0] >= 64, "as many offsets as examples, at least"
+    caught_up = after.index(0)
+    assert caught_up >= 64 // 8 - 1
+    assert after[:caught_up] == sorted(after[:caught_up], reverse=True)
+    assert set(after[caught_up:]) == {0}, "the rest of the log is new to it"
+
+
 @pytest.mark.slow
 def test_without_the_setting_a_drift_is_only_told(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     figures = Counts()
