@@ -13,6 +13,7 @@
     │   ├── PositionError           exit 4   a position that cannot be used; the caller says how it can go on
     │   │   ├── OutOfRange          exit 4   a saved position that the log no longer (or not yet) holds
     │   │   ├── WrongLog            exit 4   another cluster, topic or partition count than the one saved
+    │   │   │   └── LogChanged      exit 4   a log or a topic that became another one while it was used
     │   │   └── LostPosition        exit 4   a stage that ran before, and whose position the log does not hold
     │   ├── Unwritable              exit 4   messages that the log does not take; it takes the others
     │   ├── Damaged                 exit 4   a message whose bytes have changed since it was written
@@ -120,6 +121,10 @@ class OutOfRange(PositionError):
 
 class WrongLog(PositionError):
     """Another cluster, topic or partition count than the one that was saved."""
+
+
+class LogChanged(WrongLog):
+    """A log or a topic that was removed, made again or given more partitions while this process used it."""
 
 
 class LostPosition(PositionError):

@@ -39,6 +39,7 @@ from recdistill.errors import (
     CheckpointError,
     DataError,
     Interrupted,
+    LogChanged,
     NoRoom,
     OutOfRange,
     RecdistillError,
@@ -188,6 +189,7 @@ def run(
         TeacherError: When draining: the teacher as a whole could not answer. Otherwise it is asked again later.
         RegistryError: The registry did not answer for `patience_s`; or NoRoom, at once: the disk is full.
         StreamError: The log cannot be read, or has no topic `bundles`.
+        LogChanged: A topic was deleted or made again.
     """
     counts = Counter() if counts is None else counts
     policy = policy or {}
@@ -333,6 +335,7 @@ class _Rounds:
         Raises:
             TeacherError: When draining: the teacher as a whole could not answer.
             RegistryError: The registry does not answer.
+            LogChanged: A topic was deleted or made again.
         """
         queue, window, which = self._queue, self._window, self.which
         self.agree()
@@ -365,6 +368,8 @@ class _Rounds:
             log_.warning("bundle %s is not judged yet, and is tried again: %s", name, e)
             self.counts["waiting"] += 1
             return False
+        except LogChanged:  # no fault of the bundle: whoever starts next judges it
+            raise
         except _UNJUDGEABLE as e:
             self._give_up(made, f"bundle {name} cannot be judged: {e}")
             return True

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from typing import Final
 
-from recdistill.errors import CheckpointError, OutOfRange, WrongLog
+from recdistill.errors import CheckpointError, LogChanged, OutOfRange, WrongLog
 from recdistill.release import count_held_out
 from recdistill.stream import BUNDLES, LanePosition, Log, MadeBundle, check_topic, made_bundles
 
@@ -83,6 +83,8 @@ class Queue:
             if found < self._least:
                 try:
                     more, where = count_held_out(self._log, where, self._least - found)
+                except LogChanged:  # no fault of the bundle
+                    raise
                 except (OutOfRange, WrongLog, CheckpointError) as e:
                     log_.warning("bundle %s cannot be judged on this log: %s", made.content_hash[:12], e)
                     self._counts["broken"] += 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 
-from recdistill.errors import CheckpointError, LostPosition, OutOfRange, WrongLog
+from recdistill.errors import CheckpointError, LogChanged, LostPosition, OutOfRange, WrongLog
 from recdistill.stream.contract import Position, TopicPartition
 from recdistill.stream.names import OUTSIDE
 
@@ -54,9 +54,9 @@ def cut_back(tp: TopicPartition, offset: int, cut: int, *, at_most: bool = False
     )
 
 
-def grown(topic: str, before: int, now: int) -> WrongLog:
+def grown(topic: str, before: int, now: int) -> LogChanged:
     """The error for a topic that got more partitions while it was read: nobody would read the new ones."""
-    return WrongLog(
+    return LogChanged(
         f"topic {topic!r} has {now} partitions now, and had {before} when this process began to read it, so it would "
         f"never read the others; end all stages, type `recdistill topics create --grow` (it brings impressions, "
         f"rankings and feedback to the same number), set topics.partitions = {now}, and start them again"
@@ -88,17 +88,17 @@ def check_growth(topic: str, found: int, wanted: int) -> None:
         raise WrongLog(f"topic {topic!r} has {found} partitions, more than {wanted}, and a count never shrinks")
 
 
-def gone(topic: str) -> WrongLog:
+def gone(topic: str) -> LogChanged:
     """The error for a topic that was deleted while it was used."""
-    return WrongLog(
+    return LogChanged(
         f"topic {topic!r} was deleted while this process used it; end all stages, {_MADE[topic.startswith(OUTSIDE)]}, "
         "and start them again; one that has read the old topic says then how it can go on"
     )
 
 
-def made_again(topic: str) -> WrongLog:
+def made_again(topic: str) -> LogChanged:
     """The error for a topic that was deleted and made again while it was used."""
-    return WrongLog(
+    return LogChanged(
         f"topic {topic!r} was deleted and made again while this process used it, so what the old one held is gone; end "
         "all stages, and start them again; one that has read the old topic says then how it can go on"
     )

@@ -161,8 +161,9 @@ class Copying:
         Raises:
             BaseException: What went wrong in the thread.
         """
-        if self._job is not None:
-            self._job.result()
+        job = self._job  # read once: the thread that takes copies may let it go between two looks
+        if job is not None:
+            job.result()
 
     def _end(self) -> None:
         """Lets the copies before go, when they are whole."""

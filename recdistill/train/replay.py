@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,21 +81,20 @@ class Replay:
         """Forgets the slots and the context values that were given back since this was last called."""
         _, slots, self._slots = catalogue.changes(self._slots)
         if slots:
-            for kept in self._kept:
-                gone_BL = np.isin(kept.lists.candidate_slots_BL, slots)
-                kept.lists.where_BL[gone_BL] = kept.lists.scored_BL[gone_BL] = False
-                kept.lists.candidate_slots_BL[gone_BL] = -1
-                history_BH = kept.lists.requests.history_slots_BH
-                history_BH[np.isin(history_BH, slots)] = -1
+            for place, kept in enumerate(self._kept):
+                self._kept[place] = kept._replace(lists=_without_slots(kept.lists, slots))
         for key, mark in self._rows.items():
             _, rows, self._rows[key] = catalogue.vocabulary.changes(key, mark)
             if rows:
-                for kept in self._kept:
-                    values_BM = kept.lists.requests.context[key.removeprefix("context.")]
-                    values_BM[np.isin(values_BM, rows)] = -1
+                for place, kept in enumerate(self._kept):
+                    lists = _without_values(kept.lists, key.removeprefix("context."), rows)
+                    self._kept[place] = kept._replace(lists=lists)
 
     def state(self) -> tuple[dict[str, np.ndarray], list[list[str]]]:
-        """What a checkpoint holds: the arrays, and the names of each batch's teachers."""
+        """What a checkpoint holds: the arrays, and the names of each batch's teachers.
+
+        They are no copies. Nothing writes to them: what is given back later changes others, see `follow`.
+        """
         tensors: dict[str, np.ndarray] = {}
         names: list[list[str]] = []
         for number, one in enumerate(self._kept):
@@ -130,3 +130,33 @@ class Replay:
 
 def _part(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, Any]:
     return {name.removeprefix(head): value for name, value in arrays.items() if name.startswith(head)}
+
+
+def _without_slots(lists: Lists, slots: Sequence[int]) -> Lists:
+    """The lists without some slots. Arrays that change are fresh ones: a checkpoint may still be writing the others."""
+    gone_BL, history_BH = np.isin(lists.candidate_slots_BL, slots), lists.requests.history_slots_BH
+    if gone_BL.any():
+        lists = replace(
+            lists,
+            where_BL=lists.where_BL & ~gone_BL,
+            scored_BL=lists.scored_BL & ~gone_BL,
+            candidate_slots_BL=_none_at(lists.candidate_slots_BL, gone_BL),
+        )
+    if (gone_BH := np.isin(history_BH, slots)).any():
+        lists = replace(lists, requests=replace(lists.requests, history_slots_BH=_none_at(history_BH, gone_BH)))
+    return lists
+
+
+def _without_values(lists: Lists, field: str, rows: Sequence[int]) -> Lists:
+    """The lists without some rows of a context field, in the same way."""
+    context = lists.requests.context
+    if not (gone_BM := np.isin(context[field], rows)).any():
+        return lists
+    return replace(
+        lists, requests=replace(lists.requests, context=context | {field: _none_at(context[field], gone_BM)})
+    )
+
+
+def _none_at(numbers: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """A copy with −1 in some places."""
+    return np.where(gone, numbers.dtype.type(-1), numbers)

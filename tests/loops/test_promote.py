@@ -21,17 +21,17 @@ from support.registries import note
 from recdistill import release
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings
-from recdistill.errors import CheckpointError, RegistryError, TeacherError, WrongLog
+from recdistill.errors import CheckpointError, LogChanged, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate, write_report
 from recdistill.ledger import Ledger
-from recdistill.loops import promote
+from recdistill.loops import promote, queue
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.loops.tell import Teller
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking, encode
 from recdistill.registry import BundleRef, Evidence, Registry, Version
-from recdistill.stream import LanePosition, Lanes, Log, open_log, standard_topics
+from recdistill.stream import LanePosition, Lanes, Log, gone, open_log, standard_topics
 from recdistill.teachers import Scores
 from references.students import NOW_US, make_student
 from tools.mlflow_server import new_file
@@ -611,6 +611,51 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=1e-9)
     with pytest.raises(RegistryError):
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
+
+
+def test_a_topic_that_is_deleted_while_a_bundle_is_judged_ends_the_promoter_and_gives_up_no_bundle(
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle of another log is given up instead: no later judgement can find its lists."""
+    [bundle, _] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+    troubles: list[Exception] = [gone("examples")]
+
+    def judge(log: Log, bundle: Bundle, most: int, **_: Any) -> Bundle:
+        if troubles:
+            raise troubles.pop()
+        return bundle
+
+    monkeypatch.setattr(promote, "judge", judge)
+    told: list[str] = []
+    with pytest.raises(LogChanged, match="topic 'examples' was deleted while this process used it; end all stages"):
+        looped(held_log, shelf, lambda _: False, tell=lambda what, _: told.append(what))
+    assert (told, shelf.champion) == ([], None)
+    counts = looped(held_log, shelf, lambda counts: counts["promoted"] > 0)
+    assert (counts["broken"], counts["promoted"]) == (0, 1), "the next promoter judges it"
+    troubles.append(WrongLog("this log is 'a', but the saved position is for log 'b'"))
+    shelf.made.clear()
+    shelf.champion = None
+    counts = looped(held_log, shelf, lambda counts: counts["broken"] > 0)
+    assert (counts["broken"], counts["promoted"]) == (1, 0)
+
+
+def test_a_topic_that_is_deleted_while_lists_behind_a_bundle_are_counted_ends_the_promoter(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(LogSettings(path=str(tmp_path / "empty.sqlite")))
+    log.create_topics(standard_topics())
+    where = {"positions": {"lanes": msgspec.to_builtins(end_of(log))}}
+    bundle = make_student(seed=5).export(tmp_path / "5", provenance=where, base_position=0)
+    made(log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+
+    def count(*_: Any) -> None:
+        raise gone("examples")
+
+    monkeypatch.setattr(queue, "count_held_out", count)
+    with pytest.raises(LogChanged, match="topic 'examples' was deleted"):
+        looped(log, shelf, lambda _: False)
+    log.close()
 
 
 @pytest.mark.slow

@@ -181,6 +181,29 @@ def test_what_was_given_back_takes_no_part() -> None:
     made.learn(made.encode(BATCHES[7]))
 
 
+def test_what_a_checkpoint_has_taken_stays_as_it_was_when_something_is_given_back() -> None:
+    """A thread writes these arrays while the student learns on."""
+    made = trainer()
+    made.apply_items(ITEMS)
+    for batch in BATCHES[:6]:
+        made.learn(made.encode(batch))
+    found, _ = made.state(whole=False)
+    made.settle_copies()
+    wanted = {name: value.copy() for name, value in found.items()}
+    named = [value for name, value in wanted.items() if name.endswith("context.country")]
+    country = made.vocabulary.admitted("context.country")[0]
+    row = made.vocabulary.row("context.country", country)
+    assert any((value == row).any() for value in named)
+    made.catalogue.release("i3")
+    made.vocabulary.release("context.country", country)
+    made.learn(made.encode(BATCHES[7]))
+    assert made.replay is not None
+    left = [value for name, value in made.replay.state()[0].items() if name.endswith("candidate_slots_BL")]
+    assert len(left) > 1
+    for name, value in wanted.items():
+        assert np.array_equal(found[name], value), name
+
+
 TIGHT = FeatureSpec(
     history=HistorySpec(length=4, actions=("view",)),
     id=IdSpec(capacity=8, hashed=2),

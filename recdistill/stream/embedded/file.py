@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from recdistill.errors import ConfigError, StreamError, WrongLog
+from recdistill.errors import ConfigError, LogChanged, StreamError, WrongLog
 from recdistill.stream.contract import suggest
 from recdistill.stream.embedded import generations
 
@@ -173,13 +173,13 @@ class Inode:
         """Makes sure that the file is still the one under its path. It costs microseconds.
 
         Raises:
-            WrongLog: It is not.
+            LogChanged: It is not.
         """
         now = _inode(self._path)
         if now == self._was:
             return
         what = "was removed" if now is None else "was replaced by another file"
-        raise WrongLog(
+        raise LogChanged(
             f"the log {self._path} {what} while this process used it, and what is written to the old file is lost; "
             "stop all processes that use it, put the log back or make a new one, and start them again"
         )
