@@ -107,7 +107,7 @@ def row(name: str, steps: Sequence[Step], **others_s: float) -> float:
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, items=20_000, alone=60, most=600)
+    parser = Options(__doc__, items=20_000, alone=200, most=900)
     parser.add_argument("--items", type=int, default=1_000_000, help="items of the catalogue (default: %(default)s)")
     parser.add_argument("--dim", type=int, default=64, help="student.dim (default: %(default)s)")
     parser.add_argument("--alone", type=int, default=300, help="steps before the bundle is made (default: %(default)s)")

@@ -246,7 +246,11 @@ def judge(folder: Path, age: int, port: int, teacher_scores: int) -> Took:
             kind="http",
             id="reranker",
             http=HttpTeacherSettings(
-                protocol="rerank", url=f"http://127.0.0.1:{port}/rerank", document="{id}", concurrency=AT_ONCE
+                protocol="rerank",
+                url=f"http://127.0.0.1:{port}/rerank",
+                document="{id}",
+                concurrency=AT_ONCE,
+                timeout_s=300.0,  # the machine may be busy; what is measured is not its answer
             ),
         )
     )

@@ -10,6 +10,7 @@ R@10 and N@10 are means over the 6,040 users.
 | --- | --- |
 | popularity | how often a film was chosen |
 | transitions | how often a film came right after the newest one (a count); popularity decides between equals |
+| itemknn, ease | who had what, without order; the ridge of EASE is chosen on the film before the last one |
 | builtin | `recdistill teach` with these settings, order of the films alone |
 
 The training goes on where it was stopped: its checkpoints and rows are in `--keep`.
@@ -31,9 +32,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from scipy import sparse
 
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
+from recdistill import linear
 from recdistill.errors import RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.metrics import bootstrap_interval
@@ -42,6 +45,7 @@ from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 CUT = 10
+RIDGES = (100.0, 300.0, 1000.0, 3000.0)
 LENGTH = 200
 STEP = 150
 """An impression each so many events: their histories of 200 overlap, so the teacher sees whole timelines."""
@@ -107,6 +111,28 @@ def transitions(lines: Lines, items: list[str]) -> np.ndarray:
     return counts_NN[[column[line[-2]] for line in lines]] + 0.5 * popular_N / popular_N.max()
 
 
+def table(lines: Lines, items: list[str], without: int) -> Any:
+    """Each line without its last films, as a matrix of ones, `[U, N]`."""
+    column = {item: n for n, item in enumerate(items)}
+    cut = [line[:-without] for line in lines]
+    rows = np.repeat(np.arange(len(cut)), [len(line) for line in cut])
+    columns = np.array([column[item] for line in cut for item in line])
+    return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(lines), len(items)))
+
+
+def itemknn(lines: Lines, items: list[str]) -> np.ndarray:
+    """Scores `[U, N]`."""
+    return np.asarray(linear.itemknn(table(lines, items, 2))(table(lines, items, 1)))
+
+
+def ease(lines: Lines, items: list[str]) -> np.ndarray:
+    """Scores `[U, N]` with the best of `RIDGES`."""
+    learnt, earlier = table(lines, items, 2), [line[:-1] for line in lines]
+    scorers = [linear.ease(learnt, ridge) for ridge in RIDGES]
+    best = max(scorers, key=lambda one: measure(np.asarray(one(learnt)), earlier, items)["n@10"]["mean"])
+    return np.asarray(best(table(lines, items, 1)))
+
+
 def measure(scores_UN: np.ndarray, lines: Lines, items: list[str]) -> dict[str, Any]:
     """R@10 and N@10 with 95% intervals; equal scores come before the film that was chosen."""
     column = {item: n for n, item in enumerate(items)}
@@ -139,7 +165,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     print(json.dumps(size), file=sys.stderr, flush=True)
     settings = msgspec.convert(msgspec.to_builtins(SETTINGS) | json.loads(chosen.settings), Training)
     rows: dict[str, dict[str, Any]] = {}
-    for name, scorer in (("popularity", popularity), ("transitions", transitions)):
+    plain = {"popularity": popularity, "transitions": transitions, "itemknn": itemknn, "ease": ease}
+    for name, scorer in plain.items():
         rows[name] = measure(scorer(lines, items), lines, items)
         tell(name, rows[name])
     out = chosen.keep / "teacher"

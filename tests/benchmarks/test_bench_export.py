@@ -25,7 +25,7 @@ def test_steps_are_told_until_a_bundle_is_made(tmp_path: Path) -> None:
 
 def test_a_row_shows_the_longest_time_between_two_steps(capsys: pytest.CaptureFixture[str]) -> None:
     steps = [Step(float(at), at / 2, 0, 0) for at in (0, 1, 2, 6)]
-    assert row("alone", steps, 1.0) == 2.0
+    assert row("with checkpoints", steps, alone=1.0, other=4.0) == 2.0
     said = capsys.readouterr().out
-    assert "3 steps, 2.000 s each (1.000 s of processor time), 2.00 times as long as alone" in said
+    assert "3 steps, 2.000 s each (1.000 s of processor time), 2.00 times alone, 0.50 times other;" in said
     assert said.endswith("median 1.000 s, longest 4.000 s\n")

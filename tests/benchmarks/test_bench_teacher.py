@@ -36,6 +36,21 @@ def test_plain_counts_are_those_made_by_hand() -> None:
     assert scores_UN[1].argmax() == 1, "film 2 came after film 1"
 
 
+def test_neighbours_know_who_had_what_and_nothing_of_the_last_two_films() -> None:
+    lines = [["1", "2", "5", "6"], ["1", "2", "6", "5"], ["3", "4", "1", "2"], ["3", "4", "5", "6"]]
+    items = ["1", "2", "3", "4", "5", "6"]
+    assert bench_teacher.table(lines, items, 2).toarray().astype(int).tolist() == [
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0, 0],
+    ]
+    for scorer in (bench_teacher.itemknn, bench_teacher.ease):
+        scores_UN = scorer(lines, items)
+        assert scores_UN[0, 1] > scores_UN[0, 3], "films 1 and 2 go together"
+        assert np.abs(scores_UN[:, 4:]).max() < 1e-6, "nobody had films 5 and 6 in what is learnt"
+
+
 def test_what_the_user_had_is_not_ranked_and_equals_come_first() -> None:
     rows = measure(np.array([[9, 9, 9, 1.0], [9, 9, 9, 1], [5, 9, 9, 9]]), LINES, ITEMS)
     assert rows["r@10"]["mean"] == rows["n@10"]["mean"] == 1.0
@@ -57,7 +72,7 @@ def test_a_whole_run_on_a_few_lines(
     bench_teacher.main()
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "out.json").read_text())
-    assert list(found["rows"]) == ["popularity", "transitions", "builtin"]
+    assert list(found["rows"]) == ["popularity", "transitions", "itemknn", "ease", "builtin"]
     assert found["size"] == {"users": 30, "items": 20, "events": 240}
     assert found["costs"]["passes"] == 2
     assert "cpu_seconds" in printed
