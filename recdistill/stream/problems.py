@@ -92,7 +92,7 @@ def gone(topic: str) -> LogChanged:
     """The error for a topic that was deleted while it was used."""
     return LogChanged(
         f"topic {topic!r} was deleted while this process used it; end all stages, {_MADE[topic.startswith(OUTSIDE)]}, "
-        "and start them again; one that has read the old topic says then how it can go on"
+        "and start them again; one that has read the old topic then says how it can go on"
     )
 
 
@@ -100,7 +100,7 @@ def made_again(topic: str) -> LogChanged:
     """The error for a topic that was deleted and made again while it was used."""
     return LogChanged(
         f"topic {topic!r} was deleted and made again while this process used it, so what the old one held is gone; end "
-        "all stages, and start them again; one that has read the old topic says then how it can go on"
+        "all stages, and start them again; one that has read the old topic then says how it can go on"
     )
 
 

@@ -139,10 +139,10 @@ class Writer:
         A broker that starts may not know its topics yet, so a topic counts as gone when a second look does not find it.
         """
         try:
-            if gone := names - set(self._topics()):
+            if lost := names - set(self._topics()):
                 time.sleep(GONE_S)
-                gone -= set(self._topics())
-            return min(gone, default="")
+                lost -= set(self._topics())
+            return min(lost, default="")
         except StreamError:
             return ""
 
