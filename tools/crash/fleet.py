@@ -71,7 +71,8 @@ class Process:
                 text = answer.read().decode()
         except OSError:
             return 0
-        counts = dict(line.split(" ") for line in text.splitlines() if line and line[0] != "#")
+        # A value of a label may hold spaces: "history lengths".
+        counts = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
         return sum(int(float(counts.get(f"recdistill_{self.stage}_{name}_total", 0))) for name in WORK[self.stage])
 
     def ended(self) -> int | None:
