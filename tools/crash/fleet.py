@@ -35,6 +35,18 @@ WORK: Final[Mapping[str, tuple[str, ...]]] = {
 """The counts that show that a stage has worked."""
 
 
+def work_of(metrics: str, stage: str) -> int:
+    r"""How much a process of a stage has done, by what it tells Prometheus. A value of a label may hold spaces.
+
+    Example:
+        >>> lines = ['recdistill_drift{kind="history lengths"} 1.0', "recdistill_joiner_examples_total 7.0"]
+        >>> work_of("\n".join(lines), "joiner")
+        7
+    """
+    counts = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line and line[0] != "#")
+    return sum(int(float(counts.get(f"recdistill_{stage}_{name}_total", 0))) for name in WORK[stage])
+
+
 class Failed(Exception):
     """The storm has found something. The message says what."""
 
@@ -71,9 +83,7 @@ class Process:
                 text = answer.read().decode()
         except OSError:
             return 0
-        # A value of a label may hold spaces: "history lengths".
-        counts = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
-        return sum(int(float(counts.get(f"recdistill_{self.stage}_{name}_total", 0))) for name in WORK[self.stage])
+        return work_of(text, self.stage)
 
     def ended(self) -> int | None:
         """Its exit code; None while it runs."""
