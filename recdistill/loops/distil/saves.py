@@ -24,8 +24,8 @@ from recdistill.stream import Stage, TopicPartition
 Rests = dict[TopicPartition, int]
 """From where on the log is still needed."""
 
-PAUSE = 2.0
-"""So the checkpoints of a large student are written in a third of the time at most."""
+PAUSE = 4.0
+"""So the checkpoints of a large student are written in a fifth of the time at most."""
 
 SMALL = 32 << 20
 """Bytes. Up to this size a checkpoint is written whenever it is due."""

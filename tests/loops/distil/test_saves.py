@@ -47,13 +47,13 @@ def test_the_next_checkpoint_waits_for_the_one_before_and_for_a_pause(log: Log, 
     saves.finish(counts)
     assert counts == {"checkpoints": 1}
     seen = []
-    for _ in range(10):
+    for _ in range(20):
         seen.append(saves.free)
         now[0] += 1
     saves.start(write, {}, size=SMALL)
     assert saves.free, "a small one is written whenever it is due"
     saves.finish(counts)
-    assert seen == [False] * int(4 * PAUSE) + [True] * (10 - int(4 * PAUSE))
+    assert seen == [False] * int(4 * PAUSE) + [True] * (20 - int(4 * PAUSE))
     saves.close()
     folder.close()
 
