@@ -1,6 +1,6 @@
-"""Writes the page of a canary: the verdict first, then the course of the test, the guard figures and who is missing.
+"""Writes the page of a canary: the verdict, the course of the test, the guard figures, and which users are missing.
 
-It is made of the same parts as the report. It needs nothing else, has no script and loads nothing.
+The page is built from the same parts as the report. It is one file, without scripts, and it loads no other file.
 
 It knows nothing of logs, nor of how a bet is made.
 
@@ -36,25 +36,25 @@ _HUES: Final = ("student", "teacher dashed", "nokd dotted")
 _WIDTH, _HEIGHT = 360.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 16.0, 26.0
 _LOWEST: Final = -3.0
-"""Lower capitals are drawn here: a gambler who has lost so much says nothing more."""
+"""Lower capitals are drawn at this height. A gambler who has lost so much will hardly win it back."""
 
 _HIGHEST: Final = 1.3
-"""Higher capitals, as a multiple of the limit's logarithm, are drawn here: what was sure once stays sure."""
+"""Higher capitals are drawn at this multiple of the limit (both are logarithms). What was sure once stays sure."""
 
 Say = Literal["promote", "withdraw", "wait"]
 
 
 class GuardAt(Struct, frozen=True, kw_only=True):
-    """A figure of both sides as it stands.
+    """The present state of one figure, for both sides.
 
     Attributes:
-        name: Its name.
+        name: The name of the figure.
         champion: Its mean over the champion's users; None: nobody came.
         canary: Its mean over the canary's users; None: nobody came.
-        margin: So much worse is still well enough.
-        pairs: How many users were compared.
-        says: better (well enough for sure), worse (for sure), or open.
-        guard: Whether it only must not be worse.
+        margin: The canary may be worse by so much and still be well enough.
+        pairs: How many pairs of users were compared.
+        says: better (surely well enough), worse (surely worse), or open (not sure yet).
+        guard: Whether it is a guard: a figure that only must not become worse.
     """
 
     name: str
@@ -67,13 +67,13 @@ class GuardAt(Struct, frozen=True, kw_only=True):
 
 
 class Moment(Struct, frozen=True, kw_only=True):
-    """How the test stood after so many users.
+    """The state of the test after some number of users.
 
     Attributes:
         users: Users of both sides so far.
         at_us: When the last of them came, in microseconds; 0: it is not known.
-        capital: log10 of each gambler's capital, by what he bets on. Each began with 0.
-        clicks: Users with a click, of the champion's side and of the canary's, as shares; None: nobody came.
+        capital: log10 of each gambler's capital, by the name of the bet. Each began with 0.
+        clicks: The share of users with a click, on the champion's side and on the canary's; None: nobody came.
     """
 
     users: int
@@ -86,20 +86,20 @@ class CanaryTold(Struct, frozen=True, kw_only=True):
     """What the test of a canary says.
 
     Attributes:
-        share: Share of the users on its side.
-        margin: So many clicks a list may be lost.
-        alpha: The chance of a wrong end.
-        most_users: It ends after so many users of its side.
-        say: What follows.
+        share: Share of the users whom the canary answers.
+        margin: The canary may have so many clicks fewer for each list.
+        alpha: The chance that the test ends with the wrong verdict.
+        most_users: The test ends after so many users of the canary.
+        say: What to do now.
         reasons: One sentence for each figure.
-        users: Users by side: champion, canary.
-        failed: Users of its side to whom the champion had to answer.
-        figures: Both sides, figure by figure.
-        wanted: What bets on its promotion: names in `Moment.capital`.
-        feared: What bets on its withdrawal.
+        users: How many users each side has: champion, canary.
+        failed: Users of the canary whom the champion had to answer instead.
+        figures: Each figure, of both sides.
+        wanted: The bets that speak for promotion: names in `Moment.capital`.
+        feared: The bets that speak for withdrawal.
         limit: log10 of the capital at which a bet is sure.
-        missing: Whether it is sure that users of its side are missing.
-        course: How it came about, the oldest first.
+        missing: Whether it is sure that users of the canary are missing.
+        course: The states of the test so far, the oldest first.
     """
 
     share: float
@@ -316,7 +316,7 @@ def _lines(
     limit: float | None,
     write: Callable[[float], str],
 ) -> str:
-    """Lines over the number of users; the first and the last moment stand below."""
+    """Draws lines over the number of users. The times of the first and the last moment are written below."""
     values = [value for run in lines.values() for _, value in run] + ([] if limit is None else [limit, 0.0])
     low, high = min(values), max(values)
     room = 0.08 * (high - low) or 0.05 * max(abs(high), 1e-3)

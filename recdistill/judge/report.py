@@ -1,8 +1,7 @@
 """Writes the report: one HTML file for a person who must decide. It can be read on a phone or on paper.
 
-The file needs nothing else. It has no script and loads nothing; a content policy in the file forbids both. Item titles
-and provenance are foreign text. So they are escaped and cut, and they cannot change the direction of the text around
-them.
+It is one file. It has no script and loads nothing; a content policy in the file forbids both. Item titles and
+provenance are foreign text. So they are escaped and cut, and they cannot change the direction of the text around them.
 
 It knows nothing of how anything was measured.
 
@@ -55,9 +54,9 @@ def write_report(
     Args:
         judgement: The results of the judge.
         path: The file. Its folder must exist.
-        evidence: The gate's verdict, shown as it is. None: the gate is run now, with what is asked.
+        evidence: The gate's verdict, shown as it is. None: the gate runs now, with the policy in `asked`.
         asked: What the gate asks for. None: the defaults.
-        past: The versions that were judged, the oldest first, with this one.
+        past: The versions that were judged, the oldest first. This one is among them.
 
     Raises:
         DataError: The file cannot be written, or the evidence is about another bundle.
@@ -117,7 +116,7 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
     tiles.append((f"{judgement.lists:,}", f"held-out lists, {each}"))
     boxes = "".join(tile(value, what) for value, what in tiles)
     share = f" at {student / teacher:.1%} of its size" if teacher else ""
-    # On pools and on logged lists a teacher has no row of its own. So the reason tells whether there was one.
+    # On pools and on logged lists, the teacher is not among the contenders. So the reason says whether there was one.
     claim = "The teacher is not above chance"
     if judgement.retention_why == NO_TEACHER or not (judgement.retention_why or judgement.quality(TEACHER)):
         claim = "No teacher to compare with"
@@ -211,7 +210,7 @@ def _differences(judgement: Judgement) -> str:
 
 
 def _control(judgement: Judgement) -> str:
-    """What distillation adds: the line of the student that learnt from labels alone."""
+    """What distillation adds: the student beside one that learnt from labels alone."""
     control, alone = judgement.control, judgement.quality(CONTROL)
     gain = judgement.difference(STUDENT, CONTROL)
     if alone is None or gain is None:

@@ -1,7 +1,7 @@
 """The metrics at `/metrics`, in the text form of Prometheus.
 
-Each endpoint has its own registry of metrics, so two endpoints in one process (in tests) do not mix. The loop behind
-the endpoint has its own counter. It is read at each request for metrics.
+Each endpoint has its own registry of metrics, so two endpoints in one process (in tests) do not mix. The loop that
+follows the registry and the log has its own counter. This counter is read at each request for metrics.
 
 It does not know requests, only their results.
 
@@ -62,7 +62,7 @@ class Metrics:
     """Counts and times.
 
     Args:
-        counts: The counts of the loop behind the endpoint. The keys of `HELP` are shown.
+        counts: The counts of the loop that follows the registry and the log. The keys of `HELP` are shown.
         gauges: Gives the gauges and their values. It is called at each request for metrics.
     """
 
@@ -93,7 +93,7 @@ class Metrics:
 
     def observe(self, path: str, status: int, seconds: float) -> None:
         """Counts one answered request. `path` must be one of a few."""
-        # Each call of `labels` builds a new object, and that costs more than the count itself. So they are kept.
+        # Each call of `labels` builds a new object, which takes longer than the count itself. So the objects are kept.
         if (path, status) not in self._requests_of:
             self._requests_of[path, status] = self._requests.labels(path, str(status))
         self._requests_of[path, status].inc()
