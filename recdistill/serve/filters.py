@@ -89,7 +89,7 @@ class Sieve:
         self._items, self._most = items, most_bytes
         self._known = frozenset(name for item in items for name in item.attributes)
         self._beside: tuple[Overlay | None, frozenset[str]] = (None, frozenset())
-        self._kept: OrderedDict[tuple[bool, str], _Kept] = OrderedDict()  # the key: whether it is for an overlay, and the attribute
+        self._kept: OrderedDict[tuple[bool, str], _Kept] = OrderedDict()  # key: (for an overlay?, attribute)
         self._lock = threading.Lock()
 
     @property

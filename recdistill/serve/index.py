@@ -71,7 +71,7 @@ class Shelf:
         """Vector, bias and history weight of some slots, `[..., W]`. Slot −1 gives the row of slot 0."""
         slots = np.maximum(slots, 0)
         count = len(self.base.vectors_NW)
-        # First, every row is taken from the base. For slots of the overlay, this is a wrong row, which is then replaced.
+        # First, every row is taken from the base. For slots of the overlay this row is wrong, and it is replaced below.
         found: Floats = self.base.vectors_NW[np.minimum(slots, count - 1)]
         if len(self.overlay_MW):
             beyond = slots >= count

@@ -130,7 +130,7 @@ class Body(Generic[Asked]):
         return f"requests[{row}].{field}" if self.batch else field
 
     def some(self, rows: Sequence[int]) -> Body[Asked]:
-        """Some of the requests; their paths stay those in the body of the caller."""
+        """Some of the requests. Their fields keep the paths that they have in the body of the caller."""
         return Body(tuple(self.requests[row] for row in rows), self.batch, tuple(rows))
 
 

@@ -158,7 +158,7 @@ class Gate:
         self._unsaid.clear()
 
     def _make_room(self, now: float) -> bool:
-        """Ends some connections that wait. It ends many at once, because it must look at all connections to find them."""
+        """Ends some connections that wait. It ends many at once, because to find them it must look at all of them."""
         able = [one for one in self._open if one.waiting and now - one.since >= YOUNG_S]
         able.sort(key=lambda one: (one.served, one.since))
         for connection in able[: max(1, self._most // EVICTED)]:

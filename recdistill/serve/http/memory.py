@@ -18,7 +18,7 @@ import ctypes
 import gc
 from typing import Final
 
-_MMAP_THRESHOLD: Final = (-3, 4 << 20)  # a block of this size or more comes from the system, and goes back when it is freed
+_MMAP_THRESHOLD: Final = (-3, 4 << 20)  # blocks from this size on come from the system, and go back when freed
 _ARENA_MAX: Final = (-8, 2)  # places where freed memory is kept
 
 
