@@ -111,7 +111,7 @@ def _blocked(judgement: Judgement, asked: Asked) -> Found:
     there = {item: answers.blocked[item] for item in asked.blocked if answers.blocked.get(item)}
     if there:
         told = ", ".join(f"{item} in {count:,}" for item, count in there.items())
-        text = f"blocked: items that gate.blocked names stand in first tens, of {answers.lists:,} answers: {told}"
+        text = f"blocked: items that gate.blocked names are in the first ten, of {answers.lists:,} answers: {told}"
         return ("blocked", "refused", text)
     return (
         "blocked",

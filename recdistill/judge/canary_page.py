@@ -175,8 +175,8 @@ def _head(told: CanaryTold, of: CanaryIs, said: str) -> str:
             )
         )
     came = canary / max(1, canary + champion)
-    tiles.append(tile(f"{came:.2%}", f"of the users who came were its own; its share is {told.share:.2%}"))
-    tiles.append(tile(f"{told.failed:,}", "of its users had to be answered by the champion"))
+    tiles.append(tile(f"{came:.2%}", f"of the users who came are the canary's; its share is {told.share:.2%}"))
+    tiles.append(tile(f"{told.failed:,}", "users of the canary had to be answered by the champion"))
     verb = "answered" if of.ended else "answers"
     begun = f", since {_moment(of.since_us)}" if of.since_us else ""
     return (
@@ -199,8 +199,8 @@ def _why(told: CanaryTold) -> str:
             f"<span>{spoken(said + ':')} {text(reason, 400)}</span></li>"
         )
     note = (
-        "Each figure must be well enough for sure before it is promoted. One that is worse for sure withdraws it, and "
-        "so do users who do not come."
+        "The canary is promoted when every figure is surely well enough. It is withdrawn when a figure is surely "
+        "worse, or when its users do not come."
     )
     return section("The verdict", note, f'<ul class="checks">{"".join(lines) or "<li>Nobody came yet.</li>"}</ul>')
 
@@ -213,8 +213,8 @@ def _course(told: CanaryTold) -> str:
         _box("Bets that something is wrong", told, told.feared),
     ]
     note = (
-        "Each line is the capital of a gambler, on a logarithmic axis. He begins with 1 and bets on one user after "
-        "the other. The dashed line is where he is believed. Where he is wrong, he gets there with a chance of "
+        "Each line is the capital of a gambler, on a logarithmic axis. It begins at 1, and the gambler bets on one "
+        "user after the other. At the dashed line the bet is sure. If it is wrong, its line gets there with a chance of "
         f"{10**-told.limit:.3g} at most, however often somebody looks."
     )
     return section("The course of the test", note, f'<div class="grid">{"".join(boxes)}</div>')
@@ -268,9 +268,9 @@ def _missing(told: CanaryTold) -> str:
     champion, canary = told.users.get("champion", 0), told.users.get("canary", 0)
     expected = told.share * (champion + canary)
     facts = {
-        "users of its side by its share": f"{expected:,.0f}",
-        "of them came": f"{canary:,}",
-        "the champion answered": f"{told.failed:,}",
+        "expected users of the canary": f"{expected:,.0f}",
+        "users of the canary who came": f"{canary:,}",
+        "answered by the champion instead": f"{told.failed:,}",
         "so": "users are missing for sure" if told.missing else "nothing shows that users are missing",
     }
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())

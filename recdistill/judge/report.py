@@ -215,7 +215,7 @@ def _control(judgement: Judgement) -> str:
     gain = judgement.difference(STUDENT, CONTROL)
     if alone is None or gain is None:
         why = "nobody looked for one" if control is None or not control.why else control.why
-        missing = f"So nobody knows here what distillation adds: {text(why, 400)}."
+        missing = f"So this report cannot say what distillation adds: {text(why, 400)}."
         return section("No control: a student of labels alone is missing", missing, "")
     own = alone.metrics[MAIN]
     facts = {
@@ -265,7 +265,7 @@ def _slices(judgement: Judgement) -> str:
 def _slice(part: SliceQuality) -> str:
     title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
     drawn = bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
-    body = drawn or '<p class="note">These lists have none, so nothing is known about them.</p>'
+    body = drawn or '<p class="note">No list is in this slice, so nothing is known about it.</p>'
     return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
 
 
@@ -328,9 +328,9 @@ def _served(judgement: Judgement) -> str:
                 f"<td>{cell(order.ips)}</td></tr>"
             )
     note = (
-        f"What came of {served.lists:,} lists that the endpoint served, in labels a list, with 95% intervals; "
-        f"{served.explored:,} of them show an item by a rare draw. For the other orders it is estimated: they keep the "
-        "first places and fill the others themselves. SNIPS varies less, IPS is right on average."
+        f"Labels for each of {served.lists:,} lists that the endpoint served, with 95% intervals; {served.explored:,} "
+        "of the lists show an item that a rare draw put there. The values of other orders are estimates: an order "
+        "keeps the first places and fills the others itself. SNIPS varies less, IPS is right on average."
     )
     worth = table("Labels a list of each order", "Order", ("SNIPS", "IPS"), rows)
     return section("What served lists were worth", note, worth)
@@ -401,7 +401,7 @@ def _disagreements(judgement: Judgement) -> str:
     )
     if judgement.protocol == "shown":
         note = (
-            "The real lists that they order most differently, the first ten of each. Grey: both have it. "
+            "The real lists that both order most differently, the first ten of each. Grey: both have it. "
             '<span class="liked">Green</span>: the user chose it.'
         )
     return section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')

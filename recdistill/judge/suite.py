@@ -236,7 +236,7 @@ def _notes(found: Measured, came: int) -> list[str]:
         return notes
     sentence = (
         f"{strange / shown:.0%} of the candidates are not in the bundle, and the student puts them last: they came "
-        "after it, or are called otherwise in items; distil again, or compare the ids (`recdistill inspect items`)"
+        "after it, or have other ids in items; distil again, or compare the ids (`recdistill inspect items`)"
     )
     return [*notes, sentence]
 

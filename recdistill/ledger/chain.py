@@ -96,7 +96,7 @@ class Chain:
     def _place(self, entry: Entry, before: str) -> tuple[str, bool]:
         """What is wrong with the place of an entry, and whether the entry may still be believed."""
         if entry.n <= self.n:
-            return f"entry {entry.n} stands behind entry {self.n}: it was put there again, or out of its order", False
+            return f"entry {entry.n} comes after entry {self.n}: it was put there again, or is out of its order", False
         if entry.n != self.n + 1:
             gone = f"entry {self.n + 1} is" if entry.n == self.n + 2 else f"entries {self.n + 1} to {entry.n - 1} are"
             return f"{gone} missing before entry {entry.n}", True

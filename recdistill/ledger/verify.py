@@ -66,7 +66,7 @@ def check_head(where: str, head: str, *, n: int, digests: Mapping[int, str]) -> 
     """What is wrong with a head that was noted. Empty: nothing."""
     number, _, digest = head.partition(":")
     if not (number.isascii() and number.isdecimal() and len(number) < 12):
-        return f"{where} notes {head[:80]!r}, which is no head of a ledger"
+        return f"{where} notes {head[:80]!r}, which is not a head of a ledger"
     if int(number) > n:
         return (
             f"{where} notes entry {number}, and the ledger ends at entry {n}: entries were cut off, or this is another "
@@ -82,11 +82,11 @@ def unprotected(ledger: Ledger, *, heads: int) -> list[str]:
     found = []
     if not ledger.keys.demanded:
         found.append(
-            "no key is trusted here: who can write to the log can write an entry, or figures, in another's name; "
-            "`recdistill keys make NAME` makes a key, and what follows is signed"
+            "no key is trusted here: anybody who can write to the log can write an entry, or figures, in another's "
+            "name; `recdistill keys make NAME` makes a key, and later entries are signed"
         )
     elif not ledger.keys.signs:
         found.append("no key signs here: what this machine writes will not be believed where signatures are demanded")
     if not heads and ledger.chain.n:
-        found.append("no head of this ledger is noted anywhere yet, so entries cut off at its end cannot be missed")
+        found.append("no head of this ledger is noted anywhere yet: nobody would see if its last entries were cut off")
     return found

@@ -164,7 +164,7 @@ class CanaryTrial:
 def _sentence(compared: Compared) -> str:
     champion, canary = compared.mean("champion"), compared.mean("candidate")
     if champion is None or canary is None:
-        return f"{compared.figure.name}: nobody was on one of the sides yet"
+        return f"{compared.figure.name}: one of the sides has no users yet"
     said = {"worse": "worse for sure", "better": "well enough for sure", "open": "nothing is sure yet"}[compared.says]
     return (
         f"{compared.figure.name}: {canary:.4f} a user with the canary, {champion:.4f} with the champion; {said} "

@@ -100,7 +100,7 @@ def _lost(tally: Tally) -> list[str]:
     if not pairs:
         return []
     more = f"; so were {items:,} weak items" if items else ""
-    lost = f"{pairs:,} weak pairs of items were let go so far, and what they had counted is lost"
+    lost = f"{pairs:,} weak pairs of items were dropped so far, and their counts are lost"
     return [f"ItemKNN is counted in a bounded memory: {lost}{more}"]
 
 

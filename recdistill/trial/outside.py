@@ -72,7 +72,7 @@ def tried(
         said, errors = _lines(out), _lines(err)
     if code or late:
         raise BundleError(
-            f"bundle {content_hash[:12]} was tried in a process of its own: "
+            f"bundle {content_hash[:12]} was tried in a separate process: "
             f"{why(code, said, errors, late=late, bounds=bounds)}"
         )
 
