@@ -23,7 +23,7 @@ from recdistill.release import Controls
 
 HELP: Final = {
     "missing": "1: a control was made, and the last judgement has no figure of it; 0: it has one.",
-    "began_seconds": "When a control began that has no bundle yet, in seconds since 1970.",
+    "began_seconds": "When a control began that has no bundle, in seconds since 1970.",
     "made_seconds": "When the control was made that was judged last, in seconds since 1970.",
     "lead_ndcg10": "NDCG at 10 of the student minus that of the control, on the lists of the last judgement.",
     "lead_ndcg10_low": "Lower end of its 95% interval, clustered by user.",

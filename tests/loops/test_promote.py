@@ -154,7 +154,7 @@ def test_the_newest_bundle_that_can_be_judged_is_the_one_that_is(tmp_path: Path)
     alone.give_back([one.content_hash for one in alone.held()], grace_s=0)
     counts = drained(keep=1, grace_s=0.0, counts=Counts(), controls=controls)
     assert counts["judged"] == 1
-    assert told(counts) == {"missing": 1}, "there was a control once"
+    assert told(counts).keys() == {"began_seconds"}, "its store is there, and is empty"
     aliases = {alias: v.content_hash for v in registry.versions() for alias in v.aliases}
     assert aliases == {"champion": more[1].content_hash, "previous": bundles[1].content_hash}
     # Of the others the newest stays; two were made in the same second, so their hash decides.

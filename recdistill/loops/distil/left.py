@@ -5,7 +5,7 @@ While it is more than 0, no bundle is made, and the last one serves on.
 It knows nothing of why a student is made anew, or of how it learns.
 
 Example:
-    >>> print(*lines_of(40), sep="\\n")  # doctest: +ELLIPSIS
+    >>> print(*lines_of(40), sep="\n")  # doctest: +ELLIPSIS
     # HELP recdistill_rebuild_left Offsets of `examples` that ...
     # TYPE recdistill_rebuild_left gauge
     recdistill_rebuild_left 40
