@@ -95,8 +95,8 @@ class CanaryTold(Struct, frozen=True, kw_only=True):
         users: How many users each side has: champion, canary.
         failed: Users of the canary whom the champion had to answer instead.
         figures: Each figure, of both sides.
-        wanted: The bets that speak for promotion: names in `Moment.capital`.
-        feared: The bets that speak for withdrawal.
+        wanted: Names (in `Moment.capital`) of the bets that must be sure for a promotion.
+        feared: Names of the bets of which one that is sure means withdrawal.
         limit: log10 of the capital at which a bet is sure.
         missing: Whether it is sure that users of the canary are missing.
         course: The states of the test so far, the oldest first.
@@ -214,7 +214,7 @@ def _course(told: CanaryTold) -> str:
     ]
     note = (
         "Each line is the capital of a gambler, on a logarithmic axis. It begins at 1, and the gambler bets on one "
-        "user after the other. At the dashed line the bet is sure. If it is wrong, its line gets there with a chance of "
+        "user after the other. At the dashed line the bet is sure. A wrong bet gets there with a chance of "
         f"{10**-told.limit:.3g} at most, however often somebody looks."
     )
     return section("The course of the test", note, f'<div class="grid">{"".join(boxes)}</div>')

@@ -30,8 +30,7 @@ from recdistill.trial.towers import TOLERANCE, invented
 
 K: Final = 10
 SLACK: Final = 0.1
-"""The index may find fewer of the best items than the manifest says, by this share. Here it is measured on fewer users.
-"""
+"""The index may find this share less of the best items than the manifest says: here it is measured on fewer users."""
 
 BLOCK: Final = 20_000
 CHANGED: Final = 8
