@@ -248,7 +248,7 @@ def _checked(field: str, check: Callable[[], None]) -> None:
 
 
 def explain(error: msgspec.ValidationError, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
-    """Field and problem of a msgspec error. It adds the key that msgspec leaves out, and a known key that is similar."""
+    """Field and problem of a msgspec error. It adds the key that msgspec leaves out, and a similar known key."""
     found = misfit(error)
     path = _with_key(found.path, found.problem, body) if "[...]" in found.path else found.path
     if found.missing:
