@@ -327,7 +327,7 @@ _COUNTED: Final = {431: "large_heads", 429: "pipelined_requests"}
 
 
 def _tail(data: bytes) -> int:
-    """How many bytes come after the last blank line. They are the begin of the next head."""
+    """How many bytes come after the last blank line. They belong to the next head."""
     return len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0)
 
 
