@@ -1,4 +1,4 @@
-"""The device file. It is written from a bundle. A reader needs only onnxruntime and numpy.
+"""The device file: one file for phones and browsers, made from a bundle. A reader needs only onnxruntime and numpy.
 
 `file` defines the format, `export` writes a file, `reader` reads one. A process that only reads does not load `onnx` or
 the bundle's code: the writer is imported when it is first used.

@@ -1,8 +1,8 @@
 """The format of a device file: its metadata, its digest and its format number.
 
-A device file is an ONNX model. After the graph come entries of metadata. The last entry is a digest: 64 digits, over
-all bytes before these digits. So a hash function can check a file before anything parses it. The entries are encoded
-here by hand, as protobuf does it, so that neither writer nor reader needs the `onnx` package for them.
+A device file is an ONNX model. After the graph come entries of metadata. The last entry is the digest of all bytes
+before it, written as 64 digits. So a file can be checked with a hash function alone, before anything parses it. This
+module encodes the entries itself, in protobuf's form. So neither writer nor reader needs the `onnx` package for them.
 
 It knows nothing of graphs, bundles or sessions.
 

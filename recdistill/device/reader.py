@@ -1,7 +1,9 @@
 """Answers requests from a device file, with onnxruntime and numpy only. A phone or a browser does the same.
 
-The file is checked before it is loaded (see `file.py`). This module does not know bundles or feature code. The file
-itself holds the part of the specification that is needed here.
+The file is checked before it is loaded (see `file.py`). The file itself holds the part of the specification that is
+needed here.
+
+It knows nothing of bundles, or of the code that computes features.
 
 Example:
     >>> Device.open(Path("no/such.onnx"))
@@ -22,7 +24,7 @@ from recdistill.device import file
 from recdistill.errors import BundleError, RequestError
 from recdistill.given import read_bytes
 
-_MOST_BYTES = 2 << 30  # of an ONNX file: protobuf holds no more
+_MOST_BYTES = 2 << 30  # the largest ONNX file: protobuf allows no more
 
 
 class Device:
@@ -48,7 +50,7 @@ class Device:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as e:  # its exceptions share no base class of their own
+        except Exception as e:  # onnxruntime's exceptions have no common base class but Exception
             raise BundleError(f"{source}: onnxruntime cannot load it; export it again") from e
         made = file.Made.read(self._session.get_modelmeta().custom_metadata_map, source=source)
         self.content_hash, self.items = made.content_hash, made.items
@@ -153,7 +155,7 @@ def _context_value(name: str, field: Mapping[str, Any], value: Any) -> np.ndarra
 
 
 def _text(member: Any) -> str:
-    """A category as the vocabulary writes it: whole numbers without a point, flags in lower case."""
+    """A category as the vocabulary writes it: whole numbers without a point, True and False in lower case."""
     if isinstance(member, bool):
         return "true" if member else "false"
     if isinstance(member, int | float):

@@ -1,6 +1,7 @@
-"""How alike the student and the champion order what the teacher has scored, on all held-out lists.
+"""Compares the student's order of candidates, and the champion's, with the order of the teacher's scores.
 
-It needs no label, and it varies less than what people like. So it tells two students apart where labels are few.
+It uses all held-out lists and needs no label. Its figures vary less than figures from labels. So it can tell two
+students apart where labels are few.
 
 It knows nothing of verdicts, or of how a list was labelled.
 
@@ -23,10 +24,10 @@ from recdistill.judge.judgement import Agreed
 from recdistill.records import Example
 
 MOST: Final = 20_000
-"""Lists that are compared at most, the newest."""
+"""At most so many lists are compared, the newest ones."""
 
 LEAST: Final = 2
-"""Candidates of a list that all three have scored."""
+"""A list counts only if student, champion and teacher have all scored at least so many of its candidates."""
 
 
 def agreed(

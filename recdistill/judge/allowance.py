@@ -1,12 +1,13 @@
-"""How much error one look at one candidate may spend, so that a year of tries spends no more than the policy names.
+"""Computes how much error one look at one candidate may spend.
 
-The policy names the share of years in which a wrong promotion may happen. Each candidate gets a part of what the last
-365 days have left of it: the part is one in as many tries as a year has at the pace of the last four weeks. So the sum
-over any 365 days stays below what is named, at any pace, and it never runs out. The whole part is spent at the first
-look. The looks at one candidate get a half, a quarter, an eighth of it, and so on: their sum is the part.
+The policy names a yearly error: the share of years in which a wrong promotion may happen. Each candidate gets a part of
+it. First, what the candidates of the last 365 days got is taken away; the rest is divided by the number of tries in a
+year. That number is an estimate from the last four weeks. So the sum over any 365 days stays below the yearly error,
+however quickly candidates come, and something is always left. A candidate's whole part counts as spent at its first
+look. Its looks get a half, a quarter, an eighth of the part, and so on. Together they get no more than the part.
 
-The part depends on how many tries there were, never on what they found. So the parts add up to a bound for the chance
-that any of them goes wrong (the inequality of Boole), also where the tries share lists and are alike.
+The part depends on how many tries there were, never on their results. So the sum of the parts is a bound for the chance
+that any promotion is wrong (Boole's inequality). This holds also where tries use the same lists or alike students.
 
 It knows nothing of figures, bounds or registries.
 
@@ -28,7 +29,7 @@ from msgspec import Struct
 YEAR: Final = timedelta(days=365)
 MONTH: Final = timedelta(days=28)
 MONTHS: Final = 13
-"""Of 28 days each in a year."""
+"""How many months of 28 days a year has."""
 
 
 class Try(Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class Allowed(NamedTuple):
         allotted: The error that the candidate has for all of its looks together.
         look: Which look at it this is, from 1.
         tries: How many other candidates the last 365 days had.
-        began: When the candidate was looked at first; now, if it was not before.
+        began: When the candidate was first looked at. If this is the first look: now.
     """
 
     level: float
@@ -66,14 +67,14 @@ def allowed(tries: Sequence[Try], content_hash: str, now: datetime, *, a_year: f
         content_hash: The candidate that is judged now.
         now: The time now.
         a_year: The share of years in which a wrong promotion is allowed.
-        least: The error is shared among so many tries a year at least.
+        least: The yearly error is divided by at least this number of tries.
     """
     since = [one for one in tries if now - one.at < YEAR]
     others = [one for one in since if one.content_hash != content_hash]
     mine = [one for one in since if one.content_hash == content_hash]
     look = 1 + max((one.looks for one in mine), default=0)
     allotted = max((one.allotted for one in mine), default=0.0)
-    if not allotted:  # a try of an older version had no error of its own
+    if not allotted:  # older versions of recdistill wrote no error for a try
         recent = 1 + sum(now - one.at < MONTH for one in others)
         left = max(0.0, a_year - sum(one.allotted for one in others))
         allotted = left / max(least, MONTHS * recent)

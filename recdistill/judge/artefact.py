@@ -1,4 +1,4 @@
-"""Figures about the file that ships, apart from its ranking: parity with training, time of an answer, bytes.
+"""Measures what ships, apart from how well it ranks: parity with training, the time of an answer, and bytes.
 
 It knows nothing of held-out labels or of verdicts.
 
@@ -27,9 +27,9 @@ _TIMED = 300
 
 
 def parity(recommender: Recommender) -> dict[str, float]:
-    """Largest differences in scores: those that the export measured, and those of the golden answers on this machine.
+    """The largest differences in scores: the one that the export measured, and the one of the golden answers.
 
-    The golden scores were computed from the weights. Here the bundle scores the same items again.
+    The golden scores were computed from the weights. Here the bundle scores the same items again, on this machine.
     """
     found: dict[str, float] = {}
     measured = recommender.bundle.manifest.provenance.get("measured")

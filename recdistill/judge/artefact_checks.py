@@ -38,7 +38,7 @@ def _parity(judgement: Judgement, asked: Asked) -> Found:
     if not judgement.parity:
         nothing = "parity: the bundle has no golden answers, so nothing shows that it was exported right"
         return ("parity", "refused", nothing)
-    # NaN is no number to compare: it is not at most anything.
+    # A NaN counts as the largest difference. No limit holds for it, so the check refuses.
     where, worst = max(judgement.parity.items(), key=lambda pair: (pair[1] != pair[1], pair[1]))
     text = f"parity: largest difference {worst:.1e} ({where}), at most {asked.parity:.1e} is allowed"
     return ("parity", _verdict(worst <= asked.parity), text)
@@ -111,7 +111,7 @@ def _blocked(judgement: Judgement, asked: Asked) -> Found:
     there = {item: answers.blocked[item] for item in asked.blocked if answers.blocked.get(item)}
     if there:
         told = ", ".join(f"{item} in {count:,}" for item, count in there.items())
-        text = f"blocked: items that gate.blocked names stand in first tens, of {answers.lists:,} answers: {told}"
+        text = f"blocked: items that gate.blocked names are in the first ten, of {answers.lists:,} answers: {told}"
         return ("blocked", "refused", text)
     return (
         "blocked",

@@ -1,8 +1,8 @@
 """Simple rankers to compare every student with: popularity, ItemKNN and EASE. Fitting them takes seconds.
 
-Each is a `Contender`. It answers a request from the request's own history, as a student does. It never lists an item of
-that history or of `exclude`. Items are in order of popularity, and equal scores keep that order. So a request without a
-history gets the popular items from each of them. `recdistill.linear.likes` says which items a user likes.
+Each is a `Contender`. It answers a request from the history in the request, as a student does. It never lists an item
+of that history or of `exclude`. Where scores are equal, the more popular item comes first. So all of them answer a
+request without a history with the popular items. `recdistill.linear.likes` says which items a user likes.
 
 It knows nothing of bundles or teachers. It needs scipy, which the `train` and `linear` extras bring.
 
@@ -133,7 +133,7 @@ def popularity(known: Interactions, *, live: Collection[str] | None = None, newe
     Args:
         known: The training interactions.
         live: The items that may be listed. None: all.
-        newest: Share of the interactions that count, the newest first. Below 1 it is recent popularity.
+        newest: Only this share of the interactions counts, the newest ones. Below 1, it is popularity of late.
     """
     order = np.argsort(known.pair_times, kind="stable")[-max(1, round(newest * len(known.pair_times))) :]
     counts_N = np.bincount(known.pair_items[order], minlength=len(known.ids)).astype(np.float64)
@@ -158,7 +158,8 @@ def ease(known: Interactions, *, live: Collection[str] | None = None, l2: float 
 def baselines(examples: Iterable[Example] | Interactions, *, live: Collection[str] | None = None) -> list[Contender]:
     """Popularity over all interactions and over the newest tenth, ItemKNN and EASE, fitted to the examples.
 
-    The defaults of ItemKNN and EASE are the best of a sweep on the validation part of MovieLens 100K in time order.
+    The defaults of ItemKNN and EASE come from a search: they were best on the validation part of MovieLens 100K, split
+    by time.
 
     Args:
         examples: The training part, or what `read_interactions` made of it. Scores of the teacher are not used.

@@ -1,4 +1,4 @@
-"""What a contender shows, apart from what people liked: coverage, popularity, novelty, diversity.
+"""Describes the items that a contender puts first: coverage, popularity, novelty and diversity. It needs no labels.
 
 It knows nothing of contenders, labels or of how a list was made.
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 class Behaviour(NamedTuple):
-    """What the first places of a contender hold; see `Quality`. None: there are no vectors for a pair."""
+    """Figures of a contender's first places; see `Quality`. `diversity`: None: no list has two items with vectors."""
 
     coverage: float
     popularity: float
@@ -35,14 +35,14 @@ def behaviour_of(
     vectors_ND: NDArray[np.float32],
     catalogue: int,
 ) -> Behaviour:
-    """Looks at first places.
+    """Computes the four figures of the first places.
 
     Novelty is the mean self-information of the items (Zhou et al., "Solving the apparent diversity-accuracy dilemma",
     2010), with one interaction added to each item, so that a new item has a finite value. Diversity is the mean
     distance within a list (Ziegler et al., "Improving recommendation lists through topic diversification", 2005).
 
     Args:
-        top_BK: Item numbers, best first; below 0 where a place is empty.
+        top_BK: Item numbers, the best first. A number below 0 is an empty place.
         percentile_N: Popularity percentile of each item.
         counts_N: Training interactions of each item.
         vectors_ND: Vectors of the first N items. Later items have none.

@@ -1,8 +1,9 @@
-"""From a figure and its error to one of three verdicts: it is shown, its opposite is shown, or neither yet.
+"""Turns a figure and its error into one of three verdicts: passed, refused, or more lists are needed.
 
-A figure is shown when its lower bound reaches what is asked. The bound is one-sided, at the error that this look may
-spend. The opposite is shown when the upper bound at 97.5% stays below. Bounds are those of Student's t with one degree
-of freedom less than there are users, because lists of one user move together.
+The figure passes when its lower bound reaches what is asked. That bound is one-sided, at the error that this look may
+spend. The figure is refused when its upper bound at 97.5% stays below what is asked. Otherwise more lists are needed.
+The bounds use Student's t. Lists of one user are alike, so users count and not lists: the degrees of freedom are the
+number of users less one.
 
 It knows nothing of policies, sentences or of where figures come from.
 
@@ -23,7 +24,7 @@ from recdistill.metrics import Interval
 Verdict = Literal["passed", "refused", "more"]
 
 AGAINST: Final = 0.025
-"""Error at which the opposite counts as shown: the upper end of a 95% interval."""
+"""A figure is refused at this error. Its bound is then the upper end of a 95% interval."""
 
 _Z: Final = 1.959964
 _HALVINGS: Final = 40
@@ -35,9 +36,9 @@ class Shown(NamedTuple):
     Attributes:
         verdict: `passed`, `refused`, or `more`: more lists are needed.
         gap: How far the figure lies above what is asked.
-        error: The standard error of that.
-        lists: About how many lists a verdict would need at this figure, at the next look. None: it has one, or no
-            number of lists settles it.
+        error: The standard error of `gap`.
+        lists: About how many lists the next look would need for a verdict, if the figure stays as it is. None: there is
+            a verdict already, or no number of lists would give one.
     """
 
     verdict: Verdict
@@ -47,7 +48,7 @@ class Shown(NamedTuple):
 
 
 def quantile(level: float, users: int) -> float:
-    """How many standard errors a one-sided bound lies away from the figure. Infinite where there is one user."""
+    """How many standard errors lie between the figure and its one-sided bound. Infinite where there is one user."""
     from scipy import special
 
     return math.inf if users < 2 or level <= 0 else float(-special.stdtrit(users - 1, level))
@@ -56,12 +57,12 @@ def quantile(level: float, users: int) -> float:
 def share(lead: Lead, asked: float, level: float) -> Shown:
     """Whether the student keeps a share of the other's lead over chance.
 
-    The gap is student − share · other. Its error follows from the variances of both and their covariance, so no ratio
-    is formed, whose interval would be none where the other's lead is small (Fieller, 1954).
+    The gap is student − share · other. Its error follows from both variances and the covariance. So nothing is divided
+    by the other's lead. A ratio would have no usable interval where that lead is small (Fieller, 1954).
 
     Args:
         lead: Both leads.
-        asked: The share.
+        asked: The share that must be kept.
         level: The error of this look.
     """
     gap, error = _gap(lead, asked)
@@ -77,7 +78,7 @@ def share(lead: Lead, asked: float, level: float) -> Shown:
 
 
 def proved(lead: Lead, level: float) -> float:
-    """The largest share, at most 2, that would pass. Below −1 it is −1."""
+    """The largest share that would pass, from −1 to 2. It is −1 also where no such share passes."""
     low, high = -1.0, 2.0
     if share(lead, low, level).verdict != "passed":
         return low
@@ -88,9 +89,10 @@ def proved(lead: Lead, level: float) -> float:
 
 
 def of_interval(interval: Interval, other: float = 0.0) -> Lead:
-    """A difference as a lead. `share` then asks whether it is above `asked` times `other`.
+    """Writes a difference as a lead. `share` then asks whether it is above `asked` times `other`.
 
-    An interval that knows no error, as older versions wrote it, is taken for one of a normal distribution.
+    Older versions of recdistill wrote intervals without a standard error. Then the error is computed from the width of
+    the interval, as for a normal distribution.
     """
     error = (interval.high - interval.low) / (2 * _Z) if interval.se is None else interval.se
     return Lead(

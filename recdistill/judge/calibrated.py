@@ -1,12 +1,12 @@
-"""Whether scores say how likely a candidate is liked: calibration within lists.
+"""Measures whether scores say how likely it is that a candidate is liked: calibration within lists.
 
-A student learns the order of a list and its proportions, not a probability of its own. So scores are compared as shares
-of their list: softmax of the scores against the share of the labels.
+A student learns the scores of a list relative to each other. It does not learn the probability of a single candidate.
+So shares are compared: the softmax of a list's scores with the share of the labels that each candidate has.
 
 It knows nothing of contenders or verdicts.
 
 Example:
-    >>> calibrated([np.array([0.0, 0.0])], [np.array([1.0, 1.0])]).error  # a half of the list is said, and is true
+    >>> calibrated([np.array([0.0, 0.0])], [np.array([1.0, 1.0])]).error  # scores say a half for each, and so do labels
     0.0
     >>> calibrated([np.array([0.0, 0.0])], [np.array([1.0, 0.0])]).error
     0.5
@@ -28,14 +28,14 @@ GROUPS: Final = 10
 
 
 def calibrated(scores: Sequence[Floats], labels: Sequence[Floats]) -> Calibrated | None:
-    """Compares shares of scores with shares of labels, in ten groups of like share (Guo et al., 2017).
+    """Compares shares of scores with shares of labels, in ten groups of similar share (Guo et al., 2017).
 
     Args:
-        scores: Scores of the candidates of each list; NaN where there is none.
-        labels: Their labels; above 0 is liked.
+        scores: Scores of the candidates of each list. NaN: the candidate has no score.
+        labels: Their labels. A label above 0 means that the candidate was liked.
 
     Returns:
-        None where no list has two known candidates and a liked one among them.
+        The comparison. None: no list has two candidates with a score of which one was liked.
     """
     said, true, lists = [], [], 0
     for own, liked in zip(scores, labels, strict=True):

@@ -1,6 +1,6 @@
-"""Writes the page of a canary: the verdict first, then the course of the test, the guard figures and who is missing.
+"""Writes the page of a canary: the verdict, the course of the test, the guard figures, and which users are missing.
 
-It is made of the same parts as the report. It needs nothing else, has no script and loads nothing.
+The page is built from the same parts as the report. It is one file, without scripts, and it loads no other file.
 
 It knows nothing of logs, nor of how a bet is made.
 
@@ -36,25 +36,25 @@ _HUES: Final = ("student", "teacher dashed", "nokd dotted")
 _WIDTH, _HEIGHT = 360.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 16.0, 26.0
 _LOWEST: Final = -3.0
-"""Lower capitals are drawn here: a gambler who has lost so much says nothing more."""
+"""Lower capitals are drawn at this height. A gambler who has lost so much will hardly win it back."""
 
 _HIGHEST: Final = 1.3
-"""Higher capitals, as a multiple of the limit's logarithm, are drawn here: what was sure once stays sure."""
+"""Higher capitals are drawn at this multiple of the limit (both are logarithms). What was sure once stays sure."""
 
 Say = Literal["promote", "withdraw", "wait"]
 
 
 class GuardAt(Struct, frozen=True, kw_only=True):
-    """A figure of both sides as it stands.
+    """The present state of one figure, for both sides.
 
     Attributes:
-        name: Its name.
+        name: The name of the figure.
         champion: Its mean over the champion's users; None: nobody came.
         canary: Its mean over the canary's users; None: nobody came.
-        margin: So much worse is still well enough.
-        pairs: How many users were compared.
-        says: better (well enough for sure), worse (for sure), or open.
-        guard: Whether it only must not be worse.
+        margin: The canary may be worse by so much and still be well enough.
+        pairs: How many pairs of users were compared.
+        says: better (surely well enough), worse (surely worse), or open (not sure yet).
+        guard: Whether it is a guard: a figure that only must not become worse.
     """
 
     name: str
@@ -67,13 +67,13 @@ class GuardAt(Struct, frozen=True, kw_only=True):
 
 
 class Moment(Struct, frozen=True, kw_only=True):
-    """How the test stood after so many users.
+    """The state of the test after some number of users.
 
     Attributes:
         users: Users of both sides so far.
         at_us: When the last of them came, in microseconds; 0: it is not known.
-        capital: log10 of each gambler's capital, by what he bets on. Each began with 0.
-        clicks: Users with a click, of the champion's side and of the canary's, as shares; None: nobody came.
+        capital: log10 of each gambler's capital, by the name of the bet. Each began with 0.
+        clicks: The share of users with a click, on the champion's side and on the canary's; None: nobody came.
     """
 
     users: int
@@ -86,20 +86,20 @@ class CanaryTold(Struct, frozen=True, kw_only=True):
     """What the test of a canary says.
 
     Attributes:
-        share: Share of the users on its side.
-        margin: So many clicks a list may be lost.
-        alpha: The chance of a wrong end.
-        most_users: It ends after so many users of its side.
-        say: What follows.
+        share: Share of the users whom the canary answers.
+        margin: The canary may have so many clicks fewer for each list.
+        alpha: The chance that the test ends with the wrong verdict.
+        most_users: The test ends after so many users of the canary.
+        say: What to do now.
         reasons: One sentence for each figure.
-        users: Users by side: champion, canary.
-        failed: Users of its side to whom the champion had to answer.
-        figures: Both sides, figure by figure.
-        wanted: What bets on its promotion: names in `Moment.capital`.
-        feared: What bets on its withdrawal.
+        users: How many users each side has: champion, canary.
+        failed: Users of the canary whom the champion had to answer instead.
+        figures: Each figure, of both sides.
+        wanted: Names (in `Moment.capital`) of the bets that must be sure for a promotion.
+        feared: Names of the bets of which one that is sure means withdrawal.
         limit: log10 of the capital at which a bet is sure.
-        missing: Whether it is sure that users of its side are missing.
-        course: How it came about, the oldest first.
+        missing: Whether it is sure that users of the canary are missing.
+        course: The states of the test so far, the oldest first.
     """
 
     share: float
@@ -175,8 +175,8 @@ def _head(told: CanaryTold, of: CanaryIs, said: str) -> str:
             )
         )
     came = canary / max(1, canary + champion)
-    tiles.append(tile(f"{came:.2%}", f"of the users who came were its own; its share is {told.share:.2%}"))
-    tiles.append(tile(f"{told.failed:,}", "of its users had to be answered by the champion"))
+    tiles.append(tile(f"{came:.2%}", f"of the users who came are the canary's; its share is {told.share:.2%}"))
+    tiles.append(tile(f"{told.failed:,}", "users of the canary had to be answered by the champion"))
     verb = "answered" if of.ended else "answers"
     begun = f", since {_moment(of.since_us)}" if of.since_us else ""
     return (
@@ -199,8 +199,8 @@ def _why(told: CanaryTold) -> str:
             f"<span>{spoken(said + ':')} {text(reason, 400)}</span></li>"
         )
     note = (
-        "Each figure must be well enough for sure before it is promoted. One that is worse for sure withdraws it, and "
-        "so do users who do not come."
+        "The canary is promoted when every figure is surely well enough. It is withdrawn when a figure is surely "
+        "worse, or when its users do not come."
     )
     return section("The verdict", note, f'<ul class="checks">{"".join(lines) or "<li>Nobody came yet.</li>"}</ul>')
 
@@ -213,8 +213,8 @@ def _course(told: CanaryTold) -> str:
         _box("Bets that something is wrong", told, told.feared),
     ]
     note = (
-        "Each line is the capital of a gambler, on a logarithmic axis. He begins with 1 and bets on one user after "
-        "the other. The dashed line is where he is believed. Where he is wrong, he gets there with a chance of "
+        "Each line is the capital of a gambler, on a logarithmic axis. It begins at 1, and the gambler bets on one "
+        "user after the other. At the dashed line the bet is sure. A wrong bet gets there with a chance of "
         f"{10**-told.limit:.3g} at most, however often somebody looks."
     )
     return section("The course of the test", note, f'<div class="grid">{"".join(boxes)}</div>')
@@ -268,9 +268,9 @@ def _missing(told: CanaryTold) -> str:
     champion, canary = told.users.get("champion", 0), told.users.get("canary", 0)
     expected = told.share * (champion + canary)
     facts = {
-        "users of its side by its share": f"{expected:,.0f}",
-        "of them came": f"{canary:,}",
-        "the champion answered": f"{told.failed:,}",
+        "expected users of the canary": f"{expected:,.0f}",
+        "users of the canary who came": f"{canary:,}",
+        "answered by the champion instead": f"{told.failed:,}",
         "so": "users are missing for sure" if told.missing else "nothing shows that users are missing",
     }
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
@@ -316,7 +316,7 @@ def _lines(
     limit: float | None,
     write: Callable[[float], str],
 ) -> str:
-    """Lines over the number of users; the first and the last moment stand below."""
+    """Draws lines over the number of users. The times of the first and the last moment are written below."""
     values = [value for run in lines.values() for _, value in run] + ([] if limit is None else [limit, 0.0])
     low, high = min(values), max(values)
     room = 0.08 * (high - low) or 0.05 * max(abs(high), 1e-3)

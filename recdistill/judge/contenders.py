@@ -1,4 +1,4 @@
-"""Contenders that are not made from training examples: bundles, device files and teachers. baselines.py has the others.
+"""The contenders that are not fitted here: bundles, device files and teachers. baselines.py has those that are.
 
 They know nothing of figures or verdicts.
 
@@ -50,12 +50,12 @@ class BundleContender:
         files = bundle.manifest.content.files
         # The files that the judged answers need: the user tower and the float vectors.
         self.size = files["user_tower.onnx"].size + files["vectors.npy"].size
-        # The same in the form for a device: int8 vectors with their scales, and two floats an item (bias and weight).
+        # The same in the form for a device: int8 vectors, their scales, and two floats for each item (bias, weight).
         int8 = files["vectors_int8.npy"].size + files["scales.npy"].size + 8 * len(bundle.items)
         self.size_int8 = files["user_tower.onnx"].size + int8
 
     def take_live(self, items: Sequence[Item]) -> None:
-        """Takes those items that the bundle does not hold into its live changes, as serving does."""
+        """Adds the items that the bundle does not hold, as live changes. Serving does the same."""
         held = {item.id for item in self.recommender.bundle.items}
         if came := [item for item in items if item.id not in held]:
             self.recommender.apply_items(came, self.recommender.position)
@@ -142,7 +142,7 @@ class TeacherContender:
         self._teacher, self._catalogue = teacher, catalogue
         self.failed = 0
 
-    # A teacher that is asked about pools alone needs nothing of the catalogue.
+    # These are computed only when needed: a teacher that is only asked for `scores` needs no catalogue.
 
     @cached_property
     def _ids(self) -> NDArray[np.object_]:
@@ -157,7 +157,7 @@ class TeacherContender:
         return tuple(Candidate(item=item) for item in self._catalogue)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """The k best items by the teacher's scores. Where it failed, the list is empty, and `failed` counts it."""
+        """The k best items by the teacher's scores. Where the teacher failed, the list is empty and `failed` grows."""
         out: list[list[str]] = []
         for start in range(0, len(requests), _TEACHER_BLOCK):
             block = requests[start : start + _TEACHER_BLOCK]
@@ -168,7 +168,7 @@ class TeacherContender:
         return out
 
     def scores(self, requests: Sequence[Impression]) -> list[Floats]:
-        """The teacher's score of each candidate that was shown. NaN: it gave none; `failed` counts whole lists."""
+        """The teacher's score of each candidate that was shown. NaN: it gave none. `failed` counts whole lists."""
         out: list[Floats] = []
         for start in range(0, len(requests), _TEACHER_BLOCK):
             block = requests[start : start + _TEACHER_BLOCK]
@@ -203,9 +203,9 @@ def barred(request: Impression) -> set[str]:
 
 
 def misfits(bundle: Bundle, examples: Sequence[Example]) -> set[int]:
-    """The examples, by number, whose context does not fit the bundle's specification.
+    """The numbers of the examples whose context does not fit the bundle's specification.
 
-    The endpoint refuses such a request. There is no answer to judge, so it is only counted.
+    The endpoint refuses a request with such a context. So there is no answer to judge, and it is only counted.
     """
     errors: list[FeatureError] = []
     contexts = [Request(context=example.ranking.impression.context) for example in examples]

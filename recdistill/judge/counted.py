@@ -1,8 +1,9 @@
 """Popularity and ItemKNN as contenders, from what was counted while the student learnt (`recdistill.linear.Tally`).
 
-They answer as those of baselines.py do: from the request's own history, never with an item of that history or of
-`exclude`, and equal scores keep the order of popularity. Nothing is computed for the whole catalogue: popularity walks
-down its own order, and ItemKNN touches the neighbours of the history alone. So a million items cost little.
+They follow the same rules as the contenders of baselines.py. They answer from the history in the request. They never
+list an item of that history or of `exclude`. Where scores are equal, the more popular item comes first. They do not
+score the whole catalogue: popularity goes down a sorted list, and ItemKNN looks only at neighbours of the history. So a
+million items cost little.
 
 They know nothing of bundles or teachers. They need scipy, which the `train` and `linear` extras bring.
 
@@ -57,7 +58,7 @@ class _Known:
         return {n for item in items if (n := self.number.get(item, -1)) >= 0}
 
     def filled(self, first: list[int], barred: set[int], k: int) -> list[str]:
-        """The names of some numbers, and behind them those of the most popular others, k in all."""
+        """The names of the items in `first`, then the most popular other items, k names in all."""
         found, at = first[:k], 0
         there = barred.union(found)
         while len(found) < k and at < len(self.order):
@@ -88,7 +89,7 @@ class CountedPopularity:
 
     def scores(self, requests: Sequence[Impression]) -> list[Floats]:
         """The count of each candidate that was shown. NaN: nobody has seen it in the lists that were learnt."""
-        counts_N = np.append(self._counts_N, np.nan)  # -1 is the last one
+        counts_N = np.append(self._counts_N, np.nan)  # an unknown item has number -1, so it gets this NaN
         return [counts_N[_numbers(request, self._known)] for request in requests]
 
 
@@ -107,7 +108,7 @@ class CountedNeighbours:
         self.size = 8 * int(self._near.nnz)
 
     def top(self, requests: Sequence[Impression], k: int) -> list[list[str]]:
-        """The k best items for each request, and popular ones where fewer are near its history."""
+        """The k best items for each request. Popular items fill the list where fewer are near its history."""
         known, found = self._known, list[list[str]]()
         for request, (numbers, scores) in self._scored(requests):
             barred = known.barred(request)
@@ -149,7 +150,7 @@ class CountedNeighbours:
 
 
 def counted(tally: Tally, *, live: Collection[str]) -> list[Contender]:
-    """Popularity over all that was counted, popularity of late, and ItemKNN.
+    """Popularity over all that was counted, popularity over what is recent, and ItemKNN.
 
     Args:
         tally: What was counted.

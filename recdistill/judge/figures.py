@@ -1,4 +1,4 @@
-"""From the values of lists to figures: means with intervals, paired differences, slices, and what the student keeps.
+"""Turns values of lists into figures: means with intervals, paired differences, slices, and what the student keeps.
 
 Values are `contender -> metric -> one value for each list`. All intervals of one judgement use the same resamples.
 
@@ -51,18 +51,18 @@ class Measured:
     Attributes:
         requests: The requests of the lists that were judged.
         values: One value for each list.
-        behaviour: What a contender shows, where it chooses from the catalogue.
+        behaviour: What each contender puts first. Only for contenders that choose from the catalogue.
         relevant_popularity: Mean popularity percentile of the items that users liked.
         slices: Figures of the slices.
-        agreement: How alike teacher and student order.
+        agreement: How alike the orders of teacher and student are.
         keeps: NDCG@10 of student, teacher and chance on the lists where retention is counted. None: no teacher.
         keeps_on: Which lists these are.
         disagreements: The lists on which teacher and student differ most.
         skipped: Reason -> how many lists or candidates were left out.
-        users_B: A number for the user of each list. A list without a user has a number of its own.
+        users_B: A number for the user of each list. A list without a user has a number that no other list has.
         keeps_B: Numbers of the lists where retention is counted. None: all.
-        seconds: Seconds of each contender.
-        processor: Seconds of processor time of each contender, all threads of this process together.
+        seconds: How many seconds each contender took.
+        processor: How many seconds of processor time each contender took, over all threads of this process.
     """
 
     requests: list[Impression]
@@ -82,7 +82,7 @@ class Measured:
 
 
 def numbered_users(requests: Sequence[Impression]) -> NDArray[np.int64]:
-    """A number for the user of each list, in the order of their first lists. A list without a user has its own."""
+    """A number for the user of each list. A new user gets the next number, and so does each list without a user."""
     number: dict[tuple[bool, str], int] = {}
     keys = [(r.user is not None, r.id if r.user is None else r.user) for r in requests]
     return np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
@@ -105,7 +105,7 @@ def intervals(
 def differences(values: Values, seed: int, draws: int, users_B: NDArray[np.int64] | None = None) -> list[Difference]:
     """The student minus each other contender, the teacher minus chance, and the teacher minus popularity.
 
-    A teacher that does not beat chance has nothing to teach, and one that does not beat popularity has little.
+    The last two say whether the teacher is worth learning from.
     """
     others = [name for name in values if name != STUDENT]
     keys = [(STUDENT, other, metric) for other in others for metric in values[STUDENT]]
@@ -129,8 +129,9 @@ def above_chance(
 ) -> tuple[Interval | None, str]:
     """What the student keeps of the teacher: (student − chance) / (teacher − chance), with its interval.
 
-    Each resample of the lists gives one mean of both leads over chance. The interval holds the middle 95% of their
-    ratios. Where the teacher's own lead over chance may be nothing, the share means nothing: then there is a sentence.
+    Each resample of the lists gives a mean of both leads over chance, and so one ratio. The interval holds the middle
+    95% of these ratios. Where the teacher may have no lead over chance, a share of it has no meaning. Then there is a
+    sentence instead of a share.
 
     Args:
         student_B: Values of the student.
@@ -139,7 +140,7 @@ def above_chance(
         seed: Seed of the resamples.
         draws: How many resamples.
         users_B: A number for the user of each list. None: each list has its own.
-        over: What stands in the place of chance, for the sentence.
+        over: The name of what `chance_B` holds, for the sentence.
 
     Returns:
         The share and no sentence, or no share and the sentence.
@@ -159,7 +160,7 @@ def above_chance(
 
 
 def lead(student_B: Floats, other_B: Floats, chance_B: Floats, users_B: NDArray[np.int64]) -> Lead:
-    """How far the student and another stand above chance on the same lists, and how sure that is."""
+    """How far the student and another contender are above chance on the same lists, and how sure that is."""
     leads = np.stack([student_B - chance_B, other_B - chance_B], axis=1)
     # The covariance comes from the errors of the sum and of both: Var(a + b) = Var(a) + Var(b) + 2 Cov(a, b).
     errors, users = metrics.standard_errors(np.c_[leads, leads.sum(1)], users_B)
@@ -189,7 +190,7 @@ def slice_qualities(
     Args:
         parts: The slices.
         labels_BP: Labels of the relevant items of each list.
-        measure: Values of all contenders on some lists, by their numbers, with other labels.
+        measure: Gives the values of all contenders, for some lists (by number) and for the labels that are passed.
         seed: Seed of the resamples.
         draws: How many resamples.
         users_B: A number for the user of each list.
@@ -211,7 +212,7 @@ def slice_qualities(
 
 
 def percentiles(counts_N: Floats) -> Floats:
-    """For each item, the share of the items that fewer users liked. Of equal items, half count."""
+    """For each item, the share of the items that fewer users liked. Items with the same number of users count half."""
     ordered = np.sort(counts_N)
     below = np.searchsorted(ordered, counts_N, "left") + np.searchsorted(ordered, counts_N, "right")
     return below / (2.0 * len(counts_N))

@@ -1,8 +1,9 @@
 """The gate: what a candidate must show before it may become the champion. Each check is one sentence with its figures.
 
-Each check has one of three verdicts: passed, refused, or not enough evidence. The last says how many lists are missing,
-and how long they take. A candidate passes when every check has passed. Figures count by their bounds (bounds.py), at
-the error that this look may spend (allowance.py).
+Each check has one of three verdicts: passed, refused, or not enough evidence. In the third case the sentence says how
+many lists are missing, and how long it takes to collect them. A candidate passes when every check has passed. Not the
+figure itself is compared with what is asked, but its bound (bounds.py), at the error that this look may spend
+(allowance.py).
 
 It knows nothing of how anything was measured. The registry's own rules bind the evidence to the content hash.
 
@@ -32,7 +33,7 @@ WORDS: Final[dict[Verdict, str]] = {"passed": "passed", "refused": "refused", "m
 """The verdicts in words."""
 
 YET: Final = "; not enough evidence yet"
-"""How the sentence of the third verdict ends."""
+"""How the sentence of a check ends when its verdict is "not enough evidence"."""
 
 
 class Check(NamedTuple):
@@ -44,7 +45,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether it does not stand in the way."""
+        """Whether the verdict is "passed"."""
         return self.verdict == "passed"
 
 
@@ -58,12 +59,13 @@ def checks(
 def gate(judgement: Judgement, asked: Asked, tries: Sequence[Try] = (), *, now: datetime | None = None) -> Evidence:
     """The evidence that the registry needs. It passes only when every check passes.
 
-    If it passes, its reasons are the sentences of all checks. If not, they are the sentences of the other checks.
+    If the candidate passes, the reasons are the sentences of all checks. If not, they are the sentences of the checks
+    that did not pass.
 
     Args:
         judgement: The results of the judge.
         asked: The policy.
-        tries: The candidates that were judged before, also this one. Each has spent of the error that a year allows.
+        tries: The candidates that were judged before, also this one. Each has got a part of the error of a year.
         now: The time now. None: the clock's.
     """
     spends = _allowed(judgement, asked, tries, now)
@@ -116,7 +118,7 @@ def _checks(judgement: Judgement, asked: Asked, spends: Allowed) -> list[Check]:
 
 
 def _which(judgement: Judgement) -> str:
-    """Which lists were judged, also where no reason says it; empty where they do not come from a log."""
+    """Which lists were judged. It is empty where the lists do not come from a log."""
     part = judgement.part
     if part is None:
         return ""
@@ -164,7 +166,7 @@ def _retention(judgement: Judgement, asked: Asked, spends: Allowed) -> Check:
 
 
 def _so(judgement: Judgement, shown: Shown, lead: Lead, level: float) -> str:
-    """The rest of a sentence about a share that is asked."""
+    """The end of a sentence about a share that must be kept: which share is shown, and how many lists are missing."""
     if shown.verdict == "refused":
         return ", and less is shown"
     told = f", and {proved(lead, level):.3f} is shown"
@@ -199,7 +201,7 @@ def _beats(judgement: Judgement, name: str, spends: Allowed) -> Check:
 
 
 def _champion(judgement: Judgement, asked: Asked, spends: Allowed) -> Check:
-    """Two things: the student is not shown to be worse, and it is shown to keep enough of the champion's lead."""
+    """Asks for two things: the student is not shown to be worse, and is shown to keep enough of the champion's lead."""
     found = judgement.difference(STUDENT, CHAMPION)
     if found is None:
         return Check(CHAMPION, "refused", "champion: the student was not compared with it")
@@ -218,7 +220,8 @@ def _champion(judgement: Judgement, asked: Asked, spends: Allowed) -> Check:
     agreed = judgement.agreed
     if shown.verdict != "more" or agreed is None:
         return Check(CHAMPION, shown.verdict, told)
-    # Few labels: agreement with the teacher needs none, and varies less. Labels still guard, above.
+    # There are too few labels for a verdict. Agreement with the teacher needs no labels and varies less, so it decides.
+    # What labels refuse was refused above.
     alike = share(agreed.lead, asked.champion, spends.level)
     if alike.verdict == "more":
         return Check(CHAMPION, "more", told)
@@ -231,7 +234,7 @@ def _champion(judgement: Judgement, asked: Asked, spends: Allowed) -> Check:
 
 
 def _lead_of(judgement: Judgement, found: Interval) -> Lead:
-    """The leads of a judgement that an older version wrote, from its difference."""
+    """Computes the leads from the difference: older versions of recdistill did not write the leads."""
     champion, chance = (
         0.0 if one is None else one.metrics[MAIN].mean for one in map(judgement.quality, (CHAMPION, CHANCE))
     )

@@ -1,4 +1,4 @@
-"""Draws what became of the versions that were judged: two pictures and a table, the oldest first.
+"""Draws the versions that were judged and what became of them: two pictures and a table.
 
 It knows nothing of ledgers, nor of how anything was measured.
 
@@ -29,7 +29,7 @@ LEAD: Final = "champion"
 ADDS: Final = "control"
 
 Became = Literal["serves", "served", "withdrawn", ""]
-"""What became of a version: it serves now, it served, it was rolled back from, or it never served."""
+"""What became of a version: it serves now, it served before, it was replaced by a rollback, or it never served."""
 
 _BECAME: Final[dict[str, str]] = {
     "serves": "serves now",
@@ -42,7 +42,7 @@ _CLASSES: Final = {"passed": "yes", "refused": "no"}
 
 _WIDTH, _HEIGHT = 360.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 12.0, 12.0, 24.0
-_APART = 26.0  # numbers below the picture stand at least so far apart
+_APART = 26.0  # the least distance between two numbers below the picture
 
 
 class Spread(NamedTuple):
@@ -54,7 +54,7 @@ class Spread(NamedTuple):
 
 
 class Past(Struct, frozen=True, kw_only=True):
-    """A version as its last judgement left it.
+    """A version, with the results of its last judgement.
 
     Attributes:
         content_hash: Its content hash.
@@ -63,7 +63,7 @@ class Past(Struct, frozen=True, kw_only=True):
         number: Its number; empty: it is not known.
         became: What became of it.
         figures: `kept` (share of the teacher's lead over chance), `champion` (lead over the champion of that time, in
-            NDCG@10), `control` (what distillation added). What was not measured is not there.
+            NDCG@10), `control` (what distillation added). A figure that was not measured is left out.
         looks: How often it was looked at.
         this: Whether it is the version that the page is about.
     """
@@ -79,7 +79,7 @@ class Past(Struct, frozen=True, kw_only=True):
 
 
 def drawn_history(past: Sequence[Past]) -> str:
-    """The section; empty where nothing was judged.
+    """The section of the page as HTML. It is empty where nothing was judged.
 
     Args:
         past: Versions, the oldest judgement first.
@@ -133,7 +133,7 @@ def _cell(figure: Spread | None, write: Callable[[float], str]) -> str:
 def _picture(
     past: Sequence[Past], name: str, title: str, write: Callable[[float], str], line: float | None
 ) -> tuple[str, str] | None:
-    """One figure over the versions; None where none of them has it."""
+    """Draws one figure over the versions. None: no version has this figure."""
     found = [(place, one, one.figures[name]) for place, one in enumerate(past) if name in one.figures]
     if not found:
         return None
@@ -174,7 +174,7 @@ def _picture(
 
 
 def _mark(one: Past, figure: Spread, x: float, y_of: Callable[[float], float]) -> Iterator[str]:
-    """The mark of a version: its shape says the verdict, so nobody needs colours to read it."""
+    """The mark of a version. Its shape says the verdict, so a reader needs no colours."""
     kind = _CLASSES.get(one.verdict, "more")
     y = y_of(figure.mean)
     if figure.low is not None and figure.high is not None:
@@ -191,7 +191,7 @@ def _mark(one: Past, figure: Spread, x: float, y_of: Callable[[float], float]) -
 
 
 def _numbers(past: Sequence[Past], x_of: Callable[[int], float]) -> Iterator[str]:
-    """Numbers below the picture, from the newest back, as many as there is room for."""
+    """Numbers below the picture, as many as fit. The newest version gets one first."""
     free = _WIDTH
     for place in range(len(past) - 1, -1, -1):
         x, number = x_of(place), past[place].number or ("this" if past[place].this else "")

@@ -27,12 +27,15 @@ NO_TEACHER = "there is no teacher to compare with, neither one that scores nor s
 class Quality(Struct, frozen=True, kw_only=True):
     """One contender over all lists.
 
-    `coverage`: share of the catalogue that appears in the first ten places of its lists. `popularity`: mean percentile,
-    by training popularity, of the items there. `novelty`: mean bits of surprise of the items there, −log2 of the share
-    of the training interactions that an item has. `diversity`: mean of 1 − cosine of the student's vectors, over the
-    pairs of items of a first ten. None: it does not choose from the catalogue. `seconds_per_1000`: time
-    that it took for a thousand requests. `processor_s_per_1000`: processor time of this process for them, all threads
-    together; a teacher behind HTTP works elsewhere, so its figure here says little.
+    The next four are about the first ten places of its lists. None: it does not choose from the catalogue.
+
+    - `coverage`: share of the catalogue that appears there.
+    - `popularity`: mean percentile of the items there, by training popularity.
+    - `novelty`: mean bits of surprise of the items there: −log2 of an item's share of the training interactions.
+    - `diversity`: mean of 1 − cosine of the student's vectors, over the pairs of items of one list.
+    - `seconds_per_1000`: seconds for a thousand requests.
+    - `processor_s_per_1000`: seconds of processor time of this process for them, over all threads. A teacher behind
+      HTTP uses another processor, which is not counted.
     """
 
     name: str
@@ -55,9 +58,9 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class SliceQuality(Struct, frozen=True, kw_only=True):
-    """A slice: contender name to metric name to interval, over `n` lists.
+    """Figures of one slice, over its `n` lists. `metrics`: contender -> metric -> interval.
 
-    `apart`: NDCG@10 of the student minus that of the champion and of the teacher, list by list.
+    `apart`: NDCG@10 of the student minus that of another, list by list. The keys are the champion and the teacher.
     """
 
     name: str
@@ -68,10 +71,10 @@ class SliceQuality(Struct, frozen=True, kw_only=True):
 
 
 class Lead(Struct, frozen=True, kw_only=True):
-    """How far the student and another stand above chance in NDCG@10 on the same lists, and how sure that is.
+    """How far the student and another contender are above chance in NDCG@10 on the same lists, and how sure that is.
 
-    `student` and `other`: means. `var_student`, `var_other` and `covariance`: of these means, where lists of one user
-    move together.
+    `student` and `other`: means. `var_student`, `var_other` and `covariance`: of these means. They take into account
+    that lists of one user are alike.
     """
 
     student: float
@@ -84,10 +87,10 @@ class Lead(Struct, frozen=True, kw_only=True):
 
 
 class Control(Struct, frozen=True, kw_only=True):
-    """The control: the same student, taught by labels alone. It is a contender (`student_no_kd`) where there is one.
+    """The control: the same student, taught by labels alone. Where there is one, it is a contender (`student_no_kd`).
 
-    `content_hash`: of its bundle; empty: there is none. `kept`: what the student keeps of the teacher's gain over it,
-    (student − control) / (teacher − control). `why`: why there is no control, or no such share.
+    `content_hash`: that of its bundle; empty: there is no control. `kept`: what the student keeps of the teacher's gain
+    over the control, (student − control) / (teacher − control). `why`: why there is no control, or no such share.
     """
 
     content_hash: str = ""
@@ -96,9 +99,10 @@ class Control(Struct, frozen=True, kw_only=True):
 
 
 class Agreed(Struct, frozen=True, kw_only=True):
-    """How alike the student and the champion order what the teacher has scored: Kendall's tau on held-out lists.
+    """How alike the order of the teacher's scores is to the student's order and to the champion's, on held-out lists.
 
-    It needs no label. `lead`: of both, where chance is 0.
+    It needs no label. `student` and `champion`: Kendall's tau of each with the teacher. `lead`: both as a lead over
+    chance, which is 0 here.
     """
 
     lists: int
@@ -108,13 +112,16 @@ class Agreed(Struct, frozen=True, kw_only=True):
 
 
 class Shipped(Struct, frozen=True, kw_only=True):
-    """The device file beside the bundle on the same requests.
+    """The device file compared with the bundle, on the same requests.
 
-    `overlap`: share of the bundle's first ten items that the file's first ten have too. `kept`: by the bundle's own
-    scores, how far the file's first ten stand above items drawn at random, as a share of how far its own first ten do
-    (or the other way round, where its own search finds the worse ones).
-    Items of almost equal score may change places without harm: they lower `overlap`, and not `kept`. `finite`: whether
-    all scores of the file were numbers. `bytes`: of the file.
+    - `overlap`: share of the bundle's first ten items that are also in the file's first ten.
+    - `kept`: compares the two first tens by the bundle's scores. Each has a mean score above that of items drawn at
+      random. `kept` is the file's divided by the bundle's. Where the file's is higher, because the bundle's index is
+      wrong, the ratio is turned round.
+    - `finite`: whether all scores of the file were finite numbers.
+    - `bytes`: size of the file.
+
+    Items of almost equal score may change places without harm. They lower `overlap`, but not `kept`.
     """
 
     lists: int
@@ -125,7 +132,7 @@ class Shipped(Struct, frozen=True, kw_only=True):
 
 
 class RuleShare(Struct, frozen=True, kw_only=True):
-    """Which share of the items in first tens have one value of an attribute."""
+    """The share of the items in the first ten places that have one value of an attribute."""
 
     attribute: str
     value: str
@@ -133,9 +140,9 @@ class RuleShare(Struct, frozen=True, kw_only=True):
 
 
 class Answers(Struct, frozen=True, kw_only=True):
-    """What the student's first tens hold, over `lists` requests.
+    """What the first ten places of the student's answers hold, over `lists` requests.
 
-    `blocked`: items that nobody may be shown, and in how many lists they stood. `rules`: shares by attribute.
+    `blocked`: items that must not be shown -> in how many answers they were. `rules`: shares by attribute.
     """
 
     lists: int
@@ -146,8 +153,8 @@ class Answers(Struct, frozen=True, kw_only=True):
 class Agreement(Struct, frozen=True, kw_only=True):
     """How much teacher and student agree on the order of items.
 
-    `overlap`: share of the first ten items, out of the whole catalogue, that both have. The other two are about the
-    logged candidate lists that have the teacher's scores in the stream. `tau`: Kendall's tau of both orders.
+    `overlap`: share of their first ten items that are the same, where both choose from the whole catalogue. The other
+    two are about logged lists that have the teacher's scores in the stream. `tau`: Kendall's tau of both orders.
     `on_lists`: NDCG@10 of teacher and student.
     """
 
@@ -157,11 +164,11 @@ class Agreement(Struct, frozen=True, kw_only=True):
 
 
 class Calibrated(Struct, frozen=True, kw_only=True):
-    """Whether scores say how likely a candidate is the one that is liked.
+    """Whether scores say how likely it is that a candidate is liked.
 
-    Within each list the scores become shares (softmax), and so do the labels. `error`: mean distance of both over
-    groups of candidates of like score, each weighed by its candidates. `groups`: mean share that is said, mean share
-    that is true, and how many candidates.
+    Within each list, scores become shares (softmax), and labels become shares, too. Candidates are put into groups of
+    similar share by score. `groups`: for each, the mean share by score, the mean share by label, and how many
+    candidates it has. `error`: the mean distance of the two shares; a group counts by its number of candidates.
     """
 
     lists: int
@@ -172,7 +179,7 @@ class Calibrated(Struct, frozen=True, kw_only=True):
 class Latency(Struct, frozen=True, kw_only=True):
     """Time of one request, in milliseconds, over `n` requests. They are asked one by one, in this process.
 
-    `processor_ms`: mean processor time of one, all threads together. None: it was not measured.
+    `processor_ms`: mean processor time of one request, over all threads. None: it was not measured.
     """
 
     p50_ms: float
@@ -182,9 +189,9 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class Disagreement(Struct, frozen=True, kw_only=True):
-    """A real list on which teacher and student differ. Items are titles, best first. The history is newest first.
+    """A real list on which teacher and student differ. Items are titles, the best first. The history is newest first.
 
-    `tau`: Kendall's tau of both orders, where they order what was shown.
+    `tau`: Kendall's tau of both orders. None: they did not order what was shown, but chose from the catalogue.
     """
 
     request: str
@@ -200,7 +207,7 @@ class Spending(Struct, frozen=True, kw_only=True):
     """How much the teacher was asked to score in the lists that the student learnt from.
 
     `candidates`: how many there were. `scored`: how many of them have the teacher's score. `seconds` and `cost`: time
-    and money that the other scores would have cost, at the speed measured here. None: it is not known.
+    and money that the other scores would have cost, at the speed measured here. None: not known.
     """
 
     lists: int
@@ -219,10 +226,13 @@ class Spending(Struct, frozen=True, kw_only=True):
 class Part(Struct, frozen=True, kw_only=True):
     """Which part of the log was learnt, and which was judged. Positions are written as `--until` takes them.
 
-    `learnt`: where the bundle stopped learning. `begins`: where the judged part begins; it is later if another bundle
-    beside it has learnt more. `ends`: where it ends. `first` and `last`: times of the earliest and the latest list.
-    `lists`: `held-out` (of users from whom no student learns) or `behind` (they come behind the place where the bundle
-    stopped learning). `why`: why these. Both are empty in judgements of older versions.
+    - `learnt`: where the bundle stopped learning.
+    - `begins`: where the judged part begins. It is later than `learnt` if another bundle in the comparison learnt more.
+    - `ends`: where the judged part ends.
+    - `first` and `last`: times of the earliest and the latest judged list.
+    - `lists`: `held-out` (lists of users from whom no student learns) or `behind` (lists after the place where the
+      bundle stopped learning). Empty in judgements of older versions.
+    - `why`: why these lists were judged. Empty in judgements of older versions.
     """
 
     learnt: str
@@ -242,10 +252,10 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class OrderValue(Struct, frozen=True, kw_only=True):
-    """What the lists of a contender would be worth, from served lists with known chances.
+    """An estimate of what the lists of a contender would be worth, from served lists with known chances.
 
-    `ips` and `snips`: labels a list, by both estimators of `offpolicy.py`. None: there is no estimate, and `why` says
-    why not.
+    `ips` and `snips`: labels for each list, by the two estimators of `offpolicy.py`. None: there is no estimate, and
+    `why` says why.
     """
 
     name: str
@@ -255,10 +265,12 @@ class OrderValue(Struct, frozen=True, kw_only=True):
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """What came of lists that the endpoint served, also of those from which nobody took anything.
+    """What users did with lists that the endpoint served. Lists from which nobody took anything count, too.
 
-    `lists`: how many. `explored`: how many have an item whose chance is below 1/2. `value`: labels a list, as they were
-    served. `orders`: the same for the orders of other contenders in the places that exploration may change.
+    - `lists`: how many lists.
+    - `explored`: how many of them have an item whose chance was below 1/2.
+    - `value`: labels for each list, as the lists were served.
+    - `orders`: estimates of the same for other contenders. They order only the places that exploration may change.
     """
 
     lists: int
@@ -278,14 +290,14 @@ class Judgement(Struct, frozen=True, kw_only=True):
       (student − chance) / (teacher − chance). `retention_on` says on which lists. None: `retention_why` says why.
     - `above_chance`: False in judgements of older versions. There retention is student / teacher.
     - `notes`: what a reader of the figures must know.
-    - `part`: which part of the log was judged, where the lists come from a log.
-    - `served`: what came of lists that the endpoint served. None: there were none.
-    - `leads`: the student's lead over chance beside that of the teacher and of the champion.
-    - `control`: the student without a teacher. None: the caller knows of none.
-    - `agreed`: agreement with the teacher, of student and champion. None: there were no such lists, or no champion.
-    - `shipped`: the device file beside the bundle. None: it was not judged.
-    - `answers`: what the student's answers hold. None: nobody asked.
-    - `calibration`: of the student and of the teacher, on lists with labels; the teacher only where it has scored them.
+    - `part`: which part of the log was judged. None: the lists do not come from a log.
+    - `served`: what users did with lists that the endpoint served. None: there were no such lists.
+    - `leads`: contender -> the student's lead over chance with that contender's, for the teacher and the champion.
+    - `control`: the student without a teacher. None: the caller did not look for one.
+    - `agreed`: how alike student and champion are to the teacher. None: there were no such lists, or no champion.
+    - `shipped`: the device file compared with the bundle. None: it was not judged.
+    - `answers`: what the student's answers hold. None: the policy did not ask.
+    - `calibration`: of student and teacher, on lists with labels. The teacher's only on lists that it has scored.
     - `age_s`: seconds from the newest event that the student learnt from to the newest judged list. None: not known.
     - `parity`: what was compared -> the largest absolute difference.
     - `skipped`: reason -> number of held-out examples that could not be judged.

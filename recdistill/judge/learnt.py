@@ -1,7 +1,7 @@
-"""What the judge knows of the lists that a student learnt from: examples, or what was counted while it learnt.
+"""Counts likes in the lists that a student learnt from: from the examples, or from what was counted while it learnt.
 
-Bundles have the counts beside them (`recdistill.linear.Tally`), so nobody reads these lists again. A bundle that an
-older version made has none, and then the lists are read.
+Bundles have these counts beside them (`recdistill.linear.Tally`), so the lists need not be read again. A bundle of an
+older version of recdistill has no counts, so its lists are read.
 
 It knows nothing of bundles, teachers or metrics.
 
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 Train = Iterable[Example] | Interactions | Tally
 
 RECENT = 0.1
-"""Popularity of late has so much of the likes of the examples, the newest ones."""
+"""Popularity of late counts only this share of the likes, the newest ones."""
 
 
 class Learnt(Protocol):
@@ -38,11 +38,11 @@ class Learnt(Protocol):
         """How often each item was liked, `[N]`."""
 
     def up_to(self, lists: Sequence[tuple[int, Sequence[str]]], judged: Sequence[Example]) -> dict[str, list[Floats]]:
-        """Popularity and popularity of late of the candidates of each list, at the time when it was shown.
+        """Popularity, and popularity of late, of each list's candidates at the time when the list was shown.
 
         Args:
-            lists: Time and candidates of each.
-            judged: The lists that are judged; what was liked in them before counts, too.
+            lists: Time and candidates of each list.
+            judged: The lists that are judged. Likes in earlier ones count for later ones.
         """
 
 
@@ -64,7 +64,7 @@ class _FromExamples:
 
 
 class _FromTally:
-    """The counts end where the student stopped. So of a list that was shown before that, they know what came later."""
+    """The counts end where the student stopped learning. For an earlier list, they also hold likes that came later."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -81,7 +81,7 @@ class _FromTally:
 
 
 def learnt(train: Train) -> Learnt:
-    """The same, whatever it comes from."""
+    """What was liked, from any of the three forms in which the training lists come."""
     if isinstance(train, Tally):
         return _FromTally(train)
     return _FromExamples(train if isinstance(train, Interactions) else collect(train))

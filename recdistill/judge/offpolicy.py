@@ -1,21 +1,22 @@
-"""What lists of another policy would be worth, from lists that were served with known chances.
+"""Estimates what the lists of another policy would be worth, from lists that were served with known chances.
 
-A served list says the chance of each item to be at its place. Where the other policy puts the same item at that place,
-the list tells something about it, and it counts one over the chance. This is inverse propensity scoring by item and
-place (Li et al., "Offline evaluation of ranking policies with click models", KDD 2018): what happens at a place may
-depend on the item and the place, not on the items around it.
+A policy is a way to order items. A served list says, for each item, the chance that it came to its place. Where the
+other policy puts the same item at the same place, this place of the list counts, with weight 1 / chance. All other
+places have weight 0. This is inverse propensity scoring by item and place (Li et al., "Offline evaluation of ranking
+policies with click models", KDD 2018). It assumes that what a user does at a place depends on the item and the place,
+and not on the items around it.
 
 - IPS: `V = 1/N Σ_n Σ_t w_nt r_nt`. It is right on average.
-- SNIPS: each place is divided by the sum of its own weights, which is N on average. It varies less (Swaminathan and
-  Joachims, NIPS 2015).
+- SNIPS: the sum of each place is divided by the sum of its weights, instead of N. That sum is N on average. SNIPS
+  varies less (Swaminathan and Joachims, NIPS 2015).
 
-The intervals are of 95% and clustered: the lists of one user are not independent. The variance of SNIPS is that of a
-ratio. Few lists with large weights make such sums skewed to the right, and an interval that is as wide on both sides
-ends too low too often. So the bounds are those of Hall's transformation, which takes the skewness out (Hall, "On the
-removal of skewness by transformation", JRSS B 1992).
+The intervals are 95% intervals. They are clustered, because the lists of one user are not independent. The variance of
+SNIPS is that of a ratio. A few lists with large weights make such sums skewed to the right. Then the upper end of an
+interval that is equally wide on both sides is too low, too often. So the bounds come from Hall's transformation, which
+removes the skewness (Hall, "On the removal of skewness by transformation", JRSS B 1992).
 
-Without overlap there is no estimate. Where the other policy puts an item at a place at which it was never shown, the
-weights of that place have a mean below 1, and this is refused.
+Without overlap there is no estimate. There is no overlap where the other policy puts items at places at which they were
+never shown. Then the mean weight is below 1, and `check_overlap` refuses.
 
 It knows nothing of records or of how a policy orders.
 
@@ -42,25 +43,25 @@ Z: Final = 1.959964
 """Half the width of a 95% interval, in standard errors."""
 
 _SURE: Final = 3.0
-"""By how many standard errors the weights of the places must be below 1, so that overlap is missing."""
+"""Overlap is missing when the mean weight is below 1 by more than so many standard errors."""
 
 LEAST: Final = 300
-"""Fewest rare matches with which the intervals hold what they say; `benchmarks/bench_offpolicy.py` measures it."""
+"""With fewer rare matches, the intervals are not right; `benchmarks/bench_offpolicy.py` measures it."""
 
 _SLIGHT: Final = 1e-6
 
 RARE: Final = 0.5
-"""A chance below this is of an item that the serving policy did not want there."""
+"""An item with a chance below this is rare: the serving policy itself wanted another item at its place."""
 
 
 class Logged(NamedTuple):
     """N served lists with T places each, beside the lists of another policy for the same requests.
 
     Args:
-        matched_NT: Where the other policy puts the item that was shown.
-        chances_NT: The chance of the shown item to be at its place.
-        rewards_NT: What came of it, such as a click.
-        where_NT: Where both lists have an item.
+        matched_NT: Whether the other policy puts the same item at this place.
+        chances_NT: The chance that the shown item came to its place.
+        rewards_NT: The label of the shown item, such as 1 for a click.
+        where_NT: Whether both lists have an item at this place.
         clusters_N: A number for the user of each list.
     """
 
@@ -72,7 +73,7 @@ class Logged(NamedTuple):
 
 
 def check_overlap(log: Logged) -> None:
-    """Looks whether the served lists can tell of the other policy.
+    """Checks that the served lists can say something about the other policy.
 
     Raises:
         DataError: They cannot.
@@ -84,7 +85,7 @@ def check_overlap(log: Logged) -> None:
             "no served list was explored, so another order cannot be judged by them: set rank.explore_share, and wait"
         )
     weights_NT = _weights(log)
-    # The mean weight of a list, as a share of its places: 1 on average, where every item could have been at its place.
+    # The mean weight over the places of a list. On average it is 1, if every item could have been at its place.
     width_N = log.where_NT.sum(1)
     share_N = np.divide(weights_NT.sum(1), width_N, out=np.ones(len(width_N)), where=width_N > 0)
     share, error = float(share_N.mean()), _error(share_N - share_N.mean(), log.clusters_N)[0]
@@ -102,24 +103,24 @@ def check_overlap(log: Logged) -> None:
 
 
 def ips(log: Logged) -> Interval:
-    """The value of the other policy a list: right on average, with large variance."""
+    """The value of one list of the other policy, by IPS. It is right on average, with a large variance."""
     value_N = (_weights(log) * log.rewards_NT).sum(1)
     mean = float(value_N.mean())
     return _around(mean, value_N - mean, log.clusters_N)
 
 
 def snips(log: Logged) -> Interval:
-    """The value of the other policy a list, where each place is divided by the sum of its own weights.
+    """The value of one list of the other policy, by SNIPS: each place is divided by the sum of its weights.
 
     Raises:
-        DataError: At some place no item is where the other policy wants it.
+        DataError: At some place, no list shows the item that the other policy puts there.
     """
     weights_NT = _weights(log)
     total_T, there_T = weights_NT.sum(0), log.where_NT.mean(0)
     if (total_T[there_T > 0] == 0).any():
         raise DataError("no overlap: at some place of the lists no item was ever where this order wants it")
     ratio_T = np.divide((weights_NT * log.rewards_NT).sum(0), total_T, out=np.zeros(len(total_T)), where=total_T > 0)
-    # V = Σ_t share_t ratio_t. Its influence function: that of each ratio, and that of the share of lists with place t.
+    # V = Σ_t share_t ratio_t. Its influence function has two parts: of the ratios, and of the shares of lists.
     scale_T = np.divide(there_T * len(weights_NT), total_T, out=np.zeros(len(total_T)), where=total_T > 0)
     ratios_NT = scale_T * weights_NT * (log.rewards_NT - ratio_T)
     pull_N = ratios_NT.sum(1) + ((log.where_NT - there_T) * ratio_T).sum(1)
@@ -131,9 +132,9 @@ def _weights(log: Logged) -> Floats:
 
 
 def _error(pull_N: Floats, clusters_N: NDArray[np.int64]) -> tuple[float, float]:
-    """The standard error of a mean whose lists pull it so far, where the lists of a cluster move together; its skew.
+    """The standard error of a mean, and its skew, where lists of one cluster are not independent.
 
-    The skew is that of the standardised sum: 0 for a normal one.
+    `pull_N` is the influence of each list on the mean. The skew is that of the standardised sum: 0 for a normal one.
     """
     sums_C = np.bincount(clusters_N, pull_N)[np.unique(clusters_N)]
     count, square = len(sums_C), float((sums_C**2).sum())
@@ -150,7 +151,7 @@ def _around(mean: float, pull_N: Floats, clusters_N: NDArray[np.int64]) -> Inter
 
 
 def _unskewed(bound: float, skew: float) -> float:
-    """The standardised error that Hall's transformation takes to a bound of the normal distribution."""
+    """Hall's transformation turned round: the standardised error that belongs to a bound of the normal distribution."""
     if abs(skew) < _SLIGHT:
         return bound
     return float(3 / skew * (np.cbrt(1 + skew * (bound - skew / 6)) - 1))

@@ -1,4 +1,4 @@
-"""How many lists are missing for a verdict, and how long they take at this traffic.
+"""Says how many lists are missing for a verdict, and how long it takes until they come, at the present traffic.
 
 It knows nothing of logs or of how lists are measured.
 
@@ -16,8 +16,8 @@ def outlook(*, have: int, least: int, span_s: float) -> str:
     """What is missing, in words.
 
     Args:
-        have: Labelled lists that are there.
-        least: How many are asked.
+        have: How many labelled lists there are.
+        least: How many are needed.
         span_s: Seconds from the earliest of them to the latest, by the times of the lists.
     """
     missing = max(0, least - have)

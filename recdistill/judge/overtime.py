@@ -1,6 +1,6 @@
-"""Draws quality over time as an inline SVG: one line for each contender, on lists before anybody learnt from them.
+"""Draws quality over time as an inline SVG: one line for each contender, on lists that nobody had learnt from yet.
 
-The figures stand in the provenance of a bundle. They are foreign: what is no figure is left out.
+The figures come from the provenance of a bundle, which others may have written. What is not a figure is left out.
 
 It knows nothing of judgements, or of how the figures were made.
 
@@ -37,7 +37,7 @@ Part = Annotated[float, Meta(ge=-1.0, le=1e6)]
 
 
 class Point(Struct, frozen=True):
-    """A mean over lists, with its interval; `low` and `high` are None where it has none."""
+    """A mean over lists, with its interval. `low` and `high` are None where there is no interval."""
 
     n: int
     mean: Part
@@ -53,14 +53,14 @@ class Moment(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """What a bundle says: its newest windows, oldest first, and the open ones as one."""
+    """What a bundle says: its newest finished windows, the oldest first, and all open windows together as `now`."""
 
     rows: list[Moment] = []
     now: Moment | None = None
 
 
 def read(plain: object) -> Told | None:
-    """What a provenance says; None where it says nothing that can be drawn."""
+    """Reads the figures from a provenance. None: there is nothing that can be drawn."""
     try:
         told = msgspec.convert(plain, Told)
     except msgspec.ValidationError:
@@ -69,7 +69,7 @@ def read(plain: object) -> Told | None:
 
 
 def drawn(rows: Sequence[Moment]) -> str:
-    """The picture. A window without labelled lists of a line is a gap of it."""
+    """The picture. A line has a gap where a window has no figure for it."""
     rows = sorted(rows, key=lambda row: row.begin_us)
     first_us, last_us = rows[0].begin_us, rows[-1].begin_us
     means = [point.mean for row in rows for line, point in row.ndcg.items() if line in LINES]
@@ -102,7 +102,7 @@ def drawn(rows: Sequence[Moment]) -> str:
 
 
 def _runs(rows: Sequence[Moment], line: str) -> list[list[Moment]]:
-    """The windows that a line has, cut where it has none."""
+    """The windows that have a figure for this line, cut into runs without gaps."""
     runs: list[list[Moment]] = [[]]
     for row in rows:
         if line in row.ndcg:

@@ -1,6 +1,6 @@
-"""The parts that every page of the judge is made of: a frame with colours, sections, bars, and foreign text made safe.
+"""The parts of every page of the judge: a frame with colours, sections, bars, and a way to make foreign text safe.
 
-A page needs nothing else. It has no script and loads nothing; a content policy in the file forbids both.
+A page is one file. It has no script and loads nothing; a content policy in the file forbids both.
 
 It knows nothing of how anything was measured.
 
@@ -91,12 +91,12 @@ def section(title: str, note: str, body: str, kind: str = "") -> str:
 
 
 def tile(value: str, what: str) -> str:
-    """A figure with what it says, for the head of a page."""
+    """A figure and the words that explain it, for the head of a page."""
     return f'<div class="tile"><b>{value}</b><span>{what}</span></div>'
 
 
 def spoken(words: str) -> str:
-    """Words for screen readers alone."""
+    """Words that only a screen reader says. Nobody sees them."""
     return f'<span class="sr">{words}</span>'
 
 

@@ -1,4 +1,4 @@
-"""What a policy asks of a candidate: `[gate]` in the settings, as plain values.
+"""The policy: what the gate asks of a candidate. It is `[gate]` of the settings, as plain values.
 
 It knows nothing of settings, figures or verdicts.
 
@@ -13,7 +13,7 @@ from msgspec import Struct, convert, to_builtins
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """Which share of the items in first tens may have a value of an attribute: from `least` to `most`."""
+    """The share of the items in the first ten places that may have a value of an attribute: from `least` to `most`."""
 
     attribute: str
     value: str
@@ -45,5 +45,5 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def by(cls, section: object) -> Asked:
-        """The same from anything that has these fields, such as a section of settings."""
+        """Makes it from any object that has these fields, such as a section of settings."""
         return convert({name: to_builtins(getattr(section, name)) for name in cls.__struct_fields__}, type=cls)

@@ -1,12 +1,12 @@
-"""The teacher on pools of a large catalogue, where it cannot be asked for all of it.
+"""Compares the teacher with the student on pools: small parts of a catalogue that is too large for the teacher.
 
-A pool holds the relevant items of a list, the first ten of each contender, and some other items drawn at random, each
-with one known chance. The place of a relevant item in the whole catalogue is estimated from the pool: one more than the
-items above it, where a drawn item stands for 1 / chance others (Horvitz and Thompson, 1952). The student's place is
-estimated on the same pool in the same way, so the two can be compared.
+A pool holds the relevant items of a list, the first ten of each contender, and some other items. These are drawn at
+random, all with the same known chance. The place of a relevant item in the whole catalogue is estimated from the pool:
+1, plus the items above it. There a drawn item counts 1 / chance times, because it represents so many (Horvitz and
+Thompson, 1952). The student's place is estimated from the same pool in the same way, so the two can be compared.
 
-With few drawn items a place is coarse: where none of them stands above an item, its place looks better than it is, for
-both alike. So only the share that the student keeps is taken from pools, not the height of a figure.
+With few drawn items, a place is not exact. If no drawn item is above an item, its place looks better than it is, for
+teacher and student alike. So pools only give the share that the student keeps. No other figure is taken from them.
 
 It knows nothing of bundles, verdicts or of how a teacher is asked.
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 CUT: Final = 10
 DRAWN: Final = 200
-"""Items that are drawn for a list at most."""
+"""At most so many items are drawn for one list."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Pool:
     """The items of one list that the teacher is asked about.
 
     Args:
-        request: The request, whose candidates are the pool.
-        relevant: How many of them are the relevant ones; they come first.
-        certain: How many are in the pool for certain; the drawn ones come behind them.
-        chance: Of each other item, to be drawn.
+        request: The request. Its candidates are the items of the pool.
+        relevant: How many of them are relevant. These come first.
+        certain: How many were not drawn, the relevant ones included. The drawn ones come after them.
+        chance: The chance of each other item of the catalogue to be drawn.
     """
 
     request: Impression
@@ -65,12 +65,12 @@ def make_pools(
 
     Args:
         requests: The requests.
-        relevant: The relevant items of each that are in the catalogue.
-        tops: First items of each contender for each request.
+        relevant: For each request, its relevant items that are in the catalogue.
+        tops: For each contender, its first items for each request.
         open_items: The catalogue.
-        barred: Items that no answer to each may hold.
-        scores: How many scores the teacher may be asked for in all.
-        seed: Of the draws.
+        barred: For each request, the items that no answer may hold.
+        scores: How many scores the teacher may be asked for, over all pools.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
     each = max(1, scores // max(1, len(requests)))
@@ -106,10 +106,10 @@ def places(own: Floats, certain: Floats, drawn: Floats, chance: float) -> Floats
     """Estimated places of relevant items in the whole catalogue, from 1.
 
     Args:
-        own: Their scores.
-        certain: Scores of the other items that are in the pool for certain.
+        own: Scores of the relevant items.
+        certain: Scores of the other items of the pool that were not drawn.
         drawn: Scores of the drawn items.
-        chance: Of each item that is not there for certain, to be drawn.
+        chance: The chance of each other item of the catalogue to be drawn.
     """
     above = (certain[None] > own[:, None]).sum(1) + (drawn[None] > own[:, None]).sum(1) / max(chance, 1e-12)
     return 1.0 + np.asarray(above, np.float64)
@@ -120,8 +120,8 @@ def ndcg(pool: Pool, scores: Floats, labels: Floats) -> float:
 
     Args:
         pool: The pool.
-        scores: Of each candidate.
-        labels: Of all relevant items of the list, those of the pool first.
+        scores: The score of each candidate.
+        labels: The labels of all relevant items of the list, those of the pool first.
     """
     known = np.where(np.isnan(scores), -np.inf, scores)
     found = 0.0

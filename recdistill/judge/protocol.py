@@ -1,8 +1,9 @@
-"""Which protocol suits the lists: rank the whole catalogue, or rank what was shown. The choice is a sentence.
+"""Chooses the protocol that suits the lists: rank the whole catalogue, or rank what was shown. It also says why.
 
-Lists that people saw, out of a catalogue that they could not see, say nothing about the rest of it. Lists that were
-drawn around one chosen item (as `recdistill import --kind interactions` makes them) say which item was chosen, and the
-others in them mean nothing.
+There are two kinds of lists. Some were really shown to people, and are a small part of the catalogue. They say nothing
+about the items that were not shown, so each contender ranks what was shown. Other lists were made later: some items
+were drawn and added to one chosen item (`recdistill import --kind interactions` does this). The drawn items mean
+nothing, so each contender ranks the whole catalogue.
 
 It knows nothing of bundles, teachers or metrics.
 
@@ -26,7 +27,7 @@ SMALL: Final = 0.01
 
 
 class Choice(NamedTuple):
-    """A protocol, and why."""
+    """A protocol, and why it was chosen."""
 
     protocol: Protocol
     why: str
@@ -38,7 +39,7 @@ def choose(held_out: Sequence[Example], catalogue: int, asked: str = "auto") -> 
     Args:
         held_out: The examples.
         catalogue: How many items the bundle holds.
-        asked: `judge.protocol`: `catalogue` and `shown` are taken as they are.
+        asked: `judge.protocol` of the settings. `catalogue` and `shown` decide it; `auto`: the lists decide it.
     """
     if asked == "catalogue":
         return Choice("catalogue", "the settings ask for it")

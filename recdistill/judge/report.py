@@ -1,8 +1,7 @@
 """Writes the report: one HTML file for a person who must decide. It can be read on a phone or on paper.
 
-The file needs nothing else. It has no script and loads nothing; a content policy in the file forbids both. Item titles
-and provenance are foreign text. So they are escaped and cut, and they cannot change the direction of the text around
-them.
+It is one file. It has no script and loads nothing; a content policy in the file forbids both. Item titles and
+provenance are foreign text. So they are escaped and cut, and they cannot change the direction of the text around them.
 
 It knows nothing of how anything was measured.
 
@@ -55,9 +54,9 @@ def write_report(
     Args:
         judgement: The results of the judge.
         path: The file. Its folder must exist.
-        evidence: The gate's verdict, shown as it is. None: the gate is run now, with what is asked.
+        evidence: The gate's verdict, shown as it is. None: the gate runs now, with the policy in `asked`.
         asked: What the gate asks for. None: the defaults.
-        past: The versions that were judged, the oldest first, with this one.
+        past: The versions that were judged, the oldest first. This one is among them.
 
     Raises:
         DataError: The file cannot be written, or the evidence is about another bundle.
@@ -117,7 +116,7 @@ def _head(judgement: Judgement, verdict: Verdict) -> str:
     tiles.append((f"{judgement.lists:,}", f"held-out lists, {each}"))
     boxes = "".join(tile(value, what) for value, what in tiles)
     share = f" at {student / teacher:.1%} of its size" if teacher else ""
-    # On pools and on logged lists a teacher has no row of its own. So the reason tells whether there was one.
+    # On pools and on logged lists, the teacher is not among the contenders. So the reason says whether there was one.
     claim = "The teacher is not above chance"
     if judgement.retention_why == NO_TEACHER or not (judgement.retention_why or judgement.quality(TEACHER)):
         claim = "No teacher to compare with"
@@ -211,12 +210,12 @@ def _differences(judgement: Judgement) -> str:
 
 
 def _control(judgement: Judgement) -> str:
-    """What distillation adds: the line of the student that learnt from labels alone."""
+    """What distillation adds: the student beside one that learnt from labels alone."""
     control, alone = judgement.control, judgement.quality(CONTROL)
     gain = judgement.difference(STUDENT, CONTROL)
     if alone is None or gain is None:
         why = "nobody looked for one" if control is None or not control.why else control.why
-        missing = f"So nobody knows here what distillation adds: {text(why, 400)}."
+        missing = f"So this report cannot say what distillation adds: {text(why, 400)}."
         return section("No control: a student of labels alone is missing", missing, "")
     own = alone.metrics[MAIN]
     facts = {
@@ -266,7 +265,7 @@ def _slices(judgement: Judgement) -> str:
 def _slice(part: SliceQuality) -> str:
     title = f'<h3>{html.escape(part.name.capitalize())} <span class="soft">{part.n:,} lists</span></h3>'
     drawn = bars({name: found[MAIN] for name, found in part.metrics.items() if name != "device"})
-    body = drawn or '<p class="note">These lists have none, so nothing is known about them.</p>'
+    body = drawn or '<p class="note">No list is in this slice, so nothing is known about it.</p>'
     return f'<div class="box">{title}<p class="note">{html.escape(part.meaning)}</p>{body}</div>'
 
 
@@ -329,9 +328,9 @@ def _served(judgement: Judgement) -> str:
                 f"<td>{cell(order.ips)}</td></tr>"
             )
     note = (
-        f"What came of {served.lists:,} lists that the endpoint served, in labels a list, with 95% intervals; "
-        f"{served.explored:,} of them show an item by a rare draw. For the other orders it is estimated: they keep the "
-        "first places and fill the others themselves. SNIPS varies less, IPS is right on average."
+        f"Labels for each of {served.lists:,} lists that the endpoint served, with 95% intervals; {served.explored:,} "
+        "of the lists show an item that a rare draw put there. The values of other orders are estimates: an order "
+        "keeps the first places and fills the others itself. SNIPS varies less, IPS is right on average."
     )
     worth = table("Labels a list of each order", "Order", ("SNIPS", "IPS"), rows)
     return section("What served lists were worth", note, worth)
@@ -402,7 +401,7 @@ def _disagreements(judgement: Judgement) -> str:
     )
     if judgement.protocol == "shown":
         note = (
-            "The real lists that they order most differently, the first ten of each. Grey: both have it. "
+            "The real lists that both order most differently, the first ten of each. Grey: both have it. "
             '<span class="liked">Green</span>: the user chose it.'
         )
     return section("Where teacher and student disagree most", note, f'<div class="grid">{boxes}</div>')

@@ -1,4 +1,4 @@
-"""How the three verdicts are shown: words, marks and classes of a page; and a check again, from its sentence.
+"""The words, marks and page classes of the three verdicts. It can also make a check again from its sentence.
 
 It knows nothing of figures or of how a page is laid out.
 
@@ -30,6 +30,6 @@ HEADS: Final[dict[Verdict, str]] = {
 
 
 def told(reason: str, passed: bool) -> Check:
-    """A check again, from its sentence in the evidence."""
+    """Makes a check again from its sentence in the evidence."""
     verdict: Verdict = "passed" if passed else "more" if reason.endswith(YET) else "refused"
     return Check(reason.partition(":")[0], verdict, reason)

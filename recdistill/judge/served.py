@@ -1,7 +1,7 @@
-"""Served lists of a stream beside the orders of other contenders, and what these would be worth.
+"""Compares served lists with the orders of other contenders, and estimates what these orders would be worth.
 
-A contender keeps the first places of a list as they were served, those that exploration never changes. The other places
-get its own best items. So what is estimated is its order of the tail.
+Exploration never changes the first places of a list. A contender's order keeps these places as they were served, and
+fills the other places with its best items. So only its order of the other places is estimated.
 
 It knows nothing of pages, or of how a bundle is made.
 
@@ -29,11 +29,11 @@ from recdistill.records import Example
 
 
 def served_value(examples: Sequence[Example], contenders: Sequence[BundleContender]) -> Served | None:
-    """What came of served lists, and what the orders of some contenders would be worth. None: there is no such list.
+    """What served lists were worth, and what the orders of some contenders would be worth. None: no list was served.
 
     Args:
-        examples: Lists of any origin. Those that were served and whose window is over count.
-        contenders: Whose orders are looked at.
+        examples: Lists of any origin. Only lists count that were served and whose label window is over.
+        contenders: The contenders whose orders are estimated.
     """
     served = [one for one in examples if one.ranking.impression.origin == "served" and one.label_state != "none"]
     served = [one for one in served if one.labels]
@@ -59,7 +59,13 @@ def _value(contender: BundleContender, served: Sequence[Example]) -> OrderValue:
 
 
 def beside(served: Sequence[Example], tops: Sequence[Sequence[str]]) -> Logged:
-    """Served lists beside the best items of another order, best first, at least twice as many as a list has places."""
+    """Puts another order beside served lists.
+
+    Args:
+        served: The served lists.
+        tops: For each list the best items of the other order, the best first. There must be at least twice as many as
+            the list has places.
+    """
     count, width = len(served), max(len(one.labels) for one in served)
     matched_NT, where_NT = np.zeros((count, width), bool), np.zeros((count, width), bool)
     chances_NT, rewards_NT = np.ones((count, width)), np.zeros((count, width))

@@ -1,6 +1,6 @@
-"""What ships, asked as a product would ask it: the device file beside the bundle, and what the answers hold.
+"""Asks what ships as a product would ask it. It compares device file and bundle, and looks at the items in answers.
 
-Both are the files that go out, through the code that serves them. Neither needs a label.
+It uses the very files that ship, and the code that serves them. It needs no labels.
 
 It knows nothing of held-out labels or of verdicts.
 
@@ -27,23 +27,23 @@ from recdistill.records import Impression, Item
 
 FIRST: Final = 10
 COMPARED: Final = 500
-"""Requests on which the device file is held against the bundle: each asks for the whole catalogue."""
+"""At most so many requests compare the device file with the bundle: each asks for the whole catalogue."""
 
 DRAWN: Final = 100
-"""Items that are drawn at random for each request, to say what a score is worth."""
+"""So many items are drawn at random for each request. They show what score an ordinary item has."""
 
 LOOKED: Final = 2000
-"""Answers that are looked at for blocked items and attributes."""
+"""At most so many answers are checked for blocked items and attributes."""
 
 
 def shipped(
     student: BundleContender, device: Path, requests: Sequence[Impression], *, seed: int, draws: int
 ) -> Shipped:
-    """How alike the first tens of the bundle and of its device file are.
+    """How alike the first ten items of the bundle and of its device file are.
 
-    Items that came after the bundle are not in the device file. So they are left out of the bundle's answer first. A
-    request without a known item in its history gets popular items from an endpoint, and the device file has no such
-    list. So these are compared only where there are no others.
+    Items that came after the bundle was made are not in the device file. So they are taken out of the bundle's answer
+    before the comparison. A request without a known item in its history gets popular items from an endpoint, but the
+    device file has no list of popular items. Such requests are compared only where there are no others.
 
     Args:
         student: The bundle.
@@ -83,9 +83,10 @@ def shipped(
 def _kept(
     student: BundleContender, request: Impression, own: Sequence[str], theirs: Sequence[str], drawn: Sequence[str]
 ) -> float:
-    """How far the items of the file stand above drawn ones, as a share of how far those of the bundle do.
+    """Compares the items of the file with those of the bundle: both by their mean score above that of drawn items.
 
-    Where the bundle's own search finds the worse items, because its index is wrong, the share is the other way round.
+    The result is the file's mean divided by the bundle's. Where the bundle's items are the worse ones, because its
+    index is wrong, the result is the bundle's mean divided by the file's.
     """
     asked = list(dict.fromkeys([*own, *theirs, *drawn]))
     answer = student.recommender.rank(as_request(request), asked)
@@ -108,13 +109,13 @@ def answers(
     blocked: Collection[str],
     rules: Collection[tuple[str, str]],
 ) -> Answers:
-    """What the first tens of the student hold.
+    """What the first ten places of the student's answers hold.
 
     Args:
         student: The bundle, with its live changes.
         requests: Requests of held-out lists.
         items: The catalogue, for the attributes.
-        blocked: Items that nobody may be shown.
+        blocked: Items that must not be shown.
         rules: Attribute and value of each rule.
     """
     tops = student.top(requests[-LOOKED:], FIRST)

@@ -1,13 +1,13 @@
 """The protocol "rank what was shown": each contender orders the candidates of each labelled list.
 
-It suits a stream in which people saw a few items of a large catalogue and clicked among them, such as news: what they
-would have clicked elsewhere is not known. Beside the contenders stand chance, the order in which the list was shown,
-and popularity up to that moment. The metrics are those of MIND: AUC, MRR, NDCG@5 and NDCG@10 of each list. Equal scores
-are in no order: a metric is its mean over all orders of the ties (`recdistill.judge.tied`).
+It suits a stream such as news: people saw a few items of a large catalogue and clicked some of them. Nobody knows what
+they would have clicked among the other items. Three simple orders are added to the contenders: chance, the order in
+which the list was shown, and popularity up to that moment. The metrics are those of MIND: AUC, MRR, NDCG@5 and NDCG@10
+of each list. Where scores are equal, a metric is its mean over all orders of these items (`recdistill.judge.tied`).
 
 A list is judged when at least one of its candidates was liked and at least one was not. A candidate that a contender
-does not know comes last. Where the teacher cannot be asked again, its scores in the examples are used, and only the
-candidates that it has scored are judged, for everybody.
+does not know comes last. Where the teacher cannot be asked again, its scores in the examples are used. Then all
+contenders are judged only on candidates that the teacher has scored.
 
 It knows nothing of thresholds, pictures or the other protocol.
 
@@ -62,7 +62,7 @@ class _Lists:
     taught: list[Floats] | None
 
     def only(self, rows: Sequence[int]) -> _Lists:
-        """Some of them."""
+        """The lists with these numbers."""
         return _Lists(
             requests=[self.requests[n] for n in rows],
             examples=[self.examples[n] for n in rows],
@@ -88,9 +88,9 @@ def shown_lists(
     Args:
         bundle: The bundle.
         held_out: Examples that nobody has learnt from.
-        contenders: The student first; each has a name of its own. Popularity is counted here, up to each list.
-        train: The lists that were learnt, for popularity and new items.
-        fields: More slices, by a field: see `slices.field_slices`.
+        contenders: The student first. No two have the same name. Popularity is not among them: it is counted here.
+        train: The lists that were learnt. Popularity and new items are counted from them.
+        fields: Fields that give more slices: see `slices.field_slices`.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -165,9 +165,9 @@ def _hold(held_out: Sequence[Example], bundle: Bundle, skipped: Counter[str], *,
 
     Args:
         held_out: The examples.
-        bundle: Whose specification a context must fit.
+        bundle: The bundle. A context must fit its specification.
         skipped: Counts what is left out.
-        logged: Whether the scores in the examples stand for the teacher, where there are any.
+        logged: Whether to use the scores in the examples in place of a teacher, if there are any.
     """
     unfit = misfits(bundle, held_out)
     logged = logged and any(sum(example.ranking.scored) > 1 for example in held_out)
@@ -221,7 +221,7 @@ def _answered(lists: _Lists, found: list[Floats], skipped: Counter[str]) -> tupl
 
 
 def _plain(lists: _Lists, known: Learnt) -> dict[str, list[Floats]]:
-    """Scores that need no model: chance, the order in which the list was shown, popularity up to then."""
+    """Scores that need no model: chance, the order in which a list was shown, and popularity up to that time."""
     shown = [(r.time_us, [candidate.item for candidate in r.candidates]) for r in lists.requests]
     found = known.up_to(shown, lists.examples)
     found[CHANCE] = [np.zeros(len(items)) for _, items in shown]
@@ -255,7 +255,7 @@ def _measure(
 
 
 def _blocks(lengths: Sequence[int]) -> Iterator[NDArray[np.int64]]:
-    """Numbers of lists in blocks of like lengths, so that padding stays small."""
+    """The numbers of the lists, in blocks of similar length, so that little padding is needed."""
     order = np.argsort(lengths, kind="stable")
     begin = 0
     while begin < len(order):
@@ -267,7 +267,7 @@ def _blocks(lengths: Sequence[int]) -> Iterator[NDArray[np.int64]]:
 
 
 def _numbered(lists: _Lists, number: dict[str, int]) -> NDArray[np.int64]:
-    """Item numbers of the liked candidates, -1 where there is none. Items that are not in the catalogue come behind."""
+    """Item numbers of the liked candidates; -1: an empty place. Items outside the catalogue get new, higher numbers."""
     out = np.full(lists.places_BP.shape, -1, np.int64)
     for row, request in enumerate(lists.requests):
         for p, place in enumerate(lists.places_BP[row]):
@@ -277,7 +277,7 @@ def _numbered(lists: _Lists, number: dict[str, int]) -> NDArray[np.int64]:
 
 
 def _alike(scores: Mapping[str, list[Floats]]) -> tuple[Floats | None, list[int]]:
-    """Kendall's tau of teacher and student on the newest lists where both know two candidates, and which these are."""
+    """Kendall's tau of teacher and student, and the numbers of its lists: the newest where both know two candidates."""
     if TEACHER not in scores:
         return None, []
     pairs = [

@@ -1,8 +1,8 @@
-"""The gate's check of slices: nobody may be made worse behind a good average.
+"""The gate's checks of slices. A good average can hide that some users get worse answers, and these checks show it.
 
-Two things are asked. A slice in which the student is shown to be worse than the champion, by more than is allowed, is
-refused. There are several slices, so each is tested at its part of one error (Bonferroni). And a slice that the policy
-names must show that it loses no more than is allowed: where it is missing or small, there is not enough evidence.
+There are two. First, no slice may show that the student is worse than the champion by more than is allowed. There are
+several slices, so each is tested at its part of one error (Bonferroni). Second, each slice that the policy names must
+show that it loses no more than is allowed. If such a slice is missing or small, there is not enough evidence.
 
 It knows nothing of how slices are made.
 
@@ -21,10 +21,10 @@ from recdistill.judge.outlook import outlook
 from recdistill.judge.policy import Asked
 
 FAMILY: Final = 0.01
-"""Error of all slices together: an equal student is refused because of some slice at most so often."""
+"""The error of all slices together: a student as good as the champion is refused by them at most this often."""
 
 _POWER: Final = 0.842
-"""Standard errors that a loss must lie behind the bound, to be seen four times in five."""
+"""A loss that lies so many standard errors beyond the bound is seen four times in five."""
 
 Found = tuple[str, Verdict, str]
 
@@ -78,7 +78,7 @@ def _named(judgement: Judgement, name: str, asked: Asked, level: float) -> Found
     if CHAMPION not in found.apart:
         return (title, "passed", f"{title}: there is no champion to compare with")
     apart, champion = found.apart[CHAMPION], found.metrics[CHAMPION][MAIN].mean
-    # It keeps enough where apart + loss × champion is above 0.
+    # The slice keeps enough where apart + slice_loss × champion is above 0.
     shown = share(of_interval(apart, other=champion), -asked.slice_loss, level)
     text = (
         f"{title}: the student's lead over the champion is {apart.mean:+.4f} NDCG@10 in {found.n:,} lists (95% "

@@ -1,7 +1,8 @@
 """Slices of the held-out lists: new and heavy users; popular, torso, rare and new items. An average would hide them.
 
-A slice of users keeps whole lists. A slice of items keeps the lists with a relevant item of its kind, and counts only
-the relevant items of that kind. More slices can be asked for by a field: `context.NAME`, `item.NAME`, `time`.
+A slice is a part of the lists. A slice of users has whole lists. A slice of items has the lists with a relevant item of
+its kind, and only the relevant items of that kind count. A person can name fields, and each gives more slices:
+`context.NAME`, `item.NAME`, `time`.
 
 It knows nothing of contenders or metrics.
 
@@ -31,10 +32,10 @@ HEAD_SHARE = 0.5
 TORSO_SHARE = 0.3
 
 VALUES: Final = 10
-"""Values of one field that get a slice at most, the most frequent ones."""
+"""At most so many values of one field get a slice, the most frequent ones."""
 
 LEAST: Final = 20
-"""Lists that a value must have."""
+"""A value gets a slice only if at least so many lists have it."""
 
 _QUARTER: Final = 6
 _HOUR_US: Final = 3_600_000_000
@@ -109,7 +110,7 @@ def field_slices(
         items: The items of these numbers that are known.
 
     Raises:
-        UsageError: A field is called otherwise.
+        UsageError: A field has another form.
     """
     found: list[Slice] = []
     for field in fields:
@@ -126,7 +127,7 @@ def field_slices(
 
 
 def texts(value: Any) -> set[str]:
-    """The values of a field as text: a list has several, none has none."""
+    """The values of a field as text. A list gives several values, and None gives no value."""
     if value is None:
         return set()
     several = value if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""The judge measures a bundle, its teacher and its rivals on lists that none of them has learnt from.
+"""Measures a bundle, its teacher and its rivals on held-out lists: the judge itself.
 
 There are two protocols. In one, each contender ranks the whole live catalogue for each held-out request (whole.py). In
 the other, each contender orders the candidates that were shown (shown.py). protocol.py chooses. The student answers
@@ -57,10 +57,10 @@ from recdistill.teachers import Teacher
 Progress = Callable[[str, int, int], None]
 
 CALIBRATED = 2000
-"""Lists on which calibration is measured at most."""
+"""Calibration is measured on at most so many lists."""
 
 MANY = 0.05
-"""A larger share of candidates that the bundle does not hold is said."""
+"""If the bundle does not hold a larger share of the candidates than this, the report says so."""
 
 
 def evaluate(
@@ -89,23 +89,23 @@ def evaluate(
     Args:
         bundle: The opened bundle.
         held_out: Examples that neither the student nor a rival has learnt from.
-        teacher: Is asked again. None: it cannot be, and the teacher's scores in the examples are used instead.
+        teacher: The teacher, which is asked again. None: the teacher's scores in the examples are used instead.
         rivals: Other contenders for the same requests: baselines, the student without distillation.
         train_examples: The training examples, what `read_interactions` made of them, or what was counted while the
             student learnt. Popularity and new items are counted in them.
         protocol: `catalogue`, `shown`, or `auto`: the one that suits the lists.
-        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
-        teacher_scores: So many scores the teacher may be asked for over the whole catalogue, before pools are taken
-            (pooled.py). 0: there is no bound.
-        came: Items that came after the bundle. Bundles rank them as they would while they serve: in their live changes.
-        served: Lists that the endpoint served, also without a label. What came of them is reported, and where they were
-            explored, what the orders of this bundle and of other bundles would be worth.
-        scored: Held-out lists, also without a label, that the teacher has scored, the oldest first. On them the student
-            and the champion are compared by their agreement with the teacher.
+        fields: Fields that give more slices: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: How many scores the teacher may be asked for. If the whole catalogue needs more, the teacher is
+            asked about pools (pooled.py). 0: there is no limit.
+        came: Items that came after the bundle was made. Bundles rank them as live changes, as they do while they serve.
+        served: Lists that the endpoint served, with or without a label. The judgement says what they were worth. If
+            some were explored, it also says what the orders of this bundle and of other bundles would be worth.
+        scored: Held-out lists that the teacher has scored, with or without a label, the oldest first. On them, student
+            and champion are compared by their agreement with the teacher.
         device: The device file of the bundle. None: it is not judged.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
-        sizes: More sizes in bytes to report. The gate needs `teacher`.
+        sizes: More sizes to report, in bytes. `gate.size_ratio` needs the one with the name `teacher`.
         seed: Seed of the bootstrap.
         draws: Resamples of the bootstrap.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -205,7 +205,7 @@ def _agreed(
 
 
 def _calibration(student: BundleContender, held_out: Sequence[Example]) -> dict[str, Calibrated]:
-    """Of the student, and of the teacher where the stream has its scores, on the newest labelled lists."""
+    """Calibration of the student, and of the teacher where the stream has its scores, on the newest labelled lists."""
     lists = [one for one in held_out if any(label > 0 for label in one.labels)][-CALIBRATED:]
     unfit = misfits(student.recommender.bundle, lists)
     lists = [one for row, one in enumerate(lists) if row not in unfit]
@@ -219,7 +219,7 @@ def _calibration(student: BundleContender, held_out: Sequence[Example]) -> dict[
 
 
 def _age_s(bundle: Bundle, found: Measured) -> float | None:
-    """How much older the newest event learnt from is than the newest judged list. None: the bundle does not say it."""
+    """Seconds from the newest event that the student learnt from to the newest judged list. None: not known."""
     learnt_us = bundle.manifest.provenance.get("event_us")
     if not isinstance(learnt_us, int) or not learnt_us:
         return None
@@ -227,7 +227,7 @@ def _age_s(bundle: Bundle, found: Measured) -> float | None:
 
 
 def _notes(found: Measured, came: int) -> list[str]:
-    """What a reader must know: items came after the bundle, or many shown candidates are strange to it."""
+    """What a reader must know: items came after the bundle was made, or the bundle lacks many shown candidates."""
     notes = []
     if came:
         notes.append(f"{came:,} items came after the bundle; it ranks them by their attributes, as while it serves")
@@ -236,7 +236,7 @@ def _notes(found: Measured, came: int) -> list[str]:
         return notes
     sentence = (
         f"{strange / shown:.0%} of the candidates are not in the bundle, and the student puts them last: they came "
-        "after it, or are called otherwise in items; distil again, or compare the ids (`recdistill inspect items`)"
+        "after it, or have other ids in items; distil again, or compare the ids (`recdistill inspect items`)"
     )
     return [*notes, sentence]
 

@@ -1,11 +1,12 @@
-"""Ranking metrics for lists with ties: what each metric is on average, if places of equal score are in random order.
+"""Ranking metrics for lists with equal scores (ties): the mean of each metric over all orders of the tied places.
 
-Many cheap rankers give equal scores: all items that nobody has clicked have the same popularity. If the first place of
-equal scores won, such a ranker would inherit the order in which the list was shown. Here the mean over all orders of
-the ties is computed exactly, without drawing. A ranker that scores every place alike gets exactly what chance gets.
+Many simple rankers give equal scores: all items that nobody has clicked have the same popularity. If tied items stayed
+in the order in which the list was shown, such a ranker would get credit for that order. So the mean over all orders of
+the ties is computed. It is exact, and nothing is drawn. A ranker that gives every place the same score gets exactly
+what chance gets.
 
-All functions take arrays of one shape `[B, L]`; a place where `where_BL` is False does not exist. A score of −inf is
-allowed: those places come last, in random order. A label above 0 is relevant.
+All functions take arrays of one shape `[B, L]`. A place where `where_BL` is False does not exist. A score of −inf is
+allowed: those places come last, in random order. A place with a label above 0 is relevant.
 
 It knows nothing of records or contenders.
 
@@ -47,15 +48,15 @@ def mrr(scores_BL: Floats, labels_BL: Floats, where_BL: Mask) -> Floats:
 
 
 def auc(scores_BL: Floats, labels_BL: Floats, where_BL: Mask) -> Floats:
-    """The share of pairs (relevant, not relevant) of the list that stand in the right order. A tie counts half.
+    """The share of pairs (relevant, not relevant) of a list that are in the right order. A tie counts half.
 
     0 for a list without such a pair.
     """
     relevant_BL = where_BL & (labels_BL > 0)
     other_BL = where_BL & ~relevant_BL
     begin_BL, end_BL = _ranges(scores_BL, where_BL)
-    # The rank that a place has on average is the middle of its tie. The sum of the ranks of the relevant places gives
-    # the number of pairs in the right order, as in the test of Mann and Whitney.
+    # The mean rank of a place is the middle of its tie. The sum of the ranks of the relevant places gives the number of
+    # pairs in the wrong order, as in the test of Mann and Whitney.
     middle_BL = (begin_BL + end_BL - 1) / 2.0
     count_B, others_B = relevant_BL.sum(1), other_BL.sum(1)
     behind_B = (relevant_BL * middle_BL).sum(1) - count_B * (count_B - 1) / 2.0  # pairs in the wrong order
@@ -73,7 +74,7 @@ def _mean_over_ties(scores_BL: Floats, where_BL: Mask, values_L: Floats) -> Floa
 def _ranges(scores_BL: Floats, where_BL: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each place, the ranks of all places of its score: from `begin` (the first is 0) to before `end`."""
     batch, length = scores_BL.shape
-    # Places that do not exist are sorted behind all others, also behind a score of −inf.
+    # Places that do not exist are sorted after all others, also after a score of −inf.
     order_BL = np.lexsort((-np.where(where_BL, scores_BL, 0.0), ~where_BL))
     sorted_BL = np.take_along_axis(np.where(where_BL, scores_BL, 0.0), order_BL, 1)
     there_BL = np.take_along_axis(where_BL, order_BL, 1)
@@ -81,7 +82,7 @@ def _ranges(scores_BL: Floats, where_BL: Mask) -> tuple[NDArray[np.int64], NDArr
     new_BL[:, 1:] = (sorted_BL[:, 1:] != sorted_BL[:, :-1]) | (there_BL[:, 1:] != there_BL[:, :-1])
     ranks_L = np.arange(length)
     first_BL = np.maximum.accumulate(np.where(new_BL, ranks_L, 0), axis=1)
-    # The end of a tie is the beginning of the next one: read from behind.
+    # A tie ends where the next one begins. So this is read from the end.
     next_BL = np.full((batch, length), length)
     next_BL[:, :-1] = np.where(new_BL[:, 1:], ranks_L[1:], length)
     last_BL = np.minimum.accumulate(next_BL[:, ::-1], axis=1)[:, ::-1]

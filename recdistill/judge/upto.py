@@ -1,8 +1,9 @@
 """Popularity up to the moment of each list: how many liked an item before that list was shown.
 
-On a stream of news the items of the training part are stale when a list is judged. So a count that stopped there is no
-fair rival. Here the count goes on: it has what users liked in the training part, and in the judged lists that were
-shown earlier. A click counts from the time of its list on, which is a little too early: so the rival is never too weak.
+On a stream of news, the items of the training part are old when a list is judged. A count that stops with the training
+part would be too weak a rival. So this count goes on: it has the likes of the training part, and those of the judged
+lists that were shown earlier. A click counts from the time of its list, a little before it was made. This can only make
+the rival stronger, never weaker.
 
 It knows nothing of bundles, teachers or metrics.
 
@@ -49,7 +50,7 @@ def counts_up_to(
     Args:
         lists: Time and candidates of each list, in any order.
         likes: Time and item of each like, in any order.
-        newest: The share of the likes before the list that counts, the newest first. Below 1 it is recent popularity.
+        newest: Only this share of the likes before the list counts, the newest ones. Below 1, it is popularity of late.
     """
     ordered = sorted(likes, key=lambda like: like[0])
     counts: Counter[str] = Counter()

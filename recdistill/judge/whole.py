@@ -1,7 +1,8 @@
 """The protocol "whole catalogue": each contender ranks all live items for each held-out request.
 
 Items of the request's history and of its `exclude` are left out. The relevant items are the candidates with a label
-above 0. It suits a student that finds items: what it would show is compared with what people took.
+above 0. This protocol suits a student that must find items in the catalogue: what it would show is compared with what
+people took.
 
 It knows nothing of thresholds, pictures or the other protocol.
 
@@ -41,7 +42,7 @@ Progress = Callable[[str, int, int], None]
 # How many places of a ranking are used. Metrics use the first 10; the reciprocal rank uses all of these.
 DEPTH = 100
 CUT = 10
-_LISTS_COMPARED = 2000  # Kendall's tau is that of so many lists; so many are laid side by side at a time
+_LISTS_COMPARED = 2000  # Kendall's tau uses at most so many lists; so many are put into one array at a time
 _SHOWN = 6
 
 
@@ -72,13 +73,13 @@ def whole_catalogue(
     """Measures all contenders.
 
     Args:
-        bundle: The bundle; its items are the catalogue.
+        bundle: The bundle. Its items are the catalogue.
         held_out: Examples that nobody has learnt from.
-        contenders: The student first; each has a name of its own.
-        train: The lists that were learnt, for popularity and new items.
-        fields: More slices, by a field: see `slices.field_slices`.
-        teacher_scores: So many scores the teacher may be asked for. Where the whole catalogue needs more, it is asked
-            about pools. 0: there is no bound.
+        contenders: The student first. No two have the same name.
+        train: The lists that were learnt. Popularity and new items are counted from them.
+        fields: Fields that give more slices: see `slices.field_slices`.
+        teacher_scores: How many scores the teacher may be asked for. If the whole catalogue needs more, the teacher is
+            asked about pools. 0: there is no limit.
         seed: Seed of the resamples.
         draws: How many resamples.
         progress: Called as `progress(what, done, total)` after each contender.
@@ -171,7 +172,7 @@ def _in_pools(
     scores: int,
     seed: int,
 ) -> tuple[Floats, Floats, NDArray[np.int64], int]:
-    """NDCG@10 of student and teacher on pools, the numbers of these lists, and on how many the teacher failed."""
+    """NDCG@10 of student and of teacher on pools, the numbers of these lists, and how often the teacher failed."""
     ids, live = list(held.number), set(catalogue)
     order_BP = np.argsort(
         [[n < 0 or ids[n] not in live for n in row] for row in held.relevant_BP.tolist()], axis=1, kind="stable"
@@ -197,7 +198,7 @@ def _in_pools(
 
 
 def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.bool_]) -> dict[str, Floats]:
-    """The metrics of a random order of the catalogue: exact means, nothing is drawn.
+    """The metrics of a random order of the catalogue. The means are exact, and nothing is drawn.
 
     Args:
         open_B: How many items may be listed for each request.
@@ -206,7 +207,7 @@ def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.
     """
     relevant_BP = labels_BP > 0
     count_B = (relevant_BP & live_BP).sum(1)
-    # An item stands at each of the `open_B` places with the same chance.
+    # An item is at each of the `open_B` places with the same chance.
     discounts = 1.0 / np.log2(np.arange(CUT) + 2.0)
     reached_B = np.cumsum(np.concatenate([[0.0], discounts]))[np.minimum(open_B, CUT)]
     gain_B = (labels_BP * live_BP).clip(0.0).sum(1) * reached_B / np.maximum(open_B, 1)
@@ -233,7 +234,11 @@ def by_chance(open_B: NDArray[np.int64], labels_BP: Floats, live_BP: NDArray[np.
 
 
 def _map_by_chance(open_B: NDArray[np.int64], count_B: NDArray[np.int64], several_B: NDArray[np.int64]) -> Floats:
-    """MAP of a random order: at rank r a relevant item stands with one chance, and others before it with another."""
+    """MAP of a random order, from two chances.
+
+    The first is the chance that a place has a relevant item. The second is the chance that an earlier place then has
+    another relevant item.
+    """
     found_B = np.zeros(len(open_B))
     there_B = count_B / np.maximum(open_B, 1)
     others_B = np.maximum(count_B - 1, 0) / np.maximum(open_B - 1, 1)
@@ -262,7 +267,7 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         pairs = zip(impression.candidates, example.labels, strict=True)
         liked = {candidate.item: label for candidate, label in pairs if label > 0}
         seen = barred(impression)
-        # A relevant item that is not in the catalogue stays relevant. No contender can show it, so it is fair to all.
+        # A relevant item that is not in the catalogue stays relevant. No contender can show it, so all lose the same.
         left = [(number.setdefault(item, len(number)), label) for item, label in liked.items() if item not in seen]
         if left:
             kept.append((example, left))
@@ -273,7 +278,7 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
         raise DataError(
             f"none of the {len(held_out)} held-out examples has a label above 0 on an unseen item: {reasons}"
         )
-    # Lists have different numbers of relevant items, so each row is filled up: item −1 with label 0.
+    # Lists have different numbers of relevant items, so short rows are filled with item −1 and label 0.
     width = max(len(left) for _, left in kept)
     relevant_BP = np.full((len(kept), width), -1, np.int64)
     labels_BP = np.zeros((len(kept), width))
@@ -295,7 +300,7 @@ def _hold(held_out: Sequence[Example], bundle: Bundle) -> _Held:
 def _numbers(lists: Sequence[Sequence[str]], number: Mapping[str, int], live_N: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Lists as item numbers, `[B, DEPTH]`. Short lists end with -2. Items outside the live catalogue are left out.
 
-    It is -2, because -1 already means "no relevant item", and the two must never match.
+    The number is -2 because -1 already means "no relevant item", and the two must never be equal.
     """
     top_BK = np.full((len(lists), DEPTH), -2, np.int64)
     for row, items in enumerate(lists):
@@ -309,14 +314,14 @@ def _measure(
 ) -> dict[str, NDArray[np.float64]]:
     """Metrics of each list.
 
-    A list has DEPTH places for the ranking, and P more places behind them. A relevant item that was ranked puts its
-    label on its place in the ranking. One that was not ranked puts its label on a place behind DEPTH: no metric finds
-    it there, but the ideal order counts it.
+    A list has DEPTH places for the ranking, and P more places after them. If a relevant item was ranked, its label goes
+    to its place in the ranking. If not, its label goes to one of the P places. No metric looks there, but the ideal
+    order counts it.
     """
     batch, depth = top_BK.shape
     width = relevant_BP.shape[1]
     labels = np.zeros((batch, depth + width))
-    # An empty place of a short answer still counts as a place. Otherwise a missing item would move up into it.
+    # An empty place of a short answer still counts as a place. Otherwise the places after it would move up.
     where = np.concatenate([np.ones((batch, depth), bool), np.zeros((batch, width), bool)], axis=1)
     for p in range(width):  # the p-th relevant item of all lists at once
         same = top_BK == relevant_BP[:, p, None]
@@ -345,10 +350,10 @@ def _agreement(
     seed: int,
     draws: int,
 ) -> tuple[Agreement, tuple[Floats, Floats, Floats] | None, NDArray[np.int64] | None]:
-    """Agreement of student and teacher; NDCG@10 of both and of chance on the logged lists; which lists these are.
+    """How alike student and teacher are; NDCG@10 of both and of chance on the logged lists; the numbers of these lists.
 
     Logged lists are the candidate lists of the stream that hold at least two scores of the teacher. Only candidates
-    that both have scored are compared. Kendall's tau is that of the newest lists.
+    that both have scored are compared. Kendall's tau uses only the newest lists.
     """
     around = partial(metrics.intervals, seed=seed, draws=draws)
     overlap = None
@@ -399,7 +404,7 @@ def _side_by_side(
 def _overlaps(tops: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
     """For each list, the share of the teacher's first ten items that are also in the student's first ten."""
     student, taught = tops[STUDENT][:, :CUT], tops[TEACHER][:, :CUT]
-    # Every place of the student against every place of the teacher, `[B, 10, 10]`. Empty places (-2) never match.
+    # Compares every place of the student with every place of the teacher, `[B, 10, 10]`. Empty places (-2) never match.
     same = (student[:, :, None] == taught[:, None, :]) & (taught >= 0)[:, None, :]
     shared: NDArray[np.float64] = same.any(1).sum(1) / np.maximum(1, (taught >= 0).sum(1))
     return shared

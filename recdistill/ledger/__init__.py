@@ -1,18 +1,18 @@
-"""Who changed the champion, when and why, and what the judge measured: signed entries in a chain, on a topic.
+"""The ledger: signed entries in a chain, on a topic. They say who changed the champion and what the judge measured.
 
 | file | holds |
 | --- | --- |
 | `note.py` | a text, its digest and its signature, byte for byte |
 | `keys.py` | Ed25519 keys in a folder |
 | `entry.py` | what an entry says |
-| `chain.py` | each entry names the one before it; what is wrong is said, and stops nobody |
-| `state.py` | what the entries of one model say together |
-| `topic.py` | the topic, and its one writer at a time |
-| `verify.py` | whether all of it is there, as it was written |
+| `chain.py` | each entry names the one before it; an entry with a fault is reported, and work goes on |
+| `state.py` | the present state of one model, from all its entries |
+| `topic.py` | the topic, which has one writer at a time |
+| `verify.py` | checks that nothing is missing or changed |
 
-The alias in MLflow says what serves. The ledger says who changed it and why. It is kept for ever.
+The alias in MLflow says which version serves. The ledger says who changed the alias, when and why. It is kept for ever.
 
-It knows nothing of MLflow, judgements or bundles: an entry carries their names.
+It knows nothing of MLflow, judgements or bundles: an entry only holds their names.
 
 Example:
     >>> read(ENTRY, write(ENTRY, b"{}", None), None).payload

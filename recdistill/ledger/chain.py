@@ -1,11 +1,11 @@
 """The chain: takes the entries one after the other, and says of each what is wrong with it.
 
-Each entry names the digest of the whole entry before it. So an entry that was changed, taken out, put elsewhere or put
-in is seen at the next one. What was cut off at the end cannot be seen in the chain itself: that takes a head that was
-noted elsewhere (`verify.py`).
+Each entry names the digest of the whole entry before it. So if an entry was changed, removed, moved or added, the next
+entry shows it. The chain alone cannot show that entries were cut off at its end. For that, a head of the chain must be
+noted in another place (`verify.py`).
 
-Something wrong does not stop anybody. The next entry names what stands before it, whatever that is, so one damaged
-entry is one damaged entry for ever, and work goes on.
+A fault does not stop the work. The next entry names the digest of what is before it, even if that is damaged. So one
+damaged entry does not make later entries bad.
 
 It knows nothing of logs, or of what entries mean.
 
@@ -25,21 +25,21 @@ from recdistill.ledger.keys import NO_KEYS, Keys
 from recdistill.ledger.note import digest, read
 
 ENTRY = "entry"
-"""The kind of text that an entry is, for its signature."""
+"""The kind of text of an entry. It goes into the signature."""
 
 __all__ = ["ENTRY", "NO_KEYS", "Chain", "Link"]
 
 
 class Link(NamedTuple):
-    """What stands at one offset.
+    """What the topic has at one offset.
 
     Attributes:
-        offset: Where.
-        digest: Of its bytes.
-        entry: What it says; None where it cannot be read.
-        key: Id of the key that signed it; empty: none did.
-        trouble: What is wrong with it; empty: nothing.
-        counts: Whether it may be believed: it is what its writer wrote, and it is newer than all before it.
+        offset: The offset.
+        digest: Digest of its bytes.
+        entry: The entry. None: it cannot be read.
+        key: Id of the key that signed it. Empty: it is not signed.
+        trouble: What is wrong with it. Empty: nothing.
+        counts: Whether it may be believed: it is as its writer wrote it, and its number is higher than all before it.
     """
 
     offset: int
@@ -54,13 +54,13 @@ class Chain:
     """Takes entries in their order.
 
     Args:
-        keys: What is trusted.
+        keys: The trusted keys.
 
     Attributes:
         n: Number of the newest entry that counts; 0: there is none.
-        head: Digest of what stands last, whatever it is.
+        head: Digest of the last message, even if it cannot be read.
         digests: The digest of each entry that counts, by its number.
-        signed: Whether a trusted key has signed one. From then on a signature is expected.
+        signed: Whether a trusted key has signed an entry. After that, every entry needs a signature.
         unsigned: How many entries that count have no signature.
     """
 
@@ -71,11 +71,11 @@ class Chain:
         self.signed, self.unsigned = False, 0
 
     def noted(self) -> str:
-        """The head as it is noted elsewhere: number and digest. Empty: nothing to note."""
+        """The head in the form in which others note it: number and digest. Empty: there is no entry."""
         return f"{self.n}:{self.digests[self.n]}" if self.n else ""
 
     def take(self, offset: int, value: bytes | None) -> Link:
-        """Takes what stands at an offset."""
+        """Takes the next message, and checks it."""
         own, before = digest(value), self.head
         self.head = own
         try:
@@ -94,9 +94,9 @@ class Chain:
         return Link(offset=offset, digest=own, entry=entry, key=note.key, trouble=trouble, counts=counts)
 
     def _place(self, entry: Entry, before: str) -> tuple[str, bool]:
-        """What is wrong with the place of an entry, and whether it may be believed all the same."""
+        """What is wrong with the place of an entry, and whether the entry may still be believed."""
         if entry.n <= self.n:
-            return f"entry {entry.n} stands behind entry {self.n}: it was put there again, or out of its order", False
+            return f"entry {entry.n} comes after entry {self.n}: it was put there again, or is out of its order", False
         if entry.n != self.n + 1:
             gone = f"entry {self.n + 1} is" if entry.n == self.n + 2 else f"entries {self.n + 1} to {entry.n - 1} are"
             return f"{gone} missing before entry {entry.n}", True

@@ -3,15 +3,15 @@
 | kind | says |
 | --- | --- |
 | `judged` | what the judge measured: content hash, lists, policy, figures, verdict |
-| `policy` | the judge asks for something else from now on, and where it asks for less |
-| `waived` | a person lets a version pass in spite of its verdict: why, and until when |
-| `refused` | somebody asked for a promotion, and did not get it |
+| `policy` | the policy of the judge has changed, and where it asks for less |
+| `waived` | a person allows a version in spite of its verdict: why, and until when |
+| `refused` | somebody asked for a promotion, and it was refused |
 | `promoted`, `rolled-back` | the champion changes; the alias is set after this entry |
-| `returned` | the champion of the ledger is set again, after somebody moved the alias by hand |
-| `settled` | the alias says now what the last change says |
-| `moved` | the alias says something else than the ledger, and the ledger did not do it |
-| `imported` | a step of the ledger of an older version, as it stood there |
-| `lost` | entries that were noted elsewhere are not in this ledger |
+| `returned` | the champion of the ledger is set again, after somebody moved the alias in MLflow |
+| `settled` | the alias now names the version of the last change |
+| `moved` | the alias names another version than the ledger, because somebody moved it in MLflow |
+| `imported` | a step from the ledger of an older version of recdistill, unchanged |
+| `lost` | an entry that was noted in another place is not in this ledger |
 
 It knows nothing of logs, keys, or MLflow.
 
@@ -31,10 +31,10 @@ from msgspec import Meta, Struct
 from recdistill.errors import DecodeError
 
 START: Final = "0" * 64
-"""What the first entry names as the one before it."""
+"""The digest that the first entry names, because there is no entry before it."""
 
 CLAIMS: Final = ("promoted", "rolled-back", "returned")
-"""Kinds after which the alias is set."""
+"""The kinds of entries that change the champion. The alias is set after such an entry."""
 
 
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,10 +48,10 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
         model: Name of the registered model.
         who: Who did it.
         why: The reason.
-        version: Number of the version that it is about; empty: none, or not known yet.
+        version: Number of the version that it is about. Empty: it is about none, or the number is not known yet.
         content_hash: Content hash of that version.
-        before: Number of the version that was champion before; empty: none was.
-        facts: What else the kind needs.
+        before: Number of the version that was champion before. Empty: there was no champion.
+        facts: More values; which ones depends on the kind.
     """
 
     n: Annotated[int, Meta(ge=1)]
@@ -68,7 +68,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def write_entry(entry: Entry) -> bytes:
-    """The one line of an entry."""
+    """Writes an entry as one line of JSON."""
     return msgspec.json.encode(entry)
 
 
@@ -76,7 +76,7 @@ def read_entry(payload: bytes) -> Entry:
     """Reads an entry.
 
     Raises:
-        DecodeError: It is none.
+        DecodeError: It is not an entry.
     """
     try:
         return msgspec.json.decode(payload, type=Entry)

@@ -1,8 +1,8 @@
-"""Ed25519 keys in a folder: the private one that signs here, and the public ones that are trusted.
+"""Ed25519 keys in a folder: one private key that signs here, and the public keys that are trusted.
 
-`NAME.key` is a private key and `NAME.pub` a public one, both in PEM, as `openssl pkey` reads them. Every `.pub` in the
-folder is trusted: to trust a colleague, put the colleague's `.pub` there. The one `.key` signs. A folder that is not
-there has no keys, and then nothing is signed.
+`NAME.key` is a private key and `NAME.pub` a public key. Both are in PEM, which `openssl pkey` reads. Every `.pub` in
+the folder is trusted: to trust a colleague, put the colleague's `.pub` there. The `.key` signs. If the folder does not
+exist, there are no keys, and nothing is signed.
 
 It knows nothing of what is signed.
 
@@ -37,10 +37,10 @@ log_ = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRIVATE, PUBLIC = ".key", ".pub"
-_MOST: Final = 64 << 10  # bytes of a key file; one of Ed25519 has 120
+_MOST: Final = 64 << 10  # the largest key file that is read, in bytes; a file with an Ed25519 key has about 120
 
 Required = Literal["auto", "always"]
-"""`auto`: signatures are demanded as soon as one public key is trusted."""
+"""`auto`: signatures are demanded if at least one public key is trusted. `always`: they are always demanded."""
 
 
 class Key(NamedTuple):
@@ -52,11 +52,11 @@ class Key(NamedTuple):
 
 
 class Keys:
-    """What signs here, and what is trusted.
+    """The key that signs here, and the keys that are trusted.
 
     Args:
         trusted: Public keys and their names, by id.
-        signer: The private key that signs, with its id; None: nothing is signed.
+        signer: The private key that signs, and its id. None: nothing is signed.
         required: When a signature is demanded.
     """
 
@@ -77,7 +77,7 @@ class Keys:
 
     @property
     def signs(self) -> str:
-        """The id of the key that signs here; empty: none does."""
+        """The id of the key that signs here. Empty: no key signs here."""
         return self._signer[0] if self._signer else ""
 
     def sign(self, data: bytes) -> tuple[str, bytes]:
@@ -91,7 +91,7 @@ class Keys:
         return self._signer[0], self._signer[1].sign(data)
 
     def verify(self, key: str, data: bytes, signature: bytes) -> str:
-        """What is wrong with a signature; empty: nothing, or there is no public key here to look with."""
+        """What is wrong with a signature. Empty: nothing, or there is no public key here to check it with."""
         if not self._trusted:
             return ""
         found = self._trusted.get(key)
@@ -111,10 +111,10 @@ NO_KEYS: Final = Keys()
 
 
 def make_key(folder: Path, name: str) -> Key:
-    """Makes a key pair. The private file can be read by its owner alone.
+    """Makes a key pair. Only the owner can read the private file.
 
     Raises:
-        ConfigError: The name cannot be one, a key of this name is there, or the folder cannot be written.
+        ConfigError: The name is not allowed, a key of this name exists, or the folder cannot be written.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name!r}: not the name of a key; use up to 64 letters, digits, '.', '_' and '-'")
@@ -142,13 +142,13 @@ def open_keys(folder: Path | None, *, signer: str = "", required: Required = "au
     """The keys of a folder.
 
     Args:
-        folder: The folder; None, or one that is not there: no keys.
-        signer: Name of the key that signs; empty: the one `.key` of the folder.
+        folder: The folder. None, or a folder that does not exist: there are no keys.
+        signer: Name of the key that signs. Empty: the only `.key` of the folder.
         required: When a signature is demanded.
 
     Raises:
-        ConfigError: A file is not an Ed25519 key, there are several private keys and nobody said which one signs, or
-            the library is not installed.
+        ConfigError: A file is not an Ed25519 key, there are several private keys but no `signer`, or the library is not
+            installed.
     """
     public = sorted(folder.glob(f"*{PUBLIC}")) if folder and folder.is_dir() else []
     private = sorted(folder.glob(f"*{PRIVATE}")) if folder and folder.is_dir() else []
@@ -171,7 +171,7 @@ def open_keys(folder: Path | None, *, signer: str = "", required: Required = "au
 
 
 def list_keys(folder: Path) -> list[Key]:
-    """The public keys of a folder: those that are trusted.
+    """The public keys of a folder. They are the trusted keys.
 
     Raises:
         ConfigError: A file is not an Ed25519 key.

@@ -4,11 +4,11 @@ r"""A note: one line of JSON, its digest, and a signature over its exact bytes.
     sha256 5f0c…
     ed25519 1f7a0c9d4e21b3aa 9b0d…
 
-The bytes of the first line are what is signed. Nobody reads them and writes them again to check them, so no number can
-change its form on the way. What the text is goes into the signature too (DSSE's encoding), so a signed judgement can
-never pass for an entry of the ledger. There is one way only to write a note: a reader refuses any other.
+The signature is over the exact bytes of the first line. They are not decoded and encoded again for the check, so no
+number can change its form. The kind of text goes into the signature, too (DSSE's encoding). So nobody can pass off a
+signed judgement as an entry of the ledger. There is only one way to write a note, and a reader refuses any other.
 
-The digest finds what was changed by accident, also where nobody has a key. Only a signature finds a forger.
+The digest shows accidental changes, and needs no key. It does not show forgery: for that, a signature is needed.
 
 It knows nothing of keys' files, of logs, or of what the text means.
 
@@ -38,11 +38,11 @@ Sign = Callable[[bytes], tuple[str, bytes]]
 """Signs bytes: the id of the key, and 64 bytes."""
 
 Verify = Callable[[str, bytes, bytes], str]
-"""Checks the signature of a key over bytes. Says what is wrong; empty: nothing."""
+"""Checks the signature of a key over bytes. It returns what is wrong; empty: nothing."""
 
 
 class Note(NamedTuple):
-    """A note that was read. `key` is empty where it has no signature."""
+    """A note that was read. `key` is empty if the note has no signature."""
 
     payload: bytes
     key: str
@@ -50,7 +50,7 @@ class Note(NamedTuple):
 
 
 def signed_bytes(what: str, payload: bytes) -> bytes:
-    """What is signed: DSSE's encoding of the kind of text and of its bytes.
+    """The bytes that are signed: DSSE's encoding of the kind of text and of its bytes.
 
     Source: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
     """
@@ -59,7 +59,7 @@ def signed_bytes(what: str, payload: bytes) -> bytes:
 
 
 def seals(what: str, payload: bytes, sign: Sign | None) -> bytes:
-    """The lines below a payload: its digest and, with a key, a signature."""
+    """The lines below a payload: its digest and, if there is a key, a signature."""
     lines = f"sha256 {hashlib.sha256(payload).hexdigest()}\n"
     if sign is not None:
         key, signature = sign(signed_bytes(what, payload))
@@ -68,12 +68,12 @@ def seals(what: str, payload: bytes, sign: Sign | None) -> bytes:
 
 
 def write(what: str, payload: bytes, sign: Sign | None) -> bytes:
-    """A note.
+    """Writes a note.
 
     Args:
         what: What kind of text it is.
-        payload: One line, without its end.
-        sign: Signs it; None: nobody does.
+        payload: One line, without the line break.
+        sign: Signs it. None: it is not signed.
     """
     return payload + b"\n" + seals(what, payload, sign)
 
@@ -84,10 +84,10 @@ def read(what: str, data: bytes | None, verify: Verify | None) -> Note:
     Args:
         what: What kind of text it has to be.
         data: Its bytes.
-        verify: Checks a signature; None: signatures are not looked at.
+        verify: Checks a signature. None: signatures are not checked.
 
     Raises:
-        DecodeError: It is no note, or was changed, or its signature does not hold. The sentence says which.
+        DecodeError: It is not a note, or was changed, or its signature is wrong. The sentence says which.
     """
     found = _SHAPE.fullmatch(data or b"")
     if found is None:
@@ -102,7 +102,7 @@ def read(what: str, data: bytes | None, verify: Verify | None) -> Note:
 
 
 def digest(data: bytes | None) -> str:
-    """SHA-256 of a whole note, signature and all: what the next entry of a chain names."""
+    """SHA-256 of a whole note, with its signature. The next entry of a chain names it."""
     return hashlib.sha256(data or b"").hexdigest()
 
 
@@ -113,12 +113,12 @@ _END: Final = b'"\n}'
 
 
 def attach(what: str, document: bytes, sign: Sign | None) -> bytes:
-    r"""A JSON document with a last field `signed`, which holds the digest and the signature of all before it.
+    r"""Adds a last field `signed` to a JSON document. It holds the digest and the signature of everything before it.
 
     Args:
         what: What kind of document it is.
         document: An indented JSON object.
-        sign: Signs it; None: nobody does.
+        sign: Signs it. None: it is not signed.
 
     Example:
         >>> attach("judgement", b'{\n  "a": 1\n}', None).splitlines()[2][:19]
@@ -130,7 +130,7 @@ def attach(what: str, document: bytes, sign: Sign | None) -> bytes:
 
 
 def detach(what: str, data: bytes, verify: Verify | None) -> Note | None:
-    """The document that `attach` was given, checked; None where it has no such field.
+    """Checks a document that `attach` made, and gives the document from before. None: it has no field `signed`.
 
     Raises:
         DecodeError: The document is not the one that was signed.
@@ -143,7 +143,7 @@ def detach(what: str, data: bytes, verify: Verify | None) -> Note | None:
         return None
     document = body[:begin] + b"\n}"
     lines = body[begin + len(_FIELD) : -len(_END)].replace(b"\\n", b"\n")
-    # The lines are those of a note. A note's text has one line, so the document stands in for its digest here.
+    # These are the last lines of a note. A document has several lines and a note's text has one, so `read` cannot help.
     found = re.fullmatch(rb"sha256 ([0-9a-f]{64})\n(?:ed25519 ([0-9a-f]{16}) ([0-9a-f]{128})\n)?", lines)
     if found is None:
         raise DecodeError("its field 'signed' is not written as recdistill writes it; give the file unchanged")

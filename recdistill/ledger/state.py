@@ -1,4 +1,4 @@
-"""What the entries of one model say together: who is champion, who served before, what was judged, what is waived.
+"""The state of one model, from all its entries: the champion, earlier champions, judgements and waivers.
 
 It knows nothing of logs, keys, or MLflow.
 
@@ -34,7 +34,7 @@ _KINDS: dict[str, Literal["promote", "rollback", "return", "by hand"]] = {
 class Change(Struct, frozen=True, kw_only=True):
     """One change of champion: from `before` (None: there was none) to `after`, both version numbers.
 
-    `n` is the entry that says it. `after` is None where somebody took the alias away.
+    `n` is the number of its entry. `after` is None where somebody removed the alias.
     """
 
     step: int
@@ -49,10 +49,10 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Judged(NamedTuple):
-    """That a content was judged: in which entry, when, whether it passed, and by which policy (its digest).
+    """A judgement of a content: its entry, when it was made, whether it passed, and the digest of its policy.
 
-    `allotted`, `looks` and `began_at` say what it has spent of the error that is allowed for a year. `verdict`: passed,
-    refused, or not enough evidence. `figures`: mean, and the ends of its interval where they are known.
+    `allotted`, `looks` and `began_at` say how much of the yearly error it has used. `verdict`: passed, refused, or not
+    enough evidence. `figures`: a mean, and the two ends of its interval if they are known.
     """
 
     n: int
@@ -69,7 +69,7 @@ class Judged(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """That a version may pass in spite of its verdict."""
+    """A waiver: a version may be promoted in spite of its verdict, until a moment."""
 
     n: int
     content_hash: str
@@ -79,21 +79,21 @@ class Waiver(NamedTuple):
 
 
 class State:
-    """What the entries of one model say together.
+    """The state of one model, from all its entries.
 
     Attributes:
-        champion: Number of the version that the ledger made champion; None: nobody.
+        champion: Number of the version that is champion by the ledger; None: there is none.
         champion_hash: Its content hash.
-        decided: Number and content hash of the last version that a promotion or a rollback made champion: what serves
-            where nobody follows an alias that was moved by hand.
-        open: The last change, while its alias may not be set yet; None: it is settled.
-        changes: Every change of champion, oldest first.
-        withdrawn: Versions that were rolled back from, and by which change. They never come back by a rollback.
-        judged: Every judgement, oldest first.
-        waivers: Every waiver, oldest first.
-        policy: What the judge asks for since the last judgement; None: not known.
-        lost: What was noted elsewhere and is not here, as `lost` entries say it.
-        steps: Steps of an older version's ledger that were brought over.
+        decided: Number and content hash of the last version that became champion by a promotion or a rollback. It
+            serves where an alias that somebody moved in MLflow is not followed.
+        open: The last change, if its alias is perhaps not set yet. None: the alias is set.
+        changes: Every change of champion, the oldest first.
+        withdrawn: Versions that a rollback replaced, each with that change. A rollback never brings them back.
+        judged: Every judgement, the oldest first.
+        waivers: Every waiver, the oldest first.
+        policy: The policy of the last judgement; None: not known.
+        lost: Heads that were noted in another place and are not in this ledger, from the `lost` entries.
+        steps: The steps that were copied from the ledger of an older version of recdistill.
     """
 
     def __init__(self) -> None:
@@ -109,10 +109,10 @@ class State:
         self.lost: set[str] = set()
         self.steps: set[int] = set()
         self._former: list[Change] = []
-        self._reached: dict[int, str] = {}  # by waiver: the latest time of an entry since; clocks may go back
+        self._reached: dict[int, str] = {}  # by waiver: the latest time of an entry after it; a clock may be set back
 
     def apply(self, offset: int, entry: Entry) -> None:
-        """Takes in an entry that may be believed."""
+        """Takes in an entry. It must be one that counts (`Link.counts`)."""
         for n, at in self._reached.items():
             self._reached[n] = max(at, entry.at)
         if entry.kind in _KINDS:
@@ -156,18 +156,18 @@ class State:
         return next((one for one in reversed(self.judged) if one.content_hash == content_hash), None)
 
     def tries(self, since: str = "", *, content_hash: str = "") -> int:
-        """How many judgements there were: what an error that is allowed for a year is spent on.
+        """How many judgements there were. Each uses a part of the yearly error.
 
         Args:
-            since: From this moment on, in ISO 8601 with the zone of the entries (UTC).
-            content_hash: Only those of this content: how often it was looked at.
+            since: Count from this moment, in ISO 8601 and UTC.
+            content_hash: Count only judgements of this content. Empty: of all.
         """
         return sum(one.at >= since and content_hash in ("", one.content_hash) for one in self.judged)
 
     def waiver(self, content_hash: str, now: str) -> Waiver | None:
-        """The waiver of a content that holds at a moment.
+        """The waiver of a content that is valid at a moment.
 
-        One that was over for a later entry stays over, also where the clock goes back.
+        A waiver that was over at the time of a later entry stays over, even if a clock is set back.
         """
         held = (
             one
@@ -177,7 +177,7 @@ class State:
         return next(held, None)
 
     def backwards(self) -> list[str]:
-        """Versions that were champion before the present one, newest first, without those that were withdrawn."""
+        """Versions that were champion before the present one, the newest first. Withdrawn versions are left out."""
         served = [self.champion, *(one.after for one in reversed(self.changes))]
         served += [one.before for one in reversed(self.changes)]
         found = dict.fromkeys(number for number in served if number)
@@ -208,10 +208,10 @@ class State:
         if change.kind == "rollback" and change.before:
             self.withdrawn[change.before] = change
         elif change.kind == "promote" and change.after:
-            self.withdrawn.pop(change.after, None)  # a person, or the gate, has decided anew
+            self.withdrawn.pop(change.after, None)  # a person or the gate has decided again
 
     def _imported(self, entry: Entry) -> None:
-        """A step of an older version's ledger. It came before all changes that are here, whenever it was brought."""
+        """Takes a step from an older version's ledger. It comes before all changes of this ledger, whenever copied."""
         step = entry.facts.get("step")
         if not isinstance(step, int) or step in self.steps:
             return
@@ -245,7 +245,7 @@ def _at(change: Change, step: int) -> Change:
 
 
 def _figures(said: object, means: object) -> dict[str, tuple[float, ...]]:
-    """The figures of a judgement; of one that an older version wrote, the mean of what was kept."""
+    """The figures of a judgement. If an older version wrote it, only the mean of what was kept is known."""
     found = said if isinstance(said, dict) else {}
     if not found and isinstance(means, dict) and "retention" in means:
         found = {"kept": [means["retention"]]}

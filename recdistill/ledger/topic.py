@@ -1,8 +1,8 @@
-"""The topic `ledger`: read from wherever one stands, and written by one writer at a time.
+"""The topic `ledger`: anybody may read it, and one writer at a time may write it.
 
-Whoever writes opens the stage `ledger`, which fences every writer before it, in this process or another. Then it reads
-to the end, decides, and appends. A slower one whose decision rested on an older end cannot append any more: it looks
-again and decides anew. So of several who decide at once, one wins.
+A writer opens the stage `ledger`. This fences all earlier writers, in this process and in others: they cannot write any
+more. Then the writer reads to the end, decides, and appends. A writer that was fenced must read again and decide again.
+So if several decide at the same time, one of them wins.
 
 It knows nothing of MLflow, nor of what is decided.
 
@@ -41,25 +41,25 @@ STAGE: Final = "ledger"
 READ: Final = 1000
 WAIT_S: Final = 0.2
 SEEN_S: Final = 30.0
-"""How long a writer waits until it can read its own entry."""
+"""How long a writer waits until it can read the entry that it wrote."""
 
 
 def now() -> str:
-    """This moment, as entries say it."""
+    """The present moment, in the form that entries use."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
 class Ledger:
-    """The ledger as one model sees it. For one thread at a time.
+    """The ledger of one model. For one thread at a time.
 
-    The chain runs through the entries of all models of a log.
+    All models of a log share one chain. The state is that of one model.
 
     Args:
         log: The log.
         model: Name of the registered model.
-        keys: What signs and what is trusted.
-        clock: The moment, in ISO 8601.
-        heard: Told of each entry that is read.
+        keys: The key that signs, and the trusted keys.
+        clock: Gives the present moment, in ISO 8601.
+        heard: Called with each entry that is read.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Ledger:
         return self._source is not None or LEDGER.topic in self._log.topics()
 
     def look(self) -> State:
-        """Takes in what came since the last look. A log without the topic has an empty ledger.
+        """Reads what is new, and returns the state. A log without the topic has an empty ledger.
 
         Raises:
             StreamError: The log cannot be read.
@@ -96,11 +96,11 @@ class Ledger:
         return self.state
 
     def head(self) -> str:
-        """The head as it is noted elsewhere; empty: there is no entry."""
+        """The head in the form in which others note it. Empty: there is no entry."""
         return self.chain.noted()
 
     def read(self, offset: int) -> Link | None:
-        """What stands at an offset, with all its facts; None: it is gone."""
+        """The entry at an offset, with all its facts. None: it is gone."""
         with closing(self._log.source([LEDGER], {LEDGER: offset})) as source:
             for message in source.read(1, WAIT_S):
                 if message.offset == offset:
@@ -109,10 +109,10 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Becomes the one writer, for the length of a block. The state is that of now.
+        """Becomes the one writer for a `with` block. The state is brought up to date first.
 
         Raises:
-            Fenced: Somebody else became the writer meanwhile. Nothing was written: look again, decide anew.
+            Fenced: Another process became the writer meanwhile. Nothing was written: read again and decide again.
             StreamError: The log cannot be written.
         """
         if not self.exists():
@@ -127,7 +127,7 @@ class Ledger:
     def tried(self) -> Entry | None:
         """The entry that was appended last, if the ledger has it.
 
-        A log may say that another writer has taken over, and have taken the entry all the same.
+        A log may report that another writer has taken over, although it has stored the entry.
         """
         if self._tried is None or self.chain.digests.get(self._tried[0].n) != self._tried[1]:
             return None
@@ -138,7 +138,7 @@ class Ledger:
         self._tried = None
 
     def close(self) -> None:
-        """Gives back what was opened."""
+        """Closes the source that the ledger reads from."""
         if self._source is not None:
             self._source.close()
             self._source = None
@@ -170,7 +170,7 @@ class Ledger:
 
 
 class Writer:
-    """The one writer, while nobody else becomes it."""
+    """The one writer, until another process becomes the writer."""
 
     def __init__(self, ledger: Ledger, stage: Stage) -> None:
         self._ledger, self._stage = ledger, stage
@@ -189,7 +189,7 @@ class Writer:
         """Appends an entry.
 
         Raises:
-            Fenced: Somebody else is the writer now. Nothing was written.
+            Fenced: Another process is the writer now. Nothing was written.
             StreamError: The log cannot be written.
         """
         said = {
@@ -204,7 +204,7 @@ class Writer:
 
 
 def newest_head(log: Log, keys: Keys) -> str:
-    """The head of a log's ledger, read from its last messages: for who notes it without following it.
+    """The head of a log's ledger, read from its last messages. So nobody must read the whole ledger to note its head.
 
     Raises:
         StreamError: The log cannot be read.

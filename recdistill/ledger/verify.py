@@ -1,7 +1,8 @@
-"""Whether a ledger is whole: each entry as it was written, none missing, none in another place, none cut off.
+"""Checks a whole ledger: no entry was changed, moved or added, and none is missing.
 
-The chain itself shows what was changed, taken out, moved or put in. Heads that were noted elsewhere (beside versions,
-in announcements of bundles) show what was cut off at the end, and a chain that somebody wrote anew.
+The chain itself shows entries that were changed, removed, moved or added. It cannot show that entries were cut off at
+its end, or that somebody wrote a new chain. For that, heads are noted in other places: in tags of versions, and in
+announcements of bundles.
 
 It knows nothing of MLflow, nor of where heads are noted.
 
@@ -20,14 +21,14 @@ from recdistill.ledger.topic import Ledger
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """What was found.
+    """The result of a check.
 
     Attributes:
         entries: How many entries count.
         unsigned: How many of them have no signature.
         heads: How many noted heads were compared.
-        troubles: What is wrong, one sentence each.
-        open: What nobody protects, one sentence each.
+        troubles: What is wrong: one sentence for each fault.
+        open: What this ledger cannot show: one sentence for each gap.
     """
 
     entries: int
@@ -41,8 +42,8 @@ def verify(ledger: Ledger, noted: Iterable[tuple[str, str]]) -> Verified:
     """Checks a whole ledger.
 
     Args:
-        ledger: The ledger; it is brought up to date.
-        noted: Heads that were noted elsewhere: where, and the head.
+        ledger: The ledger. It is brought up to date.
+        noted: Heads that were noted in other places: the place, and the head.
 
     Raises:
         StreamError: The log cannot be read.
@@ -62,10 +63,10 @@ def verify(ledger: Ledger, noted: Iterable[tuple[str, str]]) -> Verified:
 
 
 def check_head(where: str, head: str, *, n: int, digests: Mapping[int, str]) -> str:
-    """What is wrong with a head that was noted; empty: nothing."""
+    """What is wrong with a head that was noted. Empty: nothing."""
     number, _, digest = head.partition(":")
     if not (number.isascii() and number.isdecimal() and len(number) < 12):
-        return f"{where} notes {head[:80]!r}, which is no head of a ledger"
+        return f"{where} notes {head[:80]!r}, which is not a head of a ledger"
     if int(number) > n:
         return (
             f"{where} notes entry {number}, and the ledger ends at entry {n}: entries were cut off, or this is another "
@@ -77,15 +78,15 @@ def check_head(where: str, head: str, *, n: int, digests: Mapping[int, str]) -> 
 
 
 def unprotected(ledger: Ledger, *, heads: int) -> list[str]:
-    """What cannot be found here, and why; one sentence each."""
+    """The kinds of changes that this ledger cannot show, and why: one sentence for each."""
     found = []
     if not ledger.keys.demanded:
         found.append(
-            "no key is trusted here: who can write to the log can write an entry, or figures, in another's name; "
-            "`recdistill keys make NAME` makes a key, and what follows is signed"
+            "no key is trusted here: anybody who can write to the log can write an entry, or figures, in another's "
+            "name; `recdistill keys make NAME` makes a key, and later entries are signed"
         )
     elif not ledger.keys.signs:
         found.append("no key signs here: what this machine writes will not be believed where signatures are demanded")
     if not heads and ledger.chain.n:
-        found.append("no head of this ledger is noted anywhere yet, so entries cut off at its end cannot be missed")
+        found.append("no head of this ledger is noted anywhere yet: nobody would see if its last entries were cut off")
     return found

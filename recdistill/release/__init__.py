@@ -1,4 +1,6 @@
-"""From a bundle to a judged and registered version. The promoter, the command line and the demo use it.
+"""Takes a bundle from judging to release: judge, register, promote, roll back, canary.
+
+The promoter, the command line and the demo use it.
 
 It knows nothing of loops, of how a bundle was made, or of how a champion is served.
 

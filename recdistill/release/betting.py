@@ -1,12 +1,14 @@
-"""A test that may be looked at at any time: bets against "the candidate is worse", and against "it is not".
+"""A statistical test that may be read at any time: bets against "the candidate is worse", and against "it is not".
 
-Each figure is compared in pairs: one user of the candidate beside the mean of the champion's users who came meanwhile.
-A gambler begins with a capital of 1 and bets a part of it on each difference. If the hypothesis is true, no strategy
-makes the capital grow in the mean, and so it ever reaches 1 / α with a chance of α at most (Ville, 1939), however often
-somebody looks. The bet is made before the difference is known: the mean of the differences so far over their second
-moment (aGRAPA, Waudby-Smith and Ramdas, JRSS B 2024), at most half of what could lose everything.
+Each figure is compared in pairs. A pair is one user of the candidate, and the mean of the champion's users who came
+since the last pair. A gambler begins with a capital of 1 and bets a part of it on each difference. The gambler bets
+against a hypothesis. If the hypothesis is true, no strategy makes the capital grow on average. So the capital ever
+reaches 1 / α with a chance of at most α (Ville, 1939), however often somebody looks.
 
-It is true for differences that do not depend on those before them. So each user counts once.
+Each bet is made before its difference is known. It is the mean of the differences so far, divided by the mean of their
+squares (aGRAPA, Waudby-Smith and Ramdas, JRSS B 2024). It is at most half of what could lose everything.
+
+All this needs differences that do not depend on earlier ones. So each user counts once.
 
 It knows nothing of logs, of registries, or of what a figure means.
 
@@ -33,7 +35,7 @@ from msgspec import Struct
 from recdistill.errors import ConfigError
 
 SHARE: Final = 0.5
-"""Most of the capital that one difference can take."""
+"""One difference can take at most this share of the capital."""
 
 Say = Literal["better", "worse", "open"]
 
@@ -42,9 +44,9 @@ class Bet:
     """Bets that the mean of some numbers is above zero.
 
     Args:
-        alpha: Chance of being sure, ever, when the mean is zero or below.
-        low: Least number that can come. It is below zero.
-        high: Greatest number that can come.
+        alpha: The chance that the bet ever becomes sure although the mean is zero or below.
+        low: The smallest possible number. It is below zero.
+        high: The largest possible number.
     """
 
     def __init__(self, *, alpha: float, low: float, high: float) -> None:
@@ -54,7 +56,8 @@ class Bet:
         self._most = SHARE / -low
         self._low, self._high = low, high
         self._capital = self._peak = 0.0  # logarithms
-        # As if one number had come before: its mean is 0 and its square a quarter of the range.
+        # The sums begin as if one number had come before. It counts as 0 in the sum. In the sum of squares it counts as
+        # the square of a quarter of the range.
         self._count, self._sum, self._squares = 1, 0.0, ((high - low) / 4) ** 2
 
     @property
@@ -64,21 +67,21 @@ class Bet:
 
     @property
     def chance(self) -> float:
-        """The least alpha at which it would be sure by now: a p-value that holds at any time."""
+        """The smallest alpha at which the bet would be sure by now. It is a p-value that may be read at any time."""
         return math.exp(-self._peak)
 
     @property
     def capital(self) -> float:
-        """log10 of what the gambler has now; he began with 0."""
+        """log10 of what the gambler has now. It began with 0."""
         return self._capital / math.log(10)
 
     @property
     def limit(self) -> float:
-        """log10 of the capital at which it is sure."""
+        """log10 of the capital at which the bet is sure."""
         return self._limit / math.log(10)
 
     def add(self, number: float) -> None:
-        """Takes the next number; the bet on it was settled by those before.
+        """Takes the next number. The size of the bet follows from the numbers before it.
 
         Raises:
             ConfigError: The number is outside of its bounds.
@@ -95,13 +98,14 @@ class Bet:
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """A figure of one user that two sides are compared by. It lies between 0 and 1.
+    """A figure that each user has, between 0 and 1. Two sides are compared by it.
 
     Attributes:
         name: Its name.
-        margin: So much worse is still well enough.
-        more: Whether more is better.
-        guard: Whether it only must not be worse; others must be shown to be well enough.
+        margin: The candidate may be worse by so much and still be well enough.
+        more: Whether a larger figure is better.
+        guard: Whether it is a guard: a figure that must not become worse. The other figures say whether the candidate
+            is good.
     """
 
     name: str
@@ -111,12 +115,12 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 class Compared:
-    """One figure of candidate and champion, looked at again and again.
+    """Compares one figure of candidate and champion. It may be read after each user.
 
     Args:
         figure: The figure.
-        alpha: Chance of saying `better` of a candidate that is worse by the margin; and of saying `worse` of one
-            that is as good as the champion.
+        alpha: The chance to say `better` of a candidate that is worse by the margin. It is also the chance to say
+            `worse` of a candidate that is as good as the champion.
     """
 
     def __init__(self, figure: Figure, *, alpha: float) -> None:
@@ -130,14 +134,14 @@ class Compared:
         self.counts = {"champion": 0, "candidate": 0}
 
     def champion(self, value: float) -> None:
-        """A user of the champion."""
+        """Takes the figure of a user of the champion."""
         self._note("champion", value)
         self._since = [self._since[0] + value, self._since[1] + 1]
         if self._waiting:
             self._pair(self._waiting.pop(0))
 
     def candidate(self, value: float) -> None:
-        """A user of the candidate."""
+        """Takes the figure of a user of the candidate."""
         self._note("candidate", value)
         if self._since[1]:
             self._pair(value)
@@ -146,7 +150,7 @@ class Compared:
 
     @property
     def says(self) -> Say:
-        """What is sure by now. Once it is, it stays so."""
+        """What is sure by now. What is sure once stays sure."""
         if self.worse.sure:
             return "worse"
         return "better" if self.better.sure else "open"

@@ -1,8 +1,8 @@
-"""What the users of a canary say beside those of the champion, and what follows from it.
+"""Compares the users of a canary with those of the champion, and says what to do: promote, withdraw or wait.
 
-Who is on which side is decided by the hash of the user, whoever answered. So a user of the canary's side to whom the
-champion had to answer, because the canary failed, counts as a failure: no click, and bad in every guard figure. And
-users of the canary's side who do not come at all are missed, because their share is known.
+The hash of a user decides the side, whoever gave the answer. If the canary fails, the champion answers its user. Such a
+user still belongs to the canary and counts as a failure: without a click, and bad in every guard figure. The canary's
+share of the users is known. So the trial also sees when users of the canary do not come at all.
 
 It knows nothing of logs, nor of how a user is put on a side.
 
@@ -26,7 +26,7 @@ from recdistill.release.betting import Bet, Compared, Figure
 from recdistill.release.course import Course
 
 MISSED: Final = 0.1
-"""So much smaller than its share the canary's side may be."""
+"""The canary's side may be smaller than its share by this part. If it is smaller still, users are missing."""
 
 GUARD_MARGIN: Final = 0.02
 
@@ -36,27 +36,28 @@ Do = Literal["promote", "withdraw", "wait"]
 
 
 class CanaryVerdict(Struct, frozen=True):
-    """What follows, and why: one sentence for each figure."""
+    """What to do, and why: one sentence for each figure."""
 
     say: Do
     reasons: list[str]
 
 
 class CanaryTrial:
-    """Compares two sides. It may be looked at after each user.
+    """Compares two sides. It may be read after each user.
 
     Args:
         share: Share of the users on the canary's side.
-        alpha: Chance of promoting, ever, a canary that is worse by the margin; and of withdrawing one that is as good.
-        margin: So many clicks a list may be lost.
-        most_users: With so many users of the canary's side and no decision, it is withdrawn.
+        alpha: The chance to promote a canary that is worse by the margin. It is also the chance to withdraw one that is
+            as good as the champion.
+        margin: The canary may have so many clicks fewer for each list.
+        most_users: If there is no decision after so many users of the canary, it is withdrawn.
     """
 
     def __init__(self, *, share: float, alpha: float, margin: float, most_users: int) -> None:
         self._share, self._most, self._alpha = share, most_users, alpha
         clicks = Figure(name="clicks", margin=margin)
         short = Figure(name="short lists", margin=GUARD_MARGIN, more=False, guard=True)
-        # Three things may withdraw it, each with its part of alpha. To promote it, every figure must be well.
+        # Three tests may withdraw the canary, and each gets a third of alpha. To promote it, every figure must be good.
         self._figures = [Compared(figure, alpha=alpha / 3) for figure in (clicks, short)]
         fewest = share * (1 - MISSED)
         self._missing = Bet(alpha=alpha / 3, low=fewest - 1, high=fewest)
@@ -67,13 +68,13 @@ class CanaryTrial:
         self._course = Course(self._moment)
 
     def add(self, user: str, *, on_canary: bool, answered: bool, clicked: bool, short: bool, at_us: int = 0) -> None:
-        """Takes a list of a user; of each user, only the first one counts.
+        """Takes a list of a user. Only the first list of each user counts.
 
         Args:
             user: The user.
             on_canary: Whether the user is on the canary's side.
-            answered: Whether that side answered.
-            clicked: Whether anything was liked.
+            answered: Whether the user's own side gave the answer.
+            clicked: Whether the user liked an item of the list.
             short: Whether the list is shorter than usual.
             at_us: When the list was shown, in microseconds; 0: it is not known.
         """
@@ -94,7 +95,7 @@ class CanaryTrial:
         self._course.add(at_us)
 
     def told(self) -> CanaryTold:
-        """What the test says by now, and how it came about."""
+        """What the test says by now, and its course so far."""
         verdict = self.verdict()
         return CanaryTold(
             share=self._share,
@@ -138,7 +139,7 @@ class CanaryTrial:
         )
 
     def verdict(self) -> CanaryVerdict:
-        """What follows by now."""
+        """What to do now, with reasons."""
         reasons = [_sentence(figure) for figure in self._figures]
         came = self.users["canary"]
         total = max(1, sum(self.users.values()))
@@ -163,7 +164,7 @@ class CanaryTrial:
 def _sentence(compared: Compared) -> str:
     champion, canary = compared.mean("champion"), compared.mean("candidate")
     if champion is None or canary is None:
-        return f"{compared.figure.name}: nobody was on one of the sides yet"
+        return f"{compared.figure.name}: one of the sides has no users yet"
     said = {"worse": "worse for sure", "better": "well enough for sure", "open": "nothing is sure yet"}[compared.says]
     return (
         f"{compared.figure.name}: {canary:.4f} a user with the canary, {champion:.4f} with the champion; {said} "

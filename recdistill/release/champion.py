@@ -1,13 +1,14 @@
-"""Changes of champion: the ledger lets one of several through, and the alias in MLflow follows.
+"""Changes the champion: first in the ledger, which accepts one change at a time, then in MLflow's alias.
 
-1. Whoever wants a change becomes the ledger's one writer, and reads to its end.
-2. A change whose maker died before it set the alias is finished.
-3. Where the alias says something else than the ledger, the ledger gets an entry.
-4. The champion must be the one that the decision was made against.
-5. The change is appended: from here on it is decided. Who was slower cannot append, and looks again.
-6. The alias is set, and an entry says so.
+1. A process that wants a change becomes the one writer of the ledger, and reads the ledger to its end.
+2. If the maker of an earlier change died before it set the alias, that change is finished now.
+3. If alias and ledger name different versions, the ledger gets an entry about it.
+4. The champion must still be the one that the decision was made against.
+5. The change is appended to the ledger. From here on it is decided. A slower process cannot append, and starts again.
+6. The alias is set, and the ledger gets an entry about it.
 
-So what serves is what the alias says, as MLflow's users expect; and the ledger says how it came about.
+So the version that the alias names is the one that serves, as MLflow's users expect. The ledger says how it came to
+that.
 
 It knows nothing of evidence.
 
@@ -34,26 +35,26 @@ log_ = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ByHand = Literal["follow", "keep"]
-"""What happens to an alias that somebody moved by hand."""
+"""What to do with an alias that somebody moved directly in MLflow: follow it, or set it back (`keep`)."""
 
 BY_HAND: Final = ("follow", "keep")
 HEAD: Final = "ledger_head"
 """Tag of a version: the head of the ledger when it was published, or became champion."""
 
 ROLLED_BACK: Final = "rolled_back"
-"""Tag of a version: why somebody went back from it."""
+"""Tag of a version: why a rollback replaced it."""
 
 PATIENCE_S: Final = 120.0
-"""How long somebody tries who is fenced by others."""
+"""How long a process tries again when other processes become the writer before it."""
 
 AT_WORK_S: Final = 10.0
-"""A change whose alias is not set after so long has lost its maker."""
+"""If the alias of a change is not set after so long, its maker has died."""
 
 
 def change(
     registry: Registry, ledger: Ledger, number: str, content_hash: str, *, expect: str | None, who: str, why: str
 ) -> Change:
-    """Makes a version the champion, when the champion is still the expected one. Whether it may is not asked here.
+    """Makes a version the champion, if the champion is still the expected one. It does not ask for evidence.
 
     Args:
         registry: Where the version is.
@@ -61,7 +62,7 @@ def change(
         number: The version.
         content_hash: Its content hash.
         expect: Number of the champion that the decision was made against; None: there was none.
-        who: Whom the ledger names.
+        who: Who makes the change, for the ledger.
         why: The reason.
 
     Raises:
@@ -88,19 +89,19 @@ def change(
 def rollback(
     registry: Registry, ledger: Ledger, *, expect: str | None, who: str, why: str, named: bool = False
 ) -> Change:
-    """Makes the champion before the champion again.
+    """Makes the version that was champion before the champion again.
 
-    It asks for no evidence: that version has served, and in trouble nothing should stop a rollback. A version that was
-    rolled back from is passed over: it never comes back by a rollback.
+    It asks for no evidence: that version has served before, and in trouble nothing should stop a rollback. A version
+    that a rollback replaced is left out, so a rollback never brings it back.
 
     Args:
         registry: Where the versions are.
         ledger: Where the change is written.
         expect: Number of the champion that the person wants to leave; None: there was none.
-        who: Whom the ledger names.
+        who: Who makes the change, for the ledger.
         why: The reason.
-        named: Whether the person named that champion. If not, nobody goes back twice in a row: of two people who roll
-            back from the same version, the second would go one too far.
+        named: Whether the person named that champion. If not, two rollbacks in a row are refused: perhaps two people
+            saw the same trouble, and the second rollback would go one version too far.
 
     Raises:
         Refused: The champion is another one, somebody has just rolled back, or there is none to go back to.
@@ -130,12 +131,12 @@ def rollback(
 
 
 def watch(registry: Registry, ledger: Ledger, *, who: str, by_hand: ByHand = "follow") -> list[str]:
-    """Looks whether alias and ledger say the same, and does what follows; sentences about what was done.
+    """Checks that alias and ledger name the same version, and acts if not. It returns sentences about what was done.
 
     Args:
         registry: Where the alias is.
-        ledger: Brought up to date.
-        who: Whom the ledger names.
+        ledger: The ledger. It is brought up to date.
+        who: Who is named in new entries of the ledger.
         by_hand: `keep`: an alias that somebody moved is set back. `follow`: it is left where it is.
 
     Raises:
@@ -147,7 +148,7 @@ def watch(registry: Registry, ledger: Ledger, *, who: str, by_hand: ByHand = "fo
     if state.open is None and champion == state.champion:
         return []
     if state.open is not None and abs(_age_s(state.open.at)) < AT_WORK_S:
-        return []  # its maker sets the alias at this moment; an entry from the future: a clock went back since
+        return []  # its maker is about to set the alias (abs: an entry may lie in the future, if a clock was set back)
 
     def decide(writer: Writer) -> tuple[list[str], Entry | None]:
         unfinished, decided, known = ledger.state.open, ledger.state.decided, len(ledger.state.changes)
@@ -169,10 +170,10 @@ def watch(registry: Registry, ledger: Ledger, *, who: str, by_hand: ByHand = "fo
 
 
 def bring_over(registry: Registry, ledger: Ledger, *, who: str) -> tuple[int, list[str]]:
-    """Brings the ledger of an older version over. What is here already is not brought again.
+    """Copies the ledger of an older version of recdistill into this one. What is here already is not copied again.
 
     Returns:
-        How many steps were brought, and a sentence for each that cannot be read.
+        How many steps were copied, and a sentence for each step that cannot be read.
 
     Raises:
         RegistryError: The registry does not answer.
@@ -199,12 +200,12 @@ def bring_over(registry: Registry, ledger: Ledger, *, who: str) -> tuple[int, li
 
 
 def _changed(registry: Registry, ledger: Ledger, decide: Callable[[Writer], Entry]) -> Change:
-    """Decides as the one writer, and lets the alias follow."""
+    """Decides as the one writer, then sets the alias."""
     ledger.forget()
 
     def work(writer: Writer) -> tuple[Entry, bool]:
         tried = ledger.tried()
-        if tried is not None and tried.kind in CLAIMS:  # the log took it, and did not say so
+        if tried is not None and tried.kind in CLAIMS:  # the log has the entry, but its answer was lost
             if ledger.state.open is None or ledger.state.open.n != tried.n:
                 return tried, True
             entry = tried
@@ -212,7 +213,7 @@ def _changed(registry: Registry, ledger: Ledger, decide: Callable[[Writer], Entr
             entry = decide(writer)
         try:
             _follow(registry, ledger, writer, entry)
-        except Fenced:  # it is decided all the same, and somebody else finishes it at this moment
+        except Fenced:  # the change is decided already, and the new writer finishes it
             return entry, True
         return entry, False
 
@@ -223,7 +224,7 @@ def _changed(registry: Registry, ledger: Ledger, decide: Callable[[Writer], Entr
 
 
 def _not_over_a_later_one(registry: Registry, ledger: Ledger, writer: Writer, entry: Entry) -> None:
-    """A slow one may set its alias after a later change has set its own. Then it sets what the later one says."""
+    """A slow process may set its alias after a later change has set its own. Then the alias of the later one is set."""
     state = ledger.state
     if state.open is not None:
         _follow(registry, ledger, writer, state.open)
@@ -232,8 +233,8 @@ def _not_over_a_later_one(registry: Registry, ledger: Ledger, writer: Writer, en
 
 
 def _follow(registry: Registry, ledger: Ledger, writer: Writer, entry: Entry) -> None:
-    """Sets the alias to what a change says, and says so."""
-    if not registry.exists(entry.version):  # somebody has deleted it since; the alias cannot name it
+    """Sets the alias to the version of a change, and notes it in the ledger and in MLflow."""
+    if not registry.exists(entry.version):  # somebody has deleted the version, so the alias cannot name it
         writer.append("settled", who=entry.who, why="the version is gone", facts={"of": entry.n})
         return
     registry.crown(entry.version, previous=_way_back(registry, ledger.state))
@@ -246,7 +247,7 @@ def _follow(registry: Registry, ledger: Ledger, writer: Writer, entry: Entry) ->
 
 
 def _agreed(registry: Registry, ledger: Ledger, writer: Writer, who: str) -> str | None:
-    """Finishes what was left, and notes where the alias says something else; the champion by the alias."""
+    """Finishes an open change, notes in the ledger if the alias differs, and returns the champion by the alias."""
     if ledger.state.open is not None:
         _follow(registry, ledger, writer, ledger.state.open)
     state, champion = ledger.state, registry.aliases().get(CHAMPION)
@@ -271,7 +272,7 @@ def _agreed(registry: Registry, ledger: Ledger, writer: Writer, who: str) -> str
 
 
 def _way_back(registry: Registry, state: State) -> str | None:
-    """The version that a rollback would lead to."""
+    """The version that a rollback would make champion."""
     return next((number for number in state.backwards() if registry.has_bundle(number)), None)
 
 
@@ -291,7 +292,7 @@ def _expected(champion: str | None, expect: str | None) -> None:
 
 
 def as_writer(ledger: Ledger, work: Callable[[Writer], T]) -> T:
-    """Does some work as the one writer; again from its beginning where somebody else became the writer meanwhile."""
+    """Does some work as the one writer. If another process becomes the writer meanwhile, the work starts again."""
     deadline = time.monotonic() + PATIENCE_S
     pause_s = 0.05
     while True:

@@ -1,7 +1,7 @@
-"""The newest bundle of the control: the same student on the same examples, taught by labels alone.
+"""Finds the newest bundle of the control: the same student on the same examples, taught by labels alone.
 
-Its bundles lie in a store of their own, that of another registered model, and nobody announces them. So no promoter can
-ever take one for a candidate. The judge takes the newest, to say what distillation adds.
+Bundles of the control are in a separate store, that of another registered model, and no process announces them. So a
+promoter cannot mistake one for a candidate. The judge takes the newest, to say what distillation adds.
 
 It knows nothing of how a student learns.
 
@@ -35,8 +35,8 @@ class Controls:
     """The bundles of the control. For one thread.
 
     Args:
-        store: The registered model in whose store they lie.
-        try_it: Runs a bundle in a process of its own first; None: nobody does.
+        store: The registered model whose store has these bundles.
+        try_it: Tries a bundle in a separate process before it is used. None: it is not tried.
     """
 
     def __init__(self, store: Registry, try_it: Callable[[Bundle], object] | None = None) -> None:
@@ -44,7 +44,7 @@ class Controls:
         self._tried = ""
 
     def known(self) -> bool:
-        """Whether anybody ever began to make a control here.
+        """Whether a control was ever begun here.
 
         Raises:
             RegistryError: The registry does not answer.
@@ -52,7 +52,7 @@ class Controls:
         return self._store.store_since() is not None
 
     def empty_since(self) -> float | None:
-        """When somebody began to make a control of which no bundle is here, in seconds since 1970; None: there is one.
+        """When a control was begun that has no bundle yet, in seconds since 1970. None: there is no such control.
 
         Raises:
             RegistryError: The registry does not answer.
@@ -82,7 +82,7 @@ class Controls:
         return bundle, ""
 
     def give_back(self, *, grace_s: float) -> int:
-        """Drops all but the newest ones; the bytes that were given back now.
+        """Drops all bundles but the newest ones, and returns how many bytes were freed now.
 
         Only one process at a time may do this: the promoter.
 
@@ -93,7 +93,7 @@ class Controls:
         return self._store.give_back([one.content_hash for one in held[:-KEEP]], grace_s=grace_s) if held else 0
 
     def _held(self) -> list[Held]:
-        """What the store has, oldest first. A store that nobody ever used is not made by looking."""
+        """What the store has, the oldest first. A store that was never used is not created by this."""
         if not self.known():
             return []
         return sorted(self._store.held(), key=lambda one: (one.made_at, one.content_hash))

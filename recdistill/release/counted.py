@@ -1,9 +1,9 @@
-"""Popularity, ItemKNN and EASE for a bundle: from what was counted while it learnt, or from the log as before.
+"""Makes popularity, ItemKNN and EASE for a bundle: from what was counted while it learnt, or from the log.
 
-A bundle has the counts beside it, so the judge reads nothing of `examples`, however long it is. Two kinds of
-bundles need the log: those that an older version made, without counts, and those whose student had learnt before it
-began to count. EASE needs the log in any case, since it is made from who liked what; so it is made only where it is
-asked for.
+A bundle has the counts beside it, so the judge need not read `examples`, however long that topic is. Two kinds of
+bundles need the log: those of an older version of recdistill, which have no counts, and those whose student had learnt
+before the counting began. EASE always needs the log, because it is made from who liked what. So it is made only where
+it is asked for.
 
 It knows nothing of figures, or of how a bundle was made.
 
@@ -81,7 +81,7 @@ def tally_of(bundle: Bundle) -> Tally | None:
 
 
 def whole(tally: Tally | None) -> bool:
-    """Whether counts stand for all that the student learnt, as far as old lists still count."""
+    """Whether the counts are complete enough. Old lists count less and less, so missing old lists matter little."""
     return tally is not None and tally.lists > 0 and (not tally.began or tally.lists >= HALF_LIFE)
 
 
@@ -100,7 +100,7 @@ def _lost(tally: Tally) -> list[str]:
     if not pairs:
         return []
     more = f"; so were {items:,} weak items" if items else ""
-    lost = f"{pairs:,} weak pairs of items were let go so far, and what they had counted is lost"
+    lost = f"{pairs:,} weak pairs of items were dropped so far, and their counts are lost"
     return [f"ItemKNN is counted in a bounded memory: {lost}{more}"]
 
 
@@ -108,7 +108,7 @@ def _among(examples: Iterator[Example], asked: Asked) -> Iterator[Example]:
     """The same examples; counts what the teacher was asked for."""
     for example in examples:
         ranking = example.ranking
-        if example.label_state != "labels":  # else its scores were counted where they were an example of their own
+        if example.label_state != "labels":  # else its scores were counted before, in an earlier example
             scored = sum(ranking.scored)
             asked.lists += 1
             asked.lists_scored += scored > 0

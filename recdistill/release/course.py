@@ -1,4 +1,4 @@
-"""The course of a test over its users: so many moments at most, evenly apart, however many users come.
+"""Keeps the course of a test over its users: a limited number of moments, at equal distances, for any number of users.
 
 It knows nothing of bets.
 
@@ -28,8 +28,8 @@ class Course:
     """Keeps some moments of a test.
 
     Args:
-        now: The moment as it is, from the time of the last user.
-        most: Moments that are kept at most, an even number.
+        now: Makes the present moment. It gets the time of the last user.
+        most: How many moments are kept at most. It must be even.
     """
 
     def __init__(self, now: Callable[[int], Moment], most: int = MOST) -> None:
@@ -38,7 +38,7 @@ class Course:
         self._every, self._count, self._last_us = 1, 0, 0
 
     def add(self, at_us: int) -> None:
-        """A user was counted, at this time."""
+        """Notes that a user was counted, at this time."""
         self._count += 1
         self._last_us = at_us
         if self._count % self._every:
@@ -49,6 +49,6 @@ class Course:
             self._every *= 2
 
     def moments(self) -> list[Moment]:
-        """What was kept, the oldest first, with the moment as it is now."""
+        """The moments that were kept, the oldest first, and the present one."""
         newest = [self._now(self._last_us)] if self._count % self._every else []
         return [*self._kept, *newest]

@@ -1,7 +1,7 @@
-"""What the judge said about a version, as the ledger has it: written when it is published, asked before a promotion.
+"""Writes the judge's evidence into the ledger when a version is published, and checks it before a promotion.
 
-MLflow shows the evidence, and everybody who may write there can change it. So a promotion rests on the entry of the
-ledger: about this content, by this policy, and signed where signatures are demanded.
+MLflow shows the evidence, too, but everybody who may write to MLflow can change it there. So a promotion needs the
+entry of the ledger. The entry must be about this content and this policy, and signed where signatures are demanded.
 
 It knows nothing of how anything was measured.
 
@@ -35,7 +35,7 @@ LESS_IS_WEAKER: Final = frozenset(
 )
 MORE_IS_WEAKER: Final = frozenset({"error_a_year", "parity"})
 NONE_OR_MORE_IS_WEAKER: Final = frozenset({"slice_loss", "size_ratio", "most_bytes", "processor_ms", "fresh_s"})
-"""Limits whose 0 means that there is none."""
+"""Limits that 0 turns off."""
 
 
 def policy_of(asked: object) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def policy_of(asked: object) -> dict[str, Any]:
 
 
 def policy_digest(policy: Policy) -> str:
-    """SHA-256 of a policy: of its values in the order of their names."""
+    """SHA-256 of a policy: of its names and values, sorted by name."""
     return hashlib.sha256(msgspec.json.encode(dict(policy), order="sorted")).hexdigest()
 
 
 def weaker(before: Policy, after: Policy) -> list[str]:
-    """Where a policy asks for less than the one before, one sentence each."""
+    """Where a policy asks for less than the one before: one sentence for each setting."""
     found = []
     for name, value in after.items():
         was = before.get(name, value)
@@ -68,10 +68,10 @@ def weaker(before: Policy, after: Policy) -> list[str]:
 def note_judged(
     writer: Writer, ledger: Ledger, judgement: Judgement, evidence: Evidence, *, policy: Policy, who: str
 ) -> None:
-    """Writes what the judge found; before it, that the policy is another one, if it is.
+    """Writes what the judge found. If the policy has changed, an entry about that comes first.
 
     Raises:
-        Fenced: Somebody else is the writer now. Nothing of it counts twice when it is written again.
+        Fenced: Another process is the writer now. If all is written again, nothing counts twice.
         StreamError: The log cannot be written.
     """
     before = ledger.state.policy
@@ -99,17 +99,17 @@ def note_judged(
 def why_not(
     registry: Registry, ledger: Ledger, number: str, content_hash: str, *, policy: Policy | None
 ) -> tuple[list[str], str]:
-    """Why a version may not be promoted; and what lets it pass all the same, or what it passed by.
+    """Why a version may not be promoted, or what allows it.
 
     Args:
         registry: Where the version is.
-        ledger: What was said about it. It is brought up to date.
+        ledger: Where the judge's entry about it is. It is brought up to date.
         number: The version.
         content_hash: Its content hash.
-        policy: What the gate asks for now; None: whatever it was judged by.
+        policy: What the gate asks for now. None: the policy by which it was judged is good enough.
 
     Returns:
-        The reasons, none where it may; and a sentence about what allows it.
+        The reasons against it, and a sentence about what allows it. There are no reasons where it may be promoted.
 
     Raises:
         RegistryError: The registry does not answer.

@@ -1,4 +1,4 @@
-"""What became of the versions that were judged, from the ledger: for the report.
+"""Reads from the ledger which versions were judged, and what became of them. The report draws it.
 
 It knows nothing of how it is drawn.
 
@@ -35,7 +35,7 @@ def history_of(
     numbers: Mapping[str, str],
     now: tuple[Judgement, Evidence] | None = None,
 ) -> list[Past]:
-    """The versions that were judged, the oldest first, each as its last judgement left it.
+    """The versions that were judged, each with the results of its last judgement. The oldest judgement comes first.
 
     Args:
         state: What the ledger says.

@@ -85,27 +85,27 @@ def judge(
     Args:
         log: The log with the topics `held-out` and `examples`.
         bundle: The bundle.
-        most: Held-out lists at most, the newest.
-        teacher: The teacher to compare it with. None leaves that part out.
-        teacher_bytes: Size of the teacher. 0: it is not known.
-        taught_us: Time of the latest list that the teacher learnt from. None: it is not known.
+        most: How many held-out lists are judged at most, the newest ones.
+        teacher: The teacher to compare it with. None: it is not compared.
+        teacher_bytes: Size of the teacher in bytes. 0: not known.
+        taught_us: Time of the latest list that the teacher learnt from. None: not known.
         cost_per_1000: Cost of a thousand scores of the teacher. 0: costs are not counted.
         rivals: Other models to compare it with. Popularity and ItemKNN are always compared.
         beside: Other bundles to compare it with. The judged part begins where the last of them stopped learning.
-        champion: The bundle that serves now, judged on the same lists. It is left out, with a note, where it cannot be.
-        control: The student without a teacher, judged on the same lists. It is left out where it cannot be.
-        no_control: Why there is none.
-        pinned: The version that the policy names for comparison. It is a line of the report, and no gate looks at it.
+        champion: The bundle that serves now. It is judged on the same lists. If that is impossible, a note says why.
+        control: The student without a teacher. It is judged on the same lists. If that is impossible, it is left out.
+        no_control: Why there is no control.
+        pinned: The version that the policy names for comparison. The report shows it, and no gate looks at it.
         until: Where the judged part of `examples` ends. None: where the log ends now.
         which: Which lists: see `lists.lists_for`.
         least: How many held-out lists are enough.
         window: The window of held-out lists of a caller that judges again and again. None: it is read now.
-        learnt: Where EASE is asked for, or the bundle has no counts beside it, so many of the newest examples that it
-            learnt from are read. None: all.
+        learnt: How many of the examples that the bundle learnt from are read, the newest ones. None: all. They are read
+            only for EASE, or if the bundle has no counts beside it.
         ease: Compare with EASE too.
         protocol: `catalogue`, `shown`, or `auto`; see `recdistill.judge.evaluate`.
-        fields: More slices, by a field: `context.NAME`, `item.NAME`, `time`.
-        teacher_scores: So many scores the teacher may be asked for, before pools are taken. 0: there is no bound.
+        fields: Fields that give more slices: `context.NAME`, `item.NAME`, `time`.
+        teacher_scores: How many scores the teacher may be asked for, before pools are used. 0: there is no limit.
         blocked: Items that no answer may hold.
         rules: Attribute and value of each rule about what answers hold.
         seed: Seed of the bootstrap.
@@ -189,7 +189,7 @@ def _beside(
 
 
 def _pinned(log: Log, pinned: Pinned | None, part: Part, lists: Sequence[Example]) -> tuple[list[Contender], list[str]]:
-    """The pinned version as a contender, and what is said about it."""
+    """The pinned version as a contender, and a sentence about it."""
     if pinned is None:
         return [], []
     called = f"the pinned version {pinned.name}"
@@ -233,7 +233,7 @@ def _seen(part: Part, taught_us: int | None) -> list[str]:
 
 
 def _names(beside: Sequence[Bundle]) -> list[str]:
-    """Names of the other bundles: that of the folder, or the path where two folders have one name."""
+    """Names of the other bundles: the name of the folder, or its path where two folders have the same name."""
     short = [bundle.path.name for bundle in beside]
     return [
         f"beside {name if short.count(name) == 1 else bundle.path}" for bundle, name in zip(beside, short, strict=True)
@@ -241,7 +241,7 @@ def _names(beside: Sequence[Bundle]) -> list[str]:
 
 
 def _spending(asked: Asked, judgement: Judgement, cost_per_1000: float) -> Spending | None:
-    """What the teacher was asked for, and what that spared. None: there was no budget."""
+    """What the teacher was asked to score, and how much the budget saved. None: there was no budget."""
     if not asked.budgeted:
         return None
     spared = asked.candidates - asked.scored
@@ -276,7 +276,8 @@ def publish(
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
-    What the judge found is in the ledger before there is a version: a version without it is never promoted.
+    What the judge found is written to the ledger first, before there is a version. A version without such an entry is
+    never promoted.
 
     Args:
         registry: The registry.
@@ -285,13 +286,13 @@ def publish(
         judgement: The results of the judge.
         evidence: The gate's verdict on it.
         policy: What the gate asked for.
-        who: Whom the ledger names as the judge.
+        who: Who judged it, for the ledger.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
-        try_it: Runs bundle and device file in a process of its own first: `try_it(bundle, device=path)`.
+        try_it: Tries bundle and device file in a separate process first: `try_it(bundle, device=path)`.
 
     Raises:
-        BundleError: They do not run as they should. Nothing is registered.
+        BundleError: Bundle or device file does not run as it should. Nothing is registered.
     """
     from recdistill.device import export_device
 

@@ -1,12 +1,12 @@
-"""Which lists a bundle is judged on: those of the topic `held-out`, or those behind the place where it stopped.
+"""Chooses the lists to judge a bundle on: those of the topic `held-out`, or those after the place where it stopped.
 
-No student ever learns from a list of `held-out`. So the newest of them judge every bundle, as soon as it is made,
-whatever the place where it stopped. Older ones than that place are taken too: to wait for newer ones would take the
-window of the joiner and more, and the champion beside it is judged on the same lists. The newest come first, since
-tastes change.
+No student ever learns from a list of `held-out`. So every bundle can be judged on the newest of them as soon as it is
+made. Some of them may be older than the place where the bundle stopped learning. That is no harm: the champion is
+judged on the same lists. To wait for newer lists would take at least the window of the joiner. The newest lists are
+taken, because tastes change.
 
-Where the topic has too few labelled lists (an older installation, a small import), the examples behind the bundle's
-place are judged, as they always were.
+The topic may have too few labelled lists: an older installation, or a small import. Then the bundle is judged on the
+examples after the place where it stopped learning.
 
 It knows nothing of figures, or of how a bundle was made.
 
@@ -31,7 +31,7 @@ from recdistill.release.window import HeldOutWindow, newest_held_out
 from recdistill.stream import HELD_OUT, Log, Place, write_position, write_time
 
 Which = Literal["auto", "held-out", "behind"]
-"""As `judge.lists` says."""
+"""The values of the setting `judge.lists`."""
 
 HELD: Final = "held-out"
 BEHIND: Final = "behind"
@@ -58,7 +58,7 @@ def lists_for(
         which: `held-out`, `behind`, or `auto`: held-out where there are enough.
         least: How many held-out lists are enough.
         beside: Other bundles that are judged on the same lists.
-        until: Where the part of `examples` ends that is judged; with it, `auto` is `behind`.
+        until: Where the judged part of `examples` ends. If it is given, `auto` means `behind`.
         taught_us: Time of the latest list that the teacher learnt from. Held-out lists up to it are left out.
         window: The window of a caller that judges again and again. None: it is read now.
 
@@ -86,7 +86,7 @@ def lists_for(
 
 
 def too_few(window: HeldOutWindow, least: int) -> str:
-    """Why the held-out lists are not enough for a verdict; empty where they are."""
+    """Why the held-out lists are not enough for a verdict. Empty: they are enough."""
     if not window.exists:
         return f"the log has no topic {HELD_OUT.topic} (`recdistill topics create` makes it)"
     if len(window) >= least:

@@ -1,4 +1,4 @@
-"""Items that came after a bundle was made: the judge puts them where serving puts them, into its live changes.
+"""Finds the items that came after a bundle was made. The judge adds them as live changes, as serving does.
 
 It knows nothing of how a bundle ranks them.
 
@@ -24,9 +24,10 @@ _READ: Final = 1000
 
 
 def newcomers(log: Log, bundle: Bundle) -> list[Item]:
-    """The items that `items` holds behind the place where a bundle stopped reading, and that the bundle does not hold.
+    """The items of the topic `items` that came after the bundle stopped reading it, and that the bundle does not hold.
 
-    Items that were withdrawn meanwhile are left out. A bundle of another log has none: its place means nothing here.
+    Items that were withdrawn since are left out. A bundle of another log has no such items: its position in that log
+    means nothing in this one.
 
     Raises:
         StreamError: The log cannot be read.
@@ -43,7 +44,7 @@ def newcomers(log: Log, bundle: Bundle) -> list[Item]:
             return []
         try:
             source.seek({ITEMS: bundle.manifest.content.base_position})
-        except OutOfRange:  # retention or another log: all that is there counts
+        except OutOfRange:  # the position is gone (retention, or another log), so the whole topic is read
             source.seek({ITEMS: source.bounds(ITEMS)[0]})
         while source.position()[ITEMS] < source.bounds(ITEMS)[1]:
             for message in source.read(_READ, 0.2):

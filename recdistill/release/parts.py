@@ -1,7 +1,7 @@
-"""Which examples a bundle learnt from, and which are left to judge it on.
+"""Finds the examples that a bundle learnt from, and those that are left to judge it on.
 
-A bundle says at which position it stopped learning. What comes before is the learnt part, what comes behind may be
-judged. Several students that stopped at one position can be judged on the same lists.
+A bundle says at which position it stopped learning. It has learnt the examples before that position. The examples after
+it may be judged. Students that stopped at the same position can be judged on the same lists.
 
 It knows nothing of figures, or of how a bundle was made.
 
@@ -36,10 +36,10 @@ from recdistill.stream import (
 log_ = logging.getLogger(__name__)
 
 READ = 1000
-"""Examples read at a time."""
+"""So many examples are read at a time."""
 
 _LEARN = 0.8
-"""The share that a hint proposes to learn from."""
+"""If there is nothing to judge on, a hint proposes to learn from this share of the log."""
 
 
 def held_out(
@@ -62,10 +62,10 @@ def held_out(
         if example.label_state == "none":
             scored.add(name)
         elif example.label_state == "labels" and name not in scored:
-            continue  # its scores came before the part, so the bundle has learnt them
+            continue  # its scores came before this part of the log, so the bundle has learnt them
         if any(label > 0 for label in example.labels):
             examples.append(example)
-            if len(examples) >= 2 * most:  # cut now and then, so that memory stays small
+            if len(examples) >= 2 * most:  # old ones are dropped from time to time, to save memory
                 del examples[:-most]
     return examples[-most:]
 
@@ -132,7 +132,8 @@ def learnt_from(log: Log, bundle: Bundle, most: int | None = None) -> Iterator[E
         most: About how many at most, the newest. None: all of them.
 
     Returns:
-        They come in the order in which the student learnt from them; lane after lane where some are left out.
+        All of them come in the order in which the student learnt from them. If some are left out, the rest comes lane
+        after lane.
     """
     ends = stopped_at(log, bundle)
     if most is None:

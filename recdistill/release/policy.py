@@ -1,6 +1,6 @@
-"""The rules: may this version be promoted, and which bundles are kept. They are pure functions of known facts.
+"""Two rules: whether a version may be promoted, and which bundles are kept. Both only compute from facts.
 
-They know nothing of MLflow, logs or files: the caller gets the facts and carries out the verdict.
+They know nothing of MLflow, logs or files: the caller collects the facts and does what the verdict says.
 
 Example:
     >>> may_promote(None, "ab" * 32, "7").reasons

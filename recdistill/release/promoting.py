@@ -1,4 +1,4 @@
-"""Carries out what the policy decides: it promotes a version, and frees the space of old bundles.
+"""Does what the policy decides: promotes a version, and frees the space of old bundles.
 
 It knows nothing of how a version was judged.
 
@@ -24,7 +24,7 @@ from recdistill.release.policy import to_drop
 log_ = logging.getLogger(__name__)
 
 GRACE_S: Final = 3600.0
-"""A file that no bundle names is kept this long. It is longer than any upload or fetch."""
+"""A file that no bundle names any more is kept for so many seconds. Every upload or fetch takes less."""
 
 
 def promote(
@@ -46,7 +46,7 @@ def promote(
         expect: Number of the champion when the decision was made. None: there was none.
         who: Who promotes, for the ledger.
         why: The reason, for the ledger and the version.
-        policy: What the gate asks for; evidence of another policy does not count. None: any counts.
+        policy: What the gate asks for. Evidence by another policy does not count. None: evidence by any policy counts.
 
     Raises:
         Refused: The evidence does not allow it, or the champion is another one by now; `reasons` says why.
@@ -63,11 +63,11 @@ def promote(
 
 
 def waive(registry: Registry, ledger: Ledger, number: str, *, until: str, who: str, why: str) -> Entry:
-    """Lets a version pass in spite of its verdict, until a moment.
+    """Allows a version to be promoted in spite of its verdict, until a moment.
 
     Args:
         registry: Where the version is.
-        ledger: Where it is written.
+        ledger: Where the permission is written.
         number: The version.
         until: The moment, in ISO 8601 and UTC.
         who: Who takes the responsibility.
@@ -83,7 +83,7 @@ def waive(registry: Registry, ledger: Ledger, number: str, *, until: str, who: s
 
 
 def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
-    """The bundle that serves now, to judge another one beside it.
+    """The bundle that serves now. Another bundle is compared with it.
 
     Args:
         registry: The registry that holds it.
@@ -91,7 +91,7 @@ def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
         but: Content hash of the bundle that is judged.
 
     Returns:
-        None where nothing serves, where it is the judged bundle itself, or where its files were given back.
+        The bundle. None: there is no champion, or it is the judged bundle itself, or its files were deleted.
 
     Raises:
         RegistryError: The registry does not answer.
@@ -111,8 +111,8 @@ class Pinned(NamedTuple):
 
     Args:
         name: Its number, or an alias.
-        bundle: It. None: it cannot be compared.
-        why: The reason.
+        bundle: The bundle of this version. None: it cannot be compared.
+        why: Why it cannot be compared.
     """
 
     name: str
@@ -121,11 +121,11 @@ class Pinned(NamedTuple):
 
 
 def take_pinned(registry: Registry, name: str, into: Path, *, but: str) -> Pinned | None:
-    """The version that the policy names, to judge another one beside it.
+    """The version that the policy names. Another bundle is compared with it.
 
     Args:
         registry: The registry that holds it.
-        name: Its number, or an alias; empty: there is none.
+        name: Its number, or an alias. Empty: the policy names none.
         into: The folder for its files.
         but: Content hash of the bundle that is judged.
 
@@ -156,7 +156,7 @@ def give_back(registry: Registry, ledger: Ledger, keep: int, *, grace_s: float =
         registry: The registry that holds the bundles.
         ledger: Which versions were promoted, and when.
         keep: See `policy.to_drop`.
-        grace_s: How long the files of a dropped bundle stay.
+        grace_s: For how many seconds the files of a dropped bundle stay.
 
     Returns:
         Bytes of the store that were freed now.

@@ -1,9 +1,10 @@
-"""The candidates that were judged before, from the ledger and from what the registry keeps of each version.
+"""Lists the candidates that were judged before, from the ledger and from the registry.
 
-The ledger has every judgement, and nobody can take one back. Only the registry has what older versions judged.
+The ledger has every judgement, and nobody can remove one. Judgements by older versions of recdistill are only in the
+registry.
 
-They have spent of the error that the policy allows in a year. Evidence of older versions spent nothing: its bounds knew
-of no error.
+Each candidate has used a part of the error that the policy allows in a year. Candidates that an older version of
+recdistill judged have used none: that version did not share out an error.
 
 It knows nothing of how much a look may spend.
 
@@ -23,7 +24,7 @@ from recdistill.registry import Evidence, Registry
 
 
 def tries_so_far(registry: Registry, ledger: Ledger) -> list[Try]:
-    """What each candidate has spent.
+    """What each candidate has used of the error of a year.
 
     Raises:
         RegistryError: The registry does not answer.
@@ -38,7 +39,7 @@ def tries_so_far(registry: Registry, ledger: Ledger) -> list[Try]:
 
 
 def of_evidence(kept: Iterable[Evidence]) -> list[Try]:
-    """What each version has spent. Evidence whose time cannot be read counts as of now: its part still counts."""
+    """What each version has used. If the time of evidence cannot be read, it counts as of now, so its part counts."""
     return [
         Try(
             content_hash=one.content_hash, at=_time(one.began_at or one.made_at), allotted=one.allotted, looks=one.looks

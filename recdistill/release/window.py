@@ -1,11 +1,11 @@
 """The sliding window of held-out lists: the newest labelled lists of users from whom no student learns.
 
 The joiner writes the lists of some users to the topic `held-out` and nowhere else. So a bundle can be judged on them as
-soon as it is made: nothing has to come behind the place where its student stopped learning. Two bundles that are judged
-one after another see the same lists, less those that became too old and with those that came since.
+soon as it is made, without waiting for new lists. Two bundles that are judged one after another see almost the same
+lists: the window moves on in between.
 
-The window reads the topic from its end backwards until it is full, and then only what is new. Of a list without a label
-it reads a few bytes. So a topic of any length costs no more than its newest part.
+The window first reads the topic from its end backwards until it is full. After that it reads only what is new. It
+decodes only lists that may have a label or were served. So a long topic costs no more than its newest part.
 
 It knows nothing of bundles, figures or of how users are chosen.
 
@@ -29,28 +29,31 @@ from recdistill.stream import HELD_OUT, Log, Message, Source
 log_ = logging.getLogger(__name__)
 
 READ: Final = 1000
-"""Messages read at a time."""
+"""So many messages are read at a time."""
 
 _BACK: Final = 4000
-"""Offsets by which the first look goes back at a time."""
+"""The first look goes back by so many offsets at a time."""
 
 _LOOKED: Final = 50
-"""The first look goes back over so many lists for each one that is wanted, and no further."""
+"""For each list that is wanted, the first look goes back over at most so many lists."""
 
 _SERVED: Final = 4
-"""For each labelled list, so many that the endpoint served are kept beside: most of them are silent."""
+"""For each labelled list, the window keeps so many lists that the endpoint served. Most of those have no label."""
 
 _MOST_SERVED: Final = 40_000
-"""And no more than these: a judgement decodes all of them, which takes some 10 kB for each."""
+"""It keeps at most so many served lists. A judgement decodes all of them, and each takes some 10 kB."""
 
 _SILENT: Final = 64 << 20
-"""Bytes of silent lists that are kept beside, the newest. Agreement with the teacher is measured on them."""
+"""At most so many bytes of silent lists (lists without a label) are kept, the newest ones.
+
+Agreement with the teacher is measured on them.
+"""
 
 
 class HeldList(NamedTuple):
-    """A list: where it stands, its time, and its bytes. Decoded lists would take ten times the memory.
+    """A list: its offset, its time, and its bytes. Decoded lists would take ten times the memory.
 
-    It is labelled, or the endpoint served it, or both, or it is silent. Of a silent one nobody has read the time.
+    A list that is neither labelled nor served is silent. It is not decoded, so its time is 0.
     """
 
     offset: int
@@ -68,20 +71,20 @@ class _Silent:
         self.lists: deque[HeldList] = deque()
 
     def older(self, one: HeldList) -> None:
-        """Takes in one that stands before all others, where there is room."""
+        """Adds a list that comes before all others, if there is room."""
         if len(self.lists) < self._most and self._bytes + len(one.value) <= _SILENT:
             self.lists.appendleft(one)
             self._bytes += len(one.value)
 
     def newer(self, one: HeldList) -> None:
-        """Takes in one that stands behind all others, and gives up the oldest for it."""
+        """Adds a list that comes after all others, and drops the oldest lists to make room."""
         self.lists.append(one)
         self._bytes += len(one.value)
         while len(self.lists) > self._most or self._bytes > _SILENT:
             self._bytes -= len(self.lists.popleft().value)
 
     def clear(self) -> None:
-        """Gives all of them up."""
+        """Drops all lists."""
         self.lists.clear()
         self._bytes = 0
 
@@ -92,7 +95,7 @@ class HeldOutWindow:
     Args:
         log: The log. It may have no such topic yet: then the window is empty.
         most: How many lists at most.
-        after_us: Lists up to this time are left out: a teacher has learnt from them. None: it is not known.
+        after_us: Lists up to this time are left out, because a teacher has learnt from them. None: no list is left out.
     """
 
     def __init__(self, log: Log, most: int, *, after_us: int | None = None) -> None:
@@ -104,7 +107,7 @@ class HeldOutWindow:
         self._source: Source | None = None
         self.passed_over = 0
         self.came = 0
-        """Lists that were ever taken in."""
+        """How many labelled lists came after the window was first filled."""
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -115,7 +118,7 @@ class HeldOutWindow:
         return self._source is not None
 
     def look(self) -> int:
-        """Takes in what is new, and says how many lists the window holds.
+        """Reads what is new, and returns how many lists the window holds.
 
         Raises:
             StreamError: The log cannot be read, or the topic was removed or replaced.
@@ -126,7 +129,7 @@ class HeldOutWindow:
             self._source = self._log.source([HELD_OUT])
             self._fill(self._source)
         begin, end = self._source.bounds(HELD_OUT)
-        if self._source.position()[HELD_OUT] < begin:  # retention was quicker than this reader
+        if self._source.position()[HELD_OUT] < begin:  # retention has deleted messages that were not read yet
             self._lists.clear()
             self._served.clear()
             self._silent.clear()
@@ -150,7 +153,7 @@ class HeldOutWindow:
         return [decode(Example, one.value) for one in self._served]
 
     def scored(self) -> list[Example]:
-        """The lists with a score of the teacher, with a label or without, oldest first. Each list is there once."""
+        """The lists with a score of the teacher, with or without a label, the oldest first, each list once."""
         labelled = self.examples()
         there = {one.ranking.impression.id for one in labelled}
         silent = []
@@ -179,7 +182,7 @@ class HeldOutWindow:
         return (min(times), max(times)) if times else (0, 0)
 
     def offsets(self) -> tuple[int, int]:
-        """The offset of the first list, and the one behind the last."""
+        """The offset of the first list, and the offset after the last."""
         return (self._lists[0].offset, self._lists[-1].offset + 1) if self._lists else (0, 0)
 
     def outlook(self, least: int) -> str:
@@ -189,12 +192,12 @@ class HeldOutWindow:
         return f"it has {len(self):,} labelled lists and {least:,} are asked: {more}"
 
     def close(self) -> None:
-        """Gives back what was opened."""
+        """Closes the source that the window reads from."""
         if self._source is not None:
             self._source.close()
 
     def _fill(self, source: Source) -> None:
-        """Goes back from the end, part by part, until the window is full or enough was looked at."""
+        """Goes back from the end, part by part, until the window is full or the limit is reached."""
         begin, end = source.bounds(HELD_OUT)
         begin, high = max(begin, end - _LOOKED * self._most), end
         while len(self._lists) < self._most and high > begin:
@@ -242,7 +245,7 @@ class HeldOutWindow:
 
 
 def newest_held_out(log: Log, most: int, *, after_us: int | None = None) -> HeldOutWindow:
-    """The window as it is now, for one judgement. It is closed: it keeps what it has read, and reads no more."""
+    """The window as it is now, for one judgement. It is closed already: its lists stay, but it reads no more."""
     window = HeldOutWindow(log, most, after_us=after_us)
     with closing(window):
         window.look()

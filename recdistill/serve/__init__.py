@@ -1,4 +1,4 @@
-"""Island 2: turns a bundle into answers. It uses numpy, onnxruntime and faiss, but not torch.
+"""The serving side: turns a bundle into answers. It uses numpy, onnxruntime and faiss, but not torch.
 
 `Recommender` answers from one bundle and from the live changes to its catalogue. `Ranker` holds the recommender that
 serves now. The HTTP endpoint is `recdistill.serve.http`.

@@ -40,7 +40,7 @@ class Changes:
         vocabulary: Rows of their values. It does not grow here.
         tower: Encoded items -> their rows.
         known: Makes the rows of the bundle's items from which a new item can learn, see `known_rows`. None: a new item
-            has what its attributes say, and no more.
+            gets its row from its attributes alone.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class Changes:
         return state.after(overlay, flags_T, position)
 
     def _with_prior(self, fresh: Catalogue, rows_FW: Floats) -> Floats:
-        """Adds what its neighbours say to the row of each item that training never knew."""
+        """Adds the mean of similar items (`Prior`) to the row of each item that training never knew."""
         new = [place for place, item in enumerate(fresh.ids) if not self._vocabulary.has("id", item)]
         if self.known is not None and new:
-            if self._prior is None:  # made with the first new item: many bundles never see one
+            if self._prior is None:  # made only when the first new item comes, because many bundles never see one
                 self._prior = Prior(*self.known())
             rows_FW = rows_FW.copy()
             rows_FW[new] += self._prior.beyond(rows_FW[new])
@@ -134,9 +134,9 @@ def known_rows(
     vocabulary: Vocabulary,
     tower: Callable[[EncodedItems], Floats],
 ) -> tuple[Floats, Floats]:
-    """The rows that some items of a bundle have from their attributes alone, and their rows.
+    """For some items of a bundle: the rows that their attributes alone give, and the rows that they really have.
 
-    Only items with a row of their own count. Of many, every n-th is taken.
+    Only items count for which training has learnt a row. If there are many, every n-th is taken.
     """
     own = np.array([n for n, item in enumerate(items) if vocabulary.has("id", item.id)], np.int64)
     own = own[:: max(1, -(-len(own) // MOST))]

@@ -1,9 +1,9 @@
-"""Shows a few answers a little differently, so that it can be learnt what the usual answers cannot tell.
+"""Changes a few answers a little (exploration), to learn how users like items that are usually not shown.
 
-The first places of an answer are never touched. In a share of the answers, one item is drawn from the candidates: the
-items of the other places (the tail) and some more behind the answer. It goes to a place of the tail, drawn too, and the
-items from there on move down by one. Each item and each place has the same chance. So the chance of any item at any
-place is a number that can be computed, not estimated.
+The first places of an answer never change. The other places are the tail. In a share of the answers, one item is drawn
+from the candidates: the items of the tail, and the next items after the answer. A place of the tail is drawn, too. The
+item goes there, and the items from there on move down by one. Each item and each place has the same chance. So the
+chance of any item at any place can be computed exactly.
 
 All draws come from a hash of the answer's name. So the same name, request and bundle give the same answer again.
 
@@ -29,9 +29,9 @@ class Explore(NamedTuple):
     """How answers are changed.
 
     Args:
-        share: Share of the answers that are.
+        share: Share of the answers that are changed.
         first: The first place that may change, counted from 1.
-        pool: How many items behind the answer are candidates too.
+        pool: How many of the next items after the answer are candidates, too.
     """
 
     share: float = 0.0
@@ -40,17 +40,17 @@ class Explore(NamedTuple):
 
 
 def shown(explore: Explore, name: str, *, found: int, k: int) -> tuple[list[int], list[float]]:
-    """What is shown of some items that were found, best first.
+    """Which items are shown, in which order, when some items were found.
 
     Args:
         explore: How answers are changed.
-        name: Of the answer; all draws come from it.
-        found: How many items there are. Those after place k + `explore.pool` are no candidates.
-        k: Most items that are shown.
+        name: The name of the answer. All draws come from it.
+        found: How many items were found, the best first. Those after place k + `explore.pool` are not candidates.
+        k: How many items are shown at most.
 
     Returns:
-        The items in the order in which they are shown, by their numbers among the found ones; and the chance of each
-        to be at its place.
+        The items in the order in which they are shown, by their numbers among the found ones. And for each, the chance
+        that it is at its place.
     """
     kept = min(k, found)
     head = min(explore.first - 1, kept)
@@ -72,12 +72,13 @@ def shown(explore: Explore, name: str, *, found: int, k: int) -> tuple[list[int]
 
 
 def chance_at(item: int, place: int, *, tail: int, candidates: int, share: float) -> float:
-    """The chance of a candidate to be at a place of the tail. Both are counted from 0; candidate i is the i-th best.
+    """The chance that a candidate is at a place of the tail. Both count from 0. Candidate 0 is the best.
 
-    An item that was not drawn keeps its place, or moves: up by one when a better item was drawn, and down by one when
-    the drawn item went to its place or above. The sum counts the pairs (item drawn, place drawn) that end there.
+    An item that was not drawn keeps its place, or moves by one. It moves up when a better item was drawn, and down when
+    the drawn item went to its place or above. The sum counts the pairs (drawn item, drawn place) that bring the
+    candidate to this place.
     """
-    pairs = 1  # the item itself is drawn, and the place
+    pairs = 1  # the pair of this candidate and this place
     worse, below = candidates - 1 - item, tail - 1 - place
     if item == place:
         pairs += item * place + worse * below

@@ -1,9 +1,9 @@
 """Decides which items an answer may hold: `Filters` and a state of the catalogue -> one flag for each slot.
 
-A filter may only name attributes that an item has. Another name is refused, with the nearest known one, and leaves
-nothing behind. For each attribute there are postings: value -> slots. They are made when a filter first uses the
-attribute, once for the bundle and again for each new overlay. They have a bound in bytes: those that were not used for
-the longest time are let go first.
+A filter may only name attributes that some item has. For another name, the error gives the known name that is most like
+it. Each attribute has postings: value -> slots. They are made when a filter first uses the attribute, once for the
+bundle and again for each new overlay. All postings together have a limit in bytes. When it is passed, those that were
+made first are dropped first.
 
 It does not know users or scores.
 
@@ -36,7 +36,7 @@ from recdistill.serve.state import State
 from recdistill.text import cut, did_you_mean, printable
 
 MOST_BYTES: Final = 256 << 20  # of all postings
-_KEY_BYTES: Final = 160  # about what one value takes in a dict, without its text
+_KEY_BYTES: Final = 160  # about so many bytes one value takes in a dict, without its text
 _COMPARED: Final = 200  # attributes that a wrong one is compared with; each takes some 20 µs
 _NAMED: Final = 10  # attributes that a refusal names when none is like the wrong one
 _NONE = np.zeros(0, np.int64)
@@ -71,7 +71,7 @@ class _Postings:
 
 
 class _Kept(NamedTuple):
-    """Postings, and the overlay whose items they are of; None: the bundle."""
+    """Postings, and the overlay that they were made for. None: they were made for the bundle."""
 
     overlay: Overlay | None
     postings: _Postings
@@ -82,14 +82,14 @@ class Sieve:
 
     Args:
         items: The items of the bundle, in slot order.
-        most_bytes: Most bytes of postings that are kept.
+        most_bytes: How many bytes of postings are kept at most.
     """
 
     def __init__(self, items: Sequence[Item], *, most_bytes: int = MOST_BYTES) -> None:
         self._items, self._most = items, most_bytes
         self._known = frozenset(name for item in items for name in item.attributes)
         self._beside: tuple[Overlay | None, frozenset[str]] = (None, frozenset())
-        self._kept: OrderedDict[tuple[bool, str], _Kept] = OrderedDict()  # by: of an overlay?, attribute
+        self._kept: OrderedDict[tuple[bool, str], _Kept] = OrderedDict()  # key: (for an overlay?, attribute)
         self._lock = threading.Lock()
 
     @property
@@ -101,7 +101,7 @@ class Sieve:
         """Checks that items have the attributes that a filter names.
 
         Raises:
-            RequestError: No item has one of them. The error names it and the nearest known one.
+            RequestError: No item has one of them. The error names it and the known name that is most like it.
         """
         for field in filters.where if filters is not None else ():
             if field in self._known or field in self._names_beside(state.overlay):
@@ -115,7 +115,7 @@ class Sieve:
             raise RequestError(f"where.{cut(printable(field), 100)}", f"no item has this attribute; {hint}")
 
     def ready(self, state: State, filters: Filters | None) -> bool:
-        """Whether the postings that a filter needs are there, so that it takes little time."""
+        """Whether the postings that a filter needs are made already. Then the filter takes little time."""
         for field in filters.where if filters is not None else ():
             if (False, field) not in self._kept:
                 return False

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from recdistill.bundle import search_index, with_one
 from recdistill.model import layout
 
-WIDER: Final = 8  # when the search finds too few allowed items, it is repeated with this many times more cells
+WIDER: Final = 8  # when a search finds too few allowed items, it is repeated with this many times as many cells
 SCAN_BELOW: Final = 20_000  # up to this many allowed items, all of them are scored without the index
 
 Floats = npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ class Shelf:
         """Vector, bias and history weight of some slots, `[..., W]`. Slot −1 gives the row of slot 0."""
         slots = np.maximum(slots, 0)
         count = len(self.base.vectors_NW)
-        # First every row is taken from the base. A slot of the overlay gets its last row, which is then replaced.
+        # First, every row is taken from the base. For slots of the overlay this row is wrong, and it is replaced below.
         found: Floats = self.base.vectors_NW[np.minimum(slots, count - 1)]
         if len(self.overlay_MW):
             beyond = slots >= count
@@ -139,7 +139,7 @@ class Shelf:
 
 
 def _best(base_N: Floats, beside_M: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
-    """The best k allowed slots by their scores, best first. Equal scores are in slot order."""
+    """The best k allowed slots by their scores, the best first. Equal scores are in slot order."""
     scores_T = np.concatenate([base_N, beside_M]) if len(beside_M) else base_N
     scores_T = np.where(allowed_T, scores_T, -np.inf)
     # Partition finds the k-th best score without sorting all. Slots with that score or a better one are then sorted.

@@ -1,10 +1,10 @@
 """The rows of changed and new items. They are kept apart from the rows of the bundle.
 
-An `Overlay` is one state and never changes. `put` makes the next state, and costs as much as the rows that are put,
-however many there are: all states share one array that has free rows at its end, and every row that is put goes behind
-the last one, also that of an item that had one. So no row that a state shows is ever written again. When the array is
-full, its size doubles. Rows that a newer one has replaced stay until there are as many of them as others; `compact`
-then leaves them out.
+An `Overlay` is one state and never changes. `put` makes the next state. Its time depends on the new rows only, and not
+on how many rows there are already. All states share one array with free rows at its end, and a new row always goes
+after the last one, even if its item has a row already. So a row that a state uses is never written again. When the
+array is full, its size doubles. Old rows that a newer one has replaced stay in the array. When they are more than half
+of all rows, `compact` leaves them out.
 
 It does not know bundles, requests or how a row is made.
 
@@ -38,8 +38,8 @@ Floats = npt.NDArray[np.float32]
 class _Room:
     """What the states share: an array of R rows. The newest state uses the first `len(ids)` of them.
 
-    Lists only grow, and a place never changes. `before` has the earlier place of the same item for each place, −1 where
-    there is none. A state reads only its own places.
+    Lists only grow, and a place never changes. A state reads only its own places. `before` holds, for each place, the
+    earlier place of the same item; −1: there is none.
     """
 
     rows_RW: Floats
@@ -50,7 +50,7 @@ class _Room:
 
 
 class Overlay:
-    """M places, each with a record and its row. `empty` and `put` make one. An item's last place is the one that holds.
+    """M places, each with a record and its row. `empty` and `put` make one. Only the last place of an item is valid.
 
     A place that is `len(self)` or more belongs to a later state.
     """
@@ -63,7 +63,7 @@ class Overlay:
         self.place_of = room.place_of
         """The newest place of each id, perhaps of a later state."""
         self.before = room.before
-        """For each place the earlier one of the same item."""
+        """For each place, the earlier place of the same item."""
 
     @classmethod
     def empty(cls, width: int) -> Overlay:
@@ -75,7 +75,7 @@ class Overlay:
 
     @property
     def ids(self) -> list[str]:
-        """A copy of the ids, by place. An item that changed again comes again."""
+        """A copy of the ids, by place. An item that changed several times has several places."""
         return self._room.ids[: len(self)]
 
     def id(self, place: int) -> str:
@@ -89,7 +89,7 @@ class Overlay:
 
     @property
     def crowded(self) -> bool:
-        """Whether more places are replaced than are not, so that `compact` pays."""
+        """Whether so many places are out of date that `compact` is worth its time."""
         return len(self) > BLOCK + 2 * len(self.place_of)
 
     def place(self, item: str) -> int:
@@ -123,7 +123,7 @@ class Overlay:
         return Overlay(self._copy(kept), len(kept)), kept
 
     def _copy(self, places: npt.NDArray[np.int64], least: int = 0) -> _Room:
-        """A room of its own with some places, and with rows for at least so many."""
+        """A new room with some of the places, and with rows for at least `least` places."""
         rows_RW = np.empty((max(BLOCK, 2 * len(places), least), self.rows_MW.shape[1]), np.float32)
         rows_RW[: len(places)] = self.rows_MW[places]
         room = _Room(rows_RW=rows_RW, items=[], ids=[], before=[], place_of={})
@@ -135,9 +135,9 @@ class Overlay:
         return room
 
     def _room_for(self, count: int) -> _Room:
-        """An array with room for `count` rows, in which this state's `put` may write behind its own rows."""
+        """An array with room for `count` rows. This state's `put` may write after its own rows there."""
         room = self._room
-        if len(room.ids) != len(self):  # another state was made from this one, and it has added places of its own
+        if len(room.ids) != len(self):  # another state was made from this one, and it has added places
             return self._copy(np.arange(len(self)), 2 * count)
         if count <= len(room.rows_RW):
             return room

@@ -1,13 +1,13 @@
-"""What is known of a new item before anybody has chosen it: what its neighbours have beyond their attributes.
+"""Gives a new item a better row, before anybody has chosen it, from known items with similar attributes.
 
-The row of an item comes from its attributes and from a row of its own, which training learns. A new item has none, so
-its attributes alone speak. But of the items that training knows, it can be seen what their own rows added: the
-difference between an item's row and the row that its attributes alone would have. Items with like attributes often have
-like differences. So a new item gets the mean of what its neighbours have beyond their attributes. Nearer ones count
-more.
+The row of a known item has two parts: one from its attributes, and one that training has learnt for this item alone. A
+new item has only the first part. For known items, the second part can be computed: it is the difference between the
+item's row and the row that its attributes alone would give. Items with similar attributes often have similar
+differences. So a new item gets the mean difference of its neighbours. Nearer neighbours count more.
 
-How near counts, and how much of the mean is taken, is not guessed. Each known item is treated as new, and what its own
-neighbours say is held against what is known of it. Where neighbours tell nothing, nothing is added.
+Two numbers are fitted: how much more a near neighbour counts, and how much of the mean is added. For this, each known
+item is treated as if it were new, and the mean of its neighbours is compared with its real difference. If neighbours
+say nothing about an item, nothing is added.
 
 It knows nothing of states, requests or records.
 
@@ -30,7 +30,7 @@ from recdistill.model import layout
 
 NEIGHBOURS: Final = 20
 MOST: Final = 4096
-"""So many known items are looked at; of more, every n-th."""
+"""At most so many known items are used. If there are more, every n-th is taken."""
 
 _SHARPNESS: Final = (2.0, 5.0, 10.0, 20.0, 50.0)  # weight of a neighbour: exp(this · cosine)
 _BLOCK: Final = 512
@@ -40,11 +40,11 @@ Floats = npt.NDArray[np.float32]
 
 
 class Prior:
-    """What neighbours have beyond their attributes.
+    """Predicts from its neighbours what a new item has beyond its attributes.
 
     Args:
-        bare_MW: Rows of M known items from their attributes alone.
-        known_MW: Their rows.
+        bare_MW: The rows that M known items get from their attributes alone.
+        known_MW: The rows that these items really have.
     """
 
     def __init__(self, bare_MW: Floats, known_MW: Floats) -> None:
@@ -72,7 +72,7 @@ class Prior:
         return float(self._share_W[0])
 
     def _fit(self, bare_MW: Floats) -> None:
-        """Chooses what predicts the known items best from their neighbours, each item left out of its own."""
+        """Chooses what predicts the known items best from their neighbours. An item is not its own neighbour here."""
         width = bare_MW.shape[1]
         vector = np.zeros(width, bool)
         vector[layout.VECTOR] = True

@@ -1,8 +1,8 @@
 """Holds what serves now: which recommenders answer, in which role, and their version numbers in the registry.
 
-There are two roles. The champion answers every request, but for those of a share of the users: these the canary
-answers, while there is one. A hash of the user decides. So a user is always on the same side, in each of many
-processes, and another canary has other users. Who does not say who they are is answered by the champion.
+There are two roles: champion and canary. While there is a canary, it answers a share of the users. The champion answers
+all others. A hash of the user decides. So a user is always on the same side, in every process, and another canary has
+other users. If a request does not name its user, the champion answers.
 
 It does not know HTTP, logs or registries. The code that follows the registry calls `swap`.
 
@@ -28,7 +28,7 @@ CANARY: Final = "canary"
 
 
 def place_of(user: str, canary: str) -> float:
-    """Where a user stands for a canary: a number from 0 to 1, drawn by a hash. Below the share, the canary answers.
+    """A number from 0 to 1 for a user and a canary, from a hash. If it is below the share, the canary answers.
 
     Args:
         user: The user.
@@ -60,12 +60,12 @@ class Variant:
 
 
 class Sides(NamedTuple):
-    """Who answers, as it is at one moment.
+    """The variants that answer at one moment.
 
     Args:
-        champion: Answers all who are not the canary's.
-        canary: Answers a share of the users. None: there is none.
-        share: The share.
+        champion: Answers all users whom the canary does not answer.
+        canary: Answers a share of the users. None: there is no canary.
+        share: That share.
     """
 
     champion: Variant
@@ -73,7 +73,7 @@ class Sides(NamedTuple):
     share: float = 0.0
 
     def of(self, user: str) -> Variant:
-        """Who answers a user. Empty: the user is not known."""
+        """The variant that answers a user. If `user` is empty, the user is not known."""
         if self.canary is None or not user or not self.share:
             return self.champion
         return self.canary if place_of(user, self.canary.recommender.content_hash) < self.share else self.champion
@@ -93,12 +93,12 @@ class Ranker:
         self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
         self.stopping = False
         self.troubles: dict[str, str] = {}
-        """What is wrong with the process, one sentence by part. It answers, but nobody should send requests to it."""
+        """What is wrong with the process: part -> one sentence. It still answers, but it is not ready."""
         self.notes: dict[str, str] = {}
-        """What went wrong beside the answers, one sentence by part: a champion that cannot be served, while the one
-        before serves. The process is ready all the same, and `/readyz` says it."""
+        """What went wrong but does not stop answers: part -> one sentence. For example, a new champion that cannot be
+        served, while the one before still serves. The process is ready, and `/readyz` shows the sentence."""
         self.warm = False
-        """Whether the champion before is open too, so that a rollback only switches."""
+        """Whether the champion before this one is open, too. Then a rollback takes no time."""
         self.looked: float | None = None
         """When (`time.monotonic`) the last look at the registry ended."""
         self.caught_up: float | None = None
@@ -126,7 +126,7 @@ class Ranker:
         self.counts["swaps" if role == CHAMPION else "canaries"] += 1
 
     def drop(self, role: str) -> None:
-        """From the next request on, nobody answers in the role."""
+        """From the next request on, no recommender has the role."""
         self._variants = {name: variant for name, variant in self._variants.items() if name != role}
 
     def gauges(self) -> dict[str, float]:

@@ -40,8 +40,8 @@ from recdistill.serve.state import State
 from recdistill.serve.users import UserVectors
 from recdistill.text import cut
 
-_POSTING: Final = 100  # making postings takes as long as scoring this many times
-_NAMING: Final = 20  # naming one item of an answer takes as long as scoring so many
+_POSTING: Final = 100  # to make the postings of an attribute takes as long as to score the catalogue so many times
+_NAMING: Final = 20  # to put one item into an answer takes as long as to score so many items
 
 
 class Recommender:
@@ -248,13 +248,13 @@ class Recommender:
             golden.check(source, number, asked.scores, named=named, best=best)
 
     def forget_neighbours(self) -> None:
-        """From now on a new item has what its attributes say, and no more. For those who compare."""
+        """From now on, a new item gets its row from its attributes alone. This is for comparisons."""
         self._changes.known = None
 
     def apply_items(self, items: Sequence[Item], position: int) -> dict[str, int]:
         """Takes catalogue records, in log order, into the overlay. The next request already sees them.
 
-        A new item gets its vector from its attributes, and from what items like it have beyond theirs (`serve.prior`).
+        A new item gets its vector from its attributes, and from similar items (`serve.prior`).
         A record that was seen before changes nothing. A record that does not fit the feature specification is left out,
         so one bad record does not stop the others.
 

@@ -15,10 +15,10 @@ from recdistill.records import Event, Value
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who asks: history (oldest first), context, and items that must not be shown.
+    """The user who asks: history (oldest first), context, and items that must not be shown.
 
     `time_us` is the time of the request in microseconds. 0: it is unknown, and then the ages of events are unknown too.
-    `user` names who asks, empty: nobody says. No student sees it. It decides who answers while a canary is tried.
+    `user` names the user. Empty: the user is not known. No student sees it. It decides whether a canary answers.
     """
 
     history: tuple[Event, ...] = ()

@@ -1,8 +1,8 @@
-"""Asks the canary what the champion was asked, in the background, and only compares.
+"""Sends some requests of the champion to the canary, too, in the background, and only compares the answers.
 
-A share of the requests is put into a short queue after their answer. One thread asks the canary. What does not fit into
-the queue is dropped: nobody ever waits for a shadow. Between two requests the thread rests for as long as the last one
-took, so it takes at most half of what one thread can do.
+After the champion's answer, a share of the requests goes into a short queue. One thread asks the canary. A request that
+does not fit into the queue is dropped, so no client ever waits for this. After each request, the thread pauses for as
+long as the request took (at most a second). So it usually takes at most half of the time of one processor.
 
 It does not know HTTP, logs or registries.
 
@@ -60,7 +60,7 @@ class Shadow:
     def offer(
         self, recommender: Recommender, request: Request, filters: Filters | None, answer: RecommendAnswer
     ) -> None:
-        """May ask a canary the same. It never waits.
+        """Puts a request into the queue for the canary, for a share of the requests. It never waits.
 
         Args:
             recommender: The canary.

@@ -31,7 +31,7 @@ class _Layered(Mapping[str, int]):
 
     def get(self, key: str, default: int | None = None) -> int | None:  # type: ignore[override]
         place = self._place(key)
-        # Each event of a history calls this, so it does not call `Overlay.place`, but does the same by itself.
+        # This runs for each event of a history. A call of `Overlay.place` would take longer than the same code here.
         if place is None:
             return self._base.get(key, default)
         while place >= self._count:

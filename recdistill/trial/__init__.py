@@ -1,9 +1,10 @@
-"""Runs an artefact before it may serve: a bundle, and its device file, in a process of their own.
+"""Runs an artefact in a separate process before it may serve. An artefact is a bundle, with or without its device file.
 
-A file from outside may hold a graph that never ends, takes all the memory, or answers with garbage. So nobody who must
-go on working runs it first. A process is started that may use so much processor time and memory, and no more. It asks
-the artefact as a ranker and a phone would (`towers`, `answers`, `device`). `tried` waits for it, and says what was
-wrong. The promoter does this before a bundle is judged, and a ranker before a champion serves.
+A file from outside may hold a graph that never ends, takes all the memory, or answers with garbage. So no process that
+must go on working may be the first to run it. The trial starts another process, with a limit on processor time and on
+memory. This process asks the artefact as a ranker and a phone would (`towers`, `answers`, `device`). `tried` waits for
+its end, and says what was wrong. The promoter does this before a bundle is judged, and a ranker before a champion
+serves.
 
 It knows nothing of torch, of logs or of registries.
 

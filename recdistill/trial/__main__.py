@@ -1,6 +1,6 @@
-"""The process of a trial: `python -m recdistill.trial JOB`. It sets its own bounds, and asks the artefact.
+"""The process of a trial: `python -m recdistill.trial JOB`. It limits itself, then asks the artefact.
 
-It ends at once when its parent is gone. It knows nothing of torch.
+It ends at once when its parent process has ended. It knows nothing of torch.
 
 Example:
     >>> main([]) == REFUSED
@@ -26,7 +26,7 @@ NICE: Final = 19
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs one trial. Returns the exit code; what is wrong stands on the last line of the errors."""
+    """Runs one trial, and returns the exit code. The last line of the errors says what is wrong."""
     try:
         job = msgspec.json.decode(words[0] if words else "", type=Job)
     except msgspec.MsgspecError as e:
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _steps(job: Job) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is asked, in order. Each part is imported only when its turn comes."""
+    """The checks, in order. Each part is imported only when it is needed."""
     from recdistill.bundle import open_bundle
     from recdistill.errors import BundleError
 
@@ -73,26 +73,26 @@ def _bounded(bounds: Bounds) -> None:
     with contextlib.suppress(OSError, AttributeError):  # not on Windows
         os.nice(NICE)
     with contextlib.suppress(OSError):
-        # When the machine has no memory left, this process goes first. Only Linux has this file.
+        # If the machine has no memory left, the system ends this process first. Only Linux has this file.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         import resource
-    except ImportError:  # not on Windows: there only the clock bounds it
+    except ImportError:  # Windows has no such limits; there, only the limit of the clock ends this process
         return
     cpu_s = max(1, round(bounds.cpu_s))
-    # RLIMIT_DATA counts what a process writes to, and not the files that it maps.
+    # RLIMIT_DATA counts memory that a process may write to. It does not count files that it only maps for reading.
     wanted = {
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 5),
         resource.RLIMIT_DATA: (bounds.memory_mb << 20, bounds.memory_mb << 20),
         resource.RLIMIT_CORE: (0, 0),
     }
     for which, both in wanted.items():
-        with contextlib.suppress(OSError, ValueError):  # a lower limit holds already
+        with contextlib.suppress(OSError, ValueError):  # there is a lower limit already
             resource.setrlimit(which, both)
 
 
 def _end_with_the_parent() -> None:
-    """Waits for the end of the input. The parent writes nothing to it, so its end is the parent's end."""
+    """Waits for the end of the input. The parent writes nothing to it, so the input ends when the parent ends."""
     sys.stdin.buffer.read()
     os._exit(1)
 
@@ -102,4 +102,4 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # nothing is left to be done, and the thread waits for an input that does not come
+    os._exit(code)  # a normal exit could wait for the thread, which waits for input that never comes

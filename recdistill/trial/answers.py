@@ -1,8 +1,8 @@
 """Asks a bundle as its users would: through the recommender that serves it, and through its index.
 
-The golden answers of a bundle come from an exact search. An index that was made for other vectors finds other items, so
-what the index holds is compared with the vectors, and what it finds with an exact search. Then some items change, as
-they do while a bundle serves, and everything is asked again.
+The golden answers of a bundle come from an exact search. An index that was made for other vectors finds other items. So
+the codes in the index are compared with the vectors, and the items that it finds with those of an exact search. Then
+some items change, as they do while a bundle serves, and everything is asked again.
 
 It knows nothing of processes.
 
@@ -30,18 +30,18 @@ from recdistill.trial.towers import TOLERANCE, invented
 
 K: Final = 10
 SLACK: Final = 0.1
-"""So much less than the manifest says the index may find: it is measured on fewer users here."""
+"""The index may find this share less of the best items than the manifest says: here it is measured on fewer users."""
 
 BLOCK: Final = 20_000
 CHANGED: Final = 8
-"""Items that change in the trial, and new ones that come."""
+"""So many items change in the trial, and so many new items come."""
 
 
 def scored(source: str, items: Sequence[str], scores: Sequence[float], count: int) -> None:
-    """Checks the form of an answer: so many different items, each with a finite score.
+    """Checks the form of an answer: `count` different items, each with a finite score.
 
     Raises:
-        BundleError: It is another.
+        BundleError: The answer has another form.
     """
     again = "export the bundle again"
     if not np.isfinite(np.array(scores, float)).all():
@@ -57,7 +57,7 @@ def check_index(bundle: Bundle) -> None:
     """Compares the codes that the index holds with the codes of the bundle's vectors. A bundle may have no index.
 
     Raises:
-        BundleError: It is the index of other vectors.
+        BundleError: The index was made for other vectors.
     """
     if bundle.index is None:
         return
@@ -98,7 +98,7 @@ def check_requests(bundle: Bundle) -> None:
         exact = scores_T[[slot_of[item] for item in answer.items]]
         if (np.abs(exact - answer.scores) > TOLERANCE * np.maximum(1.0, np.abs(exact))).any():
             raise BundleError(f"{source}: an item has another score in an answer than alone; export the bundle again")
-        if answer.source == "personal":  # others begin with popular items
+        if answer.source == "personal":  # other answers begin with popular items, so they are not compared
             least = np.partition(scores_T, len(scores_T) - k)[len(scores_T) - k]
             found.append(np.mean(exact >= least - TOLERANCE * max(1.0, abs(float(least)))))
     expected = bundle.manifest.content.index.recall - SLACK
@@ -110,7 +110,7 @@ def check_requests(bundle: Bundle) -> None:
 
 
 def check_overlay(bundle: Bundle) -> None:
-    """Lets items come, change and go, as while it serves, and asks again.
+    """Adds, changes and withdraws items, as while a bundle serves, and asks again.
 
     Raises:
         BundleError: An answer is not what it should be.
@@ -152,7 +152,7 @@ def _request(one: Asker) -> Request:
 
 
 def _coded(index: Any, keys_NK: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The keys as the index would hold them: through its 8-bit codes and back."""
+    """The keys as the index holds them: turned into its 8-bit codes, and back into numbers."""
     lowest_K, range_K = _ranges(index)
     codes_NK = np.clip(np.floor(255 * (keys_NK - lowest_K) / np.where(range_K > 0, range_K, 1)), 0, 255)
     coded_NK: np.ndarray[Any, Any] = lowest_K + (codes_NK + 0.5) / 255 * range_K
@@ -160,7 +160,7 @@ def _coded(index: Any, keys_NK: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _steps(index: Any) -> np.ndarray[Any, Any]:
-    """The width of one code in each component, and a little more: processors round the last one differently."""
+    """The width of one code step in each component, and a little more, because processors round differently."""
     steps_K: np.ndarray[Any, Any] = 1.01 * _ranges(index)[1] / 255 + 1e-6
     return steps_K
 

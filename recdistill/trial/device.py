@@ -1,7 +1,7 @@
 """Asks a device file the golden requests of its bundle, through onnxruntime, as a phone would.
 
-Its scores are those of int8 vectors. How far these are from the float scores was measured at the export, on the same
-requests. A file that is further away than that was not made from this bundle's weights.
+A device file scores with int8 vectors. The export measured how far these scores are from the float scores, on the same
+requests. If a file is much further away, it was not made from this bundle's weights.
 
 It knows nothing of processes.
 
@@ -28,7 +28,7 @@ from recdistill.trial.answers import K, scored
 from recdistill.trial.towers import TOLERANCE, Invented, invented
 
 AWAY: Final = 2.0
-"""Scores may be so many times further from the float scores than the export has measured."""
+"""The distance from the float scores may be at most this many times the distance that the export measured."""
 
 
 def check_device(bundle: Bundle, path: Path) -> None:
@@ -81,7 +81,7 @@ def _answer(device: Device, one: Asker, k: int, source: str) -> tuple[list[str],
         )
     except RequestError as e:
         raise BundleError(f"{source}: refuses a request that its bundle takes ({e}); export it again") from e
-    except Exception as e:  # the exceptions of onnxruntime share no base class of their own
+    except Exception as e:  # onnxruntime's exceptions have no common base class but Exception
         raise BundleError(f"{source}: fails on a request ({str(e).splitlines()[0][:200]}); export it again") from e
     items, scores = found
     if not (isinstance(items, list) and all(isinstance(item, str) for item in items) and isinstance(scores, list)):

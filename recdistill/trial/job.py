@@ -1,4 +1,4 @@
-"""What the process of a trial is told, and how it says what it found.
+"""The messages of a trial: the job that its process gets, and the marks in what it writes.
 
 It knows nothing of bundles or of processes.
 
@@ -16,20 +16,20 @@ from typing import Final
 from msgspec import Struct
 
 REFUSED: Final = 3
-"""Exit code of the process when the artefact is wrong. The last line of its errors says how."""
+"""Exit code of the process when the artefact is wrong. The last line of its errors says what is wrong."""
 
 STEP: Final = "step "
-"""Begins the lines of its output that say what it does now."""
+"""A line of its output that begins with this names the step that begins now."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
     """How much a trial may use.
 
     Attributes:
-        cpu_s: Seconds of processor time. So a busy machine refuses nobody.
-        wall_s: Seconds of the clock, for a file that sleeps.
+        cpu_s: Seconds of processor time. They do not pass more quickly on a busy machine.
+        wall_s: Seconds of the clock. They end a process that only waits.
         memory_mb: Megabytes of memory.
-        rows: So many item vectors are computed again and compared; all, where there are no more.
+        rows: At most so many item vectors are computed again and compared.
     """
 
     cpu_s: float = 60.0
@@ -44,7 +44,7 @@ class Job(Struct, frozen=True, kw_only=True):
     Attributes:
         bundle: The bundle's folder.
         content_hash: The content hash that it must have.
-        device: Path of the device file; empty: there is none.
+        device: Path of the device file. Empty: there is none.
         bounds: How much it may use.
     """
 

@@ -1,8 +1,8 @@
-"""Starts the process of a trial, waits for it, ends it when it takes too long, and says what it found.
+"""Starts the process of a trial, waits for it, ends it if it takes too long, and says what it found.
 
-The process has the lowest priority and one thread, so whoever answers requests beside it goes first. It stays in the
-session of its parent, because Linux shares processors among sessions before it looks at priorities. The system counts
-its processor time and its memory, and ends it. A process that only sleeps is ended from here.
+The process has the lowest priority and one thread, so a process that answers requests beside it goes first. It stays in
+the session of its parent: Linux first shares the processors among sessions, and only then looks at priorities. The
+system limits its processor time and its memory. If it only waits, this module ends it.
 
 It knows nothing of what a trial asks.
 
@@ -45,18 +45,18 @@ def tried(
     bounds: Bounds | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs a bundle in a process of its own. It returns when everything that was asked came out right.
+    """Tries a bundle in a separate process. It returns only if every check passed.
 
     Args:
         bundle: The bundle's folder.
         content_hash: The content hash that it must have.
         device: Its device file. None: it is not tried.
         bounds: How much the process may use.
-        stop: Asked again and again; when it says yes, the process is ended.
+        stop: Asked again and again. When it returns True, the process is ended.
 
     Raises:
-        BundleError: The bundle or the device file does not run as it should; or it ran into a bound.
-        Interrupted: `stop` said so.
+        BundleError: The bundle or the device file does not run as it should, or a limit was reached.
+        Interrupted: `stop` returned True.
     """
     if not (bundle / _MANIFEST).is_file():  # no process is needed to see this
         raise BundleError(f"{bundle}: there is no bundle here; give the folder that holds {_MANIFEST}")
@@ -72,19 +72,19 @@ def tried(
         said, errors = _lines(out), _lines(err)
     if code or late:
         raise BundleError(
-            f"bundle {content_hash[:12]} was tried in a process of its own: "
+            f"bundle {content_hash[:12]} was tried in a separate process: "
             f"{why(code, said, errors, late=late, bounds=bounds)}"
         )
 
 
 def why(code: int, said: Sequence[str], errors: Sequence[str], *, late: str, bounds: Bounds) -> str:
-    """What the end of the process means, in words that go on after a colon.
+    """Why the process ended. The words are the end of a sentence, after a colon.
 
     Args:
-        code: Its exit code; negative: the signal that ended it.
+        code: Its exit code. A negative number is the signal that ended it.
         said: Lines of its output.
         errors: Lines of its errors.
-        late: Why it was ended from outside; empty: it was not.
+        late: Why this module ended it. Empty: it did not.
         bounds: How much it might use.
     """
     steps = [line.removeprefix(STEP) for line in said if line.startswith(STEP)]
@@ -104,11 +104,11 @@ def why(code: int, said: Sequence[str], errors: Sequence[str], *, late: str, bou
 
 
 def _run(job: Job, out: IO[bytes], err: IO[bytes], stop: Callable[[], bool]) -> tuple[int, str]:
-    """Exit code, and why the process was ended from here."""
-    # The process must find this very package, wherever it lies. One thread: the other cores belong to others.
+    """Runs the process. Returns its exit code, and why this module ended it (empty: it did not)."""
+    # The process must find this very package. It gets one thread, because the other cores have other work.
     path = os.pathsep.join([str(_HOME), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     env = {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": path}
-    # The pipe of its input is never written to. Its end tells the process that its parent is gone.
+    # Nothing is written to the pipe of its input. When the pipe ends, the process knows that its parent has ended.
     process = subprocess.Popen(
         [*COMMAND, msgspec.json.encode(job).decode()], stdin=subprocess.PIPE, stdout=out, stderr=err, env=env
     )
@@ -131,7 +131,7 @@ def _run(job: Job, out: IO[bytes], err: IO[bytes], stop: Callable[[], bool]) -> 
 
 
 def _lines(file: IO[bytes]) -> list[str]:
-    """The last lines that were written to a file; a wild process may have written very many."""
+    """The last lines of a file. A process with a fault may have written very many."""
     file.seek(0, os.SEEK_END)
     file.seek(max(0, file.tell() - 65_536))
     return [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""Asks the two towers of a bundle: outputs of the declared shape and finite, and the item vectors as they stand.
+"""Runs the two towers of a bundle. It checks shape and values of their outputs, and computes item vectors again.
 
-The item vectors of a bundle are what its item tower says of its items, with its vocabulary. So they are computed again.
-A row of the vocabulary that belongs to another value, or vectors of another student, show here.
+The item vectors of a bundle come from its item tower, its items and its vocabulary. So they can be computed again and
+compared. This shows vectors of another student, and a vocabulary in which a row belongs to another value.
 
 It knows nothing of processes.
 
@@ -28,11 +28,11 @@ from recdistill.model import layout, run
 from recdistill.records import Event, Value
 
 TOLERANCE: Final = 2e-4
-"""Largest difference of a component, for vectors of size one. The export takes half of it."""
+"""The largest difference that a component may have, for vectors of length one. The export allows half of it."""
 
 BLOCK: Final = 1024
 INVENTED: Final = 64
-"""Invented users, beside those of the golden requests."""
+"""How many invented users are asked about, together with those of the golden requests."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,15 +50,15 @@ class _Places(NamedTuple):
 
 
 def shaped(what: str, found: Any, shape: tuple[int, ...]) -> Floats:
-    """An output, if it is float32, of this shape, and finite.
+    """Checks an output, and returns it: it must be float32, of this shape, and finite.
 
     Args:
-        what: Of what, for the error.
+        what: What gave the output, for the error.
         found: The output.
         shape: The shape that it must have.
 
     Raises:
-        BundleError: It is not.
+        BundleError: The output is different.
     """
     again = "export the bundle again"
     if not isinstance(found, np.ndarray) or found.dtype != np.float32:
@@ -76,7 +76,7 @@ def check_items(bundle: Bundle, rows: int) -> None:
 
     Args:
         bundle: The bundle.
-        rows: How many at most. Of more items, these are drawn by the content hash.
+        rows: How many items at most. If there are more, some are drawn, with the content hash as seed.
 
     Raises:
         BundleError: The tower fails, or an item has another vector.
@@ -109,10 +109,10 @@ def check_items(bundle: Bundle, rows: int) -> None:
 
 
 def check_users(bundle: Bundle) -> None:
-    """Asks the user tower about golden and invented users, in small and in large batches.
+    """Runs the user tower for golden and invented users, in small and in large batches.
 
     Raises:
-        BundleError: It fails, or an output is not what it should be.
+        BundleError: The tower fails, or an output is not what it should be.
     """
     source = str(bundle.path / "user_tower.onnx")
     tower = run.UserTower(bundle.user_tower, source=source)

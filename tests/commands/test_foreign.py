@@ -31,7 +31,7 @@ def test_a_bundle_whose_tower_never_ends_is_a_sentence(shop: Shop) -> None:
     bundle = open_bundle(good)
     graph = spoilt.tower(bundle.user_tower, spoilt.without_end)
     spoilt.resealed(bundle, shop.folder / "endless", {"user_tower.onnx": graph})
-    said = "was tried in a process of its own: it did not end within 3 s of processor time (trial.cpu_s)"
+    said = "was tried in a separate process: it did not end within 3 s of processor time (trial.cpu_s)"
     assert shop(f"recommend item-1 --bundle {good}")  # it is tried here, with enough time
     for line in (
         "recommend item-1 --bundle endless",

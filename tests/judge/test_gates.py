@@ -200,7 +200,7 @@ def test_where_there_is_a_limit_what_is_not_known_does_not_pass(asked, known, un
         (
             Asked(blocked=["i-7", "i-8"]),
             changed(answers=Answers(lists=900, blocked={"i-8": 3})),
-            "blocked: items that gate.blocked names stand in first tens, of 900 answers: i-8 in 3",
+            "blocked: items that gate.blocked names are in the first ten, of 900 answers: i-8 in 3",
         ),
         (
             Asked(rules=[Rule(attribute="adult", value="true", most=0.0)]),

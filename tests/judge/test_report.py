@@ -239,7 +239,7 @@ def test_what_distillation_adds_is_a_line_of_every_report():
         ),
     ):
         words = " ".join(Page(page_of(judgement)).words)
-        assert "So nobody knows here what distillation adds" in words
+        assert "So this report cannot say what distillation adds" in words
         assert why in words
         assert "Control: labels only" not in words
 

@@ -102,7 +102,7 @@ def test_blocked_items_and_attributes_are_counted_in_first_tens(made: tuple[Bund
     judgement = msgspec.structs.replace(make_judgement(), answers=found)
     refused = gate(judgement, Asked(blocked=[most, absent]))
     assert refused.reasons == [
-        f"blocked: items that gate.blocked names stand in first tens, of 60 answers: {most} in {count}"
+        f"blocked: items that gate.blocked names are in the first ten, of 60 answers: {most} in {count}"
     ]
     assert gate(judgement, Asked(blocked=[absent])).passed
     assert gate(judgement, Asked(rules=[Rule(attribute="genres", value="g3", most=rule.share)])).passed

@@ -146,7 +146,7 @@ slices = ["new users", "students"]
     shop("evaluate --gate --report report.html", code=7)
     for said in (
         r"fresh: the newest event that the student learnt from is \d+ s older than the newest judged list",
-        r"blocked: items that gate.blocked names stand in first tens, of \d+ answers: item-\d+ in \d+",
+        r"blocked: items that gate.blocked names are in the first ten, of \d+ answers: item-\d+ in \d+",
         rf"rule genre={genre}: a share of 0\.\d+ of the first ten items has it, over \d+ answers; from 0.000 to 0.000",
         r"slice students: the policy asks for it, and it was not judged; there are: new users, .*time 00-06",
     ):

@@ -1,4 +1,4 @@
-"""What the endpoint says about itself: that it runs, that it is ready, what serves, and its description.
+"""The routes on which the endpoint reports about itself: it runs, it is ready, what serves, and its description.
 
 It does not know how a request is answered.
 
@@ -24,7 +24,7 @@ from recdistill.serve.ranker import Ranker
 
 
 def routes(ranker: Ranker, limits: Limits) -> list[Route]:
-    """The routes that tell about the endpoint and about what serves. The description has the limits in it."""
+    """The routes that report about the endpoint and about what serves. The description holds the limits."""
     spec, page = msgspec.json.encode(openapi.document(limits)), openapi.page().encode()
     return [
         get("/", lambda: Reply(307, TEXT, b"", [(b"location", b"/docs")])),

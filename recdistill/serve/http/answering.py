@@ -1,8 +1,8 @@
-"""From a body to an answer, the same for every protocol: read it, choose the recommender, run it, encode the answer.
+"""Turns a body into an answer, for every protocol: reads it, chooses the recommender, runs it, encodes the answer.
 
-A request reads once which recommenders serve, and one of them makes the whole answer. So a swap never changes half of
-an answer. Small requests are answered in the thread of the event loop, because handing them over takes longer. Large
-ones (a large body, a batch, a large catalogue, a filter on an attribute that was never used) go to other threads.
+A request looks only once which recommenders serve, and one of them makes the whole answer. So a swap never changes half
+of an answer. Small requests are answered in the thread of the event loop, because another thread would take longer.
+Large ones go to other threads: a large body, a batch, a large catalogue, a filter on an attribute for the first time.
 
 It does not know what a body holds: a protocol gives a function that reads one (see `v1`).
 
@@ -26,9 +26,9 @@ from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import Problem
 from recdistill.serve.ranker import Ranker, Sides, Variant
 
-IN_LOOP: Final = 150_000  # items to score; up to here a body is answered in the thread of the event loop
-SMALL_BODY: Final = 16_384  # bytes; only up to here a body is read in that thread
-LIGHT: Final = 20_000_000  # items to score; up to here one request in a body of its own is light
+IN_LOOP: Final = 150_000  # items to score; with at most so many, a body is answered in the thread of the event loop
+SMALL_BODY: Final = 16_384  # bytes; a body of at most this size is parsed in that thread
+LIGHT: Final = 20_000_000  # items to score; a body with one request and at most so many is light work
 
 
 class Work(NamedTuple):
@@ -36,9 +36,9 @@ class Work(NamedTuple):
 
     Args:
         requests: How many requests it holds.
-        effort: About how much work that is, in items to score.
-        run: Answers them. Its result is sent as JSON.
-        used: Who answered, when `run` has ended.
+        effort: About how much work it is, in items to score.
+        run: Answers the requests. Its result is sent as JSON.
+        used: Which variants answered. It is right when `run` has ended.
     """
 
     requests: int
@@ -119,7 +119,7 @@ class Answering:
 
 
 def _who(used: list[Variant]) -> list[tuple[bytes, bytes]]:
-    """The headers that say who answered. Of a batch it may be both sides; then each answer says its bundle, too."""
+    """The headers that say which variants answered. A batch may have both; each answer names its own bundle."""
     each = list(dict.fromkeys(used))
     said = {
         b"recdistill-bundle": [one.recommender.content_hash for one in each],

@@ -9,8 +9,8 @@
 | `GET /livez`, `/readyz` | the process runs; it has a champion and takes requests |
 | `GET /metrics`, `/openapi.json`, `/docs` | for Prometheus, programs and people |
 
-The application is a table of routes with layers around it. A new protocol is a new file like `v1`, and one more line
-among the routes. Work for every request (such as checking a token) is one more line among the layers.
+The application is a table of routes with layers around it. To add a protocol, write a new file like `v1`, and add its
+routes to the table. To add work for every request (such as checking a token), add a layer.
 
 It does not know registries or logs. The code that follows them calls `Ranker.swap`.
 
@@ -53,7 +53,7 @@ class App:
     Args:
         handle: Answers a request; its layers are around it.
         close: Closes what the handlers hold.
-        limits: The limits that also the server keeps to.
+        limits: The limits. The server uses them, too.
         large: How many large bodies were answered.
     """
 
@@ -89,9 +89,9 @@ def create_app(
         ranker: Says which recommender serves.
         limits: How much one request may ask for.
         write_back: Share of the answers that is kept.
-        keep: Takes an answer as an impression, without waiting, and says whether it did. None: nothing is kept.
-        explore: How answers that are kept are changed; None: they are not.
-        shadow: Share of the champion's requests on which a canary is asked too, only to compare.
+        keep: Takes an answer as an impression, without waiting, and returns whether it did. None: nothing is kept.
+        explore: How answers that are kept are changed. None: they are not changed.
+        shadow: For this share of the champion's requests, a canary is asked, too. Its answers are only compared.
     """
     # Imported here, because the command line uses the forms but needs no prometheus_client.
     from recdistill.serve.http.metrics import CONTENT_TYPE, Metrics

@@ -1,7 +1,7 @@
 """Reads the body of a request. It limits the size and the time, and checks that the body is sent as plain JSON.
 
-A body that is too large is read on for a while, up to twice the limit, so that its sender can see the answer. Nothing
-of that is kept. The bodies that arrive in parts have a bound together, so many slow senders cannot fill the memory.
+If a body is too large, reading goes on up to twice the limit, so that its sender can see the answer. The part above the
+limit is not kept. All bodies that are arriving in parts share one limit. So many slow senders cannot fill the memory.
 
 It does not know what is in the body.
 
@@ -32,9 +32,9 @@ class Bodies:
     """The bodies of an endpoint. Only the thread of its event loop uses it.
 
     Args:
-        most: Most bytes of one body.
-        seconds: Longest time in which it may arrive.
-        together: Most bytes of bodies that are arriving.
+        most: How many bytes one body may have.
+        seconds: How long one body may take to arrive.
+        together: How many bytes all bodies that are arriving may have together.
     """
 
     def __init__(self, *, most: int, seconds: float, together: int) -> None:
@@ -49,9 +49,9 @@ class Bodies:
             receive: Where its body comes from.
 
         Raises:
-            Problem: 413 when it is too large, 415 when it is not plain JSON, 408 when it does not arrive, 503 when too
-                much is arriving.
-            ConnectionError: The client went away.
+            Problem: 413 when it is too large, 415 when it is not plain JSON, 408 when it does not arrive in time, 503
+                when too much is arriving.
+            ConnectionError: The client has closed the connection.
         """
         if _declared(scope) > DRAIN * self._most:
             raise self._too_large()
@@ -100,7 +100,7 @@ class Bodies:
 
 
 def _declared(scope: Scope) -> int:
-    """The size that the head gives, 0 when it gives none. Checks the other lines about the body."""
+    """The size that the head gives; 0: it gives none. The other head lines about the body are checked, too."""
     declared, kind = 0, False
     for name, value in scope["headers"]:
         if name == b"content-length":
@@ -110,7 +110,7 @@ def _declared(scope: Scope) -> int:
             kind = True
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise Problem(415, f"send the body as it is, not with content-encoding {value.decode('latin-1')}")
-    if not kind:  # a page of somebody else can send such a body without being asked for its origin
+    if not kind:  # a browser sends such a body for any web page, without asking this endpoint first
         raise Problem(415, "say what the body is: content-type: application/json")
     return declared
 

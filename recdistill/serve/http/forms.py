@@ -118,7 +118,7 @@ Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)
 
 @dataclass(frozen=True)
 class Body(Generic[Asked]):
-    """The requests of a body, or some of them. `path` gives the place of a field of one request."""
+    """The requests of a body, or some of them. `path` names a field of one request as the caller knows it."""
 
     requests: tuple[Asked, ...]
     batch: bool
@@ -130,7 +130,7 @@ class Body(Generic[Asked]):
         return f"requests[{row}].{field}" if self.batch else field
 
     def some(self, rows: Sequence[int]) -> Body[Asked]:
-        """Some of the requests; their paths stay those in the body of the caller."""
+        """Some of the requests. Their fields keep the paths that they have in the body of the caller."""
         return Body(tuple(self.requests[row] for row in rows), self.batch, tuple(rows))
 
 
@@ -186,7 +186,7 @@ class Form(Generic[Asked]):
     def _parse(self, body: bytes) -> Body[Asked]:
         batch = False
         try:
-            # The word may also be an id or a context value, so the body is parsed once more to find out.
+            # The word "requests" may also be an id or a context value. So the body is parsed once more to find out.
             if b'"requests"' in body and _probe.decode(body).requests is not UNSET:
                 batch = True
                 return Body(self._many.decode(body).requests, batch=True)
@@ -248,7 +248,7 @@ def _checked(field: str, check: Callable[[], None]) -> None:
 
 
 def explain(error: msgspec.ValidationError, form: Form[Any], body: bytes, *, batch: bool) -> tuple[str, str]:
-    """Field and problem of a msgspec error. Adds the key that msgspec leaves out, and a similar known key."""
+    """Field and problem of a msgspec error. It adds the key that msgspec leaves out, and a similar known key."""
     found = misfit(error)
     path = _with_key(found.path, found.problem, body) if "[...]" in found.path else found.path
     if found.missing:

@@ -1,10 +1,10 @@
-"""Which connections may be open, how long each may wait, and who has to go when there is no more room.
+"""Decides which connections may be open, how long each may wait, and which are closed when there are too many.
 
-A connection waits for something: the rest of a head, of a body, the next request, or for its client to take the answer.
-Each of these has an end. When there are too many connections, those that have waited longest go first, and of these
-first the ones that never asked for anything. Only when nobody can go, the newcomer is refused.
+A connection waits for something: the rest of a head, the rest of a body, the next request, or a client that is slow to
+take the answer. Each of these has a time limit. When there are too many connections, some that wait are closed: first
+those that never sent a request, then those that have waited longest. If none can be closed, the new one is refused.
 
-What is refused or closed is counted, and said in the log once in a while, not each time.
+Connections that are refused or closed are counted. The log gets one line from time to time, not one for each.
 
 It does not know HTTP: a connection is anything with the fields of `Connection`.
 
@@ -34,29 +34,29 @@ from typing import Final, Protocol
 
 log_ = logging.getLogger(__name__)
 
-EVICTED: Final = 20  # one of so many connections goes when there is no more room
-YOUNG_S: Final = 0.2  # a connection that is younger than this does not have to go
-SAY_S: Final = 10.0  # the log has at most one line in this time
-LEAVING: Final = 64  # refused connections that are still read for a moment, so that their clients see the answer
-AT_ONCE: Final = 50  # so many connections are ended in one go; then requests are answered before the next ones
-FILES: Final = 256  # open files that the process needs for other things than connections
+EVICTED: Final = 20  # when there is no more room, one in so many connections is closed
+YOUNG_S: Final = 0.2  # a connection that has waited less than this is not closed
+SAY_S: Final = 10.0  # the log gets at most one line in this time
+LEAVING: Final = 64  # so many refused connections may still be open for a moment, so that their clients see the answer
+AT_ONCE: Final = 50  # so many connections are ended at a time; then requests are answered before the next ones end
+FILES: Final = 256  # so many open files the process needs for other things than connections
 
 
 class Connection(Protocol):
     """What the gate sees of a connection."""
 
     served: bool
-    """Whether it has sent a whole head before."""
+    """Whether it has sent a whole head of a request before."""
     waiting: bool
     """Whether it waits for a request, or for the rest of a head."""
     since: float
-    """Since when it waits."""
+    """When it began to wait."""
     address: str
-    """Where it comes from."""
+    """The address of its client."""
 
     @property
     def until(self) -> float:
-        """When it has waited too long."""
+        """The time after which it has waited too long."""
         ...
 
     def end(self, *, late: bool) -> None:
@@ -67,8 +67,8 @@ class Gate:
     """The open connections of an endpoint. Only the thread of its event loop uses it.
 
     Args:
-        most: Most connections at once.
-        per_address: Most connections from one address; 0: no such limit.
+        most: How many connections may be open at once.
+        per_address: How many connections one address may have. 0: there is no such limit.
         counts: Counts to add to.
     """
 
@@ -111,7 +111,7 @@ class Gate:
         return len(self._leaving) > LEAVING
 
     def leave(self, connection: Connection) -> None:
-        """Takes a connection out. It may have been out already."""
+        """Removes a connection. It may have been removed already."""
         self._leaving.pop(connection, None)
         self._out(connection)
 
@@ -125,7 +125,7 @@ class Gate:
             del self._from[connection.address]
 
     def sweep(self, now: float) -> bool:
-        """Ends connections that have waited too long, and says what there is to say.
+        """Ends connections that have waited too long, and writes to the log if it is time.
 
         Returns:
             Whether there are more of them, so that the next sweep should be soon.
@@ -158,7 +158,7 @@ class Gate:
         self._unsaid.clear()
 
     def _make_room(self, now: float) -> bool:
-        """Ends some connections that wait. Many at once, since finding them looks at all connections."""
+        """Ends some connections that wait. It ends many at once, because to find them it must look at all of them."""
         able = [one for one in self._open if one.waiting and now - one.since >= YOUNG_S]
         able.sort(key=lambda one: (one.served, one.since))
         for connection in able[: max(1, self._most // EVICTED)]:
@@ -175,9 +175,9 @@ class Gate:
 
 
 def room_for_files(wanted: int) -> int:
-    """How many connections may be open, with the files that this process may open.
+    """How many connections may be open. The process may open only so many files, and each connection is one.
 
-    The limit of the process is raised as far as it may be raised. If there is not enough, a line in the log says so.
+    The limit of the process is raised as far as possible. If it is still too low, a line in the log says so.
     """
     try:
         import resource

@@ -1,11 +1,11 @@
-"""A connection of the endpoint: uvicorn's, with a limit for everything that a client could make long or many.
+"""A connection of the endpoint: that of uvicorn, with limits on what a client can send and on how long it may take.
 
 uvicorn has no limit for the size of a head, for the time that a head or a body takes, nor for how many requests may
 wait on one connection. When it stops, it closes connections on which a request may just have arrived. So this class
-stands between uvicorn's protocol and the socket: it counts, keeps the time, and refuses.
+works between uvicorn's protocol and the socket: it counts, keeps the time, and refuses.
 
-A refusal that the client should read is followed by a short time in which the connection is still read, and what comes
-is thrown away. Without it, the client's system would throw away the refusal, because the client was still sending.
+After a refusal, the connection is read for a short time more, and what comes is thrown away. Without this, the client
+would not see the refusal: its system throws an answer away if the connection closes while the client is still sending.
 
 It uses these parts of uvicorn that no page describes: `HttpToolsProtocol` and its fields `cycle`, `flow`, `pipeline`,
 `parser`, `url`, `headers`, `transport`. `tests/serve/http/test_guard.py` notices when they change.
@@ -34,11 +34,11 @@ from recdistill.serve.http.gate import Gate
 from recdistill.serve.http.limits import Limits
 from recdistill.serve.http.problem import KIND, Problem
 
-PIPELINE: Final = 16  # requests that may wait on one connection
+PIPELINE: Final = 16  # so many requests may wait on one connection
 LINGER_S: Final = 1.0  # how long a refused connection is still read
-LINGER: Final = 1 << 20  # bytes that are read and thrown away in this time
-SPARE: Final = 1 << 20  # bytes of a body's framing, beside what is read of a body
-BACKSTOP_S: Final = 1.0  # a body that the application reads is its own to refuse; this is later
+LINGER: Final = 1 << 20  # how many bytes are read and thrown away in this time
+SPARE: Final = 1 << 20  # how many bytes the framing of a body may take, in addition to the body itself
+BACKSTOP_S: Final = 1.0  # the application refuses a late body itself; this limit ends so much later
 _NEVER: Final = math.inf
 
 _Waiting, _Head, _Body, _Answer, _Ending = range(5)
@@ -50,13 +50,13 @@ class _Refused(Exception):
 
 
 class _Turns:
-    """Starts what waits, one at each turn of the event loop. So those wait who send many requests at once."""
+    """Starts waiting requests, one at each turn of the event loop. So a client that sends many at once waits itself."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def add(self, loop: asyncio.AbstractEventLoop, start: Callable[[], None]) -> None:
-        """Puts `start` behind the others."""
+        """Puts `start` at the end of the queue."""
         self._waiting.append(start)
         if len(self._waiting) == 1:
             loop.call_soon(self._next, loop)
@@ -96,20 +96,20 @@ class Guarded(HttpToolsProtocol):
 
     @property
     def until(self) -> float:
-        """When this connection has waited too long."""
+        """The time after which this connection has waited too long."""
         return min(self._until, self._taken_until)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self.gate.leave(self)
         super().connection_lost(exc)
-        # Without these two, a connection and what it holds would point at each other, and stay until Python looks for
-        # such circles, which it does rarely.
+        # A connection and its parts point at each other. Without the next lines, they would stay in memory until Python
+        # looks for such circles, which it does rarely.
         if self.cycle is not None and self.cycle.response_complete:
             self.cycle = None  # type: ignore[assignment]
         self._end_of_answer.forget()
 
-    # What comes
+    # Reading
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -126,7 +126,7 @@ class Guarded(HttpToolsProtocol):
         in_head = self._state == _Head
         super().data_received(data)
         if self._state == _Head:
-            # What the parser holds back, because the line has not ended, is counted too.
+            # Bytes of a line that has not ended yet are counted, too. The parser keeps them back.
             self._head_seen = self._head_seen + len(data) if in_head else _tail(data)
             if self._head_seen > self.limits.max_head:
                 self._refuse(self._long_head())
@@ -137,7 +137,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has come."""
-        # A head that came with few bytes is small, so that nothing has to be counted.
+        # If few bytes came in all, the head is small and need not be measured.
         if self._raw > self.limits.max_head and self._size_of_head() > self.limits.max_head:
             self._refusal = self._long_head()
             raise _Refused
@@ -152,17 +152,17 @@ class Guarded(HttpToolsProtocol):
         self._head_seen = self._raw = 0
         before = self.cycle
         super().on_headers_complete()
-        self.headers = []  # lines after a body in chunks go here, and nobody sees them
+        self.headers = []  # head lines that come after a chunked body go into this list, and nobody reads it
         cycle: Any = self.cycle
         cycle.transport = self._end_of_answer
         if self.gate.closing:
             cycle.keep_alive = False
             if before is not None and not before.response_started:
-                before.keep_alive = True  # this one's answer is the last of the connection
+                before.keep_alive = True  # the last answer of this connection is that of the new request
         self._until = self.loop.time() + self.limits.body_s + BACKSTOP_S
 
     def on_message_complete(self) -> None:
-        """A request has come whole."""
+        """A whole request has come."""
         super().on_message_complete()
         if self._state != _Body:
             return
@@ -171,10 +171,10 @@ class Guarded(HttpToolsProtocol):
         else:
             self._state, self._until, self._raw = _Answer, _NEVER, 0
 
-    # What goes
+    # Answering
 
     def on_response_complete(self) -> None:
-        """An answer is written, as uvicorn does it, but without a timer of its own for each request."""
+        """An answer is written. It does what uvicorn does, but without a timer for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._state == _Ending:
             return
@@ -185,13 +185,13 @@ class Guarded(HttpToolsProtocol):
             self._wait()
 
     def _next_request(self) -> None:
-        """Answers the request that came after the one that was answered."""
+        """Answers the next request that waits on this connection."""
         if self.pipeline and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
-        """The client does not take the answer as fast as it is made."""
+        """The client takes the answer more slowly than it is made."""
         super().pause_writing()
         self._taken_until = self.loop.time() + self.limits.answer_s
 
@@ -207,7 +207,7 @@ class Guarded(HttpToolsProtocol):
         else:
             self._close(self.limits.answer_s)
 
-    # Ends
+    # Ending
 
     def end(self, *, late: bool) -> None:
         """Ends the connection: it waited too long (`late`), or there is no more room."""
@@ -216,7 +216,7 @@ class Guarded(HttpToolsProtocol):
         elif late and self._state == _Head and self._head_seen:
             self._refuse(Problem(408, f"the head did not arrive within {self.limits.head_s:g} s"), count=False)
         elif self._state == _Body and not self.cycle.response_started and not self.pipeline:
-            self.cycle.disconnected = True  # the application hears that nobody waits any more
+            self.cycle.disconnected = True  # tells the application that nobody waits for the answer
             self.cycle.message_event.set()
             self._write(Problem(408, f"the body did not arrive within {self.limits.body_s:g} s"))
             self._linger()
@@ -229,7 +229,7 @@ class Guarded(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """The process stops. Whoever waits for an answer gets it; a connection without a request is closed."""
+        """The process stops. A client that waits for an answer gets it. A connection without a request is closed."""
         if self._state in (_Waiting, _Head):
             if not self._unread():
                 self._close(LINGER_S)
@@ -237,11 +237,11 @@ class Guarded(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses bytes that are no HTTP, or that broke a limit while they were parsed."""
+        """Refuses bytes that are not HTTP, or that passed a limit while they were parsed."""
         self._refuse(self._refusal or Problem(400, "this is not a request of HTTP/1.1"))
 
     def _unread(self) -> bool:
-        """Whether bytes have come that were not read yet: a request, most likely. It will be answered."""
+        """Whether bytes have come that were not read yet. They are probably a request, and it will be answered."""
         with contextlib.suppress(OSError, ImportError):
             import fcntl
             import termios
@@ -251,7 +251,7 @@ class Guarded(HttpToolsProtocol):
         return False
 
     def _close(self, seconds: float) -> None:
-        """Closes the connection when its client has taken what was written, but waits no longer than this."""
+        """Closes the connection when its client has taken what was written. It waits at most so many seconds."""
         self._state, self.waiting, self._until = _Ending, False, self.loop.time() + seconds
         self.transport.close()
 
@@ -272,7 +272,7 @@ class Guarded(HttpToolsProtocol):
         if count:
             self.gate.count(_COUNTED.get(problem.status, "bad_requests"))
         if self.cycle is not None and not self.cycle.response_complete:
-            self._abort("")  # an answer is under way, and another one before it would be taken for it
+            self._abort("")  # an answer is being written, and the client would take this problem for a part of it
             return
         self._write(problem)
         self._linger()
@@ -304,7 +304,7 @@ class Guarded(HttpToolsProtocol):
 
 
 class _EndOfAnswer:
-    """Stands for the transport where an answer is written, so that the connection decides how it ends."""
+    """Takes the place of the transport while an answer is written. So the connection decides how it ends."""
 
     __slots__ = ("_connection", "is_closing", "write")
 
@@ -327,7 +327,7 @@ _COUNTED: Final = {431: "large_heads", 429: "pipelined_requests"}
 
 
 def _tail(data: bytes) -> int:
-    """How many bytes stand after the last blank line, when a head began in the middle of them."""
+    """How many bytes come after the last blank line. They belong to the next head."""
     return len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0)
 
 

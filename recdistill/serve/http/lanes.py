@@ -1,11 +1,12 @@
-"""Threads for work that is too long for the thread of the event loop, with a queue that has an end.
+"""Threads for work that takes too long for the thread of the event loop, and queues of limited length.
 
-There are two lanes. Light work is one request; heavy work is a batch or a large body. One thread takes light work only.
-So a light request never waits behind heavy ones. When a lane is full, more work is refused at once (429), with the time
-after which it is worth asking again. Work that waited too long is refused too: its client has gone, or will go soon.
+There are two lanes. Light work is one request. Heavy work is a batch or a large body. One thread takes only light work,
+so a light request never waits until heavy ones are done. When a lane is full, more work is refused at once (429), with
+the time after which the client should ask again. Work that has waited too long is refused, too: its client has gone, or
+will go soon.
 
-A thread that works takes the interpreter's lock again and again from the thread of the event loop, and everybody waits
-longer. So heavy work is done in parts: between two of them it lets the event loop do first what it has to do.
+A working thread takes Python's interpreter lock from the thread of the event loop again and again, and all requests
+become slower. So heavy work is done in parts. Between two parts, the event loop first does what waits there.
 
 It does not know what the work is.
 
@@ -33,10 +34,10 @@ from recdistill.serve.http.problem import Problem
 T = TypeVar("T")
 
 HEAVY_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
-LIGHT_MORE: Final = 8  # so many times more light work than heavy work may wait, because each takes so little
-LONGEST_S: Final = 60  # longest time that a client is told to wait before it asks again
-WAY_S: Final = 1.0  # longest time that heavy work waits for the event loop, in case that it has ended
-_MEMORY: Final = 0.9  # weight of what was known before of the seconds that work takes
+LIGHT_MORE: Final = 8  # so many times more light work than heavy work may wait, because light work takes little time
+LONGEST_S: Final = 60  # a client is told to wait at most so long before it asks again
+WAY_S: Final = 1.0  # heavy work waits at most so long for the event loop, which may have ended
+_MEMORY: Final = 0.9  # weight of the old mean in the moving mean of the seconds that heavy work takes
 
 
 class _Job(NamedTuple):
@@ -51,8 +52,8 @@ class Lanes:
     """The threads and their two queues.
 
     Args:
-        queue: Most heavy work that may wait.
-        queue_s: Longest time that work may wait.
+        queue: How much heavy work may wait.
+        queue_s: How long work may wait.
     """
 
     def __init__(self, *, queue: int, queue_s: float) -> None:
@@ -60,20 +61,20 @@ class Lanes:
         self._light: deque[_Job] = deque()
         self._heavy: deque[_Job] = deque()
         self._work = threading.Condition()
-        self._here = threading.local()  # `loop`: for whom this thread does heavy work
+        self._here = threading.local()  # `loop`: the event loop for which this thread does heavy work
         self._closed = False
         self.heavy = 0
         """How much heavy work was done."""
-        self._seconds = 0.05  # about what heavy work takes
+        self._seconds = 0.05  # about how long heavy work takes
         for number in range(1 + HEAVY_THREADS):
             heavy = number > 0
             threading.Thread(target=self._serve, args=(heavy,), name=f"answers-{number}", daemon=True).start()
 
     async def run(self, work: Callable[[], T], *, light: bool) -> T:
-        """The result of some work, when a thread has done it.
+        """Gives work to a thread, and returns its result.
 
         Raises:
-            Problem: 429 when too much waits already, 503 when it waited too long or the process ends.
+            Problem: 429 when too much waits already, 503 when the work waited too long or the process ends.
         """
         loop = asyncio.get_running_loop()
         job = _Job(work, loop, loop.create_future())
@@ -93,7 +94,7 @@ class Lanes:
         return result
 
     def give_way(self) -> None:
-        """Lets the event loop do first what waits there. Heavy work calls it between its parts.
+        """Waits until the event loop has done what waits there. Heavy work calls it between its parts.
 
         In other threads, and in light work, it does nothing.
         """
@@ -102,7 +103,7 @@ class Lanes:
             return
         turned = threading.Event()
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            # In one turn the loop reads what has come, and in the next one it answers that.
+            # In one turn, the loop reads what has come. In the next turn, it answers it.
             loop.call_soon_threadsafe(loop.call_soon, turned.set)
             turned.wait(WAY_S)
 
@@ -127,7 +128,7 @@ class Lanes:
         return [(b"retry-after", b"%d" % max(1, min(LONGEST_S, seconds)))]
 
     def _give_up(self, lane: deque[_Job], job: _Job) -> None:
-        """Refuses work that still waits. It is the server that has too much to do, so the status is 503."""
+        """Refuses work that still waits. The server has too much to do, so the status is 503."""
         with self._work:
             if job not in lane:
                 return  # a thread has it
@@ -153,7 +154,7 @@ class Lanes:
                 self._here.loop = None
                 self.heavy += 1
                 self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * (time.monotonic() - began)
-            del job  # else a thread that waits would hold on to the last body and its answer
+            del job  # otherwise a waiting thread would keep the last body and its answer in memory
 
 
 def _do(job: _Job) -> None:

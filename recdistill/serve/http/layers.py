@@ -1,6 +1,6 @@
 """The work that is done around every request. Each part of it is a layer, and each layer is around the one before.
 
-A layer that checks a token, or that limits how many requests run at once, is a function of the same form.
+New layers have the same form: for example one that checks a token, or one that limits how many requests run at once.
 
 It does not know paths, bodies or answers.
 
@@ -36,7 +36,7 @@ def fold(handle: Handler, layers: Sequence[Layer]) -> Handler:
 
 
 def explained(handle: Handler) -> Handler:
-    """Turns an error of a handler into a reply. The end of a connection is passed on: nobody can be answered."""
+    """Turns an error of a handler into a reply. If the connection has ended, the error is raised again instead."""
 
     async def around(scope: Scope, receive: Receive) -> Reply:
         try:

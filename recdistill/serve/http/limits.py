@@ -1,6 +1,6 @@
 """All limits of the endpoint: what one request may ask for, how long a client may take, how much may wait.
 
-It does not know sockets, bodies or what answers.
+It does not know sockets, bodies, or how a request is answered.
 
 Example:
     >>> Limits(max_k=50).max_k
@@ -16,23 +16,23 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How much one request, one client and all of them together may ask for.
 
     Args:
-        max_k: Most items of an answer.
-        max_batch: Most requests in one body.
-        max_body: Most bytes in one body.
-        max_where: Most attributes in one `where`.
-        max_where_values: Most values in one `where`, those of all its attributes together.
-        max_head: Most bytes in the head of a request.
-        max_headers: Most header lines of a request.
-        head_s: Longest time in which a head may arrive.
-        body_s: Longest time in which a body may arrive.
-        idle_s: How long a connection may stay open without a request.
-        answer_s: Longest time in which the client must take an answer.
-        max_connections: Most connections at once. Fewer, when the process may not open so many files.
-        max_connections_per_address: Most connections from one address; 0: no such limit.
-        max_bodies_mb: Most megabytes of bodies that are arriving, all together.
-        queue: Most large bodies that may wait for their turn.
-        queue_s: Longest time that one of them may wait.
-        drain_s: How long requests are still taken after the stop signal.
+        max_k: How many items an answer may have.
+        max_batch: How many requests one body may have.
+        max_body: How many bytes one body may have.
+        max_where: How many attributes one `where` may have.
+        max_where_values: How many values one `where` may have, over all its attributes.
+        max_head: How many bytes the head of a request may have.
+        max_headers: How many header lines a request may have.
+        head_s: How many seconds a head may take to arrive.
+        body_s: How many seconds a body may take to arrive.
+        idle_s: How many seconds a connection may stay open without a request.
+        answer_s: How many seconds a client may take to receive an answer.
+        max_connections: How many connections may be open. There are fewer if the process may not open so many files.
+        max_connections_per_address: How many connections one address may have. 0: there is no such limit.
+        max_bodies_mb: How many megabytes all bodies that are arriving may have together.
+        queue: How many large bodies may wait for their turn.
+        queue_s: How many seconds one of them may wait.
+        drain_s: For how many seconds requests are still taken after the stop signal.
         origins: Web pages (`https://shop.example`) that may call the endpoint; `*`: every page.
     """
 

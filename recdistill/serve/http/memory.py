@@ -1,8 +1,8 @@
-"""Makes the C library give memory back to the system, so that a rush of clients leaves nothing behind.
+"""Makes the C library give memory back to the system after many clients came at once.
 
-glibc keeps what was freed, in one place for each thread, and keeps larger and larger blocks the larger those were that
-the program used. Both help programs that need the memory again. An endpoint would show the worst hour of its life for
-ever after. Other C libraries have none of this, and then nothing happens here.
+glibc keeps memory that was freed, separately for each thread. If a program used large blocks, glibc also keeps large
+blocks. Both help programs that soon need the memory again. But an endpoint would for ever keep the memory of its
+busiest hour. With other C libraries this module does nothing.
 
 It knows nothing of connections or bodies.
 
@@ -18,12 +18,12 @@ import ctypes
 import gc
 from typing import Final
 
-_MMAP_THRESHOLD: Final = (-3, 4 << 20)  # a block of this size comes from the system, and goes back when it is freed
+_MMAP_THRESHOLD: Final = (-3, 4 << 20)  # blocks from this size on come from the system, and go back when freed
 _ARENA_MAX: Final = (-8, 2)  # places where freed memory is kept
 
 
 def keep_little() -> None:
-    """Lets the process keep less memory from now on. Call it before its threads begin."""
+    """Makes the process keep less memory from now on. Call it before the threads begin."""
     with contextlib.suppress(OSError, AttributeError):
         for name, value in (_MMAP_THRESHOLD, _ARENA_MAX):
             ctypes.CDLL(None).mallopt(name, value)
@@ -33,9 +33,8 @@ def give_back(*, circles: bool = True) -> None:
     """Gives freed memory back. It may run in any thread.
 
     Args:
-        circles: Whether to look for objects that point at each other and at which nothing else points. A few of them
-            keep whole blocks of Python's memory from being given back. All other threads wait meanwhile, a time that
-            grows with the number of objects.
+        circles: Whether to look for objects that point only at each other. A few such objects can keep whole blocks of
+            Python's memory. All other threads wait meanwhile, the longer the more objects there are.
     """
     if circles:
         gc.collect()

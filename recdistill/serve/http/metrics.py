@@ -1,7 +1,7 @@
 """The metrics at `/metrics`, in the text form of Prometheus.
 
-Each endpoint has its own registry of metrics, so two endpoints in one process (in tests) do not mix. The loop behind
-the endpoint has its own counter. It is read at each request for metrics.
+Each endpoint has its own registry of metrics, so two endpoints in one process (in tests) do not mix. The loop that
+follows the registry and the log has its own counter. This counter is read at each request for metrics.
 
 It does not know requests, only their results.
 
@@ -36,10 +36,10 @@ HELP: Final = {
     "canary_failures": "Requests on which a canary failed; the champion answered them",
     "refused_canaries": "Canaries that could not be served; the champion answers all users",
     "shadow_asked": "Requests on which a canary was asked too, only to compare",
-    "shadow_failed": "Those of them on which it failed",
-    "shadow_dropped": "Those that were not asked, because others waited",
+    "shadow_failed": "Requests on which a canary failed when it was asked only to compare",
+    "shadow_dropped": "Requests that a canary was not asked, because too many others waited",
     "shadow_items": "Items of the champion's answers that were compared",
-    "shadow_same": "Those of them that the canary's answer holds, too",
+    "shadow_same": "Items that both the champion's and the canary's answer hold",
     "refused_bundles": "Champions that could not be served; the champion before kept serving",
     "registry_failures": "Times that the registry could not be read",
     "log_failures": "Times that the log could not be read",
@@ -48,7 +48,7 @@ HELP: Final = {
     "refused_connections": "Connections that were refused, because there were too many",
     "evicted_connections": "Waiting connections that were closed, to make room for new ones",
     "late_connections": "Connections that were closed, because their client took too long",
-    "bad_requests": "Requests that were no HTTP",
+    "bad_requests": "Requests that were not HTTP",
     "large_heads": "Requests whose head was too large",
     "large_bodies": "Connections that were closed, because far more bytes came than a body may have",
     "pipelined_requests": "Connections that were closed, because too many requests waited on one of them",
@@ -62,7 +62,7 @@ class Metrics:
     """Counts and times.
 
     Args:
-        counts: The counts of the loop behind the endpoint. The keys of `HELP` are shown.
+        counts: The counts of the loop that follows the registry and the log. The keys of `HELP` are shown.
         gauges: Gives the gauges and their values. It is called at each request for metrics.
     """
 
@@ -93,7 +93,7 @@ class Metrics:
 
     def observe(self, path: str, status: int, seconds: float) -> None:
         """Counts one answered request. `path` must be one of a few."""
-        # Each call of `labels` builds a new object, and that costs more than the count itself. So they are kept.
+        # Each call of `labels` builds a new object, which takes longer than the count itself. So the objects are kept.
         if (path, status) not in self._requests_of:
             self._requests_of[path, status] = self._requests.labels(path, str(status))
         self._requests_of[path, status].inc()

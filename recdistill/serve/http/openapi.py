@@ -1,8 +1,8 @@
 """Describes the endpoint: an OpenAPI 3.1 document, JSON Schemas of its requests and answers, and a page for people.
 
 All of it is made from the structs of `forms`, `answers` and `problem`, the rules for records, and the limits of the
-endpoint. What a schema can say, it says exactly: `tests/serve/http/test_openapi.py` makes bodies from it and asks the
-endpoint. What a schema cannot say is in `CANNOT_SAY`. The page loads nothing from another host.
+endpoint. The schema is exact: `tests/serve/http/test_openapi.py` makes bodies from it and sends them to the endpoint.
+Some rules cannot be put into a schema. They are in `CANNOT_SAY`. The page loads nothing from another host.
 
 It does not know what serves.
 

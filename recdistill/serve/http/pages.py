@@ -1,11 +1,11 @@
-"""Which web pages may call the endpoint: the browser says where a page comes from, in the line `origin`.
+"""Decides which web pages may call the endpoint. A browser names the page's origin in the head line `origin`.
 
-A page of another origin is refused (403), because any page that somebody opens could otherwise send requests from their
-browser, and with `rank.write_back` these would become training data. `rank.origins` names the pages that may call. They
-get the lines that a browser asks for (CORS). The endpoint's own page (`/docs`) may always call, but only under a name
-that nobody else can give to this address: a number, `localhost`, or a name in `rank.origins`.
+A page of another origin is refused (403). Otherwise any page that a person opens could send requests from that person's
+browser, and with `rank.write_back` these requests would become training data. `rank.origins` names the pages that may
+call. They get the head lines that a browser asks for (CORS). The endpoint's own page (`/docs`) may always call, but
+only under a name that nobody else can give to this address: a number, `localhost`, or a name in `rank.origins`.
 
-A program that is no browser sends no `origin`, and nothing here concerns it.
+A program that is not a browser sends no `origin`, and this module lets its requests pass.
 
 It does not know what a request asks.
 
@@ -50,13 +50,13 @@ class Pages:
         return origin.partition(b"://")[2] == host.lower() != b"" and _is_ours(host)
 
     def __call__(self, handle: Handler) -> Handler:
-        """The handler with the check before it, and the lines for the browser behind it."""
+        """The handler with a check before it. After it, the head lines for the browser are added."""
 
         async def around(scope: Scope, receive: Receive) -> Reply:
             for name, _ in scope["headers"]:
                 if name == b"origin":
                     break
-            else:  # no browser asks, or a browser for its own user
+            else:  # not a browser, or a browser that opens the address itself
                 return await handle(scope, receive)
             lines_of = dict(scope["headers"])
             origin, host = lines_of[b"origin"], lines_of.get(b"host", b"")
@@ -79,7 +79,7 @@ class Pages:
         return around
 
     def _named(self, reply: Reply, origin: bytes, host: bytes) -> Reply:
-        """The reply with the lines that let a browser give it to its page."""
+        """The reply with the head lines that allow a browser to give it to its page."""
         lines = [*reply.headers, (b"vary", b"origin")]
         if self.allows(origin, host):
             lines += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", _SHOWN)]
@@ -87,7 +87,7 @@ class Pages:
 
 
 def _is_ours(host: bytes) -> bool:
-    """Whether nobody else can make this name lead here: it is a number or `localhost`."""
+    """Whether nobody else can make this name point to this address: it is a number or `localhost`."""
     name = host.decode("latin-1")
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     if name.lower() == "localhost":

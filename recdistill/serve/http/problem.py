@@ -38,7 +38,7 @@ class Problem(Exception):
 
     Args:
         status: The HTTP status.
-        detail: What is wrong and what would be right.
+        detail: What is wrong, and what would be right.
         field: Path of the wrong field, if there is one.
         headers: More headers of the answer.
     """

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     import uvicorn
 
 BACKLOG: Final = 2048
-STOP_S: Final = 15  # longest wait for requests in flight
-SWEEP_S: Final = 0.25  # how often connections that wait too long are looked for
-SOON_S: Final = 0.005  # how soon again, when there are many of them
-TRIM: Final = 40  # after so many looks, memory is given back, if connections have gone or large bodies were answered
-FEW: Final = 500  # connections; with more of them, looking for circles of objects takes too long
-SWITCH_S: Final = 0.0002  # how long a thread keeps the interpreter's lock while another one wants it
-ALONE_S: Final = 0.5  # a stopping process without connections waits so long for a new one
+STOP_S: Final = 15  # how long a stopping process waits at most for requests that are being answered
+SWEEP_S: Final = 0.25  # the time between two searches for connections that have waited too long
+SOON_S: Final = 0.005  # the time until the next search, if there are many of them
+TRIM: Final = 40  # memory is given back after so many searches, if connections closed or large bodies were answered
+FEW: Final = 500  # with more connections than this, looking for circles of objects takes too long
+SWITCH_S: Final = 0.0002  # how long a thread keeps the interpreter's lock while another thread wants it
+ALONE_S: Final = 0.5  # how long a stopping process without connections waits for a new one
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -68,11 +68,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Event) -> None:
-    """Runs the application until `stop` is set. Then it stops in an order in which no request is lost.
+    """Runs the application until `stop` is set. Then it stops so that no request is lost.
 
-    First `/readyz` says 503 and each answer says `connection: close`, while requests are taken as before, for
-    `drain_s`; less, when no client is connected any more. Then nobody can connect, the running requests are finished,
-    and it returns.
+    First `/readyz` says 503 and each answer says `connection: close`. Requests are still taken, for `drain_s`, or until
+    no client is connected any more. After that nobody can connect. The running requests are finished, and it returns.
 
     Args:
         app: The application.
@@ -83,8 +82,8 @@ def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Eve
     memory.keep_little()
     server = _server(app, ranker, stop)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # below that, a client could fill the log
-    # An answer gives the interpreter's lock away some ten times, for the tower and for numpy. While another thread
-    # works on a large body, each time it would wait for the usual 5 ms before it gets the lock back.
+    # One answer gives up the interpreter's lock some ten times, for the tower and for numpy. If another thread works on
+    # a large body, the answer would wait each time for the usual 5 ms until it gets the lock back.
     usual_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -96,7 +95,7 @@ def serve(app: App, ranker: Ranker, listener: socket.socket, stop: threading.Eve
 
 
 def _server(app: App, ranker: Ranker, stop: threading.Event) -> uvicorn.Server:
-    """A uvicorn server that stops on an event. It does not handle signals: the owner of the process does."""
+    """A uvicorn server that stops when an event is set. It does not handle signals: its process does that."""
     import uvicorn
 
     from recdistill.serve.http.gate import Gate, room_for_files

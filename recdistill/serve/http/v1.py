@@ -41,13 +41,13 @@ from recdistill.serve.recommender import Recommender
 from recdistill.serve.shadow import Shadow
 
 Count = Callable[[str, int], None]
-"""Is called for each answer, with its source and the number of unknown events in the history."""
+"""It is called for each answer, with its source and the number of unknown events in the history."""
 
 Event = Callable[[str, str], None]
-"""Is called with the name of a count, and why it rises."""
+"""It is called with the name of a count that must grow, and the reason."""
 
 Pause = Callable[[], None]
-"""Is called before each answer of a body: small requests may go first."""
+"""It is called before each answer of a body, so that small requests can be answered first."""
 
 
 def _nobody(_name: str, _why: str) -> None:
@@ -70,7 +70,7 @@ def routes(
         count: Called for each answer.
         write_back: May keep each answer that a user may see.
         event: Called when a canary answers or fails.
-        shadow: Asks a canary what the champion was asked.
+        shadow: Sends requests of the champion to a canary, too, to compare.
     """
     pause = answering.give_way
     asked = {
@@ -117,7 +117,7 @@ def _answers(
     body: Body[Any],
     used: list[Variant],
 ) -> list[Any]:
-    """The answers of a body, those of each side by its own recommender. Where a canary fails, the champion answers."""
+    """The answers of a body. Each side's recommender answers its own users; if a canary fails, the champion answers."""
     if all(one is sides.champion for one in used):
         return answer(sides.champion.recommender, body)
     answers: dict[int, Any] = {}
@@ -189,7 +189,7 @@ def _similar(pause: Pause, count: Count, recommender: Recommender, body: Body[Si
 
 @contextlib.contextmanager
 def _naming(body: Body[Any], rows: list[int]) -> Iterator[None]:
-    """Names the field of a refused request as in the caller's body. `rows`: the requests that the recommender got."""
+    """Names the field of a refused request as in the caller's body. `rows`: numbers of the requests that were asked."""
     try:
         yield
     except RequestError as refused:

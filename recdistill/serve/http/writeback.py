@@ -1,7 +1,7 @@
-"""Writes a share of the answers to the log, as impressions. Each says the request, the answer and the bundle.
+"""Writes a share of the answers to the log, as impressions. Each holds the request, the answer and the bundle's name.
 
-A person sees such an answer, so its origin is `served`. With exploration (`recdistill.serve.explore`) some of them are
-changed a little, and each item says the chance that it is at its place. Only an answer that was kept is changed.
+A person sees such an answer, so its origin is `served`. With exploration (`recdistill.serve.explore`) some of these
+answers are changed a little, and each item has the chance that it came to its place. Other answers never change.
 
 It does not know where impressions are written.
 
@@ -38,8 +38,8 @@ class WriteBack:
 
     Args:
         share: Share of the answers that is kept. Empty answers do not count.
-        keep: Takes an impression, without waiting, and says whether it did. None: nothing is kept.
-        explore: How kept answers are changed; None: they are not.
+        keep: Takes an impression, without waiting, and returns whether it did. None: nothing is kept.
+        explore: How kept answers are changed. None: they are not changed.
     """
 
     def __init__(self, share: float, keep: Keep | None, explore: Explore | None = None) -> None:
@@ -47,7 +47,7 @@ class WriteBack:
 
     @property
     def more(self) -> int:
-        """How many items behind its end an answer needs, so that it can be changed."""
+        """How many additional items an answer needs, so that it can be changed."""
         return self._explore.pool if self._keep is not None and self._explore.share > 0 else 0
 
     def __call__(self, request: Request, answer: Given, k: int | None = None) -> Given:
@@ -55,8 +55,8 @@ class WriteBack:
 
         Args:
             request: The request.
-            answer: Its answer, with `more` items behind its end.
-            k: Most items that the caller gets. None: the answer is not changed.
+            answer: Its answer, with `more` additional items at its end.
+            k: How many items the caller gets at most. None: the answer is not changed.
         """
         usual = answer if k is None or len(answer.items) <= k else _some(answer, list(range(k)))
         if self._keep is None or not answer.items or random.random() >= self._share:
@@ -83,6 +83,6 @@ class WriteBack:
 
 
 def _some(answer: Given, order: list[int]) -> Given:
-    """Some items of an answer, in an order."""
+    """The answer with only these items, in this order."""
     items, scores = [answer.items[n] for n in order], [answer.scores[n] for n in order]
     return msgspec.structs.replace(answer, items=items, scores=scores)
