@@ -76,10 +76,11 @@ def test_barred_items_that_are_in_no_catalogue_change_no_chance() -> None:
     """An item's chance to be drawn, counted over many seeds, is the chance that the pool tells."""
     gone = {f"gone{n}" for n in range(300)}
     barred, tops = {*gone, "i5", "i6"}, {"student": [["i1", "i5"]]}
+    watched = {f"i{n}" for n in range(7, 507)}
     count, drawn = 300, 0
     for seed in range(count):
         [pool] = make_pools([Impression("r", 1)], [["i0"]], tops, ITEMS, [barred], scores=1000, seed=seed)
-        drawn += sum(candidate.item in {f"i{n}" for n in range(7, 507)} for candidate in pool.request.candidates)
+        drawn += sum(candidate.item in watched for candidate in pool.request.candidates)
     # By hand: of 1,000 items two are in the pool for certain and two are barred, so 200 of 996 are drawn.
     assert pool.chance == pytest.approx(200 / 996)
     assert drawn / (count * 500) == pytest.approx(pool.chance, abs=0.005)
