@@ -68,20 +68,21 @@ def make_pools(
         relevant: For each request, its relevant items that are in the catalogue.
         tops: For each contender, its first items for each request.
         open_items: The catalogue.
-        barred: For each request, the items that no answer may hold.
+        barred: For each request, the items that no answer may hold. Some may be in no catalogue.
         scores: How many scores the teacher may be asked for, over all pools.
         seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
+    catalogue = set(open_items)
     each = max(1, scores // max(1, len(requests)))
     pools: list[Pool] = []
     for row in range(len(requests) - 1, -1, -1):
         first = list(dict.fromkeys(relevant[row]))
         sure = list(dict.fromkeys([*first, *(item for of in tops.values() for item in of[row][:CUT])]))
         sure = [item for item in sure if item not in barred[row]]
-        others = max(0, len(open_items) - len(sure) - len(barred[row]))
-        wanted = min(DRAWN, max(0, each - len(sure)), others)
         known, drawn = {*sure, *barred[row]}, dict[str, None]()
+        others = len(catalogue) - len(catalogue & known)
+        wanted = min(DRAWN, max(0, each - len(sure)), others)
         while len(drawn) < wanted:
             for n in random.integers(0, len(open_items), 2 * (wanted - len(drawn))).tolist():
                 if (item := open_items[n]) not in known and len(drawn) < wanted:

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from recdistill.judge.bounds import Verdict
@@ -28,8 +29,18 @@ HEADS: Final[dict[Verdict, str]] = {
     "more": "Not enough evidence yet",
 }
 
+# A slice or a rule is named by a value of the data, and a value may hold ": ". So its name ends where one of the
+# sentences of slice_checks.py and artefact_checks.py begins.
+_NAMED_BY_A_VALUE: Final = re.compile(
+    r"((?:slice|rule) .*?): (?:the policy asks for it,|there is no champion|the student's lead over the champion|"
+    r"the answers were not looked at|a share of )",
+    re.DOTALL,
+)
+
 
 def told(reason: str, passed: bool) -> Check:
     """Makes a check again from its sentence in the evidence."""
+    found = _NAMED_BY_A_VALUE.match(reason)
+    name = found[1] if found else reason.partition(":")[0]
     verdict: Verdict = "passed" if passed else "more" if reason.endswith(YET) else "refused"
-    return Check(reason.partition(":")[0], verdict, reason)
+    return Check(name, verdict, reason)

@@ -23,6 +23,7 @@ import numpy as np
 
 from recdistill.errors import DataError
 from recdistill.judge.contenders import BundleContender
+from recdistill.judge.figures import numbered_users
 from recdistill.judge.judgement import OrderValue, Served
 from recdistill.judge.offpolicy import RARE, Logged, check_overlap, ips, snips
 from recdistill.records import Example
@@ -69,8 +70,6 @@ def beside(served: Sequence[Example], tops: Sequence[Sequence[str]]) -> Logged:
     count, width = len(served), max(len(one.labels) for one in served)
     matched_NT, where_NT = np.zeros((count, width), bool), np.zeros((count, width), bool)
     chances_NT, rewards_NT = np.ones((count, width)), np.zeros((count, width))
-    users: dict[str, int] = {}
-    clusters_N = np.zeros(count, np.int64)
     for row, (one, top) in enumerate(zip(served, tops, strict=True)):
         shown = one.ranking.impression
         chances = [1.0 if c.propensity is None else c.propensity for c in shown.candidates]
@@ -82,7 +81,10 @@ def beside(served: Sequence[Example], tops: Sequence[Sequence[str]]) -> Logged:
         where_NT[row, : len(wanted)] = True
         chances_NT[row, : len(items)] = chances
         rewards_NT[row, : len(items)] = one.labels
-        clusters_N[row] = users.setdefault(shown.id if shown.user is None else shown.user, len(users))
     return Logged(
-        matched_NT=matched_NT, chances_NT=chances_NT, rewards_NT=rewards_NT, where_NT=where_NT, clusters_N=clusters_N
+        matched_NT=matched_NT,
+        chances_NT=chances_NT,
+        rewards_NT=rewards_NT,
+        where_NT=where_NT,
+        clusters_N=numbered_users([one.ranking.impression for one in served]),
     )

@@ -54,9 +54,14 @@ def to_drop(held: Sequence[Held], keep: int) -> list[str]:
 
     Args:
         held: All bundles that the registry holds.
-        keep: How many of each kind.
+        keep: How many of each kind. 0: only those with an alias stay.
     """
     free = sorted((each for each in held if not each.aliases), key=lambda each: (each.made_at, each.content_hash))
     others = [each for each in free if each.promoted is None]
     promoted = sorted((each for each in free if each.promoted is not None), key=lambda each: each.promoted or 0)
-    return [each.content_hash for each in [*promoted[:-keep], *others[:-keep]]]
+    return [each.content_hash for each in [*_but_last(promoted, keep), *_but_last(others, keep)]]
+
+
+def _but_last(held: Sequence[Held], keep: int) -> Sequence[Held]:
+    # Not `held[:-keep]`: with 0 that is empty.
+    return held[: max(0, len(held) - keep)]

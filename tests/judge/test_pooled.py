@@ -70,3 +70,24 @@ def test_with_the_whole_catalogue_in_the_pool_it_is_ndcg() -> None:
 def test_pools_keep_the_request() -> None:
     _, [first, *_] = pools(100_000)
     assert msgspec.structs.replace(first.request, candidates=()) == Impression("r0", 0, user="u")  # type: ignore[attr-defined]
+
+
+def test_barred_items_that_are_in_no_catalogue_change_no_chance() -> None:
+    """An item's chance to be drawn, counted over many seeds, is the chance that the pool tells."""
+    gone = {f"gone{n}" for n in range(300)}
+    barred, tops = {*gone, "i5", "i6"}, {"student": [["i1", "i5"]]}
+    watched = {f"i{n}" for n in range(7, 507)}
+    count, drawn = 300, 0
+    for seed in range(count):
+        [pool] = make_pools([Impression("r", 1)], [["i0"]], tops, ITEMS, [barred], scores=1000, seed=seed)
+        drawn += sum(candidate.item in watched for candidate in pool.request.candidates)
+    # By hand: of 1,000 items two are in the pool for certain and two are barred, so 200 of 996 are drawn.
+    assert pool.chance == pytest.approx(200 / 996)
+    assert drawn / (count * 500) == pytest.approx(pool.chance, abs=0.005)
+
+
+def test_a_small_catalogue_is_drawn_whole_whatever_else_is_barred() -> None:
+    barred = {*(f"gone{n}" for n in range(50)), "i3"}
+    [pool] = make_pools([Impression("r", 1)], [["i0"]], {}, ITEMS[:20], [barred], scores=1000, seed=0)
+    assert {candidate.item for candidate in pool.request.candidates} == {f"i{n}" for n in range(20)} - {"i3"}
+    assert pool.chance == 1.0

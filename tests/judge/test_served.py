@@ -8,7 +8,7 @@ import pytest
 
 from recdistill.bundle import Bundle
 from recdistill.judge import BundleContender, Contender
-from recdistill.judge.served import served_value
+from recdistill.judge.served import beside, served_value
 from recdistill.records import Candidate, Example, Impression, Ranking
 from recdistill.serve import Explore, shown
 from references.students import NOW_US, Student, make_requests, make_student
@@ -72,3 +72,17 @@ def test_other_lists_are_no_part_of_it(student: Student, bundle: Bundle) -> None
     shown_once = Impression("r", NOW_US, candidates=(Candidate("a"), Candidate("b")))
     one = Example(Ranking(shown_once, "t", "1", "logit", (0.0, 0.0), (True, True)), (0.0, 1.0), "closed")
     assert served_value([one], []) is None
+
+
+def test_lists_share_a_cluster_where_they_share_a_user_and_nowhere_else() -> None:
+    """Each pair of lists, by the rule itself. Ids and users have the same names here."""
+    who = [("a", None), ("b", "a"), ("c", "a"), ("d", "b"), ("e", None), ("f", "e"), ("g", ""), ("h", None)]
+    lists = []
+    for name, user in who:
+        asked = Impression(name, NOW_US, user, candidates=(Candidate("x", None, 1.0),), origin="served")
+        lists.append(Example(Ranking(asked, "t", "1", "logit", (0.0,), (True,)), (0.0,), "closed"))
+    clusters_N = beside(lists, [["x", "y"]] * len(lists)).clusters_N
+    for one, (_, user) in enumerate(who):
+        for other, (_, whose) in enumerate(who):
+            same = one == other or (user is not None and user == whose)
+            assert (clusters_N[one] == clusters_N[other]) == same, (who[one], who[other])

@@ -35,7 +35,7 @@ def test_evidence_gives_a_verdict(evidence: Evidence | None, allowed: bool, reas
     assert (verdict.allowed, verdict.reasons) == (allowed, reasons)
 
 
-@pytest.mark.parametrize("keep", [1, 2, 5])
+@pytest.mark.parametrize("keep", [0, 1, 2, 5])
 def test_what_is_kept(keep: int) -> None:
     """Against the rule said in other words: a bundle goes when `keep` of its own kind are newer."""
     for seed in range(50):
