@@ -79,6 +79,25 @@ def test_postings_have_a_bound_in_bytes() -> None:
     assert whole.bytes > 100_000
 
 
+def test_what_was_not_used_for_the_longest_time_is_dropped_first() -> None:
+    items, state = catalogue(1_000, attributes=4)
+
+    def filters(a: int) -> Filters:
+        return Filters(where={f"field{a}": "x"})
+
+    whole = Sieve(items)
+    sizes = []
+    for a in range(4):
+        whole.allowed(state, filters(a))
+        sizes.append(whole.bytes - sum(sizes))
+    room = max(sum(sizes[:3]), sum(sizes) - min(sizes[1:]))
+    assert room < sum(sizes), "three have room, four do not"
+    sieve = Sieve(items, most_bytes=room)
+    for a in (0, 1, 2, 0, 3):  # 0 is made first, and used again before 3 needs room
+        sieve.allowed(state, filters(a))
+    assert [sieve.ready(state, filters(a)) for a in range(4)] == [True, False, True, True]
+
+
 def has(item: Item, field: str, wanted: list[object]) -> bool:
     """The rule as it is written on the page, one value after the other."""
     own = item.attributes.get(field, [])
