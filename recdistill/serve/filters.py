@@ -110,9 +110,7 @@ class Sieve:
             known = sorted(self._known | self._names_beside(state.overlay))
             some = f"there are {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
             like = known if len(known) <= _COMPARED else [name for name in known if abs(len(name) - len(field)) <= 2]
-            hint = did_you_mean(
-                field, like[:_COMPARED], otherwise=f"there are {some}" if known else "items have no attributes"
-            )
+            hint = did_you_mean(field, like[:_COMPARED], otherwise=some if known else "items have no attributes")
             raise RequestError(f"where.{cut(printable(field), 100)}", f"no item has this attribute; {hint}")
 
     def ready(self, state: State, filters: Filters | None) -> bool:

@@ -49,7 +49,7 @@ def test_an_attribute_that_nobody_has_is_refused_and_leaves_nothing() -> None:
     assert sieve.bytes == size == 0
     with pytest.raises(RequestError, match="did you mean 'field3'"):
         sieve.check(state, Filters(where={"feild3": "x"}))
-    with pytest.raises(RequestError, match="there are field0, field1"):
+    with pytest.raises(RequestError, match="attribute; there are field0, field1"):
         sieve.check(state, Filters(where={"colour of it": "x"}))
     with pytest.raises(RequestError, match="items have no attributes"):
         Sieve([Item("a")]).check(state, Filters(where={"a": 1}))
