@@ -18,11 +18,13 @@ Example:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from recdistill.errors import BundleError
+from recdistill.text import cut, printable
 
 FORMAT: Final = "1"
 
@@ -66,15 +68,25 @@ class Made:
         """Reads the values from metadata entries.
 
         Raises:
-            BundleError: The file has another format, or an entry is missing.
+            BundleError: The file has another format, or an entry is missing or cannot be right.
         """
         stated = entries.get(_FORMAT_KEY, "none")
         if stated != FORMAT:
+            stated = cut(printable(stated), 40)
             raise BundleError(f"{source}: has device format {stated}, this version reads {FORMAT}; export it again")
         try:
-            return cls(entries[_CONTENT_KEY], entries[_FEATURES_KEY], int(entries[_ITEMS_KEY]))
+            made = cls(entries[_CONTENT_KEY], entries[_FEATURES_KEY], _count(entries[_ITEMS_KEY]))
+            if not re.fullmatch("[0-9a-f]{64}", made.content_hash):
+                raise ValueError(f"{_CONTENT_KEY} is no SHA-256 in hexadecimal")
+            return made
         except (KeyError, ValueError) as e:
             raise BundleError(f"{source}: does not say what it was made of ({e}); export it again") from e
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise ValueError(f"{_ITEMS_KEY} is no number of items")
+    return int(text)
 
 
 def seal(model: bytes, entries: Mapping[str, str]) -> bytes:

@@ -26,6 +26,12 @@ from recdistill.given import read_bytes
 
 _MOST_BYTES = 2 << 30  # the largest ONNX file: protobuf allows no more
 
+_TYPES = {"category": "tensor(string)", "number": "tensor(double)", "vector": "tensor(float)"}  # of context, by kind
+_INPUTS = {
+    **dict.fromkeys(("history", "actions", "exclude"), "tensor(string)"),
+    **dict.fromkeys(("times", "time", "k"), "tensor(int64)"),
+}
+
 
 class Device:
     """A device file.
@@ -52,12 +58,20 @@ class Device:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # onnxruntime's exceptions have no common base class but Exception
             raise BundleError(f"{source}: onnxruntime cannot load it; export it again") from e
-        made = file.Made.read(self._session.get_modelmeta().custom_metadata_map, source=source)
+        try:
+            entries = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as e:
+            raise BundleError(f"{source}: does not say what it was made of (no UTF-8); export it again") from e
+        made = file.Made.read(entries, source=source)
         self.content_hash, self.items = made.content_hash, made.items
         try:
-            self._context: dict[str, dict[str, Any]] = json.loads(made.features)["context"]
-        except (KeyError, ValueError) as e:
+            self._context = _context_of(made.features)
+        except (ValueError, RecursionError) as e:
             raise BundleError(f"{source}: does not say what it was made of ({e}); export it again") from e
+        takes = {entry.name: entry.type for entry in self._session.get_inputs()}
+        stated = {f"context.{name}": _TYPES[field["kind"]] for name, field in self._context.items()}
+        if takes != _INPUTS | stated or not {"items", "scores"} <= {out.name for out in self._session.get_outputs()}:
+            raise BundleError(f"{source}: its graph takes or gives other values than it says; export it again")
 
     @classmethod
     def open(cls, path: Path, *, expect: str | None = None, threads: int = 1) -> Device:
@@ -122,6 +136,26 @@ class Device:
             feeds[f"context.{name}"] = _context_value(f"context.{name}", field, (context or {}).get(name))
         items, scores = self._session.run(["items", "scores"], feeds)
         return items.tolist(), scores.tolist()
+
+
+def _context_of(features: str) -> dict[str, dict[str, Any]]:
+    """The fields of the context, from the feature specification.
+
+    Raises:
+        ValueError: The text is no JSON, or not of this form.
+        RecursionError: The JSON is nested too deeply.
+    """
+    whole = json.loads(features)
+    context = whole.get("context") if isinstance(whole, dict) else None
+    if isinstance(context, dict) and all(_is_field(field) for field in context.values()):
+        return context
+    raise ValueError("the context of its feature specification is not of the right form")
+
+
+def _is_field(field: Any) -> bool:
+    if not isinstance(field, dict) or not isinstance(field.get("kind"), str) or field["kind"] not in _TYPES:
+        return False
+    return field["kind"] != "vector" or (type(field.get("size")) is int and field["size"] > 0)
 
 
 def _texts(values: Sequence[str], name: str) -> np.ndarray:

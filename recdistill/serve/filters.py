@@ -3,7 +3,7 @@
 A filter may only name attributes that some item has. For another name, the error gives the known name that is most like
 it. Each attribute has postings: value -> slots. They are made when a filter first uses the attribute, once for the
 bundle and again for each new overlay. All postings together have a limit in bytes. When it is passed, those that were
-made first are dropped first.
+not used for the longest time are dropped first.
 
 It does not know users or scores.
 
@@ -20,6 +20,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -109,9 +110,7 @@ class Sieve:
             known = sorted(self._known | self._names_beside(state.overlay))
             some = f"there are {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
             like = known if len(known) <= _COMPARED else [name for name in known if abs(len(name) - len(field)) <= 2]
-            hint = did_you_mean(
-                field, like[:_COMPARED], otherwise=f"there are {some}" if known else "items have no attributes"
-            )
+            hint = did_you_mean(field, like[:_COMPARED], otherwise=some if known else "items have no attributes")
             raise RequestError(f"where.{cut(printable(field), 100)}", f"no item has this attribute; {hint}")
 
     def ready(self, state: State, filters: Filters | None) -> bool:
@@ -156,6 +155,8 @@ class Sieve:
         name = (overlay is not None, field)
         kept = self._kept.get(name)
         if kept is not None and kept.overlay is overlay:
+            with contextlib.suppress(KeyError):  # another thread dropped it; not locked: postings are made in the lock
+                self._kept.move_to_end(name)
             return kept.postings
         with self._lock:
             kept = self._kept.get(name)

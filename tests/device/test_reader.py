@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from recdistill.bundle import Bundle
@@ -133,6 +138,87 @@ def test_files_of_other_kinds_are_refused(bundle: Bundle, file: Path) -> None:
         Device(seal(bundle.user_tower, {"recdistill.format": "1"}), source="d.onnx")
     with pytest.raises(BundleError, match="comes from bundle"):
         Device.open(file, expect="0" * 64)
+
+
+ODD: list[Any] = [None, [], {}, "", "x", "number", 0, -1, 3, 1.5, True, [None], [{}], {"kind": None}, {"kind": []}]
+NO_OBJECT = ["null", "[]", "3", '"context"', "true", '["context"]', '{"context": null}', '{"context": [1]}', "{}", ""]
+TOO_MUCH = ["[" * 100_000, '{"context": ' * 50_000, "9" * 5_000, '{"context": {"a": ' + "9" * 5_000 + "}}", "\0"]
+
+
+def refused(model: bytes) -> str:
+    """The sentence with which a model is refused. Empty: it is taken, and answers."""
+    try:
+        device = Device(model, source="d.onnx")
+    except BundleError as error:
+        says = str(error)
+    else:
+        for place in ([1.0, 2.0], [1.0, 2.0, 3.0], [1.0]):
+            with contextlib.suppress(RequestError):  # the size that it states
+                device.recommend(["item-1"], context={"place": place, "device": "phone", "hour": 3})
+        return ""
+    assert says.startswith("d.onnx: ")
+    assert says.endswith("; export it again")
+    assert says.isprintable()
+    assert len(says) < 300
+    return says
+
+
+def parts_of(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of each value in an object."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield (*path, key)
+        yield from parts_of(value, (*path, key))
+
+
+@pytest.fixture(scope="module")
+def parts(file: Path) -> tuple[bytes, dict[str, str]]:
+    """A model without metadata, and its metadata. `seal` gives them a right digest, so that all of them are read."""
+    graph = onnx.load_model_from_string(file.read_bytes())
+    entries = {entry.key: entry.value for entry in graph.metadata_props}
+    del entries["recdistill.sha256"], graph.metadata_props[:]
+    return graph.SerializeToString(), entries
+
+
+def test_metadata_that_are_no_object_are_refused_in_one_sentence(parts: tuple[bytes, dict[str, str]]) -> None:
+    plain, entries = parts
+    assert not refused(seal(plain, entries))
+    for text in (*NO_OBJECT, *TOO_MUCH):
+        says = refused(seal(plain, {**entries, "recdistill.features": text}))
+        assert "does not say what it was made of" in says, text[:40]
+
+
+def test_every_other_entry_is_refused_in_one_sentence(parts: tuple[bytes, dict[str, str]]) -> None:
+    plain, entries = parts
+    for text in ("null", "[]", "", "-1", "1.5", "1_0", "many\x1b[31m", "9" * 30, "9" * 5_000):
+        for key in ("recdistill.items", "recdistill.content_hash", "recdistill.format"):
+            assert refused(seal(plain, {**entries, key: text})), (key, text)
+    for key in ("recdistill.items", "recdistill.content_hash"):
+        body, old = seal(plain, entries)[:-64], entries[key].encode()
+        at = body.index(old, body.index(key.encode()))
+        body = body[:at] + b"\xff" * len(old) + body[at + len(old) :]
+        assert "UTF-8" in refused(body + hashlib.sha256(body).hexdigest().encode()), key
+
+
+@pytest.mark.slow
+def test_a_specification_of_any_form_is_taken_or_refused_in_one_sentence(parts: tuple[bytes, dict[str, str]]) -> None:
+    plain, entries = parts
+    features = json.loads(entries["recdistill.features"])
+    context = [path for path in parts_of(features) if path[0] == "context"]
+    assert ("context", "place", "size") in context
+    for path in context:
+        for odd in (*ODD, "left out"):
+            changed = json.loads(json.dumps(features))
+            node = changed
+            for step in path[:-1]:
+                node = node[step]
+            same = node[path[-1]] == odd
+            if odd == "left out":
+                del node[path[-1]]
+            else:
+                node[path[-1]] = odd
+            says = refused(seal(plain, {**entries, "recdistill.features": json.dumps(changed)}))
+            needed = len(path) < 3 or path[2] == "kind" or (path == ("context", "place", "size") and odd != 3)
+            assert bool(says) == (needed and not same), (path, odd, says)
 
 
 def test_a_device_needs_onnxruntime_and_numpy_alone(file: Path) -> None:

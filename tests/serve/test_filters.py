@@ -49,7 +49,7 @@ def test_an_attribute_that_nobody_has_is_refused_and_leaves_nothing() -> None:
     assert sieve.bytes == size == 0
     with pytest.raises(RequestError, match="did you mean 'field3'"):
         sieve.check(state, Filters(where={"feild3": "x"}))
-    with pytest.raises(RequestError, match="there are field0, field1"):
+    with pytest.raises(RequestError, match="attribute; there are field0, field1"):
         sieve.check(state, Filters(where={"colour of it": "x"}))
     with pytest.raises(RequestError, match="items have no attributes"):
         Sieve([Item("a")]).check(state, Filters(where={"a": 1}))
@@ -77,6 +77,25 @@ def test_postings_have_a_bound_in_bytes() -> None:
             assert np.array_equal(small.allowed(state, wanted), whole.allowed(state, wanted))
             assert small.bytes <= 20_000
     assert whole.bytes > 100_000
+
+
+def test_what_was_not_used_for_the_longest_time_is_dropped_first() -> None:
+    items, state = catalogue(1_000, attributes=4)
+
+    def filters(a: int) -> Filters:
+        return Filters(where={f"field{a}": "x"})
+
+    whole = Sieve(items)
+    sizes = []
+    for a in range(4):
+        whole.allowed(state, filters(a))
+        sizes.append(whole.bytes - sum(sizes))
+    room = max(sum(sizes[:3]), sum(sizes) - min(sizes[1:]))
+    assert room < sum(sizes), "three have room, four do not"
+    sieve = Sieve(items, most_bytes=room)
+    for a in (0, 1, 2, 0, 3):  # 0 is made first, and used again before 3 needs room
+        sieve.allowed(state, filters(a))
+    assert [sieve.ready(state, filters(a)) for a in range(4)] == [True, False, True, True]
 
 
 def has(item: Item, field: str, wanted: list[object]) -> bool:

@@ -20,13 +20,14 @@ def serving(
     write_back: float = 0.0,
     keep: Keep | None = None,
     explore: Explore | None = None,
+    shadow: float = 0.0,
     drain_s: float = 0.0,
 ) -> Iterator[str]:
     """Serves until the block ends, and gives the address. At the end it waits for running requests."""
     limits = msgspec.structs.replace(limits or Limits(), drain_s=min(drain_s, (limits or Limits()).drain_s))
     listener, stop = bind("127.0.0.1", 0), threading.Event()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(ranker, limits, write_back=write_back, keep=keep, explore=explore)
+    app = create_app(ranker, limits, write_back=write_back, keep=keep, explore=explore, shadow=shadow)
     thread = threading.Thread(target=serve, args=(app, ranker, listener, stop), daemon=True)
     thread.start()
     try:

@@ -144,6 +144,11 @@ def document(limits: Limits | None = None) -> dict[str, Any]:
     named = {
         "recdistill-bundle": {"description": "Content hash of the bundle that answered.", "schema": {"type": "string"}},
         "recdistill-version": {"description": "Its number in the registry.", "schema": {"type": "string"}},
+        "recdistill-side": {
+            "description": "Its role: `champion` or `canary`. Where both answered parts of a batch, each of these "
+            "headers names both, separated by a comma and a space.",
+            "schema": {"type": "string", "pattern": "^(champion|canary)(, (champion|canary))?$"},
+        },
     }
     paths: dict[str, Any] = {}
     for path, (form, text, example) in _OPERATIONS.items():

@@ -93,7 +93,8 @@ def _prepare(
     data: bytes,
 ) -> Work:
     body = form.read(data, limits)
-    used = [sides.of(getattr(request, "user", "")) for request in body.requests]
+    drawn = [sides.of(getattr(request, "user", "")) for request in body.requests]
+    used = list(drawn)  # who answers; where a canary fails, it is the champion
 
     def run() -> Any:
         try:
@@ -101,8 +102,8 @@ def _prepare(
         except RequestError as refused:
             raise Problem(422, refused.problem, field=refused.field) from None
         if shadow is not None and sides.canary is not None:
-            for one, request, given in zip(used, body.requests, answers, strict=True):
-                if one is sides.champion:
+            for one, request, given in zip(drawn, body.requests, answers, strict=True):
+                if one is sides.champion:  # a canary that failed on a request is not asked again
                     shadow.offer(sides.canary.recommender, request, request.filters(), given)
         return {"answers": answers} if body.batch else answers[0]
 
@@ -117,7 +118,14 @@ def _answers(
     body: Body[Any],
     used: list[Variant],
 ) -> list[Any]:
-    """The answers of a body. Each side's recommender answers its own users; if a canary fails, the champion answers."""
+    """The answers of a body. Each side's recommender answers its own users; if a canary fails, the champion answers.
+
+    A canary may refuse what the champion answers: it may know other attributes, items or kinds of context. Then it
+    failed, too. If the champion refuses the requests, the caller is wrong, and the canary did not fail.
+
+    Raises:
+        RequestError: The champion refuses a request.
+    """
     if all(one is sides.champion for one in used):
         return answer(sides.champion.recommender, body)
     answers: dict[int, Any] = {}
@@ -131,8 +139,8 @@ def _answers(
         except Exception as e:
             if variant is sides.champion:
                 raise
-            count("canary_failures", str(e))
             found = answer(sides.champion.recommender, some)
+            count("canary_failures", str(e))
             for row in rows:
                 used[row] = sides.champion
         answers.update(zip(rows, found, strict=True))

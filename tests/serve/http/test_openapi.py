@@ -51,6 +51,22 @@ def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
             assert answer.headers["content-type"].split(";")[0] in kinds
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [("recommend", {}), ("rank", {"candidates": ["item-1"]}), ("similar", {"item": "item-1"})]
+)
+def test_each_head_line_of_ours_is_described(client: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    said = client.get("/openapi.json").json()["paths"][f"/v1/{path}"]["post"]["responses"]["200"]["headers"]
+    answer = client.post(f"/v1/{path}", json=body)
+    sent = {name: text for name, text in answer.headers.items() if name.startswith("recdistill-")}
+    assert set(sent) == set(said)
+    for name, text in sent.items():
+        assert said[name]["description"]
+        jsonschema.validate(text, said[name]["schema"])
+    both = jsonschema.Draft202012Validator(said["recdistill-side"]["schema"])
+    assert both.is_valid("champion, canary")
+    assert not both.is_valid("nobody")
+
+
 SAYS = (
     "not oldest first",
     "later than its request",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 from support.bodies import body_of, check_form
+from support.http_server import serving
+from support.serving import wait_for
 
 from recdistill.bundle import Bundle
-from recdistill.serve import Filters, Recommender, Request
-from references.students import Student, make_requests
+from recdistill.records import Item
+from recdistill.serve import Filters, Ranker, Recommender, Request
+from references.students import Student, make_requests, make_student
 
 
 def test_recommend_answers_what_the_recommender_does(student: Student, bundle: Bundle, client: httpx.Client) -> None:
@@ -91,3 +97,87 @@ def test_similar_items(bundle: Bundle, client: httpx.Client) -> None:
     assert answers["answers"][0]["items"] == best[:5]
     assert answers["answers"][1]["items"] == best[:10]
     assert answers["answers"][0]["scores"] == pytest.approx([cosine(item) for item in best[:5]], abs=1e-5)
+
+
+@pytest.fixture
+def both(bundle: Bundle, tmp_path: Path) -> Ranker:
+    """A champion and a canary for all users with a name. Only the champion's catalogue has an item with a colour."""
+    ranker = Ranker(share=1.0)
+    champion = Recommender(bundle)
+    champion.apply_items([Item("new", version=1, attributes={"colour": "red"})], champion.position + 1)
+    ranker.swap(champion, "1")
+    other = make_student(seed=1)
+    ranker.swap(
+        Recommender(other.export(tmp_path / "two", golden_requests=make_requests(other, 3))), "2", role="canary"
+    )
+    return ranker
+
+
+RED = {"where": {"colour": "red"}, "k": 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "field"),
+    [
+        ("/v1/recommend", {"context": {"hour": "noon"}}, "context.hour"),
+        ("/v1/recommend", {"where": {"nobody": 1}}, "where.nobody"),
+        ("/v1/rank", {"context": {"hour": "noon"}, "candidates": ["item-3"]}, "context.hour"),
+    ],
+)
+def test_a_request_that_the_champion_refuses_too_is_no_failure_of_the_canary(
+    both: Ranker, caplog: pytest.LogCaptureFixture, path: str, wrong: dict[str, Any], field: str
+) -> None:
+    with serving(both) as address, httpx.Client(base_url=address) as client:
+        unnamed = client.post(path, json=wrong)
+        reply = client.post(path, json={"user": "a", **wrong})
+        assert (reply.status_code, reply.json()) == (422, unnamed.json())
+        assert reply.json()["field"].startswith(field)
+        right = {name: value for name, value in wrong.items() if name == "candidates"}
+        batch = client.post(path, json={"requests": [right, {"user": "a", **right}, {"user": "a", **wrong}]})
+        assert batch.status_code == 422
+        assert batch.json()["field"].startswith(f"requests[2].{field}")
+    assert both.counts["canary_failures"] == 0
+    assert not caplog.records
+
+
+def test_what_only_the_canary_refuses_the_champion_answers_and_it_counts(both: Ranker) -> None:
+    with serving(both) as address, httpx.Client(base_url=address) as client:
+        assert client.post("/v1/recommend", json={"user": "a"}).headers["recdistill-side"] == "canary"
+        reply = client.post("/v1/recommend", json={"user": "a", **RED})
+        assert (reply.status_code, reply.headers["recdistill-side"]) == (200, "champion")
+        assert reply.json()["items"] == ["new"]
+        batch = client.post("/v1/recommend", json={"requests": [{}, {"user": "a", **RED}]})
+        assert [answer["items"] for answer in batch.json()["answers"]][1] == ["new"]
+    assert (both.counts["canary_answers"], both.counts["canary_failures"]) == (1, 2)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_canary_that_failed_is_not_asked_the_same_again_as_a_shadow(
+    both: Ranker, monkeypatch: pytest.MonkeyPatch, crashes: bool
+) -> None:
+    inner, asked = Recommender.recommend, list[str]()
+    sides = both.sides()
+    assert sides is not None
+    assert sides.canary is not None
+    canary = sides.canary.recommender
+
+    def watched(self: Recommender, requests: Any, *args: Any, **more: Any) -> Any:
+        if self is canary:
+            asked.extend(request.user for request in requests)
+            if crashes and requests[0].user:
+                raise RuntimeError("planted")
+        return inner(self, requests, *args, **more)
+
+    monkeypatch.setattr(Recommender, "recommend", watched)
+    with serving(both, shadow=1.0) as address, httpx.Client(base_url=address) as client:
+        for user in "abcd":
+            reply = client.post("/v1/recommend", json={"user": user, **RED})
+            assert (reply.status_code, reply.headers["recdistill-side"]) == (200, "champion")
+        batch = client.post("/v1/recommend", json={"requests": [{"user": "e", **RED}, {"k": 3}]})
+        assert batch.headers["recdistill-side"] == "champion"
+        # The request without a user is the only one for a shadow. It is the last, and shadows are asked in order.
+        wait_for(lambda: both.counts["shadow_items"] == 3)
+        wait_for(lambda: both.counts["shadow_asked"] >= 1)
+    assert asked == ["a", "b", "c", "d", "e", ""]
+    assert both.counts["canary_failures"] == 5
+    assert (both.counts["shadow_asked"], both.counts["shadow_failed"]) == (1, 0)
