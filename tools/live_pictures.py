@@ -22,7 +22,7 @@ from typing import Any, Final
 from tools.browser import missing_parts, run_script
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-MOST_BYTES: Final = 200_000
+MOST_BYTES: Final = 250_000
 
 _SCRIPT: Final = """
 const long = { timeout: args.patience * 1000 };
