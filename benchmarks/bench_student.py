@@ -30,14 +30,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.bench_teacher import LENGTH, Lines, impression, measure, read
+from benchmarks.bench_teacher import Lines, impression, measure, of_teacher, read
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.errors import RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.loops.trainers import make_trainer
-from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
+from recdistill.records import Example, Item, Ranking
 from recdistill.teachers.builtin.teacher import BuiltinTeacher
 from recdistill.train import Batch, Trainer, use_threads
 
@@ -80,14 +80,12 @@ def draw(
     """The lists: the film that was chosen, the teacher's best ones besides, and some drawn from all."""
     random = np.random.default_rng(seed)
     column = {item: n for n, item in enumerate(items)}
-    theirs = [{item: n for n, item in enumerate(teacher.item_ids)}[item] for item in items]
     user_M, at_M = places(lines, each, random)
     films_MK = np.empty((len(user_M), 1 + best + others), np.int16)
     scores_MK = np.empty(films_MK.shape, np.float32)
     for start in range(0, len(user_M), BLOCK):
         rows = range(start, min(start + BLOCK, len(user_M)))
-        asked = [impression(f"{user_M[row]}-{at_M[row]}", lines[user_M[row]][: at_M[row]]) for row in rows]
-        scores_BN = teacher.catalogue_scores(asked)[:, theirs]
+        scores_BN = of_teacher(teacher, [lines[user_M[row]][: at_M[row]] for row in rows], items)
         for row, scores_N in zip(rows, scores_BN, strict=True):
             line, at = lines[user_M[row]], at_M[row]
             chosen = column[line[at]]
@@ -115,12 +113,6 @@ def kept_lists(path: Path, told: argparse.Namespace, lines: Lines, items: list[s
         return Drawn(**{name: arrays[name] for name in Drawn._fields})
 
 
-def asked_of(name: str, history: list[str], length: int, shown: tuple[str, ...] = ()) -> Impression:
-    """A request at no known time, with its newest events."""
-    events = tuple(Event(item, 0) for item in history[-length:])
-    return Impression(name, 0, user=name.partition("-")[0], history=events, candidates=tuple(map(Candidate, shown)))
-
-
 def encoded(trainer: Trainer, drawn: Drawn, lines: Lines, items: list[str], length: int) -> list[Batch]:
     """All lists as the trainer takes them, in random order."""
     order = np.random.default_rng(1).permutation(len(drawn.user_M))
@@ -132,7 +124,7 @@ def encoded(trainer: Trainer, drawn: Drawn, lines: Lines, items: list[str], leng
         for row in order[start : start + BATCH]:
             user, at = int(drawn.user_M[row]), int(drawn.at_M[row])
             shown = tuple(items[film] for film in drawn.films_MK[row])
-            asked = asked_of(f"{user}-{at}", lines[user][:at], length, shown)
+            asked = impression(f"{user}-{at}", lines[user][:at], *shown, length=length)
             scores = tuple(map(float, drawn.scores_MK[row]))
             examples.append(Example(Ranking(asked, "builtin", "1", "logit", scores, scored), labels, "closed"))
         batches.append(trainer.encode(examples))
@@ -146,7 +138,7 @@ def scores_of(trainer: Trainer, lines: Lines, without: int, items: list[str], le
     parts = []
     for start in range(0, len(lines), 512):
         block = lines[start : start + 512]
-        asked = [asked_of(f"{start + n}-", line[:-without], length) for n, line in enumerate(block)]
+        asked = [impression(f"{start + n}-", line[:-without], length=length) for n, line in enumerate(block)]
         parts.append(trainer.score(asked)[:, own])
     return np.concatenate(parts)
 
@@ -208,9 +200,7 @@ def run(told: argparse.Namespace) -> dict[str, Any]:
         if name in kept:
             continue
         if name == "teacher":
-            asked = [impression(f"{user}-", line[:-1]) for user, line in enumerate(lines)]
-            column = {item: n for n, item in enumerate(teacher.item_ids)}
-            scores_UN = teacher.catalogue_scores(asked)[:, [column[item] for item in items]]
+            scores_UN = of_teacher(teacher, [line[:-1] for line in lines], items)
             kept[name] = {"row": measure(scores_UN, lines, items)}
         else:
             row, passes = learn(drawn, lines, items, told, soft=name == "student")
@@ -223,7 +213,7 @@ def run(told: argparse.Namespace) -> dict[str, Any]:
     tell("teacher", rows["teacher"], rows["teacher"], None)
     tell("student", rows["student"], rows["teacher"], rows["undistilled"])
     tell("undistilled", rows["undistilled"], rows["teacher"], None)
-    return {"lists": len(drawn.user_M), "length": LENGTH, "kept": kept}
+    return {"lists": len(drawn.user_M), "kept": kept}
 
 
 def options() -> Options:

@@ -71,14 +71,14 @@ def read(folder: Path, users: int | None) -> Lines:
     return [row.split("\t")[3].split() for row in rows][:users]
 
 
-def impression(name: str, history: list[str], chosen: str | None = None) -> Impression:
-    """A request at no known time."""
+def impression(name: str, history: list[str], *shown: str, length: int | None = None) -> Impression:
+    """A request at no known time, with its newest `length` events; None: the protocol's number of them."""
     return Impression(
         name,
         0,
         user=name.partition("-")[0],
-        history=tuple(Event(item, 0) for item in history[-LENGTH:]),
-        candidates=(Candidate(chosen),) if chosen is not None else (),
+        history=tuple(Event(item, 0) for item in history[-(length or LENGTH) :]),
+        candidates=tuple(map(Candidate, shown)),
     )
 
 
@@ -133,6 +133,13 @@ def ease(lines: Lines, items: list[str]) -> np.ndarray:
     return np.asarray(best(table(lines, items, 1)))
 
 
+def of_teacher(teacher: BuiltinTeacher, histories: Lines, items: list[str]) -> np.ndarray:
+    """The teacher's scores of all films for some histories, `[U, N]`."""
+    column = {item: n for n, item in enumerate(teacher.item_ids)}
+    asked = [impression(f"{number}-", history) for number, history in enumerate(histories)]
+    return teacher.catalogue_scores(asked)[:, [column[item] for item in items]]
+
+
 def measure(scores_UN: np.ndarray, lines: Lines, items: list[str]) -> dict[str, Any]:
     """R@10 and N@10 with 95% intervals; equal scores come before the film that was chosen."""
     column = {item: n for n, item in enumerate(items)}
@@ -180,11 +187,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     passes = [json.loads(row) for row in (chosen.keep / "training" / "epochs.jsonl").read_text().splitlines()]
     teacher = BuiltinTeacher.load(out)
     began = time.process_time()
-    asked = [impression(f"{user}-", line[:-1]) for user, line in enumerate(lines)]
-    scores_UN = teacher.catalogue_scores(asked)
+    scores_UN = of_teacher(teacher, [line[:-1] for line in lines], items)
     seconds = time.process_time() - began
-    column = {item: n for n, item in enumerate(teacher.item_ids)}
-    rows["builtin"] = measure(scores_UN[:, [column[item] for item in items]], lines, items)
+    rows["builtin"] = measure(scores_UN, lines, items)
     tell("builtin", rows["builtin"])
     costs = {
         "passes": len(passes),

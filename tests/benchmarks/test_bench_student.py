@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.lines import write_lines
 
 from benchmarks import bench_student, bench_teacher
 from benchmarks.bench_student import draw, places
@@ -44,9 +45,7 @@ def test_a_list_holds_the_choice_then_the_teachers_best_then_others_and_no_film_
 def test_a_whole_run_on_a_few_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["user\traw_user\tis_val\titems"]
-    rows += [f"{n}\t{n}\t0\t" + " ".join(str((n + step) % 20 + 1) for step in range(8)) for n in range(30)]
-    (tmp_path / "sequences.tsv").write_text("\n".join(rows) + "\n")
+    write_lines(tmp_path)
     where = ["x", "--data", str(tmp_path)]
     teach = [*where, "--keep", str(tmp_path / "t"), "--settings", '{"epochs": 2, "dim": 8, "layers": 1}']
     monkeypatch.setattr("sys.argv", teach)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.lines import write_lines
 
 from benchmarks import bench_teacher
 from benchmarks.bench_teacher import examples_of, measure, popularity, transitions
@@ -63,9 +64,7 @@ def test_what_the_user_had_is_not_ranked_and_equals_come_first() -> None:
 def test_a_whole_run_on_a_few_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["user\traw_user\tis_val\titems"]
-    rows += [f"{n}\t{n}\t0\t" + " ".join(str((n + step) % 20 + 1) for step in range(8)) for n in range(30)]
-    (tmp_path / "sequences.tsv").write_text("\n".join(rows) + "\n")
+    write_lines(tmp_path)
     words = ["x", "--data", str(tmp_path), "--keep", str(tmp_path / "keep"), "--json", str(tmp_path / "out.json")]
     words += ["--settings", '{"epochs": 2, "dim": 8, "layers": 1}']
     monkeypatch.setattr("sys.argv", words)
