@@ -2,7 +2,7 @@
 
 `recdistill serve` runs in a process of its own, on the embedded log, with a bundle of `--items` items. One thread
 writes `--changes` item records a second: half of them change an item, a quarter brings a new one, and a quarter
-withdraws one. Another asks for `--requests` answers a second. Each answer says how far its catalogue has read
+withdraws one. `--clients` others ask for `--requests` answers a second. Each answer says how far its catalogue has read
 (`overlay`). So a change is served with the first answer that has read it. Its time counts from just before it was
 written.
 
@@ -123,7 +123,7 @@ def write(log: Log, items: list[Item], rate: int, until_s: float, out: list[Writ
     stage.close()
 
 
-def ask(address: str, bodies: list[bytes], rate: int, until_s: float, out: list[Answered], failed: list[str]) -> None:
+def ask(address: str, bodies: list[bytes], rate: float, until_s: float, out: list[Answered], failed: list[str]) -> None:
     """Asks at a rate, until a time. A request that is late is asked at once: none is left out."""
     begun, number = time.monotonic(), 0
     with httpx.Client(base_url=address, timeout=30, headers={"content-type": "application/json"}) as client:
@@ -141,7 +141,7 @@ def ask(address: str, bodies: list[bytes], rate: int, until_s: float, out: list[
             out.append(Answered(came_s, body["overlay"], tuple(body["items"]), came_s - at_s))
 
 
-def measured(*, items: int, changes: int, requests: int, seconds: float) -> Found:
+def measured(*, items: int, changes: int, requests: int, clients: int, seconds: float) -> Found:
     """Serves, changes and asks for some seconds, and a few more until the last change is served."""
     from references.students import make_requests, make_student, rich_spec
 
@@ -172,8 +172,12 @@ def measured(*, items: int, changes: int, requests: int, seconds: float) -> Foun
             end_s = time.monotonic() + seconds
             writer = threading.Thread(target=write, args=(log, known, changes, end_s, written))
             writer.start()
-            ask(address, bodies, requests, end_s + 3, answers, failed)
-            writer.join()
+            asking = (address, bodies, requests / clients, end_s + 3, answers, failed)
+            askers = [threading.Thread(target=ask, args=asking) for _ in range(clients)]
+            for thread in askers:
+                thread.start()
+            for thread in (*askers, writer):
+                thread.join()
         finally:
             stop.set()
             process.join(30)
@@ -186,7 +190,7 @@ def measured(*, items: int, changes: int, requests: int, seconds: float) -> Foun
 def evaluated(written: list[Written], answers: list[Answered], failed: int) -> Found:
     """Lays the answers beside the changes."""
     seen, highest = [], -1
-    for one in answers:  # the first answer for each new place
+    for one in sorted(answers):  # the first answer for each new place
         if one.overlay > highest:
             highest = one.overlay
             seen.append((one.overlay, one.at_s))
@@ -208,14 +212,17 @@ def options() -> Options:
     parser = Options(__doc__, seconds=15.0, items=20_000)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--changes", type=int, default=500, help="a second")
-    parser.add_argument("--requests", type=int, default=200, help="a second")
+    parser.add_argument("--requests", type=int, default=200, help="a second, of all clients")
+    parser.add_argument("--clients", type=int, default=4, help="that ask at the same time")
     parser.add_argument("--seconds", type=float, default=60.0)
     return parser
 
 
 def main() -> None:
     args = options().parse_args()
-    found = measured(items=args.items, changes=args.changes, requests=args.requests, seconds=args.seconds)
+    found = measured(
+        items=args.items, changes=args.changes, requests=args.requests, clients=args.clients, seconds=args.seconds
+    )
     waits, took = np.percentile(found.waits_s, [50, 99, 100]), np.percentile(found.took_s, [50, 99])
     changes, wanted = len(found.waits_s) + found.unserved, args.requests * (args.seconds + 3)
     share = found.answers / wanted

@@ -15,6 +15,10 @@ SNIPS is that of a ratio. A few lists with large weights make such sums skewed t
 interval that is equally wide on both sides is too low, too often. So the bounds come from Hall's transformation, which
 removes the skewness (Hall, "On the removal of skewness by transformation", JRSS B 1992).
 
+At a place where the rare matches have few labels, or none, their spread says nothing about how uncertain they are. So
+the variance of each place is the larger of two: the one that its matches show, and the one that they would have with
+the labels of all served lists at this place.
+
 Without overlap there is no estimate. There is no overlap where the other policy puts items at places at which they were
 never shown. Then the mean weight is below 1, and `check_overlap` refuses.
 
@@ -104,9 +108,12 @@ def check_overlap(log: Logged) -> None:
 
 def ips(log: Logged) -> Interval:
     """The value of one list of the other policy, by IPS. It is right on average, with a large variance."""
-    value_N = (_weights(log) * log.rewards_NT).sum(1)
+    weights_NT = _weights(log)
+    value_N = (weights_NT * log.rewards_NT).sum(1)
     mean = float(value_N.mean())
-    return _around(mean, value_N - mean, log.clusters_N)
+    found_T = ((weights_NT * log.rewards_NT) ** 2).sum(0)
+    usual_T = (weights_NT**2).sum(0) * _mean_square(log, 0.0)
+    return _around(mean, value_N - mean, log.clusters_N, _unseen(found_T, usual_T))
 
 
 def snips(log: Logged) -> Interval:
@@ -122,30 +129,49 @@ def snips(log: Logged) -> Interval:
     ratio_T = np.divide((weights_NT * log.rewards_NT).sum(0), total_T, out=np.zeros(len(total_T)), where=total_T > 0)
     # V = Σ_t share_t ratio_t. Its influence function has two parts: of the ratios, and of the shares of lists.
     scale_T = np.divide(there_T * len(weights_NT), total_T, out=np.zeros(len(total_T)), where=total_T > 0)
-    ratios_NT = scale_T * weights_NT * (log.rewards_NT - ratio_T)
+    pulls_NT = scale_T * weights_NT
+    ratios_NT = pulls_NT * (log.rewards_NT - ratio_T)
     pull_N = ratios_NT.sum(1) + ((log.where_NT - there_T) * ratio_T).sum(1)
-    return _around(float((there_T * ratio_T).sum()), pull_N, log.clusters_N)
+    usual_T = (pulls_NT**2).sum(0) * _mean_square(log, _mean(log, log.rewards_NT))
+    return _around(float((there_T * ratio_T).sum()), pull_N, log.clusters_N, _unseen((ratios_NT**2).sum(0), usual_T))
 
 
 def _weights(log: Logged) -> Floats:
     return np.where(log.where_NT & log.matched_NT, 1 / log.chances_NT, 0.0)
 
 
-def _error(pull_N: Floats, clusters_N: NDArray[np.int64]) -> tuple[float, float]:
+def _mean(log: Logged, values_NT: Floats) -> Floats:
+    """The mean of each place `[T]`, over all served lists that have it."""
+    count_T = log.where_NT.sum(0)
+    mean_T: Floats = np.where(log.where_NT, values_NT, 0.0).sum(0) / np.maximum(count_T, 1)
+    return mean_T
+
+
+def _mean_square(log: Logged, around_T: Floats | float) -> Floats:
+    return _mean(log, (log.rewards_NT - around_T) ** 2)
+
+
+def _unseen(found_T: Floats, usual_T: Floats) -> float:
+    """By how much the squares of the matches fall short of what they would be with the labels of all served lists."""
+    return float(np.maximum(usual_T - found_T, 0.0).sum())
+
+
+def _error(pull_N: Floats, clusters_N: NDArray[np.int64], unseen: float = 0.0) -> tuple[float, float]:
     """The standard error of a mean, and its skew, where lists of one cluster are not independent.
 
-    `pull_N` is the influence of each list on the mean. The skew is that of the standardised sum: 0 for a normal one.
+    `pull_N` is the influence of each list on the mean, and `unseen` is added to the sum of their squares. The skew is
+    that of the standardised sum: 0 for a normal one.
     """
     sums_C = np.bincount(clusters_N, pull_N)[np.unique(clusters_N)]
-    count, square = len(sums_C), float((sums_C**2).sum())
+    count, square = len(sums_C), float((sums_C**2).sum()) + unseen
     if count < 2:
         return float("inf"), 0.0
     skew = float((sums_C**3).sum()) / square**1.5 if square > 0 else 0.0
     return float(np.sqrt(square * count / (count - 1)) / len(pull_N)), skew
 
 
-def _around(mean: float, pull_N: Floats, clusters_N: NDArray[np.int64]) -> Interval:
-    error, skew = _error(pull_N, clusters_N)
+def _around(mean: float, pull_N: Floats, clusters_N: NDArray[np.int64], unseen: float) -> Interval:
+    error, skew = _error(pull_N, clusters_N, unseen)
     low, high = (mean - error * _unskewed(bound, skew) for bound in (Z, -Z))
     return Interval(mean, low, high, len(pull_N))
 

@@ -29,7 +29,8 @@ def test_estimates_by_hand() -> None:
     # Lists of two users: the pulls of SNIPS are 3/3 · w (r − 2/3) at place 0 and 3/6 · w (r − 1/3) at place 1.
     pulls = [-2 / 3 + 0.5 * 2 * (2 / 3), 1 / 3, 1 / 3 - 0.5 * 4 / 3]
     sums = np.array([pulls[0] + pulls[1], pulls[2]])
-    error = np.sqrt((sums**2).sum() * 2 / 1) / 3
+    # At place 1 the matches' squares are 1 · 4/9 + 4 · 1/9; with the variance of all three labels, 2/9, they were 10/9.
+    error = np.sqrt(((sums**2).sum() + 10 / 9 - 8 / 9) * 2 / 1) / 3
     assert (sums**3).sum() == pytest.approx(0), "no skewness: the interval is that of the normal distribution"
     found = snips(log)
     assert (found.low, found.high) == pytest.approx((1 - 1.959964 * error, 1 + 1.959964 * error))
@@ -48,6 +49,22 @@ def test_a_skewed_interval_reaches_further_up() -> None:
     log = logged(weights > 0, np.full((4000, 1), 0.02), random.random((4000, 1)) < 0.3, np.arange(4000))
     found = ips(log)
     assert found.high - found.mean > 1.1 * (found.mean - found.low)
+
+
+def test_where_no_match_has_a_label_the_other_lists_say_how_uncertain_it_is() -> None:
+    """Three matches of weight 100 without a label. A rate of labels of .2 could have been there all the same."""
+    chances, matched = np.full((400, 1), 0.99), np.zeros((400, 1))
+    chances[:3], matched[:3] = 0.01, 1
+    rewards = np.zeros((400, 1))
+    rewards[3::5] = 1.0
+    log = logged(matched, chances, rewards, np.arange(400))
+    rate, error = 80 / 400, np.sqrt(400 / 399)
+    assert ips(log).mean == snips(log).mean == 0.0
+    # IPS: three squares of 100², each with the mean square of a label, .2. No skewness is seen.
+    assert ips(log).high == pytest.approx(1.959964 * error * np.sqrt(3 * 100**2 * rate) / 400)
+    # SNIPS: each weight is 400 / 300 · 100, and the variance of a label is .2 · .8.
+    square = 3 * (400 / 300 * 100) ** 2 * rate * (1 - rate)
+    assert snips(log).high == pytest.approx(1.959964 * error * np.sqrt(square) / 400)
 
 
 @pytest.mark.parametrize(
