@@ -8,7 +8,7 @@ the same students without the teacher. The last columns are the share of many's 
 share of its gain over the student alone.
 
 With `--data ml-100k` the lists are those of MovieLens in the order of time, from `shared/data` beside the clone; the
-teacher is EASE on the first part, and the gains are the held-out likes.
+teacher is the built-in one, which learnt the first part, and the gains are the held-out likes.
 
 Settings are those of the service, from `deploy/config`. `--set` changes one, for all students. Each row is kept in
 `--rows`, so a run that was cut off goes on.
@@ -106,7 +106,7 @@ def in_order(impressions: Sequence[Impression], taken: dict[str, set[str]]) -> l
 
 
 def of_movielens(told: argparse.Namespace) -> Stream:
-    """MovieLens in the order of time, scored by EASE on the part that is learnt."""
+    """MovieLens in the order of time, scored by the built-in teacher, which has learnt the same part."""
     from benchmarks.films import Films
 
     films = Films.read()

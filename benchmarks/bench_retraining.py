@@ -20,9 +20,10 @@ once; labels come 20 lists later. Settings are those of the service, from `deplo
 
 `world` is a simulated world in which all tastes turn during the rest; the teacher knows them with some noise, NDCG@10
 is over all items that are allowed, by their true chances. `ml-100k` is MovieLens in the order of time, from
-`shared/data` beside the clone; the teacher is EASE on the first part, which never learns on either. There NDCG@10 is of
-the film that was chosen next, among all that the user has not rated. Intervals are 95%, of the paired difference to
-*never*, bootstrapped over users. Each row is kept in `--rows`, so a run that was cut off goes on.
+`shared/data` beside the clone; the teacher is the built-in one, which learns the first part. Neither teacher learns the
+rest. There NDCG@10 is of the film that was chosen next, among all that the user has not rated. Intervals are 95%, of
+the paired difference to *never*, bootstrapped over users. Each row is kept in `--rows`, so a run that was cut off goes
+on.
 
     python -m benchmarks.bench_retraining --data world
     python -m benchmarks.bench_retraining --data ml-100k
@@ -122,7 +123,7 @@ def of_world(seed: int, told: argparse.Namespace) -> World:
 
 
 def of_movielens(told: argparse.Namespace) -> World:
-    """MovieLens in the order of time, scored by EASE on the first part."""
+    """MovieLens in the order of time, scored by the built-in teacher of the first part."""
     from benchmarks.films import Films
 
     films = Films.read()

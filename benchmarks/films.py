@@ -1,22 +1,24 @@
-"""MovieLens 100k in the order of time: what each user chose, scored by EASE over a part of it.
+"""MovieLens 100k in the order of time: what each user chose, scored by the built-in teacher, which learns a part of it.
 
 It knows nothing of students.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from scipy import sparse
 
 from benchmarks.forms import absent
 from benchmarks.inputs import data_set
 from recdistill.data import Dataset, movielens
-from recdistill.linear import ease
-from recdistill.records import Impression
+from recdistill.records import Example, Impression, Ranking
+from recdistill.teachers.builtin import Training
+from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 
 _AT_ONCE = 512
 
@@ -50,22 +52,23 @@ class Films(NamedTuple):
             known: What the teacher knows.
             lists: What it scores, from the history of each.
         """
-        likes = {(one.user, self.column[item]) for one in known for item in self.taken.get(one.id, ())}
-        likes |= {(one.user, at) for one in known for at in self._past(one)}
-        users = {user: at for at, user in enumerate(dict.fromkeys(sorted(str(user) for user, _ in likes)))}
-        places = ([users[str(user)] for user, _ in likes], [at for _, at in likes])
-        teacher = ease(sparse.csr_matrix((np.ones(len(likes), np.float32), places), (len(users), len(self.names))))
+        examples = []
+        for one in known:
+            labels = tuple(float(c.item in self.taken.get(one.id, ())) for c in one.candidates)
+            if any(labels):
+                unscored = (0.0,) * len(labels), (False,) * len(labels)
+                examples.append(Example(Ranking(one, "", "", "rank", *unscored), labels))
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "teacher"
+            train_teacher(examples, list(self.data.items), self.data.spec, Training(), place)
+            teacher = BuiltinTeacher.load(place)
+        column = {name: at for at, name in enumerate(teacher.item_ids)}
         for start in range(0, len(lists), _AT_ONCE):
             some = lists[start : start + _AT_ONCE]
-            pasts = [self._past(one) for one in some]
-            rows = [row for row, past in enumerate(pasts) for _ in past]
-            flat = [at for past in pasts for at in past]
-            shape = (len(some), len(self.names))
-            scores_BN = np.asarray(teacher(sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, flat)), shape)))
+            scores_BN = teacher.catalogue_scores(some)
             for one, scores_N in zip(some, scores_BN, strict=True):
                 candidates = tuple(
-                    msgspec.structs.replace(c, logged_score=float(scores_N[self.column[c.item]]))
-                    for c in one.candidates
+                    msgspec.structs.replace(c, logged_score=float(scores_N[column[c.item]])) for c in one.candidates
                 )
                 yield msgspec.structs.replace(one, candidates=candidates)
 
@@ -77,6 +80,3 @@ class Films(NamedTuple):
         gone = ({event.item for event in one.history} | set(one.exclude)) - chosen
         allowed_N[[self.column[item] for item in gone if item in self.column]] = False
         return gains_N, allowed_N
-
-    def _past(self, one: Impression) -> list[int]:
-        return [self.column[event.item] for event in one.history if event.item in self.column]
