@@ -19,7 +19,7 @@ of the new items alone, where a user then took one of them. Two worlds:
 | retrained | a student that has learnt from choices of the new items |
 
     python -m benchmarks.bench_new_items
-    python -m benchmarks.bench_new_items --world ml-100k
+    python -m benchmarks.bench_new_items --world ml-100k --seeds 5     # five draws of the films that are held out
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def options() -> Options:
     parser = Options(__doc__, impressions=8_000, items=800, users=1_000, lists=2_000, passes=1)
     parser.add_argument("--world", choices=["simulated", "ml-100k"], default="simulated")
     parser.add_argument("--data", type=Path, default=data_set("ml-100k"), help="folder of MovieLens 100K")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="worlds, or draws of the films that are held out")
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--id-dropout", type=float, default=None, help="as student.id_dropout")
     parser.add_argument("--lists", type=int, default=20_000, help="of MovieLens, that are learnt from")
@@ -229,7 +229,8 @@ def measured(args: Any) -> dict[str, NDArray[np.float64]]:
         print(f"seed {seed}: {len(world.new)} new items, {len(world.test):,} questions", flush=True)
         for name, some in one_world(world, args, seed).items():
             values[name] += some
-        users += [f"{seed}/{one.user}" for one, _ in world.test]
+        # The users of MovieLens are the same for each draw of films; each simulated world has its own.
+        users += [f"{seed}/{one.user}" if args.world == "simulated" else str(one.user) for one, _ in world.test]
     return {name: unseen.by_user(users, some) for name, some in values.items()}
 
 

@@ -225,7 +225,7 @@ def main() -> None:
             student.apply_items(world.new)
         for name, some in judged(world, teacher, students, seed).items():
             values[name] += some
-        users += [f"{seed}/{impression.user}" for impression, _ in world.test]
+        users += [str(impression.user) for impression, _ in world.test]  # the same users in each draw of films
         print(f"seed {seed}: {len(world.new)} films held out, {len(world.test):,} questions", flush=True)
     means = {name: by_user(users, some) for name, some in values.items()}
     print(f"\n{'NDCG@10 on films never interacted with':40} {'':28} {'less random':28} less popularity, guessed")

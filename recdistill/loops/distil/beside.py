@@ -24,7 +24,10 @@ _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Maker:
-    """The process. It lives in a session of its own, so Ctrl-C in a terminal reaches the distiller alone.
+    """The process. It has a process group of its own, so Ctrl-C in a terminal reaches the distiller alone.
+
+    It has no session of its own: where Linux shares out processor time by sessions first (autogroup), niceness counts
+    only within a session, and the process would get as much as the whole distiller.
 
     Args:
         folder: The folder of the snapshot.
@@ -44,7 +47,7 @@ class Maker:
             text=True,
             errors="replace",
             env=env,
-            start_new_session=True,
+            process_group=0,
         )
 
     @property
