@@ -49,8 +49,10 @@ def _canary(args: argparse.Namespace) -> int:
             if args.report is not None:
                 write_canary_page(told, watch.of(number), args.report)
     lines = [f"version {number} is the canary for {told.share:.2%} of the users; {_SAYS[told.say]}"]
-    lines += [f"  {reason}" for reason in told.reasons]
-    show(args, {"version": number, "canary": watch.canary, **msgspec.to_builtins(told)}, "\n".join(lines))
+    sentences = [reason.sentence for reason in told.reasons]
+    lines += [f"  {sentence}" for sentence in sentences]
+    data = {"version": number, "canary": watch.canary, **msgspec.to_builtins(told), "reasons": sentences}
+    show(args, data, "\n".join(lines))
     if args.report is not None:
         print(f"its page is in {args.report}", file=sys.stderr)
     return 0
