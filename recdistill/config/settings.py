@@ -121,8 +121,8 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["unbounded", "logit", "probability", "rank"],
         Meta(
             description="What a score is. logit: the logarithm of the odds of a click. probability: from 0 "
-            "to 1. rank: only the order counts. unbounded: any number, higher is better. The built-in teacher "
-            "has its own."
+            "to 1. rank: only the order counts. unbounded: any number. Higher is always better. The built-in "
+            "teacher has its own."
         ),
     ] = "unbounded"
     onnx: OnnxTeacherSettings = OnnxTeacherSettings()
