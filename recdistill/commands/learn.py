@@ -115,8 +115,8 @@ def _score_options(parser: Parser) -> None:
         "--teacher-budget",
         type=share,
         metavar="SHARE",
-        help="share of the items of all lists that the teacher scores, above 0 and up to 1. Those are chosen from "
-        "which a student learns most (default: the setting score.budget)",
+        help="share of the items of all lists that the teacher scores, above 0 and up to 1. It chooses "
+        "the items from which a student learns most (default: the setting score.budget)",
     )
 
 

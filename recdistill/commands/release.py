@@ -301,7 +301,9 @@ def _promote_options(parser: Parser) -> None:
     parser.add_argument("--why", metavar="TEXT", help="your reason, for the ledger; it must be given with VERSION")
     parser.add_argument("--by", metavar="NAME", help="your name, for the ledger (default: the setting promote.by)")
     parser.add_argument(
-        "--loop", action="store_true", help="run the promoter: it judges, registers and promotes each new bundle"
+        "--loop",
+        action="store_true",
+        help="run the promoter: it judges and registers each new bundle, and promotes those that pass the gate",
     )
     parser.add_argument("--drain", action="store_true", help=f"with --loop: {DRAIN}")
 
@@ -463,8 +465,8 @@ VERBS = (
         name="promote",
         purpose="Make a version the champion, if it passed the gate. Or run the promoter, which does so by itself.",
         when="Rankers serve the new champion within seconds. The version must have been judged (`recdistill publish`). "
-        "The ledger keeps who promoted it and why. With --loop, the promoter judges, registers and promotes each new "
-        "bundle. Settings: [promote], [gate], [registry].",
+        "The ledger keeps who promoted it and why. With --loop, the promoter judges and registers each new bundle, and "
+        "promotes those that pass the gate. Settings: [promote], [gate], [registry].",
         examples=('promote candidate --why "better on new users"', "promote 7 --why drill", "promote --loop --drain"),
         options=_promote_options,
         run=_promote,

@@ -28,9 +28,9 @@ def _topics_options(parser: Parser) -> None:
         "action",
         type=one_of("create", "list", "trim", "mend"),
         metavar="create|list|trim|mend",
-        help="create: make the topics that are missing. list: show the topics, and how many records each has. trim: "
-        "delete old records that nobody needs any more. mend: check every record, and move damaged ones to the topic "
-        "dead-letters. trim and mend are for the log in a file, not for Kafka",
+        help="create: make the topics that are missing. list: show the topics, and how many records were written to "
+        "each. trim: delete old records that nobody needs any more. mend: check every record, and move damaged ones to "
+        "the topic dead-letters. trim and mend are for the log in a file, not for Kafka",
     )
     parser.add_argument(
         "--grow",
