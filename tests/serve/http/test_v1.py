@@ -137,7 +137,7 @@ def test_a_request_that_the_champion_refuses_too_is_no_failure_of_the_canary(
         assert batch.status_code == 422
         assert batch.json()["field"].startswith(f"requests[2].{field}")
     assert both.counts["canary_failures"] == 0
-    assert not caplog.records
+    assert not [one for one in caplog.records if one.name.startswith("recdistill")]
 
 
 def test_what_only_the_canary_refuses_the_champion_answers_and_it_counts(both: Ranker) -> None:
