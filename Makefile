@@ -23,7 +23,7 @@ FORMATTED := recdistill services tests references benchmarks tools docs conftest
 .PHONY: help install demo test test-fast soak soak-attack soak-live soak-crash pictures lint format bench kafka docs setup-kafka setup-browser setup-deploy clean
 
 help:  ## Show this list
-	@echo "recdistill: any ranking teacher in; a small, fresh two-tower student out."
+	@echo "recdistill makes a small, quick ranking model (the student) from a large one (the teacher)."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo

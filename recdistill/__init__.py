@@ -1,4 +1,4 @@
-"""recdistill: any ranking teacher in; a small, fresh two-tower student out.
+"""recdistill makes a small, quick ranking model (the student) from a large one (the teacher).
 
 Importing the package loads nothing heavy: each room is imported by whoever needs it.
 

@@ -94,6 +94,21 @@ VERBS: dict[str, Verb] = {
     for verb in module.VERBS
 }
 KNOWN.update(VERBS)
+WORDS = {
+    "log": "where all records are: a file, or Kafka. A topic is one kind of record in it.",
+    "impression": "one list of items that a person was shown, or would be shown, with what the person did before.",
+    "ranking": "an impression with the teacher's score of each item.",
+    "example": "a ranking with labels: which items the person took. The student learns from examples.",
+    "stage": "a process that reads topics and writes topics: translator, scorer, joiner, distiller.",
+    "bundle": "a folder with one student and all that it needs to answer.",
+    "gate": "the tests that a bundle must pass before it may serve.",
+    "version": "a bundle that is registered, with a number. The registry keeps them.",
+    "champion": "the version that serves now. The candidate is the version that was registered last.",
+    "ledger": "the list of who changed the champion, when and why. `ledger verify` finds what was changed in it.",
+    "ranker": "a process that serves the champion over HTTP.",
+}
+"""Words that the purposes of the verbs use. The longer list is docs/glossary.md."""
+
 ALSO = {"distill": "distil"}
 """Other spellings of a verb."""
 
@@ -271,15 +286,20 @@ def overview() -> str:
     lines = [
         "usage: recdistill VERB [options]       recdistill VERB --help",
         "",
-        "Any ranking teacher in; a small, fresh two-tower student out; everywhere ONNX Runtime runs.",
+        "recdistill makes a small, quick ranking model (the student) from a large one (the teacher).",
+        "The student goes on learning from new lists, and answers over HTTP, on phones and in browsers.",
     ]
     for group, names in GROUPS.items():
         lines += ["", f"{group}:"]
-        lines += [f"  {name:10} {VERBS[name].purpose}" for name in names if name in VERBS]
+        lines += [f"  {name:12} {VERBS[name].purpose}" for name in names if name in VERBS]
+    lines += ["", "words:"]
+    lines += [f"  {word:12} {meaning}" for word, meaning in WORDS.items()]
     lines += [
         "",
-        "Start with `recdistill demo`. `recdistill doctor` says what this machine lacks. Settings come from --config",
-        "FILE, RECDISTILL__SECTION__KEY in the environment and --set SECTION.KEY=VALUE. A later one overrides.",
+        "Start with `recdistill demo`. `recdistill doctor` says what this machine lacks.",
+        "Settings are in the file of --config. An environment variable RECDISTILL__SECTION__KEY changes one of them.",
+        "--set SECTION.KEY=VALUE changes one for this call. --set wins over the environment, the environment over the",
+        "file.",
     ]
     return "\n".join(lines)
 

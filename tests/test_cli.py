@@ -66,7 +66,7 @@ def test_the_overview_names_every_verb_once(capsys: pytest.CaptureFixture[str]) 
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     for name, verb in VERBS.items():
-        assert f"  {name:10} {verb.purpose}" in out
+        assert f"\n  {name:12} {verb.purpose}\n" in out
     assert max(map(len, out.splitlines())) <= 120
 
 

@@ -29,7 +29,7 @@ def _serve_options(parser: Parser) -> None:
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="serve the bundle in this folder, without a registry (default: serve the champion)",
+        help="serve the bundle in this folder; no registry is needed (default: serve the champion of the registry)",
     )
 
 
@@ -49,29 +49,43 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _recommend_options(parser: Parser) -> None:
-    parser.add_argument("history", nargs="*", metavar="ITEM", help="what the user did, oldest first")
     parser.add_argument(
-        "-k", type=between(1, 1000), default=10, metavar="N", help="how many items (default: %(default)s)"
+        "history", nargs="*", metavar="ITEM", help="ids of items that the user took, oldest first (default: none)"
     )
     parser.add_argument(
-        "--context", action="append", default=[], metavar="NAME=VALUE", help="a context field; repeat it to give a list"
+        "-k", type=between(1, 1000), default=10, metavar="N", help="how many items to ask for (default: %(default)s)"
     )
     parser.add_argument(
-        "--exclude", action="append", default=[], metavar="ITEM", help="an item that must not be in the answer"
+        "--context",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what is known of the moment, such as device=phone. Give it again for a list of values",
     )
     parser.add_argument(
-        "--where", action="append", default=[], metavar="NAME=VALUE", help="only items with this attribute"
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="ITEM",
+        help="id of an item that must not be in the answer. May be given several times",
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only items with this attribute, such as genre=drama. May be given several times",
     )
     parser.add_argument(
         "--request",
         type=Path,
         metavar="FILE",
-        help="the whole request as JSON, in the form of /v1/recommend; - reads stdin",
+        help="file with the whole request as JSON, as for /v1/recommend; - reads standard input",
     )
     whom = parser.add_argument_group("who answers (default: the registry's champion)").add_mutually_exclusive_group()
-    whom.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle's folder")
-    whom.add_argument("--device", type=Path, metavar="FILE", help="a device file")
-    whom.add_argument("--url", metavar="URL", help="a running ranker, such as http://127.0.0.1:8080")
+    whom.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle in this folder answers")
+    whom.add_argument("--device", type=Path, metavar="FILE", help="this device file answers")
+    whom.add_argument("--url", metavar="URL", help="the ranker at this address answers, such as http://127.0.0.1:8080")
 
 
 def _recommend(args: argparse.Namespace) -> int:
@@ -238,10 +252,10 @@ def _tell(args: argparse.Namespace, answer: dict[str, Any], titles: dict[str, st
 VERBS = (
     Verb(
         name="serve",
-        purpose="Serve the champion over HTTP and follow it: POST /v1/recommend, /v1/rank, /v1/similar.",
-        when="It is ready (/readyz) when there is a champion. It switches to a new champion without a pause, and "
-        "follows changes of items live. With --bundle it needs no registry. It never loads torch. Settings: [rank], "
-        "[registry], [log].",
+        purpose="Answer requests over HTTP with the champion: POST /v1/recommend, /v1/rank, /v1/similar.",
+        when="It is ready (GET /readyz) when there is a champion. When the champion changes, it changes too, without a "
+        "pause. It takes new, changed and withdrawn items from the log while it runs. With --bundle it needs no "
+        "registry. It never loads torch. Settings: [rank], [registry], [log].",
         examples=(
             "serve",
             "serve --set rank.port=9000",
@@ -252,10 +266,9 @@ VERBS = (
     ),
     Verb(
         name="recommend",
-        purpose="Ask for recommendations in the terminal: from the champion, a bundle, a device file or a running "
-        "ranker.",
-        when="Use it to see what a student answers. Items are ids. Without items, the request is from an unknown "
-        "user, who gets popular items.",
+        purpose="Ask for recommendations here: from the champion, a bundle, a device file or a running ranker.",
+        when="Use it to see what a student answers. Give the ids of items that the user took. Without any, the user is "
+        "unknown and gets popular items.",
         examples=(
             "recommend item-1 item-7 -k 5",
             "recommend --bundle bundles/step-2000 item-1 --context device=phone --where genre=drama",

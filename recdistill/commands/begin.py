@@ -34,11 +34,14 @@ def _options(parser: Parser) -> None:
         type=Path,
         nargs="*",
         metavar="TABLE",
-        help="items, lists that were shown, feedback, or events (who chose what, when); .csv, .tsv, .jsonl, .parquet "
-        "and others, compressed or not. Without a table: only the feature specification, from what the log holds",
+        help="file with a table: items, lists that were shown, feedback (what people did with a list), or events (who "
+        "chose what, when). It may be .csv, .tsv, .jsonl, .parquet or another form, compressed or not (default: no "
+        "table; then only the feature specification is written, from the records in the log)",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="overwrite files that are there already (default: refuse, write nothing)"
+        "--replace",
+        action="store_true",
+        help="write over files that exist already (default: if one exists, write nothing and say so)",
     )
 
 
@@ -230,9 +233,10 @@ def _from_log(args: argparse.Namespace, settings: Settings) -> int:
 VERBS = (
     Verb(
         name="init",
-        purpose="Look at tables and write mappings, features and settings for a first student, with comments.",
-        when="Use it on the first day with tables of your own. It writes into this folder, overwrites nothing without "
-        "--replace, and prints the commands that lead from the tables to a served student.",
+        purpose="Look at your tables, and write the files that a first student needs, with comments.",
+        when="Use it on the first day with tables of your own. It writes into this folder: mappings (which column is "
+        "which field), the feature specification (what a model sees) and settings. It writes over no file without "
+        "--replace. It prints the commands that lead from the tables to a student that serves.",
         examples=("init items.csv purchases.csv", "init news.tsv behaviors.tsv", "init ratings.dat", "init --replace"),
         options=_options,
         run=_init,

@@ -22,7 +22,9 @@ _SAYS = {"promote": "it is to be promoted", "withdraw": "it is to be withdrawn",
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write its page, one HTML file")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write its page into this HTML file (default: no page)"
+    )
 
 
 def _canary(args: argparse.Namespace) -> int:
@@ -49,8 +51,10 @@ def _canary(args: argparse.Namespace) -> int:
             if args.report is not None:
                 write_canary_page(told, watch.of(number), args.report)
     lines = [f"version {number} is the canary for {told.share:.2%} of the users; {_SAYS[told.say]}"]
-    lines += [f"  {reason}" for reason in told.reasons]
-    show(args, {"version": number, "canary": watch.canary, **msgspec.to_builtins(told)}, "\n".join(lines))
+    sentences = [reason.sentence for reason in told.reasons]
+    lines += [f"  {sentence}" for sentence in sentences]
+    data = {"version": number, "canary": watch.canary, **msgspec.to_builtins(told), "reasons": sentences}
+    show(args, data, "\n".join(lines))
     if args.report is not None:
         print(f"its page is in {args.report}", file=sys.stderr)
     return 0
@@ -69,10 +73,10 @@ def _none(args: argparse.Namespace, settings: Settings) -> int:
 VERBS = (
     Verb(
         name="canary",
-        purpose="Show how the trial of a version on a share of the users stands.",
-        when="A version that passed the gate is first tried on a share of the users, where canary.share is set. This "
-        "reads what users of both sides did since then, says what follows from it, and changes nothing: the promoter "
-        "ends the trial. Settings: [canary], [registry].",
+        purpose="Show how well the canary does: a version that answers only a share of the users.",
+        when="If canary.share is above 0, a version that passed the gate is first the canary. This compares what its "
+        "users did with what the users of the champion did, and says what to do. It changes nothing: the promoter ends "
+        "the trial. Settings: [canary], [registry].",
         examples=("canary", "canary --report canary.html"),
         options=_options,
         run=_canary,

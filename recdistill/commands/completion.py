@@ -13,7 +13,7 @@ from recdistill.commands.verb import KNOWN, Parser, Verb, one_of
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("shell", type=one_of("bash", "zsh", "tcsh"), metavar="bash|zsh|tcsh", help="the shell")
+    parser.add_argument("shell", type=one_of("bash", "zsh", "tcsh"), metavar="bash|zsh|tcsh", help="your shell")
 
 
 def _completion(args: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def _completion(args: argparse.Namespace) -> int:
 
     keys = " ".join(f"{key}=" for key in _keys())
     settings = {"bash": "_recdistill_settings", "zsh": f"({keys})", "tcsh": f"({keys})"}
-    whole = Parser(prog="recdistill", description="Any ranking teacher in, a small student out.")
+    whole = Parser(prog="recdistill", description="Makes a small ranking model from a large one.")
     verbs = whole.add_subparsers(dest="verb")
     for verb in KNOWN.values():
         parser = verbs.add_parser(verb.name, help=verb.purpose, parents=[verb.parser()], add_help=False)
@@ -48,9 +48,10 @@ def _keys() -> list[str]:
 VERBS = (
     Verb(
         name="completion",
-        purpose="Print a script that completes verbs, options and settings in your shell.",
-        when="Write it where your shell looks for completions, once, and again after an update. In bash: "
-        "~/.local/share/bash-completion/completions/recdistill. In zsh: a folder of $fpath, as the file _recdistill.",
+        purpose="Print a script for your shell: the Tab key then completes verbs, options and settings.",
+        when="Write the script into the file where your shell looks for it. In bash: "
+        "~/.local/share/bash-completion/completions/recdistill. In zsh: the file _recdistill in a folder of $fpath. "
+        "Do it again after an update of recdistill.",
         examples=("completion bash > recdistill.bash", "completion zsh > _recdistill"),
         options=_options,
         run=_completion,

@@ -17,47 +17,65 @@ def _demo_options(parser: Parser) -> None:
         type=one_of("simulated", "ml-100k"),
         default="simulated",
         metavar="NAME",
-        help="simulated or ml-100k (default: %(default)s)",
+        help="which data: simulated (made by the demo) or ml-100k (MovieLens 100K, which you download) "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of ml-100k")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="with --dataset ml-100k: the folder of its files")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("recdistill-demo"),
         metavar="DIR",
-        help="folder for everything that it makes (default: %(default)s)",
+        help="folder for everything that the demo makes (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument("--keep-serving", action="store_true", help="keep serving at the end, until Ctrl-C")
+    parser.add_argument(
+        "--seed",
+        type=between(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="where random numbers begin: another number gives other data (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-serving", action="store_true", help="go on answering requests at the end, until Ctrl-C (default: stop)"
+    )
     parser.add_argument(
         "--impressions",
         type=between(100),
         metavar="N",
-        help="simulated only: how many lists (default: the simulator's own)",
+        help="with simulated data: how many lists are shown (default: 30000)",
     )
-    live = parser.add_argument_group("live: real processes, a stream in the time of the clock, and a page")
-    live.add_argument("--live", action="store_true", help="run the live demo until Ctrl-C")
-    live.add_argument("--seconds", type=between(20, 86_400), metavar="N", help="end it by itself after so many seconds")
-    live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free one)")
-    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="lists a second (default: 25)")
+    live = parser.add_argument_group(
+        "live demo: real processes learn while lists come, and a page in the browser shows it"
+    )
+    live.add_argument("--live", action="store_true", help="run the live demo, until Ctrl-C")
+    live.add_argument(
+        "--seconds", type=between(20, 86_400), metavar="N", help="end after so many seconds (default: at Ctrl-C)"
+    )
+    live.add_argument("--port", type=between(0, 65_535), metavar="N", help="port of the page (default: a free port)")
+    live.add_argument("--rate", type=between(1, 1000), metavar="N", help="how many lists come a second (default: 25)")
     live.add_argument(
         "--price",
         type=float,
         metavar="P",
-        help="what an hour of one processor costs, for costs in money (default: that of status.processor_hour)",
+        help="price of one hour of one processor, in money of any kind (default: the setting status.processor_hour)",
     )
     live.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        help="run it on this Kafka broker, under topics of its own; `make kafka` starts one (default: a log in a file)",
+        help="use this Kafka broker, with new topics; `make kafka` starts a broker (default: the log is a file)",
     )
-    live.add_argument("--by-hand", action="store_true", help="kill, push and roll back nothing unless somebody asks")
+    live.add_argument(
+        "--by-hand",
+        action="store_true",
+        help="disturb nothing by itself; the buttons of the page and --act still do (default: at fixed times a process "
+        "is killed, a worse student is pushed, and the champion is rolled back)",
+    )
     live.add_argument(
         "--act",
         type=one_of("kill", "worse", "back"),
         metavar="NAME",
-        help="ask the demo that runs with --port N for an act, as the buttons of its page do: kill (the distiller), "
-        "worse (push a worse student), back (roll back)",
+        help="disturb the live demo that runs with --port N, as the buttons of its page do, and end. kill: kill the "
+        "distiller. worse: push a worse student. back: roll back to the champion before",
     )
 
 
@@ -125,11 +143,11 @@ def _act(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="demo",
-        purpose="Run the whole product in this terminal, from a stream of impressions to answers, in a few minutes.",
-        when="Run this first. It feeds an embedded log, trains a teacher, and distils a student. It judges, "
-        "registers, promotes and serves the student. It sends real requests, also to the device file. "
-        "OUTPUT/summary.json has the figures. With --live, the product's own processes run on a stream in the time of "
-        "the clock, and a page draws how good the live student is, beside a frozen one.",
+        purpose="Run all of it in this terminal, in a few minutes: data, teacher, student, gate, answers.",
+        when="Run this first. It makes data, trains a teacher, and trains a student from the teacher. It judges the "
+        "student, registers it, makes it the champion, and serves it. It sends real requests, also to the device file. "
+        "The figures are in summary.json in the folder of --output. With --live, the real processes run while new "
+        "lists come. A page then shows how good the student is, beside a copy that learns no more.",
         examples=(
             "demo",
             "demo --live --seconds 450 --port 8700",

@@ -117,7 +117,7 @@ def _options(parser: Parser) -> None:
         type=one_of(*ROLES),
         default="demo",
         metavar="ROLE",
-        help=f"what this machine must do: {', '.join(ROLES)} (default: %(default)s)",
+        help=f"what this machine will do, one of: {', '.join(ROLES)} (default: %(default)s)",
     )
 
 
@@ -289,9 +289,9 @@ def _disk(path: Path) -> Check:
 VERBS = (
     Verb(
         name="doctor",
-        purpose="Check this machine, and for each missing thing print the one line that installs it.",
+        purpose="Check what this machine lacks, and print the line that installs each missing thing.",
         when="Use it when something does not start, or before you start it. It checks Python, packages, settings, "
-        "log, registry and disk for one role, and changes nothing. It exits with 1 if the role cannot run here.",
+        "log, registry and disk for one role. It changes nothing. The exit code is 1 if the role cannot run here.",
         examples=("doctor", "doctor --role ranker --config shop.toml", "doctor --role distiller --json"),
         options=_options,
         run=_doctor,

@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("--user", required=True, metavar="ID", help="the user of their impressions")
-    parser.add_argument("--dry-run", action="store_true", help="only say where they are")
+    parser.add_argument("--user", required=True, metavar="ID", help="id of the person: the field `user` of impressions")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="delete nothing; only say where records of the person are"
+    )
     parser.add_argument(
         "--delete-older",
         action="store_true",
-        help="on Kafka: also delete all records up to the person's newest one, everybody's, as far as no stage needs "
-        "them any more (default: leave them to retention)",
+        help="on Kafka: delete all records up to the newest one of this person, also those of other people. Records "
+        "that a stage still needs stay (default: Kafka deletes them by itself when they are old)",
     )
     parser.add_argument(
         "--student",
         type=Path,
         action="append",
         metavar="DIR",
-        help="folder of a student whose checkpoints are looked at; may be repeated (default: distil.directory)",
+        help="folder of a student, whose checkpoints are searched too. May be given several times (default: the "
+        "setting distil.directory)",
     )
 
 
@@ -118,10 +121,10 @@ def _until(until_us: int, settings: Settings) -> str:
 VERBS = (
     Verb(
         name="forget",
-        purpose="Remove a person from every topic, from the joiner's snapshot and from checkpoints.",
-        when="Use it when a person asks to be forgotten. End the stages first, or run it again when they have caught "
-        "up. The embedded log removes the person's records and overwrites their bytes. Kafka cannot remove single "
-        "records: there it says what stays, and until when. It may be killed and run again at any time.",
+        purpose="Delete all records of a person: from the topics, the joiner's saved state and checkpoints.",
+        when="Use it when a person asks to be forgotten. Stop the stages first. Otherwise run it again when they have "
+        "no work left. In the log in a file, the records are deleted and their bytes overwritten. Kafka cannot delete "
+        "single records: there it says what stays, and until when. It may be killed and run again at any time.",
         examples=("forget --user u-1207", "forget --user u-1207 --dry-run --json"),
         options=_options,
         run=_forget,

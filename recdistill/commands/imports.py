@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from recdistill.features import FeatureSpec
     from recdistill.records import Encoded
 
-AGAIN = "write records that are in the log already once more (default: they are not written twice)"
+AGAIN = "write records once more that are in the log already (default: they are not written again)"
 
 
 def _import_options(parser: Parser) -> None:
@@ -45,22 +45,22 @@ def _import_options(parser: Parser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="a table (text with delimiters, JSON lines or Parquet, perhaps compressed), several of one kind, or "
-        "the folder of MovieLens",
+        help="file with a table: .csv or other text with columns, JSON lines, or Parquet, compressed or not. Several "
+        "files of one kind are read as one table. Or the folder of MovieLens",
     )
     parser.add_argument(
         "--kind",
         type=one_of("items", "impressions", "feedback", "interactions", "rankings", "examples"),
         metavar="KIND",
-        help="what a row is: items, impressions, feedback or interactions (user, item, time; lists are made from "
-        "them). JSONL without a mapping may also hold rankings or examples (default: what the mapping says)",
+        help="what one row is: items, impressions, feedback, or interactions (user, item, time; recdistill makes lists "
+        "from them). JSON lines without a mapping may also be rankings or examples (default: what the mapping says)",
     )
     parser.add_argument(
         "--mapping",
         type=Path,
         metavar="FILE",
-        help="a file that names the columns, or the name of a ready mapping (mind-news, mind-behaviors, "
-        "movielens-movies, movielens-ratings; default: columns have the names of the fields)",
+        help="file that says which column is which field, or one of the ready mappings: mind-news, mind-behaviors, "
+        "movielens-movies, movielens-ratings (default: each column has the name of its field)",
     )
     parser.add_argument(
         "--earlier",
@@ -68,16 +68,22 @@ def _import_options(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="interactions only: events that were imported before; they make histories, but no lists. May be repeated",
+        help="with interactions: file of older events that were imported before. They become part of histories, but "
+        "make no lists. May be given several times",
     )
     parser.add_argument(
-        "--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="seed of the lists that are made"
+        "--seed",
+        type=between(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="where random numbers begin, for lists that are made from events; another number gives other lists "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read everything, show the first rows as they are understood and what the tables have in common; write "
-        "nothing. Takes tables of several kinds, and guesses what is not said",
+        help="write nothing. Read all rows, show the first ones as they are understood, and say how the tables fit "
+        "together. The tables may be of several kinds. What you do not say is guessed",
     )
     parser.add_argument("--again", action="store_true", help=AGAIN)
 
@@ -173,11 +179,11 @@ def _spec(settings: Settings) -> FeatureSpec | None:
 VERBS = (
     Verb(
         name="import",
-        purpose="Write a table into the log: text with delimiters, JSON lines or Parquet, or a MovieLens folder.",
-        when="Every row is checked before the first one is written. The error of a wrong cell names line and column. "
-        "Delimiter, quotes, encoding and header are guessed and said on stderr; the mapping can set them. An import "
-        "that was stopped or killed goes on where it stopped when you give the same command. The same records are not "
-        "written twice, unless you say --again.",
+        purpose="Write a table into the log: text with columns, JSON lines, Parquet, or a folder of MovieLens.",
+        when="Every row is checked before the first one is written. If a cell is wrong, the error names its line and "
+        "column. The form of the text (what is between columns, quotes, encoding, header) is guessed and said on "
+        "stderr. A mapping can set it instead. If the import is stopped or killed, give the same command again: it "
+        "goes on where it stopped. The same records are written once only, unless you say --again.",
         examples=(
             "import items.csv --kind items",
             "import --check items.csv purchases.csv",

@@ -32,7 +32,7 @@ from recdistill.errors import TeacherError, UsageError
 if TYPE_CHECKING:
     from recdistill.stream import Place
 
-DRAIN = "process what the log holds now, then stop (default: also process what comes later, until Ctrl-C)"
+DRAIN = "do the work that the log has now, then stop (default: wait for more, until Ctrl-C)"
 
 
 UNTOLD = ("known", "unknown", "prequential_lists", "prequential_labelled")
@@ -42,7 +42,7 @@ UNTOLD = ("known", "unknown", "prequential_lists", "prequential_labelled")
 def drain_options(parser: Parser) -> None:
     """Adds what each loop takes that reads from a place in the log."""
     parser.add_argument("--drain", action="store_true", help=DRAIN)
-    _from(parser, "begin there; it is remembered at once (default: where it stopped)")
+    _from(parser, "The place is saved at once (default: where it stopped)")
 
 
 def _from(parser: Parser, what: str) -> None:
@@ -51,7 +51,8 @@ def _from(parser: Parser, what: str) -> None:
         dest="begin",
         type=_place,
         metavar="PLACE",
-        help=f"beginning, latest, a time (2026-01-31T12:00Z) or a position (1200, rankings/0:7,feedback/0:9); {what}",
+        help=f"begin at this place of the log: beginning, latest, a time (2026-01-31T12:00Z) or a position "
+        f"(rankings/0:7,feedback/0:9, or only 1200 where there is one partition). {what}",
     )
 
 
@@ -114,7 +115,8 @@ def _score_options(parser: Parser) -> None:
         "--teacher-budget",
         type=share,
         metavar="SHARE",
-        help="share of the candidates that the teacher scores; they are chosen to teach most (default: score.budget)",
+        help="share of the items of all lists that the teacher scores, above 0 and up to 1. It chooses "
+        "the items from which a student learns most (default: the setting score.budget)",
     )
 
 
@@ -133,7 +135,8 @@ def _join_options(parser: Parser) -> None:
     parser.add_argument(
         "--flush",
         action="store_true",
-        help="as --drain, and at the end close every list that is open; for a log that gets no more records",
+        help="as --drain, and then also write the examples whose window is not over. For a log that gets no more "
+        "records (default: they wait)",
     )
 
 
@@ -163,27 +166,28 @@ def _distil_options(parser: Parser) -> None:
         "--until",
         type=place,
         metavar="TIME|POSITION",
-        help=f"learn only what comes before this place of the examples, then stop: {PLACES}; the rest is left to judge "
-        "on. A time is that of the lists",
+        help=f"learn only examples before this place, then stop: {PLACES}. A time is compared with the time when a "
+        "list was shown. The later examples are for the judge (default: learn all)",
     )
     parser.add_argument(
         "--warm-start",
         type=Path,
         metavar="PATH",
-        help="begin a new student with the weights of an older one: a bundle, a checkpoint, or its distil.directory "
-        "(default: begin with fresh weights, or go on with the student of distil.directory)",
+        help="begin a new student with the weights of an older one. PATH is its bundle, its checkpoint, or its "
+        "distil.directory (default: random weights, or go on with the student that is in distil.directory)",
     )
     parser.add_argument(
         "--control",
         action="store_true",
-        help="make the control instead: the same student, taught by labels alone. It is judged beside every candidate, "
-        "and never becomes one (default: distil.control)",
+        help="train the control instead: the same kind of student, but without the teacher. The judge compares every "
+        "candidate with it. It never becomes a candidate itself (default: the setting distil.control)",
     )
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="make the student anew first: fresh weights learn again what it has learnt, from --from on (default: all "
-        "that the log still holds of it). Where a distiller works already, it does so, and this call ends at once",
+        help="first make the student again: random weights learn again what it has learnt, from the place of --from "
+        "on (without --from: all of it that the log still has). If a distiller works on this student already, that one "
+        "does it, and this command ends at once (default: go on with the student)",
     )
 
 
@@ -236,17 +240,19 @@ def _asked_of_another(args: argparse.Namespace) -> bool:
 
 
 def _teach_options(parser: Parser) -> None:
-    parser.add_argument("--kind", help="the teacher to train: builtin or linear (default: teacher.kind)")
+    parser.add_argument("--kind", help="which teacher to train: builtin or linear (default: the setting teacher.kind)")
     parser.add_argument(
-        "--replace", action="store_true", help="replace a teacher that is there already (default: refuse)"
+        "--replace",
+        action="store_true",
+        help="replace a teacher that exists already (default: change nothing, and say so)",
     )
-    _from(parser, "learn only from what follows (default: beginning)")
+    _from(parser, "Nothing before it is learnt (default: beginning)")
     parser.add_argument(
         "--until",
         type=_time,
         metavar="TIME",
-        help="learn only from lists before this time (2026-01-31T12:00Z, or @SECONDS since 1970), as `distil --until` "
-        "does. The later ones are left to judge on",
+        help="learn only from lists that were shown before this time (2026-01-31T12:00Z, or @SECONDS since 1970), as "
+        "`distil --until` does. The later lists are for the judge (default: learn from all)",
     )
 
 
@@ -321,12 +327,12 @@ def _teach(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="teach",
-        purpose="Train a teacher, built-in or linear, on the records of the log.",
-        when="Use it if you do not have your own ranker yet. It reads items, impressions and feedback, from the "
-        "beginning of the log to its present end, and writes the teacher's folder, teacher.path. The built-in teacher "
-        "learns from labels ([teacher_training]). With teacher_training.kind = attention a training that was stopped "
-        "goes on after its last whole pass, when the same command runs again on the same records. The linear one "
-        "learns from histories and labels, in closed form ([teacher.linear]).",
+        purpose="Train a teacher on the records of the log, if you have no ranker of your own.",
+        when="It reads the items, impressions and feedback that the log has now. It writes the teacher into the folder "
+        "teacher.path. There are two kinds. The built-in teacher is a neural network that learns from labels: settings "
+        "[teacher_training]. With teacher_training.kind = attention, a training that was stopped goes on after its "
+        "last full pass: give the same command again, on the same records. The linear teacher learns from histories "
+        "and labels, and needs no passes: settings [teacher.linear].",
         examples=(
             "teach",
             "teach --until 2026-01-31T12:00:00Z",
@@ -338,10 +344,10 @@ VERBS = (
     ),
     Verb(
         name="score",
-        purpose="Let the teacher score every candidate list: impressions -> rankings.",
-        when="Let it run while your product writes its stream, or run it once with --drain. Each impression gets one "
-        "ranking, even if the scorer is killed and started again. An impression that cannot be scored goes to "
-        "dead-letters. Settings: [score], [teacher].",
+        purpose="Let the teacher score the items of every list. Reads impressions, writes rankings.",
+        when="Let it run while your product writes impressions, or run it once with --drain. Each impression gets one "
+        "ranking, even if the scorer is killed and started again. An impression that cannot be scored goes to the "
+        "topic dead-letters. Settings: [score], [teacher].",
         examples=(
             "score --drain",
             "score --teacher-budget 0.3",
@@ -353,31 +359,32 @@ VERBS = (
     ),
     Verb(
         name="probe",
-        purpose="Let the teacher score the student's own top items too: impressions -> more impressions.",
-        when="Use it where a champion serves, or will serve. The teacher then scores what the student would show, not "
-        "only what the product showed. A share of the impressions is probed, each once. Settings: [probe], "
-        "[registry].",
+        purpose="Let the teacher also score the items that the student would show. Reads and writes impressions.",
+        when="Use it where a champion serves, or will serve. For a share of the impressions, the champion makes a list "
+        "of its own best items. This list is written as a new impression, and the teacher scores it as the others. "
+        "Each impression is used once. Settings: [probe], [registry].",
         examples=("probe", "probe --drain --set probe.share=0.2 --set probe.k=50"),
         options=drain_options,
         run=_probe,
     ),
     Verb(
         name="join",
-        purpose="Join rankings with the feedback in their window: rankings + feedback -> examples.",
-        when="An example is written when its window, join.window_s, is over in event time. So with --drain the newest "
-        "lists stay open until later records come; --flush closes them too. A record whose time is too far ahead, "
-        "join.max_ahead_s, goes to dead-letters. Settings: [join].",
+        purpose="Put labels on rankings. Reads rankings and feedback, writes examples.",
+        when="After a list was shown, its feedback is waited for: join.window_s seconds, the window. The time is that "
+        "of the records, not of the clock. So with --drain, the newest lists wait until later records come. --flush "
+        "writes them too. A record whose time is too far in the future (join.max_ahead_s seconds) goes to the topic "
+        "dead-letters. Settings: [join].",
         examples=("join --drain", "join --flush", "join --set join.window_s=600", "join --set join.labels.buy=3"),
         options=_join_options,
         run=_join,
     ),
     Verb(
         name="distil",
-        purpose="Train the student on the teacher's rankings: examples -> checkpoints and bundles.",
-        when="It continues from its newest checkpoint, and its result has the same bytes as a run that was never "
-        "stopped. Bundles are in distil.directory/bundles. With --until the rest of the log is left for judging, also "
-        "of other students: give each its own distil.directory. With --rebuild it makes the student anew first, also "
-        "that of a distiller that works already. Settings: [student], [loss], [distil], [features].",
+        purpose="Train the student to order lists as the teacher does. Reads examples, writes bundles.",
+        when="It goes on from its newest checkpoint. The result has the same bytes as that of a run that was never "
+        "stopped. Bundles are in the folder distil.directory/bundles. Each student needs a distil.directory of its "
+        "own. With --until, the rest of the log is kept for the judge. Settings: [student], [loss], [distil], "
+        "[features].",
         examples=(
             "distil --drain",
             "distil --config shop.toml --set distil.passes=4 --drain",

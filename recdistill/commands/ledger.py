@@ -69,15 +69,28 @@ def _options(parser: Parser) -> None:
         type=one_of(*_ACTIONS),
         default="list",
         metavar="list|verify|import|waive",
-        help="list: the newest entries. verify: check every entry, and exit with 7 if one was changed, taken out, "
-        "moved, forged or cut off. import: bring over the ledger that an older version kept in MLflow. waive: let a "
-        "version pass in spite of its verdict, until a moment (default: list)",
+        help="list: show the newest entries. verify: check every entry; the exit code is 7 if one was changed, "
+        "deleted, moved or forged. import: copy the ledger that an older recdistill kept in MLflow. waive: let a "
+        "version become champion although it did not pass the gate, until a time (default: list)",
     )
-    parser.add_argument("version", nargs="?", metavar="VERSION", help="list, waive: a version, or candidate")
-    parser.add_argument("-n", type=between(1), default=20, metavar="N", help="list: the newest N (default: 20)")
-    parser.add_argument("--why", metavar="TEXT", help="waive: the reason")
-    parser.add_argument("--until", type=place, metavar="TIME", help="waive: when the waiver ends")
-    parser.add_argument("--by", metavar="NAME", help="import, waive: whom the ledger names (default: promote.by)")
+    parser.add_argument(
+        "version", nargs="?", metavar="VERSION", help="with list and waive: number of a version, or the word candidate"
+    )
+    parser.add_argument(
+        "-n", type=between(1), default=20, metavar="N", help="with list: show the newest N (default: 20)"
+    )
+    parser.add_argument("--why", metavar="TEXT", help="with waive: your reason; it must be given")
+    parser.add_argument(
+        "--until",
+        type=place,
+        metavar="TIME",
+        help="with waive: when the permission ends, such as 2026-12-01; it must be given",
+    )
+    parser.add_argument(
+        "--by",
+        metavar="NAME",
+        help="with import and waive: your name, for the ledger (default: the setting promote.by)",
+    )
 
 
 def _ledger(args: argparse.Namespace) -> int:
@@ -238,9 +251,10 @@ def _keys_options(parser: Parser) -> None:
         type=one_of("list", "make"),
         default="list",
         metavar="list|make",
-        help="list: which keys are trusted, and which one signs here. make: make a pair (default: list)",
+        help="list: show which keys are trusted, and which key signs on this machine. make: make a new pair of keys "
+        "(default: list)",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="make: the name of the pair, such as judge or ada")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="with make: name of the new pair, such as judge or ada")
 
 
 def _keys(args: argparse.Namespace) -> int:
@@ -275,10 +289,11 @@ def _keys(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="ledger",
-        purpose="Show who changed the champion and why, check that nothing of it was changed, and waive a verdict.",
-        when="The ledger is a topic of the log. It keeps every judgement, promotion, rollback, waiver and refusal, and "
-        "each alias that somebody moved by hand. Each entry names the one before it, and is signed where there is a "
-        "key. `verify` finds what was changed, taken out, moved, forged or cut off.",
+        purpose="Show who changed the champion and why, and check that nobody changed these entries.",
+        when="The ledger is a topic of the log. It keeps every judgement, promotion, refusal, rollback and waiver (a "
+        "permission to promote in spite of the gate), and what somebody changed by hand in the registry. Each entry "
+        "holds the hash of the one before it. It is signed if there is a key (`recdistill keys`). So `verify` finds "
+        "entries that were changed, deleted, moved or forged.",
         examples=(
             "ledger list 7",
             "ledger verify",
@@ -290,9 +305,10 @@ VERBS = (
     ),
     Verb(
         name="keys",
-        purpose="Make keys that sign what is said about versions, and list the ones that are trusted.",
-        when="Without a key nothing is signed, and everything else works. With one, judgements and entries of the "
-        "ledger are signed with Ed25519, and what is not signed by a trusted key is not believed. Settings: [keys].",
+        purpose="Make keys that sign judgements and the ledger, and list the keys that are trusted.",
+        when="You need no keys: without them nothing is signed, and all else works. With a key, judgements and entries "
+        "of the ledger are signed (Ed25519). Then a judgement or an entry counts only if a trusted key signed it. "
+        "Settings: [keys].",
         examples=("keys make judge", "keys"),
         options=_keys_options,
         run=_keys,

@@ -47,23 +47,40 @@ def _options(parser: Parser) -> None:
         type=one_of(*_ACTIONS),
         default="list",
         metavar="list|explain|mend|send",
-        help="list: which there are. explain: one of them, whole. mend: write letters into a file, to be edited. send: "
-        "send letters, or a file of mended ones, again (default: list)",
+        help="list: show which letters there are. explain: show all of a letter. mend: write letters into a file, so "
+        "that you can correct them there. send: send letters again, or the letters of a corrected file (default: list)",
     )
-    parser.add_argument("what", nargs="*", metavar="NUMBER|FILE", help="letters by their numbers; send: or a file")
-    parser.add_argument("--stage", metavar="STAGE", help="only letters of this stage: translate, score, join, …")
-    parser.add_argument("--reason", metavar="TEXT", help="only letters with this in their reason")
-    parser.add_argument("--since", type=place, metavar="TIME", help="only letters written at this time or later")
-    parser.add_argument("--until", type=place, metavar="TIME", help="only letters written before this time")
-    parser.add_argument("--all", action="store_true", help="also letters that were sent again already")
-    parser.add_argument("-n", type=between(1), default=20, metavar="N", help="list: the newest N (default: 20)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="mend: the file; it must not be there yet")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="NUMBER|FILE",
+        help="numbers of letters, as `list` shows them; with send also a file that `mend` wrote (default: the letters "
+        "that --stage, --reason, --since, --until or --all choose)",
+    )
+    parser.add_argument(
+        "--stage", metavar="STAGE", help="only letters of this stage, such as translate, score or join (default: all)"
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="only letters whose reason contains this text (default: all)")
+    parser.add_argument(
+        "--since",
+        type=place,
+        metavar="TIME",
+        help="only letters written at this time or later, such as 2026-01-31T12:00Z (default: all)",
+    )
+    parser.add_argument(
+        "--until", type=place, metavar="TIME", help="only letters written before this time (default: all)"
+    )
+    parser.add_argument("--all", action="store_true", help="also letters that were sent again already (default: not)")
+    parser.add_argument(
+        "-n", type=between(1), default=20, metavar="N", help="with list: show the newest N (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with mend: the file to write, a new one")
     parser.add_argument(
         "--change",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="mend, send: put this field right in each of the letters; may be repeated",
+        help="with mend and send: set this field to this value in each letter. May be given several times",
     )
     topic_options(parser)
 
@@ -321,10 +338,11 @@ def _sent(
 VERBS = (
     Verb(
         name="dead-letters",
-        purpose="List, explain, mend and send again the records that a stage could not use.",
-        when="A letter that is sent again becomes a record of the topic that it was for; one of the translator is "
-        "translated anew, by the mappings as they are now. Each letter is sent once, however often you ask for it, and "
-        "also when the command is killed. A letter that was sent is not listed any more, but with --all.",
+        purpose="List, explain, correct and send again the records that a stage could not use.",
+        when="Such a record is a letter in the topic dead-letters, with the reason. A letter that is sent again goes "
+        "to the topic that it was for. A letter of the translator is translated again, with the mappings as they are "
+        "now. Each letter is sent once only, even if you ask again or the command is killed. A letter that was sent is "
+        "listed only with --all.",
         examples=(
             "dead-letters list --stage join --reason item",
             "dead-letters explain 12",

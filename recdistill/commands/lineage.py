@@ -28,8 +28,9 @@ def _what(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        help="the header recdistill-bundle or recdistill-version of an answer: a content hash or its beginning, or a "
-        "version; also an alias, or a bundle's folder",
+        help="which bundle: the number of a version, a name such as champion or candidate, the beginning of a content "
+        "hash, or the folder of a bundle. An answer over HTTP has version and hash in its headers recdistill-version "
+        "and recdistill-bundle",
     )
 
 
@@ -122,7 +123,7 @@ def _replay_options(parser: Parser) -> None:
         "--keep",
         type=Path,
         metavar="FOLDER",
-        help="leave the student and its bundle in this new folder (default: none)",
+        help="keep the new student and its bundle in this folder, which must be new (default: delete them)",
     )
 
 
@@ -170,19 +171,19 @@ def _replay(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="lineage",
-        purpose="Say what an answer was made of: bundle, positions, teachers, recipe, code.",
-        when="An answer of the endpoint has the headers recdistill-bundle and recdistill-version. Give one of them. "
-        "With --json it prints everything that the bundle says of itself.",
+        purpose="Say where an answer comes from: which bundle, which records, teachers, recipe and code.",
+        when="Each answer over HTTP has the headers recdistill-bundle and recdistill-version. Give the value of one of "
+        "them. With --json it prints all that the bundle says about how it was made.",
         examples=("lineage 7", "lineage champion", "lineage 3fa94c1b02d7 --json"),
         options=_what,
         run=_lineage,
     ),
     Verb(
         name="replay",
-        purpose="Learn a bundle again from the log, and see whether the same content comes out.",
-        when="It needs the log that the student learnt from, and the processor and library versions of then. It writes "
-        "nothing to the log. It says which input is gone, where one is: records that retention has deleted, another "
-        "log, the older student of a warm start. Exit code 3 when something else comes out.",
+        purpose="Train a bundle again from the log, and check that the result is the same.",
+        when="It needs the log that the student learnt from, the same kind of processor, and the same versions of the "
+        "libraries. It writes nothing to the log. If something that it needs is gone, such as deleted records, it says "
+        "what. The exit code is 3 if the result is not the same.",
         examples=("replay 7", "replay champion --keep again"),
         options=_replay_options,
         run=_replay,

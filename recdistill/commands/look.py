@@ -27,12 +27,14 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="TOPIC|PATH",
-        help="items, impressions, rankings, feedback, examples, bundles or dead-letters; or the path of a bundle, a "
-        "device file, a checkpoint or a trained teacher (write ./name for one in this folder)",
+        help="a topic: items, impressions, rankings, feedback, examples, bundles or dead-letters. Or the path of a "
+        "bundle, a device file, a checkpoint or a trained teacher (write ./name for one in this folder)",
     )
-    parser.add_argument("-n", type=between(1), default=10, metavar="N", help="how many records (default: %(default)s)")
-    parser.add_argument("--from-end", action="store_true", help="the newest records (default: the first ones)")
-    parser.add_argument("--partition", type=between(0), metavar="P", help="only this partition (default: all)")
+    parser.add_argument(
+        "-n", type=between(1), default=10, metavar="N", help="show so many records (default: %(default)s)"
+    )
+    parser.add_argument("--from-end", action="store_true", help="show the newest records (default: the oldest)")
+    parser.add_argument("--partition", type=between(0), metavar="P", help="show only this partition (default: all)")
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -264,10 +266,10 @@ def _features(spec: FeatureSpec) -> dict[str, Any]:
 VERBS = (
     Verb(
         name="inspect",
-        purpose="Show records of a topic in a readable form, or a file that the product made.",
-        when="Use it first when figures surprise you. It changes and commits nothing. dead-letters shows where each "
-        "letter came from and why it was given up. Files are verified when they are opened. With --json, each record "
-        "is one JSON object on a line.",
+        purpose="Show records of a topic as text, or what is in a bundle, a checkpoint or another file of recdistill.",
+        when="Use it first when figures surprise you. It changes nothing: every process goes on where it was. Of "
+        "dead-letters it shows where each record came from, and why it could not be used. A file is checked for damage "
+        "when it is opened. With --json, each record is one line.",
         examples=(
             "inspect rankings -n 3",
             "inspect dead-letters --from-end",

@@ -13,7 +13,10 @@ from recdistill.commands.verb import Parser, Verb, show
 
 def _options(parser: Parser) -> None:
     parser.add_argument(
-        "name", nargs="?", metavar="NAME|FILE", help="one recipe in full, as a file to copy and change (default: all)"
+        "name",
+        nargs="?",
+        metavar="NAME|FILE",
+        help="print this recipe in full, as a file to copy and change (default: list all)",
     )
 
 
@@ -39,8 +42,8 @@ VERBS = (
     Verb(
         name="recipes",
         purpose="List the ways in which a student can be taught, and when to use each.",
-        when="It shows what a student learns from. To write your own recipe, print one into a file, change the file, "
-        "and name it in loss.recipe.",
+        when="A recipe says what a student learns from. To make one of your own, print a recipe into a file, change "
+        "the file, and name it in the setting loss.recipe.",
         examples=("recipes", "recipes default > mine.toml"),
         options=_options,
         run=_recipes,

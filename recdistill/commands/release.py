@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 def _bundle_option(parser: Parser) -> None:
     parser.add_argument(
-        "bundle", nargs="?", type=Path, metavar="BUNDLE", help="a bundle's folder (default: the distiller's newest)"
+        "bundle",
+        nargs="?",
+        type=Path,
+        metavar="BUNDLE",
+        help="folder of a bundle (default: the newest in distil.directory)",
     )
 
 
@@ -47,23 +51,34 @@ def _bundle(args: argparse.Namespace, settings: Settings) -> Bundle:
 
 def _evaluate_options(parser: Parser) -> None:
     _bundle_option(parser)
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the report into this HTML file (default: no report)"
+    )
     parser.add_argument(
         "--beside",
         type=Path,
         action="append",
         default=[],
         metavar="BUNDLE",
-        help="another bundle to judge on the same lists; nobody is judged on what one of them learnt",
+        help="also judge this bundle, on the same lists. Lists that one of the two has learnt are left out (default: "
+        "only one bundle)",
     )
     parser.add_argument(
         "--until",
         type=place,
         metavar="TIME|POSITION",
-        help=f"judge only what comes before this place of the examples: {PLACES} (default: to the end of the log)",
+        help=f"judge only on examples before this place: {PLACES} (default: to the end of the log)",
     )
-    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument("--gate", action="store_true", help="exit with 7 if the bundle does not pass the gate")
+    parser.add_argument(
+        "--seed",
+        type=between(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="where the random numbers of the judge begin (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--gate", action="store_true", help="exit code 7 if the bundle does not pass the gate (default: exit code 0)"
+    )
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -194,7 +209,9 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
 
 def _export_options(parser: Parser) -> None:
     _bundle_option(parser)
-    parser.add_argument("--out", type=Path, default=Path("device.onnx"), metavar="FILE", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("device.onnx"), metavar="FILE", help="file to write (default: %(default)s)"
+    )
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -222,9 +239,9 @@ def _publish_options(parser: Parser) -> None:
         "--judgement",
         type=Path,
         metavar="FILE",
-        help="the output of `recdistill evaluate --json` for this bundle (default: judge it now)",
+        help="what `recdistill evaluate --json` printed for this bundle, in a file (default: judge it now)",
     )
-    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
+    parser.add_argument("--by", metavar="NAME", help="your name, for the ledger (default: the setting promote.by)")
 
 
 def _publish(args: argparse.Namespace) -> int:
@@ -278,11 +295,15 @@ def _read_judgement(path: Path, settings: Settings) -> Judgement:
 
 
 def _promote_options(parser: Parser) -> None:
-    parser.add_argument("version", nargs="?", metavar="VERSION", help="the number of a version, or candidate")
-    parser.add_argument("--why", metavar="TEXT", help="the reason, written on the version; needed with VERSION")
-    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
     parser.add_argument(
-        "--loop", action="store_true", help="run the promoter: judge, register and promote announced bundles"
+        "version", nargs="?", metavar="VERSION", help="number of the version, or the word candidate: the newest one"
+    )
+    parser.add_argument("--why", metavar="TEXT", help="your reason, for the ledger; it must be given with VERSION")
+    parser.add_argument("--by", metavar="NAME", help="your name, for the ledger (default: the setting promote.by)")
+    parser.add_argument(
+        "--loop",
+        action="store_true",
+        help="run the promoter: it judges and registers each new bundle, and promotes those that pass the gate",
     )
     parser.add_argument("--drain", action="store_true", help=f"with --loop: {DRAIN}")
 
@@ -342,14 +363,15 @@ def _before(number: str | None) -> str:
 
 
 def _rollback_options(parser: Parser) -> None:
-    parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, written on the version")
+    parser.add_argument("--why", required=True, metavar="TEXT", help="your reason, for the ledger; it must be given")
     parser.add_argument(
         "--from",
         dest="leaves",
         metavar="VERSION",
-        help="the champion that you want to leave; if it is another one by now, nothing happens",
+        help="number of the champion that you want to leave. If another version is the champion now, nothing changes "
+        "(default: whichever is the champion)",
     )
-    parser.add_argument("--by", metavar="NAME", help="whom the ledger names (default: promote.by)")
+    parser.add_argument("--by", metavar="NAME", help="your name, for the ledger (default: the setting promote.by)")
 
 
 def _rollback(args: argparse.Namespace) -> int:
@@ -406,13 +428,12 @@ def _versions(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="evaluate",
-        purpose="Judge a bundle on examples that it did not learn from, and compare it with its teacher and simpler "
-        "models.",
-        when="It uses lists of users from whom no student learns (topic held-out). Where there are too few of them, it "
-        "uses the labelled examples behind the place where the student stopped learning; `recdistill distil --until` "
-        "leaves such a part. It says which lists it used. Each contender ranks the full catalogue, or what was shown "
-        "(judge.protocol). It prints the figures with 95% intervals, and the verdict of the gate. Settings: [judge], "
-        "[gate], [promote].",
+        purpose="Judge a bundle on lists that it did not learn, beside its teacher and simpler models.",
+        when="It uses lists of users from whom no student learns (topic held-out). If there are too few, it uses "
+        "examples that came after the student had stopped learning; `recdistill distil --until` leaves such examples. "
+        "It says which lists it used. Each model orders all items of the catalogue, or only those that were shown: "
+        "judge.protocol says which. It prints the figures with 95% intervals, and the verdict of the gate. Settings: "
+        "[judge], [gate], [promote].",
         examples=(
             "evaluate --report report.html",
             "evaluate --beside trial/bundles/step-0000000200 --until 2026-01-31",
@@ -424,26 +445,28 @@ VERBS = (
     ),
     Verb(
         name="export",
-        purpose="Write the device file of a bundle: one ONNX graph, item ids in, item ids out.",
-        when="It is for phones, browsers and everything else that runs ONNX Runtime. `recdistill recommend --device` "
-        "reads it.",
+        purpose="Write the device file of a bundle: one ONNX file that answers on a phone or in a browser.",
+        when="The device file takes ids of items and gives ids of items. It works wherever ONNX Runtime works. "
+        "`recdistill recommend --device FILE` asks it.",
         examples=("export", "export bundles/step-2000 --out shop.onnx"),
         options=_export_options,
         run=_export,
     ),
     Verb(
         name="publish",
-        purpose="Judge a bundle and register it as the candidate, with its evidence, report and device file.",
-        when="It promotes nothing. A bundle that is registered already keeps its version and gets the newer evidence.",
+        purpose="Judge a bundle and register it as the candidate, with figures, report and device file.",
+        when="It does not change the champion: `recdistill promote` does. A bundle that is registered already keeps "
+        "its version, and gets the new judgement. Settings: [judge], [gate], [registry].",
         examples=("publish", "publish bundles/step-2000 --judgement judgement.json"),
         options=_publish_options,
         run=_publish,
     ),
     Verb(
         name="promote",
-        purpose="Make a registered version the champion, if it passed the gate; or run the promoter.",
-        when="Rankers follow the champion within seconds. The version needs evidence. The ledger keeps who promoted "
-        "it and why. With --loop, announced bundles are judged, registered and promoted automatically.",
+        purpose="Make a version the champion, if it passed the gate. Or run the promoter, which does so by itself.",
+        when="Rankers serve the new champion within seconds. The version must have been judged (`recdistill publish`). "
+        "The ledger keeps who promoted it and why. With --loop, the promoter judges and registers each new bundle, and "
+        "promotes those that pass the gate. Settings: [promote], [gate], [registry].",
         examples=('promote candidate --why "better on new users"', "promote 7 --why drill", "promote --loop --drain"),
         options=_promote_options,
         run=_promote,
@@ -451,17 +474,18 @@ VERBS = (
     Verb(
         name="rollback",
         purpose="Make the previous champion the champion again.",
-        when="It needs no evidence, because that version has served before. Rankers follow within seconds. The version "
-        "that you leave is marked, and never comes back by a rollback. With --from, nothing happens if somebody else "
-        "was faster.",
+        when="Use it when the champion does harm. Nothing is judged again, because the previous champion has served "
+        "before. Rankers serve it within seconds. The version that you leave is marked: no rollback goes to it later. "
+        "With --from, nothing changes if somebody else was faster. Settings: [registry].",
         examples=('rollback --why "complaints about version 8"', "rollback --from 8 --why complaints"),
         options=_rollback_options,
         run=_rollback,
     ),
     Verb(
         name="versions",
-        purpose="List what is registered, newest first, with aliases, verdicts and reasons.",
-        when="Use it to see what serves and why. With --json it also prints the ledger: every change of champion.",
+        purpose="List the registered versions, newest first, with the verdict of the gate and its reasons.",
+        when="Use it to see which version serves, and why. With --json it also prints the ledger: every change of the "
+        "champion.",
         examples=("versions", "versions --json"),
         options=_no_options,
         run=_versions,

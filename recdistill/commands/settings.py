@@ -38,8 +38,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("section", nargs="?", metavar="SECTION", help="only this section or key (default: all)")
-    parser.add_argument("--changed", action="store_true", help="only what is not a default")
+    parser.add_argument(
+        "section",
+        nargs="?",
+        metavar="SECTION",
+        help="show only this section or key, such as distil or distil.passes (default: all)",
+    )
+    parser.add_argument("--changed", action="store_true", help="show only settings that differ from their defaults")
 
 
 def _settings(args: argparse.Namespace) -> int:
@@ -121,9 +126,9 @@ def _shown(key: str, value: Any) -> Any:
 VERBS = (
     Verb(
         name="settings",
-        purpose="Show every setting as a run would see it, and where it comes from.",
-        when="Use it when a run does something else than you think. A later source overrides an earlier one: defaults, "
-        "the file, the environment, --set. Passwords are not shown.",
+        purpose="Show every setting with its value, and where the value comes from.",
+        when="Use it when a run does not do what you expect. A value comes from one of four places: the built-in "
+        "defaults, the file, the environment, and --set. The later place in this list wins. Passwords are not shown.",
         examples=("settings", "settings distil", "settings --changed --set student.dim=32"),
         options=_options,
         run=_settings,

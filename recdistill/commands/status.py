@@ -29,9 +29,11 @@ T = TypeVar("T")
 
 
 def _status_options(parser: Parser) -> None:
-    parser.add_argument("--serve", action="store_true", help="show a page in the browser instead, until Ctrl-C")
     parser.add_argument(
-        "--port", type=between(0, 65_535), metavar="N", help="with --serve: port of the page (default: a free one)"
+        "--serve", action="store_true", help="show it as a page in the browser, until Ctrl-C (default: print it)"
+    )
+    parser.add_argument(
+        "--port", type=between(0, 65_535), metavar="N", help="with --serve: port of the page (default: a free port)"
     )
 
 
@@ -196,12 +198,14 @@ def _checkpoints_options(parser: Parser) -> None:
         "action",
         type=one_of("list", "verify", "prune"),
         metavar="list|verify|prune",
-        help="list: show them. verify: read every byte of each, and say which are whole. prune: delete all but the "
-        "newest; the newest whole one always stays",
+        help="list: show them. verify: read every byte of each one, and say which are damaged. prune: delete old ones; "
+        "the newest one that is not damaged always stays",
     )
-    parser.add_argument("--keep", type=between(1), metavar="N", help="with prune: so many stay (default: distil.keep)")
     parser.add_argument(
-        "--directory", type=Path, metavar="DIR", help="the student's folder (default: distil.directory)"
+        "--keep", type=between(1), metavar="N", help="with prune: how many stay (default: the setting distil.keep)"
+    )
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="folder of the student (default: the setting distil.directory)"
     )
 
 
@@ -255,21 +259,21 @@ def _prune(args: argparse.Namespace, directory: Path, keep: int) -> int:
 VERBS = (
     Verb(
         name="status",
-        purpose="Show on one page where everything stands: backlog, freshness, student, versions, processes.",
-        when="Use it to see at a glance that the loop works: how much each stage has still to read, how old an event "
-        "is when it passes each hop, when the next bundle is due, what is judged next, and why the last candidate was "
-        "refused. It reads and changes nothing. A part that is down is one sentence, and the others are shown all the "
-        "same. Settings: [status].",
+        purpose="Show on one page how everything does: work that waits, age of data, student, versions, processes.",
+        when="It says how much each stage still has to read, and how old a list is when it is scored, learnt and "
+        "served. It says when the next bundle is due, what is judged next, and why the last candidate was refused. It "
+        "changes nothing. If a part does not answer, one sentence says so, and the other parts are shown. Settings: "
+        "[status].",
         examples=("status", "status --json", "status --serve --port 8090"),
         options=_status_options,
         run=_status,
     ),
     Verb(
         name="checkpoints",
-        purpose="List, verify or prune the checkpoints of a student.",
-        when="A distiller prunes its own checkpoints (distil.keep). Use this before you copy or move a student, after "
-        "trouble with a disk, or to free space. `verify` ends with exit code 6 when one of them is not whole. `prune` "
-        "is refused while a distiller works there.",
+        purpose="List the checkpoints of a student (saved states of its training), check them, or delete old ones.",
+        when="The distiller deletes old checkpoints by itself (distil.keep). Use this before you copy or move a "
+        "student, after trouble with a disk, or to make room on the disk. The exit code of `verify` is 6 if one is "
+        "damaged. `prune` is refused while a distiller works there.",
         examples=("checkpoints list", "checkpoints verify --json", "checkpoints prune --keep 1"),
         options=_checkpoints_options,
         run=_checkpoints,

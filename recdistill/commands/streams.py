@@ -28,15 +28,15 @@ def _topics_options(parser: Parser) -> None:
         "action",
         type=one_of("create", "list", "trim", "mend"),
         metavar="create|list|trim|mend",
-        help="create: make the missing topics. list: show the topics with their records. trim: remove from the "
-        "embedded log what nobody needs any more. mend: check every message of the embedded log, and move damaged ones "
-        "to the dead letters",
+        help="create: make the topics that are missing. list: show the topics, and how many records were written to "
+        "each. trim: delete old records that nobody needs any more. mend: check every record, and move damaged ones to "
+        "the topic dead-letters. trim and mend are for the log in a file, not for Kafka",
     )
     parser.add_argument(
         "--grow",
         action="store_true",
-        help="with create: give impressions, rankings and feedback as many partitions as topics.partitions says, or as "
-        "the largest of them has. End all stages first",
+        help="with create: give impressions, rankings and feedback more partitions, as many as topics.partitions says "
+        "or as the largest of them has. Stop all stages first (default: change no topic that exists)",
     )
 
 
@@ -129,33 +129,44 @@ def _ends(log: Log) -> list[dict[str, Any]]:
 
 def _simulate_options(parser: Parser) -> None:
     for name, low, what in (
-        ("impressions", 10, "requests over all users"),
-        ("items", 20, "items in the catalogue, over the whole time"),
-        ("users", 2, "users, over the whole time"),
-        ("days", 2, "days that the simulation lasts"),
+        ("impressions", 10, "how many lists are shown, to all users together (default: 30000)"),
+        ("items", 20, "how many items there are, over the whole time (default: 2000)"),
+        ("users", 2, "how many users there are, over the whole time (default: 3000)"),
+        ("days", 2, "how many days the simulation lasts (default: 180)"),
     ):
-        parser.add_argument(f"--{name}", type=between(low), metavar="N", help=f"{what} (default: the simulator's)")
+        parser.add_argument(f"--{name}", type=between(low), metavar="N", help=what)
     parser.add_argument(
         "--world",
         type=one_of("plain", "deep"),
         metavar="KIND",
-        help="plain: attributes say what an item is. deep: much is hidden, tastes turn once, and the logged scores are "
-        "those of a teacher that knows it (default: plain)",
+        help="plain: the attributes of an item say all about it. deep: they say little, all tastes change once, and "
+        "each list has the scores of a teacher that knows the truth (default: plain)",
     )
     parser.add_argument(
         "--labelled",
         type=share,
         metavar="SHARE",
-        help="share of lists with a click, below 1 (default: the simulator's)",
+        help="share of lists with a click in the first days, above 0 and below 1 (default: 0.7)",
     )
-    parser.add_argument("--narrow", type=share, metavar="SHARE", help="share of lists of near equals (default: none)")
+    parser.add_argument(
+        "--narrow",
+        type=share,
+        metavar="SHARE",
+        help="share of lists whose items the user likes almost equally, up to 1 (default: none)",
+    )
     parser.add_argument(
         "--shift",
         type=share,
         metavar="SHARE",
-        help="deep: when tastes turn, as a share of the days; 1: never (default: the simulator's)",
+        help="with --world deep: after which share of the days all tastes change. 1: never (default: 0.4)",
     )
-    parser.add_argument("--seed", type=between(0, 2**31 - 1), default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--seed",
+        type=between(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="where random numbers begin: another number gives other records (default: %(default)s)",
+    )
     parser.add_argument("--again", action="store_true", help=AGAIN)
 
 
@@ -172,12 +183,12 @@ def _simulate(args: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         name="topics",
-        purpose="Make the topics of a log, list them, trim them, or mend them.",
-        when="Run `create` once, before anything else is written. Topics that exist are not changed; one with another "
-        "number of partitions is an error. `create --grow` gives impressions, rankings and feedback more partitions; "
-        "the number of lanes never changes. `trim` removes from the embedded log what is older than topics.keep_days "
-        "and what no stage, no checkpoint and no judge needs any more. `mend` is for when a stage says that a message "
-        "of the embedded log is damaged.",
+        purpose="Make the topics of a log, list them, delete old records, or repair the log.",
+        when="Run `create` once, before anything else. It does not change a topic that exists. It is an error if one "
+        "has another number of partitions (parts that processes share) than the settings say. `create --grow` adds "
+        "partitions. The number of lanes (partitions of examples) never changes. `trim` deletes records that are older "
+        "than topics.keep_days days, if no stage, no checkpoint and no judge needs them. Use `mend` when a stage says "
+        "that a record of the log is damaged. Settings: [log], [topics].",
         examples=(
             "topics create --set topics.lanes=4",
             "topics create --grow --set topics.partitions=4",
@@ -189,10 +200,9 @@ VERBS = (
     ),
     Verb(
         name="simulate",
-        purpose="Write the stream of a simulated product into the log: items, impressions and feedback with a known "
-        "truth.",
-        when="Use it to try everything without your own data. It also writes the feature specification, "
-        "features.file, if there is none. The same options and seed give the same records.",
+        purpose="Write invented records into the log: items, impressions and feedback of a shop that does not exist.",
+        when="Use it to try everything without data of your own. It also writes the feature specification (what a "
+        "model sees) into features.file, if there is no such file. The same options and seed give the same records.",
         examples=(
             "simulate",
             "simulate --impressions 5000 --users 500 --seed 1",

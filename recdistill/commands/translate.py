@@ -27,17 +27,23 @@ _MOST_PROBLEMS = 5
 def topic_options(parser: Parser) -> None:
     """Adds what names one topic of somebody else."""
     parser.add_argument(
-        "--topic", metavar="TOPIC", help="translate this topic alone (default: those of [[translate.topics]])"
+        "--topic",
+        metavar="TOPIC",
+        help="translate only this topic (default: the topics of the settings [[translate.topics]])",
     )
     parser.add_argument(
-        "--mapping", action="append", default=[], metavar="FILE", help="with --topic: its mapping; may be repeated"
+        "--mapping",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with --topic: file that says which field is which. May be given several times",
     )
     parser.add_argument(
         "--format",
         type=one_of("json", "avro", "protobuf"),
         default="json",
         metavar="FORM",
-        help="with --topic: how its messages are written: json, avro or protobuf (default: %(default)s)",
+        help="with --topic: the form of its messages: json, avro or protobuf (default: %(default)s)",
     )
 
 
@@ -47,14 +53,14 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="show the first messages as they will be understood, and what cannot be; write nothing",
+        help="write nothing. Show the first messages as they are understood, and those that cannot be understood",
     )
     parser.add_argument(
         "-n",
         type=between(1),
         default=10,
         metavar="N",
-        help="with --check: so many of each topic (default: %(default)s)",
+        help="with --check: how many messages of each topic (default: %(default)s)",
     )
 
 
@@ -133,10 +139,11 @@ def _as_text(topic: str, found: dict[str, Any]) -> list[str]:
 VERBS = (
     Verb(
         name="translate",
-        purpose="Read topics that you already have: their messages -> impressions, feedback and items.",
-        when="Use it where your product writes its own records, in JSON, Avro or protobuf. A mapping says which field "
-        "is which, as for tables. Look with --check first. Each message is translated once, even if the translator is "
-        "killed and started again. One that cannot be understood goes to dead-letters. Settings: [translate].",
+        purpose="Read topics of your own, and write their messages as impressions, feedback and items.",
+        when="Use it where your product writes its own messages, in JSON, Avro or protobuf. A mapping is a file that "
+        "says which field is which, as for tables. Begin with --check. Each message is translated once, even if the "
+        "translator is killed and started again. A message that cannot be understood goes to the topic dead-letters. "
+        "Settings: [translate].",
         examples=(
             "translate --check --topic web.views --mapping views.map.toml",
             "translate --drain --topic web.views --mapping views.map.toml",

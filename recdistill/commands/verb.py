@@ -111,7 +111,8 @@ class Verb:
                 "--config",
                 type=Path,
                 metavar="FILE",
-                help="settings, a TOML file (default: the file in RECDISTILL_CONFIG, otherwise built-in defaults)",
+                help="file with settings, in TOML (default: the file that the environment variable RECDISTILL_CONFIG "
+                "names; without it, the built-in settings)",
             )
             common.add_argument(
                 "--set",
@@ -119,13 +120,13 @@ class Verb:
                 action="append",
                 default=[],
                 metavar="SECTION.KEY=VALUE",
-                help="change one setting for this call; may be repeated",
+                help="change one setting for this call only. May be given several times",
             )
         if self.machine:
-            common.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
-        common.add_argument("--quiet", action="store_true", help="show no progress bars, and only errors from the log")
-        common.add_argument("--verbose", action="store_true", help="show more of what happens")
-        common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            common.add_argument("--json", action="store_true", help="print the result as JSON, for other programs")
+        common.add_argument("--quiet", action="store_true", help="show no progress bars and no warnings")
+        common.add_argument("--verbose", action="store_true", help="print more about what happens")
+        common.add_argument("--debug", action="store_true", help="print where in the code an error happened")
         return parser
 
 
@@ -176,7 +177,10 @@ def one_of(*values: str) -> Callable[[str], str]:
     return word
 
 
-PLACES = "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (1200, or examples/0:1200)"
+PLACES = (
+    "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (examples/0:1200, or only 1200 where there is "
+    "one partition)"
+)
 """What `place` takes, for the help of an option."""
 
 

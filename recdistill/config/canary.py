@@ -22,8 +22,8 @@ class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             lt=1,
-            description="Share of the users whom the canary answers, by a hash of the user. A version that passed the "
-            "gate is then the canary before it is the champion. 0: there is no canary.",
+            description="Share of the users whom the canary answers. A hash of the user decides who. A "
+            "version that passed the gate is first the canary, and then the champion. 0: there is no canary.",
         ),
     ] = 0.0
     automatic: Annotated[
@@ -38,18 +38,16 @@ class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             lt=0.5,
-            description="Chance of promoting, ever, a canary that is worse by the margin, and of withdrawing one that "
-            "is as good. It holds however often somebody looks.",
+            description="Chance of a wrong end: to promote a canary that is worse by the margin, or to "
+            "withdraw one that is as good as the champion. It does not grow if somebody looks often.",
         ),
     ] = 0.05
     margin: Annotated[
         float,
-        Meta(
-            gt=0, lt=1, description="So much of the share of lists with a click may be lost: 0.01 is one list in 100."
-        ),
+        Meta(gt=0, lt=1, description="How much lower the share of lists with a click may be. 0.01: one list of 100."),
     ] = 0.01
     most_users: Annotated[
-        int, Meta(ge=1, description="After so many users of the canary's side without a decision, it is withdrawn.")
+        int, Meta(ge=1, description="If nothing is decided after so many users of the canary, it is withdrawn.")
     ] = 100_000
     shadow: Annotated[
         float,

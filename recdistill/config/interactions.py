@@ -15,16 +15,30 @@ from msgspec import Meta, Struct
 
 
 class InteractionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[interactions]`: user, item, time -> lists, for `recdistill import --kind interactions`."""
+    """`[interactions]`: how lists are made from events (user, item, time), for `recdistill import`."""
 
-    length: Annotated[int, Meta(ge=2, le=10_000, description="Candidates of a list, with the chosen one.")] = 64
+    length: Annotated[
+        int, Meta(ge=2, le=10_000, description="How many candidates a list has. The chosen item is one of them.")
+    ] = 64
     popular: Annotated[
-        float, Meta(ge=0, le=1, description="Share of a list that is popular at that moment. The rest is random.")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the candidates that are popular at that moment. What `popular` and "
+            "`covisited` leave is drawn at random.",
+        ),
     ] = 0.3125
     covisited: Annotated[
-        float, Meta(ge=0, le=1, description="Share of a list that others chose together with the user's last items.")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the candidates that other users chose together with the user's last items.",
+        ),
     ] = 0.375
     history: Annotated[int, Meta(ge=1, le=10_000, description="Most events in a history.")] = 50
     min_history: Annotated[
-        int, Meta(ge=0, description="A user's first so many events make no list; they are only history.")
+        int,
+        Meta(ge=0, description="The first events of a user make no list; they are only history. This says how many."),
     ] = 3

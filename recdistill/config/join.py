@@ -23,19 +23,25 @@ DEFAULT_LABELS: Final = {"click": 1.0}
 
 
 class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[join]`: rankings + feedback -> examples."""
+    """`[join]`: the joiner. It puts labels from feedback on rankings, and writes examples."""
 
     window_s: Annotated[
         float,
-        Meta(ge=0, le=1e12, description="How long feedback may take, in event time. Then the example is closed."),
+        Meta(
+            ge=0,
+            le=1e12,
+            description="Seconds. So long after a list was shown, its feedback is waited for, by the times "
+            "of the records. Then the example is complete.",
+        ),
     ] = 1800.0
     max_ahead_s: Annotated[
         float,
         Meta(
             ge=0,
             le=1e12,
-            description="How far ahead the time of one record may be: of the time when the log took it, and of the "
-            "records around it. One that is further ahead goes to the dead letters. Keep it below `window_s`.",
+            description="Seconds. So far in the future the time of a record may be, compared with the time "
+            "when the log took it and with the records around it. A record further in the future goes to "
+            "`dead-letters`. Keep it below `window_s`.",
         ),
     ] = 600.0
     labels: Annotated[
@@ -50,17 +56,18 @@ class JoinSettings(Struct, frozen=True, forbid_unknown_fields=True):
     idle_s: Annotated[
         float,
         Meta(
-            gt=0, description="The other partitions wait for a silent partition, to keep the order, but only so long."
+            gt=0,
+            description="Seconds. To keep the order, all partitions wait for one that has no new records, "
+            "but at most so long.",
         ),
     ] = 30.0
     tick_s: Annotated[
         float,
         Meta(
             ge=0,
-            description="After so many seconds without a record, when all impressions are scored, a mark is written to "
-            "`examples`: it lets students learn their last few examples at once. `distil.learn_within_s` counts where "
-            "it is longer, since a batch ends only at a mark behind its time. 0: the last examples wait for the next "
-            "ones.",
+            description="Seconds. If no record comes for so long and all impressions are scored, a mark is "
+            "written to `examples`. It makes students learn their last few examples at once. If "
+            "`distil.learn_within_s` is longer, that time counts. 0: the last examples wait for the next ones.",
         ),
     ] = 2.5
     soft: Annotated[
@@ -93,13 +100,24 @@ class HeldOutSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=1e12,
-            description="Labelled lists a day that are held out. The share of users follows the traffic, once a day.",
+            description="How many lists with a label are held out a day. Once a day, the share of the users "
+            "is set so that about so many come.",
         ),
     ] = 20_000.0
     least: Annotated[
         float,
-        Meta(ge=0, le=0.5, description="The share begins here, and is at least this. `most` alike fixes it."),
+        Meta(
+            ge=0,
+            le=0.5,
+            description="Smallest share of the users. The share begins here. If `most` is the same number, "
+            "the share never changes.",
+        ),
     ] = 0.005
     most: Annotated[
-        float, Meta(ge=0, le=0.5, description="The share is at most this, and that holds before `least`. 0: none.")
+        float,
+        Meta(
+            ge=0,
+            le=0.5,
+            description="Largest share of the users. It wins where it is below `least`. 0: nobody is held out.",
+        ),
     ] = 0.1

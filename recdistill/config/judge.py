@@ -37,8 +37,8 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="EASE is made from so many of the newest examples that the bundle learnt from; so are "
-            "popularity and ItemKNN of a bundle that has no counts beside it.",
+            description="EASE is made from so many of the newest examples that the bundle learnt from. "
+            "Popularity and ItemKNN are made from them too, if the bundle has no counts of its own.",
         ),
     ] = 100_000
     ease: Annotated[
@@ -52,9 +52,9 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="So many scores the teacher may be asked for in one judgement. Where the whole catalogue needs "
-            "more, it is asked about pools: what was liked, the first ten of each contender, and 200 items drawn at "
-            "random for each list. 0: no bound.",
+            description="Most scores that the teacher gives in one judgement. If the whole catalogue needs "
+            "more, it scores only a pool of items for each list: what was liked, the first ten of each model, "
+            "and 200 items drawn at random. 0: no limit.",
         ),
     ] = 20_000_000
     control: Annotated[
@@ -69,8 +69,9 @@ class JudgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     slices: Annotated[
         list[str],
         Meta(
-            description="More slices of the lists, by a field: context.NAME (a value of the context), item.NAME (a "
-            "value of an attribute of what was liked), time (quarters of the day, UTC)."
+            description="More slices (parts of the lists that are judged by themselves), by a field. "
+            "context.NAME: a field of the context. item.NAME: an attribute of the liked item. time: quarters "
+            "of the day, UTC."
         ),
     ] = []
 
@@ -91,24 +92,26 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="Least share of the teacher's NDCG@10 that the student is shown to keep, by its lower bound. "
-            "Both are counted above chance: (student − chance) / (teacher − chance). 0 asks for nothing.",
+            description="The student must keep at least this share of the teacher's NDCG@10, both above "
+            "chance: (student − chance) / (teacher − chance). The lower end of the interval must reach it. 0: "
+            "not asked for.",
         ),
     ] = 0.95
     champion: Annotated[
         float,
         Meta(
             ge=0,
-            description="Least share of the champion's NDCG@10 above chance that the student is shown to keep, by its "
-            "lower bound on the same lists. Where labels do not decide it, agreement with the teacher does. 0 asks for "
-            "nothing. The promoter compares with the champion.",
+            description="The student must keep at least this share of the champion's NDCG@10, both above "
+            "chance, on the same lists. The lower end of the interval must reach it. If labels do not decide "
+            "it, agreement with the teacher does. 0: not asked for. Only the promoter compares with the "
+            "champion.",
         ),
     ] = 0.95
     not_below_champion: Annotated[
         bool,
         Meta(
-            description="A bundle is refused when its whole paired interval against the champion lies below zero. The "
-            "promoter compares with the champion."
+            description="true: a bundle that is surely worse than the champion is refused: the whole "
+            "interval of the difference is below 0. Only the promoter compares with the champion."
         ),
     ] = True
     error_a_year: Annotated[
@@ -116,47 +119,55 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             lt=1,
-            description="The share of years in which a wrong promotion is allowed. Each candidate gets a part of it, "
-            "and each further look at the same candidate spends of that part.",
+            description="Chance that at least one wrong version is promoted in a year. 0.05: in one of 20 "
+            "years. Each candidate gets a part of it. Each further look at the same candidate uses some of "
+            "that part.",
         ),
     ] = 0.05
     tries_a_year: Annotated[
         int,
         Meta(
             ge=1,
-            description="The error is shared among so many candidates a year at least. Where more come, it is shared "
-            "among as many as came in the last four weeks, times 13.",
+            description="`error_a_year` is divided among so many candidates a year. If more come, it is "
+            "divided among as many as came in the last four weeks, times 13.",
         ),
     ] = 50
     beats_popularity: Annotated[bool, Meta(description="The student must be shown to be better than popularity.")] = (
         True
     )
     beats: Annotated[
-        list[str], Meta(description="Other contenders that it must be shown to be better than: itemknn, ease.")
+        list[str], Meta(description="Other models that the student must be shown to be better than: itemknn, ease.")
     ] = []
     slice_loss: Annotated[
         float,
         Meta(
             ge=0,
             lt=1,
-            description="A slice in which the student is shown to be worse than the champion is refused when it loses "
-            "this share or more of the champion's NDCG@10 there. 0: slices are not looked at.",
+            description="A slice is a part of the lists, such as new users. The student is refused if in one "
+            "slice it is surely worse than the champion, and loses this share or more of its NDCG@10. 0: "
+            "slices are not looked at.",
         ),
     ] = 0.05
     slices: Annotated[
         list[str],
-        Meta(description="Slices in which the student must be shown to lose less than that share, by name."),
+        Meta(description="Names of slices in which the student must be shown to lose less than that share."),
     ] = []
     parity: Annotated[
-        float, Meta(ge=0, description="Largest difference allowed between the float towers in ONNX and the training.")
+        float,
+        Meta(
+            ge=0,
+            description="Largest allowed difference between the numbers of the exported towers (ONNX) and "
+            "those of the trained ones.",
+        ),
     ] = 1e-4
     device: Annotated[
         float,
         Meta(
             ge=0,
             le=1,
-            description="Least share of the bundle's scores, above those of drawn items, that the first ten of the "
-            "device file keep, by the lower end of its interval. 0 asks for nothing.",
+            description="The first ten items of the device file must have at least this share of the scores "
+            "of the bundle's first ten. Scores count from the mean score of items drawn at random. The lower "
+            "end of the interval must reach it. 0: not asked for.",
         ),
     ] = 0.9
     size_ratio: Annotated[
@@ -175,14 +186,17 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="How much older the newest event that the student learnt from may be than the newest judged "
-            "list. 0: no limit.",
+            description="Seconds. The newest event that the student has learnt may be at most so much older "
+            "than the newest judged list. 0: no limit.",
         ),
     ] = 0.0
     blocked: Annotated[list[str], Meta(description="Items that no answer may hold, by id.")] = []
     rules: Annotated[
         list[GateRule],
-        Meta(description="Rules about attributes of the items in first tens: attribute, value, least, most."),
+        Meta(
+            description="Rules about the first ten items of the answers. Each is a table: attribute, value, "
+            "and the least and most items with it."
+        ),
     ] = []
     pinned: Annotated[
         str,
@@ -197,11 +211,11 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[promote]`: bundles -> judged, registered, promoted versions."""
+    """`[promote]`: the promoter. It judges new bundles, registers them, and promotes what passes the gate."""
 
-    wait_s: Annotated[float, Meta(gt=0, description="How often new bundles and held-out examples are looked for.")] = (
-        5.0
-    )
+    wait_s: Annotated[
+        float, Meta(gt=0, description="Seconds between two looks for new bundles and held-out examples.")
+    ] = 5.0
     held_out: Annotated[
         int,
         Meta(
@@ -229,8 +243,8 @@ class PromoteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="The version that was refused last is judged again when so many more held-out lists have come, "
-            "if no newer bundle was judged meanwhile. 0: their number does not matter.",
+            description="After so many more held-out lists, the version that was refused last is judged "
+            "again, if no newer bundle was judged since. 0: their number does not matter.",
         ),
     ] = 0
     again_s: Annotated[

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[keys]`: who signs what is said about versions, and who is believed."""
+    """`[keys]`: who signs judgements and the ledger, and which signatures are trusted."""
 
     directory: Annotated[
         str,
@@ -32,7 +32,7 @@ class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
     required: Annotated[
         Literal["auto", "always"],
         Meta(
-            description="auto: signatures are demanded as soon as the folder has a public key. always: also without, "
-            "so a machine that lost its keys believes nothing."
+            description="Whether judgements and the ledger must be signed. auto: yes, if the folder has a "
+            "public key. always: yes, even if it has none; so a machine that lost its keys trusts nothing."
         ),
     ] = "auto"

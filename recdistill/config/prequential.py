@@ -22,8 +22,9 @@ class PrequentialSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0.0,
             le=1.0,
-            description="Share of the lists that are scored, chosen by the number of the step and a hash of "
-            "their ids; 0: none. The cost grows with the share. It changes nothing of what a student learns.",
+            description="Share of the lists that are scored before they are learnt. A hash of their ids and "
+            "the number of the step choose them, so a repeated run takes the same lists. 0: none. A larger "
+            "share costs more time. The student learns the same with any share.",
         ),
     ] = 0.05
     champion: Annotated[
@@ -36,7 +37,7 @@ class PrequentialSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
     follow_s: Annotated[float, Meta(gt=0, description="How often a new champion is looked for.")] = 5.0
     window_s: Annotated[
-        float, Meta(ge=1, description="Seconds of a row of the table over time, in the time of the lists.")
+        float, Meta(ge=1, description="Seconds, by the times of the lists, that one row of the table over time covers.")
     ] = 3600.0
     labels_within_s: Annotated[
         float,
@@ -50,6 +51,7 @@ class PrequentialSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=1,
-            description="After so many labelled lists, one counts half for popularity of late and for ItemKNN.",
+            description="A list counts half after so many later lists with labels, in the counts of "
+            "popularity and ItemKNN.",
         ),
     ] = 5000.0

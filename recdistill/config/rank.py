@@ -18,18 +18,24 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[rank]`: the HTTP endpoint."""
+    """`[rank]`: the HTTP endpoint, which answers requests."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free port.")] = 8080
-    follow_s: Annotated[Seconds, Meta(description="How often the champion alias is looked at.")] = 2.0
-    items_s: Annotated[Seconds, Meta(description="How often new catalogue records are taken in.")] = 0.5
+    host: Annotated[
+        str,
+        Meta(
+            description="Address of this machine that takes requests. 127.0.0.1: only from this machine. 0.0.0.0: "
+            "from everywhere."
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port. 0: a free one.")] = 8080
+    follow_s: Annotated[Seconds, Meta(description="Seconds between two looks at which version is the champion.")] = 2.0
+    items_s: Annotated[Seconds, Meta(description="Seconds between two reads of new items from the log.")] = 0.5
     items_from: Annotated[
         Literal["", "beginning", "latest"],
         Meta(
-            description="What is done with a bundle that was made on another log. beginning: all items of this log are "
-            "applied to its catalogue. latest: only those that come. Empty: its own catalogue serves, and the log says "
-            "so."
+            description="Which items are taken from the log, if the bundle was made with another log. "
+            "beginning: all of this log. latest: only those that come from now on. Empty: none, so only the "
+            "bundle's own items serve, and a warning says so."
         ),
     ] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one inference.")] = 1
@@ -38,31 +44,40 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1 << 20,
-            description="The champion before stays open for a rollback when the files of its bundle have at most so "
-            "many megabytes. Open, a bundle of many items takes about twice its files. 0: it does not stay open.",
+            description="The previous champion stays open, so that a rollback is quick, if its files have at "
+            "most so many megabytes. An open bundle with many items needs about twice as much memory. 0: it "
+            "does not stay open.",
         ),
     ] = 1024
     write_back: Annotated[
-        float, Meta(ge=0, le=1, description="Share of answers written to `impressions` (origin served).")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the answers that are written to the topic `impressions`, with the origin "
+            "`served`. 0: none.",
+        ),
     ] = 0.0
     explore_share: Annotated[
         float,
         Meta(
             ge=0,
             le=1,
-            description="Share of the answers that are written back in which one item, drawn from the candidates, "
-            "is at another place. Each written answer then says the chance of each item to be at its place. 0: none.",
+            description="Share of the written answers in which one item, chosen at random, is put at another "
+            "place. Each written answer says with which chance each item is at its place. 0: none.",
         ),
     ] = 0.0
     explore_first: Annotated[
-        int, Meta(ge=1, le=10_000, description="The first place of an answer that this may change. 1: the top too.")
+        int,
+        Meta(ge=1, le=10_000, description="Places before this one never change. 1: the first place may change too."),
     ] = 4
     explore_pool: Annotated[
         int,
         Meta(
             ge=0,
             le=10_000,
-            description="The candidates are the items from that place on, and so many that follow behind the answer.",
+            description="The item is chosen from the items at that place and after it, and from so many more "
+            "that come after the answer.",
         ),
     ] = 10
     origins: Annotated[
@@ -76,7 +91,8 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_batch: Annotated[int, Meta(ge=1, le=10_000, description="Most requests in one body.")] = 128
     max_body: Annotated[int, Meta(ge=1024, le=1 << 30, description="Most bytes in one body.")] = 1_048_576
     max_bodies_mb: Annotated[
-        int, Meta(ge=1, le=1 << 20, description="Most megabytes of bodies that are arriving, all together.")
+        int,
+        Meta(ge=1, le=1 << 20, description="Most megabytes of all bodies together that are arriving at one moment."),
     ] = 64
     max_where: Annotated[int, Meta(ge=1, le=256, description="Most attributes in one `where`.")] = 16
     max_where_values: Annotated[
@@ -89,8 +105,8 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=1_000_000,
-            description="Most connections at once; fewer when the process may not open so many files. When all are "
-            "taken, those that have waited longest for a request are closed.",
+            description="Most connections at once. There are fewer if the process may not open so many "
+            "files. When all are in use, those that have had no request for the longest time are closed.",
         ),
     ] = 10_000
     max_connections_per_address: Annotated[
@@ -117,6 +133,7 @@ class RankSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=3600,
-            description="How long requests are still taken after the stop signal, while `/readyz` says 503.",
+            description="Seconds. After the stop signal, requests are still answered for so long, while "
+            "`/readyz` says 503.",
         ),
     ] = 5.0

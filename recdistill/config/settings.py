@@ -32,22 +32,23 @@ from recdistill.config.trial import TrialSettings
 from recdistill.config.watching import StatusSettings, TellSettings
 from recdistill.limits import MIN_BUDGET
 
-PositiveInt = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[log]`: where the topics live."""
 
-    kind: Annotated[Literal["embedded", "kafka"], Meta(description="SQLite file on this machine, or Apache Kafka.")] = (
-        "embedded"
-    )
+    kind: Annotated[
+        Literal["embedded", "kafka"],
+        Meta(description="Where the records are. embedded: one SQLite file on this machine. kafka: Apache Kafka."),
+    ] = "embedded"
     path: Annotated[str, Meta(min_length=1, description="File of the embedded log.")] = "recdistill-data/log.sqlite"
     brokers: Annotated[str, Meta(description="Kafka bootstrap servers, `host:port,host:port`.")] = "127.0.0.1:9092"
     prefix: Annotated[
         str,
         Meta(
-            description="Put before each topic name, and before group and transactional ids.",
+            description="Text before the name of each topic, so that several products can share one broker. "
+            "It is also put before the group ids and transactional ids of Kafka.",
             pattern="^[A-Za-z0-9._-]*$",
         ),
     ] = ""
@@ -58,7 +59,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[topics]`: used when topics are created; later they cannot change."""
+    """`[topics]`: how many partitions topics have, and how long records stay. `lanes` never changes later."""
 
     partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions of impressions, rankings and feedback.")] = 1
     lanes: Annotated[int, Meta(ge=1, le=1024, description="Lanes: partitions of `examples`, read in a fixed turn.")] = 1
@@ -67,27 +68,29 @@ class TopicSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=36500,
-            description="`recdistill topics trim` removes only records that are in the log for longer than this.",
+            description="Days. `recdistill topics trim` deletes only records that have been in the log for longer.",
         ),
     ] = 7.0
     trim_every_s: Annotated[
         float,
         Meta(
             ge=0,
-            description="Embedded log: the promoter trims the topics so often, as `recdistill topics trim` does. 0: "
-            "never.",
+            description="Seconds. Embedded log: the promoter deletes old records so often, as `recdistill "
+            "topics trim` does. 0: never.",
         ),
     ] = 0.0
 
 
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[features]`: the one specification of what a model sees."""
+    """`[features]`: what a model sees of items and requests."""
 
-    file: Annotated[str, Meta(min_length=1, description="The feature specification, a TOML file.")] = "features.toml"
+    file: Annotated[str, Meta(min_length=1, description="Path of the feature specification, a TOML file.")] = (
+        "features.toml"
+    )
 
 
 class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[teacher]`: the model that scores candidates."""
+    """`[teacher]`: the model that scores candidates, and from which the student learns."""
 
     kind: Annotated[
         Literal["builtin", "logged", "callable", "onnx", "http", "linear", "language", "ensemble"],
@@ -103,17 +106,24 @@ class TeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     function: Annotated[
         str, Meta(description="callable: `package.module:function`, impressions -> list of score lists.")
     ] = ""
-    id: Annotated[str, Meta(description="The teacher's id in each ranking; builtin has its own.")] = "teacher"
+    id: Annotated[
+        str, Meta(description="Id of the teacher, written into each ranking. The built-in teacher has its own id.")
+    ] = "teacher"
     version: Annotated[
         str,
         Meta(
-            description="The teacher's version in each ranking; builtin has its own. Empty: the file's digest (onnx), "
-            "what the server says (http, open-inference), otherwise 1."
+            description="Version of the teacher, written into each ranking. The built-in teacher has its "
+            "own. Empty: a hash of the file (onnx), what the server says (http with open-inference), otherwise "
+            "1."
         ),
     ] = ""
     scale: Annotated[
         Literal["unbounded", "logit", "probability", "rank"],
-        Meta(description="What the scores mean; builtin knows its own."),
+        Meta(
+            description="What a score is. logit: the logarithm of the odds of a click. probability: from 0 "
+            "to 1. rank: only the order counts. unbounded: any number. Higher is always better. The built-in "
+            "teacher has its own."
+        ),
     ] = "unbounded"
     onnx: OnnxTeacherSettings = OnnxTeacherSettings()
     http: HttpTeacherSettings = HttpTeacherSettings()
@@ -135,7 +145,7 @@ class EnsembleMember(TeacherSettings, frozen=True, forbid_unknown_fields=True):
 
 
 class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[teacher_training]`: the built-in teacher."""
+    """`[teacher_training]`: how `recdistill teach` trains the built-in teacher."""
 
     kind: Annotated[
         Literal["towers", "attention"],
@@ -150,30 +160,39 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
     pooled_dim: Annotated[
         int, Meta(ge=0, le=2048, description="Width of the second tower, which pools the history; 0: no second tower.")
     ] = 64
-    dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.3
-    epochs: Annotated[int, Meta(ge=1, description="Most passes over the records.")] = 4
+    dropout: Annotated[
+        float,
+        Meta(ge=0.0, lt=1.0, description="Share of the numbers inside the model that are set to 0 in each step."),
+    ] = 0.3
+    epochs: Annotated[int, Meta(ge=1, description="How many times the training reads the records, at most.")] = 4
     patience: Annotated[
         int,
         Meta(
-            ge=1, description="attention: the training ends after so many passes that rank held-out choices no better."
+            ge=1,
+            description="attention: the training ends after so many passes in a row that were no better on "
+            "the held-out choices.",
         ),
     ] = 10
     held_out: Annotated[
         int,
         Meta(
             ge=0,
-            description="attention: the last choice of so many histories, at most a tenth of them, is held out of the "
-            "training. They choose the best pass.",
+            description="attention: of so many histories (at most a tenth of them), the last choice is not "
+            "trained on. On these choices the best pass is found.",
         ),
     ] = 1000
     batch: Annotated[int, Meta(ge=1, description="Windows of a history that one step learns from.")] = 10
-    learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 2e-3
-    table_learning_rate: Annotated[float, Meta(gt=0, description="Rows of items and attributes (Adagrad).")] = 0.1
-    seed: int = 0
+    learning_rate: Annotated[float, Meta(gt=0, description="Learning rate of the dense parameters (Adam).")] = 2e-3
+    table_learning_rate: Annotated[
+        float, Meta(gt=0, description="Learning rate of the rows of items and attributes (Adagrad).")
+    ] = 0.1
+    seed: Annotated[
+        int, Meta(description="Where random numbers begin. Another number gives another teacher, about as good.")
+    ] = 0
 
 
 class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[score]`: impressions -> rankings."""
+    """`[score]`: the scorer. It reads impressions, asks the teacher, and writes rankings."""
 
     batch: Annotated[int, Meta(ge=1, description="Most impressions scored, and committed, at once.")] = 256
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for the first impression of a batch.")] = 0.5
@@ -182,8 +201,8 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="The scorer stops after so many teacher failures in a row. So it does not fill the dead "
-            "letters.",
+            description="The scorer stops after the teacher has failed so many times in a row. Otherwise it "
+            "would fill the topic `dead-letters`.",
         ),
     ] = 100
     patience_s: Annotated[
@@ -199,7 +218,7 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=MIN_BUDGET,
             le=1,
-            description="Share of the candidates that the teacher is asked to score; 1: all of them.",
+            description="Share of the candidates that the teacher scores. 1: all of them.",
         ),
     ] = 1.0
     budget_by: Annotated[
@@ -220,8 +239,8 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="Time is cut into steps of so many seconds. Requests that differ only in their time count as "
-            "the same question within one step.",
+            description="Seconds. Two requests that differ only in their time get the same earlier score if "
+            "their times are in the same step of so many seconds.",
         ),
     ] = 60.0
     again: Annotated[
@@ -229,9 +248,9 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=64,
-            description="So many of the requests that the teacher was asked first are asked again for each 256 "
-            "impressions of a partition. A changed answer is reported, and each ranking says how well the teacher "
-            "agrees with itself. 0: none. Scores that are logged cannot be asked again.",
+            description="How many of its first requests the teacher is asked again, for each 256 impressions "
+            "of a partition. A changed answer is reported. Each ranking says how well the teacher agrees with "
+            "itself. 0: none. A logged teacher cannot be asked again.",
         ),
     ] = 4
     most_missing: Annotated[
@@ -244,27 +263,36 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0.95
     cost_per_1000: Annotated[
-        float, Meta(ge=0, description="Cost of a thousand candidate scores of the teacher; 0: costs are not counted.")
+        float,
+        Meta(
+            ge=0, description="What 1,000 scores of the teacher cost, in money of any kind. 0: costs are not counted."
+        ),
     ] = 0.0
     worker: Annotated[
-        int, Meta(ge=0, description="This worker's number; it reads partitions p with p mod workers = worker.")
+        int,
+        Meta(
+            ge=0,
+            description="Number of this process, from 0. It reads the partitions p with p mod `workers` = `worker`.",
+        ),
     ] = 0
-    workers: PositiveInt = 1
+    workers: Annotated[int, Meta(ge=1, description="How many such processes share the partitions.")] = 1
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[probe]`: impressions -> the student's own top items, for the teacher to score."""
+    """`[probe]`: the prober. It writes what the student would show as impressions, so that the teacher scores it."""
 
     share: Annotated[Share, Meta(description="Share of the product's impressions that are probed.")] = 0.05
     k: Annotated[int, Meta(ge=2, le=1000, description="Items of a probe.")] = 20
     per_s: Annotated[float, Meta(gt=0, description="Most probes written per second.")] = 20.0
     batch: Annotated[int, Meta(ge=1, description="Most impressions read, and committed, at once.")] = 200
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for the first impression of a batch.")] = 0.5
-    follow_s: Annotated[float, Meta(gt=0, description="How often the champion alias is looked at.")] = 5.0
+    follow_s: Annotated[
+        float, Meta(gt=0, description="Seconds between two looks at which version is the champion.")
+    ] = 5.0
 
 
 class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[student]`: the two-tower model."""
+    """`[student]`: the small model. One half (tower) makes a vector of the user, the other one of each item."""
 
     dim: Annotated[int, Meta(ge=2, le=1024, description="Dimension of user and item vectors.")] = 24
     hidden: Annotated[int, Meta(ge=1, le=8192, description="Hidden width of the user tower.")] = 128
@@ -280,26 +308,33 @@ class StudentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0, description="Dropout of the user tower's inputs, in training.")] = (
         0.1
     )
-    learning_rate: Annotated[float, Meta(gt=0, description="Dense parameters (Adam).")] = 3e-3
-    embedding_learning_rate: Annotated[float, Meta(gt=0, description="Embedding rows (Adagrad).")] = 0.07
+    learning_rate: Annotated[float, Meta(gt=0, description="Learning rate of the dense parameters (Adam).")] = 3e-3
+    embedding_learning_rate: Annotated[
+        float, Meta(gt=0, description="Learning rate of the embedding rows (Adagrad).")
+    ] = 0.07
     init: Annotated[float, Meta(gt=0, description="Standard deviation of the rows' first values.")] = 0.05
     warmup_lists: Annotated[
-        int, Meta(ge=0, description="Over so many first lists the learning rates rise to what they are; 0: at once.")
+        int,
+        Meta(
+            ge=0,
+            description="The learning rates rise from 0 to their values over so many first lists. 0: they "
+            "have their values at once.",
+        ),
     ] = 0
     forget_lists: Annotated[
         int,
         Meta(
             ge=0,
-            description="After so many lists the sums of Adagrad have lost a half, so the rates of rows do not fall "
-            "without end. 0: the sums only grow.",
+            description="After so many lists, half of what Adagrad has summed is forgotten. So the learning "
+            "rates of the rows do not fall without end. 0: nothing is forgotten.",
         ),
     ] = 0
     average_lists: Annotated[
         int,
         Meta(
             ge=0,
-            description="The weights that are exported are an average that has lost a half after so many lists. 0: "
-            "they are exported as they are.",
+            description="A bundle gets an average of the weights of late. In it, weights count half after so "
+            "many lists. 0: a bundle gets the newest weights.",
         ),
     ] = 0
 
@@ -311,16 +346,35 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         "default"
     )
     soft: (
-        Annotated[float, Meta(ge=0, description="Weight of the teacher's soft ranking; 0: training without a teacher.")]
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                description="Weight of what the teacher says. Left out: what the recipe says. 0: training "
+                "without a teacher.",
+            ),
+        ]
         | None
     ) = None
-    label: Annotated[float, Meta(ge=0, description="Weight of the labels.")] | None = None
-    temperature: Annotated[float, Meta(gt=0, description="Temperature of the soft terms that have one.")] | None = None
+    label: Annotated[float, Meta(ge=0, description="Weight of the labels. Left out: what the recipe says.")] | None = (
+        None
+    )
+    temperature: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                description="Temperature of the terms of the teacher that have one: higher makes its scores more "
+                "alike. Left out: what the recipe says.",
+            ),
+        ]
+        | None
+    ) = None
     previous: Annotated[
         float,
         Meta(ge=0, description="Weight of a term that keeps the student near an earlier copy of itself; 0: no term."),
     ] = 0.0
-    previous_every: Annotated[int, Meta(ge=1, description="Steps after which that copy is made again.")] = 500
+    previous_every: Annotated[int, Meta(ge=1, description="A new copy is made after so many steps.")] = 500
     full_softmax_items: Annotated[
         int,
         Meta(
@@ -338,16 +392,16 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1,
-            description="An item is drawn with a chance that grows with this power of how often it was seen. 0: all "
-            "have the same chance.",
+            description="How much more often a frequent item is drawn: its chance grows with its count to "
+            "this power. 0: all have the same chance. 1: the chance grows as the count does.",
         ),
     ] = 0.75
     replay_lists: Annotated[
         int,
         Meta(
             ge=0,
-            description="So many of the newest lists are kept. Each step looks at the scores of one batch of them once "
-            "more. 0: none.",
+            description="So many of the newest lists are kept. Each step learns from the teacher's scores of "
+            "one batch of them once more. 0: none.",
         ),
     ] = 0
     position_cap: Annotated[
@@ -355,15 +409,16 @@ class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=1_000_000,
-            description="With `rank.explore_share`, a label of an item that was shown at its place with chance p "
-            "counts 1 / p, at most this. 1: labels are not corrected for places.",
+            description="Used with `rank.explore_share`. If an item was shown at its place with chance p, "
+            "its label counts 1 / p times, at most so many times. 1: each label counts once.",
         ),
     ] = 10.0
     soft_head: Annotated[
         bool,
         Meta(
-            description="The teacher's scores teach a small head of their own, and through it the towers; the score "
-            "that is served learns only from labels. The head is in the checkpoint and in no bundle."
+            description="true: the teacher's scores train an extra small layer (a head), and through it the "
+            "towers. The score that is served learns only from labels. The head is in the checkpoint, and in "
+            "no bundle."
         ),
     ] = False
 
@@ -383,8 +438,8 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            description="Standard deviation, in logits, of a list made comparable. 0: each teacher gets the value that "
-            "makes the labels most likely.",
+            description="How far apart the scores of a list are after that: their standard deviation, in "
+            "logits. 0: each teacher gets the value that makes the labels most likely.",
         ),
     ] = 2.0
     act: Annotated[
@@ -405,8 +460,8 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
     least: Annotated[
         Share,
         Meta(
-            description="A teacher is trusted when its agreement is at least this share of its earlier agreement, or "
-            "of the agreement of others."
+            description="How well a teacher must agree with the labels or the student, to be trusted: at "
+            "least this share of how well it agreed before, or of how well other teachers did."
         ),
     ] = 0.5
     release: Annotated[
@@ -421,14 +476,15 @@ class WatchSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="So many lists say how inputs and labels usually look. What comes later is compared with them, "
-            "and a drift is reported. Take at least those of a day. 0: nobody looks.",
+            description="So many lists show how inputs and labels usually look. Later lists are compared "
+            "with them, and a drift (a lasting change) is reported. Take at least the lists of one day. 0: "
+            "nothing is compared.",
         ),
     ] = 2000
 
 
 class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[registry]`: MLflow."""
+    """`[registry]`: where versions are registered: MLflow."""
 
     uri: Annotated[str, Meta(min_length=1, description="Tracking URI: `sqlite:///file`, or an MLflow server.")] = (
         "sqlite:///recdistill-data/mlflow.sqlite"
@@ -444,16 +500,16 @@ class RegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="Bundles with an alias are always kept. Also kept: so many that were promoted last, and so "
-            "many of the newest others.",
+            description="How many old bundles are kept: so many that were champion last, and so many of the "
+            "newest others. Bundles with an alias are always kept.",
         ),
     ] = 5
     by_hand: Annotated[
         Literal["follow", "keep"],
         Meta(
-            description="An alias `champion` that was moved in MLflow, and not by `promote` or `rollback`. follow: "
-            "rankers serve what it says. keep: they stay with the ledger, and the promoter sets it back. The ledger "
-            "gets an entry in both cases."
+            description="What happens if somebody moves the alias `champion` in MLflow itself, without "
+            "`promote` or `rollback`. follow: rankers serve that version. keep: rankers stay with the version "
+            "in the ledger, and the promoter moves the alias back. In both cases the ledger gets an entry."
         ),
     ] = "follow"
 

@@ -51,15 +51,19 @@ class TensorSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     integer_ids: Annotated[
         bool,
-        Meta(description="Whether the ids are themselves the integers. It only silences the warning that they are."),
+        Meta(
+            description="true: the ids are the integers that the model takes. It changes only one thing: the "
+            "warning about it does not come."
+        ),
     ] = False
     first_row: Annotated[int, Meta(ge=0, description="Integer of the vocabulary's first line.")] = 1
     pad: Annotated[int, Meta(description="Integer id used where there is no item.")] = 0
     missing: Annotated[
         dict[str, str | int | float],
         Meta(
-            description="Input of the model -> the value used where there is none. For an input that is not named: a "
-            "text is empty, and for ONNX a number is NaN; in all other cases the candidate is not scored."
+            description="Input of the model -> the value that is used where a value is missing. Without an "
+            "entry here, a missing text is empty, and a missing number is NaN for a model in ONNX. In all "
+            "other cases the candidate is not scored."
         ),
     ] = {}
 
@@ -130,7 +134,7 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
     ] = {}
     concurrency: Annotated[int, Meta(ge=1, le=1024, description="Requests that run at the same time.")] = 4
     timeout_s: Annotated[
-        float, Meta(gt=0, description="Time for one request; `score.deadline_s` is the time for a whole batch.")
+        float, Meta(gt=0, description="Seconds for one request. `score.deadline_s` is the time for a whole batch.")
     ] = 10.0
     retries: Annotated[
         int,
@@ -144,14 +148,14 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
         float,
         Meta(
             gt=0,
-            description="Wait before the n-th retry: a random time up to this value times 2^(n-1), or what Retry-After "
-            "says.",
+            description="Seconds. Before the first retry, it waits a random time up to this. Before each "
+            "further retry, up to twice the time before. If the answer has a Retry-After, that counts.",
         ),
     ] = 0.25
     breaker_failures: Annotated[
         int, Meta(ge=1, description="Failures in a row after which no request is sent for `breaker_s` seconds.")
     ] = 8
-    breaker_s: Annotated[float, Meta(gt=0, description="Length of that pause. Then one request tries again.")] = 10.0
+    breaker_s: Annotated[float, Meta(gt=0, description="Seconds of that pause. Then one request tries again.")] = 10.0
     max_answer_bytes: Annotated[int, Meta(ge=1024, description="Most bytes of one answer.")] = 33_554_432
     ca_file: Annotated[
         str, Meta(description="PEM file of the trusted certificate authorities; empty: those of the system.")
@@ -165,27 +169,34 @@ class HttpTeacherSettings(TensorSettings, frozen=True, forbid_unknown_fields=Tru
 class LinearTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[teacher.linear]`: rankers in closed form. `recdistill teach` fits them; `teacher.path` is their folder."""
 
-    l2: Annotated[float, Meta(gt=0, description="EASE's regularisation: tens for sparse data, hundreds for dense.")] = (
-        300.0
-    )
+    l2: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Regularisation of EASE. Take tens where users have few items, hundreds where they have many.",
+        ),
+    ] = 300.0
     filter: Annotated[
         float,
         Meta(
             ge=0,
-            description="Weight of the graph filter. The weight of EASE is 1. Both are standardised for each request. "
-            "0: EASE only.",
+            description="Weight of the graph filter; the weight of EASE is 1. Before they are added, the "
+            "scores of both get mean 0 and spread 1 for each request. 0: only EASE.",
         ),
     ] = 0.5
     popularity: Annotated[
         float,
         Meta(
             ge=0,
-            description="Weight of the items' popularity. The weight of EASE is 1. 0: a request whose history says "
-            "nothing is masked.",
+            description="Weight of the popularity of the items; the weight of EASE is 1. 0: a request whose "
+            "history says nothing gets no scores.",
         ),
     ] = 0.1
     half_life: Annotated[
-        float, Meta(ge=0, description="An event counts half as much as one that is so many events newer; 0: all equal.")
+        float,
+        Meta(
+            ge=0, description="An event counts half as much as one that is so many events newer. 0: all count the same."
+        ),
     ] = 5.0
     history: Annotated[int, Meta(ge=1, le=10_000, description="How many of the newest events count.")] = 50
 
@@ -208,7 +219,10 @@ class LanguageTeacherSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "{title}"
     half_life: Annotated[
-        float, Meta(ge=0, description="An event counts half as much as one that is so many events newer; 0: all equal.")
+        float,
+        Meta(
+            ge=0, description="An event counts half as much as one that is so many events newer. 0: all count the same."
+        ),
     ] = 5.0
     history: Annotated[int, Meta(ge=1, le=10_000, description="How many of the newest events count.")] = 50
     batch: Annotated[int, Meta(ge=1, le=4096, description="Texts that go through the encoder at once.")] = 64

@@ -66,7 +66,7 @@ def reference() -> str:
         "",
         "`make docs` writes this page from `recdistill/config/`; do not edit it. Settings are in one TOML file. Give",
         "its path with `--config` or `RECDISTILL_CONFIG`. `RECDISTILL__SECTION__KEY=value` in the environment",
-        "overrides the file. Unknown keys are errors.",
+        "wins over the file. Unknown keys, and values that do not fit, are errors with one sentence: nothing starts.",
         "",
     ]
     top: Any = msgspec.inspect.type_info(Settings)

@@ -51,7 +51,7 @@ class TranslateTopic(Struct, frozen=True, forbid_unknown_fields=True):
 class SchemaRegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[translate.registry]`: a schema registry that speaks Confluent's protocol."""
 
-    url: Annotated[str, Meta(description="Its address, `https://registry:8081`. Empty: none.")] = ""
+    url: Annotated[str, Meta(description="Its address, such as `https://registry:8081`. Empty: there is none.")] = ""
     user: Annotated[
         str, Meta(description="User of basic authentication. `env:NAME` takes a variable of the environment.")
     ] = ""
@@ -62,7 +62,7 @@ class SchemaRegistrySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TranslateSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[translate]`: topics that a company already has -> impressions, feedback and items."""
+    """`[translate]`: the translator. It reads your topics, and writes impressions, feedback and items."""
 
     topics: Annotated[
         list[TranslateTopic],
@@ -80,20 +80,26 @@ class TranslateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 600.0
     worker: Annotated[
-        int, Meta(ge=0, description="This worker's number; of all partitions it reads each `workers`-th one.")
+        int,
+        Meta(
+            ge=0,
+            description="Number of this process, from 0. Of all partitions it reads every `workers`-th one, "
+            "and this number says where it begins.",
+        ),
     ] = 0
     workers: Annotated[int, Meta(ge=1, description="How many workers share the partitions.")] = 1
 
 
 class BadRecordSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[bad_records]`: when translator, scorer and joiner halt."""
+    """`[bad_records]`: when translator, scorer and joiner stop, because too many records cannot be used."""
 
     most: Annotated[
         int,
         Meta(
             ge=0,
-            description="A stage halts when more than so many of its last `of` records cannot be used. The batch in "
-            "which that happens is not written, so it is read again. 0: a stage never halts.",
+            description="A stage stops when it cannot use more than so many of its last `of` records. It "
+            "does not write the batch in which that happens, so the batch is read again. 0: a stage never "
+            "stops.",
         ),
     ] = 500
-    of: Annotated[int, Meta(ge=1, le=1_000_000, description="Among so many of its last records.")] = 1000
+    of: Annotated[int, Meta(ge=1, le=1_000_000, description="How many of the last records are looked at.")] = 1000

@@ -18,7 +18,11 @@ class TrialSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[trial]`: a bundle is run in a process of its own before it is judged, and before a ranker serves it."""
 
     on: Annotated[
-        bool, Meta(description="Whether bundles are tried. If not, a bundle that never ends can stop who runs it.")
+        bool,
+        Meta(
+            description="Whether bundles are tried. false: a bundle whose model never ends can block the "
+            "promoter or a ranker."
+        ),
     ] = True
     cpu_s: Annotated[
         float,
@@ -44,7 +48,7 @@ class TrialSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            description="So many item vectors are computed again and compared with those of the bundle; of more items, "
-            "so many are drawn.",
+            description="So many item vectors are computed again, and compared with those of the bundle. If "
+            "there are more items, so many are drawn at random.",
         ),
     ] = 20_000

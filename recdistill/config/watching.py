@@ -40,7 +40,7 @@ class StatusSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TellSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[tell]`: a web address that is told what the promoter decides."""
+    """`[tell]`: a web address that gets a message when the promoter decides something."""
 
     webhook: Annotated[
         str,
@@ -52,13 +52,18 @@ class TellSettings(Struct, frozen=True, forbid_unknown_fields=True):
     on: Annotated[
         list[Literal["refused", "promoted", "passed", "broken", "trimmed", "ledger"]],
         Meta(
-            description="What is told. refused: the gate or the fence did not let a version through. promoted: a "
-            "version is the champion. passed: it passed the gate, and `promote.automatic` is off. broken: a bundle "
-            "cannot be judged. trimmed: what retention has removed. ledger: the alias was moved by hand, or an entry "
-            "of the ledger is not as it was written."
+            description="What is told. refused: a version did not pass the gate, or may not be promoted. "
+            "promoted: a version is the new champion. passed: a version passed the gate, and "
+            "`promote.automatic` is false. broken: a bundle cannot be judged. trimmed: old records were "
+            "deleted. ledger: somebody moved the alias by hand, or an entry of the ledger was changed."
         ),
     ] = msgspec.field(default_factory=lambda: ["refused", "promoted", "broken", "ledger"])
     timeout_s: Annotated[float, Meta(gt=0, le=60, description="Longest wait for one answer.")] = 5.0
     tries: Annotated[
-        int, Meta(ge=1, le=10, description="How often a message is sent until it is taken; pauses double.")
+        int,
+        Meta(
+            ge=1,
+            le=10,
+            description="How often a message is sent, until the address takes it. Each pause is twice the one before.",
+        ),
     ] = 4

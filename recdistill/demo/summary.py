@@ -12,8 +12,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +22,25 @@ from recdistill.demo.story import Story
 from recdistill.judge import Judgement
 from recdistill.progress import folder_bytes
 from recdistill.stream import Log
+
+_NEAR: Final = 0.05
+"""A share that differs from a simple fraction by at most this part is told as this fraction."""
+
+_PARTS: Final = {
+    2: "half",
+    3: "a third of",
+    4: "a quarter of",
+    5: "a fifth of",
+    6: "a sixth of",
+    7: "a seventh of",
+    8: "an eighth of",
+    9: "a ninth of",
+    10: "a tenth of",
+    11: "an eleventh of",
+    12: "a twelfth of",
+    15: "a fifteenth of",
+    20: "a twentieth of",
+}
 
 
 def summarise(
@@ -101,13 +121,8 @@ def tell(
             print(
                 f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
             )
-    if summary["retention"] is not None:
-        print(f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10 above chance", end="")
-        bundle = summary["size_bytes"]["bundle"]
-        print(f" at 1/{sizes['teacher'] / sizes['student']:.0f} of its bytes (user tower and item vectors;", end="")
-        print(f" the whole bundle: 1/{sizes['teacher'] / bundle:.1f})", end="")
-        ratio = summary["cost"]["ratio"]
-        print(f" and {1 / ratio:.0%} of its processor time." if ratio else ".")
+    for sentence in kept(summary):
+        print(sentence)
     print(f"The demo took {summary['seconds']['all']:.0f} s.\n")
     config = out / "settings.toml"
     print(f"The report:      {out / 'report.html'}")
@@ -120,6 +135,44 @@ def tell(
     print(f"  {name} serve --config {config}                 # serve the champion")
     print(f"  {name} versions --config {config}              # what is registered, and why it serves")
     print(f"  {name} inspect rankings --config {config} -n 3 # look at the stream")
+
+
+def kept(summary: Mapping[str, Any]) -> list[str]:
+    """What the student keeps of its teacher, and what it takes for it: one sentence each. None, if it is not known."""
+    if summary["retention"] is None:
+        return []
+    sizes, ratio = summary["size_bytes"], summary["cost"]["ratio"]
+    small, whole = (share_text(sizes[name] / sizes["teacher"], "the teacher's bytes") for name in ("student", "bundle"))
+    spent = share_text(1 / ratio, "the teacher's processor time") if ratio else ""
+    return [
+        f"The student keeps {summary['retention']:.1%} of its teacher's NDCG@10, both counted above chance.",
+        f"Its user tower and item vectors have {small}.",
+        f"The whole bundle has {whole}.",
+        *([f"An answer takes {spent}."] if spent else []),
+    ]
+
+
+def share_text(share: float, of: str) -> str:
+    """A share of something, for people who read no formulas.
+
+    Args:
+        share: Such as 0.5; it may be above 1.
+        of: What it is a share of.
+
+    Example:
+        >>> share_text(0.111, "the cake"), share_text(2.03, "the cake"), share_text(0.62, "the cake")
+        ('a ninth of the cake', 'twice the cake', '62% of the cake')
+    """
+    if share > 1 + _NEAR:
+        if abs(share / 2 - 1) <= _NEAR:
+            return f"twice {of}"
+        return f"{share:,.0f} times {of}" if share >= 9.95 else f"{share:.2g} times {of}"
+    if share < 1e-4:
+        return f"less than 0.01% of {of}"
+    parts = round(1 / share)
+    if parts in _PARTS and abs(parts * share - 1) <= _NEAR:
+        return f"{_PARTS[parts]} {of}"
+    return f"{share:.0%} of {of}" if share >= 0.0995 else f"{100 * share:.2g}% of {of}"
 
 
 def command() -> str:

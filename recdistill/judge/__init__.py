@@ -10,7 +10,7 @@ Example:
 
 from recdistill.judge.allowance import Allowed, Try, allowed
 from recdistill.judge.baselines import Contender
-from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, write_canary_page
+from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Moment, Reason, write_canary_page
 from recdistill.judge.contenders import BundleContender, DeviceContender, TeacherContender, misfits
 from recdistill.judge.counted import counted
 from recdistill.judge.gates import Check, checks, gate
@@ -54,6 +54,7 @@ __all__ = [
     "Moment",
     "Part",
     "Past",
+    "Reason",
     "Rule",
     "Spending",
     "Spread",

@@ -31,6 +31,7 @@ _SAYS: Final = {
     "worse": ("no", "✗", "worse"),
     "open": ("more", "…", "not sure yet"),
 }
+_MARKS: Final = {**_SAYS, "failed": ("no", "✗", "failed"), "note": ("more", "·", "note")}
 _HUES: Final = ("student", "teacher dashed", "nokd dotted")
 
 _WIDTH, _HEIGHT = 360.0, 190.0
@@ -66,6 +67,19 @@ class GuardAt(Struct, frozen=True, kw_only=True):
     guard: bool = False
 
 
+class Reason(Struct, frozen=True):
+    """A sentence of the verdict, and what it says of the canary.
+
+    Attributes:
+        sentence: The sentence.
+        says: What it means: better, worse or open as for a figure; failed: the canary is withdrawn for this alone;
+            note: it only tells.
+    """
+
+    sentence: str
+    says: Literal["better", "worse", "open", "failed", "note"] = "note"
+
+
 class Moment(Struct, frozen=True, kw_only=True):
     """The state of the test after some number of users.
 
@@ -91,7 +105,7 @@ class CanaryTold(Struct, frozen=True, kw_only=True):
         alpha: The chance that the test ends with the wrong verdict.
         most_users: The test ends after so many users of the canary.
         say: What to do now.
-        reasons: One sentence for each figure.
+        reasons: One for each figure, and one for each other thing that counts.
         users: How many users each side has: champion, canary.
         failed: Users of the canary whom the champion had to answer instead.
         figures: Each figure, of both sides.
@@ -107,7 +121,7 @@ class CanaryTold(Struct, frozen=True, kw_only=True):
     alpha: float
     most_users: int
     say: Say
-    reasons: list[str]
+    reasons: list[Reason]
     users: dict[str, int] = {}
     failed: int = 0
     figures: list[GuardAt] = []
@@ -188,15 +202,12 @@ def _head(told: CanaryTold, of: CanaryIs, said: str) -> str:
 
 
 def _why(told: CanaryTold) -> str:
-    marks = {figure.name: _SAYS[figure.says] for figure in told.figures}
     lines = []
     for reason in told.reasons:
-        kind, mark, said = marks.get(reason.partition(":")[0], ("more", "·", "note"))
-        if told.missing and "figures are missing" in reason:
-            kind, mark, said = "no", "✗", "failed"
+        kind, mark, said = _MARKS[reason.says]
         lines.append(
             f'<li class="{kind}"><b aria-hidden="true">{mark}</b>'
-            f"<span>{spoken(said + ':')} {text(reason, 400)}</span></li>"
+            f"<span>{spoken(said + ':')} {text(reason.sentence, 400)}</span></li>"
         )
     note = (
         "The canary is promoted when every figure is surely well enough. It is withdrawn when a figure is surely "

@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from recdistill.judge import CanaryTold, GuardAt, Moment
+from recdistill.judge import CanaryTold, GuardAt, Moment, Reason
 from recdistill.release.betting import Bet, Compared, Figure
 from recdistill.release.course import Course
 
@@ -96,14 +96,14 @@ class CanaryTrial:
 
     def told(self) -> CanaryTold:
         """What the test says by now, and its course so far."""
-        verdict = self.verdict()
+        say, reasons = self._found()
         return CanaryTold(
             share=self._share,
             margin=self._figures[0].figure.margin,
             alpha=self._alpha,
             most_users=self._most,
-            say=verdict.say,
-            reasons=verdict.reasons,
+            say=say,
+            reasons=reasons,
             users=dict(self.users),
             failed=self.failed,
             figures=[
@@ -140,25 +140,31 @@ class CanaryTrial:
 
     def verdict(self) -> CanaryVerdict:
         """What to do now, with reasons."""
-        reasons = [_sentence(figure) for figure in self._figures]
+        say, reasons = self._found()
+        return CanaryVerdict(say, [reason.sentence for reason in reasons])
+
+    def _found(self) -> tuple[Do, list[Reason]]:
+        reasons = [Reason(_sentence(figure), figure.says) for figure in self._figures]
         came = self.users["canary"]
         total = max(1, sum(self.users.values()))
         reasons.append(
-            f"users: {came:,} of {total:,} were on the canary's side ({came / total:.2%}, share {self._share:.2%}); "
-            f"for {self.failed:,} of them the canary did not answer"
+            Reason(
+                f"users: {came:,} of {total:,} were on the canary's side ({came / total:.2%}, share "
+                f"{self._share:.2%}); for {self.failed:,} of them the canary did not answer"
+            )
         )
         if self._missing.sure:
-            return CanaryVerdict(
-                "withdraw", [*reasons, "fewer users of the canary came than should: figures are missing"]
-            )
+            few = Reason("fewer users of the canary came than should: figures are missing", "failed")
+            return "withdraw", [*reasons, few]
         says = [figure.says for figure in self._figures]
         if "worse" in says:
-            return CanaryVerdict("withdraw", reasons)
+            return "withdraw", reasons
         if all(one == "better" for one in says):
-            return CanaryVerdict("promote", reasons)
+            return "promote", reasons
         if came >= self._most:
-            return CanaryVerdict("withdraw", [*reasons, f"nothing is sure after {came:,} users (canary.most_users)"])
-        return CanaryVerdict("wait", reasons)
+            late = Reason(f"nothing is sure after {came:,} users (canary.most_users)", "failed")
+            return "withdraw", [*reasons, late]
+        return "wait", reasons
 
 
 def _sentence(compared: Compared) -> str:

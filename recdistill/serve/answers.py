@@ -17,29 +17,50 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Source = Literal["personal", "popular", "mixed", "similar"]
+Source = Literal["personal", "popular", "mixed"]
 
 
 class Answer(Struct, frozen=True, kw_only=True):
     """The fields that all answers have."""
 
     items: Annotated[
-        list[str], Meta(description="Ids, best first. With `rank.explore_share` one item may be elsewhere.")
+        list[str],
+        Meta(description="Ids of the items, best first. With `rank.explore_share`, one item may be at another place."),
     ]
-    scores: Annotated[list[float], Meta(description="The score of each item. For similar items it is the cosine.")]
-    bundle: Annotated[str, Meta(description="Content hash of the bundle that answered.")]
-    overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]
+    scores: Annotated[
+        list[float],
+        Meta(
+            description="The score of each item, in the order of `items`. Higher is better. Popular items come "
+            "first even where their scores are lower. For similar items, the score is the cosine, from -1 to 1."
+        ),
+    ]
+    bundle: Annotated[str, Meta(description="Content hash of the bundle that answered: 64 hex digits.")]
+    overlay: Annotated[
+        int, Meta(description="Next offset of the topic `items` to read: the catalogue has all records before it.")
+    ]
 
 
 class RecommendAnswer(Answer, frozen=True, kw_only=True):
     """Answer to a recommend request."""
 
-    source: Annotated[Source, Meta(description="Where the order comes from. mixed: popular items, then personal ones.")]
+    source: Annotated[
+        Source,
+        Meta(
+            description="How the items were found. personal: for this user. popular: the model knows nothing of this "
+            "request, so these are popular items. mixed: popular items first, then personal ones, because there were "
+            "too few popular ones."
+        ),
+    ]
     unknown_history: Annotated[
-        int, Meta(description="Number of events that were ignored, because their items are not in the catalogue.")
+        int,
+        Meta(description="How many events of the history were ignored: the catalogue does not have their items."),
     ]
     impression: Annotated[
-        str | UnsetType, Meta(description="Id of this answer in `impressions`, if it was written there.")
+        str | UnsetType,
+        Meta(
+            description="Id of this answer in the topic `impressions`. Send it with the feedback. It is left out where "
+            "the answer was not written there."
+        ),
     ] = UNSET
 
 
@@ -47,7 +68,11 @@ class RankAnswer(RecommendAnswer, frozen=True, kw_only=True):
     """Answer to a rank request."""
 
     unknown: Annotated[
-        list[str], Meta(description="Candidates that were left out: they are not in the catalogue, or withdrawn.")
+        list[str],
+        Meta(
+            description="Ids of candidates that are not in `items`: the catalogue does not have them, or they are "
+            "withdrawn."
+        ),
     ]
 
 

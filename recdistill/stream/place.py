@@ -37,7 +37,10 @@ from msgspec import Struct
 from recdistill.errors import UsageError
 from recdistill.stream.contract import TopicPartition
 
-PLACES: Final = "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (1200, or examples/0:1200)"
+PLACES: Final = (
+    "a time (2026-01-31T12:00:00Z, or @SECONDS since 1970) or a position (examples/0:1200, or only 1200 where there is "
+    "one partition)"
+)
 """What may be typed, for errors and help."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def test_it_tells_and_writes_a_page(shop: Shop, tmp_path: Path) -> None:
     told = shop("canary --report canary.html", *on)
     assert "version 2 is the canary for 30.00% of the users; it is to be withdrawn" in told
     assert "clicks: 0.0000 a user with the canary, 1.0000 with the champion; worse for sure" in told
+    reasons = json.loads(shop("canary --json", *on))["reasons"]
+    assert reasons[0].startswith("clicks: 0.0000 a user with the canary")
+    assert all(f"  {reason}" in told for reason in reasons)
     page = (tmp_path / "canary.html").read_text()
     assert "Withdraw it" in page
     assert "The course of the test" in page

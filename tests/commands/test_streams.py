@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import threading
@@ -13,6 +14,9 @@ import pytest
 from support import world
 from support.small_shop import Shop, open_shop
 
+from recdistill.cli import VERBS
+from recdistill.data.simulated import SimulatorSettings
+from recdistill.demo import LiveOptions
 from recdistill.errors import RecdistillError, WrongLog
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
@@ -23,6 +27,27 @@ from recdistill.teachers.function import FunctionTeacher
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shop:
     return open_shop(tmp_path, monkeypatch, capsys)
+
+
+def test_the_help_of_simulate_tells_the_simulator_s_defaults() -> None:
+    said = " ".join(VERBS["simulate"].parser().format_help().split())
+    plain = SimulatorSettings()
+    for option, default in {
+        "--impressions N": plain.impressions,
+        "--items N": plain.items,
+        "--users N": plain.users,
+        "--days N": plain.days,
+        "--world KIND": plain.kind,
+        "--labelled SHARE": plain.click_rate,
+        "--narrow SHARE": plain.narrow or "none",
+        "--shift SHARE": plain.shift,
+    }.items():
+        found = re.search(rf"  {option} [^)]*\(default: (\S+)\)".replace("  ", " "), said)
+        assert found is not None, option
+        assert found[1] == str(default), option
+    demo = " ".join(VERBS["demo"].parser().format_help().split())
+    assert f"how many lists are shown (default: {plain.impressions})" in demo
+    assert f"how many lists come a second (default: {LiveOptions().rate:g})" in demo
 
 
 # Topics that grow

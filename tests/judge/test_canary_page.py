@@ -10,7 +10,7 @@ import pytest
 from support.trials import trial
 
 from recdistill.errors import DataError
-from recdistill.judge.canary_page import CanaryIs, CanaryTold, canary_page, write_canary_page
+from recdistill.judge.canary_page import CanaryIs, CanaryTold, GuardAt, Reason, canary_page, write_canary_page
 
 IT = CanaryIs(number="8", content_hash="ab" * 32, champion="cd" * 32, since_us=1_800_000_000_000_000)
 
@@ -37,7 +37,7 @@ def test_the_verdict_comes_first_with_a_sentence_for_each_figure(
         said = words(page)
         assert said.index(head) < said.index("The verdict") < said.index("The course of the test")
         for reason in told.reasons:
-            assert reason in said
+            assert reason.sentence in said
     assert said.count("cd" * 32) == 1
 
 
@@ -61,6 +61,37 @@ def test_the_course_ends_where_the_bets_stand() -> None:
     assert min(heights) > float(line[1]) - 60
 
 
+MARKS = {
+    "better": ("yes", "✓", "well enough:"),
+    "worse": ("no", "✗", "worse:"),
+    "open": ("more", "…", "not sure yet:"),
+    "failed": ("no", "✗", "failed:"),
+    "note": ("more", "·", "note:"),
+}
+
+
+@pytest.mark.parametrize(
+    "sentence", ["clicks: worse; more", "No colon at all", ": first", "figures are missing, they say"]
+)
+@pytest.mark.parametrize("says", MARKS)
+def test_the_mark_of_a_reason_comes_from_its_data_and_never_from_its_words(sentence: str, says: str) -> None:
+    told = CanaryTold(
+        share=0.05,
+        margin=0.01,
+        alpha=0.05,
+        most_users=9,
+        say="wait",
+        missing=True,
+        figures=[GuardAt(name="clicks", champion=0.1, canary=0.1, margin=0.01, pairs=3, says="open")],
+        reasons=[Reason(sentence, says)],  # type: ignore[arg-type]
+    )
+    [(kind, mark, said)] = re.findall(
+        r'<li class="(\w+)"><b aria-hidden="true">(.)</b><span>(.*?)</span></li>', canary_page(told, IT)
+    )
+    assert (kind, mark) == MARKS[says][:2]
+    assert html.unescape(re.sub("<[^>]+>", "", said)) == f"{MARKS[says][2]} {sentence}"
+
+
 def test_users_who_do_not_come_are_told() -> None:
     told = trial(coming=0.3).told()
     said = words(canary_page(told, IT))
@@ -70,9 +101,8 @@ def test_users_who_do_not_come_are_told() -> None:
 
 
 def test_nobody_came_yet_and_hostile_names_are_text(tmp_path: Path) -> None:
-    told = CanaryTold(
-        share=0.05, margin=0.01, alpha=0.05, most_users=9, say="wait", reasons=["<script>alert(1)</script>: x"]
-    )
+    hostile = Reason("<script>alert(1)</script>: x")
+    told = CanaryTold(share=0.05, margin=0.01, alpha=0.05, most_users=9, say="wait", reasons=[hostile])
     page = canary_page(told, CanaryIs(number="<8>", content_hash="<img>", champion="&"))
     assert "<script" not in page
     assert "<img" not in page

@@ -37,6 +37,22 @@ def test_what_is_never_sure_is_withdrawn_in_the_end() -> None:
     assert any("nothing is sure after" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(
+    ("fault", "marks"),
+    [
+        ({}, ["better", "better", "note"]),
+        ({"canary": 0.15}, ["worse", "open", "note"]),
+        ({"coming": 0.0}, ["open", "open", "note", "failed"]),
+        ({"canary": 0.27}, ["open", "better", "note", "failed"]),
+    ],
+)
+def test_each_reason_says_what_it_means(fault: dict[str, float], marks: list[str]) -> None:
+    one = trial(**fault)  # type: ignore[arg-type]
+    told = one.told()
+    assert [reason.says for reason in told.reasons] == marks
+    assert [reason.sentence for reason in told.reasons] == one.verdict().reasons
+
+
 def test_a_user_counts_once() -> None:
     trial = CanaryTrial(share=0.5, alpha=0.05, margin=0.05, most_users=100)
     for _ in range(500):

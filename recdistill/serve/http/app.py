@@ -101,11 +101,12 @@ def create_app(
     beside = Shadow(shadow, ranker.counts)
     metrics = Metrics(ranker.counts, lambda: ranker.gauges() | {"waiting_bodies": float(answering.waiting)})
 
-    def count(name: str, why: str) -> None:
-        ranker.counts[name] += 1
-        said = ranker.counts[name]
-        if why and said & (said - 1) == 0:  # at 1, 2, 4, 8 …: a canary that always fails must not fill the log
-            log_.error("a canary has failed on %d requests, and the champion answered them; the last: %s", said, why)
+    def count(name: str, requests: int, why: str) -> None:
+        before = ranker.counts[name]
+        now = ranker.counts[name] = before + requests
+        # When 1, 2, 4, 8 … is reached: a canary that always fails must not fill the log.
+        if why and now.bit_length() > before.bit_length():
+            log_.error("a canary has failed on %d requests, and the champion answered them; the last: %s", now, why)
 
     table = Table(
         [

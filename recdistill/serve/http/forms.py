@@ -28,26 +28,52 @@ from recdistill.serve.http.problem import Problem
 from recdistill.serve.requests import Filters, Request
 from recdistill.text import did_you_mean, misfit
 
-History = Annotated[tuple[Event, ...], Meta(description="What the user did, oldest first. Unknown items are ignored.")]
-Context = Annotated[dict[str, Value], Meta(description="Context fields by name. Unknown fields are ignored.")]
+History = Annotated[
+    tuple[Event, ...],
+    Meta(
+        description="What the user did, oldest event first. Events with an item that the catalogue does not have are "
+        "ignored. A wrong order is refused (422)."
+    ),
+]
+Context = Annotated[
+    dict[str, Value],
+    Meta(
+        description="What is known about the moment, such as the device: field name -> value. Fields that the model "
+        "does not use are ignored. A value that does not fit its field is refused (422)."
+    ),
+]
 Time = Annotated[
-    int, Meta(description="Time of the request in microseconds since 1970. 0: unknown; the ages of events are too.")
+    int,
+    Meta(
+        description="Time of the request, in microseconds since 1970. The age of each event is counted from it. "
+        "0: the time is not known, and no age is. A time before an event of the history is refused (422)."
+    ),
 ]
 User = Annotated[
     str,
     Meta(
-        description="Who asks, any text that stays the same for a user. No student sees it. While a canary is tried, "
-        "it decides who answers. It is written back with the answer.",
+        description="Id of the user: any text, the same in each request. Empty: not known. The model does not use it. "
+        "It decides whether a new version on trial (a canary) answers. An answer that is written to the log names it.",
         max_length=MAX_ID,
     ),
 ]
-K = Annotated[int, Meta(description="Most items of the answer: 1 to `rank.max_k`.")]
-Exclude = Annotated[tuple[str, ...], Meta(description="Items that the answer must not hold.")]
-Allow = Annotated[tuple[str, ...], Meta(description="The answer holds only these items; null: all are allowed.")]
+K = Annotated[
+    int,
+    Meta(
+        description="The answer has at most so many items. It has fewer where the filters leave fewer. "
+        "Outside 1 to `rank.max_k` it is refused (422)."
+    ),
+]
+Exclude = Annotated[tuple[str, ...], Meta(description="Ids of items that the answer must not hold.")]
+Allow = Annotated[
+    tuple[str, ...], Meta(description="Ids of the only items that the answer may hold. null: all items are allowed.")
+]
 Where = Annotated[
     dict[str, Value],
     Meta(
-        description="Attribute -> value. The attribute must be the value or hold it. Of several values one is enough."
+        description="Only items with these attributes: name -> value. An item's attribute must be the value, or a list "
+        "that holds it. Of several values for one name, one is enough. For several names, all must fit. A name that no "
+        "item has is refused (422)."
     ),
 ]
 
@@ -63,7 +89,10 @@ class RecommendRequest(Request, frozen=True, forbid_unknown_fields=True):
     k: K = 10
     allow: Allow | None = None
     where: Where = msgspec.field(default_factory=dict)
-    repeat: Annotated[bool, Meta(description="Whether the answer may hold items of the history.")] = False
+    repeat: Annotated[
+        bool,
+        Meta(description="true: the answer may hold items of the history again. false: it leaves them out."),
+    ] = False
 
     def filters(self) -> Filters:
         """What the recommender must leave out."""
@@ -74,10 +103,16 @@ class RecommendRequest(Request, frozen=True, forbid_unknown_fields=True):
 class RankRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The given candidates, best first, for a user."""
 
-    candidates: Annotated[tuple[str, ...], Meta(description="Ids of the items to rank. A repeated id counts once.")]
+    candidates: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Ids of the items to put in order. A repeated id counts once. The answer lists an id that the "
+            "catalogue does not have in `unknown`. An empty list is refused (422)."
+        ),
+    ]
     history: History = ()
     context: Context = msgspec.field(default_factory=dict)
-    exclude: Annotated[tuple[str, ...], Meta(description="Candidates that the answer must not hold.")] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="Ids of candidates that the answer must not hold.")] = ()
     time_us: Time = 0
     user: User = ""
 
@@ -85,7 +120,7 @@ class RankRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True
 class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The k items that are most similar to another item."""
 
-    item: Annotated[str, Meta(description="Id of an item of the catalogue.")]
+    item: Annotated[str, Meta(description="Id of the item. One that the catalogue does not have is refused (422).")]
     k: K = 10
     exclude: Exclude = ()
     allow: Allow | None = None
@@ -100,17 +135,33 @@ class SimilarRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class ModelForm(Struct, frozen=True):
     """What serves now."""
 
-    bundle: Annotated[str, Meta(description="Content hash.")]
-    version: Annotated[str, Meta(description="Its number in the registry; empty when it is served from a folder.")]
-    items: Annotated[int, Meta(description="Number of items that an answer may hold now.")]
-    dim: int
-    base: Annotated[int, Meta(description="Next offset of `items` when the bundle was exported.")]
-    overlay: Annotated[int, Meta(description="Next offset of `items` that the catalogue has not seen.")]
+    bundle: Annotated[str, Meta(description="Content hash of the bundle that serves: 64 hex digits.")]
+    version: Annotated[
+        str, Meta(description="Number of its version in the registry. Empty: it was opened from a folder.")
+    ]
+    items: Annotated[int, Meta(description="How many items an answer may hold now.")]
+    dim: Annotated[int, Meta(description="How many numbers the vector of an item has.")]
+    base: Annotated[
+        int,
+        Meta(
+            description="The bundle was made with the records of the topic `items` before this offset. An offset is "
+            "the number of a record in its topic."
+        ),
+    ]
+    overlay: Annotated[
+        int, Meta(description="Next offset of the topic `items` to read: the catalogue has all records before it.")
+    ]
     items_age_s: Annotated[
-        float | None, Meta(description="Seconds since the catalogue last held all of `items`; null: it never did.")
+        float | None,
+        Meta(
+            description="Seconds since the catalogue last had all records of the topic `items`. null: it never had "
+            "them all."
+        ),
     ]
     serving_s: Annotated[float, Meta(description="Seconds since this bundle began to serve.")]
-    provenance: Annotated[dict[str, Any], Meta(description="Where the bundle comes from.")]
+    provenance: Annotated[
+        dict[str, Any], Meta(description="What the bundle was made of: teachers, records of the log, recipe, code.")
+    ]
 
 
 Asked = TypeVar("Asked", RecommendRequest, RankRequest, SimilarRequest)

@@ -32,8 +32,8 @@ HELP: Final = {
     "swaps": "Bundles that began to serve",
     "warm_swaps": "Bundles that began to serve and were still open, as after a rollback",
     "canaries": "Canaries that began to answer a share of the users",
-    "canary_answers": "Requests that a canary answered",
-    "canary_failures": "Requests on which a canary failed; the champion answered them",
+    "canary_answers": "Requests that a canary answered. Each request of a batch counts",
+    "canary_failures": "Requests that the champion answered because a canary failed. Each request of a batch counts",
     "refused_canaries": "Canaries that could not be served; the champion answers all users",
     "shadow_asked": "Requests on which a canary was asked too, only to compare",
     "shadow_failed": "Requests on which a canary failed when it was asked only to compare",
@@ -70,7 +70,12 @@ class Metrics:
         # These would be a second series for each count, and nobody needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._requests = Tally("recdistill_requests", "Requests answered.", ["path", "status"], registry=self._registry)
+        self._requests = Tally(
+            "recdistill_requests",
+            "HTTP requests answered. A batch of requests counts once.",
+            ["path", "status"],
+            registry=self._registry,
+        )
         self._seconds = Histogram(
             "recdistill_request_seconds",
             "Time from the end of a request's head to its answer.",

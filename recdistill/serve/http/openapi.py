@@ -85,8 +85,12 @@ def _say_rules(parts: dict[str, Any], limits: Limits) -> None:
     """Adds the rules that the types of the structs do not say."""
     event = parts["Event"]["properties"]
     event["item"] |= _ID | {"description": "Id of the item."}
-    event["time_us"] |= _TIME | {"description": "When, in microseconds since 1970; 0: unknown."}
-    event["action"] |= {**_ID, "minLength": 0, "description": "What was done with it; empty: unknown."}
+    event["time_us"] |= _TIME | {"description": "Time of the event, in microseconds since 1970. 0: not known."}
+    event["action"] |= {
+        **_ID,
+        "minLength": 0,
+        "description": "What the user did with the item, such as click. Empty: not known.",
+    }
     for form, *_ in _OPERATIONS.values():
         fields = parts[form.kind.__name__]["properties"]
         parts[form.batch.__name__]["properties"]["requests"] |= {"minItems": 1, "maxItems": limits.max_batch}

@@ -26,11 +26,16 @@ MAX_QUOTED: Final = 301  # most characters of a problem's text, because it may q
 class ProblemForm(Struct, frozen=True, rename={"kind": "type"}):
     """A problem as RFC 9457 writes it, with the field that is wrong."""
 
-    title: str
-    status: int
-    detail: str
-    field: Annotated[str | UnsetType, Meta(description="Path of the field that is wrong: `history[3].item`.")] = UNSET
-    kind: str = "about:blank"
+    title: Annotated[str, Meta(description="Name of the HTTP status.")]
+    status: Annotated[int, Meta(description="The HTTP status: 400 to 599.")]
+    detail: Annotated[str, Meta(description="One sentence: what is wrong, and what would be right.")]
+    field: Annotated[
+        str | UnsetType,
+        Meta(description="Path of the wrong field, such as `history[3].item`. It is left out if no field is wrong."),
+    ] = UNSET
+    kind: Annotated[str, Meta(description="Always about:blank. `status` and `field` say which problem it is.")] = (
+        "about:blank"
+    )
 
 
 class Problem(Exception):

@@ -43,14 +43,14 @@ from recdistill.serve.shadow import Shadow
 Count = Callable[[str, int], None]
 """It is called for each answer, with its source and the number of unknown events in the history."""
 
-Event = Callable[[str, str], None]
-"""It is called with the name of a count that must grow, and the reason."""
+Event = Callable[[str, int, str], None]
+"""It is called with the name of a count, by how many requests it grows, and the reason."""
 
 Pause = Callable[[], None]
 """It is called before each answer of a body, so that small requests can be answered first."""
 
 
-def _nobody(_name: str, _why: str) -> None:
+def _nobody(_name: str, _requests: int, _why: str) -> None:
     """Counts nothing."""
 
 
@@ -69,7 +69,7 @@ def routes(
         limits: Limits of one body.
         count: Called for each answer.
         write_back: May keep each answer that a user may see.
-        event: Called when a canary answers or fails.
+        event: Called when a canary answers or fails, with the number of the requests.
         shadow: Sends requests of the champion to a canary, too, to compare.
     """
     pause = answering.give_way
@@ -135,12 +135,12 @@ def _answers(
         try:
             found = answer(variant.recommender, some)
             if variant is not sides.champion:
-                count("canary_answers", "")
+                count("canary_answers", len(rows), "")
         except Exception as e:
             if variant is sides.champion:
                 raise
             found = answer(sides.champion.recommender, some)
-            count("canary_failures", str(e))
+            count("canary_failures", len(rows), str(e))
             for row in rows:
                 used[row] = sides.champion
         answers.update(zip(rows, found, strict=True))

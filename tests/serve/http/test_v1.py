@@ -137,7 +137,7 @@ def test_a_request_that_the_champion_refuses_too_is_no_failure_of_the_canary(
         assert batch.status_code == 422
         assert batch.json()["field"].startswith(f"requests[2].{field}")
     assert both.counts["canary_failures"] == 0
-    assert not caplog.records
+    assert not [one for one in caplog.records if one.name.startswith("recdistill")]
 
 
 def test_what_only_the_canary_refuses_the_champion_answers_and_it_counts(both: Ranker) -> None:
@@ -149,6 +149,25 @@ def test_what_only_the_canary_refuses_the_champion_answers_and_it_counts(both: R
         batch = client.post("/v1/recommend", json={"requests": [{}, {"user": "a", **RED}]})
         assert [answer["items"] for answer in batch.json()["answers"]][1] == ["new"]
     assert (both.counts["canary_answers"], both.counts["canary_failures"]) == (1, 2)
+
+
+def test_each_request_of_a_batch_counts_for_the_canary_that_answers_or_fails(
+    both: Ranker, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = {"user": "a", "k": 3}
+    with serving(both) as address, httpx.Client(base_url=address) as client:
+        assert client.post("/v1/recommend", json={"requests": [mine, {"k": 3}, mine, mine]}).status_code == 200
+        assert (both.counts["canary_answers"], both.counts["canary_failures"]) == (3, 0)
+        red = {"user": "a", **RED}
+        for failed, said in ((5, 1), (6, 1), (10, 2)):  # a line when 1, 2, 4, 8 … is reached or passed
+            more = failed - both.counts["canary_failures"]
+            assert client.post("/v1/recommend", json={"requests": [red] * more}).status_code == 200
+            assert both.counts["canary_failures"] == failed
+            assert sum("a canary has failed" in one.getMessage() for one in caplog.records) == said
+        assert "failed on 10 requests" in caplog.text
+        text = client.get("/metrics").text
+    assert "recdistill_canary_answers_total 3.0" in text
+    assert "recdistill_canary_failures_total 10.0" in text
 
 
 @pytest.mark.parametrize("crashes", [False, True])
