@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from recdistill.demo.story import Story
-from recdistill.judge import Judgement
+from recdistill.judge import CONTROL, Judgement
 from recdistill.progress import folder_bytes
 from recdistill.stream import Log
 
@@ -114,13 +114,12 @@ def tell(
     for quality in sorted(judgement.contenders, key=lambda quality: -quality.metrics["ndcg@10"].mean):
         size = size_text(sizes[quality.name]) if quality.name in sizes else ""
         figures = quality.metrics
-        print(f"{quality.name:20}{figures['ndcg@10'].mean:9.4f}{figures['recall@10'].mean:11.4f}{size:>12}")
-    for other in ("no_kd", "popularity"):
-        found = summary[f"student_minus_{other}"]
-        if found:
-            print(
-                f"student − {other:11} {found['mean']:+.4f}  [{found['low']:+.4f}, {found['high']:+.4f}]  NDCG@10, 95%"
-            )
+        name = "without a teacher" if quality.name == CONTROL else quality.name
+        print(f"{name:20}{figures['ndcg@10'].mean:9.4f}{figures['recall@10'].mean:11.4f}{size:>12}")
+    for key, other in (("no_kd", "the one without a teacher"), ("popularity", "popularity")):
+        if found := summary[f"student_minus_{key}"]:
+            interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+            print(f"NDCG@10 of the student less {other}: {found['mean']:+.4f}, 95% interval {interval}")
     for sentence in kept(summary):
         print(sentence)
     print(f"The demo took {summary['seconds']['all']:.0f} s.\n")
