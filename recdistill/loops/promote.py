@@ -203,9 +203,6 @@ def run(
     window = HeldOutWindow(log, held_out, after_us=taught_us)
     rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
     queue.look()
-    if known and known[0].passed is False and (last := queue.of(known[0].content_hash)) is not None:
-        rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
-
     added = Added(controls)
 
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
@@ -256,8 +253,7 @@ def run(
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
-    if automatic and known and (left := queue.of(known[0].content_hash)) is not None:
-        rounds.left = left, known[0]
+    rounds.take_up(known)
     rounds.look_now = lambda: say_look_now(log, by)
     rounds.try_on(log, canary)
     tidied = trimmed = -math.inf  # never yet; the clock may have begun a minute ago, when the machine started
@@ -341,6 +337,19 @@ class _Rounds:
         self.canaries: Canaries | None = None
         self.left: tuple[MadeBundle, Version] | None = None  # the newest version, where the last promoter ended
 
+    def take_up(self, known: Sequence[Version]) -> None:
+        """Goes on where the last promoter ended: at the newest version, which was refused, or has to be promoted yet.
+
+        Args:
+            known: All versions, newest first.
+        """
+        if not known or (last := self._queue.of(known[0].content_hash)) is None:
+            return
+        if known[0].passed is False:
+            self._rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
+        elif self.automatic:
+            self.left = last, known[0]
+
     def go(self, *, drain: bool) -> tuple[bool, bool]:
         """One look. Whether something was announced since the last, and whether there was anything to do.
 
@@ -403,7 +412,7 @@ class _Rounds:
         if self._ledger.look().undecided(made.content_hash) and self._registry.tag(version.number, CANARY) is None:
             evidence = self._registry.evidence(version.number)
             if evidence is not None and evidence.passed:
-                log_.warning("version %s passed the gate, and its promoter ended before it was promoted", version.number)
+                log_.warning("version %s passed, and its promoter ended before it was promoted", version.number)
                 self._decide(made, version, evidence)
         self.left = None
 

@@ -310,9 +310,7 @@ def publish(
             try_it(bundle, device=device)
         as_writer(
             ledger,
-            lambda writer: note_judged(
-                writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes
-            ),
+            lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes),
         )
         version = registry.publish(
             bundle,

@@ -8,8 +8,8 @@ that cannot be.
 It knows nothing of stages or of what a header means.
 
 Example:
-    >>> _Lenient(b"..caf\\xe9")[2:].decode("utf-8")
-    'caf\ufffd'
+    >>> _Lenient("..café".encode("latin-1"))[2:].decode("utf-8")
+    'caf�'
 """
 
 from __future__ import annotations
