@@ -97,8 +97,8 @@ def test_a_thread_that_ends_is_said_in_json_and_at_readyz(tmp_path: Path) -> Non
     processes.wait_until(
         lambda: status(port, "/livez")[0] == 200, process, what="the worker", log=output, patience_s=60
     )
-    wait_for(lambda: status(port, "/readyz")[0] == 503)
-    assert "'helper'" in status(port, "/readyz")[1]
+    wait_for(lambda: "'helper'" in status(port, "/readyz")[1])  # before the loop begins it is not ready either
+    assert status(port, "/readyz")[0] == 503
     assert processes.end(process, patience_s=30) == 0
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     [said] = [line for line in lines if line["level"] == "error"]
