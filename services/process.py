@@ -21,11 +21,13 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 
 from recdistill.config import load_settings
 from recdistill.errors import ConfigError, RecdistillError
 from recdistill.hops import Counts
 from recdistill.loops import wire
+from recdistill.stopping import set_soon
 from recdistill.text import without_credentials
 from services.health import Health
 from services.pulse import Pulse
@@ -56,7 +58,7 @@ def main(name: str) -> int:
     handler.setFormatter(JsonLines())
     # fbgemm writes many lines about its tables through the root logger. Nobody needs them.
     handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.WARNING)
-    logging.basicConfig(level=os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     counts, ended = Counts(), list[str]()
     logging.captureWarnings(True)
 
@@ -71,9 +73,10 @@ def main(name: str) -> int:
     health: Health | None = None
     pulse: Pulse | None = None
     try:
+        logging.getLogger().setLevel(_level())
         pulse = Pulse(_silent_s())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: pulse.set())
+            signal.signal(number, partial(_told_to_stop, pulse))
         settings = load_settings()
         if name != "ranker":  # The ranker answers these paths on its own port.
             health = _health(name, counts, ended, pulse)
@@ -94,6 +97,17 @@ def main(name: str) -> int:
             health.close()
 
 
+def _told_to_stop(pulse: Pulse, _number: int, _frame: object) -> None:
+    set_soon(pulse)
+
+
+def _level() -> str:
+    text = os.environ.get("RECDISTILL_LOG_LEVEL", "INFO").upper()
+    if text not in logging.getLevelNamesMapping():
+        raise ConfigError(f"RECDISTILL_LOG_LEVEL: must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {text!r}")
+    return text
+
+
 def _silent_s() -> float:
     text = os.environ.get("RECDISTILL_HEALTH_SILENT_S", "300")
     try:
@@ -108,7 +122,7 @@ def _health(name: str, counts: Counts, ended: list[str], pulse: Pulse) -> Health
     port = os.environ.get("RECDISTILL_HEALTH_PORT", "8081")
     if not port:
         return None
-    if not port.isdigit() or int(port) > 65_535:
+    if not (port.isascii() and port.isdigit()) or int(port) > 65_535:
         raise ConfigError(f"RECDISTILL_HEALTH_PORT: must be a port from 0 to 65535, or empty, not {port!r}")
 
     def live() -> tuple[int, str]:

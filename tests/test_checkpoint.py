@@ -24,7 +24,7 @@ from support.tries import tries
 
 from recdistill import checkpoint
 from recdistill.errors import CheckpointError
-from recdistill.sealed.folder import Hashed
+from recdistill.sealed.folder import Hashed, Seal
 
 FILES = ("tensors.safetensors", "state.json", "manifest.json")
 
@@ -365,6 +365,15 @@ def test_damage_is_skipped_with_a_warning(
         assert_is(checkpoint.latest(tmp_path), 1)
     assert "step-2" in caplog.text
     assert name in caplog.text
+
+
+def test_one_that_the_disk_cannot_read_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a process cannot be read at its beginning, as a file with a bad sector there."""
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, *content(step))
+    plain, bad = Seal._plain, tmp_path / "step-2" / "manifest.json"
+    monkeypatch.setattr(Seal, "_plain", lambda seal, path: plain(seal, Path("/proc/self/mem") if path == bad else path))
+    assert_is(checkpoint.latest(tmp_path), 1)
 
 
 def test_when_none_verifies_it_does_not_start_anew(tmp_path: Path) -> None:

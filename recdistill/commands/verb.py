@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recdistill.errors import UsageError
+from recdistill.stopping import set_soon
 from recdistill.text import did_you_mean, near
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def stopping() -> Iterator[threading.Event]:
         if number == signal.SIGINT:
             # os.write, because a signal handler may run in the middle of a print.
             os.write(2, b"\nstopping when the present work is done; Ctrl-C again stops at once\n")
-        stop.set()
+        set_soon(stop)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Only the main thread may handle signals.

@@ -52,7 +52,8 @@ class Judged(NamedTuple):
     """A judgement of a content: its entry, when it was made, whether it passed, and the digest of its policy.
 
     `allotted`, `looks` and `began_at` say how much of the yearly error it has used. `verdict`: passed, refused, or not
-    enough evidence. `figures`: a mean, and the two ends of its interval if they are known.
+    enough evidence. `promotes`: whether its maker promotes what passes. `figures`: a mean, and the two ends of its
+    interval if they are known.
     """
 
     n: int
@@ -65,6 +66,7 @@ class Judged(NamedTuple):
     looks: int
     began_at: str
     verdict: str = ""
+    promotes: bool = False
     figures: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
@@ -90,6 +92,7 @@ class State:
         changes: Every change of champion, the oldest first.
         withdrawn: Versions that a rollback replaced, each with that change. A rollback never brings them back.
         judged: Every judgement, the oldest first.
+        refused: The number of the last entry that refused a promotion, by content hash.
         waivers: Every waiver, the oldest first.
         policy: The policy of the last judgement; None: not known.
         lost: Heads that were noted in another place and are not in this ledger, from the `lost` entries.
@@ -104,6 +107,7 @@ class State:
         self.changes: list[Change] = []
         self.withdrawn: dict[str, Change] = {}
         self.judged: list[Judged] = []
+        self.refused: dict[str, int] = {}
         self.waivers: list[Waiver] = []
         self.policy: dict[str, Any] | None = None
         self.lost: set[str] = set()
@@ -137,11 +141,14 @@ class State:
                     looks=int(said.get("looks", 1)),
                     began_at=str(said.get("began_at") or entry.at),
                     verdict=str(said.get("verdict") or ("passed" if facts.get("passed") is True else "refused")),
+                    promotes=facts.get("promotes") is True,
                     figures=_figures(facts.get("figures"), said.get("metrics")),
                 )
             )
         elif entry.kind == "policy" and isinstance(found := entry.facts.get("after"), dict):
             self.policy = found
+        elif entry.kind == "refused":
+            self.refused[entry.content_hash] = entry.n
         elif entry.kind == "waived":
             until = str(entry.facts.get("until", ""))
             self.waivers.append(
@@ -154,6 +161,13 @@ class State:
     def last(self, content_hash: str) -> Judged | None:
         """The newest judgement of a content."""
         return next((one for one in reversed(self.judged) if one.content_hash == content_hash), None)
+
+    def undecided(self, content_hash: str) -> bool:
+        """Whether a content passed, was to be promoted, and nothing came of it: its promoter ended before."""
+        judged = self.last(content_hash)
+        if judged is None or not (judged.passed and judged.promotes):
+            return False
+        return self.refused.get(content_hash, 0) < judged.n and all(one.n < judged.n for one in self.changes)
 
     def tries(self, since: str = "", *, content_hash: str = "") -> int:
         """How many judgements there were. Each uses a part of the yearly error.

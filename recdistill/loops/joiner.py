@@ -84,7 +84,9 @@ class Joiner:
         """Fills the window with what an earlier joiner had in it."""
         note, window = self._note, self.window
         kept = None if directory is None else snapshot.read(directory, about)
-        if kept is not None and _fits(kept, note, self._saved_read):
+        if kept is not None and directory is not None and not _fits(kept, note, self._saved_read):
+            snapshot.drop(directory)
+        elif kept is not None:
             window.take(kept.lists, kept.given)
             for tp in self._saved_read:
                 one = kept.partitions[str(tp)]

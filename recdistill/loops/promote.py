@@ -6,8 +6,9 @@ lists, a bundle waits for enough examples behind the place where it stopped lear
 
 It fetches the bundle and the champion from the registry's store, and the judge runs those exact artefacts on the same
 lists. The version is registered with its evidence, its report and its device file, and becomes the candidate. If it
-passes the gate, it becomes the champion. A bundle whose content is registered already is left alone. So a promoter that
-was killed goes on where it stood.
+passes the gate, it becomes the champion. A bundle whose content is registered already is not judged again. Where the
+ledger says that it passed, and nothing of what came of it, it is promoted now. So a promoter that was killed goes on
+where it stood.
 
 At each look it compares the alias with the ledger. Where somebody moved the alias by hand, the ledger gets an entry.
 
@@ -61,7 +62,7 @@ from recdistill.loops.swap import Try
 from recdistill.loops.tell import Tell, nobody
 from recdistill.loops.waits import Waits
 from recdistill.progress import Progress
-from recdistill.registry import CHAMPION, Evidence, Registry, Version
+from recdistill.registry import CANARY, CHAMPION, Evidence, Registry, Version
 from recdistill.release import (
     GRACE_S,
     ByHand,
@@ -202,9 +203,6 @@ def run(
     window = HeldOutWindow(log, held_out, after_us=taught_us)
     rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
     queue.look()
-    if known and known[0].passed is False and (last := queue.of(known[0].content_hash)) is not None:
-        rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
-
     added = Added(controls)
 
     def judged(made: MadeBundle) -> tuple[Version, Evidence]:
@@ -240,13 +238,22 @@ def run(
             added.take(judgement)
             evidence = gate(judgement)
             return publish(
-                registry, ledger, bundle, judgement, evidence, policy=policy, who=by, try_it=try_it
+                registry,
+                ledger,
+                bundle,
+                judgement,
+                evidence,
+                policy=policy,
+                who=by,
+                promotes=automatic,
+                try_it=try_it,
             ), evidence
 
     rounds = _Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
     rounds.policy, rounds.agree = policy, Agree(registry, ledger, by, by_hand, counts=counts, tell=tell)
     rounds.which, rounds.least = which, min_lists
+    rounds.take_up(known)
     rounds.look_now = lambda: say_look_now(log, by)
     rounds.try_on(log, canary)
     tidied = trimmed = -math.inf  # never yet; the clock may have begun a minute ago, when the machine started
@@ -328,6 +335,20 @@ class _Rounds:
         self.least = 1
         self.look_now: Callable[[], object] = lambda: None
         self.canaries: Canaries | None = None
+        self.left: tuple[MadeBundle, Version] | None = None  # the newest version, where the last promoter ended
+
+    def take_up(self, known: Sequence[Version]) -> None:
+        """Goes on where the last promoter ended: at the newest version, which was refused, or has to be promoted yet.
+
+        Args:
+            known: All versions, newest first.
+        """
+        if not known or (last := self._queue.of(known[0].content_hash)) is None:
+            return
+        if known[0].passed is False:
+            self._rule.refused(last, have=0, ago_s=_age_s(known[0].created_at))
+        elif self.automatic:
+            self.left = last, known[0]
 
     def go(self, *, drain: bool) -> tuple[bool, bool]:
         """One look. Whether something was announced since the last, and whether there was anything to do.
@@ -342,6 +363,7 @@ class _Rounds:
         if self.canaries is not None and (verdict := self.canaries.look()) is not None and verdict.say == "withdraw":
             self.counts["withdrawn"] += 1
             self.tell("refused", {"model": self._registry.name, "reasons": verdict.reasons})
+        self._finish()
         news = queue.look()
         held = which != "behind" and window.look() >= self.least
         why = "" if held or which == "behind" else too_few(window, self.least)
@@ -381,6 +403,18 @@ class _Rounds:
         self._decide(made, version, evidence)
         self._queue.done(made)  # not before: a registry that goes away in between must not lose the promotion
         return True
+
+    def _finish(self) -> None:
+        """Decides about a version that passed, when its promoter ended before it had done so."""
+        if self.left is None:
+            return
+        made, version = self.left
+        if self._ledger.look().undecided(made.content_hash) and self._registry.tag(version.number, CANARY) is None:
+            evidence = self._registry.evidence(version.number)
+            if evidence is not None and evidence.passed:
+                log_.warning("version %s passed, and its promoter ended before it was promoted", version.number)
+                self._decide(made, version, evidence)
+        self.left = None
 
     def _decide(self, made: MadeBundle, version: Version, evidence: Evidence) -> None:
         facts = {"model": self._registry.name, "version": version.number, "bundle": made.content_hash}

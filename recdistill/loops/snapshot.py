@@ -94,6 +94,19 @@ def write(directory: Path, snapshot: Snapshot) -> None:
         log_.warning("no snapshot of the joiner's window: %s; without one, a restart reads the window again", e)
 
 
+def drop(directory: Path) -> None:
+    """Deletes what is there: it is of a state that the log does not hold any more, and grows into something else.
+
+    After a power cut, or with a copy that was put back, the log is as it was before the snapshot. Later it holds as
+    much again, of other records, and then such a snapshot would seem to fit.
+    """
+    try:
+        for _, path in _there(directory):
+            discard(path)
+    except OSError as e:
+        log_.warning("%s: the snapshot there cannot be deleted (%s); delete it before the next start", directory, e)
+
+
 def read(directory: Path, about: str) -> Snapshot | None:
     """The snapshot that is there; None without one that can be used.
 

@@ -14,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import queue
@@ -137,6 +138,8 @@ class Teller:
                 e.close()
                 if 300 <= e.code < 500 and e.code not in _AGAIN:
                     break
+            except http.client.HTTPException as e:
+                why = f"it does not answer as a web server does ({type(e).__name__})"
             except (OSError, ValueError) as e:
                 why = str(getattr(e, "reason", "")) or type(e).__name__
         self._fail(why)

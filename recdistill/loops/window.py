@@ -45,6 +45,8 @@ _GIVEN: Final = struct.Struct(">QQd16s")
 """Time of feedback, when it came, its label, id of its list; then its item."""
 _ID: Final = slice(-16, None)
 _NEVER: Final = -(1 << 62)
+_FEW: Final = 16
+"""With more feedback than this for one list, each piece more or less must not cost a copy of the others."""
 
 
 class Given(NamedTuple):
@@ -115,7 +117,7 @@ class Window:
         self._window_us = window_us
         self._labels = labels
         self._open: list[bytes] = []  # a heap
-        self._given: dict[bytes, tuple[bytes, ...]] = {}  # by the id of the list
+        self._given: dict[bytes, tuple[bytes, ...] | Counter[bytes]] = {}  # by the id of the list
         self._by_time: list[bytes] = []  # the same feedback, a heap
         self._met: set[bytes] = set()  # those of it that met a list when it closed
         self._late_value = 0.0
@@ -165,7 +167,7 @@ class Window:
             self._count_late(label)
             return
         one = _GIVEN.pack(time_us, came_us, label, key) + feedback.item.encode()
-        self._given[key] = (*self._given.get(key, ()), one)
+        self._keep(key, one)
         heapq.heappush(self._by_time, one)
 
     def close(self, most: int | None = None, *, flush: bool = False, late: bool = False) -> list[Closed]:
@@ -242,8 +244,7 @@ class Window:
         self._open = [lists[at : at + size] for at in range(0, len(lists), size)]
         self._by_time = list(given)
         for one in given:
-            key = one[_GIVEN.size - 16 : _GIVEN.size]
-            self._given[key] = (*self._given.get(key, ()), one)
+            self._keep(one[_GIVEN.size - 16 : _GIVEN.size], one)
 
     def waiting(self) -> tuple[int, int]:
         """How much feedback met no list yet: that which can still meet one that comes, and that which is late."""
@@ -282,7 +283,8 @@ class Window:
     def _of(self, key: bytes, time_us: int, came_us: int) -> tuple[Given, ...]:
         """The feedback that meets a list."""
         found = []
-        for one in self._given.get(key, ()):
+        held = self._given.get(key, ())
+        for one in held.elements() if isinstance(held, Counter) else held:
             given_us, given_came_us, label, _ = _GIVEN.unpack_from(one)
             if given_came_us <= time_us + self._window_us and came_us <= given_us + self._window_us:
                 found.append(Given(one[_GIVEN.size :].decode(), label))
@@ -296,14 +298,29 @@ class Window:
             _, _, label, key = _GIVEN.unpack_from(one)
             if one not in self._met:
                 self._count_late(label)
-            left = list(self._given[key])
-            left.remove(one)
-            if one not in left:
-                self._met.discard(one)
-            if left:
-                self._given[key] = tuple(left)
-            else:
-                del self._given[key]
+            self._drop(key, one)
+
+    def _keep(self, key: bytes, one: bytes) -> None:
+        """Keeps feedback with that of its list: a tuple while it is little, since most lists have little."""
+        held = self._given.get(key, ())
+        if isinstance(held, Counter):
+            held[one] += 1
+        else:
+            self._given[key] = (*held, one) if len(held) < _FEW else Counter((*held, one))
+
+    def _drop(self, key: bytes, one: bytes) -> None:
+        held = self._given[key]
+        if isinstance(held, Counter):
+            held[one] -= 1
+            if not held[one]:
+                del held[one]
+        else:
+            at = held.index(one)
+            held = self._given[key] = held[:at] + held[at + 1 :]
+        if one not in held:
+            self._met.discard(one)
+        if not held:
+            del self._given[key]
 
     def _count_late(self, label: float) -> None:
         self.counts["late"] += 1

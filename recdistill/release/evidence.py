@@ -66,9 +66,25 @@ def weaker(before: Policy, after: Policy) -> list[str]:
 
 
 def note_judged(
-    writer: Writer, ledger: Ledger, judgement: Judgement, evidence: Evidence, *, policy: Policy, who: str
+    writer: Writer,
+    ledger: Ledger,
+    judgement: Judgement,
+    evidence: Evidence,
+    *,
+    policy: Policy,
+    who: str,
+    promotes: bool = False,
 ) -> None:
     """Writes what the judge found. If the policy has changed, an entry about that comes first.
+
+    Args:
+        writer: Of the ledger.
+        ledger: Where it is written.
+        judgement: The results of the judge.
+        evidence: The verdict on them.
+        policy: What the gate asked for.
+        who: Who judged.
+        promotes: Whether who judged promotes what passes.
 
     Raises:
         Fenced: Another process is the writer now. If all is written again, nothing counts twice.
@@ -92,6 +108,7 @@ def note_judged(
             "evidence": msgspec.to_builtins(evidence),
             "figures": figures_of(judgement),
             "judgement": hashlib.sha256(to_json(judgement)).hexdigest(),
+            **({"promotes": True} if promotes else {}),
         },
     )
 

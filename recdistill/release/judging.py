@@ -270,6 +270,7 @@ def publish(
     *,
     policy: Policy = NONE,
     who: str = "judge",
+    promotes: bool = False,
     report: Path | None = None,
     device: Path | None = None,
     try_it: Callable[..., None] | None = None,
@@ -287,6 +288,7 @@ def publish(
         evidence: The gate's verdict on it.
         policy: What the gate asked for.
         who: Who judged it, for the ledger.
+        promotes: Whether that one promotes what passes. A version that passed and was then left is found by it.
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
         try_it: Tries bundle and device file in a separate process first: `try_it(bundle, device=path)`.
@@ -306,7 +308,10 @@ def publish(
         export_device(bundle, device)
         if try_it is not None:
             try_it(bundle, device=device)
-        as_writer(ledger, lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who))
+        as_writer(
+            ledger,
+            lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes),
+        )
         version = registry.publish(
             bundle,
             evidence,

@@ -75,7 +75,7 @@ class Seal:
     def manifest_of(self, folder: Path) -> bytes:
         """The manifest's bytes. They are not verified yet."""
         path = folder / self.manifest
-        with self._plain(path) as f:
+        with self._plain(path) as f, self._readable(path):
             data = f.read(self.most + 1)
         if len(data) > self.most:
             raise self.error(f"{path}: has more than the {self.most} bytes that it may have; {self.again}")
@@ -83,7 +83,7 @@ class Seal:
 
     def read(self, path: Path, entry: FileEntry) -> bytes:
         """A file's bytes, verified."""
-        with self._plain(path) as f:
+        with self._plain(path) as f, self._readable(path):
             size = os.fstat(f.fileno()).st_size
             data = f.read() if size == entry.size else b""
         self._check(path, entry, size, hashlib.sha256(data).hexdigest())
@@ -93,9 +93,10 @@ class Seal:
         """A verified file, open at its beginning. It is for a file that should not be in memory as a whole."""
         f = self._plain(path)
         try:
-            size, found = os.fstat(f.fileno()).st_size, hashlib.sha256()
-            while size == entry.size and (piece := f.read(_PIECE)):
-                found.update(piece)
+            with self._readable(path):
+                size, found = os.fstat(f.fileno()).st_size, hashlib.sha256()
+                while size == entry.size and (piece := f.read(_PIECE)):
+                    found.update(piece)
             self._check(path, entry, size, found.hexdigest())
             f.seek(0)
         except BaseException:
@@ -147,6 +148,14 @@ class Seal:
             os.close(handle)
             raise self.error(f"{path}: is not a plain file; {self.again}")
         return os.fdopen(handle, "rb")
+
+    @contextlib.contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        """A disk can open a file and then fail to read it. That is damage, like a wrong digest."""
+        try:
+            yield
+        except OSError as e:
+            raise self.error(f"{path}: cannot be read ({e.strerror or e}); {self.again}") from e
 
     def _check(self, path: Path, entry: FileEntry, size: int, sha256: str) -> None:
         if size != entry.size:

@@ -1,12 +1,13 @@
 """The joiner: each ranking one example, with the labels that a look at all records at once would give."""
 
 import random
+import shutil
 import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from recdistill.errors import ConfigError, StreamError
 from recdistill.loops import join, score
 from recdistill.loops.feed import feed
 from recdistill.loops.held import Share
+from recdistill.progress import Progress
 from recdistill.records import (
     DEAD_LETTERS,
     Candidate,
@@ -35,10 +37,12 @@ from recdistill.records import (
     read_columns,
 )
 from recdistill.stream import Log, TopicPartition, open_log, standard_topics
-from recdistill.stream.testing import everything
+from recdistill.stream.embedded import EmbeddedLog
+from recdistill.stream.testing import Abort, everything
 from recdistill.teachers.function import FunctionTeacher
 
 WINDOW_S = 5.0
+SECOND = 1_000_000
 
 
 @pytest.fixture(params=[(1, 1), (3, 2)], ids=["one partition", "three partitions, two lanes"])
@@ -490,3 +494,40 @@ def test_the_silence_of_a_served_list_is_a_label_and_that_of_a_probe_is_not(
             assert (name in made) == (origin != "student")
         else:
             assert (name in made) == (origin == "served"), "an example with labels alone, all of them 0"
+
+
+def test_a_snapshot_of_what_a_power_cut_took_is_not_used_when_the_log_has_grown_again(tmp_path: Path) -> None:
+    """The log is put back to an earlier copy, and then holds other records where the lost ones were."""
+
+    def kill(done: int, total: int | None) -> None:
+        if done >= (total or 0):
+            raise Abort("before another snapshot was written")
+
+    def step(path: Path, directory: Path | None, *records: Ranking | Feedback, progress: Progress | None = None) -> Log:
+        log = EmbeddedLog(path)
+        log.create_topics(standard_topics())
+        feed(log, records)
+        with suppress(Abort):
+            join.run(log, window_s=1000, directory=directory, stop=threading.Event(), drain=True, progress=progress)
+        return log
+
+    def lists(name: str, count: int, at: int) -> list[Ranking]:
+        shown = [
+            Impression(f"{name}{n}", (at + n) * SECOND, candidates=(Candidate("a"), Candidate("b")))
+            for n in range(count)
+        ]
+        return [Ranking(one, "t", "1", "unbounded", scores=(1.0, 2.0), scored=(True, True)) for one in shown]
+
+    clicks = [Feedback(f"f{n}", f"new{n}", "b", "click", time_us=(1100 + n) * SECOND) for n in range(12)]
+    path, copy, directory = tmp_path / "log.sqlite", tmp_path / "copy", tmp_path / "snapshot"
+    step(path, None, *lists("old", 5, 1000)).close()
+    shutil.copy(path, copy)
+    step(path, directory, *lists("lost", 5, 1010)).close()
+    assert len(list(directory.glob("window-*"))) == 1
+    shutil.copy(copy, path)
+    step(path, directory, *lists("new", 12, 1010), progress=kill).close()
+    log = step(path, directory, *clicks, *lists("end", 20, 9000))
+    found = [decode(Example, message.value) for message in everything(log, "examples")]
+    given = {one.ranking.impression.id: one.labels for one in found if one.label_state == "labels"}
+    assert given == {f"new{n}": (0.0, 1.0) for n in range(12)}
+    log.close()

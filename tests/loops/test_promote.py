@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from recdistill.config import LogSettings
 from recdistill.errors import CheckpointError, LogChanged, RegistryError, TeacherError, WrongLog
 from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate, write_report
-from recdistill.ledger import Ledger
+from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops import promote, queue
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
@@ -449,6 +450,7 @@ class Shelf:
         self.bundles = {bundle.content_hash: bundle for bundle in bundles}
         self.made: list[tuple[str, Evidence]] = []  # content and evidence; the number of a version is its place + 1
         self.champion: str | None = None
+        self.tried = ""  # the version that is a canary, or was
         self.calls, self.away = 0, range(0)
 
     def _call(self) -> None:
@@ -523,9 +525,13 @@ class Shelf:
         self._call()
         return {}
 
-    def tag(self, number: str, _: str) -> str | None:
+    def tag(self, number: str, key: str) -> str | None:
         self._call()
-        return None
+        return "begun" if (number, key) == (self.tried, "canary") else None
+
+    def evidence(self, number: str) -> Evidence:
+        self._call()
+        return self.made[int(number) - 1][1]
 
     def former(self) -> tuple[list[Any], list[str]]:
         self._call()
@@ -544,8 +550,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
 
-    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **__: Any) -> Version:
-        note(ledger, evidence)
+    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **more: Any) -> Version:
+        note(ledger, evidence, promotes=more["promotes"])
         return registry.published(bundle, evidence)
 
     monkeypatch.setattr(promote, "publish", published)
@@ -570,14 +576,16 @@ def held_log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def looped(log: Log, shelf: Shelf, until: Callable[[Counter[str]], bool], **more: Any) -> Counter[str]:
+def looped(
+    log: Log, shelf: Shelf, until: Callable[[Counter[str]], bool], stop_after: int = 500, **more: Any
+) -> Counter[str]:
     """Runs the promoter until something is true, looking each time it waits."""
     counts = Counter[str]()
 
     class Stop(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             self.rounds = getattr(self, "rounds", 0) + 1
-            if until(counts) or self.rounds > 500:
+            if until(counts) or self.rounds > stop_after:
                 self.set()
             return self.is_set()
 
@@ -601,6 +609,47 @@ def test_a_registry_that_goes_away_at_any_call_loses_nothing(
         assert said == [
             "the registry is waited for, 3600 s at most, and nothing is lost: http://mlflow: does not answer"
         ]
+
+
+@pytest.mark.parametrize("first", range(1, 16))
+def test_a_promoter_that_ends_at_any_call_leaves_the_promotion_to_the_next_one(
+    held_log: Log, shelf: Shelf, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recdistill.release.champion.AT_WORK_S", 0.0)  # the next one need not wait for the last
+    [bundle, _] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+    shelf.away = range(first, first + 1)
+    with contextlib.suppress(RegistryError):
+        looped(held_log, shelf, lambda counts: counts["promoted"] > 0)
+    counts = looped(held_log, shelf, lambda counts: counts["promoted"] > 0, stop_after=20)
+    assert (shelf.champion, len(shelf.made)) == ("1", 1), counts
+
+
+@pytest.mark.parametrize("since", ["nothing", "refused", "moved", "canary", "by hand before", "by hand now"])
+def test_what_was_decided_about_a_version_that_passed_is_not_decided_again(
+    held_log: Log, shelf: Shelf, since: str
+) -> None:
+    """A version that a person publishes, or leaves with `promote.automatic` off, is that person's affair."""
+    [bundle, _] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+    if since == "by hand before":
+        looped(held_log, shelf, lambda counts: counts["registered"] > 0, automatic=False)
+    else:
+        shelf.away = range(11, 12)
+        with pytest.raises(RegistryError):
+            looped(held_log, shelf, lambda _: False)
+    assert (len(shelf.made), shelf.champion) == (1, None)
+    shelf.tried = "1" if since == "canary" else ""
+    if since in ("refused", "moved"):
+        said: dict[str, Any] = {"who": "ada", "version": "1" if since == "refused" else ""}
+        ledger = Ledger(held_log, shelf.name, NO_KEYS)
+        release.as_writer(ledger, lambda writer: writer.append(since, content_hash=bundle.content_hash, **said))
+        ledger.close()
+    counts = looped(held_log, shelf, lambda _: False, stop_after=3, automatic=since != "by hand now")
+    assert (counts["promoted"], counts["judged"]) == (int(since == "nothing"), 0)
+    assert shelf.champion == ("1" if since == "nothing" else None)
+    counts = looped(held_log, shelf, lambda _: False, stop_after=3, automatic=since != "by hand now")
+    assert counts["promoted"] == 0, "once is enough"
 
 
 def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not_wait(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -98,3 +99,19 @@ def test_a_server_that_hangs_delays_nothing_and_the_oldest_messages_go(caplog: p
     assert counts["told"] + counts["untold"] == 3 * MOST
     assert caplog.records[0].levelno == logging.WARNING
     hook.close()
+
+
+def test_what_is_no_web_server_is_told_nothing_and_the_thread_lives_on(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            for _ in range(2):
+                client, _ = server.accept()
+                client.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                client.recv(10_000)
+                client.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert told(url, REFUSED, REFUSED, tries=1) == {"untold": 2}
+    assert "was not told: it does not answer as a web server does (BadStatusLine)" in caplog.text

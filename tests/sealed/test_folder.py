@@ -13,6 +13,7 @@ from recdistill.errors import DataError
 from recdistill.sealed import FileEntry, Seal, canonical, entry_of
 
 SEAL = Seal("manifest.json", most=1000, error=DataError, again="copy it again")
+EMPTY = entry_of(b"")
 FILES = {"a.bin": b"first", "b.bin": b"second" * 100}
 
 
@@ -168,3 +169,15 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
         SEAL.read(tmp_path / "a.bin", entry_of(b"first"))
     with pytest.raises(DataError, match="is not the file"):
         SEAL.opened(tmp_path / "a.bin", FileEntry(5, "0" * 64))
+
+
+@pytest.mark.parametrize("how", ["manifest", "whole", "opened"])
+def test_a_file_that_the_disk_cannot_read_is_damaged(how: str) -> None:
+    """The memory of a process is a plain file whose first byte cannot be read, as in a bad sector of a disk."""
+    seal, memory, entry = Seal("mem", most=1000, error=DataError, again="copy it again"), Path("/proc/self/mem"), EMPTY
+    with pytest.raises(DataError, match=r"/mem: cannot be read \(Input/output error\); copy it again"):
+        {
+            "manifest": lambda: seal.manifest_of(memory.parent),
+            "whole": lambda: seal.read(memory, entry),
+            "opened": lambda: seal.opened(memory, entry),
+        }[how]()

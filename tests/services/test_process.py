@@ -97,8 +97,8 @@ def test_a_thread_that_ends_is_said_in_json_and_at_readyz(tmp_path: Path) -> Non
     processes.wait_until(
         lambda: status(port, "/livez")[0] == 200, process, what="the worker", log=output, patience_s=60
     )
-    wait_for(lambda: status(port, "/readyz")[0] == 503)
-    assert "'helper'" in status(port, "/readyz")[1]
+    wait_for(lambda: "'helper'" in status(port, "/readyz")[1])  # before the loop begins it is not ready either
+    assert status(port, "/readyz")[0] == 503
     assert processes.end(process, patience_s=30) == 0
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     [said] = [line for line in lines if line["level"] == "error"]
@@ -118,3 +118,51 @@ def test_a_port_that_is_no_port(tmp_path: Path) -> None:
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert "RECDISTILL_HEALTH_PORT: must be a port" in json.loads(line)["message"]
+
+
+AT_A_BAD_MOMENT = """
+import os, signal, sys
+from recdistill.loops import wire
+from services.process import main
+
+def job(settings, stop, drain, counts, progress):
+    release = stop._cond._release_save
+
+    def interrupted():  # `wait` calls it with the lock in its hands
+        os.kill(os.getpid(), signal.SIGTERM)
+        return release()
+
+    stop._cond._release_save = interrupted
+    counts["told"] = int(stop.wait(60))
+    return counts
+
+wire.JOBS["joiner"] = job
+sys.exit(main("joiner"))
+"""
+
+
+def test_it_stops_wherever_the_signal_finds_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_A_BAD_MOMENT],
+        env=environment(tmp_path, 0),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["message"] == 'joiner stops: {"told": 1}'
+
+
+def test_a_level_that_there_is_not_is_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.joiner"],
+        env=environment(tmp_path, 0, RECDISTILL_LOG_LEVEL="loud"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    [line] = done.stderr.splitlines()
+    said = "joiner: RECDISTILL_LOG_LEVEL: must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not 'LOUD'"
+    assert (done.returncode, json.loads(line)["message"]) == (2, said)

@@ -41,12 +41,13 @@ def ledger_at(folder: Path, name: str, keys: Keys = NO_KEYS) -> Ledger:
     return Ledger(open_log(LogSettings(path=str(folder / "log.sqlite"))), name, keys)
 
 
-def note(ledger: Ledger, evidence: Evidence) -> None:
+def note(ledger: Ledger, evidence: Evidence, *, promotes: bool = False) -> None:
     """Writes a verdict into the ledger, as the judge does."""
     facts = {
         "passed": evidence.passed,
         "policy_digest": policy_digest({}),
         "evidence": msgspec.to_builtins(evidence),
+        "promotes": promotes,
     }
     as_writer(
         ledger,

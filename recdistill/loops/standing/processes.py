@@ -88,7 +88,7 @@ def hops_of(counts: Mapping[str, float]) -> dict[Hop, tuple[int, int]]:
 
 def _parts(name: str, address: str) -> tuple[str, int]:
     host, colon, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
         raise ConfigError(f"status.processes.{name}: must be host:port, as in scorer:8081, not {address!r}")
     return host, int(port)
 

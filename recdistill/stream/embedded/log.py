@@ -319,7 +319,9 @@ class EmbeddedLog:
             return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def mend(self) -> Mended:
-        """Looks at every message, and moves those whose checksum is wrong to the dead letters. They leave holes.
+        """Looks at every message, and moves those whose checksum is wrong to the dead letters.
+
+        They leave holes; in `examples` their places stay, for who counts them in turn.
 
         Raises:
             StreamError: The file is damaged in a way that hides messages.

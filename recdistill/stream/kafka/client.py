@@ -34,6 +34,7 @@ from kafka.errors import (
 from recdistill.errors import ConfigError, Fenced, RecdistillError, StreamError
 from recdistill.installed import how_to_install
 from recdistill.stream.contract import suggest
+from recdistill.stream.kafka.headers import read_any_name
 
 log_ = logging.getLogger(__name__)
 
@@ -92,6 +93,9 @@ class _Seldom(logging.Filter):
 
 for _name in ("cluster", "consumer.fetcher", "consumer.group", "producer.kafka", "producer.sender", "net.manager"):
     logging.getLogger(f"kafka.{_name}").addFilter(_Seldom())
+
+
+read_any_name()
 
 
 class Brokers:

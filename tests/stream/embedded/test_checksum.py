@@ -97,7 +97,7 @@ def test_mending_moves_it_to_the_dead_letters_and_stages_go_on(path: Path, capsy
         "  examples/0 offset 7 is now in the dead letters\n  examples/0 offset 25 is now in the dead letters\n"
     )
     log = _open(path)
-    left = [message.offset for message in everything(log, "examples")]
+    left = [message.offset for message in everything(log, "examples") if message.value is not None]
     assert left == [n for n in range(41) if n not in (7, 20, 25)]
     letters = everything(log, "dead-letters")
     assert [(dict(m.headers)["offset"], m.value) for m in letters] == [
@@ -106,7 +106,7 @@ def test_mending_moves_it_to_the_dead_letters_and_stages_go_on(path: Path, capsy
     ]
     log.close()
     assert main(["topics", "mend", *where]) == 0
-    assert capsys.readouterr().out == "40 messages have a checksum, and 0 of them were damaged\n"
+    assert capsys.readouterr().out == "42 messages have a checksum, and 0 of them were damaged\n"
 
 
 def test_a_log_of_an_older_version_opens_reads_and_takes_new_messages(path: Path) -> None:
