@@ -99,6 +99,6 @@ def _tail(log: Log, tp: TopicPartition, first: int) -> Iterator[tuple[Message, i
 
 def _offset_of(message: Message) -> int | None:
     for name, value in message.headers:
-        if name == HEADER and value.isascii() and value.isdigit() and len(value) < 20:
+        if name == HEADER and value.isdigit() and len(value) < 20:
             return int(value)
     return None

@@ -207,8 +207,9 @@ def test_processes_are_asked_and_one_that_is_down_is_a_sentence(shop: Shop, monk
     assert [(one["hop"], one["took_s"]) for one in found["hops"]] == [("served", 2.5)]
     ranker.close()
     joiner.close()
-    monkeypatch.setenv("RECDISTILL__STATUS__PROCESSES__JOINER", "nowhere")
-    assert "status.processes.joiner: must be host:port" in shop.type("status")[2]
+    for nowhere in ("nowhere", "joiner:808²"):
+        monkeypatch.setenv("RECDISTILL__STATUS__PROCESSES__JOINER", nowhere)
+        assert "status.processes.joiner: must be host:port" in shop.type("status")[2]
 
 
 def test_the_page_shows_what_the_verb_says(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

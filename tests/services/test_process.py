@@ -107,10 +107,11 @@ def test_a_thread_that_ends_is_said_in_json_and_at_readyz(tmp_path: Path) -> Non
     assert any("old" in line["message"] for line in lines)
 
 
-def test_a_port_that_is_no_port(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["eight", "808²"])
+def test_a_port_that_is_no_port(tmp_path: Path, text: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "services.joiner"],
-        env=environment(tmp_path, 0) | {"RECDISTILL_HEALTH_PORT": "eight"},
+        env=environment(tmp_path, 0) | {"RECDISTILL_HEALTH_PORT": text},
         capture_output=True,
         text=True,
         timeout=120,

@@ -104,7 +104,7 @@ def _declared(scope: Scope) -> int:
     declared, kind = 0, False
     for name, value in scope["headers"]:
         if name == b"content-length":
-            declared = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+            declared = int(value) if value.isdigit() and len(value) < 19 else 0
         elif name == b"content-type":
             _check_kind(value)
             kind = True
