@@ -16,7 +16,8 @@ behind one that it had before: then it is the log's clock that went back, and no
 
 The verdict depends on the partition's records and on the clock before them (`Clock`, which a stage saves with its
 position). So a reader that starts again decides the same. Where the records behind are not there yet, there is no
-verdict yet, unless the caller knows better.
+verdict yet, unless the caller knows better. Records of one impression count once, since one wrong clock may have
+written them all; only where more than a thousand of them wait do they decide themselves.
 
 It knows nothing of windows or labels.
 
@@ -43,7 +44,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 from recdistill.errors import AheadOfTime, DecodeError
@@ -77,6 +78,9 @@ _JITTER_US: Final = 1_000_000
 
 _MOST_FORCED: Final = 32
 """Verdicts that a caller may force before the place from which it would start again has passed them."""
+
+MOST_ALIKE: Final = 1_024
+"""Records of the same impression have a vote, too, where more than this wait, and the others are too few."""
 
 _SYMBOLS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
@@ -159,6 +163,9 @@ class Guard:
         if self._verdict is None and len(self._waiting) != self._asked:
             self._asked = len(self._waiting)
             self._verdict = self._judge(self._waiting[0], last=False)
+            if self._verdict is None and len(self._waiting) > MOST_ALIKE:
+                # A product that gives all its lists one id must not fill the memory.
+                self._verdict = self._judge(self._waiting[0], last=True, alike=True)
         return self._verdict is not None
 
     def decide(self, *, trusted_us: int = -1, last: bool = False) -> bool:
@@ -257,37 +264,43 @@ class Guard:
         counts = clock.log_time and taken_us > 0 and taken_us + _JITTER_US >= clock.taken_us
         return counts and (one.time_us or 0) > taken_us + self._bound_us
 
-    def _judge(self, one: Waiting, *, last: bool) -> tuple[bool, str] | None:
-        """The verdict on the first record: whether it passes, and why not; None without one."""
+    def _judge(self, one: Waiting, *, last: bool, alike: bool = False) -> tuple[bool, str] | None:
+        """The verdict on the first record: whether it passes, and why not; None without one.
+
+        Args:
+            one: The first record.
+            last: The records that are there decide, also if they are few.
+            alike: Those of the same impression have a vote, too.
+        """
         if one.time_us is None:
             return True, ""
         if (forced := self.forced.get(one.message.offset)) is not None:
             return forced, self._ahead_of_log(one) if self._is_ahead_of_log(one) else self._ahead_of_others(one)
         clock, log_us = self.clock, one.message.time_us
-        if self._is_ahead_of_log(one) and (refused := self._judge_by_log(one, last=last)) is not True:
+        if self._is_ahead_of_log(one) and (refused := self._judge_by_log(one, last=last, alike=alike)) is not True:
             return None if refused is None else (False, self._ahead_of_log(one))
         if clock.us >= 0 and one.time_us <= clock.us + self._allowed_us(_usual(clock.steps)):
             return True, ""
         if clock.us < 0 and log_us > 0 and abs(one.time_us - log_us) <= self._bound_us:
             return True, ""
-        verdict = self._judge_by_others(one, one.time_us, last=last)
+        verdict = self._judge_by_others(one, one.time_us, last=last, alike=alike)
         return None if verdict is None else (verdict, "" if verdict else self._ahead_of_others(one))
 
-    def _judge_by_log(self, one: Waiting, *, last: bool) -> bool | None:
+    def _judge_by_log(self, one: Waiting, *, last: bool, alike: bool) -> bool | None:
         """Of a record ahead of the log: True where the partition has another notion of time."""
         if self.clock.us >= 0:
             return False
-        votes = [self._is_ahead_of_log(other) for other in self._voters(one)]
+        votes = [self._is_ahead_of_log(other) for other in self._voters(one, alike=alike)]
         if votes.count(True) >= NEEDED or (last and votes.count(True) > len(votes) / 2):
             return True
         return False if last or votes.count(False) > VOTERS - NEEDED else None
 
-    def _judge_by_others(self, one: Waiting, time_us: int, *, last: bool) -> bool | None:
+    def _judge_by_others(self, one: Waiting, time_us: int, *, last: bool, alike: bool) -> bool | None:
         at_first = self.clock.us < 0
         needed = NEEDED_AT_FIRST if at_first else NEEDED
         least_us = time_us - self._allowed_us(_usual(self.clock.steps))
         times: list[int] = []
-        for other in self._voters(one):
+        for other in self._voters(one, alike=alike):
             if self._is_ahead_of_log(other) and not self._is_ahead_of_log(one):
                 continue  # it is wrong itself
             times.append(other.time_us or 0)
@@ -302,11 +315,14 @@ class Guard:
             return follow >= needed
         return (follow > 0 or len(times) < NEEDED_AT_FIRST) if at_first else 2 * follow >= len(times)
 
-    def _voters(self, one: Waiting) -> Iterator[Waiting]:
-        """The records behind the first one that have a time. Those of the same impression have no vote."""
+    def _voters(self, one: Waiting, *, alike: bool = False) -> Iterator[Waiting]:
+        """The records behind the first one that have a time. Those of the same impression have no vote, unless `alike`.
+
+        Only the first `MOST_ALIKE` are looked at. So the verdict is the same, in whatever pieces a reader reads.
+        """
         found, source = 0, _source_of(one.record)
-        for other in self._waiting:
-            if other is one or other.time_us is None or _source_of(other.record) == source:
+        for other in islice(self._waiting, 1, MOST_ALIKE + 1):
+            if other.time_us is None or (not alike and _source_of(other.record) == source):
                 continue
             yield other
             found += 1

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from recdistill.errors import AheadOfTime, DecodeError
-from recdistill.loops.ahead import VOTERS, Guard, Waiting
+from recdistill.loops.ahead import MOST_ALIKE, VOTERS, Guard, Waiting
 from recdistill.records import Feedback
 from recdistill.stream import Message, TopicPartition
 
@@ -190,3 +190,33 @@ def test_a_forced_verdict_is_remembered_for_a_reader_that_starts_again() -> None
     assert refused(take(again)) == []
     again.forget(31)
     assert again.forced == {}
+
+
+def feedback(offset: int, seconds: float, name: str) -> tuple[Message, Feedback]:
+    message = Message(TopicPartition("feedback", 0), offset, None, b"", round(YEAR_2026 * S))
+    return message, Feedback(f"f{offset}", name, "a", "click", time_us=round(seconds * S))
+
+
+@pytest.mark.parametrize("piece", [1, 100, 10_000])
+@pytest.mark.parametrize(("then", "refuses"), [(YEAR_2015, False), (YEAR_2005 + 60, True)], ids=["follow", "do not"])
+def test_a_product_that_gives_all_lists_one_id_does_not_fill_the_memory(
+    piece: int, then: float, *, refuses: bool
+) -> None:
+    """After a thousand of them they have a vote, and the verdict is the same in whatever pieces they are read."""
+    guard = Guard(600)
+    times = [YEAR_2005, YEAR_2015, *(then + n for n in range(2 * MOST_ALIKE))]
+    guard.put(*feedback(0, times[0], "first"))
+    for n in range(1, 17):
+        guard.put(*feedback(n, times[0] + n, f"before-{n}"))
+    taken = [guard.pop() for _ in range(17) if guard.decided()]
+    most = 0
+    records = [feedback(17 + n, seconds, "always the same") for n, seconds in enumerate(times[1:])]
+    for start in range(0, len(records), piece):
+        for one in records[start : start + piece]:
+            guard.put(*one)
+        most = max(most, len(guard))
+        while guard.decided():
+            taken.append(guard.pop())
+    assert most <= MOST_ALIKE + max(piece, 1)
+    assert refused(taken) == ([17] if refuses else [])
+    assert len(guard) <= MOST_ALIKE
