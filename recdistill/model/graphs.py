@@ -156,9 +156,10 @@ def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray:
     try:
-        return numpy_helper.to_array(tensor)
+        array: np.ndarray = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as e:  # ValueError also for texts that are none
         raise DataError(f"weight {tensor.name!r} does not hold the numbers that its shape and type name") from e
+    return array
 
 
 def device(
