@@ -55,9 +55,9 @@ def as_text(cell: Any) -> str:
     """A text without the blanks around it. A whole number has no point: an id may have become a float on its way."""
     if isinstance(cell, str):
         return cell.strip()
-    if isinstance(cell, UUID):
+    if isinstance(cell, UUID) or (isinstance(cell, int) and not isinstance(cell, bool)):
         return str(cell)
-    if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
+    if isinstance(cell, float | Decimal):
         whole = math.isfinite(cell) and -(2**63) < cell < 2**63 and cell == int(cell)
         return str(int(cell)) if whole else str(cell)
     raise ValueError(f"must be a text, not {_shown(cell)}")
@@ -72,6 +72,18 @@ def as_number(cell: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"must be a finite number, not {_shown(cell)}")
     return number
+
+
+def as_whole(cell: Any) -> int:
+    """A whole number from 0 on, with all of its digits: above 2^53 a float has lost some."""
+    if isinstance(cell, str) and _whole(cell.strip()):
+        cell = int(cell)
+    number: float | Decimal = cell if isinstance(cell, int) else as_number(cell)
+    if isinstance(cell, Decimal):  # it is finite, `as_number` has seen to that
+        number = cell
+    if number < 0 or number != int(number):
+        raise ValueError(f"must be a whole number from 0 on, not {_shown(number)}")
+    return int(number)
 
 
 def as_flag(cell: Any) -> bool:
@@ -158,7 +170,7 @@ def as_time_us(cell: Any, unit: str) -> int:
         try:
             text = cell.strip()
             moment = datetime.fromisoformat(text) if unit == "iso" else datetime.strptime(text, unit)  # noqa: DTZ007  the zone follows
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):  # TypeError: bytes have `strip` too
             wanted = "a time such as 2026-01-31T12:00:00Z" if unit == "iso" else f"a time in the form {unit}"
             raise ValueError(f'must be {wanted}, not {_shown(cell)}; is unit = "{unit}" right?') from None
         return _since_epoch(moment, cell)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, says_nothing
+from recdistill.data.cells import as_beside, as_number, as_text, as_time_us, as_value, as_whole, says_nothing
 from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping, wanted_values
 from recdistill.data.paths import at, first_at
 from recdistill.data.rows import Row
@@ -108,12 +108,9 @@ class Reader:
 
     def _item(self, row: Row) -> Item:
         found = self.fields(row)
-        version = found.get("version", 0.0)
-        if version != int(version) or version < 0:
-            raise self.error(row, "version", f"must be a whole number from 0 on, not {version:g}")
         return Item(
             id=found["id"],
-            version=int(version),
+            version=found.get("version", 0),
             withdrawn=found.get("withdrawn", False),
             attributes=self._values(row),
             time_us=found.get("time", 0),
@@ -196,6 +193,8 @@ class Reader:
     def _convert(self, name: str, cell: Any, kind: str, source: Source) -> Any:
         if kind == "time":
             return as_time_us(cell, source.unit)
+        if name == "version":
+            return as_whole(cell)
         if name == "clicked" and isinstance(cell, list | tuple):  # a flag for each candidate
             cell = [str(one).lower() if isinstance(one, bool) else one for one in cell]
         if name not in _BESIDE:

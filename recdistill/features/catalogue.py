@@ -140,7 +140,8 @@ class Catalogue:
             Its slot. The slot is also returned when the record is an older version and is ignored.
 
         Raises:
-            FeatureError: When an attribute does not fit the specification. The catalogue has not changed then.
+            FeatureError: When an attribute does not fit the specification, or the record is too long to be kept. The
+                catalogue has not changed then.
         """
         self._follow()
         slot = self.slot_of.get(item.id, -1)
@@ -153,6 +154,10 @@ class Catalogue:
             problem = None if value is None else problem_of(field, value)
             if problem is not None:
                 raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
+        try:
+            written = _written(item) if admit else None
+        except DataError as e:  # what was short as JSON may be too long in the form that is written
+            raise FeatureError("item", f"{e} (item {item.id!r})") from None
         if slot < 0:
             slot = self._slots.take(item.id)
             if slot == len(self._items):
@@ -161,7 +166,7 @@ class Catalogue:
                 self._items.append(None)
             self._ids[slot] = item.id
         self._items[slot] = item
-        self._written.put(slot, _written(item) if admit else None)
+        self._written.put(slot, written)
         self._set_live(slot, not item.withdrawn)
         self._write(slot, item, admit=admit)
         return slot

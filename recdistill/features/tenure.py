@@ -132,9 +132,9 @@ class Tenure:
             self._idle_N[slot] = -1 if live else self.examples
             if not live:
                 self._queue(slot)
-            if own:
-                ids.uses.follow(now=self.now)
-                ids.uses.set_away(row, away=not live)
+        if own:  # also a row that this record has just given: an item may be withdrawn twice
+            ids.uses.follow(now=self.now)
+            ids.uses.set_away(row, away=not live)
         if live and not own and self._evict and self.spec.min_seen("id") == 1:
             ids.uses.follow(now=self.now)
             least = ids.uses.least()

@@ -409,7 +409,7 @@ class _Rounds:
         if self.left is None:
             return
         made, version = self.left
-        if self._ledger.look().undecided(made.content_hash) and self._registry.tag(version.number, CANARY) is None:
+        if self._ledger.look().undecided(made.content_hash) and not self._registry.tag(version.number, CANARY):
             evidence = self._registry.evidence(version.number)
             if evidence is not None and evidence.passed:
                 log_.warning("version %s passed, and its promoter ended before it was promoted", version.number)

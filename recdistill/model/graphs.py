@@ -140,7 +140,7 @@ def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
     """The weights of a tower graph by their contract names, as `user_tower` or `item_tower` got them.
 
     Raises:
-        DataError: It is no ONNX graph, or keeps a weight in another file.
+        DataError: It is no ONNX graph, keeps a weight in another file, or holds another number of values than it says.
     """
     try:
         initializers = onnx.load_model_from_string(tower).graph.initializer
@@ -151,7 +151,15 @@ def tower_weights(tower: bytes) -> dict[str, np.ndarray]:
         raise DataError(
             f"weight {outside[0]!r} lies outside of the graph, in another file; a tower holds all its weights"
         )
-    return {i.name[len(_WEIGHT) :]: numpy_helper.to_array(i) for i in initializers if i.name.startswith(_WEIGHT)}
+    return {i.name[len(_WEIGHT) :]: _array(i) for i in initializers if i.name.startswith(_WEIGHT)}
+
+
+def _array(tensor: onnx.TensorProto) -> np.ndarray:
+    try:
+        array: np.ndarray = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as e:  # ValueError also for texts that are none
+        raise DataError(f"weight {tensor.name!r} does not hold the numbers that its shape and type name") from e
+    return array
 
 
 def device(

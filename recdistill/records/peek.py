@@ -28,6 +28,7 @@ from recdistill.records.framing import frame
 _PREFIX: Final = frame([list(wire.DESCRIPTOR.message_types_by_name).index("Example")])
 _RANKING: Final = 1 << 3 | 2  # tags of the two fields; both have a length
 _LABELS: Final = 2 << 3 | 2
+_STATE: Final = 3 << 3
 _SERVED: Final = bytes([7 << 3, wire.ORIGIN_SERVED])  # the field `origin` of an impression, and its number
 
 
@@ -42,6 +43,8 @@ def may_have_label(value: bytes | None) -> bool:
         return True
     length, at = _varint(value, at + 1)
     if length % 4 or not 0 < length <= len(value) - at:
+        return True
+    if at + length < len(value) and value[at + length] != _STATE:  # another writer may have cut the labels into parts
         return True
     return bool((np.frombuffer(value, "<f4", length // 4, at) != 0).any())
 

@@ -233,13 +233,16 @@ class Registry:
     def begin_canary(self, number: str, note: str) -> None:
         """Makes a version the canary, with a note of how it began. The champion stays.
 
+        The note comes last: who finds a canary without one lets it begin again. So nothing is lost between the two.
+
         Raises:
             RegistryError: There is no such version.
         """
         with self._connection.talk("begin a canary"):
-            self._versions.get(number)
-            self._versions.tag(number, {CANARY: note})
+            if self._versions.get(number).tags.get(CANARY):  # it was one before
+                self._versions.tag(number, {CANARY: ""})
             self._aliases.send_ahead(number)
+            self._versions.tag(number, {CANARY: note})
 
     def end_canary(self) -> None:
         """From now on there is no canary."""

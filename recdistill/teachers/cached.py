@@ -10,9 +10,9 @@ The key of an answer is a digest of all that the answer may depend on:
   new title, it is a new question. A teacher whose scores depend on items outside of the list needs a new version when
   these change, or no cache.
 
-The impression's id, its user and the product's logged scores do not count. Only whole answers are kept: a score that
-was missing may be there the next time. The answers that were not used for the longest time are removed first, in memory
-and in the file.
+The impression's id does not count. Its user and the product's logged scores count for a teacher that reads them
+(`contract.reads`). Only whole answers are kept: a score that was missing may be there the next time. The answers that
+were not used for the longest time are removed first, in memory and in the file.
 
 It knows nothing of logs, or of any kind of teacher.
 
@@ -45,7 +45,7 @@ import numpy.typing as npt
 
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores, Teacher
+from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores, Teacher, reads
 
 log_ = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class CachedTeacher:
         self.teacher = teacher
         self._most_bytes = megabytes * 1e6
         self._step_us = round(time_step_s * 1e6)
+        self._reads = reads(teacher)
         self._held: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
         self._bytes = 0
         self._items: dict[str, bytes] = {}
@@ -161,6 +162,12 @@ class CachedTeacher:
             [one.item for one in impression.candidates],
             impression.exclude,
             [self._items.get(item, b"") for item in items],
+            *([(USER, impression.user)] if USER in self._reads else []),
+            *(
+                [(LOGGED_SCORE, [one.logged_score for one in impression.candidates])]
+                if LOGGED_SCORE in self._reads
+                else []
+            ),
         )
         parts.update(msgspec.msgpack.encode(question, order="deterministic"))
         return parts.digest()

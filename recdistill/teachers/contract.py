@@ -15,7 +15,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ import numpy.typing as npt
 from recdistill.errors import TeacherError
 from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
+
+USER: Final = "user"
+LOGGED_SCORE: Final = "logged_score"
+"""Parts of a request that most teachers do not read; see `reads`."""
 
 
 class Scores(NamedTuple):
@@ -92,3 +96,11 @@ def asked_again(teacher: Teacher) -> bool:
     A class says so by an attribute `can_be_asked_again`. Without it, it can.
     """
     return bool(getattr(teacher, "can_be_asked_again", True))
+
+
+def reads(teacher: Teacher) -> frozenset[str]:
+    """Which of `USER` and `LOGGED_SCORE` the scores of a teacher depend on, beside history, context and items.
+
+    A class says so by an attribute `reads`. Without it, on neither.
+    """
+    return frozenset(getattr(teacher, "reads", ()))

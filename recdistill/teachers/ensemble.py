@@ -34,7 +34,7 @@ import numpy as np
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.linear import standardise
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores, Teacher, asked_again
+from recdistill.teachers.contract import Scores, Teacher, asked_again, reads
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class EnsembleTeacher:
     def can_be_asked_again(self) -> bool:
         """Whether a member can."""
         return any(asked_again(teacher) for teacher, _ in self.members)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What any of its members reads."""
+        return frozenset().union(*(reads(teacher) for teacher, _ in self.members))
 
     def why_missing(self) -> str:
         """What the first member says that left a score out."""

@@ -22,14 +22,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from recdistill.errors import TeacherError
 from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores
+from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores
 
 log_ = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ class FunctionTeacher:
     id: str
     version: str
     scale: Scale
+    reads: ClassVar[frozenset[str]] = frozenset({USER, LOGGED_SCORE})
+    """The function gets whole requests, and nobody knows what it looks at."""
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Gives the items to the function's attribute `apply_items`, if it has one."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from recdistill.errors import TeacherError
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores
+from recdistill.teachers.contract import LOGGED_SCORE, Scores
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class LoggedTeacher:
     version: str
     scale: Scale
     can_be_asked_again: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset({LOGGED_SCORE})
 
     def apply_items(self, items: Sequence[Item]) -> None:
         """Does nothing: a logged score needs no catalogue."""

@@ -66,6 +66,11 @@ class SoftTerms:
         weights = sum(term.weight for term in found.soft)
         self.total = weights if soft is None else soft
         self.label = found.label if label is None else label
+        if not weights and self.total:
+            raise ConfigError(
+                f"loss.soft = {soft}: recipe {recipe!r} has no soft term with a weight, so nothing would be learnt "
+                "from the teacher; set loss.soft = 0 or give the recipe a term"
+            )
         self._terms: list[_Term] = []
         for term in found.soft:
             loss = losses.by_name(term.loss)

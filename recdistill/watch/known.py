@@ -67,7 +67,7 @@ class State(Struct):
     """Number of the list after the last one that a trusted teacher had scored."""
     known: dict[str, Known] = {}
     units: dict[str, Unit] = {}
-    """The unit of each teacher, oldest first."""
+    """The unit of each teacher."""
     masked: list[Masked] = []
     drifts: Drifts = field(default_factory=Drifts)
     """What follows the stream itself."""

@@ -42,6 +42,8 @@ class Unit(Struct):
 
     places: list[int] = []
     counts: list[float] = []
+    last: int = 0
+    """Lists that the watch had seen when the teacher came last."""
 
     def add(self, variance_B: Array) -> None:
         """Counts lists. One without a variance says nothing."""

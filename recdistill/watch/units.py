@@ -151,19 +151,21 @@ def standardised(
 
 
 def centred(lists: Lists, logits_BL: np.ndarray) -> np.ndarray:
-    """Each list less its mean, f32 `[B, L]`; 0 where there is no score."""
+    """Each list less its mean, f32 `[B, L]`; 0 where there is no score, or where all are equal but for rounding."""
     counts_BL = candidate_counts(lists)
     values_BL = np.where(lists.scored_BL, logits_BL.astype(np.float64), 0.0)
-    mean_B1 = (counts_BL * values_BL).sum(1, keepdims=True) / np.maximum(counts_BL.sum(1, keepdims=True), 1.0)
-    return np.where(lists.scored_BL, values_BL - mean_B1, 0.0).astype(np.float32)
+    total_B = np.maximum(counts_BL.sum(1), 1.0)
+    part_BL = values_BL - (counts_BL * values_BL).sum(1, keepdims=True) / total_B[:, None]
+    squares_B = (counts_BL * np.where(lists.scored_BL, part_BL, 0.0) ** 2).sum(1) / total_B
+    equal_B = squares_B <= (1e-6 * np.abs(values_BL).max(1, initial=0.0)) ** 2
+    return np.where(lists.scored_BL & ~equal_B[:, None], part_BL, 0.0).astype(np.float32)
 
 
 def variances(lists: Lists, centred_BL: np.ndarray) -> Array:
-    """The variance of each list's scores, f64 `[B]`, as if it had no end; 0 where all are equal but for rounding."""
+    """The variance of each list's centred scores, f64 `[B]`, as if it had no end."""
     counts_BL = candidate_counts(lists)
     squares_B = (counts_BL * centred_BL.astype(np.float64) ** 2).sum(1) / np.maximum(counts_BL.sum(1), 1.0)
     number_B = lists.scored_BL.sum(1)
-    squares_B[squares_B <= (1e-6 * np.abs(lists.teacher_scores_BL).max(1, initial=0.0)) ** 2] = 0.0
     return np.asarray(squares_B * number_B / np.maximum(number_B - 1, 1))
 
 

@@ -206,12 +206,12 @@ class Watch:
         unit_B = np.ones(len(names))
         for name in dict.fromkeys(teachers):
             rows_B = names == name
-            unit = units.pop(name, None) or Unit()
+            unit = units.setdefault(name, Unit())
             unit.add(variance_B[rows_B & new_B])
-            units[name] = unit  # the newest is the last
+            unit.last = self.now.at
             unit_B[rows_B] = unit.spread()
-        while len(units) > MOST_TEACHERS:
-            del units[next(iter(units))]
+        while len(units) > MOST_TEACHERS:  # by numbers and names: a checkpoint does not keep the order of a table
+            del units[min(units, key=lambda one: (units[one].last, one))]
         return fitted(units_BL, variance_B, unit_B).astype(np.float32)
 
     def standing(self) -> list[str]:

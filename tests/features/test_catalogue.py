@@ -1,5 +1,7 @@
 """Slots, versions, rows and snapshots against a plain model."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from support.tries import tries
 
 from recdistill.errors import DataError
 from recdistill.features import Catalogue, FeatureError, FeatureSpec, Field, IdSpec, Vocabulary
-from recdistill.records import Item
+from recdistill.records import MAX_BYTES, Item, decode_item
 
 SPEC = FeatureSpec(
     id=IdSpec(capacity=6, hashed=3),
@@ -249,3 +251,17 @@ def test_a_slot_that_was_given_back_is_fresh_to_whoever_asks() -> None:
     assert catalogue.changes(mark)[:2] == ([0], [0, 1])
     assert catalogue.changes(catalogue.mark)[:2] == ([], [])
     assert catalogue.slots(["a", "b", "c", "d"]).tolist() == [-1, -1, 2, 0]
+
+
+def test_a_record_that_is_too_long_once_it_is_written_changes_nothing() -> None:
+    """A number takes two bytes in JSON and four on the wire. Such a record once ended the distiller, at each start."""
+    attributes = {f"a{n}": [1] * 1900 for n in range(250)}
+    value = json.dumps({"id": "big", "attributes": attributes}, separators=(",", ":")).encode()
+    assert len(value) < MAX_BYTES
+    spec = FeatureSpec()
+    catalogue = Catalogue(spec, Vocabulary(spec))
+    with pytest.raises(FeatureError, match=r"item: cannot write this item: 1,9..,... bytes .* .item 'big'."):
+        catalogue.apply(decode_item(b"big", value), admit=True)
+    assert (len(catalogue), catalogue.vocabulary.snapshot()) == (0, {"id": []})
+    catalogue.apply(Item("small"), admit=True)
+    assert Catalogue.restore(spec, catalogue.vocabulary, catalogue.snapshot()).ids == ["small"]

@@ -337,3 +337,24 @@ def test_a_withdrawn_item_is_forgotten_at_exactly_the_limit(named_at: int | None
     assert tenure.vocabulary.admitted("id") == ["i1"]
     tenure.applied(tenure.catalogue.apply(Item("i2"), admit=True))
     assert tenure.vocabulary.row("id", "i2") == row  # what it had is free
+
+
+def test_a_withdrawn_item_that_gets_a_row_late_gives_it_to_a_live_one_with_or_without_a_restart() -> None:
+    """It had found no room, and is withdrawn once more when there is some."""
+    spec = FeatureSpec(id=IdSpec(capacity=1, hashed=1), vocabulary=VocabularySpec(keep_withdrawn=2))
+    tenure = Tenure(Catalogue(spec, Vocabulary(spec)))
+
+    def applied(tenure: Tenure, *items: Item) -> None:
+        for item in items:
+            tenure.applied(tenure.catalogue.apply(item, admit=True))
+
+    applied(tenure, Item("first"), Item("late"), Item("late", 1, withdrawn=True), Item("first", 1, withdrawn=True))
+    for _ in range(2):  # then `first` is forgotten, and its row is free
+        asked = Impression("r", 9, candidates=(Candidate("late"),))
+        tenure.settle(encoded(tenure, [Example(Ranking(asked, "t", "1", "logit", (0.0,), (True,)), (0.0,), "closed")]))
+    applied(tenure, Item("late", 2, withdrawn=True))
+    assert tenure.vocabulary.snapshot()["id"] == ["late"]
+    again = restored(tenure)
+    for one in (tenure, again):
+        applied(one, Item("live"))
+        assert one.vocabulary.snapshot()["id"] == ["live"]

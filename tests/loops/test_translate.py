@@ -232,3 +232,12 @@ def test_letters_and_records_have_the_present_time(log: Log) -> None:
         [message] = everything(log, topic)
         assert message.time_us > BEGAN_S * 1_000_000
     assert letters(log)[0][0]["time_us"] == "1000000"
+
+
+def test_a_number_that_is_too_long_ends_nothing(log: Log) -> None:
+    """Such a message once ended the translator, and ended it again whenever it was started."""
+    odd = {"sku": 10**600}
+    send(log, "products", {"sku": "a"}, odd, {"sku": 10**400}, {"sku": "b"})
+    counts = run(log)
+    assert (counts["items"], counts["dead_letters"]) == (3, 1)
+    assert [decode_item(m.key, m.value).id for m in everything(log, "items")] == ["a", "1" + "0" * 400, "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -240,3 +241,22 @@ def test_weights_that_do_not_fit_are_named(student: Student) -> None:
     broken[3, 2] = np.nan
     with pytest.raises(DataError, match="'id' is not finite"):
         graphs.item_tower(student.weights | {"id": broken}, student.spec)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"data_type": 1, "dims": [10], "raw_data": b"1234"},
+        {"data_type": 1, "dims": [2**62, 2**62], "raw_data": b"1234"},
+        {"data_type": 99, "dims": [1], "raw_data": b"1234"},
+        {"data_type": 0},
+        {"data_type": 8, "dims": [1], "string_data": [b"\xff"]},
+    ],
+    ids=["short", "endless", "no type", "nothing", "no text"],
+)
+def test_a_weight_that_is_not_what_it_says_is_refused(odd: dict[str, Any]) -> None:
+    """A bundle may come from anybody."""
+    tensor = onnx.TensorProto(name="weight/id", **odd)
+    tower = onnx.helper.make_model(onnx.helper.make_graph([], "tower", [], [], [tensor])).SerializeToString()
+    with pytest.raises(DataError, match="weight 'weight/id' does not hold the numbers"):
+        graphs.tower_weights(tower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -32,3 +33,15 @@ def test_other_forms_have_to_be_decoded() -> None:
     assert may_have_label(b"")
     assert may_have_label(to_json(example([0.0], 0)))
     assert may_have_label(b"\x00\x00\x00\x00\x07" + encode(example([0.0], 0))[5:])
+
+
+def test_labels_in_two_parts_have_to_be_decoded() -> None:
+    """Protobuf lets a writer cut a list of numbers into parts. The second part may hold the label."""
+    value, none = encode(example([0.0, 1.0], 2)), encode(example([0.0, 0.0], 2))
+    whole = b"\x12\x08" + np.array([0.0, 1.0], "<f4").tobytes()
+    parts = b"\x12\x04" + bytes(4) + b"\x12\x04" + np.array([1.0], "<f4").tobytes()
+    assert value.count(whole) == 1
+    cut = value.replace(whole, parts)
+    assert decode(Example, cut) == decode(Example, value)
+    assert may_have_label(cut)
+    assert not may_have_label(none)

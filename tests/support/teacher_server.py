@@ -176,6 +176,7 @@ def _lie(how: str, answer: Any) -> Any:
         "half": {"data": data[: len(data) // 2]},
         "half the rows": {"data": data[: len(data) // 2], "shape": [shape[0], shape[1] // 2]},
         "shape": {"shape": [shape[0] + 1, shape[1]]},
+        "axes": {"shape": [*shape, *[1] * 90]},
         "nan": {"data": [float("nan"), *data[1:]]},
         "null": {"data": [None, *data[1:]]},
         "all nan": {"data": [float("nan")] * len(data)},

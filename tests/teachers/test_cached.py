@@ -11,7 +11,10 @@ import pytest
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.records import Candidate, Event, Impression, Item
 from recdistill.teachers.cached import ENTRY_BYTES, CachedTeacher
-from recdistill.teachers.contract import Scores
+from recdistill.teachers.contract import Scores, Teacher
+from recdistill.teachers.ensemble import EnsembleTeacher
+from recdistill.teachers.function import FunctionTeacher
+from recdistill.teachers.logged import LoggedTeacher
 
 
 class Titles:
@@ -209,3 +212,42 @@ def test_what_is_no_cache_is_refused_and_what_is_damaged_is_asked_again(tmp_path
         db.execute("DROP TABLE answers")
     db.close()
     assert values(again, asked("z", context={})) == [2.0, 3.0]  # goes on without the file
+
+
+class Reading(Titles):
+    """Scores by the user and by the product's score, and says so."""
+
+    reads = frozenset({"user", "logged_score"})
+
+    def _one(self, one: Impression) -> Scores | TeacherError:
+        own = [len(one.user or "") + (c.logged_score or 0.0) for c in one.candidates]
+        return Scores(np.array(own, np.float32), np.ones(len(own), bool))
+
+
+def test_what_a_teacher_reads_makes_another_question() -> None:
+    scored = [asked(user=user, candidates=(Candidate("b", p), Candidate("c"))) for user in ("u", "vw") for p in (1, 2)]
+    around = cached(Reading())
+    assert [values(around, one) for one in scored] == [[2.0, 1.0], [3.0, 1.0], [3.0, 2.0], [4.0, 2.0]]
+    assert [values(around, one)[0] for one in scored] == [2.0, 3.0, 3.0, 4.0]
+    assert (around.asked, around.hits) == (8, 8)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_logged_scores_are_those_of_their_own_list(together: bool) -> None:
+    logged: Teacher = LoggedTeacher("ranker", "7", "logit")
+    if together:
+        logged = EnsembleTeacher("one", [(logged, 1.0)])
+    around = CachedTeacher(logged, megabytes=1)
+    for scores in ((1.0, 2.0), (2.0, 1.0)):
+        [found] = around.score([asked(candidates=tuple(map(Candidate, "bc", scores)))])
+        assert isinstance(found, Scores)
+        assert np.argsort(found.values_L).tolist() == np.argsort(scores).tolist()
+
+
+def test_a_function_may_look_at_the_user() -> None:
+    def by_user(lists: Sequence[Impression]) -> list[list[float]]:
+        return [[float(one.user == "ann")] * len(one.candidates) for one in lists]
+
+    around = CachedTeacher(FunctionTeacher(by_user, "f", "1", "unbounded"), megabytes=1)
+    found = [around.score([asked(user=user)])[0] for user in ("ann", "ben")]
+    assert [one.values_L.tolist() for one in found if isinstance(one, Scores)] == [[1.0, 1.0], [0.0, 0.0]]

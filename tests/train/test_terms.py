@@ -98,6 +98,18 @@ def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, ne
     assert says in str(caught.value)
 
 
+NO_SOFT = MINE[: MINE.index("[[")] + "soft = []\n"
+NO_WEIGHT = MINE.replace("weight = 1.0", "weight = 0.0").replace("weight = 3.0", "weight = 0.0")
+
+
+@pytest.mark.parametrize("text", [NO_SOFT, NO_WEIGHT])
+def test_a_recipe_without_soft_terms_cannot_be_given_a_soft_weight(tmp_path: Path, text: str) -> None:
+    mine = recipe(tmp_path, text)
+    assert (SoftTerms(mine).total, SoftTerms(mine, soft=0.0).total) == (0.0, 0.0)
+    with pytest.raises(ConfigError, match=r"^loss\.soft = 0\.7: recipe .* has no soft term with a weight"):
+        SoftTerms(mine, soft=0.7)
+
+
 def test_a_recipe_of_tables_is_not_known_here() -> None:
     with pytest.raises(ConfigError, match="'rrd': is not known; there are default"):
         SoftTerms(recipe="rrd")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from recdistill import checkpoint
 from recdistill.config import LossSettings, StudentSettings, WatchSettings
 from recdistill.features import FeatureSpec
 from recdistill.loops.trainers import make_trainer
@@ -15,6 +17,7 @@ from recdistill.records import Candidate, Example, Impression, Item, Ranking
 from recdistill.train.watched import watched
 from recdistill.watch import Watch
 from recdistill.watch.unit import Unit, fitted
+from recdistill.watch.watch import MOST_TEACHERS
 
 
 def unit_of(spreads: np.ndarray, batch: int = 64) -> float:
@@ -108,3 +111,24 @@ def test_a_list_of_near_equals_moves_the_student_less() -> None:
     assert narrow < 0.03 * wide
     narrow, wide = pulls("standard")
     assert narrow > 0.5 * wide
+
+
+def test_after_a_restart_the_same_teacher_is_forgotten(tmp_path: Path) -> None:
+    """The one that was away for the longest time. A checkpoint writes tables in the order of their names."""
+    names = [f"{number:03}@1" for number in range(MOST_TEACHERS, 0, -1)]  # the oldest has the last name
+    watch, again = Watch(drift_lists=0), Watch(drift_lists=0)
+
+    def see(one: Watch, *teachers: str) -> None:
+        scores = np.tile(np.array([[-1.0, 0.0, 1.0]], np.float32), (len(teachers), 1))
+        one.in_units(teachers, scores, scores.var(1, ddof=1).astype(np.float64), np.ones(len(teachers), bool))
+        one.skip(len(teachers), again=False)
+
+    for name in names:
+        see(watch, name)
+    checkpoint.save(tmp_path, 1, {}, watch.state())
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    again.restore(found.state)
+    for one in (watch, again):
+        see(one, "new@1")
+        assert set(one.now.units) == {*names[1:], "new@1"}

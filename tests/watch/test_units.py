@@ -11,7 +11,7 @@ from scipy import stats
 
 from recdistill import losses
 from recdistill.features import Lists, Requests
-from recdistill.watch import comparable_scores, standardised
+from recdistill.watch import comparable_scores, standardised, variances
 from recdistill.watch.units import MOST_WEIGHT, candidate_offsets, list_weights, teacher_logits
 
 
@@ -106,6 +106,27 @@ def test_ranks_care_for_the_order_alone() -> None:
     assert comparable_scores(lists_of(np.exp(scores), scored), scales, names, "standard") != pytest.approx(
         before, abs=0.5
     )
+
+
+def test_the_unit_of_ranks_cares_for_the_order_alone() -> None:
+    """Scores whose order is right but whose values mean nothing may be times in seconds, or counts of millions."""
+    scores, scored = ragged(3)
+    seconds = 1.7e9 + 1e4 * np.round(100 * scores)  # so far apart that 32 bits keep their order
+    names, scales = ["t"] * 60, ["rank"] * 60
+    small, large = (lists_of(one, scored) for one in ((seconds - 1.7e9) / 1e7, seconds))
+    units = [comparable_scores(one, scales, names, "teacher") for one in (small, large)]
+    assert np.array_equal(units[0], units[1])
+    spreads = [variances(one, unit) for one, unit in zip((small, large), units, strict=True)]
+    assert np.array_equal(spreads[0], spreads[1])
+    assert (spreads[1][scored.sum(1) >= 2] > 0.05).all()
+
+
+@pytest.mark.parametrize("value", [3.0, 0.1, 1e12, -7e-20])
+def test_equal_scores_are_0_in_their_teachers_unit(value: float) -> None:
+    lists = lists_of(np.full((1, 7), value), np.ones((1, 7), bool))
+    units = comparable_scores(lists, ["logit"], ["t"], "teacher")
+    assert not units.any()
+    assert not variances(lists, units).any()
 
 
 def test_a_part_is_measured_as_the_whole_that_it_stands_for() -> None:

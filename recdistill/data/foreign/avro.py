@@ -4,7 +4,8 @@ The schema comes from a registry, by the id in Confluent's frame; or from a file
 that was added since is in what is read, and one that was removed is not: the mapping says what is needed.
 
 Two forms of schema are refused, because a small message of such a schema could take all memory or end the process: a
-record that holds itself, and a list whose members take no bytes.
+record that holds itself, and a list whose members take no bytes. So is a decimal of more than `MOST_DECIMAL` bytes: its
+digits take the square of its length in time.
 
 It knows nothing of HTTP.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,9 @@ from recdistill.errors import ConfigError, DataError, DecodeError
 from recdistill.given import read_text
 from recdistill.records import schema_of
 from recdistill.text import cut, escaped
+
+MOST_DECIMAL: Final = 64
+"""Bytes of a decimal: 153 digits."""
 
 _HEAD: Final = 5
 _NESTED: Final = ("record", "error")
@@ -46,6 +51,9 @@ class Avro:
     def __init__(self, registry: Registry | None, file: Path | None, *, text: str = "") -> None:
         import fastavro
 
+        readers = fastavro.read.LOGICAL_READERS
+        for name in ("bytes-decimal", "fixed-decimal"):
+            readers[name] = readers[name] if isinstance(readers[name], _Short) else _Short(readers[name])
         self._avro, self._registry = fastavro, registry
         self._known: dict[int, Any] = {}
         self._one: Any = None
@@ -64,7 +72,7 @@ class Avro:
             SchemaAway: The registry does not answer.
         """
         if self._one is not None:
-            # A framed message of a schema in a file: a record's first byte may be 0 too, so both are tried.
+            # Messages without a frame: a record's first byte may be 0 too, so a frame could not be told from it.
             return self._read(value, self._one, 0)
         number = schema_of(value)
         return self._read(value, self._of(number), _HEAD)
@@ -112,6 +120,23 @@ class Avro:
         if not isinstance(found, dict):
             raise DecodeError(f"is an Avro {type(found).__name__}, not a record")
         return found
+
+
+class _Short:
+    """Reads a decimal, unless it is too long.
+
+    Args:
+        read: The library's own way.
+    """
+
+    def __init__(self, read: Callable[..., Any]) -> None:
+        self._read = read
+
+    def __call__(self, data: bytes, *schemas: Any) -> Any:
+        """The number."""
+        if len(data) > MOST_DECIMAL:
+            raise ValueError(f"a decimal has {len(data):,} bytes, more than {MOST_DECIMAL}")
+        return self._read(data, *schemas)
 
 
 def _danger(schema: Any, named: dict[str, Any], inside: tuple[str, ...], safe: set[str]) -> str:

@@ -279,7 +279,8 @@ def _read(body: bytes, what: str) -> Schema:
         if not isinstance(kind, str) or not isinstance(references, list):
             raise TypeError
         found = tuple(Reference(str(one["name"]), str(one["subject"]), int(one["version"])) for one in references)
-    except (KeyError, TypeError, ValueError):
+        "".join(one.name + one.subject for one in found).encode()  # half a surrogate pair can stand in no address
+    except (KeyError, TypeError, ValueError, OverflowError):  # OverflowError: a version of Infinity
         raise DataError(f"the answer of the schema registry for {what} has a form that is not known") from None
     return Schema(kind, tree["schema"], found)
 

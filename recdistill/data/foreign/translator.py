@@ -33,7 +33,7 @@ from recdistill.data.reader import Reader, encode_row
 from recdistill.data.rows import Row
 from recdistill.errors import ConfigError, DataError, DecodeError
 from recdistill.features import FeatureSpec
-from recdistill.records import Encoded, Item, Record, encoded
+from recdistill.records import MAX_TIME_US, Encoded, Item, Record, encoded
 
 KINDS: Final = ("items", "impressions", "feedback")
 """What a topic may hold."""
@@ -170,9 +170,10 @@ def _names(mapping: TableMapping) -> Iterator[str]:
 
 def _extras_of(raw: Raw) -> dict[str, Any]:
     headers = {name: value.decode(errors="replace") for name, value in raw.headers}
+    known = 0 < raw.time_us <= MAX_TIME_US  # who writes a message chooses its time, and may write any number
     return {
         "@key": None if raw.key is None else raw.key.decode(errors="replace"),
-        "@time": _EPOCH + timedelta(microseconds=raw.time_us) if raw.time_us > 0 else None,
+        "@time": _EPOCH + timedelta(microseconds=raw.time_us) if known else None,
         "@place": raw.where.replace(" at ", ":"),
         "@headers": headers,
     }

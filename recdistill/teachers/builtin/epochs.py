@@ -260,7 +260,7 @@ class CausalTraining:
             scores_MN = torch.addmm(items_NW[:, layout.BIAS], users_MD, items_NW[:, layout.VECTOR].T)
             self._barred(lines, some, question_BQ, every, target_M, np.ones(len(some), bool)).bar(scores_MN, 0)
             own_M1 = scores_MN.gather(1, target_M[:, None])
-            rank_M = (scores_MN >= own_M1).sum(1)
+            rank_M = (~(scores_MN < own_M1)).sum(1)  # NaN, of weights that diverged, is the last place
             gains.append(torch.where(rank_M <= CUT, 1 / (1.0 + rank_M).log2(), 0.0))
             losses.append(scores_MN.logsumexp(1) - own_M1[:, 0])
         _put(self.parameters, trained)

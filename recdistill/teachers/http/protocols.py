@@ -311,7 +311,7 @@ def version_of(metadata: Any) -> str:
     """The newest version that the metadata names; empty if it names none."""
     versions = metadata.get("versions") if isinstance(metadata, dict) else None
     texts = [one for one in versions if isinstance(one, str)] if isinstance(versions, list) else []
-    return max(texts, key=lambda one: (int(one) if one.isdecimal() else -1, one), default="")
+    return max(texts, key=lambda one: (int(one) if one.isdecimal() and len(one) < 20 else -1, one), default="")
 
 
 def _ports(metadata: Any, key: str) -> list[Port]:
@@ -344,7 +344,10 @@ def _tensor(output: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         data = [value for one in data for value in one]
     if math.prod(shape) != len(data):
         raise Misfit(f"the output says that it has shape {shape!r:.60}, but has {len(data)} numbers")
-    return np.array([_number(value) for value in data], np.float64).reshape(shape)
+    try:
+        return np.array([_number(value) for value in data], np.float64).reshape(shape)
+    except ValueError as e:  # more axes than an array can have, or longer ones
+        raise Misfit(f"the output's shape is {shape!r:.40}, which no array has") from e
 
 
 def _number(value: Any) -> float:

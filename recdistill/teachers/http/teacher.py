@@ -32,7 +32,7 @@ from recdistill.teachers.contract import Scores
 from recdistill.teachers.http.client import HttpClient, Refused, Unavailable, Unsure
 from recdistill.teachers.http.protocols import Ask, OpenInference, Rerank, joined, model_url, version_of
 from recdistill.teachers.http.server import ModelServer
-from recdistill.teachers.tensors import Misfit
+from recdistill.teachers.tensors import Misfit, read_by
 
 log_ = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class HttpTeacher:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.id, self.scale = teacher_id, scale
+        self.reads = read_by(settings)
         self._fixed_version = version
         self._client = HttpClient(settings, os.environ if env is None else env)
         self._told_version = settings.model_version

@@ -5,7 +5,7 @@ Example:
     ('7', 'true')
 """
 
-from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes, text_of
+from recdistill.teachers.tensors.feed_sources import Port, natural_ports, needed_attributes, read_by, text_of
 from recdistill.teachers.tensors.feeds import Feeder, Misfit, put_scores
 from recdistill.teachers.tensors.models import OnnxModel, TensorModel
 from recdistill.teachers.tensors.packing import Row
@@ -20,5 +20,6 @@ __all__ = [
     "natural_ports",
     "needed_attributes",
     "put_scores",
+    "read_by",
     "text_of",
 ]

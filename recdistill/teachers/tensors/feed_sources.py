@@ -27,6 +27,7 @@ import numpy as np
 
 from recdistill.errors import ConfigError
 from recdistill.given import read_text
+from recdistill.teachers.contract import LOGGED_SCORE, USER
 from recdistill.teachers.tensors.models import TensorModel
 
 DTYPES: Final[Mapping[str, type]] = {
@@ -143,6 +144,18 @@ def needed_attributes(settings: TensorModel) -> set[str]:
     """The item attributes that are fed to inputs."""
     texts = [text for value in settings.inputs.values() for text in ([value] if isinstance(value, str) else value)]
     return {text.removeprefix("item.") for text in texts if text.startswith("item.")}
+
+
+def read_by(settings: TensorModel) -> frozenset[str]:
+    """Which of user and logged scores are fed, see `contract.reads`.
+
+    Example:
+        >>> sorted(read_by(TensorModel(inputs={"who": "user", "ids": "candidates"})))
+        ['user']
+    """
+    texts = {text for value in settings.inputs.values() for text in ([value] if isinstance(value, str) else value)}
+    told = {"user": USER, "candidates.logged_score": LOGGED_SCORE}
+    return frozenset(name for text, name in told.items() if text in texts)
 
 
 def source_of(text: str, at: str) -> Source:

@@ -187,7 +187,8 @@ class Feeder:
         if kind == "history.action":
             return [event.action or one.substitute or "" for event in events]
         unknown = -1.0 if one.substitute is None else one.substitute
-        return [max(0.0, (impression.time_us - event.time_us) / 1e6) if event.time_us else unknown for event in events]
+        now = impression.time_us
+        return [max(0.0, (now - event.time_us) / 1e6) if now and event.time_us else unknown for event in events]
 
     def _candidate_cells(self, one: Input, impression: Impression, events: int) -> list[Any]:
         kind = one.sources[0].kind if len(one.sources) == 1 else ""

@@ -29,7 +29,7 @@ from recdistill.given import read_bytes
 from recdistill.records import Impression, Item, Scale
 from recdistill.teachers.attributes import Attributes
 from recdistill.teachers.contract import Scores
-from recdistill.teachers.tensors.feed_sources import Port, needed_attributes
+from recdistill.teachers.tensors.feed_sources import Port, needed_attributes, read_by
 from recdistill.teachers.tensors.feeds import Feeder, Misfit
 from recdistill.teachers.tensors.models import OnnxModel
 from recdistill.teachers.tensors.onnx_file import inspect_model
@@ -60,6 +60,7 @@ class OnnxTeacher:
 
     def __init__(self, session: Any, settings: OnnxModel, *, teacher_id: str, version: str, scale: Scale) -> None:
         self.id, self.version, self.scale = teacher_id, version, scale
+        self.reads = read_by(settings)
         self._session = session
         self._attributes = Attributes(needed_attributes(settings))
         ports = [_port(one) for one in session.get_inputs()]

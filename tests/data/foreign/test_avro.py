@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,24 @@ def test_without_any_schema_it_says_what_to_set() -> None:
         decoder_of("avro")
     with pytest.raises(DecodeError, match="is not JSON"):
         decoder_of("json")(b"\x00\x00\x00\x00\x07\x02")
+
+
+PRICE = {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 2}
+
+
+@pytest.mark.parametrize("kind", ["bytes", "fixed"])
+def test_a_decimal_of_a_megabyte_is_refused_at_once(kind: str) -> None:
+    """The digits of a number take the square of its length: a megabyte would take minutes."""
+    size = {"name": "N", "size": 1_000_000} if kind == "fixed" else {}
+    fields = [{"name": "price", "type": {**PRICE, "type": kind, **size}}]
+    decode = Avro(None, None, text=json.dumps({"type": "record", "name": "V", "fields": fields}))
+    length = b"" if kind == "fixed" else b"\x80\x89\x7a"
+    with pytest.raises(DecodeError, match="a decimal has 1,000,000 bytes, more than 64"):
+        decode(length + b"\x11" * 1_000_000)
+
+
+def test_a_decimal_is_what_it_was() -> None:
+    decode = Avro(
+        None, None, text=json.dumps({"type": "record", "name": "V", "fields": [{"name": "p", "type": PRICE}]})
+    )
+    assert decode(b"\x04\x04\xd2") == {"p": Decimal("12.34")}

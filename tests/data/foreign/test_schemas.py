@@ -108,9 +108,17 @@ def test_a_password_goes_to_no_other_server(schemas: Schemas) -> None:
         (b'{"schema": 5}', "holds no schema"),
         (b'{"schema": "x", "references": [{"name": "y"}]}', "a form that is not known"),
         (b'{"schema": "x", "references": 5}', "a form that is not known"),
+        (
+            b'{"schema": "x", "references": [{"name": "y", "subject": "z", "version": Infinity}]}',
+            "a form that is not known",
+        ),
+        (
+            b'{"schema": "x", "references": [{"name": "y", "subject": "\\ud800", "version": 1}]}',
+            "a form that is not known",
+        ),
         (b'{"schema": "' + b"x" * MAX_ANSWER + b'"}', "in more than 4,194,304 bytes"),
     ],
-    ids=["html", "deep", "list", "number", "half", "no list", "large"],
+    ids=["html", "deep", "list", "number", "half", "no list", "endless version", "half a character", "large"],
 )
 def test_an_answer_that_is_no_schema_is_a_fault_of_the_message(schemas: Schemas, body: bytes, sentence: str) -> None:
     schemas.misbehave = answer(body)

@@ -15,7 +15,7 @@ from support.circle import ITEMS, SPEC, asked, circle
 from recdistill.features import Catalogue, Vocabulary
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers.builtin import Training
-from recdistill.teachers.builtin.epochs import there
+from recdistill.teachers.builtin.epochs import CausalTraining, there
 from recdistill.teachers.builtin.sequences import timelines
 from recdistill.teachers.builtin.teacher import BuiltinTeacher, train_teacher
 from recdistill.teachers.builtin.training import Times
@@ -113,3 +113,21 @@ def test_it_stops_when_held_out_choices_are_ranked_no_better(tmp_path: Path) -> 
     assert told["epoch"] == passes - 2
     assert passes < 50
     assert torch.get_num_threads() >= 1
+
+
+def test_a_pass_that_diverged_is_not_the_best_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learns = CausalTraining._pass
+
+    def diverges(training: CausalTraining, progress: Any) -> float:
+        loss = learns(training, progress)
+        if training.epoch == 1:
+            for weights in (*training.parameters.values(), *training.average.values()):
+                weights.data.fill_(torch.nan)
+        return loss
+
+    monkeypatch.setattr(CausalTraining, "_pass", diverges)
+    settings = msgspec.structs.replace(SMALL, epochs=2)
+    told = train_teacher(circle(30), [Item(item) for item in ITEMS], SPEC, settings, tmp_path / "t")
+    assert told["held_ndcg@10"] <= 1
+    teacher = BuiltinTeacher.load(tmp_path / "t")
+    assert np.isfinite(teacher.catalogue_scores([asked("x", [0, 1])])).all()

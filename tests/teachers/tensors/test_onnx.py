@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -463,3 +464,21 @@ def test_bytes_from_anywhere_are_a_model_or_an_error(tmp_path: Path) -> None:
             opened(tmp_path / "m.onnx", inputs=FED).score([impression("1", "ab", "c")], deadline_s=5.0)
         except RecdistillError as e:
             assert "\n" not in str(e)  # noqa: PT017
+
+
+def test_where_the_time_of_a_request_is_not_known_no_age_is(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("ReduceMax", ["ages"], ["oldest"], axes=[1], keepdims=1),
+            helper.make_node("Add", ["own", "oldest"], ["scores"]),
+        ],
+        {"own": (F, ["B", "L"]), "ages": (F, ["B", "H"])},
+        {"scores": (F, ["B", "L"])},
+    )
+    teacher = opened(path, inputs={"own": "item.x", "ages": "history.age_s"})
+    teacher.apply_items([Item("a", attributes={"x": 0.0})])
+    known = Impression("1", 9_000_000, history=(Event("a", 2_000_000),), candidates=(Candidate("a"),))
+    no_clock, no_event = (msgspec.structs.replace(known, **one) for one in ({"time_us": 0}, {"history": (Event("a"),)}))
+    found = teacher.score([known, no_clock, no_event])
+    assert [one.values_L.tolist() for one in found if isinstance(one, Scores)] == [[7.0], [-1.0], [-1.0]]
