@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,43 @@ def test_a_canary_beside_another_champion_and_one_that_a_person_has_set(
     assert verdict.say == "withdraw"
     assert "the champion is another one" in verdict.reasons[0]
     assert registry.find("canary") is None
+    canaries.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_a_promoter_that_is_killed_while_it_begins_a_canary(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """The next one finds no canary, or one that begins now, but never a note without a canary."""
+    registry.begin_canary("2", msgspec.json.encode(Begun(1, "f" * 64)).decode())  # an earlier trial
+    registry.end_canary()
+    done = [0]
+
+    def dies(real: Callable[..., object]) -> Callable[..., object]:
+        def maybe(*args: object) -> object:
+            if done[0] == call:
+                raise KeyboardInterrupt
+            done[0] += 1
+            return real(*args)
+
+        return maybe
+
+    canaries = Canaries(log, registry, ledger, Plan(share=SHARE))
+    with monkeypatch.context() as patch:
+        patch.setattr(registry._versions, "tag", dies(registry._versions.tag))
+        patch.setattr(registry._aliases, "send_ahead", dies(registry._aliases.send_ahead))
+        with pytest.raises(KeyboardInterrupt):
+            canaries.begin("2")
+    assert done == [call]
+    verdict = canaries.look()
+    if call == 2:
+        assert verdict is not None
+        assert verdict.reasons == ["it begins now"]
+        assert registry.canary() is not None
+    else:
+        assert verdict is None
+        assert registry.tag("2", "canary") == ("" if call else msgspec.json.encode(Begun(1, "f" * 64)).decode())
     canaries.close()
 
 
