@@ -27,7 +27,6 @@ from recdistill.config import load_settings
 from recdistill.errors import ConfigError, RecdistillError
 from recdistill.hops import Counts
 from recdistill.loops import wire
-from recdistill.stopping import set_soon
 from recdistill.text import without_credentials
 from services.health import Health
 from services.pulse import Pulse
@@ -98,7 +97,7 @@ def main(name: str) -> int:
 
 
 def _told_to_stop(pulse: Pulse, _number: int, _frame: object) -> None:
-    set_soon(pulse)
+    pulse.ask()
 
 
 def _level() -> str:

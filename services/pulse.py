@@ -22,8 +22,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from recdistill.stopping import Stop
 
-class Pulse(threading.Event):
+
+class Pulse(Stop):
     """A stop signal that notes when the loop looked at it.
 
     Only the thread that made it is the loop's. What other threads ask says nothing about the loop.

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from recdistill.stopping import set_soon
+from recdistill.stopping import Stop
 
 AT_A_BAD_MOMENT = """
 import os, signal
@@ -39,9 +39,22 @@ def test_a_verb_is_stopped_wherever_the_signal_finds_it(name: str) -> None:
     assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
 
 
-def test_it_waits_for_nobody() -> None:
-    stop = threading.Event()
+def test_it_waits_for_nobody_and_counts_at_once() -> None:
+    stop = Stop()
+    assert not stop.is_set()
+    assert not stop.wait(0.0)
     with stop._cond:
-        set_soon(stop)
-        assert not stop.is_set()
-    assert stop.wait(10)
+        stop.ask()
+        assert stop.is_set()
+        assert stop.wait(10)
+
+
+def test_it_wakes_those_who_wait() -> None:
+    stop, found = Stop(), list[bool]()
+    waiting = threading.Thread(target=lambda: found.append(stop.wait(60)))
+    waiting.start()
+    while not stop._cond._waiters:
+        pass
+    stop.ask()
+    waiting.join(10)
+    assert found == [True]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recdistill.errors import UsageError
-from recdistill.stopping import set_soon
+from recdistill.stopping import Stop
 from recdistill.text import did_you_mean, near
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Bar:
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
     """A stop signal. SIGTERM and the first Ctrl-C set it; the second Ctrl-C interrupts at once."""
-    stop = threading.Event()
+    stop = Stop()
 
     def on_signal(number: int, _frame: object) -> None:
         if stop.is_set() and number == signal.SIGINT:
@@ -279,7 +279,7 @@ def stopping() -> Iterator[threading.Event]:
         if number == signal.SIGINT:
             # os.write, because a signal handler may run in the middle of a print.
             os.write(2, b"\nstopping when the present work is done; Ctrl-C again stops at once\n")
-        set_soon(stop)
+        stop.ask()
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Only the main thread may handle signals.
