@@ -20,7 +20,7 @@ from recdistill.data.mapping import FIELDS, SIDE, Column, TableMapping, wanted_v
 from recdistill.data.paths import at, first_at
 from recdistill.data.rows import Row
 from recdistill.data.shape import Shape
-from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_of, split_labels
+from recdistill.data.shown import DEFAULT_ACTION, clicked_of, feedback_id, feedback_of, split_labels
 from recdistill.data.sources import Source, Sources
 from recdistill.errors import DataError
 from recdistill.records import Candidate, Event, Feedback, Impression, Item, Record, encode
@@ -158,9 +158,9 @@ class Reader:
 
     def _feedback(self, row: Row) -> Feedback:
         found = self.fields(row)
-        where = "/".join((found["impression_id"], found["item"], found["action"], str(found["time"])))
+        said = found["impression_id"], found["item"], found["action"], str(found["time"])
         return Feedback(
-            id=found.get("id", where),
+            id=found["id"] if "id" in found else feedback_id(*said),
             impression_id=found["impression_id"],
             item=found["item"],
             action=found["action"],

@@ -14,9 +14,10 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
-from recdistill.records import Feedback, Impression
+from recdistill.records import MAX_ID, Feedback, Impression
 
 DEFAULT_ACTION = "click"
 """What a clicked candidate gets, where the table does not say it."""
@@ -64,11 +65,22 @@ def clicked_of(entries: Sequence[str], candidates: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(entries))
 
 
+def feedback_id(*parts: str) -> str:
+    """An id for feedback that has none, from what it says. Where that is too long for an id, it is a digest of it.
+
+    Example:
+        >>> feedback_id("r", "b", "click"), len(feedback_id("r", "b" * 600, "click"))
+        ('r/b/click', 64)
+    """
+    whole = "/".join(parts)
+    return whole if len(whole) <= MAX_ID else hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()
+
+
 def feedback_of(shown: Impression, clicked: Sequence[str], action: str) -> list[Feedback]:
     """Feedback on a list, a microsecond after it: nobody said when it was clicked."""
     return [
         Feedback(
-            id=f"{shown.id}/{item}/{action}",
+            id=feedback_id(shown.id, item, action),
             impression_id=shown.id,
             item=item,
             action=action,

@@ -76,3 +76,20 @@ def test_a_click_on_what_was_not_offered(tmp_path: Path) -> None:
 
 def test_labels_are_split_at_the_last_separator() -> None:
     assert split_labels(["a::b::1", "c::0"], "::") == (["a::b", "c"], ["a::b"])
+
+
+def test_feedback_on_long_ids_gets_an_id_that_fits(tmp_path: Path) -> None:
+    """Each part may have 512 characters; two different ones get two ids, and the same row the same one."""
+    names = ["r" * 512, "i" * 511 + "a", "i" * 511 + "b"]
+    (tmp_path / "t.csv").write_text(
+        "impression_id,item,action,time\n" + "".join(f"{names[0]},{item},click,1\n" for item in names[1:])
+    )
+    mapping = TableMapping()
+    found, again = (list(import_table(tmp_path / "t.csv", "feedback", mapping)) for _ in range(2))
+    assert found == again
+    assert len({one.id for one in found if isinstance(one, Feedback)}) == 2
+    (tmp_path / "shown.csv").write_text(f"id,time,past,shown\n{names[0]},100,N1 N9,{names[1]}-1 {names[2]}-0\n")
+    shown, click = import_table(tmp_path / "shown.csv", "impressions", MIND)
+    assert isinstance(shown, Impression)
+    assert isinstance(click, Feedback)
+    assert (click.item, len(click.id)) == (names[1], 64)
