@@ -43,7 +43,7 @@ from recdistill.errors import (
 )
 from recdistill.loops import ends_of, reached
 from recdistill.loops.begin import begun
-from recdistill.loops.follow import Champion, catch_up
+from recdistill.loops.follow import Champion, OtherLog, catch_up
 from recdistill.loops.once import Once
 from recdistill.loops.swap import Try
 from recdistill.progress import Progress
@@ -232,6 +232,8 @@ class _Asked:
         self._recommender = champion if isinstance(champion, Recommender) else None
         self._next_s = 0.0
         self._items: Source = log.source([ITEMS])
+        # The place of a bundle of another log means nothing in this one: then all items of this log are read.
+        self._other = OtherLog("beginning")
         self._say = Once(log_)
         self.try_it: Callable[[Bundle], object] = id
         self.failed: RegistryError | BundleError | None = None  # why there is none, where one could not be fetched
@@ -252,6 +254,7 @@ class _Asked:
                 self.failed = None
                 self._say("")
         if self._recommender is not None:
+            self._other.settle(self._items, self._recommender)
             catch_up(
                 self._items,
                 self._recommender,

@@ -251,3 +251,18 @@ def test_a_probe_that_nobody_saw_teaches_nothing_by_its_silence(log: Log, bundle
     assert {name for name, state in states.items() if state == "none"} == {f"r{n}.probe" for n in (0, 1, 2, 4, 5)}
     assert examples["r3.probe"].labels == tuple(float(n == 2) for n in range(len(probed.candidates)))
     assert sum(examples["r1"].labels) == 1
+
+
+def test_the_champion_of_another_log_proposes_what_this_log_holds(log: Log, tmp_path: Path) -> None:
+    """Its catalogue stands at offset 9 of the log that it was made on. In this log, nine items come before that."""
+    where = {"positions": {"lanes": {"identity": {"cluster": "another log"}}}}
+    bundle = make_student(seed=0).export(tmp_path / "bundle", provenance=where, base_position=9)
+    liked = ["item-29", "item-50", "item-26", "item-23", "item-59", "item-46", "item-30", "item-21", "item-39"]
+    first = [Request(one.history, one.context, one.exclude, one.time_us) for one in (asked(0), asked(1))]
+    for answer in Recommender(bundle).recommend(first, 8):
+        assert set(answer.items) & set(liked), "they would be proposed"
+    feed(log, [Item(name, version=2, withdrawn=True) for name in liked])
+    feed(log, [asked(n) for n in range(40)])
+    assert run(log, bundle, share=1.0)["probes"] == 40
+    probed = [one for one in impressions(log) if one.id.endswith(".probe")]
+    assert {c.item for one in probed for c in one.candidates}.isdisjoint(liked)
