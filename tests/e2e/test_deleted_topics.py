@@ -236,16 +236,20 @@ class Running:
         self.services.log(self.case.stage).unlink()
 
     def said(self) -> list[dict[str, str]]:
-        """The lines that it has written."""
-        lines = self.services.log(self.case.stage).read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        """The lines that it has written. One that it is just writing does not count."""
+        whole, _, _ = self.services.log(self.case.stage).read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
+    def tracebacks(self) -> list[dict[str, str]]:
+        """Lines with a traceback. The Kafka client logs its own, where a connection is closed while it is read."""
+        return [line for line in self.said() if "exception" in line and not line["logger"].startswith("kafka.net.")]
 
     def sentence(self) -> str:
         """The one sentence with which it has ended, with exit code 4 and without a traceback."""
         said = self.said()
         mine = [line["message"] for line in said if line["level"] == "error" and line["logger"] == "services"]
         assert self.code() == 4, (self.case, self.code(), mine, said[-3:])
-        assert not any("exception" in line for line in said), self.case
+        assert not self.tracebacks(), self.case
         assert len(mine) == 1, (self.case, mine)
         assert len([line for line in said if line["level"] in ("warning", "error")]) < 40, self.case
         return mine[0]
@@ -462,7 +466,7 @@ def test_a_ranker_answers_on_and_says_what_is_wrong(kafka_brokers: str, begun: A
     assert looks.ready()[0] == 200, "the alias is looked at all the same"
     for one in (items, looks, back):
         assert one.services.end() == {"ranker": 0}
-        assert not any("exception" in line for line in one.said()), one.case
+        assert not one.tracebacks(), one.case
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
