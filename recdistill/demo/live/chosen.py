@@ -104,7 +104,10 @@ def settings_of(
     are small and bundles are made often, because a minute here stands for weeks. The gate asks only that a student is
     not shown to be worse than the champion, as a whole and in no slice: after the turn no student keeps much of its
     teacher for a while, and the best there is should serve. The student learns with the settings for a stream, as in
-    `deploy/config`, and after the turn the rates of its rows come back sooner (`student.forget_lists`).
+    `deploy/config`, but for what is short here because minutes stand for weeks: the rates of its rows come back sooner
+    (`student.forget_lists`), and it averages and looks again at fewer lists (`student.average_lists`,
+    `loss.replay_lists`), so that the old tastes are forgotten sooner. Steps are half as large (`distil.batch`): few
+    lists come in a second, and a student of twice as many steps finds the new tastes in fewer lists.
 
     Args:
         folder: The folder of the demo.
@@ -123,8 +126,8 @@ def settings_of(
         held_out=HeldOutSettings(least=0.15, most=0.15),
         distil=DistilSettings(
             directory=str(folder / "student"),
-            batch=32,
-            checkpoint_every=64,
+            batch=16,
+            checkpoint_every=128,
             export_every=0,
             export_every_s=min(EXPORT_S, max(4.0, seconds / 20)),
             wait_s=0.1,
@@ -136,10 +139,10 @@ def settings_of(
             embedding_learning_rate=0.14,
             dropout=0.0,
             id_dropout=0.03,
-            average_lists=600,
+            average_lists=200,
             forget_lists=2000,
         ),
-        loss=LossSettings(label=0.1, replay_lists=2048),
+        loss=LossSettings(label=0.1, replay_lists=512),
         prequential=PrequentialSettings(
             share=0.05, champion=False, window_s=10.0, labels_within_s=10.0, half_life=300.0
         ),
