@@ -25,17 +25,16 @@ from recdistill.config.settings import (
     EnsembleMember,
     FeatureSettings,
     LogSettings,
-    LossSettings,
     ProbeSettings,
     RegistrySettings,
     ScoreSettings,
     Settings,
-    StudentSettings,
     TeacherSettings,
     TeacherTraining,
     TopicSettings,
     WatchSettings,
 )
+from recdistill.config.student import LossSettings, StudentSettings
 from recdistill.config.teachers import (
     HttpTeacherSettings,
     LanguageTeacherSettings,
