@@ -90,10 +90,10 @@ def of_world(seed: int, told: argparse.Namespace) -> Stream:
     )
 
 
-def in_order(impressions: Sequence[Impression], taken: dict[str, set[str]]) -> list[Example]:
-    """Scores at once, and the labels of lists that have some `LATER` lists later."""
+def in_order(impressions: Sequence[Impression], taken: dict[str, set[str]], *, later: int = LATER) -> list[Example]:
+    """Scores at once, and the labels of lists that have some `later` lists later."""
     made: list[Example] = []
-    waiting: list[Example | None] = [None] * LATER
+    waiting: list[Example | None] = [None] * later
     for one in impressions:
         scores = tuple(float(c.logged_score or 0.0) for c in one.candidates)
         ranking = Ranking(one, "t", "1", "logit", scores, (True,) * len(scores))

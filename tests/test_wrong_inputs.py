@@ -505,6 +505,7 @@ LINES: list[tuple[str, int, str]] = [
     ("--quiet distil", 2, "unknown option --quiet; options come after the verb"),
     ("distil --drian", 2, "unknown option --drian; did you mean --drain?"),
     ("distil --zzz", 2, "unknown option --zzz; see `recdistill distil --help`"),
+    ("evaluate --bundel x", 2, "unknown option --bundel; BUNDLE is written without an option before it"),
     ("distil --drain=yes", 2, "--drain: ignored explicit argument 'yes'"),
     ("distil now", 2, "unexpected argument 'now'"),
     ("score --drain --config", 2, "--config: expected one argument"),

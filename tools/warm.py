@@ -73,8 +73,9 @@ class Warm:
 def start(module: str, *, log: Path, env: Mapping[str, str]) -> Warm:
     """Starts `python -m module` in a process group of its own. Its output is appended to `log`.
 
-    The process ends with this interpreter, also when that is killed.
+    The process ends with this interpreter, also when that is killed. From the return on the log is there to read.
     """
+    log.touch()
     process = _server.Process(target=_run, args=(module, str(log), dict(env)), daemon=True)
     process.start()
     started = Warm(process, module)

@@ -96,7 +96,7 @@ def _letters(args: argparse.Namespace) -> int:
     if file is not None and (len(args.what) > 1 or args.change):
         raise UsageError("send: takes one file of mended letters, without --change; or numbers of letters")
     with closing(open_log(settings.log)) as log:
-        found = letters.read(log)
+        found = letters.read(log, records=args.action != "list")
         if file is not None:
             return _sent(args, log, _from_file(file, found, theirs), theirs)
         chosen = _chosen(args, found)

@@ -39,7 +39,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence. For an unknown option it names a similar one."""
+    """A parser whose errors are one sentence. For an unknown option it names what is like it."""
 
     def error(self, message: str) -> NoReturn:
         """Raises the message that argparse would print.
@@ -65,9 +65,15 @@ class Parser(argparse.ArgumentParser):
         if not argument.startswith("-"):
             self.error(f"unexpected argument {argument!r}")
         name = argument.partition("=")[0]
-        options = [o for action in self._actions if action.help != argparse.SUPPRESS for o in action.option_strings]
-        if meant := near(name, options):
-            raise UsageError(f"unknown option {name}; did you mean {meant}?")
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        # Without the dashes: all names share them, and would be alike.
+        meant = {option.lstrip("-"): option for action in shown for option in action.option_strings}
+        plain = {str(action.metavar or action.dest).lower(): action for action in shown if not action.option_strings}
+        found = near(name.lstrip("-"), [*meant, *plain])
+        if found in meant:
+            raise UsageError(f"unknown option {name}; did you mean {meant[found]}?")
+        if found in plain:
+            self.error(f"unknown option {name}; {found.upper()} is written without an option before it")
         self.error(f"unknown option {name}")
 
 

@@ -127,8 +127,12 @@ class Mended(NamedTuple):
     fields: Mapping[str, Any] | None = None
 
 
-def read(log: Log) -> list[Letter]:
+def read(log: Log, *, records: bool = True) -> list[Letter]:
     """All letters that the log still holds, the oldest first.
+
+    Args:
+        log: Where they lie.
+        records: Each with its record. There may be many letters: whoever only lists them takes them without.
 
     Raises:
         StreamError: The log cannot be read.
@@ -140,8 +144,18 @@ def read(log: Log) -> list[Letter]:
         if _SENT in headers:
             sent.add(headers[_SENT])
         else:
-            letters.append(_letter(message, headers))
+            letters.append(_letter(message if records else message._replace(value=None), headers))
     return [msgspec.structs.replace(one, sent=one.mark in sent) for one in letters]
+
+
+def marks(log: Log) -> set[str]:
+    """The marks of all letters that were sent again.
+
+    Raises:
+        StreamError: The log cannot be read.
+    """
+    found = (dict(message.headers).get(_SENT) for message in _all(log))
+    return {mark.decode(errors="replace") for mark in found if mark is not None}
 
 
 def whole(log: Log, letter: Letter) -> bytes | None:
@@ -209,7 +223,7 @@ def send(log: Log, mended: Sequence[Mended], theirs: Mapping[str, Theirs]) -> Co
     counts: Counter[str] = Counter()
     with closing(log.stage(STAGE)) as stage:
         # The stage has one owner, so nobody else marks a letter after this look without our commit failing.
-        sent = {one.mark for one in read(log) if one.sent}
+        sent = marks(log)
         todo = []
         for letter, records in ready:
             if letter.mark in sent:

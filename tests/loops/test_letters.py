@@ -66,6 +66,8 @@ def test_what_a_letter_says(log: Log) -> None:
     assert (one.stage, one.error, one.place, one.sent) == ("join", "DataError: item is empty", "feedback/0 at 3", False)
     assert (one.message.key, one.message.headers, one.message.time_us) == (b"r1", (("trace", b"x"),), 7)
     assert letters.fields_of(one, one.message.value, {}) == {**CLICK, "id": "f3", "item": ""}
+    [listed] = letters.read(log, records=False)
+    assert (listed.place, listed.error, listed.message.value) == (one.place, one.error, None)
 
 
 def test_a_letter_is_sent_once_however_often_it_is_asked_for(log: Log) -> None:
@@ -105,16 +107,16 @@ def test_two_commands_at_once_send_it_once(log: Log, monkeypatch: pytest.MonkeyP
     """The second takes the stage over after the first has looked at the marks."""
     write(log, bad(1))
     mended = [right(one) for one in letters.read(log)]
-    real, calls = letters.read, []
+    real, calls = letters.marks, []
 
-    def look(other: Log) -> list[Letter]:
+    def look(other: Log) -> set[str]:
         found = real(other)
         if not calls:
             calls.append(1)
             assert letters.send(log, mended, {})["sent"] == 1
         return found
 
-    monkeypatch.setattr(letters, "read", look)
+    monkeypatch.setattr(letters, "marks", look)
     with pytest.raises(Fenced):
         letters.send(log, mended, {})
     assert sent(log) == {"f1": 1}

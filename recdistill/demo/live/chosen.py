@@ -48,6 +48,9 @@ FREEZE: Final = 0.75
 WINDOW_S: Final = 2.0
 """How long clicks are waited for. Twenty minutes of the simulated world are a part of a second here."""
 
+RECENT_S: Final = 30.0
+"""How far back popularity of late looks."""
+
 EXPORT_S: Final = 12.0
 """A bundle is made so often in a stream of minutes."""
 

@@ -36,6 +36,7 @@ from recdistill.demo.live.chosen import (
     CONTROL_FOLDER,
     FREEZE,
     PAST,
+    RECENT_S,
     SHIFT,
     WINDOW_S,
     control_of,
@@ -66,7 +67,6 @@ LONGEST_S: Final = 900.0
 
 _LOOK_S: Final = 3.0  # how often the registry is looked at
 _SHOW_S: Final = 0.5
-_RECENT_S: Final = 30.0
 _LAST_S: Final = 2.5  # longer than the page waits between two looks
 _PATIENCE_S: Final = 120.0  # so long acts may last when the stream is over
 _LITTLE: Final = 0.02
@@ -87,8 +87,8 @@ class LiveOptions:
     port: int = 0
     rate: float = 25.0
     """Lists a second."""
-    measured: float = 15.0
-    """Lists a second that are measured."""
+    measured: float = 25.0
+    """Lists a second that are measured, if so many come."""
     price: float | None = None
     """What an hour of one processor costs; None: the default of `status.processor_hour`."""
     kafka: str | None = None
@@ -196,7 +196,7 @@ class _Live:
             "frozen": self._frozen,
             "control": self._control,
         }
-        quality = Quality(contenders, wait_s=2 * WINDOW_S, recent_s=_RECENT_S)
+        quality = Quality(contenders, wait_s=2 * WINDOW_S, recent_s=RECENT_S)
 
         def shown(impression: Impression) -> None:
             quality.shown(impression, self._now_s())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from msgspec import Struct
 
 from recdistill import checkpoint
 from recdistill.bundle import bundle_folder, made
-from recdistill.errors import BundleError
+from recdistill.errors import BundleError, CheckpointError
 from recdistill.loops.distil import owner_of, waiting
 from recdistill.watch import Drifts
 
@@ -93,27 +94,24 @@ def student_at(directory: Path) -> StudentAt | None:
     works: bool | None = False
     if note is not None and not (works := _held(note.inode, note.pid)):
         works = False if note.host == socket.gethostname() else None
-    newest = checkpoint.looked(directory / "checkpoints")[-1:]
-    state = newest[0].state() if newest else {}
+    newest, state = _newest(directory / "checkpoints")
     stream = state.get("stream", {})
     drifts = _drifts(state)
-    bundles = made(directory / "bundles")[-1:]
+    bundle, bundle_us = _newest_bundle(directory / "bundles")
     content = ""
-    if bundles:
-        try:
-            content = bundle_folder(bundles[0]).content_hash
-        except BundleError:
-            content = ""
+    if bundle is not None:
+        with suppress(BundleError):
+            content = bundle_folder(bundle).content_hash
     return StudentAt(
         directory=str(directory),
         works=works,
         owner="" if note is None else str(note),
-        step=newest[0].step if newest else None,
-        saved_us=newest[0].saved_us if newest else 0,
+        step=None if newest is None else newest.step,
+        saved_us=0 if newest is None else newest.saved_us,
         examples=int(stream.get("examples", 0)),
         event_us=int(stream.get("event_us", 0)),
-        bundle_step=int(bundles[0].name.removeprefix("step-")) if bundles else None,
-        bundle_us=bundles[0].stat().st_mtime_ns // 1000 if bundles else 0,
+        bundle_step=None if bundle is None else int(bundle.name.removeprefix("step-")),
+        bundle_us=bundle_us,
         bundle=content,
         name="" if note is None else note.student,
         lanes=[int(offset) for offset in stream.get("lanes", {}).get("offsets", [])],
@@ -149,6 +147,29 @@ def next_exports(
     if drift:
         found.append(f"when the agreement with a teacher moves by {drift:g} (distil.export_on_drift)")
     return found or ["at the end of a drained run: no trigger is set (distil.export_every and its like)"]
+
+
+def _newest(directory: Path) -> tuple[checkpoint.Looked | None, dict[str, Any]]:
+    """The newest checkpoint and its state. One that is deleted while it is read is old by now: the next is taken.
+
+    Raises:
+        CheckpointError: It is there, and cannot be read.
+    """
+    while found := checkpoint.looked(directory):
+        try:
+            return found[-1], found[-1].state()
+        except CheckpointError:
+            if found[-1].path.is_dir():
+                raise
+    return None, {}
+
+
+def _newest_bundle(directory: Path) -> tuple[Path | None, int]:
+    """The newest bundle, and when it was made, in microseconds."""
+    while found := made(directory):
+        with suppress(FileNotFoundError):  # deleted in between: there are newer ones
+            return found[-1], found[-1].lstat().st_mtime_ns // 1000
+    return None, 0
 
 
 def _anew(directory: Path, stream: Mapping[str, Any]) -> AnewAt | None:
