@@ -3,6 +3,8 @@
 Each works through a log in a process of its own. The row says how much resident memory it has after a tenth of the
 work, and how much after all of it: ten times the work. What grows by design is small: the joiner's window is full
 after the tenth, and the distiller's catalogue does not change. The distiller makes checkpoints and bundles meanwhile.
+The last row is a distiller whose trainer stands still, with a long log behind it: the memory before, and the largest
+that was seen while it stood.
 
     python -m benchmarks.bench_memory
     python -m benchmarks.bench_memory --lists 400000 --steps 20000
@@ -15,6 +17,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +35,9 @@ WINDOW_LISTS = 500
 """Lists whose window is open at one time."""
 
 _BATCH = 32
+
+_BEFORE = 100
+"""Steps before the one that does not end: caches are full by then."""
 
 
 class Watched:
@@ -91,16 +97,50 @@ def joiner(lists: int) -> None:
 
 def distiller(steps: int) -> None:
     """Learns from examples; the prepared batch, checkpoints and bundles come and go."""
+    watched = Watched(steps)
+
+    def look(made: int) -> bool:
+        watched.look(made)
+        return made == steps
+
+    _learn(steps, look)
+    watched.row(f"distiller, {steps:,} steps of {_BATCH} lists, 5,000 items")
+
+
+def stalled(seconds: int) -> None:
+    """Learns a tenth of a log; then a step does not end for so many seconds."""
+    steps, most = 10 * _BEFORE, 0
+    watched = Watched(steps)
+
+    def look(made: int) -> bool:
+        nonlocal most
+        watched.look(made)
+        if made < _BEFORE:
+            return False
+        for _ in range(seconds):
+            time.sleep(1)
+            most = max(most, resident())
+        return True
+
+    _learn(steps, look)
+    early = watched.early
+    print(
+        f"distiller, a step of {seconds} s: {early / 1e6:.0f} MB before it, {most / 1e6:.0f} MB at most while it lasts "
+        f"({most / early - 1:+.1%}); {(steps - _BEFORE) * _BATCH:,} examples wait in the log"
+    )
+
+
+def _learn(steps: int, look: Callable[[int], bool]) -> None:
+    """Learns a log of so many steps, until the look after a step says that it is over."""
     with tempfile.TemporaryDirectory() as folder:
         log = open_log(LogSettings(path=f"{folder}/log.sqlite"))
         fill(log, 5000, steps * _BATCH)
-        stop, watched, made = threading.Event(), Watched(steps), 0
+        stop, made = threading.Event(), 0
 
-        def look(_done: int, _total: int | None) -> None:
+        def progress(_done: int, _total: int | None) -> None:
             nonlocal made
             made += 1
-            watched.look(made)
-            if made == steps:
+            if not stop.is_set() and look(made):
                 stop.set()
 
         settings = DistilSettings(
@@ -113,23 +153,27 @@ def distiller(steps: int) -> None:
         )
         spec = FeatureSpec(history=HistorySpec(length=20, actions=("click",)), id=IdSpec(capacity=5000, hashed=64))
         student = StudentSettings(dim=16)
-        distil_from(log, spec, student, LossSettings(), settings, stop=stop, drain=False, progress=look)
-        watched.row(f"distiller, {steps:,} steps of {_BATCH} lists, 5,000 items")
+        distil_from(log, spec, student, LossSettings(), settings, stop=stop, drain=False, progress=progress)
         log.close()
 
 
 def options() -> Options:
     """What it can be told."""
-    parser = Options(__doc__, lists=20_000, steps=300)
+    parser = Options(__doc__, lists=20_000, steps=300, stalled=3)
     parser.add_argument("--lists", type=int, default=100_000, help="rankings to join (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3000, help="steps to learn (default: %(default)s)")
+    parser.add_argument("--stalled", type=int, default=60, help="seconds of the last row (default: %(default)s)")
     return parser
 
 
 def main() -> None:
     """Prints the figures, each of a process of its own."""
     args = options().parse_args()
-    kinds: list[tuple[Callable[[int], None], int]] = [(joiner, args.lists), (distiller, args.steps)]
+    kinds: list[tuple[Callable[[int], None], int]] = [
+        (joiner, args.lists),
+        (distiller, args.steps),
+        (stalled, args.stalled),
+    ]
     for work, amount in kinds:
         one = multiprocessing.get_context("spawn").Process(target=work, args=(amount,))
         one.start()

@@ -53,7 +53,8 @@ class Stream:
 
     Args:
         log: The log.
-        per_s: About so many lists a second are given to `shown`.
+        per_s: At most so many lists a second are given to `shown`; what a second leaves over, the next may take. Lists
+            that were written at once have one time: they are not one list.
         shown: Called with a list as soon as it is there, and its time in seconds since 1970.
         clicked: Called with each feedback.
 
@@ -74,7 +75,7 @@ class Stream:
         self._examples = log.source(["examples"])
         self._bundles = log.source(["bundles"])
         self._per_s, self._shown, self._clicked = per_s, shown, clicked
-        self._next_s = 0.0
+        self._free, self._last_s = 0.0, 0.0  # so many lists may be measured now, and when that was
         self.lists = self.measured = 0
         self.learnt = Learnt()
         self.made_s: dict[str, float] = {}
@@ -94,11 +95,13 @@ class Stream:
                     continue
                 self.lists += 1
                 at_s = message.time_us / 1e6
-                if at_s < self._next_s:
+                self._free = min(self._per_s, self._free + max(0.0, at_s - self._last_s) * self._per_s)
+                self._last_s = max(self._last_s, at_s)
+                if self._free < 1:
                     continue
                 impression = decode(Impression, message.value)
                 if impression.candidates:
-                    self._next_s = at_s + 1 / self._per_s
+                    self._free -= 1
                     self.measured += 1
                     self._shown(impression)
             except DecodeError:  # the scorer and the joiner write its dead letter
