@@ -27,6 +27,8 @@ from recdistill.model import layout
 WIDER: Final = 8  # when a search finds too few allowed items, it is repeated with this many times as many cells
 SCAN_BELOW: Final = 20_000  # up to this many allowed items, all of them are scored without the index
 
+_NONE: Final = np.zeros(0, np.float32)
+
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -98,8 +100,8 @@ class Shelf:
     def search(self, user_D: Floats, k: int, allowed_T: Mask) -> tuple[Slots, Floats]:
         """The best k allowed slots with their scores, best first. There are fewer only when fewer are allowed.
 
-        Without an index, every slot is scored. With an index, the base is searched by the index, every allowed slot of
-        the overlay is added, and all that was found is scored in float and sorted.
+        Without an index, every slot is scored. With an index, the base is searched by the index and every slot of the
+        overlay is scored; the best of both are sorted.
         """
         query_K = with_one(user_D[None])[0]
         if self.base.index is None:
@@ -108,11 +110,30 @@ class Shelf:
         allowed_N = allowed_T[:count]
         room = int(np.count_nonzero(allowed_N))
         slots = self._found(query_K, k, allowed_N, room)
-        beside = count + np.flatnonzero(allowed_T[count:])
-        slots = np.concatenate([slots, beside])
-        scores = self.rows(slots)[:, layout.KEY] @ query_K
+        scores = self.base.vectors_NW[slots][:, layout.KEY] @ query_K
+        if len(self.overlay_MW):
+            slots, scores = self._with_beside(query_K, k, allowed_T[count:], slots, scores)
         order = np.lexsort((slots, -scores))[:k]
         return slots[order], scores[order]
+
+    def _with_beside(
+        self, query_K: Floats, k: int, allowed_M: Mask, slots: Slots, scores: Floats
+    ) -> tuple[Slots, Floats]:
+        """Adds the allowed slots of the overlay that may be among the best k.
+
+        The overlay may be as large as the base. So nothing is sorted but what is as good as the base's k-th best.
+        """
+        beside_M = self._beside(query_K)
+        if len(scores) >= k:
+            least = scores.min() if len(scores) == k else np.partition(scores, len(scores) - k)[len(scores) - k]
+            places = np.flatnonzero(beside_M >= least)
+            places = places[allowed_M[places]]
+        else:
+            places = np.flatnonzero(allowed_M)
+        if len(places) > k:
+            best, _ = _best(_NONE, beside_M[places], k, np.ones(len(places), bool))
+            places = places[best]
+        return np.concatenate([slots, len(self.base.vectors_NW) + places]), np.concatenate([scores, beside_M[places]])
 
     def _beside(self, query_K: Floats) -> Floats:
         return query_K @ self.overlay_MW[:, layout.KEY].T

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from recdistill.serve.index import Base, Shelf
 
 
-def shelf(seed: int, base: int, overlay: int, *, ties: bool) -> Shelf:
+def shelf(seed: int, base: int, overlay: int, *, ties: bool, indexed: bool = False) -> Shelf:
+    """Indexed: with what stands for an index, which so small a base does not ask."""
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-2, 3, size=(base + overlay, 5)) if ties else rng.normal(size=(base + overlay, 5))
     vectors = vectors.astype(np.float32)
-    return Shelf(Base(vectors[:base]), vectors[base:], rng.random(base + overlay) < 0.8)
+    kept = Base(vectors[:base], object() if indexed else None, 1)
+    return Shelf(kept, vectors[base:], rng.random(base + overlay) < 0.8)
 
 
-@given(st.integers(0, 99), st.integers(1, 30), st.integers(0, 6), st.integers(1, 40), st.booleans())
-def test_search_is_sorting(seed: int, base: int, overlay: int, k: int, ties: bool) -> None:
-    one = shelf(seed, base, overlay, ties=ties)
+@given(st.integers(0, 99), st.integers(1, 30), st.integers(0, 60), st.integers(1, 40), st.booleans(), st.booleans())
+def test_search_is_sorting(seed: int, base: int, overlay: int, k: int, ties: bool, indexed: bool) -> None:
+    one = shelf(seed, base, overlay, ties=ties, indexed=indexed)
     user = np.array([1, -2, 0.5], np.float32)
     slots, scores = one.search(user, k, one.live_T)
     every = np.concatenate([one.base.vectors_NW, one.overlay_MW]).astype(np.float64)
