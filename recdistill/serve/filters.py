@@ -2,8 +2,8 @@
 
 A filter may only name attributes that some item has. For another name, the error gives the known name that is most like
 it. Each attribute has postings: value -> slots. They are made when a filter first uses the attribute, once for the
-bundle and again for each new overlay. All postings together have a limit in bytes. When it is passed, those that were
-not used for the longest time are dropped first.
+bundle and once for the overlay; what the overlay gets later is added to them. All postings together have a limit in
+bytes. When it is passed, those that were not used for the longest time are dropped first.
 
 It does not know users or scores.
 
@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ MOST_BYTES: Final = 256 << 20  # of all postings
 _KEY_BYTES: Final = 160  # about so many bytes one value takes in a dict, without its text
 _COMPARED: Final = 200  # attributes that a wrong one is compared with; each takes some 20 µs
 _NAMED: Final = 10  # attributes that a refusal names when none is like the wrong one
+_SOON: Final = 2_000  # so many places are added to postings in a few milliseconds
 _NONE = np.zeros(0, np.int64)
 
 _Key = tuple[type, Value]
@@ -71,11 +73,57 @@ class _Postings:
         return found
 
 
-class _Kept(NamedTuple):
-    """Postings, and the overlay that they were made for. None: they were made for the bundle."""
+class _Growing:
+    """Value -> places, for one attribute of an overlay's items. Only who holds the lock of the sieve may use it.
 
-    overlay: Overlay | None
-    postings: _Postings
+    Args:
+        shared: The records of the overlay and of its later states.
+        field: The attribute.
+    """
+
+    def __init__(self, shared: Sequence[Item], field: str) -> None:
+        self.shared, self._field, self.taken = shared, field, 0
+        self._places: dict[_Key, array[int]] = {}
+        self.bytes = 0
+
+    def take(self, count: int) -> None:
+        """Takes the records up to a place."""
+        for place in range(self.taken, count):
+            for key in _keys(self.shared[place].attributes.get(self._field)):
+                places = self._places.get(key)
+                if places is None:
+                    places = self._places[key] = array("i")
+                    self.bytes += _KEY_BYTES
+                places.append(place)
+                self.bytes += places.itemsize
+        self.taken = max(self.taken, count)
+
+    def of(self, key: _Key, count: int) -> Slots:
+        """The places of one value, of the first `count`."""
+        places = self._places.get(key)
+        if places is None:
+            return _NONE
+        found = np.array(places, np.int64)
+        return found[: np.searchsorted(found, count)]
+
+
+class _Names:
+    """The attributes of an overlay's items, each with the first place that has it."""
+
+    def __init__(self, shared: Sequence[Item]) -> None:
+        self.shared, self._taken = shared, 0
+        self._first: dict[str, int] = {}
+
+    def upto(self, count: int) -> frozenset[str]:
+        """The attributes of the first `count` items."""
+        for place in range(self._taken, count):
+            for name in self.shared[place].attributes:
+                self._first.setdefault(name, place)
+        self._taken = max(self._taken, count)
+        return frozenset(name for name, place in self._first.items() if place < count)
+
+
+_Made = TypeVar("_Made", _Postings, _Growing)
 
 
 class Sieve:
@@ -89,14 +137,14 @@ class Sieve:
     def __init__(self, items: Sequence[Item], *, most_bytes: int = MOST_BYTES) -> None:
         self._items, self._most = items, most_bytes
         self._known = frozenset(name for item in items for name in item.attributes)
-        self._beside: tuple[Overlay | None, frozenset[str]] = (None, frozenset())
-        self._kept: OrderedDict[tuple[bool, str], _Kept] = OrderedDict()  # key: (for an overlay?, attribute)
+        self._names = _Names(())
+        self._kept: OrderedDict[tuple[bool, str], _Postings | _Growing] = OrderedDict()  # key: (of an overlay?, field)
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
         """About how many bytes the postings take."""
-        return sum(kept.postings.bytes for kept in list(self._kept.values()))
+        return sum(kept.bytes for kept in list(self._kept.values()))
 
     def check(self, state: State, filters: Filters | None) -> None:
         """Checks that items have the attributes that a filter names.
@@ -105,9 +153,9 @@ class Sieve:
             RequestError: No item has one of them. The error names it and the known name that is most like it.
         """
         for field in filters.where if filters is not None else ():
-            if field in self._known or field in self._names_beside(state.overlay):
+            if field in self._known or field in (beside := self._names_beside(state.overlay)):
                 continue
-            known = sorted(self._known | self._names_beside(state.overlay))
+            known = sorted(self._known | beside)
             some = f"there are {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
             like = known if len(known) <= _COMPARED else [name for name in known if abs(len(name) - len(field)) <= 2]
             hint = did_you_mean(field, like[:_COMPARED], otherwise=some if known else "items have no attributes")
@@ -118,9 +166,11 @@ class Sieve:
         for field in filters.where if filters is not None else ():
             if (False, field) not in self._kept:
                 return False
-            if len(state.overlay):
+            if count := len(state.overlay):
                 kept = self._kept.get((True, field))
-                if kept is None or kept.overlay is not state.overlay:
+                if not isinstance(kept, _Growing) or kept.shared is not state.overlay.shared:
+                    return False
+                if count - kept.taken > _SOON:
                     return False
         return True
 
@@ -141,41 +191,53 @@ class Sieve:
 
     def _having(self, state: State, field: str, wanted: Value) -> Mask:
         """Which slots have the attribute with one of the wanted values, `[T]`."""
-        base = self._postings(field, None)
-        beside = self._postings(field, state.overlay) if len(state.overlay) else None
+        keys = _keys(wanted)
         having_T = np.zeros(len(state.shelf.live_T), bool)
-        for key in _keys(wanted):
+        base = self._of_bundle(field)
+        for key in keys:
             having_T[base.of(key)] = True
-            if beside is not None:
-                having_T[len(self._items) + beside.of(key)] = True
+        if len(state.overlay):
+            for places in self._beside(field, state.overlay, keys):
+                having_T[len(self._items) + places] = True
         return having_T
 
-    def _postings(self, field: str, overlay: Overlay | None) -> _Postings:
-        """The postings of an attribute, of the bundle's items or of an overlay's."""
-        name = (overlay is not None, field)
-        kept = self._kept.get(name)
-        if kept is not None and kept.overlay is overlay:
-            with contextlib.suppress(KeyError):  # another thread dropped it; not locked: postings are made in the lock
-                self._kept.move_to_end(name)
-            return kept.postings
+    def _of_bundle(self, field: str) -> _Postings:
+        """The postings of an attribute of the bundle's items."""
+        kept = self._kept.get((False, field))
+        if not isinstance(kept, _Postings):
+            with self._lock:
+                kept = self._kept.get((False, field))
+                if not isinstance(kept, _Postings):
+                    kept = self._keep((False, field), _Postings(self._items, field))
+        with contextlib.suppress(KeyError):  # another thread dropped it; not locked: postings are made in the lock
+            self._kept.move_to_end((False, field))
+        return kept
+
+    def _beside(self, field: str, overlay: Overlay, keys: Iterable[_Key]) -> list[Slots]:
+        """The places of some values of an attribute in an overlay."""
         with self._lock:
-            kept = self._kept.get(name)
-            if kept is None or kept.overlay is not overlay:
-                kept = _Kept(overlay, _Postings(self._items if overlay is None else overlay.items, field))
-                self._kept[name] = kept
-            self._kept.move_to_end(name)
-            held = self.bytes
-            while held > self._most and len(self._kept) > 1:
-                held -= self._kept.popitem(last=False)[1].postings.bytes
-        return kept.postings
+            kept = self._kept.get((True, field))
+            if not isinstance(kept, _Growing) or kept.shared is not overlay.shared:
+                kept = _Growing(overlay.shared, field)
+            kept.take(len(overlay))
+            self._keep((True, field), kept)
+            return [kept.of(key, len(overlay)) for key in keys]
+
+    def _keep(self, name: tuple[bool, str], made: _Made) -> _Made:
+        """Keeps postings, and drops others where all are too large together. The caller holds the lock."""
+        self._kept[name] = made
+        self._kept.move_to_end(name)
+        held = self.bytes
+        while held > self._most and len(self._kept) > 1:
+            held -= self._kept.popitem(last=False)[1].bytes
+        return made
 
     def _names_beside(self, overlay: Overlay) -> frozenset[str]:
         """Attributes of an overlay's items."""
-        seen, names = self._beside
-        if seen is not overlay:
-            names = frozenset(name for item in overlay.items for name in item.attributes)
-            self._beside = (overlay, names)
-        return names
+        with self._lock:
+            if self._names.shared is not overlay.shared:
+                self._names = _Names(overlay.shared)
+            return self._names.upto(len(overlay))
 
 
 def _keys(value: Value | None) -> set[_Key]:

@@ -88,6 +88,15 @@ class Overlay:
         return self._room.items[: len(self)]
 
     @property
+    def shared(self) -> Sequence[Item]:
+        """The records by place, of this state and of later ones. Only the first `len(self)` are of this state.
+
+        It is one list for all states until `compact`, and only grows. So who has read a part of it need not read that
+        again for the next state.
+        """
+        return self._room.items
+
+    @property
     def crowded(self) -> bool:
         """Whether so many places are out of date that `compact` is worth its time."""
         return len(self) > BLOCK + 2 * len(self.place_of)

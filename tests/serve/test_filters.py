@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from recdistill.errors import RequestError
-from recdistill.records import Item
+from recdistill.records import Item, Value
+from recdistill.serve import filters
 from recdistill.serve.filters import Sieve
 from recdistill.serve.index import Base
 from recdistill.serve.requests import Filters
@@ -82,20 +83,20 @@ def test_postings_have_a_bound_in_bytes() -> None:
 def test_what_was_not_used_for_the_longest_time_is_dropped_first() -> None:
     items, state = catalogue(1_000, attributes=4)
 
-    def filters(a: int) -> Filters:
+    def having(a: int) -> Filters:
         return Filters(where={f"field{a}": "x"})
 
     whole = Sieve(items)
     sizes = []
     for a in range(4):
-        whole.allowed(state, filters(a))
+        whole.allowed(state, having(a))
         sizes.append(whole.bytes - sum(sizes))
     room = max(sum(sizes[:3]), sum(sizes) - min(sizes[1:]))
     assert room < sum(sizes), "three have room, four do not"
     sieve = Sieve(items, most_bytes=room)
     for a in (0, 1, 2, 0, 3):  # 0 is made first, and used again before 3 needs room
-        sieve.allowed(state, filters(a))
-    assert [sieve.ready(state, filters(a)) for a in range(4)] == [True, False, True, True]
+        sieve.allowed(state, having(a))
+    assert [sieve.ready(state, having(a)) for a in range(4)] == [True, False, True, True]
 
 
 def has(item: Item, field: str, wanted: list[object]) -> bool:
@@ -125,3 +126,36 @@ def test_filters_agree_with_a_look_at_each_item() -> None:
         assert sieve.ready(state, Filters(where={field: value})) in (True, False)
         assert np.flatnonzero(sieve.allowed(state, Filters(where={field: value}))).tolist() == expected
         assert sieve.ready(state, Filters(where={field: value}))
+
+
+def test_what_an_overlay_gets_later_is_added_and_not_all_of_it_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, state = catalogue(50)
+    sieve, wanted = Sieve(items), Filters(where={"field0": "red"})
+    reds = [Item(f"new{n}", attributes={"field0": ["red", "x"][n % 2]}) for n in range(3_000)]
+    states = [state := beside(state, reds[start : start + 100]) for start in range(0, 3_000, 100)]
+    assert np.count_nonzero(sieve.allowed(states[19], wanted)) == 1_000
+    looked, keys = [0], filters._keys
+
+    def counted(value: Value | None) -> set[filters._Key]:
+        looked[0] += 1
+        return keys(value)
+
+    monkeypatch.setattr(filters, "_keys", counted)
+    assert np.count_nonzero(sieve.allowed(states[20], wanted)) == 1_050
+    assert looked[0] <= 100 + 1, "only the new ones, and what is wanted"
+    assert np.count_nonzero(sieve.allowed(states[3], wanted)) == 200, "a request that still reads an older state"
+    assert np.flatnonzero(sieve.allowed(states[3], wanted))[-1] == 50 + 398
+
+    overlay, kept = state.overlay.put([Item("new0", version=2)], np.zeros((1, WIDTH), np.float32)).compact()
+    again = state.after(overlay, np.concatenate([state.shelf.live_T[:50], np.ones(len(kept), bool)]), 99)
+    assert np.count_nonzero(sieve.allowed(again, wanted)) == 1_499, "new0 is not red any more"
+
+
+def test_an_attribute_is_known_from_the_state_on_that_has_it() -> None:
+    items, state = catalogue(5)
+    sieve = Sieve(items)
+    states = [state := beside(state, [Item(f"n{n}", attributes={f"own{n}": 1})]) for n in range(4)]
+    for n, one in reversed(list(enumerate(states))):
+        sieve.check(one, Filters(where={f"own{n}": 1}))
+        with pytest.raises(RequestError):
+            sieve.check(one, Filters(where={f"own{n + 1}": 1}))
