@@ -81,6 +81,8 @@ def read_toml(text: str, source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{source}: is not TOML: {e}") from e
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise ConfigError(f"{source}: is not TOML that can be used: it holds a number with too many digits") from None
     except RecursionError:
         raise ConfigError(f"{source}: is not TOML that can be used: it is nested too deep") from None
 
