@@ -142,7 +142,8 @@ class Catalogue:
 
         Raises:
             FeatureError: When an attribute does not fit the specification, or the record is too long to be kept. The
-                catalogue has not changed then. A withdrawal with such an attribute holds: the item keeps its attributes.
+                catalogue has not changed then. A withdrawal with such an attribute holds.
+                The item then keeps the attributes that it had.
         """
         self._follow()
         slot = self.slot_of.get(item.id, -1)

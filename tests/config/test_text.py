@@ -36,6 +36,6 @@ def test_tables_without_values_keep_their_place() -> None:
 
 
 def test_every_text_is_read_back_as_it_was() -> None:
-    text = "/tmp/\U0001f600 \u00e9\u2028\x7f\x01\"\\ \n"
+    text = '/tmp/\U0001f600 \u00e9\u2028\x7f\x01"\\ \n'
     read = tomllib.loads(to_toml({"log": {"path": text}, "join": {"labels": {text: 1.0}}, "gate": {"blocked": [text]}}))
     assert read == {"log": {"path": text}, "join": {"labels": {text: 1.0}}, "gate": {"blocked": [text]}}

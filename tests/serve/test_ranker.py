@@ -46,7 +46,7 @@ def test_a_role_beside_no_champion_does_not_answer() -> None:
 
 
 def test_two_threads_that_change_what_serves_do_not_undo_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread follows the champion, another one the canary. Here the first is stopped in the middle of its change."""
+    """One thread follows the champion, another one the canary. Here the first stops in the middle of it."""
     ranker, inside, go = Ranker(share=0.5), threading.Event(), threading.Event()
     follower = threading.Thread(target=ranker.swap, args=(stand_in(1, 1), "1"))
     side = threading.Thread(target=ranker.swap, args=(stand_in(2, 2), "2"), kwargs={"role": "canary"})
