@@ -174,7 +174,10 @@ def test_settings_lead_where_the_volumes_are(model: dict[str, Any]) -> None:
     assert "student" not in mounts["promoter"].values(), "bundles travel by the registry"
     for name in ("scorer", "promoter", "recdistill"):
         assert mounts[name][str(Path(settings.teacher.path).parent)] == "teacher"
-    assert mounts["ranker"][settings.registry.cache] == "cache"
+    # Distiller and promoter score lists with the champion (`prequential.champion`), and a person may ask it.
+    assert settings.prequential.champion
+    for name in ("ranker", "distiller", "promoter", "recdistill"):
+        assert mounts[name][settings.registry.cache] == "cache"
     assert {mounts[name]["/etc/recdistill"] for name in mounts} == {"./config"}
     assert settings.features.file == "/etc/recdistill/features.toml"
 
