@@ -151,16 +151,7 @@ class Catalogue:
         held = newer(before, item)
         if held is None:
             return slot
-        item = held
-        for name, field in self.spec.item.items():
-            value = item.attributes.get(name)
-            problem = None if value is None else problem_of(field, value)
-            if problem is None:
-                continue
-            if before is None or not item.withdrawn:
-                raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
-            item = msgspec.structs.replace(item, attributes=before.attributes)  # it is gone, whatever else is wrong
-            break
+        item = _fitting(self.spec, held, before)
         try:
             written = _written(item) if admit else None
         except DataError as e:  # what was short as JSON may be too long in the form that is written
@@ -362,6 +353,19 @@ class Catalogue:
 
     def _snapshot_names(self) -> list[str]:
         return [f"field.{name}" for name in self._fields]
+
+
+def _fitting(spec: FeatureSpec, item: Item, before: Item | None) -> Item:
+    """The record, if its attributes fit. A withdrawal holds in any case: the item is gone, whatever else is wrong."""
+    for name, field in spec.item.items():
+        value = item.attributes.get(name)
+        problem = None if value is None else problem_of(field, value)
+        if problem is None:
+            continue
+        if before is not None and item.withdrawn:
+            return msgspec.structs.replace(item, attributes=before.attributes)
+        raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
+    return item
 
 
 def _written(item: Item | None) -> bytes:
