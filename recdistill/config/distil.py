@@ -122,12 +122,7 @@ class DistilSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = False
     seed: Annotated[
-        int,
-        Meta(
-            ge=-(1 << 63),
-            le=(1 << 63) - 1,
-            description="Where random numbers begin. Another number gives another student, about as good.",
-        ),
+        int, Meta(description="Where random numbers begin. Another number gives another student, about as good.")
     ] = 0
     threads: Annotated[
         int,

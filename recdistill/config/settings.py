@@ -188,12 +188,7 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="Learning rate of the rows of items and attributes (Adagrad).")
     ] = 0.1
     seed: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=(1 << 63) - 1,
-            description="Where random numbers begin. Another number gives another teacher, about as good.",
-        ),
+        int, Meta(ge=0, description="Where random numbers begin. Another number gives another teacher, about as good.")
     ] = 0
 
 
