@@ -107,7 +107,7 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
 
 
 def _wrong_number(value: Any, path: str) -> str:
-    """What is wrong with a number that TOML can write and no setting means: `inf`, 40 digits, or a wait of centuries."""
+    """What is wrong with a number that TOML can write and no setting means: `inf`, 40 digits, a wait of centuries."""
     if isinstance(value, msgspec.Struct):
         inside = [(f"{path}.{name}" if path else name, getattr(value, name)) for name in value.__struct_fields__]
     elif isinstance(value, dict):
