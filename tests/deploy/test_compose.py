@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 from support import dockerfiles
 
 from recdistill.config import load_settings
@@ -152,6 +153,15 @@ def test_images_are_pinned(model: dict[str, Any]) -> None:
     for service in model["services"].values():
         if "build" in service:
             assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+
+
+def test_a_password_as_the_example_asks_for_it_leads_mlflow_to_its_database(model: dict[str, Any]) -> None:
+    uri = model["services"]["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    example = example_env()["POSTGRES_PASSWORD"]
+    assert re.search(r"letters, digits, - and _ alone", (DEPLOY / ".env.example").read_text(encoding="utf-8"))
+    for password, whole in ((example, True), ("aZ09-_", True), ("p@ss", False), ("50%25", False)):
+        found = make_url(uri.replace(example, password))
+        assert ((found.host, found.password) == ("postgres", password)) == whole, password
 
 
 def test_kafka_is_the_one_the_tests_run_on(model: dict[str, Any]) -> None:
