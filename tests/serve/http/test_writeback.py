@@ -43,6 +43,17 @@ def test_a_share_of_the_answers_is_kept(student: Student, bundle: Bundle, ranker
         assert decode(Impression, encode(written)).served_by == bundle.content_hash
 
 
+def test_what_could_come_into_an_answer_does_not_say_where_it_comes_from(ranker: Ranker) -> None:
+    """Five popular items are live. Where two or five are asked for, others that could take a place count for nothing."""
+    explore = Explore(share=1e-9, first=1, pool=10)
+    with (
+        serving(ranker, SMALL, write_back=1.0, keep=lambda _: True, explore=explore) as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        found = [client.post("/v1/recommend", json={"k": k}).json() for k in (2, 5, 6)]
+    assert [(len(one["items"]), one["source"]) for one in found] == [(2, "popular"), (5, "popular"), (6, "mixed")]
+
+
 def test_explored_answers_say_the_chance_of_each_place_and_can_be_made_again(
     student: Student, bundle: Bundle, ranker: Ranker
 ) -> None:
