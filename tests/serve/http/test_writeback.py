@@ -44,7 +44,7 @@ def test_a_share_of_the_answers_is_kept(student: Student, bundle: Bundle, ranker
 
 
 def test_what_could_come_into_an_answer_does_not_say_where_it_comes_from(ranker: Ranker) -> None:
-    """Five popular items are live. Where two or five are asked for, others that could take a place count for nothing."""
+    """Five popular items are live. Others that could take a place do not count."""
     explore = Explore(share=1e-9, first=1, pool=10)
     with (
         serving(ranker, SMALL, write_back=1.0, keep=lambda _: True, explore=explore) as address,
