@@ -29,6 +29,8 @@ def emptied(out: Path) -> Path:
     Raises:
         UsageError: Somebody else made it, or it cannot be used.
     """
+    if set("?%") & set(str(out.absolute())):
+        raise UsageError(f"--output {out}: may not hold ? or %, since the registry's address holds it; name another")
     try:
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
             raise UsageError(f"--output {out}: exists already and was not made by a demo; name another folder")

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from recdistill.demo.folder import MARKER, emptied
 from recdistill.errors import UsageError
@@ -61,6 +62,17 @@ def test_one_that_was_stopped_while_it_emptied_can_be_started_again(
             emptied(out)
     assert "cache" in names(out)
     assert names(emptied(out)) == [MARKER]
+
+
+@pytest.mark.parametrize("name", ["what?", "50%25", "a b#c\U0001f600"])
+def test_a_name_that_the_registry_would_read_as_another_one_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name / "demo"
+    if make_url(f"sqlite:///{out}").database == str(out):
+        assert names(emptied(out)) == [MARKER]
+        return
+    with pytest.raises(UsageError, match=r"--output .*: may not hold \? or %"):
+        emptied(out)
+    assert not names(tmp_path)
 
 
 def test_a_person_s_own_folder_stays(tmp_path: Path) -> None:
