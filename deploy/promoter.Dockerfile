@@ -21,7 +21,7 @@ LABEL org.opencontainers.image.title="recdistill promoter" \
       org.opencontainers.image.description="Bundles judged, registered and promoted: bundles -> versions." \
       org.opencontainers.image.licenses="Apache-2.0"
 # What a process may write to, so that a new volume there belongs to its user; everything else can be read-only, but for /tmp.
-RUN install -d -o 10001 -g 10001 /var/lib/recdistill/teacher
+RUN install -d -o 10001 -g 10001 /var/lib/recdistill/teacher /var/lib/recdistill/cache
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -51,7 +51,7 @@ class Health:
             self._server = self._loop.run_until_complete(
                 self._loop.create_server(lambda: _Probe(self), host or None, port, backlog=BACKLOG)
             )
-        except (OSError, OverflowError) as e:
+        except (OSError, OverflowError, UnicodeError) as e:
             self._loop.close()
             raise ConfigError(
                 f"RECDISTILL_HEALTH_HOST, RECDISTILL_HEALTH_PORT: {host}:{port} cannot be used ({e}); choose another "

@@ -300,7 +300,11 @@ def _bundle(
     popular = _json(data["popular.json"], list[tuple[str, float]], path / "popular.json")
     golden = _json(data["golden.json"], list[Golden], path / "golden.json")
     named = {item for item, _ in popular} | {item for g in golden for item in g.items}
-    if (len(popular), len(golden)) != (content.popular, content.golden) or not named <= known:
+    # An item twice would be twice in an answer; scores without items could not be compared.
+    odd = len(popular) != len({item for item, _ in popular}) or any(
+        not len(g.items) == len(set(g.items)) == len(g.scores) for g in golden
+    )
+    if (len(popular), len(golden)) != (content.popular, content.golden) or not named <= known or odd:
         raise BundleError(f"{path}: the popular list or the golden answers do not fit the items")
     if {len(array) for array in arrays.values()} != {content.items}:
         raise BundleError(f"{path}: must hold {content.items} vectors, as many as items")

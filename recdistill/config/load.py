@@ -26,6 +26,8 @@ from recdistill.text import did_you_mean, misfit
 T = TypeVar("T")
 
 PREFIX = "RECDISTILL__"
+MOST = (1 << 63) - 1
+"""No whole number is larger: SQLite, numpy and torch take none."""
 LONGEST_S = 366 * 86_400
 """No wait, window or deadline is longer. A system cannot wait for `inf` or 1e300 seconds: the thread ends instead."""
 
@@ -81,6 +83,8 @@ def read_toml(text: str, source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{source}: is not TOML: {e}") from e
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise ConfigError(f"{source}: is not TOML that can be used: it holds a number with too many digits") from None
     except RecursionError:
         raise ConfigError(f"{source}: is not TOML that can be used: it is nested too deep") from None
 
@@ -103,7 +107,7 @@ def convert(tree: Any, kind: type[T], *, source: str) -> T:
 
 
 def _wrong_number(value: Any, path: str) -> str:
-    """What is wrong with a number that TOML can write and no setting means: `inf`, `nan`, or a wait of centuries."""
+    """What is wrong with a number that TOML can write and no setting means: `inf`, 40 digits, a wait of centuries."""
     if isinstance(value, msgspec.Struct):
         inside = [(f"{path}.{name}" if path else name, getattr(value, name)) for name in value.__struct_fields__]
     elif isinstance(value, dict):
@@ -113,6 +117,8 @@ def _wrong_number(value: Any, path: str) -> str:
     else:
         if isinstance(value, float) and not math.isfinite(value):
             return f"{path}: must be a finite number, not {value}"
+        if isinstance(value, int) and abs(value) > MOST:
+            return f"{path}: must be at most {MOST}, up or down"
         if path.endswith("_s") and isinstance(value, float | int) and value > LONGEST_S:
             return f"{path}: must be at most {LONGEST_S} seconds (a year), not {value:g}"
         return ""

@@ -188,7 +188,7 @@ class TeacherTraining(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="Learning rate of the rows of items and attributes (Adagrad).")
     ] = 0.1
     seed: Annotated[
-        int, Meta(description="Where random numbers begin. Another number gives another teacher, about as good.")
+        int, Meta(ge=0, description="Where random numbers begin. Another number gives another teacher, about as good.")
     ] = 0
 
 
@@ -284,7 +284,7 @@ class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     share: Annotated[Share, Meta(description="Share of the product's impressions that are probed.")] = 0.05
     k: Annotated[int, Meta(ge=2, le=1000, description="Items of a probe.")] = 20
-    per_s: Annotated[float, Meta(gt=0, description="Most probes written per second.")] = 20.0
+    per_s: Annotated[float, Meta(ge=0.001, description="Most probes written per second.")] = 20.0
     batch: Annotated[int, Meta(ge=1, description="Most impressions read, and committed, at once.")] = 200
     wait_s: Annotated[float, Meta(gt=0, description="Longest wait for the first impression of a batch.")] = 0.5
     follow_s: Annotated[

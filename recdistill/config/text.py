@@ -36,7 +36,7 @@ def to_toml(tree: Mapping[str, Any]) -> str:
 
 def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     tree = {key: value for key, value in tree.items() if value is not None}  # TOML has no null; leaving out means it
-    quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else json.dumps(key) for key in tree]
+    quoted = [key if re.fullmatch("[A-Za-z_]+", key) and not path[1:] else _toml(key) for key in tree]
     values: list[tuple[str, Any]] = []
     tables: list[tuple[str, Any]] = []
     arrays: list[tuple[str, Any]] = []
@@ -46,7 +46,7 @@ def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
         of_tables = isinstance(value, list) and value and isinstance(value[0], dict)
         (tables if isinstance(value, dict) else arrays if of_tables else values).append((name, value))
     lines = ["", f"[{'.'.join(path)}]"] if path and values else []
-    lines += [f"{name} = {json.dumps(value)}" for name, value in values]
+    lines += [f"{name} = {_toml(value)}" for name, value in values]
     for name, value in tables:
         lines += _toml_lines(value, (*path, name))
     for name, value in arrays:
@@ -57,6 +57,11 @@ def _toml_lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
             below = below[2:] if below[1:2] == [heading] else below
             lines += ["", f"[{heading}]", *below]
     return lines
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML. JSON would write an emoji as two escapes, which TOML has not."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def reference() -> str:

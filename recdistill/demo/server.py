@@ -29,9 +29,12 @@ class Server:
         self.address = (settings.rank.host, settings.rank.port)
         config = Path(settings.features.file).with_name("settings.toml")
         self.command = ["recdistill", "serve", "--config", str(config)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *self.command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        self._log = config.with_name("serve.log")
+        # Not a pipe: nobody would read it, and a process that writes into a full one stands still.
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *self.command], stdout=subprocess.DEVNULL, stderr=log
+            )
         self._wait_until_ready()
 
     @property
@@ -73,7 +76,7 @@ class Server:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                errors = self._process.stderr.read() if self._process.stderr else ""
+                errors = self._log.read_text(encoding="utf-8", errors="replace")
                 raise RecdistillError(
                     f"the ranker ended: {errors.strip().splitlines()[-1] if errors.strip() else 'no message'}"
                 )

@@ -123,13 +123,12 @@ def tell(
     for sentence in kept(summary):
         print(sentence)
     print(f"The demo took {summary['seconds']['all']:.0f} s.\n")
-    config = out / "settings.toml"
     print(f"The report:      {out / 'report.html'}")
     print(f"The device file: {out / 'device.onnx'} ({size_text(summary['size_bytes']['device'])})")
     print(f"The summary:     {out / 'summary.json'}")
     if not passed:
         return
-    name = command()
+    name, config = command(), shlex.quote(str(out / "settings.toml"))
     print("\nNext:")
     print(f"  {name} serve --config {config}                 # serve the champion")
     print(f"  {name} versions --config {config}              # what is registered, and why it serves")

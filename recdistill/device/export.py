@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,22 @@ def export_device(bundle: Bundle, out: Path) -> dict[str, Any]:
     out = Path(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(model)
+        _replace(out, model)
     except OSError as e:
         raise BundleError(f"{out}: cannot be written ({e.strerror})") from e
     content = bundle.manifest.content
     return {"size": len(model), "items": content.items, "dim": content.dim, "content_hash": bundle.content_hash}
+
+
+def _replace(out: Path, model: bytes) -> None:
+    """Writes the file beside its place first. So a kill or a full disk leaves what was there."""
+    if out.exists() and not out.is_file():  # such as /dev/stdout
+        out.write_bytes(model)
+        return
+    place = out.resolve()  # a link stays a link
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+    try:
+        draft.write_bytes(model)
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,10 @@ def _is_field(field: Any) -> bool:
 def _texts(values: Sequence[str], name: str) -> np.ndarray:
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
         raise RequestError(name, "must be a list of texts")
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        raise RequestError(name, "holds half a surrogate pair") from None
     out = np.empty(len(values), dtype=object)
     out[:] = values
     return out
@@ -175,9 +180,11 @@ def _times(values: Sequence[int], name: str) -> np.ndarray:
 def _context_value(name: str, field: Mapping[str, Any], value: Any) -> np.ndarray:
     """One context value in the form that the graph takes. No value is an empty list."""
     members = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    if any(isinstance(member, int | float) and not _is_finite(member) for member in members):
+        raise RequestError(name, "must be finite numbers")
     if field["kind"] == "category":
         return _texts([_text(member) for member in members], name)
-    if not all(isinstance(v, int | float) and np.isfinite(v) for v in members):
+    if not all(isinstance(v, int | float) for v in members):
         raise RequestError(name, "must be finite numbers")
     if field["kind"] == "number":
         if isinstance(value, list | tuple):
@@ -186,6 +193,13 @@ def _context_value(name: str, field: Mapping[str, Any], value: Any) -> np.ndarra
     if members and len(members) != field["size"]:
         raise RequestError(name, f"must be a list of {field['size']} numbers, not of {len(members)}")
     return np.array(members, np.float32)
+
+
+def _is_finite(member: int | float) -> bool:
+    try:
+        return math.isfinite(member)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _text(member: Any) -> str:

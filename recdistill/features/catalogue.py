@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -141,19 +142,16 @@ class Catalogue:
 
         Raises:
             FeatureError: When an attribute does not fit the specification, or the record is too long to be kept. The
-                catalogue has not changed then.
+                catalogue has not changed then. A withdrawal with such an attribute holds.
+                The item then keeps the attributes that it had.
         """
         self._follow()
         slot = self.slot_of.get(item.id, -1)
-        held = newer(self._items[slot] if slot >= 0 else None, item)
+        before = self._items[slot] if slot >= 0 else None
+        held = newer(before, item)
         if held is None:
             return slot
-        item = held
-        for name, field in self.spec.item.items():
-            value = item.attributes.get(name)
-            problem = None if value is None else problem_of(field, value)
-            if problem is not None:
-                raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
+        item = _fitting(self.spec, held, before)
         try:
             written = _written(item) if admit else None
         except DataError as e:  # what was short as JSON may be too long in the form that is written
@@ -355,6 +353,19 @@ class Catalogue:
 
     def _snapshot_names(self) -> list[str]:
         return [f"field.{name}" for name in self._fields]
+
+
+def _fitting(spec: FeatureSpec, item: Item, before: Item | None) -> Item:
+    """The record, if its attributes fit. A withdrawal holds in any case: the item is gone, whatever else is wrong."""
+    for name, field in spec.item.items():
+        value = item.attributes.get(name)
+        problem = None if value is None else problem_of(field, value)
+        if problem is None:
+            continue
+        if before is not None and item.withdrawn:
+            return msgspec.structs.replace(item, attributes=before.attributes)
+        raise FeatureError(f"item.{name}", f"{problem} (item {item.id!r})")
+    return item
 
 
 def _written(item: Item | None) -> bytes:

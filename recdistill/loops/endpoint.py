@@ -5,6 +5,7 @@ The command line and the process in `services/` both start it here. It knows not
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from recdistill.config import Settings
 from recdistill.errors import ConfigError
 from recdistill.loops.opened import champion_of, log_if_there, trial_of
 from recdistill.progress import Progress
+
+log_ = logging.getLogger(__name__)
 
 
 def rank(
@@ -52,6 +55,16 @@ def serve(
         raise ConfigError(
             f"rank.explore_share is {chosen.explore_share:g}, but rank.write_back is 0, so nobody could learn from it: "
             "set rank.write_back, 1 for every answer"
+        )
+    if settings.canary.share > 0 and settings.canary.automatic and chosen.write_back == 0:
+        log_.warning(
+            "canary.share is %g, but rank.write_back is 0: unless your product writes the served lists itself, nobody "
+            "sees what users did, so a canary never ends and no version becomes the champion; set rank.write_back = 1",
+            settings.canary.share,
+        )
+    if settings.canary.shadow > 0 and settings.canary.share == 0:
+        log_.warning(
+            "canary.shadow is %g, but canary.share is 0: there is no canary that could be asked", settings.canary.shadow
         )
     explore = Explore(chosen.explore_share, chosen.explore_first, chosen.explore_pool)
 

@@ -181,6 +181,8 @@ def load(bundle: Bundle, threads: int, items: _Items, ranker: Ranker) -> Recomme
     for golden in recommender.bundle.golden[:WARM]:
         recommender.recommend([Request(tuple(golden.history), golden.context, (), golden.time_us)], 10)
     recommender.check_golden()
+    if ranker.champion is not None:
+        items.catch_up(recommender)  # what serves has read on: an item that it knows to be withdrawn must not come back
     # The bundle's objects live as long as it serves. Without this the collector walks them again and again, which took
     # a fifth of the time of an answer.
     gc.freeze()

@@ -107,7 +107,7 @@ class Follower:
         self._serving: Opened | None = None
         self._warm: Opened | None = None
         self._looked_for = ""  # with this champion, the one before was looked for in the registry
-        self._say = Once(log_)
+        self._say, self._say_warm = Once(log_), Once(log_)
         self.wake = threading.Event()
         """Set it and the alias is looked at as soon as it can be."""
 
@@ -229,10 +229,11 @@ class Follower:
                     self._warm = opened if opened.size <= self._warm_bytes else None
             if self._warm is not None:
                 self._items.catch_up(self._warm.recommender)
+            self._say_warm("")
         except Interrupted:
             self._looked_for = ""
         except RecdistillError as e:
-            log_.warning("%s is not kept ready for a rollback: %s", WARM, e)
+            self._say_warm(f"{WARM} is not kept ready for a rollback: {e}")
 
     def _refuse(self, wanted: str, why: str) -> None:
         wait_s = min(LATER_S[1], 2 * self._failed[wanted][1]) if wanted in self._failed else LATER_S[0]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from recdistill.features import Catalogue, EncodedItems, FeatureError, FeatureSpec, Vocabulary
@@ -95,6 +96,8 @@ class Changes:
             try:
                 fresh.apply(item, admit=False)
             except FeatureError as e:
+                if item.withdrawn and before is not None and item.attributes:  # it is gone, whatever else is wrong
+                    return self._take(msgspec.structs.replace(item, attributes={}), fresh, state, live_T)
                 log_.warning("an item record is left out: %s", e)
                 return "refused"
             self._records[item.id] = item

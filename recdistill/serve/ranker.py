@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Ranker:
         self._share = share
         self.counts: Counter[str] = Counts() if counts is None else counts
         self._variants: dict[str, Variant] = {}  # by role; always replaced as a whole, so readers need no lock
+        self._writer = threading.Lock()  # champion and canary are followed by two threads
         self.stopping = False
         self.troubles: dict[str, str] = {}
         """What is wrong with the process: part -> one sentence. It still answers, but it is not ready."""
@@ -122,12 +124,14 @@ class Ranker:
 
     def swap(self, recommender: Recommender, version: str = "", *, role: str = CHAMPION) -> None:
         """From the next request on, this recommender answers in the role."""
-        self._variants = {**self._variants, role: Variant(recommender, version, time.monotonic(), role)}
-        self.counts["swaps" if role == CHAMPION else "canaries"] += 1
+        with self._writer:
+            self._variants = {**self._variants, role: Variant(recommender, version, time.monotonic(), role)}
+            self.counts["swaps" if role == CHAMPION else "canaries"] += 1
 
     def drop(self, role: str) -> None:
         """From the next request on, no recommender has the role."""
-        self._variants = {name: variant for name, variant in self._variants.items() if name != role}
+        with self._writer:
+            self._variants = {name: variant for name, variant in self._variants.items() if name != role}
 
     def gauges(self) -> dict[str, float]:
         """The gauges for Prometheus. The counts are not among them."""

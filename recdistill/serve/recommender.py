@@ -107,6 +107,7 @@ class Recommender:
         k: int,
         filters: Filters | Sequence[Filters | None] | None = None,
         *,
+        more: int = 0,
         pause: Callable[[], None] = lambda: None,
     ) -> list[RecommendAnswer]:
         """The best k items for each request.
@@ -115,6 +116,7 @@ class Recommender:
             requests: B requests.
             k: Most items in an answer. There are fewer only when fewer items pass the filters.
             filters: One for all requests, or one for each request.
+            more: So many items may come after the k. They do not count where an answer says its source.
             pause: Called before each answer. A caller with other work to do may do it there.
 
         Raises:
@@ -137,7 +139,8 @@ class Recommender:
         for row, (request, chosen) in enumerate(zip(requests, each, strict=True)):
             pause()
             allowed_T = self._sieve.allowed(state, chosen, request.exclude)
-            slots, scores, source = _best(state, users.vectors_BD[row], k, allowed_T, known=bool(users.known_B[row]))
+            known = bool(users.known_B[row])
+            slots, scores, source = _best(state, users.vectors_BD[row], k, allowed_T, known=known, more=more)
             answers.append(
                 RecommendAnswer(
                     items=state.names(slots),
@@ -270,19 +273,22 @@ class Recommender:
         return counts
 
 
-def _best(state: State, user_D: Floats, k: int, allowed_T: Mask, *, known: bool) -> tuple[Slots, Floats, Source]:
-    """The best k allowed slots with their scores. If nothing is known about the user, popular items come first."""
-    liked = state.popular[allowed_T[state.popular]][:k]
+def _best(
+    state: State, user_D: Floats, k: int, allowed_T: Mask, *, known: bool, more: int
+) -> tuple[Slots, Floats, Source]:
+    """The best k allowed slots and some more. If nothing is known about the user, popular items come first."""
+    most = k + more
+    liked = state.popular[allowed_T[state.popular]][:most]
     if known or not len(liked):
-        return *state.shelf.search(user_D, k, allowed_T), "personal"
+        return *state.shelf.search(user_D, most, allowed_T), "personal"
     slots: Slots = liked
     source: Source = "popular"
-    if len(liked) < k:
+    if len(liked) < most:
         rest_T = allowed_T.copy()
         rest_T[liked] = False
-        more, _ = state.shelf.search(user_D, k - len(liked), rest_T)
-        if len(more):
-            slots, source = np.concatenate([liked, more]), "mixed"
+        others, _ = state.shelf.search(user_D, most - len(liked), rest_T)
+        slots = np.concatenate([liked, others])
+        source = "mixed" if len(others) and len(liked) < k else "popular"
     return slots, _scores(state, user_D, slots), source
 
 

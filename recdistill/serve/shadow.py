@@ -93,6 +93,7 @@ class Shadow:
                 log_.debug("the canary fails", exc_info=True)
                 self._failed(e)
             self._counts["shadow_asked"] += 1
+            del asked  # otherwise a canary that has ended would stay in memory until the next one is asked
             time.sleep(min(1.0, time.monotonic() - began))
 
     def _failed(self, error: Exception) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from support import spoilt
 
 from recdistill.bundle import Bundle, diff, open_bundle, write_bundle
 from recdistill.bundle.manifest import FILES, Content, make_manifest, read_manifest, write_manifest
@@ -218,6 +219,23 @@ def test_a_hostile_manifest_is_refused(copy: Path, old: bytes, new: bytes) -> No
     (copy / "manifest.json").write_bytes(whole.replace(old, new, 1))
     with pytest.raises(BundleError, match=r"manifest.json"):
         open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("popular.json", [["item-3", 2.0], ["item-3", 1.0]]),
+        ("golden.json", {"scores": [1.0]}),
+        ("golden.json", {"items": ["item-3"] * 10}),
+    ],
+)
+def test_lists_that_no_answer_could_be_are_refused(bundle: Bundle, tmp_path: Path, name: str, data: Any) -> None:
+    """An answer would hold an item twice, and a golden answer could not be compared."""
+    if isinstance(data, dict):
+        first, *others = json.loads((bundle.path / name).read_bytes())
+        data = [first | data, *others]
+    with pytest.raises(BundleError, match="the popular list or the golden answers do not fit the items"):
+        spoilt.resealed(bundle, tmp_path / "odd", {name: msgspec.json.encode(data, order="sorted")})
 
 
 def test_arrays_from_outside_are_never_unpickled(bundle: Bundle, copy: Path) -> None:

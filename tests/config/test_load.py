@@ -44,6 +44,11 @@ WRONG = [
     ("[rank]\nport = 70000", "rank.port: expected `int` <= 65535"),
     ("student = 3", "student: expected `object`, got `int`"),
     ("[student", "is not TOML"),
+    ("[rank]\nport = " + 5000 * "1", "it holds a number with too many digits"),
+    ("[teacher_training]\nseed = -1", "teacher_training.seed: expected `int` >= 0"),  # numpy takes none below 0
+    ("[distil]\nseed = 1" + 30 * "0", "distil.seed: must be at most 9223372036854775807"),  # torch takes no more
+    ("[score]\nbatch = 1" + 40 * "0", "score.batch: must be at most 9223372036854775807"),  # SQLite takes no more
+    ("[probe]\nper_s = 1e-300", "probe.per_s: expected `float` >= 0.001"),  # no system waits for 1e300 seconds
     ("[gate]\nerror_a_year = 0.0", "gate.error_a_year: expected `float` > 0"),
 ]
 

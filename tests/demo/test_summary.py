@@ -1,12 +1,14 @@
 """The demo's last lines: shares are told in words, and what they tell a reader to type can be typed."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from recdistill.demo.summary import command, kept, share_text
+from recdistill.demo.summary import command, kept, share_text, tell
 
 
 def program(folder: Path) -> Path:
@@ -85,3 +87,18 @@ def test_what_the_student_keeps_is_told_in_whole_sentences() -> None:
     ]
     assert kept({**summary, "cost": {"ratio": None}}) == kept(summary)[:3]
     assert kept({**summary, "retention": None}) == []
+
+
+def test_what_comes_next_can_be_typed_also_where_a_folder_has_a_space(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {
+        "size_bytes": {"teacher": 9_000, "student": 1_000, "bundle": 18_000, "device": 2_000},
+        "student_minus_no_kd": None,
+        "student_minus_popularity": None,
+        "retention": None,
+        "cost": {"ratio": None},
+        "seconds": {"all": 1.0},
+    }
+    out = Path("/tmp/my demo")
+    tell(summary, SimpleNamespace(contenders=[]), True, out)  # type: ignore[arg-type]
+    typed = [shlex.split(line, comments=True) for line in capsys.readouterr().out.splitlines() if "--config" in line]
+    assert [line[line.index("--config") + 1] for line in typed] == 3 * [str(out / "settings.toml")]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from recdistill.hops import HOPS, Counts, passed
-from recdistill.loops import distil, join, promote, score
+from recdistill.loops import distil, join, probe, promote, score, translate
 from recdistill.loops.added import HELP as ADDED
 from recdistill.loops.distil.left import lines_of as rebuild_lines
 from recdistill.loops.prequential import lines_of
@@ -23,7 +23,14 @@ from recdistill.serve.http.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = ROOT / ".cache/deploy/bin/promtool"
-WORKERS = {"scorer": score.run, "joiner": join.run, "distiller": distil.run, "promoter": promote.run}
+WORKERS = {
+    "scorer": score.run,
+    "joiner": join.run,
+    "distiller": distil.run,
+    "promoter": promote.run,
+    "prober": probe.run,
+    "translator": translate.run,
+}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -62,6 +69,48 @@ def test_every_metric_of_a_rule_is_one_that_a_process_shows() -> None:
         assert names, rule["alert"]
         assert set(names) - {"up"} <= known, rule["alert"]
     assert set(named("x - recdistill_no_such_total{a='b'}")) - known == {"recdistill_no_such_total"}
+
+
+def test_the_rule_of_dead_letters_knows_all_who_write_them() -> None:
+    [rule] = [one["expr"] for one in rules() if one["alert"] == "RecdistillDeadLetters"]
+    writers = {name for name in shown() if name.endswith("_dead_letters_total")}
+    assert set(named(rule)) == writers
+
+
+def test_the_operator_asks_every_process_under_the_name_that_the_rules_know() -> None:
+    """`RecdistillDown` looks for jobs of a name. The control is not asked, as in compose."""
+    [down] = [one["expr"] for one in rules() if one["alert"] == "RecdistillDown"]
+    [pattern] = re.findall(r'job=~"([^"]+)"', down)
+    folder = ROOT / "k8s/alerts"
+    assert "podmonitor.yaml" in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    spec = yaml.safe_load((folder / "podmonitor.yaml").read_text(encoding="utf-8"))["spec"]
+    ports = set()
+    for endpoint in spec["podMetricsEndpoints"]:
+        [job] = [one["replacement"] for one in endpoint["relabelings"] if one["targetLabel"] == "job"]
+        assert re.fullmatch(pattern, job)
+        ports.add(endpoint["port"])
+    manifests = [
+        one
+        for file in (ROOT / "k8s/base").glob("*.yaml")
+        for one in yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        if one and one.get("kind") in {"Deployment", "StatefulSet"}
+    ]
+    answering = {
+        port["name"]
+        for one in manifests
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for port in container["ports"]
+    }
+    assert ports == answering
+    assert spec["selector"]["matchLabels"] == {"app.kubernetes.io/part-of": "recdistill"}
+    [name] = spec["selector"]["matchExpressions"]
+    assert (name["key"], name["operator"]) == ("app.kubernetes.io/name", "NotIn")
+    refused = {
+        one["metadata"]["name"]
+        for one in manifests
+        if one["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "false"
+    }
+    assert set(name["values"]) == refused == {"control"}
 
 
 def test_every_hop_of_a_rule_is_one_and_every_hop_has_a_rule() -> None:

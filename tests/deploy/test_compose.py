@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 from support import dockerfiles
 
 from recdistill.config import load_settings
@@ -154,6 +155,15 @@ def test_images_are_pinned(model: dict[str, Any]) -> None:
             assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
 
+def test_a_password_as_the_example_asks_for_it_leads_mlflow_to_its_database(model: dict[str, Any]) -> None:
+    uri = model["services"]["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    example = example_env()["POSTGRES_PASSWORD"]
+    assert re.search(r"letters, digits, - and _ alone", (DEPLOY / ".env.example").read_text(encoding="utf-8"))
+    for password, whole in ((example, True), ("aZ09-_", True), ("p@ss", False), ("50%25", False)):
+        found = make_url(uri.replace(example, password))
+        assert ((found.host, found.password) == ("postgres", password)) == whole, password
+
+
 def test_kafka_is_the_one_the_tests_run_on(model: dict[str, Any]) -> None:
     pom = (DEPLOY / "kafka/pom.xml").read_text(encoding="utf-8")
     [version] = re.findall(r"<kafka.version>(.*?)</kafka.version>", pom)
@@ -174,7 +184,10 @@ def test_settings_lead_where_the_volumes_are(model: dict[str, Any]) -> None:
     assert "student" not in mounts["promoter"].values(), "bundles travel by the registry"
     for name in ("scorer", "promoter", "recdistill"):
         assert mounts[name][str(Path(settings.teacher.path).parent)] == "teacher"
-    assert mounts["ranker"][settings.registry.cache] == "cache"
+    # Distiller and promoter score lists with the champion (`prequential.champion`), and a person may ask it.
+    assert settings.prequential.champion
+    for name in ("ranker", "distiller", "promoter", "recdistill"):
+        assert mounts[name][settings.registry.cache] == "cache"
     assert {mounts[name]["/etc/recdistill"] for name in mounts} == {"./config"}
     assert settings.features.file == "/etc/recdistill/features.toml"
 

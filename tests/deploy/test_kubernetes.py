@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -176,9 +177,35 @@ def test_settings_and_folders_fit(place: str) -> None:
     assert mounted["scorer"][teacher] is True
     assert mounted["promoter"][teacher] is True
     assert mounted["teach"][teacher] is False
-    assert mounted["ranker"][settings.registry.cache] is False
-    assert mounted["prober"][settings.registry.cache] is False
+    # Distiller and promoter score lists with the champion (`prequential.champion`).
+    for name in ("ranker", "prober", "distiller", "promoter"):
+        assert mounted[name][settings.registry.cache] is False
     assert settings.features.file == "/etc/recdistill/features.toml"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_trial_of_a_bundle_fits_into_the_memory_of_its_container(place: str) -> None:
+    """Else the system ends the ranker, and not the trial. Half of it is left for what serves."""
+    trial = parse_settings(config(place)["settings.toml"], env={}).trial
+    for _, container in containers(place):
+        if container["name"] in {"ranker", "prober", "promoter"}:
+            limit = container["resources"]["limits"]["memory"]
+            assert limit.endswith("Gi")
+            assert trial.memory_mb <= int(limit.removesuffix("Gi")) * 1024 // 2, container["name"]
+
+
+def test_who_is_started_anew_after_a_teacher_are_those_who_read_it() -> None:
+    """They open the teacher when they start."""
+    readers = {
+        f"{manifest['kind'].lower()}/{manifest['metadata']['name']}"
+        for manifest in build("k8s/base")
+        if manifest["kind"] in {"Deployment", "StatefulSet"}
+        for volume in manifest["spec"]["template"]["spec"]["volumes"]
+        if volume.get("persistentVolumeClaim", {}).get("claimName") == "teacher"
+    }
+    for file in ("k8s/base/teach.yaml", "docs/deploying.md"):
+        [named] = re.findall(r"kubectl rollout restart (.+)", (ROOT / file).read_text(encoding="utf-8"))
+        assert set(named.split()) == readers, file
 
 
 @pytest.mark.parametrize("place", PLACES)

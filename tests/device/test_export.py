@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ import pytest
 from recdistill.bundle import Bundle
 from recdistill.bundle.manifest import Content, make_manifest, write_manifest
 from recdistill.cli import main
+from recdistill.device import export_device
+from recdistill.errors import BundleError
 from recdistill.sealed import entry_of
 from references.students import make_student
 
@@ -61,3 +64,24 @@ def test_a_tower_that_is_no_graph_is_one_sentence(
     assert error.count("\n") == 1
     assert "should have explained" not in error
     assert not (tmp_path / "device.onnx").exists()
+
+
+def test_an_export_that_fails_leaves_the_file_that_was_there(bundle: Bundle, tmp_path: Path) -> None:
+    """A disk that is full in the middle, made with a limit on the size of a file."""
+    out = tmp_path / "my shop.onnx"
+    export_device(bundle, out)
+    before = out.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(BundleError, match="cannot be written"):
+            export_device(bundle, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle", "my shop.onnx"]
+    link = tmp_path / "link.onnx"
+    link.symlink_to(out.name)
+    export_device(bundle, link)
+    assert link.is_symlink()
+    assert out.read_bytes() == before

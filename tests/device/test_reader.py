@@ -107,6 +107,12 @@ def test_absurd_context_still_gets_an_answer(file: Path, value: float) -> None:
         ({"context": {"hour": "noon"}}, r"^context.hour: must be finite numbers"),
         ({"context": {"hour": [1.0]}}, r"^context.hour: must be one number"),
         ({"context": {"hour": float("nan")}}, r"^context.hour: must be finite"),
+        ({"context": {"hour": 10**400}}, r"^context.hour: must be finite"),
+        ({"context": {"place": [1, 10**400]}}, r"^context.place: must be finite"),
+        ({"context": {"device": 10**400}}, r"^context.device: must be finite"),
+        ({"context": {"device": ["phone", float("inf")]}}, r"^context.device: must be finite"),
+        ({"context": {"device": "\ud800"}}, r"^context.device: holds half a surrogate pair"),
+        ({"history": ["item-1", "\udc00"]}, r"^history: holds half a surrogate pair"),
         ({"context": {"place": [1.0]}}, r"^context.place: must be a list of 2 numbers, not of 1"),
     ],
 )

@@ -118,6 +118,17 @@ def test_a_wrong_attribute_changes_nothing() -> None:
     assert (bytes_of(catalogue), catalogue.vocabulary.hash) == before
 
 
+def test_a_withdrawal_holds_even_where_its_attributes_do_not_fit() -> None:
+    catalogue = fresh()
+    slot = catalogue.apply(Item("a", 1, attributes={"year": 1994.0}), admit=True)
+    assert catalogue.apply(Item("a", 2, withdrawn=True, attributes={"year": "soon"}), admit=True) == slot
+    assert catalogue.item(slot) == Item("a", 2, withdrawn=True, attributes={"year": 1994.0})
+    assert catalogue.live_N.tolist() == [False]
+    with pytest.raises(FeatureError, match="year"):  # there is nothing that could be withdrawn
+        catalogue.apply(Item("never", 2, withdrawn=True, attributes={"year": "soon"}), admit=True)
+    assert len(catalogue) == 1
+
+
 def test_growing_keeps_what_was_there() -> None:
     spec = FeatureSpec(id=IdSpec(capacity=1000, hashed=0), item={"year": Field("number")})
     catalogue = fresh(spec)

@@ -343,6 +343,34 @@ def test_a_canary_that_cannot_serve_is_said(tmp_path: Path, shop: Shop, bundles:
         assert client.post("/v1/recommend", json={"user": "a"}).headers["recdistill-side"] == "champion"
 
 
+@pytest.mark.parametrize(
+    ("canary", "write_back", "said"),
+    [
+        ({"share": 0.05}, 0.0, "a canary never ends"),
+        ({"share": 0.05}, 1.0, ""),
+        ({"share": 0.05, "automatic": False}, 0.0, ""),
+        ({"shadow": 0.5}, 1.0, "there is no canary that could be asked"),
+    ],
+)
+def test_settings_of_a_canary_that_do_nothing_are_said(
+    tmp_path: Path,
+    shop: Shop,
+    bundles: list[Bundle],
+    caplog: pytest.LogCaptureFixture,
+    canary: dict[str, Any],
+    write_back: float,
+    said: str,
+) -> None:
+    settings = settings_of(tmp_path, **canary)
+    rank = msgspec.structs.replace(settings.rank, write_back=write_back)
+    shop.promote("1", bundles[0])
+    with running(msgspec.structs.replace(settings, rank=rank)):
+        pass
+    found = [one.getMessage() for one in caplog.records if one.name == "recdistill.loops.endpoint"]
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
 def test_a_shadow_is_only_compared(tmp_path: Path, shop: Shop, bundles: list[Bundle]) -> None:
     shop.promote("1", bundles[0])
     shop.canary = shop.ref("2", bundles[1])

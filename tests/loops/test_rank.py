@@ -24,6 +24,7 @@ from recdistill.loops.follow import OtherLog
 from recdistill.loops.one_log import OneLog
 from recdistill.records import Event, Impression, Item, decode, encode, key_of
 from recdistill.registry import BundleRef
+from recdistill.serve import Filters, Recommender, Request
 from recdistill.serve.http.app import Ranker
 from recdistill.stream import ITEMS, LanePosition, Log, LogIdentity, open_log, standard_topics
 from references.students import NOW_US, Student, make_requests, make_student
@@ -506,3 +507,21 @@ def test_the_process_follows_a_real_registry_without_torch(
     assert process.wait(30) == 0
     assert processes.kill(process) == 0
     assert '"level": "error"' not in output.read_text()
+
+
+def test_what_is_withdrawn_while_a_bundle_is_checked_does_not_come_back(
+    settings: Settings, log: Log, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves reads the withdrawal meanwhile. The next bundle must not answer with that item when it takes over."""
+    ranker, check = Ranker(), Recommender.check_golden
+    ranker.swap(Recommender(bundles[0]), "1")
+    items = rank._Items(OneLog(lambda: open_log(settings.log)), ranker, threading.Event(), OtherLog())
+
+    def meanwhile(recommender: Recommender) -> None:
+        check(recommender)
+        write(log, Item("item-9", version=9, withdrawn=True))
+
+    monkeypatch.setattr(Recommender, "check_golden", meanwhile)
+    found = rank.load(bundles[1], 1, items, ranker)
+    items.close()
+    assert found.recommend([Request()], 5, Filters(allow=frozenset(["item-9"])))[0].items == []

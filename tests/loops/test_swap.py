@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +17,10 @@ from support.serving import Shop, asked, running, wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
+from recdistill.errors import StreamError
+from recdistill.loops import swap
 from recdistill.records import Item, encode, key_of
+from recdistill.serve import Ranker
 from recdistill.stream import Log, open_log, say_look_now, standard_topics
 from references.students import make_requests, make_student
 
@@ -221,3 +225,33 @@ def test_a_log_of_an_older_version_has_no_such_topic(settings: Settings) -> None
     log.create_topics(topics)
     assert not say_look_now(log, "test")
     log.close()
+
+
+def test_a_warm_catalogue_that_stands_still_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The log is away for hours, and the alias is looked at every two seconds."""
+
+    class Away:
+        gone = True
+
+        def catch_up(self, _recommender: Any) -> bool:
+            if self.gone:
+                raise StreamError("the broker does not answer")
+            return True
+
+        def close(self) -> None:
+            """Nothing was opened."""
+
+    serving, warm = (SimpleNamespace(content_hash=digit * 64, position=1, live=1) for digit in "ab")
+    ranker, items = Ranker(), Away()
+    ranker.swap(serving, "2")  # type: ignore[arg-type]
+    ref = SimpleNamespace(content_hash="a" * 64, number="2")
+    champion: Any = SimpleNamespace(name="student", look=lambda: ref, find=lambda _: None)
+    follower = swap.Follower(champion, ranker, items, lambda bundle: None, warm_bytes=1)  # type: ignore[arg-type,return-value]
+    follower._serving = swap.Opened(serving, "2", 1)  # type: ignore[arg-type]
+    follower._warm = swap.Opened(warm, "1", 1)  # type: ignore[arg-type]
+    for gone in (True, True, True, False, True, True):
+        items.gone = gone
+        follower.look()
+    assert [one.getMessage() for one in caplog.records] == 2 * [
+        "the one before is not kept ready for a rollback: the broker does not answer"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,29 @@ def test_a_role_beside_no_champion_does_not_answer() -> None:
     ranker = Ranker(share=0.5)
     ranker.swap(stand_in(1, 1), "9", role="canary")
     assert ranker.sides() is None
+
+
+def test_two_threads_that_change_what_serves_do_not_undo_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread follows the champion, another one the canary. Here the first stops in the middle of it."""
+    ranker, inside, go = Ranker(share=0.5), threading.Event(), threading.Event()
+    follower = threading.Thread(target=ranker.swap, args=(stand_in(1, 1), "1"))
+    side = threading.Thread(target=ranker.swap, args=(stand_in(2, 2), "2"), kwargs={"role": "canary"})
+
+    def now() -> float:
+        if threading.current_thread() is follower:
+            inside.set()
+            assert go.wait(10)
+        return 0.0
+
+    monkeypatch.setattr("recdistill.serve.ranker.time", SimpleNamespace(monotonic=now))
+    follower.start()
+    assert inside.wait(10)
+    side.start()
+    side.join(0.2)
+    go.set()
+    follower.join(10)
+    side.join(10)
+    assert [(one.role, one.version) for one in ranker.variants] == [("champion", "1"), ("canary", "2")]
 
 
 def canary(content_hash: str) -> Any:

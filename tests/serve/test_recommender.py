@@ -236,6 +236,21 @@ def test_overlay_edges(
     assert answer.unknown_history == 0  # withdrawn items still mean something in a history
 
 
+def test_a_withdrawal_holds_even_where_its_attributes_do_not_fit(recommender: Recommender) -> None:
+    """The item is gone. In histories it keeps the attributes that it had, so the answers of others stay as they are."""
+    request = Request(history=(Event("item-3"), Event("item-5")))
+    only = Filters(allow=frozenset(["item-1", "item-2"]))
+    [before] = recommender.recommend([request], 2, only)
+    wrong = {"image": [1.0]}
+    counts = recommender.apply_items([Item("item-3", 9, withdrawn=True, attributes=wrong)], 1)
+    assert counts == {"changed": 0, "withdrawn": 1, "ignored": 0, "refused": 0}
+    assert recommender.rank(Request(), ["item-3"]).items == []
+    assert recommender.recommend([request], 2, only)[0].scores == before.scores
+    both = [Item("fresh", 1), Item("fresh", 2, withdrawn=True, attributes=wrong), Item("item-3", 8)]
+    assert recommender.apply_items(both, 4) == {"changed": 1, "withdrawn": 1, "ignored": 1, "refused": 0}
+    assert recommender.rank(Request(), ["fresh", "item-3"]).items == []
+
+
 def test_answers_are_whole_while_the_overlay_changes(bundle: Bundle, recommender: Recommender) -> None:
     """Two items are never live together: each batch swaps them. No answer shows both, or neither."""
     a, b = "item-1", "item-2"

@@ -94,5 +94,6 @@ def test_a_head_without_an_end(port: int) -> None:
 def test_a_port_that_cannot_be_had(port: int) -> None:
     with pytest.raises(ConfigError, match="RECDISTILL_HEALTH_PORT"):
         Health("127.0.0.1", port, {})
-    with pytest.raises(ConfigError, match="cannot be used"):
-        Health("no.such.host.invalid", 0, {})
+    for host in ("no.such.host.invalid", "a..b", 70 * "a"):
+        with pytest.raises(ConfigError, match="cannot be used"):
+            Health(host, 0, {})

@@ -127,6 +127,6 @@ def _check_kind(value: bytes) -> None:
     kind = kind.strip()
     if kind != JSON and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
         raise Problem(415, f"send application/json, not {value.decode('latin-1')}")
-    charset = rest.partition(b"charset=")[2].strip(b' "')
+    charset = rest.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
         raise Problem(415, f"send JSON as UTF-8, not {charset.decode('latin-1')}")

@@ -7,6 +7,9 @@ works between uvicorn's protocol and the socket: it counts, keeps the time, and 
 After a refusal, the connection is read for a short time more, and what comes is thrown away. Without this, the client
 would not see the refusal: its system throws an answer away if the connection closes while the client is still sending.
 
+A client may offer another protocol with its request, as Java's client offers HTTP/2 (`Upgrade: h2c`). Nobody speaks one
+here, so the offer is not taken, and the request is answered as if it had none.
+
 It uses these parts of uvicorn that no page describes: `HttpToolsProtocol` and its fields `cycle`, `flow`, `pipeline`,
 `parser`, `url`, `headers`, `transport`. `tests/serve/http/test_guard.py` notices when they change.
 
@@ -27,8 +30,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from recdistill.serve.http.asgi import Headers
 from recdistill.serve.http.body import DRAIN
 from recdistill.serve.http.gate import Gate
 from recdistill.serve.http.limits import Limits
@@ -40,6 +45,7 @@ LINGER: Final = 1 << 20  # how many bytes are read and thrown away in this time
 SPARE: Final = 1 << 20  # how many bytes the framing of a body may take, in addition to the body itself
 BACKSTOP_S: Final = 1.0  # the application refuses a late body itself; this limit ends so much later
 _NEVER: Final = math.inf
+_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})  # head lines, and words of `connection`
 
 _Waiting, _Head, _Body, _Answer, _Ending = range(5)
 """What a connection waits for: a request; the rest of a head; the rest of a body; the application; its end."""
@@ -87,6 +93,7 @@ class Guarded(HttpToolsProtocol):
         self._state, self._until, self._taken_until = _Head, now + self.limits.head_s, _NEVER
         self._head_seen = self._raw = self._thrown_away = 0
         self._refusal: Problem | None = None
+        self._again = b""
         self._end_of_answer = _EndOfAnswer(self)
         if why := self.gate.enter(self, now):
             if self.gate.crowded:
@@ -124,7 +131,7 @@ class Guarded(HttpToolsProtocol):
             self._until = self.since + self.limits.head_s
         self._raw += len(data)
         in_head = self._state == _Head
-        super().data_received(data)
+        self._parse(data)
         if self._state == _Head:
             # Bytes of a line that has not ended yet are counted, too. The parser keeps them back.
             self._head_seen = self._head_seen + len(data) if in_head else _tail(data)
@@ -134,6 +141,26 @@ class Guarded(HttpToolsProtocol):
             self._abort("large_bodies")
         elif self._state == _Answer and self._raw > self.limits.max_head + SPARE:
             self._abort("large_heads")  # the head of a next request, while this one is answered
+
+    def _parse(self, data: bytes) -> None:
+        """Gives bytes to the parser. After an offer of another protocol it stops: it takes the body for that protocol.
+
+        Then the head is parsed once more without the offer, and the body after it.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                return self.send_400_response("")
+            except httptools.HttpParserUpgrade as e:
+                if not self._again:  # CONNECT: what follows is for another host
+                    return None
+                data, self._again = self._again + data[e.args[0] :], b""
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            else:
+                return None
+        return None
 
     def on_headers_complete(self) -> None:
         """A head has come."""
@@ -147,6 +174,9 @@ class Guarded(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINE:
             self._refusal = Problem(429, f"at most {PIPELINE} requests may wait on one connection")
             raise _Refused
+        if self.parser.should_upgrade() and (method := self.parser.get_method()) != b"CONNECT":
+            self._again = _without_offer(method, self.url, self.parser.get_http_version(), self.headers)
+            return
         self._state = _Body
         self.served, self.waiting = True, False
         self._head_seen = self._raw = 0
@@ -163,6 +193,8 @@ class Guarded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A whole request has come."""
+        if self._again:
+            return
         super().on_message_complete()
         if self._state != _Body:
             return
@@ -329,6 +361,17 @@ _COUNTED: Final = {431: "large_heads", 429: "pipelined_requests"}
 def _tail(data: bytes) -> int:
     """How many bytes come after the last blank line. They belong to the next head."""
     return len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0)
+
+
+def _without_offer(method: bytes, url: bytes, version: str, headers: Headers) -> bytes:
+    """The head of a request without its offer of another protocol."""
+    lines = [b"%s %s HTTP/%s" % (method, url, version.encode())]
+    for name, value in headers:
+        if name == b"connection":
+            value = b",".join(word for word in value.split(b",") if word.strip().lower() not in _OFFER)
+        if name not in _OFFER:
+            lines.append(name + b": " + value)
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def guarded(gate: Gate, limits: Limits) -> type[Guarded]:

@@ -53,8 +53,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as e:
-        raise ConfigError(f"rank.host: {host!r} is not an address of this machine ({e.strerror or e})") from e
+    except (OSError, UnicodeError) as e:  # UnicodeError: a part of the name is empty or too long
+        why = getattr(e, "strerror", None) or e
+        raise ConfigError(f"rank.host: {host!r} is not an address of this machine ({why})") from e
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

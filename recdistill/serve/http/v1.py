@@ -164,7 +164,7 @@ def _recommend(
         chosen = [requests[row] for row in rows]
         with _naming(body, rows):
             filters = [request.filters() for request in chosen]
-            found = recommender.recommend(chosen, k + write_back.more, filters, pause=pause)
+            found = recommender.recommend(chosen, k, filters, more=write_back.more, pause=pause)
         answers.update(zip(rows, found, strict=True))
     for answer in answers.values():
         count(answer.source, answer.unknown_history)

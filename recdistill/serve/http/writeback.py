@@ -67,7 +67,8 @@ class WriteBack:
             answer = _some(answer, order)
         impression = Impression(
             id=name,
-            time_us=request.time_us or time.time_ns() // 1000,
+            # The clock of a client may be ahead, and no event may be later than its impression.
+            time_us=request.time_us or max(time.time_ns() // 1000, *(event.time_us for event in request.history), 0),
             user=request.user or None,
             history=request.history,
             context=request.context,

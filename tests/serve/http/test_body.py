@@ -56,7 +56,8 @@ def test_a_body_in_chunks(client: httpx.Client) -> None:
     many = (b" " * 10_000 for _ in range(30))
     answer = client.post("/v1/recommend", content=many, headers=JSON)
     assert answer.status_code == 413
-    for kind in ("application/json; charset=UTF-8", "application/vnd.api+json"):
+    kinds = ("application/json; charset=UTF-8", "application/vnd.api+json", "application/json; charset=utf-8; v=1")
+    for kind in (*kinds, "application/json;charset=utf-8;", 'application/json; v=1; charset="utf-8" ; q=1'):
         assert client.post("/v1/recommend", content=b"{}", headers={"content-type": kind}).status_code == 200
 
 

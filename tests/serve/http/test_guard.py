@@ -394,3 +394,37 @@ def test_a_request_that_came_while_the_process_closes_its_connections_is_answere
             raw.sendall(LIVE)  # the loop is busy, so this lies unread when the process begins to stop
             own.stopping = True
             assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_offer_of_another_protocol_is_not_taken_and_the_request_is_answered(own: Ranker, apart: bool) -> None:
+    """Java's client sends such an offer with its first request. The body that follows is still that of the request."""
+    body = b'{"k": 3}'
+    head = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    sent = head + OFFER + b"Content-Length: %d\r\n\r\n" % len(body)
+    last = head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    with serving(own) as address, dialled(address) as raw:
+        if apart:
+            raw.sendall(sent)
+            time.sleep(0.1)
+            raw.sendall(body + last + body)
+        else:
+            raw.sendall((sent + body) * 2 + last + body)
+        heard = said(raw)
+    assert heard.count(b"HTTP/1.1 200") == (2 if apart else 3), heard
+    assert [len(msgspec.json.decode(one)["items"]) for one in re.findall(rb'\{"items".*?\}', heard)] == [3] * (
+        2 if apart else 3
+    )
+    assert own.counts["bad_requests"] == 0
+
+
+@pytest.mark.parametrize("lines", [b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n", b"Connection: close\r\n"])
+def test_a_page_that_asks_for_a_websocket_gets_the_answer_to_its_request(own: Ranker, lines: bytes) -> None:
+    with serving(own) as address, dialled(address) as raw:
+        raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+        heard = said(raw)
+    assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert heard.endswith(b"\r\n\r\nok\n")

@@ -37,8 +37,9 @@ def test_stopping_finishes_what_is_in_flight(bundle: Bundle, monkeypatch: pytest
 def test_an_address_that_cannot_be_had() -> None:
     with bind("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match=r"^rank\.port: .* cannot be used"):
         bind("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(ConfigError, match=r"^rank\.host: "):
-        bind("no.such.host.invalid", 0)
+    for host in ("no.such.host.invalid", "a..b", 70 * "a", "a\0b", ""):
+        with pytest.raises(ConfigError, match=r"^rank\.host: "):
+            bind(host, 0)
 
 
 @pytest.mark.slow

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 from support.bodies import SMALL, body_of
 from support.http_server import serving
 
 from recdistill.bundle import Bundle
-from recdistill.records import Impression, decode, encode
-from recdistill.serve import Explore, Filters, Ranker, Recommender, shown
+from recdistill.records import Event, Impression, decode, encode
+from recdistill.serve import Explore, Filters, Ranker, RecommendAnswer, Recommender, Request, shown
+from recdistill.serve.http.writeback import WriteBack
 from references.students import NOW_US, Student, make_requests
 
 
@@ -41,6 +44,17 @@ def test_a_share_of_the_answers_is_kept(student: Student, bundle: Bundle, ranker
         assert (written.history, written.exclude) == (impression.history, ("item-2",))
         assert written.time_us == impression.time_us or (impression.time_us == 0 and written.time_us > NOW_US)
         assert decode(Impression, encode(written)).served_by == bundle.content_hash
+
+
+def test_what_could_come_into_an_answer_does_not_say_where_it_comes_from(ranker: Ranker) -> None:
+    """Five popular items are live. Others that could take a place do not count."""
+    explore = Explore(share=1e-9, first=1, pool=10)
+    with (
+        serving(ranker, SMALL, write_back=1.0, keep=lambda _: True, explore=explore) as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        found = [client.post("/v1/recommend", json={"k": k}).json() for k in (2, 5, 6)]
+    assert [(len(one["items"]), one["source"]) for one in found] == [(2, "popular"), (5, "popular"), (6, "mixed")]
 
 
 def test_explored_answers_say_the_chance_of_each_place_and_can_be_made_again(
@@ -81,3 +95,19 @@ def test_explored_answers_say_the_chance_of_each_place_and_can_be_made_again(
     assert 20 < changed < 75
     if "impression" in ranked:
         assert {c.propensity for c in kept[ranked["impression"]].candidates} == {None}
+
+
+def test_an_answer_to_a_client_whose_clock_is_ahead_is_a_whole_record() -> None:
+    """The request names no time, and its newest event is some seconds later than the clock here. No event may be later
+    than its impression: such an impression could not be written, and the feedback that names it would fit nothing."""
+    kept: list[Impression] = []
+    write_back = WriteBack(1.0, lambda impression: kept.append(impression) is None)
+    ahead_us = time.time_ns() // 1000 + 60_000_000
+    history = (Event("a", time_us=1_000), Event("b", time_us=ahead_us), Event("c"))
+    given = RecommendAnswer(items=["d"], scores=[1.0], bundle="9f", overlay=0, source="personal", unknown_history=0)
+    for request in (Request(history=history), Request(history=history[:1]), Request(history, time_us=ahead_us + 7)):
+        assert write_back(request, given, 10).impression == kept[-1].id
+        assert decode(Impression, encode(kept[-1])) == kept[-1]
+    late, usual, named = (one.time_us for one in kept)
+    assert (late, named) == (ahead_us, ahead_us + 7)
+    assert usual < ahead_us
