@@ -67,7 +67,8 @@ def table(runs: Sequence[Summary]) -> str:
             ]
         )
     said = [_lines(rows)]
-    rows = [["seed", "NDCG@10", *("without the teacher" if name == "control" else name for name in LINES)], ["---"] * (2 + len(LINES))]
+    names = ("without the teacher" if name == "control" else name for name in LINES)
+    rows = [["seed", "NDCG@10", *names], ["---"] * (2 + len(LINES))]
     for one in runs:
         for part, words in (("before", "before the turn"), ("after", "the 10 s after it"), ("end", "at the end")):
             means = one["ndcg@10"].get(part, {})
