@@ -67,6 +67,7 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
             "popularity: the student's lead over it is .0.0030",
         ),
         (with_difference("popularity_recent", around(-0.1, 0.004)), "popularity_recent: .* -0.1040 to -0.0960"),
+        (with_difference("popularity", around(0.0, 0.0)), "popularity: the student's lead over it is .0.0000 NDCG@10"),
         (changed(differences=[]), "popularity: the student was not compared with it"),
         (without("popularity"), "popularity: it was not among the contenders"),
         (
