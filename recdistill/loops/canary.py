@@ -52,6 +52,8 @@ MOST_BACK_S: Final = 86_400.0
 
 PAGE: Final = "canary.html"
 
+_WHY: Final = "canary: "  # so begins the reason of a promotion in the ledger
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """How a canary is tried.
@@ -233,6 +235,8 @@ class Canaries:
             self.begin(ref.number)
             return CanaryVerdict("wait", ["it begins now"])
         champion = self._registry.find(CHAMPION)
+        if champion is not None and champion.content_hash == ref.content_hash:
+            return self._has_won(ref)
         if champion is None or champion.content_hash != begun.champion:
             why = "the champion is another one than when it began"
             return self._end(ref, CanaryVerdict("withdraw", [why]))
@@ -262,7 +266,7 @@ class Canaries:
         return self._steady() + self._ahead_s
 
     def _end(self, ref: BundleRef, verdict: CanaryVerdict, champion: BundleRef | None = None) -> CanaryVerdict:
-        why = f"canary: {'; '.join(verdict.reasons)}"
+        why = f"{_WHY}{'; '.join(verdict.reasons)}"
         if verdict.say == "promote" and champion is not None:
             try:
                 promote(
@@ -283,6 +287,17 @@ class Canaries:
         self._drop()
         log_.info("the canary, version %s, has ended: %s; %s", ref.number, verdict.say, why)
         return verdict
+
+    def _has_won(self, ref: BundleRef) -> CanaryVerdict:
+        """Ends a canary that is the champion already: a person promoted it, or its promoter ended before it was told.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        last = next(reversed(self._ledger.look().changes), None)
+        if last is not None and (last.after, last.who) == (ref.number, self._by) and last.why.startswith(_WHY):
+            self._promoted(ref.number)
+        return self._end(ref, CanaryVerdict("promote", ["it is the champion already"]))
 
     def _show(self, ref: BundleRef, *, ended: bool, say: Do | None = None) -> None:
         """Puts the page of the trial beside its version. A trial does not wait for its page."""

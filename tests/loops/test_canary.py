@@ -21,6 +21,7 @@ from recdistill.ledger import NO_KEYS, Ledger
 from recdistill.loops.canary import Begun, Canaries, Plan
 from recdistill.records import Candidate, Example, Impression, Ranking, decode, encode, key_of
 from recdistill.registry import Evidence, Registry
+from recdistill.release import promote
 from recdistill.serve import place_of
 from recdistill.stream import Log, open_log, standard_topics
 from references.students import make_requests, make_student
@@ -240,6 +241,25 @@ def test_a_promoter_that_is_killed_while_it_begins_a_canary(
     else:
         assert verdict is None
         assert registry.tag("2", "canary") == ("" if call else msgspec.json.encode(Begun(1, "f" * 64)).decode())
+    canaries.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["promoter", "ada"])
+def test_a_canary_that_is_the_champion_already_was_not_withdrawn(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle], who: str
+) -> None:
+    """Its promoter ended between promoting it and ending the trial, or a person was quicker."""
+    promoted: list[str] = []
+    canaries = Canaries(log, registry, ledger, Plan(share=SHARE), promoted=promoted.append)
+    canaries.begin("2")
+    promote(registry, ledger, "2", expect="1", who=who, why="canary: clicks: well enough for sure")
+    verdict = canaries.look()
+    assert verdict is not None
+    assert (verdict.say, verdict.reasons) == ("promote", ["it is the champion already"])
+    assert registry.find("canary") is None
+    assert promoted == (["2"] if who == "promoter" else []), "it was perhaps not told yet"
+    assert canaries.look() is None
     canaries.close()
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +17,11 @@ from support.serving import Shop, asked, running, wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
+from recdistill.hops import Counts
+from recdistill.loops.swap import Follower
 from recdistill.records import Item, encode, key_of
+from recdistill.registry import BundleRef
+from recdistill.serve import Recommender
 from recdistill.stream import Log, open_log, say_look_now, standard_topics
 from references.students import make_requests, make_student
 
@@ -221,3 +226,21 @@ def test_a_log_of_an_older_version_has_no_such_topic(settings: Settings) -> None
     log.create_topics(topics)
     assert not say_look_now(log, "test")
     log.close()
+
+
+@pytest.mark.parametrize("event_us", ["yesterday", None, 10**30, -(10**30), [7]])
+def test_a_bundle_that_says_nonsense_of_its_newest_event_serves(tmp_path: Path, event_us: object) -> None:
+    """The provenance of a bundle is foreign text. Once the switch is made, nothing of it may undo that."""
+    bundle = make_student().export(tmp_path / "bundle", provenance={"event_us": event_us})
+    ref = BundleRef(number="7", content_hash=bundle.content_hash, uri="")
+    took: list[Bundle] = []
+    champion: Any = SimpleNamespace(name="shop", look=lambda: ref, fetch=lambda _: bundle, took=took.append)
+    swapped: list[str] = []
+    ranker: Any = SimpleNamespace(
+        counts=Counts(), champion=None, notes={}, swap=lambda _, number: swapped.append(number), looked=0.0, warm=False
+    )
+    items: Any = SimpleNamespace(catch_up=lambda _: False, close=lambda: None)
+    Follower(champion, ranker, items, Recommender).look()
+    assert (swapped, took, ranker.notes) == (["7"], [bundle], {})
+    assert ranker.counts["refused_bundles"] == 0
+    assert "served" not in ranker.counts.hops
