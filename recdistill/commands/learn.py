@@ -278,6 +278,9 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(
             f"teacher.kind is {kind!r}: only {' and '.join(TAUGHT)} teachers are taught here; give --kind"
         )
+    former = place.with_name(place.name + ".former")
+    if former.exists() and not place.exists():  # a call that replaced it was killed between two steps
+        former.rename(place)
     if place.exists() and not args.replace:
         raise TeacherError(f"{place}: holds a teacher already; add --replace, or set another teacher.path")
     if place.exists() and not (place / "teacher.json").is_file():
@@ -308,9 +311,11 @@ def _teach(args: argparse.Namespace) -> int:
                 figures = teach.run_linear(
                     log, blend, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
+        shutil.rmtree(former, ignore_errors=True)
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(former)
         out.rename(place)
+        shutil.rmtree(former, ignore_errors=True)
         teach.note(place, figures["latest_list"])
         # The rows of the passes stay, for whoever wants to see how it learnt.
         if (rows := kept / "epochs.jsonl").is_file():

@@ -255,4 +255,7 @@ def _span_s(judgement: Judgement) -> float:
     part = judgement.part
     if part is None:
         return 0.0
-    return (datetime.fromisoformat(part.last) - datetime.fromisoformat(part.first)).total_seconds()
+    try:
+        return (datetime.fromisoformat(part.last) - datetime.fromisoformat(part.first)).total_seconds()
+    except (ValueError, TypeError):  # a judgement may come from a file
+        return 0.0

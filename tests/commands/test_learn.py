@@ -305,3 +305,26 @@ def test_teach_goes_on_where_it_was_stopped(shop: Shop, monkeypatch: pytest.Monk
     assert again["epoch"] in (1, 2, 3)
     assert len(Path("parts.epochs.jsonl").read_text().splitlines()) == 3
     assert not Path("parts.training").exists(), "the state is kept only while it is needed"
+
+
+def test_a_kill_while_a_teacher_is_replaced_loses_none(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write(lists=60)
+    typed = ["teach", "--kind", "linear", "--set", "teacher.path=t1"]
+    assert shop.type(*typed)[0] == 0
+    before = Path("t1/teacher.json").read_bytes()
+    rename = Path.rename
+
+    def dies(path: Path, target: Path) -> Path:
+        if path.name == "t1.new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dies)
+        assert shop.type(*typed, "--replace")[0] != 0
+    code, _, err = shop.type(*typed)
+    assert code != 0
+    assert "t1: holds a teacher already; add --replace" in err
+    assert Path("t1/teacher.json").read_bytes() == before
+    assert shop.type(*typed, "--replace")[0] == 0
+    assert sorted(path.name for path in Path().glob("t1*")) == ["t1", "t1.taught.json"]
