@@ -60,9 +60,7 @@ def test_a_log_that_takes_its_time_gives_all_rankings(tmp_path: Path, monkeypatc
     stage = log.stage("test")
     with stage.transaction() as transaction:
         for offset in range(700):
-            transaction.send(
-                "rankings", encode(ranking), key=b"k", partition=0, headers=(offset_header(offset),)
-            )
+            transaction.send("rankings", encode(ranking), key=b"k", partition=0, headers=(offset_header(offset),))
     stage.close()
     quick = log.source
 

@@ -122,9 +122,12 @@ def test_letters_are_mended_in_a_file(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_letter_with_odd_characters_is_mended_in_a_file(capsys: pytest.CaptureFixture[str], odd: str) -> None:
     """Some characters end a line in Python and in no other program, and a half of a pair is in no UTF-8 file."""
     click = {"id": "f9", "impression_id": LISTS[2].id, "action": odd, "time_us": LISTS[2].time_us + 1}
-    with closing(open_log(LogSettings())) as log, closing(log.stage("careless")) as stage:
-        with stage.transaction() as transaction:
-            transaction.send("feedback", json.dumps(click).encode(), key=b"r")
+    with (
+        closing(open_log(LogSettings())) as log,
+        closing(log.stage("careless")) as stage,
+        stage.transaction() as transaction,
+    ):
+        transaction.send("feedback", json.dumps(click).encode(), key=b"r")
     main(["join", "--drain", "--quiet"])
     number = numbers(capsys)[-1]
     code, _, err = typed(capsys, "mend", str(number), "--out", "odd.jsonl")

@@ -23,7 +23,9 @@ def recommender(items: list[str], scores: list[float]) -> Any:
     return SimpleNamespace(bundle=bundle, rank=lambda *_: SimpleNamespace(items=items, scores=scores))
 
 
-@pytest.mark.parametrize(("items", "scores"), [(["a", "b"], [1.0, np.nan]), (["a", "b"], [np.nan, 2.0]), (["a"], [1.0])])
+@pytest.mark.parametrize(
+    ("items", "scores"), [(["a", "b"], [1.0, np.nan]), (["a", "b"], [np.nan, 2.0]), (["a"], [1.0])]
+)
 def test_a_score_that_is_no_number_or_missing_is_the_largest_difference(items: list[str], scores: list[float]) -> None:
     found = parity(recommender(items, scores))
     judgement = msgspec.structs.replace(make_judgement(), parity=found)

@@ -32,7 +32,11 @@ def test_a_history_that_was_brought_over_half_is_brought_over_whole(tmp_path: Pa
     ledger = ledger_at(tmp_path, "shop")
     found = [former(1)]
     registry: Any = SimpleNamespace(
-        name="shop", former=lambda: (found, []), aliases=lambda: {"champion": "3"}, tags=lambda _: {}, find=lambda _: None
+        name="shop",
+        former=lambda: (found, []),
+        aliases=lambda: {"champion": "3"},
+        tags=lambda _: {},
+        find=lambda _: None,
     )
     bring_over(registry, ledger, who="promoter")  # and here it was killed
     found += [former(2), former(3)]
