@@ -266,7 +266,7 @@ def _time(text: str) -> int:
 
 def _teach(args: argparse.Namespace) -> int:
     from recdistill.loops import teach, teachers
-    from recdistill.stream import open_log
+    from recdistill.stream import open_log, read_place
     from recdistill.teachers import TAUGHT
     from recdistill.teachers.builtin import Training
     from recdistill.teachers.linear import Blend
@@ -311,12 +311,15 @@ def _teach(args: argparse.Namespace) -> int:
                 figures = teach.run_linear(
                     log, blend, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
+        before_us, latest = teach.taught_us(place), figures["latest_list"]
+        if before_us is None or (read_place(latest).time_us or 0) > before_us:
+            teach.note(place, latest)  # a kill before the last note may say that it has seen too much, never too little
         shutil.rmtree(former, ignore_errors=True)
         if place.exists():
             place.rename(former)
         out.rename(place)
         shutil.rmtree(former, ignore_errors=True)
-        teach.note(place, figures["latest_list"])
+        teach.note(place, latest)
         # The rows of the passes stay, for whoever wants to see how it learnt.
         if (rows := kept / "epochs.jsonl").is_file():
             rows.replace(place.with_name(place.name + ".epochs.jsonl"))

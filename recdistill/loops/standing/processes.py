@@ -71,9 +71,11 @@ def counts_of(text: str) -> dict[str, float]:
         if not name or line.startswith("#") or "_bucket{" in name:
             continue
         try:
-            found[name] = float(value)
+            number = float(value)
         except ValueError:
             continue
+        if math.isfinite(number):  # JSON has no others
+            found[name] = number
     return found
 
 
