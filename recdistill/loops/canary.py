@@ -76,10 +76,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Begun(Struct, frozen=True):
-    """A canary as its version's tag has it: since when, and against which champion."""
+    """A canary as its version's tag has it: since when, against which champion, and for which share of the users.
+
+    `share`: 0: an older version of recdistill wrote no share.
+    """
 
     since_us: int
     champion: str
+    share: float = 0.0
 
 
 class Watch:
@@ -96,8 +100,9 @@ class Watch:
     """
 
     def __init__(self, log: Log, canary: str, begun: Begun, plan: Plan) -> None:
-        self.canary, self._begun, self._plan = canary, begun, plan
-        self.trial = CanaryTrial(share=plan.share, alpha=plan.alpha, margin=plan.margin, most_users=plan.most_users)
+        self.canary, self._begun = canary, begun
+        self._share = begun.share or plan.share
+        self.trial = CanaryTrial(share=self._share, alpha=plan.alpha, margin=plan.margin, most_users=plan.most_users)
         topics = log.topics()
         partitions = [TopicPartition(topic, n) for topic in TOPICS for n in range(topics.get(topic, 0))]
         self._since_us = begun.since_us + plan.settle_us
@@ -128,7 +133,7 @@ class Watch:
             return
         self.trial.add(
             shown.user,
-            on_canary=place_of(shown.user, self.canary) < self._plan.share,
+            on_canary=place_of(shown.user, self.canary) < self._share,
             answered=shown.served_by == self.canary,
             clicked=any(label > 0 for label in example.labels),
             short=len(shown.candidates) < SHORT,
@@ -211,7 +216,7 @@ class Canaries:
         champion = self._registry.find(CHAMPION)
         if champion is None:
             return False
-        begun = Begun(int(self._now_s() * 1e6), champion.content_hash)
+        begun = Begun(int(self._now_s() * 1e6), champion.content_hash, self._plan.share)
         self._registry.begin_canary(number, msgspec.json.encode(begun).decode())
         log_.info("version %s is the canary: %.1f%% of the users get its answers", number, 100 * self._plan.share)
         self._drop()
@@ -240,6 +245,11 @@ class Canaries:
         if champion is None or champion.content_hash != begun.champion:
             why = "the champion is another one than when it began"
             return self._end(ref, CanaryVerdict("withdraw", [why]))
+        if begun.share not in (0.0, self._plan.share):
+            # The users between both shares were the champion's so far, which is no fault of the canary.
+            why = f"canary.share was {begun.share:g} and is {self._plan.share:g} now, so it begins again"
+            self.begin(ref.number)
+            return CanaryVerdict("wait", [why])
         if self._watch is None or self._watch.canary != ref.content_hash:
             self._drop()
             self._watch = Watch(self._log, ref.content_hash, begun, self._plan)

@@ -18,7 +18,7 @@ from support.serving import Shop, running, wait_for
 from recdistill.bundle import Bundle
 from recdistill.config import CanarySettings, LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
 from recdistill.ledger import NO_KEYS, Ledger
-from recdistill.loops.canary import Begun, Canaries, Plan
+from recdistill.loops.canary import Begun, Canaries, Plan, watch_of
 from recdistill.records import Candidate, Example, Impression, Ranking, decode, encode, key_of
 from recdistill.registry import Evidence, Registry
 from recdistill.release import promote
@@ -260,6 +260,40 @@ def test_a_canary_that_is_the_champion_already_was_not_withdrawn(
     assert registry.find("canary") is None
     assert promoted == (["2"] if who == "promoter" else []), "it was perhaps not told yet"
     assert canaries.look() is None
+    canaries.close()
+
+
+@pytest.mark.slow
+def test_a_share_that_changes_begins_the_trial_again(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle]
+) -> None:
+    """Users between both shares got the champion's answers before, which is no fault of the canary."""
+    now_s = [NOW_US / 1e6]
+    plan = Plan(share=SHARE, margin=0.1, settle_us=0)
+    canaries = Canaries(log, registry, ledger, plan, clock=lambda: now_s[0])
+    canaries.begin("2")
+    canaries.close()
+    lists(log, bundles, clicks=(0.4, 0.4), count=2000)
+    now_s[0] += 3000
+    plan = msgspec.structs.replace(plan, share=2 * SHARE)
+    shown = watch_of(log, registry, plan)
+    assert shown is not None
+    shown[0].look()
+    assert shown[0].trial.told().share == SHARE, "until it begins again"
+    assert shown[0].trial.failed == 0
+    shown[0].close()
+    canaries = Canaries(log, registry, ledger, plan, clock=lambda: now_s[0])
+    verdict = canaries.look()
+    assert verdict is not None
+    assert (verdict.say, verdict.reasons) == ("wait", ["canary.share was 0.3 and is 0.6 now, so it begins again"])
+    found = registry.canary()
+    assert found is not None
+    begun = msgspec.json.decode(found[1], type=Begun)
+    assert (begun.champion, begun.share) == (bundles[0].content_hash, 2 * SHARE)
+    assert begun.since_us > NOW_US + 2_999_000_000
+    verdict = canaries.look()
+    assert verdict is not None
+    assert verdict.say == "wait"
     canaries.close()
 
 
