@@ -278,7 +278,7 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(
             f"teacher.kind is {kind!r}: only {' and '.join(TAUGHT)} teachers are taught here; give --kind"
         )
-    former = place.with_name(place.name + ".former")
+    former = place.parent / f"{place.name}.former"
     if former.exists() and not place.exists():  # a call that replaced it was killed between two steps
         former.rename(place)
     if place.exists() and not args.replace:
