@@ -88,8 +88,8 @@ def _tail(log: Log, tp: TopicPartition, first: int) -> Iterator[tuple[Message, i
             if some and (at := _offset_of(some[0])) is not None and at <= first:
                 break
         source.seek({tp: start})
-        while source.position()[tp] < end and (some := source.read(500, 1.0)):
-            for message in some:
+        while source.position()[tp] < end:  # a read that finds nothing yet is no end
+            for message in source.read(500, 1.0):
                 at = _offset_of(message)
                 if at is not None and at >= first:
                     yield message, at

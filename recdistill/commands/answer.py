@@ -212,6 +212,8 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         status, data = response.status, response.read()
+    except UnicodeError as e:  # a host that is no name, or a path in other letters than those of an address
+        raise UsageError(f"--url {url!r}: is not an address ({e})") from e
     except (OSError, http.client.HTTPException) as e:
         raise RecdistillError(f"{url}: does not answer ({e}); is it running? `recdistill serve` starts one") from e
     finally:
@@ -220,11 +222,21 @@ def _ask_url(url: str, body: bytes) -> dict[str, Any]:
         answer = json.loads(data)
     except ValueError:
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or (status == 200 and not _is_answer(answer)):
         raise RecdistillError(f"{url}: answered {status} with something that is not a ranker's JSON")
     if status != 200:
         raise RequestError(str(answer.get("field", "")), str(answer.get("detail", f"answered {status}")))
     return answer
+
+
+def _is_answer(answer: dict[str, Any]) -> bool:
+    """Whether it has the form of an answer. That of a batch has no items of its own."""
+    items, scores = answer.get("items", []), answer.get("scores", [])
+    return (
+        isinstance(items, list)
+        and isinstance(scores, list)
+        and all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
+    )
 
 
 def _title(attributes: dict[str, Any]) -> str:

@@ -266,7 +266,7 @@ def _time(text: str) -> int:
 
 def _teach(args: argparse.Namespace) -> int:
     from recdistill.loops import teach, teachers
-    from recdistill.stream import open_log
+    from recdistill.stream import open_log, read_place
     from recdistill.teachers import TAUGHT
     from recdistill.teachers.builtin import Training
     from recdistill.teachers.linear import Blend
@@ -278,6 +278,9 @@ def _teach(args: argparse.Namespace) -> int:
         raise TeacherError(
             f"teacher.kind is {kind!r}: only {' and '.join(TAUGHT)} teachers are taught here; give --kind"
         )
+    former = place.parent / f"{place.name}.former"
+    if former.exists() and not place.exists():  # a call that replaced it was killed between two steps
+        former.rename(place)
     if place.exists() and not args.replace:
         raise TeacherError(f"{place}: holds a teacher already; add --replace, or set another teacher.path")
     if place.exists() and not (place / "teacher.json").is_file():
@@ -308,10 +311,15 @@ def _teach(args: argparse.Namespace) -> int:
                 figures = teach.run_linear(
                     log, blend, out, labels=join.labels, begin=args.begin, until_us=args.until, **timing
                 )
+        before_us, latest = teach.taught_us(place), figures["latest_list"]
+        if before_us is None or (read_place(latest).time_us or 0) > before_us:
+            teach.note(place, latest)  # a kill before the last note may say that it has seen too much, never too little
+        shutil.rmtree(former, ignore_errors=True)
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(former)
         out.rename(place)
-        teach.note(place, figures["latest_list"])
+        shutil.rmtree(former, ignore_errors=True)
+        teach.note(place, latest)
         # The rows of the passes stay, for whoever wants to see how it learnt.
         if (rows := kept / "epochs.jsonl").is_file():
             rows.replace(place.with_name(place.name + ".epochs.jsonl"))

@@ -148,16 +148,15 @@ def _about(links: list[Link], version: str | None) -> list[Link]:
 def _line(link: Link, name: str) -> str:
     entry = link.entry
     if entry is None:
-        return f"     ?  offset {link.offset}: {link.trouble}"
+        return printable(f"     ?  offset {link.offset}: {link.trouble}")
     what = f"version {entry.version}" if entry.version else entry.content_hash[:12]
     what += f", before {entry.before}" if entry.before else ""
-    lines = [
-        f"{entry.n:6}  {entry.at}  {entry.kind:11}  {what:22}  {entry.who}" + (f", signed: {name}" if name else "")
-    ]
+    signed = f", signed: {name}" if name else ""
+    lines = [printable(f"{entry.n:6}  {entry.at}  {entry.kind:11}  {what:22}  {entry.who}{signed}")]
     if entry.why:
         lines.append("        " + printable(entry.why, "")[:160])
     if link.trouble:
-        lines.append(f"        trouble: {link.trouble}")
+        lines.append(printable(f"        trouble: {link.trouble}"))
     return "\n".join(lines)
 
 

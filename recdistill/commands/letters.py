@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from recdistill.commands.translate import one_topic, topic_options
 from recdistill.commands.verb import Parser, Verb, between, one_of, place, settings_of, show
@@ -38,6 +38,10 @@ _ADVICE = {
     "DecodeError": "the record breaks a rule, which the reason names: put it right (mend), and its producer too",
     "DataError": "the reason names the field: mend the mapping or the record, then send it again",
 }
+
+
+_ODD: Final = re.compile(r"[\x85\u2028\u2029\ud800-\udfff]")
+"""Characters that some programs take for the end of a line, and halves of pairs, which UTF-8 does not have."""
 
 
 def _options(parser: Parser) -> None:
@@ -278,7 +282,8 @@ def _write(args: argparse.Namespace, mended: Sequence[letters.Mended], theirs: M
         known = fields if fields is not None else letters.fields_of(letter, value, theirs)
         record = {"record": known} if known is not None else {"bytes": base64.b64encode(value or b"").decode()}
         head = {"letter": letter.number, "stage": letter.stage, "error": letter.error, "topic": letter.topic}
-        lines.append(json.dumps({**head, **record}, ensure_ascii=False, default=str))
+        line = json.dumps({**head, **record}, ensure_ascii=False, default=str)
+        lines.append(_ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
     try:
         with args.out.open("x", encoding="utf-8") as file:
             file.write("".join(line + "\n" for line in lines))
@@ -299,7 +304,7 @@ def _from_file(
     by_number = {one.number: one for one in found}
     mended = []
     for number, line in enumerate(
-        read_text(path, DataError, what="letters", advice="give a file that `mend` wrote").splitlines(), 1
+        read_text(path, DataError, what="letters", advice="give a file that `mend` wrote").split("\n"), 1
     ):
         if not line.strip():
             continue

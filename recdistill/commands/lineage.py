@@ -69,6 +69,7 @@ def _lineage(args: argparse.Namespace) -> int:
         said = dict(bundle.manifest.provenance)
         content = bundle.manifest.content
     course = said.pop("course", {})
+    runs = course.get("runs", []) if isinstance(course, dict) else course
     result: dict[str, Any] = {
         "bundle": bundle.content_hash,
         "version": None if version is None else version.number,
@@ -78,11 +79,27 @@ def _lineage(args: argparse.Namespace) -> int:
         "vocabulary": content.vocab_hash,
         "items": content.items,
         "base_position": content.base_position,
-        "runs": course.get("runs", []),
+        "runs": runs,
         **said,
     }
-    show(args, result, "\n".join(_lines(result)))
+    show(args, result, "" if args.json else _text(result))
     return 0
+
+
+def _text(result: dict[str, Any]) -> str:
+    """What a person reads. The provenance of a bundle is foreign text.
+
+    Raises:
+        BundleError: It has another form than the one that a distiller writes.
+    """
+    try:
+        return "\n".join(map(printable, _lines(result)))
+    except (AttributeError, TypeError, ValueError) as e:
+        name = result["bundle"][:12]
+        raise BundleError(
+            f"bundle {name}: what its manifest says of where it comes from is not as recdistill writes it; --json "
+            "shows all of it"
+        ) from e
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

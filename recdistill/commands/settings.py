@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from recdistill.commands.verb import Parser, Verb, settings_of, show
 from recdistill.errors import UsageError
+from recdistill.given import read_text
 from recdistill.text import did_you_mean, without_credentials
 
 SECRET: Final = re.compile(r"password|secret|token|api.?key|authorization|credential", re.IGNORECASE)
@@ -99,7 +100,7 @@ def _sources(args: argparse.Namespace) -> dict[str, str]:
     found: dict[str, str] = {}
     file = args.config or (Path(os.environ["RECDISTILL_CONFIG"]) if os.environ.get("RECDISTILL_CONFIG") else None)
     if file is not None:  # it was read once already, so it can be read
-        found |= dict.fromkeys(flat(tomllib.loads(file.read_text(encoding="utf-8"))), str(file))
+        found |= dict.fromkeys(flat(tomllib.loads(read_text(file, what="settings"))), str(file))
     for name in sorted(os.environ):
         if name.startswith(PREFIX):
             found.pop(key := name[len(PREFIX) :].lower().replace("__", "."), None)

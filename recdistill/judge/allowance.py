@@ -20,6 +20,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ YEAR: Final = timedelta(days=365)
 MONTH: Final = timedelta(days=28)
 MONTHS: Final = 13
 """How many months of 28 days a year has."""
+
+_MOST_HALVINGS: Final = 2000  # any number is 0 by then, and a larger power of two does not fit into one
 
 
 class Try(Struct, frozen=True, kw_only=True):
@@ -79,4 +82,5 @@ def allowed(tries: Sequence[Try], content_hash: str, now: datetime, *, a_year: f
         left = max(0.0, a_year - sum(one.allotted for one in others))
         allotted = left / max(least, MONTHS * recent)
     began = min((one.at for one in mine), default=now)
-    return Allowed(level=allotted / 2**look, allotted=allotted, look=look, tries=len(others), began=began)
+    level = math.ldexp(allotted, -min(look, _MOST_HALVINGS))
+    return Allowed(level=level, allotted=allotted, look=look, tries=len(others), began=began)

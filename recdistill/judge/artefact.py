@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -41,9 +42,10 @@ def parity(recommender: Recommender) -> dict[str, float]:
         answer = recommender.rank(request, list(golden.items))
         given = dict(zip(answer.items, answer.scores, strict=True))
         gaps = [abs(given[i] - s) if i in given else np.inf for i, s in zip(golden.items, golden.scores, strict=True)]
-        worst = max(worst, *gaps, 0.0)
+        # `max` would pass over a NaN, which counts as the largest difference.
+        worst = max(worst, *(np.inf if np.isnan(gap) else gap for gap in gaps), 0.0)
     if recommender.bundle.golden:
-        found["golden answers"] = float(worst)
+        found["golden answers"] = min(float(worst), sys.float_info.max)  # JSON knows no infinity
     return found
 
 

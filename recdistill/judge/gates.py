@@ -193,7 +193,7 @@ def _beats(judgement: Judgement, name: str, spends: Allowed) -> Check:
         f"{name}: the student's lead over it is {found.mean:+.4f} NDCG@10 "
         f"(95% interval {found.low:+.4f} to {found.high:+.4f}), the whole interval must lie above zero"
     )
-    if shown.verdict == "passed":
+    if shown.verdict == "passed" and found.mean > 0:  # where both are equal in every list, nothing is above
         return Check(name, "passed", text)
     if shown.verdict == "refused" or found.mean <= 0:
         return Check(name, "refused", text)
@@ -255,4 +255,7 @@ def _span_s(judgement: Judgement) -> float:
     part = judgement.part
     if part is None:
         return 0.0
-    return (datetime.fromisoformat(part.last) - datetime.fromisoformat(part.first)).total_seconds()
+    try:
+        return (datetime.fromisoformat(part.last) - datetime.fromisoformat(part.first)).total_seconds()
+    except (ValueError, TypeError):  # a judgement may come from a file
+        return 0.0

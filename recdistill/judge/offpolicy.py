@@ -104,6 +104,8 @@ def check_overlap(log: Logged) -> None:
             f"too few lists: only {found} times was an item where this order wants it against the serving one, and "
             f"{LEAST} are needed; wait for more, or raise rank.explore_share"
         )
+    if len(np.unique(log.clusters_N)) < 2:
+        raise DataError("all served lists are of one user, so nothing says how far off an estimate is; wait for more")
 
 
 def ips(log: Logged) -> Interval:

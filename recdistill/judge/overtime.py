@@ -65,7 +65,14 @@ def read(plain: object) -> Told | None:
         told = msgspec.convert(plain, Told)
     except msgspec.ValidationError:
         return None
-    return told if any(row.ndcg for row in told.rows) else None
+    rows = [_known(row) for row in told.rows]
+    told = Told(rows, None if told.now is None else _known(told.now))
+    return told if any(row.ndcg for row in rows) else None
+
+
+def _known(moment: Moment) -> Moment:
+    """Only the lines that have a place in the picture: a newer version, or somebody else, may write more."""
+    return Moment(moment.begin_us, {line: point for line, point in moment.ndcg.items() if line in LINES})
 
 
 def drawn(rows: Sequence[Moment]) -> str:

@@ -22,10 +22,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from recdistill.errors import DataError
-from recdistill.judge.contenders import BundleContender
+from recdistill.judge.contenders import BundleContender, misfits
 from recdistill.judge.figures import numbered_users
 from recdistill.judge.judgement import OrderValue, Served
 from recdistill.judge.offpolicy import RARE, Logged, check_overlap, ips, snips
+from recdistill.metrics import Interval
 from recdistill.records import Example
 
 
@@ -45,11 +46,18 @@ def served_value(examples: Sequence[Example], contenders: Sequence[BundleContend
     as_served = own._replace(chances_NT=np.ones_like(own.chances_NT))
     orders = [_value(contender, served) for contender in contenders]
     explored = int((own.where_NT & (own.chances_NT < RARE)).any(1).sum())
-    return Served(lists=len(served), explored=explored, value=ips(as_served), orders=orders)
+    value = ips(as_served)
+    if not np.isfinite(value.low):  # one user alone says nothing of how sure the mean is
+        value = Interval(value.mean, value.mean, value.mean, value.n, users=1)
+    return Served(lists=len(served), explored=explored, value=value, orders=orders)
 
 
 def _value(contender: BundleContender, served: Sequence[Example]) -> OrderValue:
     widest = max(len(one.labels) for one in served)
+    # Served lists may be older than the feature specification of this bundle.
+    if unfit := len(misfits(contender.recommender.bundle, served)):
+        why = f"the contexts of {unfit:,} served lists do not fit it, so its order cannot be put beside them"
+        return OrderValue(name=contender.name, why=why)
     try:
         requests = [one.ranking.impression for one in served]
         log = beside(served, contender.top(requests, 2 * widest))

@@ -190,8 +190,10 @@ def _control(found: Measured, contenders: Sequence[Contender], seed: int, draws:
         return Control(
             content_hash=content_hash, why="the teacher did not order the same lists, so its gain is unknown"
         )
-    own, teacher, alone = (found.values[name][MAIN] for name in (STUDENT, TEACHER, CONTROL))
-    kept, why = above_chance(own, teacher, alone, seed=seed, draws=draws, users_B=found.users_B, over="the control")
+    rows = np.arange(len(found.users_B)) if found.keeps_B is None else found.keeps_B
+    own, teacher, alone = (found.values[name][MAIN][rows] for name in (STUDENT, TEACHER, CONTROL))
+    users_B = found.users_B[rows]
+    kept, why = above_chance(own, teacher, alone, seed=seed, draws=draws, users_B=users_B, over="the control")
     return Control(content_hash=content_hash, kept=kept, why=why)
 
 
@@ -231,6 +233,11 @@ def _notes(found: Measured, came: int) -> list[str]:
     notes = []
     if came:
         notes.append(f"{came:,} items came after the bundle; it ranks them by their attributes, as while it serves")
+    if TEACHER in found.values and found.keeps_B is not None:
+        failed = len(found.requests) - len(found.keeps_B)
+        notes.append(
+            f"the teacher failed on {failed:,} lists: each counts 0 in its figures, and none in the share that is kept"
+        )
     shown, strange = sum(len(request.candidates) for request in found.requests), found.skipped.get(UNKNOWN, 0)
     if strange <= MANY * shown:
         return notes

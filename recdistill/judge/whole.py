@@ -136,8 +136,13 @@ def whole_catalogue(
         keeps = (mine_B, taught_B, values[CHANCE]["ndcg@10"][keeps_B])
         keeps_on = f"pools of {len(keeps_B):,} lists, since the whole catalogue needs more than judge.teacher_scores"
     if TEACHER in values:
-        keeps_B = None
-        of = [values[name]["ndcg@10"] for name in (STUDENT, TEACHER, CHANCE)]
+        # A list on which the teacher failed says nothing of it. As a list of 0 it would make the share larger.
+        answered_B = np.flatnonzero(tops[TEACHER][:, 0] >= 0)
+        if not len(answered_B):
+            count = len(held.requests)
+            raise DataError(f"the teacher failed on all {count} held-out lists, so nothing can be compared with it")
+        keeps_B = None if len(answered_B) == len(held.requests) else answered_B
+        of = [values[name]["ndcg@10"][answered_B] for name in (STUDENT, TEACHER, CHANCE)]
         keeps, keeps_on = (of[0], of[1], of[2]), "whole catalogue"
     skipped = dict(held.skipped)
     if failed := failed + sum(one.failed for one in contenders if isinstance(one, TeacherContender)):

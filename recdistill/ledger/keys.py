@@ -91,8 +91,8 @@ class Keys:
         return self._signer[0], self._signer[1].sign(data)
 
     def verify(self, key: str, data: bytes, signature: bytes) -> str:
-        """What is wrong with a signature. Empty: nothing, or there is no public key here to check it with."""
-        if not self._trusted:
+        """What is wrong with a signature. Empty: nothing, or no key is trusted here and nobody demands a signature."""
+        if not self._trusted and not self.always:
             return ""
         found = self._trusted.get(key)
         if found is None:
@@ -128,10 +128,15 @@ def make_key(folder: Path, name: str) -> Key:
     path = folder / f"{name}{PRIVATE}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.with_suffix(PUBLIC).exists():  # perhaps that of a colleague
+            there = path.with_suffix(PUBLIC)
+            raise ConfigError(f"{there}: there is a key of this name already; choose another name")
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secret)
         path.with_suffix(PUBLIC).write_bytes(text)
     except FileExistsError as e:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: is not a folder; set keys.directory to another place") from e
         raise ConfigError(f"{path}: there is a key of this name already; choose another name") from e
     except OSError as e:
         raise ConfigError(f"{folder}: a key cannot be written there ({e.strerror}); choose another folder") from e

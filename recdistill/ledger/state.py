@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from msgspec import Struct
 
@@ -71,13 +71,14 @@ class Judged(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """A waiver: a version may be promoted in spite of its verdict, until a moment."""
+    """A waiver: a version may be promoted in spite of its verdict, until a moment. `offset`: that of its entry."""
 
     n: int
     content_hash: str
     until: str
     who: str
     why: str
+    offset: int
 
 
 class State:
@@ -137,8 +138,8 @@ class State:
                     content_hash=entry.content_hash,
                     passed=facts.get("passed") is True,
                     policy=str(facts.get("policy_digest", "")),
-                    allotted=float(said.get("allotted", 0.0)),
-                    looks=int(said.get("looks", 1)),
+                    allotted=_number(said.get("allotted"), least=0.0),
+                    looks=int(_number(said.get("looks"), least=1.0)),
                     began_at=str(said.get("began_at") or entry.at),
                     verdict=str(said.get("verdict") or ("passed" if facts.get("passed") is True else "refused")),
                     promotes=facts.get("promotes") is True,
@@ -152,7 +153,14 @@ class State:
         elif entry.kind == "waived":
             until = str(entry.facts.get("until", ""))
             self.waivers.append(
-                Waiver(n=entry.n, content_hash=entry.content_hash, until=until, who=entry.who, why=entry.why)
+                Waiver(
+                    n=entry.n,
+                    content_hash=entry.content_hash,
+                    until=until,
+                    who=entry.who,
+                    why=entry.why,
+                    offset=offset,
+                )
             )
             self._reached[entry.n] = entry.at
         elif entry.kind == "lost":
@@ -270,5 +278,15 @@ def _figures(said: object, means: object) -> dict[str, tuple[float, ...]]:
     }
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return False
+
+
+def _number(value: object, *, least: float) -> float:
+    """A number of an entry. Somebody may have written anything there: what is no number, or is less, is the least."""
+    return max(least, float(value)) if _is_number(value) else least

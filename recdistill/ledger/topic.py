@@ -101,10 +101,13 @@ class Ledger:
 
     def read(self, offset: int) -> Link | None:
         """The entry at an offset, with all its facts. None: it is gone."""
+        deadline = time.monotonic() + SEEN_S
         with closing(self._log.source([LEDGER], {LEDGER: offset})) as source:
-            for message in source.read(1, WAIT_S):
-                if message.offset == offset:
-                    return Chain(self.keys).take(offset, message.value)
+            # A broker may take longer for its first answer than one wait.
+            while source.position()[LEDGER] <= offset < source.bounds(LEDGER)[1] and time.monotonic() < deadline:
+                for message in source.read(1, WAIT_S):
+                    if message.offset == offset:
+                        return Chain(self.keys).take(offset, message.value)
         return None
 
     @contextmanager

@@ -47,8 +47,10 @@ class Agree:
             RegistryError: The registry does not answer.
             StreamError: The log does not answer.
         """
-        if not self._began and not self._ledger.look().changes:
-            # The first promoter of this version: the history that an older one left in MLflow comes first.
+        state = self._ledger.look()
+        if not self._began and len(state.changes) == len(state.steps):
+            # The first promoter of this version: the history that an older one left in MLflow comes first. Where the
+            # ledger has nothing but a part of that history, a promoter was killed here.
             brought, troubles = bring_over(self._registry, self._ledger, who=self._who)
             for trouble in troubles:
                 log_.warning("not brought over from the ledger of an older version: %s", trouble)

@@ -52,6 +52,8 @@ MOST_BACK_S: Final = 86_400.0
 
 PAGE: Final = "canary.html"
 
+_WHY: Final = "canary: "  # so begins the reason of a promotion in the ledger
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """How a canary is tried.
@@ -74,10 +76,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Begun(Struct, frozen=True):
-    """A canary as its version's tag has it: since when, and against which champion."""
+    """A canary as its version's tag has it: since when, against which champion, and for which share of the users.
+
+    `share`: 0: an older version of recdistill wrote no share.
+    """
 
     since_us: int
     champion: str
+    share: float = 0.0
 
 
 class Watch:
@@ -94,8 +100,9 @@ class Watch:
     """
 
     def __init__(self, log: Log, canary: str, begun: Begun, plan: Plan) -> None:
-        self.canary, self._begun, self._plan = canary, begun, plan
-        self.trial = CanaryTrial(share=plan.share, alpha=plan.alpha, margin=plan.margin, most_users=plan.most_users)
+        self.canary, self._begun = canary, begun
+        self._share = begun.share or plan.share
+        self.trial = CanaryTrial(share=self._share, alpha=plan.alpha, margin=plan.margin, most_users=plan.most_users)
         topics = log.topics()
         partitions = [TopicPartition(topic, n) for topic in TOPICS for n in range(topics.get(topic, 0))]
         self._since_us = begun.since_us + plan.settle_us
@@ -126,7 +133,7 @@ class Watch:
             return
         self.trial.add(
             shown.user,
-            on_canary=place_of(shown.user, self.canary) < self._plan.share,
+            on_canary=place_of(shown.user, self.canary) < self._share,
             answered=shown.served_by == self.canary,
             clicked=any(label > 0 for label in example.labels),
             short=len(shown.candidates) < SHORT,
@@ -209,7 +216,7 @@ class Canaries:
         champion = self._registry.find(CHAMPION)
         if champion is None:
             return False
-        begun = Begun(int(self._now_s() * 1e6), champion.content_hash)
+        begun = Begun(int(self._now_s() * 1e6), champion.content_hash, self._plan.share)
         self._registry.begin_canary(number, msgspec.json.encode(begun).decode())
         log_.info("version %s is the canary: %.1f%% of the users get its answers", number, 100 * self._plan.share)
         self._drop()
@@ -233,9 +240,16 @@ class Canaries:
             self.begin(ref.number)
             return CanaryVerdict("wait", ["it begins now"])
         champion = self._registry.find(CHAMPION)
+        if champion is not None and champion.content_hash == ref.content_hash:
+            return self._has_won(ref)
         if champion is None or champion.content_hash != begun.champion:
             why = "the champion is another one than when it began"
             return self._end(ref, CanaryVerdict("withdraw", [why]))
+        if begun.share not in (0.0, self._plan.share):
+            # The users between both shares were the champion's so far, which is no fault of the canary.
+            why = f"canary.share was {begun.share:g} and is {self._plan.share:g} now, so it begins again"
+            self.begin(ref.number)
+            return CanaryVerdict("wait", [why])
         if self._watch is None or self._watch.canary != ref.content_hash:
             self._drop()
             self._watch = Watch(self._log, ref.content_hash, begun, self._plan)
@@ -262,7 +276,7 @@ class Canaries:
         return self._steady() + self._ahead_s
 
     def _end(self, ref: BundleRef, verdict: CanaryVerdict, champion: BundleRef | None = None) -> CanaryVerdict:
-        why = f"canary: {'; '.join(verdict.reasons)}"
+        why = f"{_WHY}{'; '.join(verdict.reasons)}"
         if verdict.say == "promote" and champion is not None:
             try:
                 promote(
@@ -283,6 +297,17 @@ class Canaries:
         self._drop()
         log_.info("the canary, version %s, has ended: %s; %s", ref.number, verdict.say, why)
         return verdict
+
+    def _has_won(self, ref: BundleRef) -> CanaryVerdict:
+        """Ends a canary that is the champion already: a person promoted it, or its promoter ended before it was told.
+
+        Raises:
+            RegistryError: The registry does not answer.
+        """
+        last = next(reversed(self._ledger.look().changes), None)
+        if last is not None and (last.after, last.who) == (ref.number, self._by) and last.why.startswith(_WHY):
+            self._promoted(ref.number)
+        return self._end(ref, CanaryVerdict("promote", ["it is the champion already"]))
 
     def _show(self, ref: BundleRef, *, ended: bool, say: Do | None = None) -> None:
         """Puts the page of the trial beside its version. A trial does not wait for its page."""

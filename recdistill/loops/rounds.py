@@ -120,7 +120,7 @@ class Rounds:
 
     def _took(self, made: MadeBundle, *, drain: bool) -> bool:
         """Judges a bundle and promotes it, where it may be. False: it has to wait."""
-        name = made.content_hash[:12]
+        name, beside = made.content_hash[:12], self._ledger.state.champion
         if not self._registry.holds(made.content_hash):
             self._give_up(made, f"bundle {name} was announced, but the registry does not hold it")
             return True
@@ -146,6 +146,10 @@ class Rounds:
         self.counts["failed_gate"] += not evidence.passed
         passed(self.counts, "judged", made.event_us)
         _say(version, evidence)
+        if evidence.passed and self.automatic and self._ledger.look().champion != beside:
+            # Perhaps a person has rolled back meanwhile: this verdict says nothing of the champion of now.
+            log_.warning("version %s is judged again: the champion changed while it was judged", version.number)
+            return True
         self._decide(made, version, evidence)
         self._queue.done(made)  # not before: a registry that goes away in between must not lose the promotion
         return True

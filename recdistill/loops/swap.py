@@ -28,6 +28,7 @@ from typing import Final, Protocol
 from recdistill.bundle import Bundle
 from recdistill.errors import Interrupted, RecdistillError, RegistryError, StreamError
 from recdistill.hops import passed
+from recdistill.limits import MAX_TIME_US
 from recdistill.loops.follow import Champion
 from recdistill.loops.once import Once
 from recdistill.loops.one_log import OneLog
@@ -165,7 +166,9 @@ class Follower:
             opened, how = self._open(ref, ref.content_hash, done), "it was opened now"
         self._ranker.swap(opened.recommender, ref.number)
         bundle = opened.recommender.bundle
-        passed(self._ranker.counts, "served", int(bundle.manifest.provenance.get("event_us", 0)))
+        event_us = bundle.manifest.provenance.get("event_us")  # others may have written it
+        if isinstance(event_us, int) and 0 < event_us <= MAX_TIME_US:
+            passed(self._ranker.counts, "served", event_us)
         self._warm = self._serving if self._serving and self._serving.size <= self._warm_bytes else None
         self._serving = opened
         self._failed.clear()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -307,4 +308,8 @@ def as_writer(ledger: Ledger, work: Callable[[Writer], T]) -> T:
 
 
 def _age_s(moment: str) -> float:
-    return time.time() - dt.datetime.fromisoformat(moment).timestamp()
+    """How long ago it was. A time that cannot be read is long ago: nobody is waited for because of it."""
+    try:
+        return time.time() - dt.datetime.fromisoformat(moment).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf

@@ -135,8 +135,16 @@ def why_not(
     state = ledger.look()
     reasons, allowed = _found(registry, ledger, number, content_hash, policy)
     if reasons and (waiver := state.waiver(content_hash, now())) is not None:
-        return [], f"entry {waiver.n} of the ledger lets it pass until {waiver.until}: {waiver.why} ({waiver.who})"
+        if not ledger.keys.demanded or _signed(ledger, waiver.offset):
+            return [], f"entry {waiver.n} of the ledger lets it pass until {waiver.until}: {waiver.why} ({waiver.who})"
+        let = f"entry {waiver.n} of the ledger, which lets version {number} pass"
+        reasons = [*reasons, f"{let}, is not signed; write it again"]
     return reasons, allowed
+
+
+def _signed(ledger: Ledger, offset: int) -> bool:
+    link = ledger.read(offset)
+    return link is not None and bool(link.key)
 
 
 def _found(
@@ -152,7 +160,11 @@ def _found(
     entry = ledger.read(judged.offset)
     if entry is None or entry.entry is None:
         return [f"entry {judged.n} of the ledger, which judges version {number}, cannot be read now; {again}"], ""
-    evidence = msgspec.convert(entry.entry.facts.get("evidence"), Evidence)
+    try:
+        evidence = msgspec.convert(entry.entry.facts.get("evidence"), Evidence)
+    except msgspec.ValidationError:
+        who = f"entry {judged.n} of the ledger, which judges version {number}"
+        return [f"{who}, holds no evidence that can be read; {again}"], ""
     reasons = []
     if ledger.keys.demanded and not entry.key:
         reasons.append(f"entry {judged.n} of the ledger, which judges version {number}, is not signed; {again}")

@@ -277,6 +277,8 @@ def publish(
 ) -> Version:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
+    A device file cannot hash text, so a bundle with text in its context has none.
+
     What the judge found is written to the ledger first, before there is a version. A version without such an entry is
     never promoted.
 
@@ -304,10 +306,13 @@ def publish(
             report = Path(folder) / "report.html"
             numbers = {one.content_hash: one.number for one in registry.versions()}
             write_report(judgement, report, evidence, past=history_of(ledger.look(), numbers, (judgement, evidence)))
-        device = device or Path(folder) / "device.onnx"
-        export_device(bundle, device)
+        files = [device or Path(folder) / "device.onnx"]
+        if any(field.kind == "text" for field in bundle.spec.context.values()):
+            files = []
+        for file in files:
+            export_device(bundle, file)
         if try_it is not None:
-            try_it(bundle, device=device)
+            try_it(bundle, **({"device": files[0]} if files else {}))
         as_writer(
             ledger,
             lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes),
@@ -316,7 +321,7 @@ def publish(
             bundle,
             evidence,
             report=report,
-            extra_files=[device],
+            extra_files=files,
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
@@ -325,8 +330,10 @@ def publish(
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:
-    recipe = bundle.manifest.provenance.get("recipe", {})
+    recipe = bundle.manifest.provenance.get("recipe")
     flat: dict[str, Any] = {}
+    if not isinstance(recipe, dict):  # others may have written it
+        return flat
     for key, value in recipe.items():
         flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     return flat

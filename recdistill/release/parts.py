@@ -164,8 +164,8 @@ def _newest(log: Log, parts: Mapping[TopicPartition, tuple[int, int]]) -> Iterat
 
 def stopped_at(log: Log, bundle: Bundle) -> LanePosition:
     """Where a bundle's student stopped learning. The log must still be the one that it learnt from."""
-    saved = bundle.manifest.provenance.get("positions", {})
-    if not isinstance(saved.get("lanes"), dict):
+    saved = bundle.manifest.provenance.get("positions")
+    if not isinstance(saved, dict) or not isinstance(saved.get("lanes"), dict):
         raise DataError(
             f"{bundle.path}: its manifest does not say where it stopped learning, so nothing can be held out"
         )

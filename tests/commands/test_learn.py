@@ -12,6 +12,7 @@ from support.small_shop import Shop, open_shop
 from recdistill import checkpoint
 from recdistill.bundle import open_bundle
 from recdistill.loops.feed import feed
+from recdistill.loops.teach import taught_us
 from recdistill.records import Example, decode
 from recdistill.stream import TopicPartition
 from recdistill.stream.embedded import EmbeddedLog
@@ -305,3 +306,53 @@ def test_teach_goes_on_where_it_was_stopped(shop: Shop, monkeypatch: pytest.Monk
     assert again["epoch"] in (1, 2, 3)
     assert len(Path("parts.epochs.jsonl").read_text().splitlines()) == 3
     assert not Path("parts.training").exists(), "the state is kept only while it is needed"
+
+
+def test_a_kill_while_a_teacher_is_replaced_loses_none(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write(lists=60)
+    typed = ["teach", "--kind", "linear", "--set", "teacher.path=t1"]
+    assert shop.type(*typed)[0] == 0
+    before = Path("t1/teacher.json").read_bytes()
+    rename = Path.rename
+
+    def dies(path: Path, target: Path) -> Path:
+        if path.name == "t1.new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dies)
+        assert shop.type(*typed, "--replace")[0] != 0
+    code, _, err = shop.type(*typed)
+    assert code != 0
+    assert "t1: holds a teacher already; add --replace" in err
+    assert Path("t1/teacher.json").read_bytes() == before
+    assert shop.type(*typed, "--replace")[0] == 0
+    assert sorted(path.name for path in Path().glob("t1*")) == ["t1", "t1.taught.json"]
+
+
+def test_a_kill_right_after_a_teacher_was_put_in_place_does_not_hide_what_it_has_seen(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge leaves out lists up to that time, so a note of the teacher before would make its figures too good."""
+    shop.write(lists=60)
+    typed = ["teach", "--kind", "linear", "--set", "teacher.path=t1"]
+    assert shop.type(*typed, "--until", "@20")[0] == 0
+    early = taught_us(Path("t1"))
+    assert early is not None
+    rename = Path.rename
+
+    def dies(path: Path, target: Path) -> Path:
+        done = rename(path, target)
+        if path.name == "t1.new":
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dies)
+        assert shop.type(*typed, "--replace")[0] != 0
+    late = taught_us(Path("t1"))
+    assert late is not None
+    assert late > early
+    assert shop.type(*typed, "--replace", "--until", "@20")[0] == 0
+    assert taught_us(Path("t1")) == early

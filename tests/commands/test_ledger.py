@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from support.registries import make_bundle
 from support.small_shop import IN_THE_FOLDER, Shop, prepare
 
 from recdistill.judge import to_json
-from recdistill.ledger import attach, make_key, open_keys
+from recdistill.ledger import NO_KEYS, Ledger, attach, make_key, open_keys
 from recdistill.registry import Registry
 from recdistill.stream import LEDGER
 from tools.mlflow_server import new_file
@@ -199,3 +200,14 @@ def test_the_ledger_of_an_older_version_is_brought_over_by_one_verb(shop: Shop, 
     assert "1 steps were brought over" in shop("ledger import")
     (change,) = shop.json("versions")["ledger"]
     assert (change["who"], change["at"], change["why"]) == ("ada", "2025-01-02T03:04:05+00:00", "good")
+
+
+def test_what_somebody_wrote_into_the_ledger_cannot_control_a_terminal(shop: Shop) -> None:
+    with closing(shop.log()) as log, closing(Ledger(log, shop_name(), NO_KEYS)) as ledger, ledger.writing() as writer:
+        writer.append("moved\x1b[2J", who="eve\x1b[31m", version="7\x07", before="\x1b[0m", why="\x1b[1m")
+    assert "\x1b" not in shop("ledger list").replace("\n", "")
+    assert "\x07" not in shop("ledger list")
+
+
+def shop_name() -> str:
+    return os.environ["RECDISTILL__REGISTRY__NAME"]

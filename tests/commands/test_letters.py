@@ -118,6 +118,35 @@ def test_letters_are_mended_in_a_file(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out)["feedback"] == 2
 
 
+@pytest.mark.parametrize("odd", ["a\u2028b", "a\x85b", "a\u2029b\x0bc", "\ud83d", "ä\U0001f600"])
+def test_a_letter_with_odd_characters_is_mended_in_a_file(capsys: pytest.CaptureFixture[str], odd: str) -> None:
+    """Some characters end a line in Python and in no other program, and a half of a pair is in no UTF-8 file."""
+    click = {"id": "f9", "impression_id": LISTS[2].id, "action": odd, "time_us": LISTS[2].time_us + 1}
+    with (
+        closing(open_log(LogSettings())) as log,
+        closing(log.stage("careless")) as stage,
+        stage.transaction() as transaction,
+    ):
+        transaction.send("feedback", json.dumps(click).encode(), key=b"r")
+    main(["join", "--drain", "--quiet"])
+    number = numbers(capsys)[-1]
+    code, _, err = typed(capsys, "mend", str(number), "--out", "odd.jsonl")
+    assert code == 0, err
+    text = Path("odd.jsonl").read_text(encoding="utf-8")
+    assert ("ä" in text) == ("ä" in odd), "a person reads it"
+    row = json.loads(text)
+    if "record" not in row:  # JSON of a half of a pair is no record: its bytes are kept
+        assert odd == "\ud83d"
+        row = {"letter": number, "record": {**click, "action": "click"}}
+    row["record"]["item"] = LISTS[2].candidates[0].item
+    Path("odd.jsonl").write_text(json.dumps(row, ensure_ascii=odd == "\ud83d") + "\n", encoding="utf-8")
+    code, out, err = typed(capsys, "send", "odd.jsonl")
+    assert (code, out.strip()) == (0, "1 letters were sent again: 1 feedback"), err
+    with closing(open_log(LogSettings())) as log:
+        sent = decode(Feedback, everything(log, "feedback")[-1].value)
+    assert (sent.id, sent.action) == ("f9", odd if odd != "\ud83d" else "click")
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "sentence"),
     [

@@ -10,6 +10,8 @@ import pytest
 from support.small_shop import Shop, open_shop
 
 from recdistill import installed
+from recdistill.cli import main
+from references.students import make_student
 from tools.mlflow_server import new_file
 
 
@@ -82,3 +84,28 @@ def test_lineage_of_the_headers_of_an_answer(shop: Shop) -> None:
     assert shop.json(f"replay 1 {settings}")["same"]
     shop(f"lineage {'e' * 12} {settings}", code=6)
     assert "no version begins with 'eeeeeeeeeeee'" in shop.errors
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"teachers": {"t": "many"}},
+        {"recipe": "mine"},
+        {"positions": [1]},
+        {"positions": {"lanes": [1]}},
+        {"restarts": ["yesterday"]},
+    ],
+)
+def test_a_strange_provenance_is_one_sentence_and_json_shows_it(
+    said: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others may have written it."""
+    bundle = make_student().export(tmp_path / "b", provenance={"trigger": "\x1b[2J", **said})
+    assert main(["lineage", str(bundle.path)]) == 6
+    err = capsys.readouterr().err
+    assert err.endswith("is not as recdistill writes it; --json shows all of it\n")
+    assert main(["lineage", str(bundle.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trigger"] == "\x1b[2J"
+    other = make_student().export(tmp_path / "c", provenance={"trigger": "\x1b[2J", "course": "long"})
+    assert main(["lineage", str(other.path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out

@@ -66,3 +66,9 @@ def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
         out = capsys.readouterr().out
         assert "hunter2" not in out
         assert "http://host/x" in out
+
+
+def test_a_file_that_a_windows_editor_wrote_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a byte order mark, and with line ends of two characters."""
+    Path("shop.toml").write_bytes(b"\xef\xbb\xbf[student]\r\ndim = 16\r\n")
+    assert shown(capsys, "--config", "shop.toml", "student.dim") == {"student.dim": (16, "shop.toml")}

@@ -70,3 +70,10 @@ def test_a_try_of_an_older_version_has_spent_nothing_and_is_counted() -> None:
     assert allowed(old, "old", BEGINS, a_year=0.5, least=50).allotted == 0.01
     assert allowed(old, "old", BEGINS, a_year=0.5, least=50).look == 2
     assert allowed(old, "new", BEGINS, a_year=0.5, least=50).tries == 1
+
+
+@pytest.mark.parametrize("looks", [1023, 1024, 5000, 10**30])
+def test_a_candidate_may_be_looked_at_any_number_of_times(looks: int) -> None:
+    given = allowed([Try(content_hash="a", at=BEGINS, allotted=1e-3, looks=looks)], "a", BEGINS, a_year=0.05, least=50)
+    assert (given.look, given.allotted) == (looks + 1, 1e-3)
+    assert 0 <= given.level < 1e-300

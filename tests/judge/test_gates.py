@@ -38,6 +38,14 @@ def without(name):
     return msgspec.structs.replace(found, contenders=[q for q in found.contenders if not q.name.startswith(name)])
 
 
+@pytest.mark.parametrize("first", ["yesterday", "", "2026-01-02T03:04:05"])
+def test_a_part_whose_times_cannot_be_read_only_costs_the_outlook(first: str) -> None:
+    """A judgement may come from a file that somebody has edited. The last one has no time zone."""
+    part = Part(learnt="", begins="", ends="", first=first, last="2026-01-03T03:04:05+00:00", lists="held-out")
+    [check] = [one for one in checks(changed(lists=150, part=part), ASKED) if one.name == "lists"]
+    assert check.sentence.startswith("lists: 150 held-out lists were judged, at least 200 are asked: 50 more; they are")
+
+
 def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
     judgement = make_judgement()
     evidence = gate(judgement, ASKED)
@@ -67,6 +75,7 @@ def test_what_holds_everywhere_passes_and_is_bound_to_its_content():
             "popularity: the student's lead over it is .0.0030",
         ),
         (with_difference("popularity_recent", around(-0.1, 0.004)), "popularity_recent: .* -0.1040 to -0.0960"),
+        (with_difference("popularity", around(0.0, 0.0)), "popularity: the student's lead over it is .0.0000 NDCG@10"),
         (changed(differences=[]), "popularity: the student was not compared with it"),
         (without("popularity"), "popularity: it was not among the contenders"),
         (

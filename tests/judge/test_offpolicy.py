@@ -112,3 +112,11 @@ def test_the_truth_is_in_the_interval_as_often_as_it_says() -> None:
 def test_without_exploration_every_other_order_is_refused() -> None:
     rows = policies.measured(policies.world(pool=5), runs=1, lists=2_000, share=0.0, seed=1)
     assert {name: row.refused for name, row in rows.items()} == dict.fromkeys(rows, 1)
+
+
+def test_one_user_alone_says_nothing_of_how_far_an_estimate_may_be_off():
+    matched = np.array([[True, True], [True, False]])
+    log = Logged(matched, np.full((2, 2), 0.5), np.ones((2, 2)), np.ones((2, 2), bool), np.arange(2))
+    check_overlap(log)
+    with pytest.raises(DataError, match="all served lists are of one user"):
+        check_overlap(log._replace(clusters_N=np.zeros(2, np.int64)))

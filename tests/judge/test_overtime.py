@@ -69,3 +69,12 @@ def test_the_report_has_the_picture_the_newest_figures_and_no_raw_rows() -> None
     assert "</svg><b>" not in part
     assert "begin_us" not in page
     assert "On what came next" not in render(make_judgement(), checks(make_judgement(), Asked()))
+
+
+def test_lines_that_nobody_here_knows_are_nothing() -> None:
+    assert overtime.read(plain(row(1, another=0.5))) is None
+    judgement = make_judgement()
+    told = {"rows": [row(1, champion=0.2)], "now": row(2, another=0.5)}
+    judgement = msgspec.structs.replace(judgement, provenance={**judgement.provenance, "prequential": told})
+    page = render(judgement, checks(judgement, Asked()))
+    assert "0.2000<small>0.1800 to 0.2200</small>" in page[page.index("On what came next") :]

@@ -86,3 +86,30 @@ def test_lists_share_a_cluster_where_they_share_a_user_and_nowhere_else() -> Non
         for other, (_, whose) in enumerate(who):
             same = one == other or (user is not None and user == whose)
             assert (clusters_N[one] == clusters_N[other]) == same, (who[one], who[other])
+
+
+def test_contexts_that_do_not_fit_a_bundle_are_a_sentence(student: Student, bundle: Bundle) -> None:
+    """Served lists may be older than the feature specification of the bundle that is judged."""
+    contender = BundleContender(bundle, "student")
+    lists = served(contender, make_requests(student, 4), Explore(0.3, 3, 4))
+    odd = msgspec.structs.replace(lists[0].ranking.impression, context={"hour": "noon"})
+    ranking = msgspec.structs.replace(lists[0].ranking, impression=odd)
+    found = served_value([msgspec.structs.replace(lists[0], ranking=ranking), *lists[1:]], [contender])
+    assert found is not None
+    assert found.lists == 4
+    [order] = found.orders
+    assert order.ips is None
+    assert order.why == "the contexts of 1 served lists do not fit it, so its order cannot be put beside them"
+
+
+def test_lists_of_one_user_are_written_and_read_back(student: Student, bundle: Bundle) -> None:
+    """One user says nothing of how sure a mean is, and JSON knows no infinity."""
+    lists = served(BundleContender(bundle, "student"), make_requests(student, 8), Explore(0.3, 3, 4))
+    alone = []
+    for one in lists:
+        shown_once = msgspec.structs.replace(one.ranking.impression, user="u")
+        alone.append(msgspec.structs.replace(one, ranking=msgspec.structs.replace(one.ranking, impression=shown_once)))
+    found = served_value(alone, [])
+    assert found is not None
+    assert found.value.users == 1
+    assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found

@@ -418,3 +418,35 @@ def test_a_teacher_that_cannot_score_the_whole_catalogue_is_asked_about_pools(wo
     free = CountingTeacher()
     evaluate(bundle, held, teacher=free, rivals=[], teacher_scores=10**6, **options)
     assert free.asked > 2500
+
+
+class FailingTeacher(KnowingTeacher):
+    """It fails on every third list, as one behind HTTP that is overloaded."""
+
+    def score(self, impressions, *, deadline_s=None):
+        answers = super().score(impressions)
+        return [
+            TeacherError("too slow") if int(i.id[1:]) % 3 == 0 else answer
+            for i, answer in zip(impressions, answers, strict=True)
+        ]
+
+
+def test_lists_on_which_a_teacher_failed_make_the_share_that_is_kept_no_larger(world):
+    bundle, _, train, held, rivals, _, _ = world
+    options = {"rivals": [r for r in rivals if r.name == "student_no_kd"], "train_examples": train, "draws": 100}
+    found = evaluate(bundle, held, teacher=FailingTeacher(held), **options)
+    answered = [e for e in held if int(e.ranking.impression.id[1:]) % 3]
+    alone = evaluate(bundle, answered, teacher=KnowingTeacher(held), **options)
+    one, other = (msgspec.to_builtins(each.leads["teacher"]) for each in (found, alone))
+    assert one == pytest.approx(other)
+    assert found.retention.mean == pytest.approx(alone.retention.mean)
+    assert found.control.kept.mean == pytest.approx(alone.control.kept.mean)
+    assert any("the teacher failed on" in note for note in found.notes)
+    assert not any("the teacher failed on" in note for note in alone.notes)
+
+    class NeverTeacher(ShuffleTeacher):
+        def score(self, impressions, *, deadline_s=None):
+            return [TeacherError("too slow") for _ in impressions]
+
+    with pytest.raises(DataError, match="the teacher failed on all"):
+        evaluate(bundle, held, teacher=NeverTeacher(), **options)

@@ -58,3 +58,26 @@ def test_what_is_no_key_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureF
     (tmp_path / "junk.pub").write_text("junk")
     with pytest.raises(ConfigError, match=r"junk\.pub: not a public key in PEM"):
         open_keys(tmp_path)
+
+
+def test_a_machine_that_lost_its_keys_trusts_nobody(tmp_path: Path) -> None:
+    made = make_key(tmp_path / "forger", "eve")
+    key, signature = open_keys(tmp_path / "forger").sign(b"figures")
+    assert key == made.id
+    lost = open_keys(tmp_path / "none", required="always")
+    assert lost.verify(key, b"figures", signature) == f"it is signed with key {key}, which is not trusted here"
+    assert open_keys(tmp_path / "none").verify(key, b"figures", signature) == "", "nobody asks for a signature there"
+
+
+def test_the_public_key_of_a_colleague_is_never_written_over(tmp_path: Path) -> None:
+    theirs = make_key(tmp_path / "theirs", "ada")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    text = theirs.path.with_suffix(".pub").read_bytes()
+    (mine / "ada.pub").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"ada\.pub: there is a key of this name already; choose another name"):
+        make_key(mine, "ada")
+    assert [path.name for path in mine.iterdir()] == ["ada.pub"]
+    assert (mine / "ada.pub").read_bytes() == text
+    with pytest.raises(ConfigError, match=r"ada\.pub: is not a folder; set keys\.directory to another place"):
+        make_key(mine / "ada.pub", "ada")

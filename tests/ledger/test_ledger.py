@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recdistill.config import LogSettings
 from recdistill.errors import Fenced
-from recdistill.ledger import NO_KEYS, Chain, Keys, Ledger, make_key, newest_head, open_keys, verify
+from recdistill.ledger import NO_KEYS, Chain, Keys, Ledger, Link, make_key, newest_head, open_keys, verify
 from recdistill.stream import LEDGER, Log, open_log
 
 
@@ -191,3 +192,29 @@ def test_on_kafka_a_slower_writer_cannot_append_either(kafka_brokers: str) -> No
         assert newest_head(other, NO_KEYS) == fast.head()
         slow.close()
         fast.close()
+
+
+class Late:
+    """A source whose first read finds nothing yet, as a broker's whose answer takes longer than the wait."""
+
+    def __init__(self, source: Any) -> None:
+        self._source, self._asked = source, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, *args: Any) -> Any:
+        asked, self._asked = self._asked, True
+        return self._source.read(*args) if asked else []
+
+
+def test_an_entry_is_read_also_where_the_log_takes_its_time(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(log, NO_KEYS)
+    links: list[Link] = []
+    with closing(Ledger(log, "shop", NO_KEYS, heard=links.append)) as ledger:
+        ledger.look()
+        source = log.source
+        monkeypatch.setattr(log, "source", lambda *args: Late(source(*args)))
+        found = ledger.read(links[3].offset)
+    assert found is not None
+    assert found.entry == links[3].entry

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from recdistill.ledger import START, Entry, State
 
 
@@ -79,3 +81,21 @@ def test_a_waiver_that_was_over_stays_over_where_the_clock_goes_back() -> None:
     found = told(waived, later, again).waiver("a" * 64, "2026-01-01T12:00")
     assert found is not None
     assert found.n == 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"allotted": "much"},
+        {"allotted": None, "looks": None},
+        {"allotted": 10**400, "looks": "twice"},
+        {"allotted": -1.0, "looks": 0},
+        {"allotted": True, "looks": [3]},
+        {"metrics": {"retention": 10**400}},
+    ],
+)
+def test_a_judgement_that_somebody_wrote_badly_stops_nobody(said: dict[str, Any]) -> None:
+    """Without keys, anybody who can write to the log can write one."""
+    state = told({"kind": "judged", "content_hash": "a" * 64, "facts": {"passed": True, "evidence": said}})
+    [one] = state.judged
+    assert (one.allotted, one.looks, dict(one.figures)) == (0.0, 1, {})

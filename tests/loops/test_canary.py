@@ -18,9 +18,10 @@ from support.serving import Shop, running, wait_for
 from recdistill.bundle import Bundle
 from recdistill.config import CanarySettings, LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
 from recdistill.ledger import NO_KEYS, Ledger
-from recdistill.loops.canary import Begun, Canaries, Plan
+from recdistill.loops.canary import Begun, Canaries, Plan, watch_of
 from recdistill.records import Candidate, Example, Impression, Ranking, decode, encode, key_of
 from recdistill.registry import Evidence, Registry
+from recdistill.release import promote
 from recdistill.serve import place_of
 from recdistill.stream import Log, open_log, standard_topics
 from references.students import make_requests, make_student
@@ -240,6 +241,59 @@ def test_a_promoter_that_is_killed_while_it_begins_a_canary(
     else:
         assert verdict is None
         assert registry.tag("2", "canary") == ("" if call else msgspec.json.encode(Begun(1, "f" * 64)).decode())
+    canaries.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["promoter", "ada"])
+def test_a_canary_that_is_the_champion_already_was_not_withdrawn(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle], who: str
+) -> None:
+    """Its promoter ended between promoting it and ending the trial, or a person was quicker."""
+    promoted: list[str] = []
+    canaries = Canaries(log, registry, ledger, Plan(share=SHARE), promoted=promoted.append)
+    canaries.begin("2")
+    promote(registry, ledger, "2", expect="1", who=who, why="canary: clicks: well enough for sure")
+    verdict = canaries.look()
+    assert verdict is not None
+    assert (verdict.say, verdict.reasons) == ("promote", ["it is the champion already"])
+    assert registry.find("canary") is None
+    assert promoted == (["2"] if who == "promoter" else []), "it was perhaps not told yet"
+    assert canaries.look() is None
+    canaries.close()
+
+
+@pytest.mark.slow
+def test_a_share_that_changes_begins_the_trial_again(
+    registry: Registry, log: Log, ledger: Ledger, bundles: list[Bundle]
+) -> None:
+    """Users between both shares got the champion's answers before, which is no fault of the canary."""
+    now_s = [NOW_US / 1e6]
+    plan = Plan(share=SHARE, margin=0.1, settle_us=0)
+    canaries = Canaries(log, registry, ledger, plan, clock=lambda: now_s[0])
+    canaries.begin("2")
+    canaries.close()
+    lists(log, bundles, clicks=(0.4, 0.4), count=2000)
+    now_s[0] += 3000
+    plan = msgspec.structs.replace(plan, share=2 * SHARE)
+    shown = watch_of(log, registry, plan)
+    assert shown is not None
+    shown[0].look()
+    assert shown[0].trial.told().share == SHARE, "until it begins again"
+    assert shown[0].trial.failed == 0
+    shown[0].close()
+    canaries = Canaries(log, registry, ledger, plan, clock=lambda: now_s[0])
+    verdict = canaries.look()
+    assert verdict is not None
+    assert (verdict.say, verdict.reasons) == ("wait", ["canary.share was 0.3 and is 0.6 now, so it begins again"])
+    found = registry.canary()
+    assert found is not None
+    begun = msgspec.json.decode(found[1], type=Begun)
+    assert (begun.champion, begun.share) == (bundles[0].content_hash, 2 * SHARE)
+    assert begun.since_us > NOW_US + 2_999_000_000
+    verdict = canaries.look()
+    assert verdict is not None
+    assert verdict.say == "wait"
     canaries.close()
 
 

@@ -652,6 +652,32 @@ def test_what_was_decided_about_a_version_that_passed_is_not_decided_again(
     assert counts["promoted"] == 0, "once is enough"
 
 
+def test_a_version_is_judged_again_when_the_champion_changes_while_it_is_judged(
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who rolls back in these minutes is not overruled by a verdict beside the champion that was left."""
+    one, two = shelf.bundles.values()
+    announced = SimpleNamespace(put=lambda _: 0)
+    made(held_log, announced, one)  # type: ignore[arg-type]
+    looped(held_log, shelf, lambda counts: counts["promoted"] > 0)
+    assert shelf.champion == "1"
+    shelf.made.append(("e" * 64, verdict(two)))
+    made(held_log, announced, two)  # type: ignore[arg-type]
+    beside: list[str | None] = []
+
+    def judge(log: Log, bundle: Bundle, most: int, **_: Any) -> Bundle:
+        beside.append(shelf.champion)
+        if len(beside) == 1:
+            with contextlib.closing(Ledger(held_log, shelf.name, NO_KEYS)) as ledger:
+                release.change(shelf, ledger, "2", "e" * 64, expect="1", who="ada", why="complaints")  # type: ignore[arg-type]
+        return bundle
+
+    monkeypatch.setattr(promote, "judge", judge)
+    counts = looped(held_log, shelf, lambda counts: counts["promoted"] > 0, stop_after=20)
+    assert beside == ["1", "2"]
+    assert (shelf.champion, counts["promoted"], counts["judged"]) == ("3", 1, 2)
+
+
 def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not_wait(
     held_log: Log, shelf: Shelf
 ) -> None:

@@ -359,3 +359,13 @@ def test_what_was_appended_and_said_to_be_fenced_counts_once(
     assert registry.aliases()[CHAMPION] == "1"
     assert ledger.state.open is None
     as_writer(ledger, lambda writer: writer.append("settled", who="x"))
+
+
+def test_an_entry_whose_time_cannot_be_read_is_finished(
+    registry: Registry, log: Log, ledger: Ledger, three: Shop
+) -> None:
+    """Without keys, anybody who can write to the log can write one."""
+    with closing(Ledger(log, registry.name, NO_KEYS, clock=lambda: "soon")) as strange, strange.writing() as writer:
+        writer.append("promoted", who="eve", version="2", content_hash=three["2"])
+    assert watch(registry, ledger, who="promoter") == ["the alias follows entry 1 of the ledger, whose maker ended"]
+    assert registry.aliases()[CHAMPION] == "2"

@@ -6,14 +6,22 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from support import world
+from support.judgements import make_judgement
+from support.registries import judged, ledger_at
 from support.small_shop import Shop, open_stocked
 
+from recdistill import release
+from recdistill.bundle import Bundle
+from recdistill.features import Field
 from recdistill.judge.judgement import from_json
 from recdistill.records import Candidate, Event, Feedback, Impression, Item
+from recdistill.registry import Version
+from references.students import make_student, rich_spec
 
 ITEMS = 900
 
@@ -155,3 +163,59 @@ slices = ["new users", "students"]
     page = (shop.folder / "report.html").read_text()
     assert "Did not pass the gate" in page
     assert "not enough evidence" in page
+
+
+class Taken:
+    """A registry that keeps what is published."""
+
+    name = "shop"
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.parameters: dict[str, Any] = {}
+
+    def check(self, *_: Any) -> None:
+        pass
+
+    def versions(self) -> list[Version]:
+        return []
+
+    def publish(self, bundle: Bundle, _: Any, *, extra_files: list[Path], parameters: dict[str, Any], **__: Any) -> Any:
+        self.files, self.parameters = [path.name for path in extra_files], parameters
+        return Version(
+            number="1", content_hash=bundle.content_hash, aliases=[], reason="", created_at="", run_id="", passed=True
+        )
+
+    def say(self, *_: Any) -> None:
+        pass
+
+
+def taken(tmp_path: Path, bundle: Bundle) -> tuple[Taken, list[dict[str, Any]]]:
+    registry, tried = Taken(), list[dict[str, Any]]()
+    judgement = msgspec.structs.replace(make_judgement(), content_hash=bundle.content_hash)
+    release.publish(
+        registry,  # type: ignore[arg-type]
+        ledger_at(tmp_path, "shop"),
+        bundle,
+        judgement,
+        judged(bundle),
+        try_it=lambda _, **more: tried.append(more),
+    )
+    return registry, tried
+
+
+def test_a_bundle_with_text_in_its_context_is_registered_without_a_device_file(tmp_path: Path) -> None:
+    """A device file cannot hash text. A ranker can, and gate.device = 0 asks for no device file."""
+    spec = rich_spec()
+    spec = msgspec.structs.replace(spec, context={**spec.context, "query": Field("text", capacity=16, max_values=4)})
+    registry, tried = taken(tmp_path, make_student(spec=spec).export(tmp_path / "bundle"))
+    assert (registry.files, tried) == ([], [{}])
+    registry, tried = taken(tmp_path, make_student().export(tmp_path / "other"))
+    assert registry.files == ["device.onnx"]
+    assert [list(each) for each in tried] == [["device"]]
+
+
+@pytest.mark.parametrize("recipe", ["mine", None, [1]])
+def test_a_recipe_in_a_strange_form_is_no_parameter(tmp_path: Path, recipe: object) -> None:
+    bundle = make_student().export(tmp_path / "bundle", provenance={"recipe": recipe})
+    assert taken(tmp_path, bundle)[0].parameters == {}

@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import http.client
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -70,9 +71,11 @@ def counts_of(text: str) -> dict[str, float]:
         if not name or line.startswith("#") or "_bucket{" in name:
             continue
         try:
-            found[name] = float(value)
+            number = float(value)
         except ValueError:
             continue
+        if math.isfinite(number):  # JSON has no others
+            found[name] = number
     return found
 
 
@@ -81,7 +84,7 @@ def hops_of(counts: Mapping[str, float]) -> dict[Hop, tuple[int, int]]:
     found: dict[Hop, tuple[int, int]] = {}
     for hop in HOPS:
         newest, at = (counts.get(f'{name}{{hop="{hop}"}}') for name in (NEWEST, PASSED))
-        if newest is not None and at is not None:
+        if newest is not None and at is not None and math.isfinite(newest) and math.isfinite(at):
             found[hop] = (round(newest * 1e6), round(at * 1e6))
     return found
 
@@ -98,7 +101,7 @@ def _asked(name: str, host: str, port: int, timeout_s: float) -> ProcessAt:
     try:
         status, text = _get(host, port, "/readyz", timeout_s)
         metrics, shown = _get(host, port, "/metrics", timeout_s)
-    except (OSError, http.client.HTTPException) as e:
+    except (OSError, UnicodeError, http.client.HTTPException) as e:  # UnicodeError: the host is no name
         return ProcessAt(name=name, address=address, says=f"does not answer ({str(e) or type(e).__name__})")
     counts = counts_of(shown) if metrics == 200 else {}
     says = "" if status == 200 else " ".join(text.split())[:300]

@@ -65,7 +65,8 @@ class Scale(Struct):
             if jumped:
                 # The older lists of this batch may still have the old scale: take the newest ones only.
                 location_B, spread_B = whole[0][-RUN:], whole[1][-RUN:]
-                new_location, new_spread = float(np.median(location_B)), math.exp(np.median(spread_B))
+                new_location = float(np.median(location_B))
+                new_spread = math.exp(np.median(spread_B)) if len(spread_B) else 0.0  # all scores of a list are equal
                 why = (
                     f"its scores were at {self.location.mean:.3g} ± {usual:.3g} "
                     f"and are now at {new_location:.3g} ± {new_spread:.3g}"
