@@ -17,18 +17,13 @@ from support.serving import Shop, asked, running, wait_for
 
 from recdistill.bundle import Bundle
 from recdistill.config import LogSettings, RankSettings, RegistrySettings, Settings, TrialSettings
-<<<<<<< HEAD
 from recdistill.errors import StreamError
-from recdistill.loops import swap
-from recdistill.records import Item, encode, key_of
-from recdistill.serve import Ranker
-=======
 from recdistill.hops import Counts
+from recdistill.loops import swap
 from recdistill.loops.swap import Follower
 from recdistill.records import Item, encode, key_of
 from recdistill.registry import BundleRef
-from recdistill.serve import Recommender
->>>>>>> readA
+from recdistill.serve import Ranker, Recommender
 from recdistill.stream import Log, open_log, say_look_now, standard_topics
 from references.students import make_requests, make_student
 
@@ -235,7 +230,6 @@ def test_a_log_of_an_older_version_has_no_such_topic(settings: Settings) -> None
     log.close()
 
 
-<<<<<<< HEAD
 def test_a_warm_catalogue_that_stands_still_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """The log is away for hours, and the alias is looked at every two seconds."""
 
@@ -264,7 +258,8 @@ def test_a_warm_catalogue_that_stands_still_is_said_once(caplog: pytest.LogCaptu
     assert [one.getMessage() for one in caplog.records] == 2 * [
         "the one before is not kept ready for a rollback: the broker does not answer"
     ]
-=======
+
+
 @pytest.mark.parametrize("event_us", ["yesterday", None, 10**30, -(10**30), [7]])
 def test_a_bundle_that_says_nonsense_of_its_newest_event_serves(tmp_path: Path, event_us: object) -> None:
     """The provenance of a bundle is foreign text. Once the switch is made, nothing of it may undo that."""
@@ -281,4 +276,3 @@ def test_a_bundle_that_says_nonsense_of_its_newest_event_serves(tmp_path: Path, 
     assert (swapped, took, ranker.notes) == (["7"], [bundle], {})
     assert ranker.counts["refused_bundles"] == 0
     assert "served" not in ranker.counts.hops
->>>>>>> readA
