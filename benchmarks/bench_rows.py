@@ -235,7 +235,7 @@ def quality(ids: int, rows: int, seen: list[int], *, users: int, fresh: int, bat
         "min_seen": 10,
         "NDCG@10": 10,
         "95% interval": 18,
-        "beside unbounded": 28,
+        "beside unbounded": 30,
         "noise": 9,
         "most": 6,
     }
@@ -250,7 +250,7 @@ def quality(ids: int, rows: int, seen: list[int], *, users: int, fresh: int, bat
             difference = f"{pair.mean:+.4f} ({pair.low:+.4f} to {pair.high:+.4f})"
         beside = figures_B if beside is None else beside
         print(
-            f"  {height:>10,}{least:>10}{own.mean:>10.4f}{f'{own.low:.4f} to {own.high:.4f}':>18}{difference:>28}"
+            f"  {height:>10,}{least:>10}{own.mean:>10.4f}{f'{own.low:.4f} to {own.high:.4f}':>18}{difference:>30}"
             f"{noise:>9.4f}{most:>6}",
             flush=True,
         )
