@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from recdistill.bundle import Bundle
-from recdistill.errors import BundleError, Refused
+from recdistill.errors import BundleError, Refused, RegistryError
 from recdistill.ledger import Change, Entry, Ledger
 from recdistill.registry import CHAMPION, Registry
 from recdistill.release.champion import as_writer, change
@@ -94,8 +94,8 @@ def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
         The bundle. None: there is no champion, or it is the judged bundle itself, or its files were deleted.
 
     Raises:
-        RegistryError: The registry does not answer.
-        BundleError: Its files are damaged.
+        RegistryError: The registry does not answer, or the champion's files there are damaged. That is no fault of the
+            judged bundle, which must not be given up for it, nor be judged as if there were no champion.
     """
     number = registry.aliases().get(CHAMPION)
     if number is None or not registry.has_bundle(number):  # somebody may have set the alias to anything
@@ -103,7 +103,13 @@ def take_champion(registry: Registry, into: Path, *, but: str) -> Bundle | None:
     content_hash = registry.resolve(number).content_hash
     if content_hash == but or not registry.holds(content_hash):
         return None
-    return registry.take(content_hash, into)
+    try:
+        return registry.take(content_hash, into)
+    except BundleError as e:
+        raise RegistryError(
+            f"nothing can be judged beside the champion, version {number}, whose files in the store are damaged: {e}; "
+            "go back to another version with `recdistill rollback`, or send its bundle again with `recdistill publish`"
+        ) from e
 
 
 class Pinned(NamedTuple):

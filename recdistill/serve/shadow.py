@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -31,6 +32,7 @@ from recdistill.serve.requests import Filters, Request
 log_ = logging.getLogger(__name__)
 
 WAITING: Final = 64
+END_S: Final = 5.0
 
 
 class _Asked(NamedTuple):
@@ -76,11 +78,13 @@ class Shadow:
             self._counts["shadow_dropped"] += 1
 
     def close(self) -> None:
-        """Ends the thread."""
-        if self._thread is not None:
-            self._share = 0.0
-            self._queue.put(None)
-            self._thread.join(5.0)
+        """Ends the thread. One that hangs in a canary that never answers ends with the process."""
+        if self._thread is None:
+            return
+        self._share = 0.0
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=END_S)
+            self._thread.join(END_S)
 
     def _run(self) -> None:
         while (asked := self._queue.get()) is not None:

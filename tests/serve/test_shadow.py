@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections import Counter
 from typing import Any
 
+import pytest
 from support.waiting import wait_for
 
 from recdistill.serve import RecommendAnswer, Request
@@ -35,3 +37,27 @@ def test_a_canary_that_has_ended_is_not_kept_in_memory() -> None:
     wait_for(lambda: gc.collect() >= 0 and gone() is None, 3)
     assert counts["shadow_same"] == 1
     shadow.close()
+
+
+def test_a_canary_that_never_answers_holds_no_end_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), threading.Event()
+
+    class Hanging(Canary):
+        def recommend(self, _requests: Any, _k: int, _filters: Any) -> list[RecommendAnswer]:
+            asked.set()
+            answers.wait()
+            return [_ANSWER]
+
+    monkeypatch.setattr("recdistill.serve.shadow.END_S", 0.05)
+    counts = Counter[str]()
+    shadow = Shadow(1.0, counts)
+    canary: Any = Hanging()
+    shadow.offer(canary, Request(), None, _ANSWER)
+    assert asked.wait(10)
+    while not counts["shadow_dropped"]:  # the queue is full
+        shadow.offer(canary, Request(), None, _ANSWER)
+    closing = threading.Thread(target=shadow.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    answers.set()
