@@ -26,13 +26,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
-    BUNDLES,
-    CHECKS,
-    HELD_OUT,
-    ITEMS,
-    LEDGER,
-    LOOK_NOW,
-    STANDARD_CONFIGS,
     TICK,
     Left,
     Log,
@@ -46,7 +39,6 @@ from recdistill.stream.contract import (
     check_identity,
     is_tick,
     log_time,
-    standard_topics,
     suggest,
 )
 from recdistill.stream.cut import Cut, cut_at
@@ -59,6 +51,16 @@ from recdistill.stream.partitioner import partition_for
 from recdistill.stream.place import PLACES, Place, read_place, write_position, write_time
 from recdistill.stream.placed import event_time_us, place_at
 from recdistill.stream.problems import gone, made_again
+from recdistill.stream.standard import (
+    BUNDLES,
+    CHECKS,
+    HELD_OUT,
+    ITEMS,
+    LEDGER,
+    LOOK_NOW,
+    STANDARD_CONFIGS,
+    standard_topics,
+)
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings

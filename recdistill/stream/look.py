@@ -26,7 +26,8 @@ from contextlib import closing
 from typing import Final
 
 from recdistill.errors import Fenced, StreamError
-from recdistill.stream.contract import LOOK_NOW, Log
+from recdistill.stream.contract import Log
+from recdistill.stream.standard import LOOK_NOW
 
 log_ = logging.getLogger(__name__)
 

@@ -22,9 +22,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from recdistill.errors import DecodeError, StreamError
-from recdistill.stream.contract import BUNDLES, Source, Stage
+from recdistill.stream.contract import Source, Stage
 from recdistill.stream.lanes import LanePosition
 from recdistill.stream.letters import Delivery, Outgoing, deliver
+from recdistill.stream.standard import BUNDLES
 
 READ = 500
 """Announcements read at a time."""
