@@ -45,6 +45,7 @@ from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import Event
 
 START_US = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
+MOST = 1 << 26  # numbers of a table of users and items that are made at once; a million items would take all memory
 
 
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
@@ -75,6 +76,12 @@ def specification(settings: SimulatorSettings, catalogue: Catalogue) -> FeatureS
             "device": Field(kind="category", capacity=4, hashed=0, max_values=1),
         },
     )
+
+
+def parts_of(rows: int, width: int) -> list[slice]:
+    """All rows of a table in parts, none with more than `MOST` numbers."""
+    step = max(1, MOST // max(1, width))
+    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def _gumbel(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -183,17 +190,29 @@ class _World:
             mood_F = users.interests_UM[founders, sitting]
             begin_F = START_US - (random.uniform(days_before - 4, days_before, len(founders)) * DAY_US).astype(np.int64)
             length_F = random.integers(1, 9, len(founders))
-            utility_FN = self.settings.strength * taste_FD @ catalogue.latent_ND[live].T + catalogue.popularity_N[live]
-            utility_FN += self.settings.mood * (catalogue.topic_N[live] == mood_F[:, None])
-            # The first n by utility plus Gumbel noise are n draws without replacement from the softmax of utility.
-            keys_FN = utility_FN + _gumbel(random, utility_FN.shape)
-            keys_FN[~free_FN] = -np.inf
-            best_FT = np.argsort(-keys_FN, axis=1)[:, :8]
+            best_FT = np.concatenate(
+                [
+                    self._wished(random, taste_FD[part], mood_F[part], live, free_FN[part])
+                    for part in parts_of(len(founders), len(live))
+                ]
+            )
             for place, user in enumerate(founders.tolist()):
                 for step, column in enumerate(best_FT[place, : length_F[place]].tolist()):
                     free_FN[place, column] = False
                     at = int(begin_F[place]) + 3 * step * MINUTE_US
                     self._choose(user, int(live[column]), at, "view")
+
+    def _wished(
+        self, random: np.random.Generator, taste_FD: Floats, mood_F: Ints, live: Ints, free_FN: NDArray[np.bool_]
+    ) -> Ints:
+        """[F, 8], the first wishes of some founders, as places in `live`."""
+        catalogue = self.catalogue
+        utility_FN = self.settings.strength * taste_FD @ catalogue.latent_ND[live].T + catalogue.popularity_N[live]
+        utility_FN += self.settings.mood * (catalogue.topic_N[live] == mood_F[:, None])
+        # The first n by utility plus Gumbel noise are n draws without replacement from the softmax of utility.
+        keys_FN = utility_FN + _gumbel(random, utility_FN.shape)
+        keys_FN[~free_FN] = -np.inf
+        return np.argsort(-keys_FN, axis=1)[:, :8]
 
     def _calibrate(self) -> float:
         """The offset of attraction with which the wanted share of the first 400 lists gets a click.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recdistill.data import Dataset
+from recdistill.data.simulated import simulator
 from recdistill.data.simulated.simulator import SimulatorSettings, simulate
 from recdistill.data.simulated.truth import Truth
 from recdistill.data.simulated.world import DAY_US
@@ -42,6 +43,16 @@ def test_equal_seeds_give_equal_worlds(world: tuple[Dataset, Truth]) -> None:
     np.testing.assert_array_equal(truth.utilities("sim-000042"), world[1].utilities("sim-000042"))
     other, _ = simulate(SMALL, seed=8)
     assert other.impressions[5] != again.impressions[5]
+
+
+def test_a_past_that_is_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million items, no table of all users and items fits into memory."""
+    few = msgspec.structs.replace(SMALL, items=100, users=60, impressions=300)
+    whole, _ = simulate(few, seed=2)
+    monkeypatch.setattr(simulator, "MOST", 700)
+    parts, _ = simulate(few, seed=2)
+    assert list(parts.timeline()) == list(whole.timeline())
+    assert [one.stop - one.start for one in simulator.parts_of(60, 100)] == [7] * 9
 
 
 def test_who_has_had_everything_is_shown_nothing() -> None:
