@@ -212,7 +212,7 @@ class _World:
         # The first n by utility plus Gumbel noise are n draws without replacement from the softmax of utility.
         keys_FN = utility_FN + _gumbel(random, utility_FN.shape)
         keys_FN[~free_FN] = -np.inf
-        return np.argsort(-keys_FN, axis=1)[:, :8]
+        return np.argsort(-keys_FN, axis=1)[:, :8].copy()  # a part of it would keep all of it in memory
 
     def _calibrate(self) -> float:
         """The offset of attraction with which the wanted share of the first 400 lists gets a click.
