@@ -53,8 +53,8 @@ class Stream:
 
     Args:
         log: The log.
-        per_s: At most so many lists a second are given to `shown`; what a second leaves over, the next may take. Lists
-            that were written at once have one time: they are not one list.
+        per_s: At most so many lists a second are given to `shown`; what a second leaves over, the next may take.
+            Lists that were written at once count one by one.
         shown: Called with a list as soon as it is there, and its time in seconds since 1970.
         clicked: Called with each feedback.
 
