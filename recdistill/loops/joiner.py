@@ -84,7 +84,7 @@ class Joiner:
         """Fills the window with what an earlier joiner had in it."""
         note, window = self._note, self.window
         kept = None if directory is None else snapshot.read(directory, about)
-        if kept is not None and directory is not None and not self._fits(kept):
+        if kept is not None and directory is not None and not _fits(kept, note, self._saved_read, self.merge):
             snapshot.drop(directory)
         elif kept is not None:
             window.take(kept.lists, kept.given)
@@ -97,21 +97,6 @@ class Joiner:
         self._saved_read = dict(self.merge.read)
         self.merge.clock_us = window.clock_us or -1
         self.share.bound(window.clock_us)
-
-    def _fits(self, kept: snapshot.Snapshot) -> bool:
-        """Whether a snapshot is of an earlier commit of this joiner, and what came since can be read."""
-        note, now = self._note, self._saved_read
-        before = {tp: kept.partitions[str(tp)].read for tp in now if str(tp) in kept.partitions}
-        fits = kept.moved == note.moved and kept.n <= note.n and len(before) == len(now) == len(kept.partitions)
-        if not (fits and all(before[tp] <= offset for tp, offset in now.items())):
-            log_.warning(
-                "the snapshot is not of an earlier state of this joiner; the window is read from the log again"
-            )
-            return False
-        if not self.merge.holds(before):  # what is still open was committed later, so the log holds that
-            log_.warning("the snapshot is older than what the log holds; the window is read from the log again")
-            return False
-        return True
 
     def keep(self, directory: Path, about: str) -> None:
         """Writes a snapshot of the window as it is after the last commit."""
@@ -306,3 +291,16 @@ def _no_room(head: Head) -> DataError | None:
     except DataError as e:
         return e
     return None
+
+
+def _fits(kept: snapshot.Snapshot, note: Note, read: Mapping[TopicPartition, int], merge: Merge) -> bool:
+    """Whether a snapshot is of an earlier commit of this joiner, and what came since can be read."""
+    fits = kept.moved == note.moved and kept.n <= note.n
+    fits = fits and kept.partitions.keys() == {str(tp) for tp in read}
+    if not (fits and all(kept.partitions[str(tp)].read <= offset for tp, offset in read.items())):
+        log_.warning("the snapshot is not of an earlier state of this joiner; the window is read from the log again")
+        return False
+    if not merge.holds({tp: kept.partitions[str(tp)].read for tp in read}):
+        log_.warning("the snapshot is older than what the log holds; the window is read from the log again")
+        return False
+    return True
