@@ -240,3 +240,23 @@ def test_a_change_that_would_drop_a_field_of_a_newer_version_is_one_sentence(tmp
             letters.send(log, [Mended(letter, mended)], {})
         assert everything(log, "impressions") == []
         assert letters.send(log, [Mended(letter, value)], {})["sent"] == 1
+
+
+def test_an_item_whose_long_key_is_its_id_keeps_it_when_it_is_sent_again(log: Log) -> None:
+    """A key may have 512 characters, each of them four bytes."""
+    name = "\N{RIBBON}" * 400
+    mapping = TableMapping(kind="items", columns={"id": "@key"}, attributes={"price": "price"})
+    shop = Translator("web.views", [mapping], json.loads)
+    theirs = {
+        "web.views": Theirs(
+            fields=lambda message: shop.fields(raw_of(message)),
+            records=lambda message: shop.encoded(raw_of(message)),
+            of_fields=shop.encoded_fields,
+        )
+    }
+    message = Message(TopicPartition("web.views", 0), 3, name.encode(), b'{"price": 7.5}', 7)
+    write(log, (message, DataError("a mapping that was wrong"), "translate"))
+    [letter] = letters.read(log)
+    assert letter.message.key == name.encode()
+    assert letters.send(log, [Mended(letter, letter.message.value)], theirs)["items"] == 1
+    assert [decode(Item, one.value).id for one in everything(log, "items")] == [name]
