@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from recdistill.errors import StreamError
+from recdistill.errors import OutOfRange, StreamError
 from recdistill.loops.merge import Merge
 from recdistill.loops.workers import STAGE
 from recdistill.stream import Log
@@ -133,7 +133,10 @@ class Ticks:
             if committed[tp] >= bounds[tp][1]:
                 continue
             # The end of a transaction takes an offset, so only reading tells whether a message is left.
-            self._source.seek({tp: committed[tp]})
+            try:
+                self._source.seek({tp: committed[tp]})
+            except OutOfRange:  # retention was quicker than a scorer, and a person has to say how it goes on
+                return False
             if self._source.read_from(tp, 1, _WAIT_S) or self._source.position()[tp] < bounds[tp][1]:
                 return False
         return True
