@@ -155,6 +155,19 @@ def test_there_is_none_while_an_impression_is_not_scored(log: Log) -> None:
     ticks.close()
 
 
+def test_a_list_of_a_wrong_clock_puts_no_mark_off(log: Log) -> None:
+    now = [0.0]
+    ticks = Ticks(log, after_s=2.0, clock=lambda: now[0], now_us=lambda: int(now[0] * 1e6))
+    now[0] = 3.0
+    assert ticks.due(Taken())  # type: ignore[arg-type]
+    ticks.wrote(3_600 * 10**6)
+    now[0] = 4.0
+    assert not ticks.due(Taken())  # type: ignore[arg-type]
+    now[0] = 5.5
+    assert ticks.due(Taken())  # type: ignore[arg-type]
+    ticks.close()
+
+
 def test_a_scorer_that_lost_its_place_to_retention_ends_the_marks_only_until_it_goes_on(tmp_path: Path) -> None:
     now, merge = [0.0], Taken()
     with closing(EmbeddedLog(tmp_path / "other.sqlite")) as log:
