@@ -171,6 +171,8 @@ def whole(log: Log, letter: Letter) -> bytes | None:
         try:
             with closing(log.source([tp], {tp: letter.offset})) as source:
                 found = source.read_from(tp, 1, _WAIT_S)
+                while not found and source.position()[tp] <= letter.offset < source.bounds(tp)[1]:
+                    found = source.read_from(tp, 1, _WAIT_S)  # the log had not answered yet
         except StreamError:
             found = []
         value = found[0].value if found and found[0].offset == letter.offset else None
