@@ -137,11 +137,12 @@ class Unwritable(StreamError):
     Args:
         sentence: Why.
         places: Their numbers in the order of `send`, from 0; empty where one call of `send` was refused.
+        untimely: Whether it is their time that is not taken; with another time they may be.
     """
 
-    def __init__(self, sentence: str, places: tuple[int, ...] = ()) -> None:
+    def __init__(self, sentence: str, places: tuple[int, ...] = (), *, untimely: bool = False) -> None:
         super().__init__(sentence)
-        self.places = places
+        self.places, self.untimely = places, untimely
 
 
 class Damaged(StreamError):

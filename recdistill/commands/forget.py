@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.verb import Parser, Verb, settings_of, show
 from recdistill.errors import CheckpointError, StreamError, UsageError
+from recdistill.limits import MAX_TIME_US
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
@@ -112,7 +113,7 @@ def _told(args: argparse.Namespace, settings: Settings, found: Forgotten, folder
 def _until(until_us: int, settings: Settings) -> str:
     if settings.log.kind == "embedded":
         return "which came meanwhile; run this again"
-    if not until_us:
+    if not 0 < until_us <= MAX_TIME_US:  # a retention of as many milliseconds as Kafka can count means for ever, too
         return "which retention never removes: recdistill's tombstones go with the next compaction, other records stay"
     when = datetime.fromtimestamp(until_us / 1e6, UTC).isoformat(timespec="minutes")
     return f"until retention removes them, after {when} at the earliest (it removes whole segments)"

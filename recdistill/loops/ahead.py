@@ -246,7 +246,7 @@ class Guard:
             return
         step = _SYMBOLS[min((time_us - clock.us).bit_length(), len(_SYMBOLS) - 1)]
         taken_us = one.message.time_us
-        if taken_us + self._bound_us < clock.taken_us and not self._said:
+        if 0 < taken_us < clock.taken_us - self._bound_us and not self._said:
             self._said = True
             log_.warning(
                 "%s: the log's clock went back by %s; until it has caught up, only the records around one tell whether "

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from recdistill.errors import StreamError
+from recdistill.errors import OutOfRange, StreamError
 from recdistill.stream import Message, Source, TopicPartition
 
 NEAR: Final = 200
@@ -53,14 +53,11 @@ class Behind:
     def _of(self, tp: TopicPartition, offsets: list[int]) -> Iterator[Message]:
         at = 0
         while at < len(offsets):
-            next_offset = self._source.position()[tp]
-            if not next_offset <= offsets[at] <= next_offset + NEAR:
+            try:
+                found = self._read(tp, offsets, at)
+            except OutOfRange:  # retention has removed what lies at the cursor, but perhaps not what is wanted
                 self._source.seek({tp: offsets[at]})
-            stop = at
-            while stop + 1 < len(offsets) and offsets[stop + 1] - offsets[stop] <= NEAR:
-                stop += 1
-            span = offsets[stop] - self._source.position()[tp] + 1
-            found = self._source.read_from(tp, min(span, 1000), _WAIT_S)
+                found = self._read(tp, offsets, at)
             if not found:
                 if self._source.position()[tp] > offsets[at]:  # only the end of a transaction was left
                     at = _behind(offsets, at, self._source.position()[tp])
@@ -73,6 +70,16 @@ class Behind:
                     yield message
                     at += 1
             at = _behind(offsets, at, self._source.position()[tp])
+
+    def _read(self, tp: TopicPartition, offsets: list[int], at: int) -> list[Message]:
+        next_offset = self._source.position()[tp]
+        if not next_offset <= offsets[at] <= next_offset + NEAR:
+            self._source.seek({tp: offsets[at]})
+        stop = at
+        while stop + 1 < len(offsets) and offsets[stop + 1] - offsets[stop] <= NEAR:
+            stop += 1
+        span = offsets[stop] - self._source.position()[tp] + 1
+        return self._source.read_from(tp, min(span, 1000), _WAIT_S)
 
 
 def _behind(offsets: list[int], at: int, position: int) -> int:

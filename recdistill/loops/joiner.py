@@ -84,7 +84,7 @@ class Joiner:
         """Fills the window with what an earlier joiner had in it."""
         note, window = self._note, self.window
         kept = None if directory is None else snapshot.read(directory, about)
-        if kept is not None and directory is not None and not _fits(kept, note, self._saved_read):
+        if kept is not None and directory is not None and not _fits(kept, note, self._saved_read, self.merge):
             snapshot.drop(directory)
         elif kept is not None:
             window.take(kept.lists, kept.given)
@@ -293,11 +293,14 @@ def _no_room(head: Head) -> DataError | None:
     return None
 
 
-def _fits(kept: snapshot.Snapshot, note: Note, read: Mapping[TopicPartition, int]) -> bool:
-    """Whether a snapshot is of an earlier commit of this joiner."""
+def _fits(kept: snapshot.Snapshot, note: Note, read: Mapping[TopicPartition, int], merge: Merge) -> bool:
+    """Whether a snapshot is of an earlier commit of this joiner, and what came since can be read."""
     fits = kept.moved == note.moved and kept.n <= note.n
     fits = fits and kept.partitions.keys() == {str(tp) for tp in read}
     if not (fits and all(kept.partitions[str(tp)].read <= offset for tp, offset in read.items())):
         log_.warning("the snapshot is not of an earlier state of this joiner; the window is read from the log again")
+        return False
+    if not merge.holds({tp: kept.partitions[str(tp)].read for tp in read}):
+        log_.warning("the snapshot is older than what the log holds; the window is read from the log again")
         return False
     return True

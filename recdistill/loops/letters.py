@@ -171,6 +171,8 @@ def whole(log: Log, letter: Letter) -> bytes | None:
         try:
             with closing(log.source([tp], {tp: letter.offset})) as source:
                 found = source.read_from(tp, 1, _WAIT_S)
+                while not found and source.position()[tp] <= letter.offset < source.bounds(tp)[1]:
+                    found = source.read_from(tp, 1, _WAIT_S)  # the log had not answered yet
         except StreamError:
             found = []
         value = found[0].value if found and found[0].offset == letter.offset else None
@@ -300,7 +302,6 @@ def _letter(message: Message, headers: Mapping[str, str]) -> Letter:
 
     originals = [(n.removeprefix("original."), v) for n, v in message.headers if n.startswith("original.")]
     topic, partition, offset = headers.get("topic", ""), number("partition"), number("offset")
-    raw = dict(message.headers)
     return Letter(
         number=message.offset,
         time_us=message.time_us,
@@ -312,7 +313,7 @@ def _letter(message: Message, headers: Mapping[str, str]) -> Letter:
         message=Message(
             tp=TopicPartition(topic, -1 if partition is None else partition),
             offset=-1 if offset is None else offset,
-            key=raw.get("key", message.key),
+            key=message.key,  # the header of this name has the beginning of one that is too long for a letter
             value=message.value,
             time_us=number("time_us") or 0,
             headers=tuple(originals),

@@ -148,6 +148,10 @@ class Merge:
         """What the guard of a partition knows now, and the places at which another reader can start."""
         return self._guards[tp].clock, list(self._marks[tp])
 
+    def holds(self, read: Mapping[TopicPartition, int]) -> bool:
+        """Whether the log still holds all that comes after some offsets."""
+        return all(self._source.bounds(tp)[0] <= offset for tp, offset in read.items())
+
     def go_on(self, tp: TopicPartition, read: int, clock: Clock, marks: Sequence[tuple[int, Clock]]) -> None:
         """Takes what another reader knew when it had read up to an offset, and reads from there.
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from recdistill.errors import Interrupted, RecdistillError, RegistryError
 from recdistill.loops.follow import Champion
+from recdistill.loops.once import Once
 from recdistill.loops.swap import LATER_S, Items, Load, Try
 from recdistill.registry import CANARY
 from recdistill.serve import Ranker
@@ -55,6 +56,7 @@ class Side:
         self._try, self._follow_s = try_it, follow_s
         self._serving = ""
         self._failed, self._again = "", 0.0
+        self._say = Once(log_)
 
     def run(self, done: threading.Event) -> None:
         """Looks at the alias again and again, until `done`."""
@@ -81,11 +83,17 @@ class Side:
             self._ranker.swap(self._load(bundle), ref.number, role=roles.CANARY)
             self._serving = wanted
             self._ranker.notes.pop(TROUBLE, None)
+            self._say("")
             log_.info("version %s is the canary: %s", ref.number, wanted[:12])
         except Interrupted:
             return
         except RegistryError as e:
-            log_.debug("the registry does not say who is the canary: %s", e)
+            if not wanted:  # who follows the champion says that the registry is away
+                log_.debug("the registry does not say who is the canary: %s", e)
+                return
+            why = f"the canary {wanted[:12]} cannot be fetched, so the champion answers all users: {e}"
+            self._ranker.notes[TROUBLE] = why
+            self._say(why)
         except RecdistillError as e:
             self._refuse(wanted, str(e))
         except Exception as e:

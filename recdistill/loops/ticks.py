@@ -7,7 +7,8 @@ it. What ends a batch stands in the log then, and two readers of one log agree.
 The mark says: all impressions that came before its time are examples, or are refused. It is written only when that is
 true: the scorers have committed a position behind every impression, and the joiner has taken all rankings. And it is
 later than the last example, by the length of a silence. So each later example is later too, and a batch would have
-ended at the same place without the mark, only later.
+ended at the same place without the mark, only later. An example of the future has the time of a wrong clock: it puts no
+mark off, and the next mark ends its batch (`distil.reading`).
 
 Where all is scored, no partition holds the others back any more (`loops.merge`). So the last lists of a stream do not
 wait for a partition that stays silent.
@@ -28,7 +29,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from recdistill.errors import StreamError
+from recdistill.errors import OutOfRange, StreamError
 from recdistill.loops.merge import Merge
 from recdistill.loops.workers import STAGE
 from recdistill.stream import Log
@@ -85,9 +86,9 @@ class Ticks:
         """A list came, and is an example.
 
         Args:
-            time_us: The log's time of it.
+            time_us: The log's time of it. One of the future is that of a wrong clock, and counts as now.
         """
-        self._open, self._last_us = True, max(self._last_us, time_us)
+        self._open, self._last_us = True, max(self._last_us, min(time_us, self._now_us()))
 
     def moved(self) -> None:
         """Something came."""
@@ -133,7 +134,10 @@ class Ticks:
             if committed[tp] >= bounds[tp][1]:
                 continue
             # The end of a transaction takes an offset, so only reading tells whether a message is left.
-            self._source.seek({tp: committed[tp]})
+            try:
+                self._source.seek({tp: committed[tp]})
+            except OutOfRange:  # retention was quicker than a scorer, and a person has to say how it goes on
+                return False
             if self._source.read_from(tp, 1, _WAIT_S) or self._source.position()[tp] < bounds[tp][1]:
                 return False
         return True

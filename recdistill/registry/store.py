@@ -205,7 +205,7 @@ class Store:
             self._artifacts.take(CONDEMNED, Path(scratch, CONDEMNED))
             try:
                 return msgspec.json.decode(Path(scratch, CONDEMNED).read_bytes(), type=dict[str, float])
-            except msgspec.MsgspecError as e:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as e:
                 log_.warning("%s cannot be read, so a new one is written: %s", CONDEMNED, e)
                 return {}
 

@@ -11,6 +11,7 @@ a delta can be added later.
 | `pieces.py` | arrays and JSON piece by piece |
 | `full.py` | `disk_is_full`: whether an error says that there is no space left |
 | `hidden.py` | names that nothing reads, and how leftovers of killed writers are swept |
+| `small.py` | one small file that is written whole or not at all |
 
 It knows nothing of bundles, checkpoints, teachers or torch.
 
@@ -32,6 +33,7 @@ from recdistill.sealed.entry import Count, FileEntry, FileName, Sha256, canonica
 from recdistill.sealed.folder import Draft, Seal
 from recdistill.sealed.full import disk_is_full, folder_of
 from recdistill.sealed.hidden import discard, flush, remove, sweep
+from recdistill.sealed.small import put
 
 __all__ = [
     "Count",
@@ -48,6 +50,7 @@ __all__ = [
     "flush",
     "folder_of",
     "pieces",
+    "put",
     "remove",
     "sweep",
 ]

@@ -93,7 +93,8 @@ def _at_time(lanes: Lanes, time_us: int) -> Cut:
         if at is not None:
             # Read again up to the example: a position counts whole turns, also of records that do not decode.
             lanes.seek(before)
-            lanes.next(at, 0.2, until=end)
+            while at > 0:  # the log may not answer at once
+                at -= len(lanes.next(at, 0.2, until=end))
             break
         if not block and lanes.reached(end):
             return Cut(lanes.state(), inside=False, some=newest_us > 0, newest_us=newest_us)

@@ -6,7 +6,8 @@ SHA-256. The headers say why, and where the whole record can be read again.
 
 `deliver` writes a batch: output, dead letters and positions, all in one transaction. Where the log refuses messages of
 the batch, these become dead letters, and the rest is written. What is made of a message has the log's time of that
-message. So retention never depends on a clock of ours, and what a scorer with a wrong clock writes is not deleted.
+message. So retention never depends on a clock of ours, and what a scorer with a wrong clock writes is not deleted. If
+the log does not take that time any more, since its clock went back, the present time is written.
 
 It knows nothing of SQLite, Kafka or what is inside a value.
 
@@ -129,6 +130,7 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
     """
     refused: dict[int, Unwritable] = {}
     shorter: dict[tuple[str, int], int] = {}
+    untimely: set[tuple[str, int]] = set()  # what gets the present time, since the log does not take its own
     while True:
         delivery = prepare(refused)
         known = len(refused)
@@ -139,6 +141,10 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
             continue
         letters = _letters(delivery, refused)
         sent: list[tuple[str, int]] = []
+
+        def time_of(mark: tuple[str, int], source: Message | None, now: bool = delivery.now) -> int | None:
+            return None if source is None or now or mark in untimely else log_time(source)
+
         try:
             with stage.transaction() as transaction:
                 for place, one in enumerate(delivery.outgoing):
@@ -149,7 +155,7 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
                             key=one.key,
                             partition=one.partition,
                             headers=one.headers,
-                            time_us=None if delivery.now else one.source and log_time(one.source),
+                            time_us=time_of(("outgoing", place), one.source),
                         )
                         sent.append(("outgoing", place))
                 for mark, (message, error) in letters.items():
@@ -159,7 +165,7 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
                         letter.value,
                         key=letter.key,
                         headers=letter.headers,
-                        time_us=None if delivery.now else log_time(message),
+                        time_us=time_of(mark, message),
                     )
                     sent.append(mark)
                 if delivery.position is not None:
@@ -167,21 +173,34 @@ def deliver(stage: Stage, name: str, prepare: Callable[[Mapping[int, Unwritable]
         except Unwritable as e:
             if not e.places:
                 raise
-            for kind, place in (sent[number] for number in e.places):
-                if kind == "outgoing":
-                    refused[place] = e
-                    continue
-                shorter[kind, place] = shorter.get((kind, place), 0) + 1
-                if shorter[kind, place] == len(_HEADS):
-                    raise StreamError(
-                        f"{e}; not even a dead letter without its record is taken: raise max.message.bytes of the "
-                        f"topic {DEAD_LETTERS!r} to 10,000 or more"
-                    ) from e
+            marks = [sent[number] for number in e.places]
+            if e.untimely and untimely.issuperset(marks):
+                raise  # not even the present time is taken
+            if e.untimely:
+                untimely.update(marks)
+            else:
+                refused.update({place: e for kind, place in marks if kind == "outgoing"})
+                _shorten(shorter, [mark for mark in marks if mark[0] != "outgoing"], e)
             continue
         for message, error in letters.values():
             where = f"{message.tp} at {message.offset}" if message.offset >= 0 else f"what was for {message.tp.topic}"
             log_.warning("dead letter from %s: %s", where, error)
         return refused
+
+
+def _shorten(shorter: dict[tuple[str, int], int], letters: Sequence[tuple[str, int]], error: Unwritable) -> None:
+    """Makes letters shorter that the log has refused.
+
+    Raises:
+        StreamError: One is as short as can be.
+    """
+    for mark in letters:
+        shorter[mark] = shorter.get(mark, 0) + 1
+        if shorter[mark] == len(_HEADS):
+            raise StreamError(
+                f"{error}; not even a dead letter without its record is taken: raise max.message.bytes of the topic "
+                f"{DEAD_LETTERS!r} to 10,000 or more"
+            ) from error
 
 
 def _letters(delivery: Delivery, refused: Mapping[int, Unwritable]) -> dict[tuple[str, int], tuple[Message, Exception]]:

@@ -118,8 +118,11 @@ def write_position(position: Mapping[TopicPartition, int]) -> str:
 
 
 def write_time(time_us: int) -> str:
-    """A time as it can be typed again."""
-    moment = _EPOCH + timedelta(microseconds=time_us)
+    """A time as it can be typed again. One behind the year 9999, as a wrong clock writes it, is told in seconds."""
+    try:
+        moment = _EPOCH + timedelta(microseconds=time_us)
+    except OverflowError:
+        return f"@{time_us // 1_000_000}"
     return moment.isoformat().replace("+00:00", "Z")
 
 

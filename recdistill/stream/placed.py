@@ -38,7 +38,7 @@ from recdistill.stream.place import Place
 from recdistill.stream.problems import out_of_range
 
 _WAIT_S: Final = 0.5
-"""Longest wait for a record that is looked at. Only where nothing follows is there none."""
+"""Longest wait for one answer of the log."""
 
 
 def place_at(log: Log, partitions: Sequence[TopicPartition], place: Place) -> dict[TopicPartition, int]:
@@ -103,7 +103,8 @@ def _at_time(source: Source, tp: TopicPartition, time_us: int) -> int:
     while low < high:
         middle = (low + high) // 2
         source.seek({tp: middle})
-        found = source.read_from(tp, 1, _WAIT_S)
+        while not (found := source.read_from(tp, 1, _WAIT_S)) and source.position()[tp] < high:
+            pass  # the log has not answered yet
         if not found or found[0].offset >= high or event_time_us(found[0]) >= time_us:
             high = middle
         else:

@@ -12,7 +12,8 @@ from support import distilling, world
 from support.small_shop import Shop, open_shop
 
 from recdistill import checkpoint
-from recdistill.config import LogSettings
+from recdistill.commands.forget import _until as until
+from recdistill.config import LogSettings, Settings
 from recdistill.errors import DecodeError
 from recdistill.loops import forget
 from recdistill.loops.feed import feed
@@ -194,3 +195,11 @@ def test_what_cannot_be_asked_is_one_sentence(shop: Shop) -> None:
     shop.write()
     assert "--delete-older: is for Kafka" in shop.type("forget", "--user", "x", "--delete-older")[2]
     assert shop.type("forget")[0] == 2
+
+
+def test_what_kafka_keeps_for_as_long_as_it_can_count_is_kept_for_ever() -> None:
+    kafka = Settings(log=LogSettings(kind="kafka"))
+    day_us, now_us = 86_400 * 10**6, 1_767_225_600 * 10**6
+    assert "after 2026-01-02T00:00+00:00 at the earliest" in until(now_us + day_us, kafka)
+    for never_us in (0, now_us + (2**63 - 1) * 1000):
+        assert "which retention never removes" in until(never_us, kafka)

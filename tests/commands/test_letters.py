@@ -72,6 +72,16 @@ def test_it_lists_by_stage_reason_and_time(capsys: pytest.CaptureFixture[str]) -
     assert len(numbers(capsys, "--until", "2199-01-01", "--since", "2020-01-01")) == 3
 
 
+def test_a_letter_of_a_wrong_clock_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A client of Kafka may write nanoseconds where milliseconds are meant; its letter has the log's time of it."""
+    with closing(open_log(LogSettings())) as log, closing(log.stage("join")) as stage, stage.transaction() as opened:
+        headers = (("topic", b"feedback"), ("stage", b"join"), ("error", b"of a wrong clock"))
+        opened.send("dead-letters", b"x", headers=headers, time_us=1_767_225_600 * 10**9)
+    code, out, err = typed(capsys)
+    assert (code, err) == (0, "")
+    assert "@1767225600000  join" in out
+
+
 def test_it_explains_one(capsys: pytest.CaptureFixture[str]) -> None:
     [first, second, third] = numbers(capsys)
     code, out, _ = typed(capsys, "explain", str(first))

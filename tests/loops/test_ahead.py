@@ -220,3 +220,17 @@ def test_a_product_that_gives_all_lists_one_id_does_not_fill_the_memory(
     assert most <= MOST_ALIKE + max(piece, 1)
     assert refused(taken) == ([17] if refuses else [])
     assert len(guard) <= MOST_ALIKE
+
+
+def test_a_message_without_a_time_of_the_log_does_not_say_that_its_clock_went_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Old clients of Kafka write -1 ms."""
+    guard = Guard(600)
+    now: list[float] = [YEAR_2026 + n for n in range(5)]
+    put(guard, now, taken_s=[*now[:2], -0.001, *now[3:]])
+    assert refused(take(guard)) == []
+    assert "went back" not in caplog.text
+    put(guard, [YEAR_2026 + 6], first=5, taken_s=YEAR_2026 - 3600)
+    assert refused(take(guard, last=True)) == []
+    assert "the log's clock went back by 60.1 minutes" in caplog.text

@@ -531,3 +531,42 @@ def test_a_snapshot_of_what_a_power_cut_took_is_not_used_when_the_log_has_grown_
     given = {one.ranking.impression.id: one.labels for one in found if one.label_state == "labels"}
     assert given == {f"new{n}": (0.0, 1.0) for n in range(12)}
     log.close()
+
+
+def test_a_snapshot_that_is_older_than_what_the_log_holds_is_not_used(tmp_path: Path) -> None:
+    """The folder comes from a machine on which the joiner ran long ago. Since then retention has removed records."""
+
+    def write(log: Log, first: int, stop: int) -> None:
+        with closing(log.stage("writer")) as stage, stage.transaction() as transaction:
+            for n in range(first, stop):
+                shown = Impression(f"r{n}", (1000 + n) * SECOND, candidates=(Candidate("a"), Candidate("b")))
+                ranking = Ranking(shown, "t", "1", "logit", scores=(1.0, 2.0), scored=(True, True))
+                click = Feedback("f", f"r{n}", "b", "click", time_us=(1001 + n) * SECOND)
+                for topic, record in (("rankings", ranking), ("feedback", click)):
+                    transaction.send(topic, encode(record), key=key_of(record), time_us=(1000 + n) * SECOND)
+
+    def run(log: Log, directory: Path | None, *, flush: bool = False) -> None:
+        join.run(log, window_s=10, directory=directory, stop=threading.Event(), drain=True, flush=flush)
+
+    def made(log: Log) -> list[bytes | None]:
+        return [message.value for message in everything(log, "examples")]
+
+    directory, old = tmp_path / "snapshot", tmp_path / "old"
+    with closing(EmbeddedLog(tmp_path / "log.sqlite")) as log, closing(EmbeddedLog(tmp_path / "calm.sqlite")) as calm:
+        for each in (log, calm):
+            each.create_topics(standard_topics())
+            write(each, 0, 50)
+            run(each, directory if each is log else None)
+        shutil.copytree(directory, old)
+        for each in (log, calm):
+            write(each, 50, 200)
+            run(each, directory if each is log else None)
+        shutil.rmtree(directory)
+        shutil.copytree(old, directory)
+        for tp, offset in log.positions()["join"].items():
+            log.trim(tp, offset)
+        for each in (log, calm):
+            write(each, 200, 220)
+            run(each, directory if each is log else None, flush=True)
+        assert len(made(calm)) == 440
+        assert made(log) == made(calm)

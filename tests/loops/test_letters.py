@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from recdistill._wire import records_pb2 as wire
@@ -240,3 +241,57 @@ def test_a_change_that_would_drop_a_field_of_a_newer_version_is_one_sentence(tmp
             letters.send(log, [Mended(letter, mended)], {})
         assert everything(log, "impressions") == []
         assert letters.send(log, [Mended(letter, value)], {})["sent"] == 1
+
+
+def test_an_item_whose_long_key_is_its_id_keeps_it_when_it_is_sent_again(log: Log) -> None:
+    """A key may have 512 characters, each of them four bytes."""
+    name = "\N{RIBBON}" * 400
+    mapping = TableMapping(kind="items", columns={"id": "@key"}, attributes={"price": "price"})
+    shop = Translator("web.views", [mapping], json.loads)
+    theirs = {
+        "web.views": Theirs(
+            fields=lambda message: shop.fields(raw_of(message)),
+            records=lambda message: shop.encoded(raw_of(message)),
+            of_fields=shop.encoded_fields,
+        )
+    }
+    message = Message(TopicPartition("web.views", 0), 3, name.encode(), b'{"price": 7.5}', 7)
+    write(log, (message, DataError("a mapping that was wrong"), "translate"))
+    [letter] = letters.read(log)
+    assert letter.message.key == name.encode()
+    assert letters.send(log, [Mended(letter, letter.message.value)], theirs)["items"] == 1
+    assert [decode(Item, one.value).id for one in everything(log, "items")] == [name]
+
+
+class Slow:
+    """A log that gives nothing at the first question, as a broker that is busy."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self._asked = inner, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def source(self, *args: Any) -> Slow:
+        return Slow(self._inner.source(*args))
+
+    def read_from(self, *args: Any) -> list[Message]:
+        asked, self._asked = self._asked, True
+        found: list[Message] = self._inner.read_from(*args) if asked else []
+        return found
+
+
+def test_a_whole_record_is_found_where_the_log_is_slow_to_answer(log: Log) -> None:
+    value = b"x" * 999_000
+    with closing(log.stage("product")) as stage, stage.transaction() as transaction:
+        transaction.send("feedback", value, key=b"k" * 900)
+    [message] = everything(log, "feedback")
+    long = message._replace(key=b"k" * 2_000)  # so that its letter holds a part
+    write(log, (long, DataError("noise"), "join"))
+    [letter] = letters.read(log)
+    assert letter.bytes == len(value)
+    slow: Any = Slow(log)
+    assert letters.whole(slow, letter) == value
+    behind = msgspec.structs.replace(letter, offset=log.source(["feedback"]).bounds(message.tp)[1])
+    with pytest.raises(DataError, match="the whole is no longer at"):
+        letters.whole(slow, behind)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,14 @@ from support.waiting import wait_for
 
 from recdistill.config import DistilSettings, HeldOutSettings, JoinSettings, LogSettings, Settings
 from recdistill.loops import join, wire
+from recdistill.loops.begin import begun
 from recdistill.loops.distil.reading import Reading
 from recdistill.loops.feed import feed
 from recdistill.loops.ticks import Ticks
+from recdistill.loops.workers import STAGE
 from recdistill.records import Impression
-from recdistill.stream import Lanes, Log, Message, is_tick, open_log, standard_topics
+from recdistill.stream import Lanes, Log, Message, TopicPartition, is_tick, open_log, read_place, standard_topics
+from recdistill.stream.embedded import EmbeddedLog
 
 LANES = 3
 TICK_S = 0.4
@@ -149,6 +153,41 @@ def test_there_is_none_while_an_impression_is_not_scored(log: Log) -> None:
     merge.waits = True
     assert [due(), merge.waits, due(), due()] == [False, False, True, False]
     ticks.close()
+
+
+def test_a_list_of_a_wrong_clock_puts_no_mark_off(log: Log) -> None:
+    now = [0.0]
+    ticks = Ticks(log, after_s=2.0, clock=lambda: now[0], now_us=lambda: int(now[0] * 1e6))
+    now[0] = 3.0
+    assert ticks.due(Taken())  # type: ignore[arg-type]
+    ticks.wrote(3_600 * 10**6)
+    now[0] = 4.0
+    assert not ticks.due(Taken())  # type: ignore[arg-type]
+    now[0] = 5.5
+    assert ticks.due(Taken())  # type: ignore[arg-type]
+    ticks.close()
+
+
+def test_a_scorer_that_lost_its_place_to_retention_ends_the_marks_only_until_it_goes_on(tmp_path: Path) -> None:
+    now, merge = [0.0], Taken()
+    with closing(EmbeddedLog(tmp_path / "other.sqlite")) as log:
+        log.create_topics(standard_topics())
+        feed(log, some(2, 0))
+        scored(log)
+        feed(log, some(3, 2))
+        log.trim(TopicPartition("impressions", 0), 5)
+        ticks = Ticks(log, after_s=2.0, clock=lambda: now[0], now_us=lambda: int(now[0] * 1e6))
+
+        def due() -> bool:
+            now[0] += 3.0
+            return ticks.due(merge)  # type: ignore[arg-type]
+
+        assert [due(), due()] == [False, False]
+        with begun(log, "score", STAGE, [TopicPartition("impressions", 0)], read_place("beginning", words=True)):
+            pass
+        scored(log)
+        assert [due(), due()] == [True, False]
+        ticks.close()
 
 
 def test_a_log_that_is_drained_gets_none(log: Log) -> None:

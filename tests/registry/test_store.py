@@ -292,3 +292,17 @@ def test_models_of_one_registry_have_stores_of_their_own(tmp_path: Path, bundles
 def test_a_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert digest_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_notes_of_a_sweep_that_are_damaged_are_made_anew(
+    artifacts: Artifacts, bundles: list[Bundle], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(lambda: artifacts)
+    store.put(bundles[0])
+    for noise in (b"noise", b'{"blobs/\xff": 1.0}'):
+        (tmp_path / "condemned.json").write_bytes(noise)
+        artifacts.send(tmp_path / "condemned.json", "")
+        caplog.clear()
+        assert store.sweep(0.0) == 0
+        assert "condemned.json cannot be read, so a new one is written" in caplog.text
+    assert there(artifacts) == digests(bundles[0])

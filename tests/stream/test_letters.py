@@ -174,6 +174,28 @@ def test_a_topic_that_takes_no_letter_at_all_is_one_sentence(log: Log) -> None:
     assert everything(log, "dead-letters") == []
 
 
+def test_a_log_that_takes_not_even_the_present_time_is_said_at_once(log: Log) -> None:
+    """The clock of this machine is wrong then. No record is at fault, so none becomes a dead letter."""
+    tried: list[list[int]] = []
+
+    class Elsewhen(Refusing):
+        @contextmanager
+        def transaction(self) -> Generator[Collected]:
+            with self._stage.transaction() as transaction:
+                yield transaction  # type: ignore[misc]
+                tried.append([row.time_us for row in transaction.rows])  # type: ignore[attr-defined]
+                raise Unwritable("compare the clock of this machine", (0, 1), untimely=True)
+
+    stage = Elsewhen(log, {})
+    with pytest.raises(StreamError, match="compare the clock of this machine"):
+        deliver(stage, "join", lambda _: Delivery(_batch(10, 20)))  # type: ignore[arg-type]
+    stage.close()
+    assert tried[0] == [5, 5]
+    assert all(time_us > 1_600_000_000 * 10**6 for time_us in tried[1])
+    assert len(tried) == 2
+    assert everything(log, "examples") == everything(log, "dead-letters") == []
+
+
 def test_what_was_never_in_a_log_has_no_position(log: Log) -> None:
     with closing(log.stage("s")) as stage:
         deliver(stage, "feed", lambda _: Delivery([Outgoing("feedback", b"x" * (MAX_BYTES + 1), key=b"k")]))

@@ -47,6 +47,14 @@ def test_a_position_is_what_the_verbs_print() -> None:
         read_place(text).offset(TopicPartition("examples", 2), partitions=4)
 
 
+def test_a_time_of_a_wrong_clock_is_told_in_seconds() -> None:
+    """A client of Kafka may write nanoseconds where milliseconds are meant."""
+    assert write_time(253_402_300_799_999_999) == "9999-12-31T23:59:59.999999Z"
+    assert write_time(253_402_300_800_000_000) == "@253402300800"
+    assert write_time(1_767_225_600 * 10**15) == "@1767225600000000000"
+    assert write_time(-1000) == "1969-12-31T23:59:59.999000Z"
+
+
 def test_words_only_where_a_verb_takes_them() -> None:
     assert read_place("beginning", words=True).word == "beginning"
     assert read_place("latest", words=True).word == "latest"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recdistill.errors import OutOfRange, UsageError
-from recdistill.records import Feedback, Impression, encode
-from recdistill.stream import TopicPartition, event_time_us, place_at, read_place
+from recdistill.records import Candidate, Example, Feedback, Impression, Ranking, encode
+from recdistill.stream import Message, TopicPartition, cut_at, event_time_us, place_at, read_place
 from recdistill.stream.embedded import EmbeddedLog
 
 TP = TopicPartition("feedback", 0)
@@ -87,3 +91,56 @@ def test_words_and_positions_of_several_topics(tmp_path: Path) -> None:
     with pytest.raises(OutOfRange, match=r"the position 8 of feedback/0 is outside of what the log holds \(0 to 7\)"):
         place_at(log, [TP], read_place("8"))
     log.close()
+
+
+class Slow:
+    """A log that gives nothing at the first question after a jump, as a broker that is busy."""
+
+    def __init__(self, inner: Any, wait_s: float = 0.0) -> None:
+        self._inner, self._wait_s, self._jumped = inner, wait_s, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def source(self, *args: Any, **named: Any) -> Slow:
+        return Slow(self._inner.source(*args, **named), self._wait_s)
+
+    def seek(self, position: Any) -> None:
+        self._jumped = True
+        self._inner.seek(position)
+
+    def read_from(self, *args: Any) -> list[Message]:
+        if self._jumped:
+            self._jumped = False
+            time.sleep(self._wait_s)
+            return []
+        found: list[Message] = self._inner.read_from(*args)
+        return found
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Iterator[EmbeddedLog]:
+    """Examples of seconds 1 to 40."""
+    shown = [Impression(f"r{n}", n * 1_000_000, candidates=(Candidate("a"),)) for n in range(1, 41)]
+    with closing(EmbeddedLog(tmp_path / "log.sqlite")) as log:
+        log.create_topics({"examples": 1})
+        for some in (shown[:15], shown[15:]):
+            with closing(log.stage("joiner")) as stage, stage.transaction() as transaction:
+                for one in some:
+                    ranking = Ranking(one, "t", "1", "logit", scores=(1.0,), scored=(True,))
+                    transaction.send("examples", encode(Example(ranking, labels=(1.0,))))
+        yield log
+
+
+def test_a_log_that_is_slow_to_answer_gives_the_same_place(lists: EmbeddedLog) -> None:
+    slow: Any = Slow(lists)
+    for text in ("@0", "@1", "@15", "@16", "@30", "@40", "@41"):
+        tp, place = TopicPartition("examples", 0), read_place(text)
+        assert place_at(slow, [tp], place) == place_at(lists, [tp], place), text
+
+
+@pytest.mark.slow
+def test_it_gives_the_same_place_in_the_one_order(lists: EmbeddedLog) -> None:
+    slow: Any = Slow(lists, 0.25)
+    for text in ("@0", "@15", "@30", "@41"):
+        assert cut_at(slow, read_place(text)) == cut_at(lists, read_place(text)), text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recdistill import __version__, installed
 from recdistill.bundle import Bundle, golden
@@ -72,7 +72,7 @@ def told(distiller: Distiller, popular: int, trigger: str) -> About:
     most = saved.seen.most_popular(popular)
     top = most[0][1] if most else 1.0
     plain = saved.plain()
-    provenance = {
+    provenance: dict[str, Any] = {
         "step": step,
         "examples": saved.seen.examples,
         "positions": {"lanes": plain["lanes"], "items": saved.items_next, "witness": distiller.witness()},
@@ -87,6 +87,8 @@ def told(distiller: Distiller, popular: int, trigger: str) -> About:
         "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "run": uuid.uuid4().hex,
     }
+    if saved.runs_left_out:
+        provenance["course"]["runs_left_out"] = saved.runs_left_out
     if distiller.ahead is not None:
         provenance["prequential"] = distiller.ahead.told()
     if saved.event_us:

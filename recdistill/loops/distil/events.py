@@ -19,7 +19,6 @@ Example:
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +27,7 @@ import msgspec
 
 from recdistill.errors import CheckpointError
 from recdistill.loops.distil.requests import Anew
-from recdistill.sealed import flush
+from recdistill.sealed import put
 from recdistill.stream import LanePosition
 
 log_ = logging.getLogger(__name__)
@@ -90,14 +89,12 @@ def told(differ: Changed) -> str:
 
 
 def write(folder: Path, events: Sequence[Event]) -> None:
-    """Writes the file of a student's settings, whole or not at all."""
-    new = folder / f".{NAME}.new"
-    with new.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(list(events)), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(folder / NAME)
-    flush(folder)
+    """Writes the file of a student's settings, whole or not at all.
+
+    Raises:
+        CheckpointError: The disk refuses it.
+    """
+    put(folder / NAME, msgspec.json.format(msgspec.json.encode(list(events)), indent=1), CheckpointError)
 
 
 def ahead(folder: Path, events: Sequence[Event], step: int) -> list[Event]:
@@ -112,7 +109,7 @@ def ahead(folder: Path, events: Sequence[Event], step: int) -> list[Event]:
         known = msgspec.json.decode((folder / NAME).read_bytes(), type=list[Event])
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError) as e:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
         log_.warning("%s: cannot be read (%s), so settings that changed after step %d are not known", NAME, e, step)
         return []
     before = [one for one in known if one.step <= step]

@@ -152,9 +152,15 @@ class Owner:
             host=socket.gethostname(),
             since=since,
         )
-        os.pwrite(self._file, msgspec.json.encode(note).ljust(_SIZE - 1) + b"\n", 0)
-        os.ftruncate(self._file, _SIZE)  # what a stranger left behind it
-        os.fsync(self._file)
+        try:
+            os.pwrite(self._file, msgspec.json.encode(note).ljust(_SIZE - 1) + b"\n", 0)
+            os.ftruncate(self._file, _SIZE)  # what a stranger left behind it
+            os.fsync(self._file)
+        except OSError as e:
+            raise CheckpointError(
+                f"{self._path}: cannot be written ({e.strerror}); free some disk space or repair the disk, and start "
+                "again"
+            ) from e
         return note
 
     def _holder(self) -> str:

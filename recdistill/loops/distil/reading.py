@@ -7,7 +7,9 @@ Records of one window wait at most for the next window's first record. When none
 (`loops.ticks`) ends the batch by the same rule. It stands before every record of a later window, so a batch holds the
 same examples with it and without it.
 
-A record can be older than the one before it: labels come long after their list. So the greatest time so far decides.
+A record can be older than the one before it: labels come long after their list. So the greatest time so far decides. On
+Kafka it can be that of a producer whose clock is ahead. A mark is of the present. So one that is behind the greatest
+time ends the batch as well, and its time counts from there on.
 
 It knows nothing of how a student learns.
 """
@@ -78,10 +80,14 @@ class Reading:
         if not self._window_us:
             self._some = self._some or not is_tick(message)
             return False
-        if self._some and message.time_us // self._window_us > self.clock_us // self._window_us:
+        later = message.time_us // self._window_us > self.clock_us // self._window_us
+        # A mark has the time of the present. A time behind it is that of a wrong clock, and must hold nothing back.
+        ahead = is_tick(message) and message.time_us < self.clock_us
+        if self._some and (later or ahead):
             self._cut = True
             return True
         if is_tick(message):
+            self.clock_us = min(self.clock_us, message.time_us)
             return False
         self.clock_us = max(self.clock_us, message.time_us)
         self._some = True

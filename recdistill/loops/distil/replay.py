@@ -50,6 +50,7 @@ class Course(Struct, frozen=True):
 
     events: list[Event]
     runs: list[Run]
+    runs_left_out: int = 0
 
 
 class Played(Struct, frozen=True, kw_only=True):
@@ -184,6 +185,12 @@ def _course_of(said: Mapping[str, Any], name: str) -> tuple[Course, int, LanePos
         ) from e
     if not course.events or not course.events[0].settings:
         raise DataError(f"bundle {name} does not say with which settings its student was made")
+    if course.runs_left_out:
+        raise DataError(
+            f"bundle {name} cannot be made again: its student went over {course.runs_left_out + len(course.runs):,} "
+            f"parts of the log, one for each `recdistill distil --drain`, and only the newest {len(course.runs):,} are "
+            "noted"
+        )
     return course, steps, lanes, items
 
 

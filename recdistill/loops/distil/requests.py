@@ -19,7 +19,6 @@ Example:
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ import msgspec
 
 from recdistill.errors import CheckpointError
 from recdistill.loops.distil.rebuilds import Mark
-from recdistill.sealed import flush
+from recdistill.sealed import flush, put
 
 NAME: Final = "rebuild.json"
 
@@ -69,16 +68,7 @@ def ask(folder: Path, place: str) -> Request:
     if (before := waiting(folder)) is not None:
         return before
     request = Request(secrets.token_hex(8), place, time.time_ns() // 1000)
-    new = folder / f".{NAME}.new"
-    try:
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(request) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(folder / NAME)
-        flush(folder)
-    except OSError as e:
-        raise CheckpointError(f"{folder}: no request can be left there ({e.strerror}); make it writable") from e
+    put(folder / NAME, msgspec.json.encode(request) + b"\n", CheckpointError)
     return request
 
 

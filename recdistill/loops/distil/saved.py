@@ -16,7 +16,7 @@ Example:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,6 +30,9 @@ from recdistill.loops.distil.warm import Restart
 from recdistill.stream import LanePosition, LogIdentity, Position, TopicPartition, write_position
 
 Number = bool | int | float | str | None
+
+MOST_RUNS: Final = 1_000
+"""So many parts of the log are noted: each is in the manifest of every bundle, which has a largest size."""
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -121,6 +124,7 @@ class Saved(msgspec.Struct):
         rebuilt: Examples that were learnt when the student was made anew last; 0: never.
         runs: The parts of the log that calls went over, oldest first; between them the stream was followed.
         then_until: Where a drained run ends that was interrupted because the student was made anew.
+        runs_left_out: How many older ones of `runs` are not noted any more.
         places: Where the student was, oldest first: from one of them it is made anew when a person asks. They do not
             keep the log back.
     """
@@ -142,6 +146,7 @@ class Saved(msgspec.Struct):
     then_until: LanePosition | None = None
     runs: list[Run] = []
     places: list[Mark] = []
+    runs_left_out: int = 0
 
     def positions(self) -> Position:
         """How far of the log this rests on: to the end of the range, while there is one."""
@@ -163,7 +168,9 @@ class Saved(msgspec.Struct):
         """
         self.range = Range(passes, start, until)
         if not (self.runs and self.runs[-1].until == until):
-            self.runs = [*self.runs, Run(step, passes, start, until)]
+            every = [*self.runs, Run(step, passes, start, until)]
+            self.runs = every[-MOST_RUNS:]
+            self.runs_left_out += len(every) - len(self.runs)
 
     def total(self) -> int | None:
         """Positions of the range in all its passes, for a progress bar; None when there is no end."""
@@ -189,7 +196,7 @@ class Saved(msgspec.Struct):
             del plain["events"]
         if not self.event_us:
             del plain["event_us"]
-        for name in ("marks", "rebuilt", "then_until", "runs", "places"):
+        for name in ("marks", "rebuilt", "then_until", "runs", "places", "runs_left_out"):
             if not plain[name]:
                 del plain[name]
         for name in ("within_s", "rebuild"):

@@ -2,7 +2,7 @@
 
 Impressions name the user; so do rankings, examples, held-out lists and what a teacher is asked again, since each holds
 its impression. Feedback names the impression. A dead letter holds any of these, perhaps damaged: then the bytes of the
-user's id, as a word of its own, are enough.
+user's id, as a word of its own, are enough; and of feedback those of the impression's id.
 
 It knows nothing of how a record is removed.
 
@@ -81,7 +81,7 @@ def trace(log: Log, user: str) -> Traces:
 
     for topic, kind in _HOLD.items():
         look(topic, lambda message, kind=kind: _is_theirs(message, kind, user, ids))  # type: ignore[misc]
-    look("feedback", lambda message: _gave(message.value, ids))
+    look("feedback", lambda message: _gave(message, ids))
     look(DEAD_LETTERS, lambda message: _in_letter(message, user, ids))
     return Traces(frozenset(ids), places)
 
@@ -126,17 +126,20 @@ def _impression(kind: type[Any], value: bytes) -> Impression | None:
     return found
 
 
-def _gave(value: bytes | None, ids: set[str]) -> bool:
+def _gave(message: Message, ids: set[str]) -> bool:
+    """Whether feedback is about one of these lists. One that cannot be read is, where its key or its bytes name one."""
     try:
-        return decode(Feedback, value).impression_id in ids
+        return decode(Feedback, message.value).impression_id in ids
     except DecodeError:
-        return False
+        value = message.value or b""
+        named = (message.key or b"").decode(errors="replace") in ids
+        return named or any(one.encode() in value and mentions(one, value) for one in ids)
 
 
 def _in_letter(message: Message, user: str, ids: set[str]) -> bool:
     value, headers = message.value or b"", dict(message.headers)
     kind = TOPICS.get(headers.get("topic", b"").decode(errors="replace"))
-    if kind is Feedback and _gave(value, ids):
+    if kind is Feedback and _gave(message, ids):
         return True
     if kind in (Impression, Ranking, Example):
         impression = _impression(kind, value)

@@ -19,7 +19,6 @@ Example:
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ import numpy as np
 
 from recdistill.errors import BundleError, CheckpointError, RegistryError, RequestError
 from recdistill.records import Columns, Item
-from recdistill.sealed import flush
+from recdistill.sealed import put
 from recdistill.stream import LanePosition
 
 if TYPE_CHECKING:
@@ -142,7 +141,8 @@ class Following:
             self._follow(one.content_hash, self._opened(one.content_hash))
         if not self._ahead and (fresh := self._fresh) is not None and fresh.content_hash != self._followed:
             self._noted = [*self._noted[-(KEPT - 1) :], Noted(step, fresh.content_hash)]
-            _write(self._folder, self._noted)
+            if self._folder is not None:
+                put(self._folder / NAME, msgspec.json.encode(self._noted), CheckpointError)
             self._follow(fresh.content_hash, fresh)
         if self._current is None or not self._current.learnt_before(lanes):
             return None
@@ -249,19 +249,6 @@ def noted(folder: Path) -> list[Noted]:
         return sorted(msgspec.json.decode((folder / NAME).read_bytes(), type=list[Noted]))
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError) as e:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
         log_.warning("%s: cannot be read (%s), so earlier champions are not known", folder / NAME, e)
         return []
-
-
-def _write(folder: Path | None, champions: list[Noted]) -> None:
-    """Writes the file, whole or not at all."""
-    if folder is None:
-        return
-    new = folder / f".{NAME}.new"
-    with new.open("wb") as file:
-        file.write(msgspec.json.encode(champions))
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(folder / NAME)
-    flush(folder)

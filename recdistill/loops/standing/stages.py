@@ -127,7 +127,7 @@ def _count(source: Source, tp: TopicPartition, begin: int, end: int) -> tuple[in
         source.seek({tp: begin})
         while found < MOST and source.position()[tp] < end:
             messages = [one for one in source.read_from(tp, min(500, MOST - found), 0.2) if one.offset < end]
-            since_us = since_us or (messages[0].time_us if messages else 0)
+            since_us = since_us or (max(0, messages[0].time_us) if messages else 0)  # below 0: it has no time
             found += len(messages)
             if not messages and source.position()[tp] < end:
                 break  # the log does not answer in time; what is known is told

@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -88,12 +89,13 @@ def _one_by_one(namespace: Namespace, producer: Any, rows: Sequence[Row]) -> lis
             producer.flush()
             sent[-1].get(WAIT_S)
         except _REFUSED as error:
-            # The producer is of no more use. So those that are as large are not tried.
-            as_large = [
-                later
-                for later in range(place, len(rows))
-                if rows[later].tp.topic == row.tp.topic and _size(rows[later]) >= _size(row)
-            ]
+            # The producer is of no more use. So those for which the same holds are not tried.
+            later = [at for at in range(place, len(rows)) if rows[at].tp.topic == row.tp.topic]
+            if isinstance(error, InvalidTimestampError):
+                now_us = time.time_ns() // 1000
+                as_far = [at for at in later if (rows[at].time_us > now_us) == (row.time_us > now_us)]
+                raise _untimely(namespace, row, tuple(as_far)) from error
+            as_large = [at for at in later if _size(rows[at]) >= _size(row)]
             raise _unwritable(namespace, row, error, tuple(as_large)) from error
     return sent
 
@@ -112,4 +114,14 @@ def _unwritable(namespace: Namespace, row: Row, error: Exception, places: tuple[
         f"{namespace.brokers.where} refuses a message of {_size(row):,} bytes for topic {row.tp.topic!r} "
         f"({type(error).__name__}); look at max.message.bytes of the topic",
         places,
+    )
+
+
+def _untimely(namespace: Namespace, row: Row, places: tuple[int, ...]) -> Unwritable:
+    return Unwritable(
+        f"{namespace.brokers.where} refuses the time {row.time_us // 1000} ms of a message for topic {row.tp.topic!r}; "
+        "compare the clock of this machine with those of the brokers, or look at message.timestamp.after.max.ms and "
+        "message.timestamp.before.max.ms of the topic",
+        places,
+        untimely=True,
     )

@@ -223,10 +223,10 @@ class KafkaStage:
                 except (Narrow, Unwritable, WrongLog) as error:
                     # The new producer with our name ends this transaction.
                     self._writer.recover(time.monotonic() + PATIENCE_S)
+                    self._one_by_one = not getattr(error, "untimely", False)
                     if not isinstance(error, Narrow):
                         raise
-                    log_.warning("a topic takes less than a batch; the stage %s sends each message alone", self._id)
-                    self._one_by_one = True
+                    log_.warning("a topic refuses a part of a batch; the stage %s sends each message alone", self._id)
                     patience_s += each_s
                 except StreamError as error:
                     if isinstance(error, Fenced) and self._owner.lost():

@@ -16,7 +16,7 @@ from support.distilling import STUDENT, final, settings
 
 from recdistill.config import LossSettings
 from recdistill.errors import CheckpointError
-from recdistill.loops.distil.events import NAME, changed, refuse
+from recdistill.loops.distil.events import NAME, ahead, changed, refuse, write
 from recdistill.stream import Log
 
 
@@ -128,3 +128,18 @@ def test_a_checkpoint_without_the_settings_of_its_time_is_refused_where_they_wou
 def test_what_a_student_keeps_for_life(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"step-3: was made with {name} = 1, the settings now say 2; set it back"):
         refuse({name: (1, 2)}, "step-3")
+
+
+@pytest.mark.parametrize("noise", [b"noise", b'[{"step": "\xff"}]'])
+def test_a_damaged_file_of_settings_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, noise: bytes
+) -> None:
+    (tmp_path / NAME).write_bytes(noise)
+    assert ahead(tmp_path, [], 0) == []
+    assert "settings that changed after step 0 are not known" in caplog.text
+
+
+def test_a_disk_that_refuses_the_file_of_settings_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / f".{NAME}.new").mkdir()
+    with pytest.raises(CheckpointError, match=f"{NAME}: cannot be written .*, and start again"):
+        write(tmp_path, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -124,6 +125,17 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="give distil.directory a folder that can"):
         Owner(tmp_path / "file" / "student")
+
+
+def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(CheckpointError, match=f"{NAME}: cannot be written .No space left on device.; free some disk"):
+        Owner(tmp_path)
+    monkeypatch.undo()
+    Owner(tmp_path).close()
 
 
 def test_a_note_that_nobody_can_read_is_written_anew(tmp_path: Path) -> None:

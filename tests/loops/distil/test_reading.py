@@ -122,6 +122,14 @@ def test_a_mark_ends_a_batch_where_the_next_record_would_have(tmp_path: Path, se
         log.close()
 
 
+def test_a_list_of_a_wrong_clock_holds_the_next_ones_back_only_until_a_mark(tmp_path: Path) -> None:
+    """On Kafka the log's time of a list is that of whoever wrote it, up to an hour ahead."""
+    at = [0.0, 3000.0, 0.2, 3.0, 5.0, 5.1, 8.0, 9.0]
+    log = planted(tmp_path, at, marks={3, 6})
+    assert sizes(log, 8, 2.0) == ([1, 2, 2], 1)
+    log.close()
+
+
 def test_a_student_is_the_same_with_marks_and_without_them_and_after_kills(tmp_path: Path) -> None:
     at = [0.0, 0.4, 1.0, 4.0, 4.1, 9.0, 9.1, 9.2, 9.3, 9.4, 9.5, 9.6, 9.7, 9.8, 14.0]
     states = []

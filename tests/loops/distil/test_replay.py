@@ -105,6 +105,20 @@ def test_a_bundle_of_an_older_version_says_that_it_does_not_know(log: Log, tmp_p
         again(log, old, tmp_path / "again")
 
 
+def test_a_student_of_more_runs_than_are_noted_says_so(log: Log, tmp_path: Path) -> None:
+    import dataclasses
+
+    from recdistill.bundle.manifest import make_manifest
+
+    run(log, settings(tmp_path / "student"))
+    bundle = newest(tmp_path / "student")
+    said = dict(bundle.manifest.provenance)
+    said["course"] = {**said["course"], "runs_left_out": 12}
+    cut = dataclasses.replace(bundle, manifest=make_manifest(bundle.manifest.content, said))
+    with pytest.raises(DataError, match=r"its student went over 13 parts of the log.*only the newest 1 are noted"):
+        again(log, cut, tmp_path / "again")
+
+
 def test_it_can_be_stopped(log: Log, tmp_path: Path) -> None:
     run(log, settings(tmp_path / "student"))
     stop = threading.Event()

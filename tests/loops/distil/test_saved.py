@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import world
 
+from recdistill.bundle.manifest import SEAL
 from recdistill.errors import CheckpointError
 from recdistill.loops.distil.passes import Range
 from recdistill.loops.distil.saved import Saved, Term
@@ -75,3 +77,17 @@ def test_how_far_it_is() -> None:
     assert (saved.total(), saved.done()) == (None, 17)
     saved.range = Range(3, LanePosition(LANES, [1, 2], 0), LanePosition(LANES, [21, 12], 0), done=1)
     assert (saved.total(), saved.done()) == (90, 30 + 14)
+
+
+def test_a_student_that_is_drained_every_hour_for_years_still_fits_into_a_manifest() -> None:
+    """Each drained run is a part of the log of its own, and all of them are in the manifest of each bundle."""
+    one = LogIdentity("c" * 36, {"examples": 4}, {"examples": "t" * 36})
+    saved = Saved.restored(WRITTEN, PATH)
+    places = [LanePosition(one, (10**9 + n,) * 4, 0) for n in range(20_001)]
+    for n, (start, until) in enumerate(pairwise(places)):
+        saved.go_over(10**7 + n, 1, start, until)
+    plain = saved.plain()
+    assert [run["step"] for run in plain["runs"]] == [10**7 + n for n in range(19_000, 20_000)]
+    assert plain["runs_left_out"] == 19_000
+    assert len(json.dumps(plain["runs"])) < SEAL.most / 4
+    assert Saved.restored(json.loads(json.dumps(plain)), PATH).runs == saved.runs

@@ -118,7 +118,8 @@ def test_a_registry_that_is_away_and_a_damaged_bundle_are_said_once(
     assert not (tmp_path / NAME).exists()
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / NAME).write_text("noise")
+@pytest.mark.parametrize("noise", [b"noise", b'[[1, "\xff"]]'])
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, noise: bytes) -> None:
+    (tmp_path / NAME).write_bytes(noise)
     assert noted(tmp_path) == []
     assert "so earlier champions are not known" in caplog.text
