@@ -333,11 +333,12 @@ def there(times: Times, lines: Timelines) -> Times:
     return Times(np.where(first_N < times.from_us_N, 0, times.from_us_N), times.until_us_N)
 
 
-def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times) -> str:
+def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times, encoded: EncodedItems) -> str:
     """What tells a training from one with other records or settings. How long it lasts makes no other one of it."""
     told = [getattr(settings, one) for one in ("dim", "layers", "heads", "dropout", "batch", "learning_rate", "seed")]
     content = hashlib.sha256(msgspec.json.encode([spec.hash, *told, settings.held_out]))
-    arrays: list[npt.NDArray[Any]] = [times.from_us_N, times.until_us_N]
+    arrays: list[npt.NDArray[Any]] = [times.from_us_N, times.until_us_N, encoded.id_rows_N]
+    arrays += [encoded.fields[field_name] for field_name in sorted(encoded.fields)]
     arrays += [lines.first_T1, lines.slots_E, lines.times_us_E, lines.actions_E]
     arrays += [lines.question_at_M, lines.question_slot_M, lines.question_time_us_M, lines.question_weight_M]
     arrays += [lines.context[field_name] for field_name in sorted(lines.context)]

@@ -133,7 +133,7 @@ def train_teacher(
         if isinstance(tower, CausalTower):
             random = np.random.default_rng([seed, 3])
             learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
-            name = name_of(spec, settings, lines, times)
+            name = name_of(spec, settings, lines, times, encoded)
             training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
             kept = training.run(report)
             loss = kept.loss

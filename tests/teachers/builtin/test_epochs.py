@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.circle import ITEMS, SPEC, asked, circle
 
-from recdistill.features import Catalogue, Vocabulary
+from recdistill.features import Catalogue, Field, Vocabulary
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.epochs import CausalTraining, there
@@ -131,3 +131,17 @@ def test_a_pass_that_diverged_is_not_the_best_one(tmp_path: Path, monkeypatch: p
     assert told["held_ndcg@10"] <= 1
     teacher = BuiltinTeacher.load(tmp_path / "t")
     assert np.isfinite(teacher.catalogue_scores([asked("x", [0, 1])])).all()
+
+
+def test_a_catalogue_with_other_attributes_is_another_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = msgspec.structs.replace(SPEC, item={"kind": Field("category", capacity=8, hashed=0)})
+    one = msgspec.structs.replace(SMALL, epochs=1)
+    before = [Item(item, attributes={"kind": "odd"}) for item in ITEMS]
+    after = [Item(item, attributes={"kind": f"kind {n % 3}"}) for n, item in enumerate(ITEMS)]
+    train_teacher(circle(60), before, spec, one, tmp_path / "a", keep=tmp_path / "k")
+    with caplog.at_level(logging.WARNING):
+        again = train_teacher(circle(60), after, spec, one, tmp_path / "b", keep=tmp_path / "k")
+    assert "other records or settings" in caplog.text
+    assert train_teacher(circle(60), after, spec, one, tmp_path / "c")["version"] == again["version"]
