@@ -85,6 +85,11 @@ def average_share(step: int, steps: float) -> float:
     return min(1.0 - 1.0 / max(2.0, steps), (1.0 + step) / (10.0 + step))
 
 
+def _told(figure: float) -> float | None:
+    """A figure as JSON has it: one that is not finite is None. Such figures come of a pass that diverged."""
+    return round(figure, 5) if math.isfinite(figure) else None
+
+
 def _put(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -159,9 +164,9 @@ class CausalTraining:
             ndcg, held_loss = self._validate()
             row = {
                 "epoch": self.epoch,
-                "loss": round(loss, 5),
-                "held_ndcg@10": None if math.isnan(ndcg) else round(ndcg, 5),
-                "held_loss": None if math.isnan(held_loss) else round(held_loss, 5),
+                "loss": _told(loss),
+                "held_ndcg@10": _told(ndcg),
+                "held_loss": _told(held_loss),
                 "seconds": round(time.monotonic() - began, 2),
                 "cpu_seconds": round(time.process_time() - began_cpu, 2),
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -278,7 +283,7 @@ class CausalTraining:
             tensors |= {f"{key}/{names[id(parameter)]}": state[key] for key in ("exp_avg", "exp_avg_sq")}
         tensors["generator"] = self.generator.get_state()
         kept = self.outcome
-        figures = [None if math.isnan(one) else one for one in (kept.loss, kept.ndcg, kept.held_loss)]
+        figures = [one if math.isfinite(one) else None for one in (kept.loss, kept.ndcg, kept.held_loss)]
         state = {
             "name": self.name,
             "step": self.step,
