@@ -61,6 +61,20 @@ def test_a_batch_that_raises_is_tried_list_by_list() -> None:
     assert "no b" in str(answers[1])
 
 
+def test_a_function_that_cannot_answer_just_now_spoils_no_list_while_each_is_tried_alone() -> None:
+    """The scorer waits after a `TeacherError`. Lists that were not answered meanwhile are no dead letters."""
+
+    def leaves(impressions: Sequence[Impression]) -> list[list[float]]:
+        if len(impressions) > 1:
+            raise RuntimeError("a batch is too much")
+        if impressions[0].id == "b":
+            raise TeacherError("the ranker is away")
+        return lengths(impressions)
+
+    with pytest.raises(TeacherError, match="the ranker is away"):
+        teacher(leaves).score(LISTS)
+
+
 @pytest.mark.parametrize("answer", ["ab", [["x"], 3], [object(), None], 7])
 def test_what_is_no_list_of_numbers_is_an_error_of_that_list(answer: Any) -> None:
     [first, second] = teacher(lambda lists: [[1.0, 2.0], answer][: len(lists)]).score(LISTS[:2])
