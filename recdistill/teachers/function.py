@@ -30,7 +30,7 @@ import numpy as np
 from recdistill.errors import TeacherError
 from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores
+from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores, misfit
 
 log_ = logging.getLogger(__name__)
 
@@ -109,4 +109,5 @@ def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:
             f"impression {impression.id}: the teacher function returned something that is no list of numbers: {e}"
         )
     scored_L = np.abs(values_L) <= MAX_SCORE  # false for NaN too; before rounding, so that nothing overflows
-    return Scores(np.where(scored_L, values_L, 0.0).astype(np.float32), scored_L)
+    scores = Scores(np.where(scored_L, values_L, 0.0).astype(np.float32), scored_L)
+    return misfit(impression, scores) or scores
