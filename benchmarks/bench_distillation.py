@@ -196,7 +196,9 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows."""
     pairs = read_pairs(chosen.train, chosen.valid, chosen.test)
     asker = Asker(pairs, chosen.protocol, chosen.draws)
-    key = hashlib.sha256(chosen.train.read_bytes()).hexdigest()[:12]
+    # All three decide what is kept: what is learnt from, how long, and who is asked about what.
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in (chosen.train, chosen.valid, chosen.test)]
+    key = hashlib.sha256(b"".join(digests)).hexdigest()[:12]
     rows: list[dict[str, Any]] = []
     each: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
     table = pairs.train_UN

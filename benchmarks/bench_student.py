@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.bench_teacher import Lines, impression, measure, of_teacher, read
+from benchmarks.bench_teacher import Lines, digest_of, impression, measure, of_teacher, read
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
 from recdistill.config import LossSettings, StudentSettings
@@ -192,9 +192,9 @@ def run(told: argparse.Namespace) -> dict[str, Any]:
     items = sorted({item for line in lines for item in line}, key=int)
     teacher = BuiltinTeacher.load(told.teacher / "teacher")
     told.keep.mkdir(parents=True, exist_ok=True)
-    shape = f"{told.each}-{told.best}-{told.others}-{teacher.version}"
+    shape = f"{told.each}-{told.best}-{told.others}-{teacher.version}-{digest_of(lines)}"
     drawn = kept_lists(told.keep / f"lists-{shape}.npz", told, lines, items, teacher)
-    file = told.keep / f"rows-{shape}-{told.dim}-{told.length}-{told.label:g}-{told.passes}.json"
+    file = told.keep / f"rows-{shape}-{told.dim}-{told.length}-{told.label:g}-{told.passes}-{told.patience}.json"
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name in ("teacher", "undistilled", "student"):
         if name in kept:

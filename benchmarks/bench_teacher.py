@@ -13,7 +13,8 @@ R@10 and N@10 are means over the 6,040 users.
 | itemknn, ease | who had what, without order; the ridge of EASE is chosen on the film before the last one |
 | builtin | `recdistill teach` with these settings, order of the films alone |
 
-The training goes on where it was stopped: its checkpoints and rows are in `--keep`.
+The training goes on where it was stopped: its checkpoints and rows are in `--keep`. A folder holds the teacher of one
+choice of settings and users; other ones need another folder.
 
     python -m benchmarks.bench_teacher --keep .cache/teacher
 """
@@ -21,6 +22,7 @@ The training goes on where it was stopped: its checkpoints and rows are in `--ke
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import resource
@@ -37,7 +39,7 @@ from scipy import sparse
 from benchmarks.forms import Options, absent
 from benchmarks.inputs import KEPT, data_set
 from recdistill import linear
-from recdistill.errors import RecdistillError
+from recdistill.errors import ConfigError, RecdistillError
 from recdistill.features import FeatureSpec, HistorySpec, IdSpec
 from recdistill.metrics import bootstrap_interval
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
@@ -164,6 +166,30 @@ def tell(name: str, row: dict[str, Any]) -> None:
     print(f"{name:14}" + "".join(cell.rjust(28) for cell in cells), flush=True)
 
 
+def begin(keep: Path, settings: Training, lines: Lines) -> None:
+    """Notes in the folder what its teacher is of, and refuses one that is of something else.
+
+    Raises:
+        ConfigError: The folder is of other settings or other lines.
+    """
+    asked = {"settings": msgspec.to_builtins(settings), "lines": digest_of(lines)}
+    file = keep / "asked.json"
+    if file.is_file():
+        if json.loads(file.read_text(encoding="utf-8")) != asked:
+            raise ConfigError(f"{keep}: holds a teacher of other settings or users; name another folder with --keep")
+        return
+    if (keep / "teacher").exists():  # an earlier version did not say what it is of
+        print(f"{keep}: does not say what its teacher is of; it may be of other settings", file=sys.stderr, flush=True)
+        return
+    keep.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+
+
+def digest_of(lines: Lines) -> str:
+    """What tells some lines from others."""
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:12]
+
+
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows."""
     lines = read(chosen.data, chosen.users)
@@ -171,6 +197,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     size = {"users": len(lines), "items": len(items), "events": sum(map(len, lines))}
     print(json.dumps(size), file=sys.stderr, flush=True)
     settings = msgspec.convert(msgspec.to_builtins(SETTINGS) | json.loads(chosen.settings), Training)
+    begin(chosen.keep, settings, lines)
     rows: dict[str, dict[str, Any]] = {}
     plain = {"popularity": popularity, "transitions": transitions, "itemknn": itemknn, "ease": ease}
     for name, scorer in plain.items():
@@ -179,7 +206,6 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     out = chosen.keep / "teacher"
     if not out.exists():
         spec = FeatureSpec(history=HistorySpec(length=LENGTH), id=IdSpec(capacity=len(items), hashed=1))
-        chosen.keep.mkdir(parents=True, exist_ok=True)
         told = train_teacher(
             examples_of(lines), [Item(item) for item in items], spec, settings, out, keep=chosen.keep / "training"
         )

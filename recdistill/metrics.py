@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 
 # The most elements of one intermediate array, for any number of lists: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
+_LOWEST = np.finfo(np.float64).min
 
 
 class Interval(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,10 +70,13 @@ def ndcg(scores: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
         `[...]` in [0, 1].
 
     Raises:
-        UsageError: Shapes differ, k is not positive, or a score or label that counts is not a number.
+        UsageError: Shapes differ, k is not positive, a score or label that counts is not a number, or a label is
+            infinite.
     """
     scores_BL, gains_BL, where_BL, shape = _prepare(scores, labels, where, k)
     rows, ranks, gains = _relevant(scores_BL, gains_BL, where_BL)
+    if np.isinf(gains).any():
+        raise UsageError("a label is infinite, so no list has a best order: repair its source")
     cut = scores_BL.shape[1] if k is None else k
     dcg = _sum_rows(rows, np.where(ranks < cut, gains / np.log2(ranks + 2.0), 0.0), len(scores_BL))
     ideal_BL = -np.sort(-np.where(where_BL, np.maximum(gains_BL, 0.0), 0.0), axis=1)[:, :cut]
@@ -351,8 +355,8 @@ def _prepare(
     batch = int(np.prod(shape, dtype=np.int64))
     length = s.shape[-1]
     s, t, w = s.reshape(batch, length), t.reshape(batch, length), w.reshape(batch, length)
-    # Replace what a masked place holds: a NaN there would spoil later arithmetic.
-    return np.where(w, s, -np.inf), np.where(w, t, 0.0), w, shape
+    # Replace what a masked place holds: a NaN there would spoil later arithmetic. Real places are above masked ones.
+    return np.where(w, np.maximum(s, _LOWEST), -np.inf), np.where(w, np.maximum(t, _LOWEST), 0.0), w, shape
 
 
 def _relevant(
@@ -366,9 +370,7 @@ def _relevant(
     ranks = np.zeros(len(rows), np.int64)
     length = scores_BL.shape[1]
     if len(rows) > 16 * len(scores_BL):
-        order = np.argsort(np.where(where_BL, -scores_BL, np.inf), axis=1, kind="stable")
-        # A real place may hold -inf too. A second stable sort puts masked places after it.
-        order = np.take_along_axis(order, np.argsort(~np.take_along_axis(where_BL, order, 1), axis=1, kind="stable"), 1)
+        order = np.argsort(-scores_BL, axis=1, kind="stable")
         all_ranks = np.empty(scores_BL.shape, np.int64)
         np.put_along_axis(all_ranks, order, np.broadcast_to(np.arange(length), scores_BL.shape), 1)
         ranks = all_ranks[rows, places]

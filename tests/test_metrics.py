@@ -121,6 +121,13 @@ def test_overlap_is_that_of_sets():
     np.testing.assert_allclose(metrics.overlap(scores, labels, where=where, k=10), expected)
 
 
+def test_a_masked_place_is_behind_a_real_one_that_is_minus_infinite():
+    where = np.array([[False, True, True]])
+    scores, labels = np.array([[0.0, -np.inf, 5.0]]), np.array([[0.0, 1.0, -np.inf]])
+    assert metrics.overlap(scores, labels, where=where, k=2).tolist() == [1.0]
+    assert metrics.kendall_tau(scores, labels, where=where, k=2).tolist() == [-1.0]
+
+
 @tries(200)
 @given(
     hnp.arrays(
@@ -154,6 +161,7 @@ def test_wholly_masked_and_empty_lists_give_zero_and_leading_shapes_stay():
         (lambda: metrics.ndcg(np.ones((2, 3)), np.ones((2, 3)), where=np.ones(3, bool)), "one shape"),
         (lambda: metrics.ndcg(np.float64(1), np.float64(1)), "one shape"),
         (lambda: metrics.recall(np.ones((2, 3)), np.ones((2, 3)), k=0), "at least 1, not 0"),
+        (lambda: metrics.ndcg(np.ones((1, 2)), np.array([[np.inf, 1.0]])), "a label is infinite"),
         (lambda: metrics.bootstrap_interval([]), "needs rows"),
         (lambda: metrics.bootstrap_interval([1.0], draws=0), "0 draws"),
         (lambda: metrics.bootstrap_interval([1.0, np.nan]), "NaN or infinite"),

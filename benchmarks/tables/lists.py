@@ -125,7 +125,10 @@ def standardised(scores_BN: Tensor, out_BN: Tensor) -> Tensor:
     count_B1 = (~out_BN).sum(1, keepdim=True).clamp_min(1)
     centred_BN = scores_BN - scores_BN.masked_fill(out_BN, 0.0).sum(1, keepdim=True) / count_B1
     deviation_B1 = (centred_BN.masked_fill(out_BN, 0.0).square_().sum(1, keepdim=True) / count_B1).sqrt()
-    return centred_BN / torch.where(deviation_B1 > 0, deviation_B1, torch.ones_like(deviation_B1))
+    # Equal scores differ from their mean by rounding: that is no spread.
+    most_B1 = scores_BN.masked_fill(out_BN, 0.0).abs().amax(1, keepdim=True)
+    flat_B1 = deviation_B1 <= 1e-6 * most_B1
+    return (centred_BN / deviation_B1.masked_fill(flat_B1, 1.0)).masked_fill(flat_B1 & ~out_BN, 0.0)
 
 
 def temperature_for(scores_UL: Tensor, perplexity: float, *, where: Tensor) -> float:

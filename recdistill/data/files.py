@@ -55,6 +55,14 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MARKED: Final = {
+    "utf-8": (codecs.BOM_UTF8, "utf-8-sig"),
+    "utf-16-le": (codecs.BOM_UTF16_LE, "utf-16"),
+    "utf-16-be": (codecs.BOM_UTF16_BE, "utf-16"),
+    "utf-32-le": (codecs.BOM_UTF32_LE, "utf-32"),
+    "utf-32-be": (codecs.BOM_UTF32_BE, "utf-32"),
+}
+"""Encodings that leave a mark in the text: the mark, and the encoding that takes it off."""
 _MOST_NAMES = 10_000  # in a folder, that are compared with the name of a file that is not there
 _MOST_FOREIGN = 1 / 3  # share of letters outside of ASCII up to which a text is taken for cp1252; Cyrillic has far more
 
@@ -152,6 +160,19 @@ def encoding_of(head: bytes, *, whole: bool = True) -> str | None:
     except UnicodeDecodeError:
         return _single_byte(head)
     return "utf-8"
+
+
+def past_mark(encoding: str, head: bytes) -> str:
+    """An encoding that somebody named, or the one that also takes off the byte order mark that the text begins with.
+
+    Example:
+        >>> past_mark("utf-8", codecs.BOM_UTF8 + b"id"), past_mark("utf-8", b"id"), past_mark("cp1252", b"id")
+        ('utf-8-sig', 'utf-8', 'cp1252')
+    """
+    with suppress(LookupError):
+        mark, other = _MARKED.get(codecs.lookup(encoding).name, (b"", encoding))
+        return other if mark and head.startswith(mark) else encoding
+    return encoding
 
 
 def _single_byte(head: bytes) -> str | None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recdistill.features import FeatureSpec, Field, HistorySpec, IdSpec
 from recdistill.records import Item, Value
@@ -29,6 +30,12 @@ CLOCK: Mapping[str, Field] = {
 
 _WORDY = 0.5
 """A text attribute with more different values than this share of the items is text, not a category."""
+
+_LARGE = 1e100
+"""Numbers beyond this one are measured in units of the largest: their squares would be infinite."""
+
+_EQUAL = 1e-12
+"""Numbers that differ by less than this share of the largest are equal: so much comes of rounding their mean."""
 
 
 def infer_specification(
@@ -85,7 +92,7 @@ def _field(values: list[Any], context: bool) -> Field | None:
         sizes = {len(value) for value in values}
         return Field(kind="vector", size=sizes.pop()) if len(sizes) == 1 else None
     if _sort(first) == "number":
-        return Field(kind="number", mean=float(np.mean(values)), std=float(np.std(values)) or 1.0)
+        return _number(np.array(values, np.float64))
     distinct = {text for value in values for text in (value if isinstance(value, list) else [str(value)])}
     if isinstance(first, str) and not context and len(distinct) > len(values) * _WORDY:
         return Field(kind="text", capacity=4096)
@@ -94,6 +101,13 @@ def _field(values: list[Any], context: bool) -> Field | None:
     if context:
         return Field(kind="category", capacity=capacity, hashed=0, max_values=min(most, 8))
     return Field(kind="category", capacity=capacity)
+
+
+def _number(values: npt.NDArray[np.float64]) -> Field:
+    most = float(np.abs(values).max())
+    unit = most if most > _LARGE else 1.0
+    mean, std = float((values / unit).mean()) * unit, float((values / unit).std()) * unit
+    return Field(kind="number", mean=mean, std=std if std > _EQUAL * most else 1.0)
 
 
 def _sort(value: Any) -> str:

@@ -55,7 +55,10 @@ class Mix(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retriever:
-    """Offers candidates for a request, from the events observed so far. Equal seeds and calls give equal lists.
+    """Offers candidates for a request, from the events observed so far.
+
+    Equal seeds and calls give equal lists on one kind of processor. Of items that are equally near, NumPy's partial
+    sort decides, and it is another one where a processor lacks the instructions of AVX2.
 
     Args:
         items: Rows of the catalogue. All of them can be offered.

@@ -40,7 +40,16 @@ import msgspec
 from msgspec import Struct
 
 from recdistill.data.columns import NOTHING, Seen, atomic, check_width, look, number
-from recdistill.data.files import ENDINGS, Compression, compression_of, encoding_of, explained, opened, stranger
+from recdistill.data.files import (
+    ENDINGS,
+    Compression,
+    compression_of,
+    encoding_of,
+    explained,
+    opened,
+    past_mark,
+    stranger,
+)
 from recdistill.data.lines import Broken, Cut, rows_of
 from recdistill.errors import DataError
 
@@ -193,7 +202,7 @@ def guess(path: Path | str, form: TableForm | None = None) -> Shape:
         whole = len(head) < _HEAD
         if what := stranger(head):
             raise DataError(f"{path}: is {what}; convert it to CSV, JSON lines or Parquet")
-        encoding = form.encoding or encoding_of(head, whole=whole)
+        encoding = past_mark(form.encoding, head) if form.encoding else encoding_of(head, whole=whole)
         if encoding == "utf-8" and form.encoding is None and not whole:
             encoding = _to_the_end(head, file)
     if encoding is None:

@@ -49,7 +49,7 @@ from recdistill.loops.workers import STAGE, former_stages, partitions_of
 from recdistill.progress import Progress
 from recdistill.records import Impression, Ranking, encode, encode_around, key_of, read_impressions
 from recdistill.stream import ITEMS, Delivery, Log, Message, Outgoing, Place, Position, Source, TopicPartition, deliver
-from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked
+from recdistill.teachers import CachedTeacher, Scores, Teacher, asked_again, masked, misfit
 
 log_ = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ def _score(
         scores = Scores(np.zeros(length, np.float32), np.zeros(length, bool))
         if _asks(choice):
             part, result = next(answers)
-            error = result if isinstance(result, TeacherError) else _misfit(part, result)
+            error = result if isinstance(result, TeacherError) else misfit(part, result)
             if error is not None:
                 dead.append((message, error))
                 continue
@@ -322,16 +322,6 @@ def _check_names(teacher: Teacher) -> None:
         encode(Ranking(Impression("any", 0), teacher.id, teacher.version, teacher.scale, scores=(), scored=()))
     except DataError as e:
         raise TeacherError(f"teacher {teacher.id!r}, version {teacher.version!r}: {e}; choose other names") from e
-
-
-def _misfit(impression: Impression, scores: Scores) -> TeacherError | None:
-    """Why a teacher's answer does not fit its list: its length is wrong. None if it fits."""
-    length = len(impression.candidates)
-    if scores.values_L.shape != (length,) or scores.scored_L.shape != (length,):
-        return TeacherError(
-            f"impression {impression.id}: {length} candidates, but scores of shape {scores.values_L.shape}"
-        )
-    return None
 
 
 def _apply_items(items: Source, teacher: Teacher, counts: Counter[str], repeats: Again) -> int:

@@ -11,9 +11,9 @@ Example:
 from __future__ import annotations
 
 from recdistill.teachers.cached import CachedTeacher
-from recdistill.teachers.contract import Scores, Teacher, asked_again, masked
+from recdistill.teachers.contract import Scores, Teacher, asked_again, masked, misfit
 
-__all__ = ["TAUGHT", "CachedTeacher", "Scores", "Teacher", "asked_again", "masked"]
+__all__ = ["TAUGHT", "CachedTeacher", "Scores", "Teacher", "asked_again", "masked", "misfit"]
 
 TAUGHT = ("builtin", "linear")
 """The kinds that `recdistill teach` makes; `teacher.path` is their folder."""

@@ -49,6 +49,16 @@ def masked(scores: Scores) -> Scores:
     return Scores(np.where(real_L, scores.values_L, np.float32(0.0)), real_L)
 
 
+def misfit(impression: Impression, scores: Scores) -> TeacherError | None:
+    """Why a teacher's answer does not fit its list: its length is wrong. None if it fits."""
+    length = len(impression.candidates)
+    if scores.values_L.shape != (length,) or scores.scored_L.shape != (length,):
+        return TeacherError(
+            f"impression {impression.id}: {length} candidates, but scores of shape {scores.values_L.shape}"
+        )
+    return None
+
+
 class Teacher(Protocol):
     """Scores candidate lists. A class with these methods is a teacher; it need not inherit."""
 

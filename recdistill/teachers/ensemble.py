@@ -34,7 +34,7 @@ import numpy as np
 from recdistill.errors import ConfigError, TeacherError
 from recdistill.linear import standardise
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import Scores, Teacher, asked_again, reads
+from recdistill.teachers.contract import Scores, Teacher, asked_again, misfit, reads
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,21 @@ class EnsembleTeacher:
         answers = []
         for teacher, _ in self.members:
             left_s = None if ends is None else max(0.0, ends - time.monotonic())
-            answers.append(teacher.score(impressions, deadline_s=left_s))
+            found = teacher.score(impressions, deadline_s=left_s)
+            if len(found) != len(impressions):
+                raise TeacherError(
+                    f"member {teacher.id} answered {len(found)} of {len(impressions)} impressions; "
+                    "it must answer each one"
+                )
+            answers.append(found)
         return [self._sum(impression, own) for impression, *own in zip(impressions, *answers, strict=True)]
 
     def _sum(self, impression: Impression, answers: Sequence[Scores | TeacherError]) -> Scores | TeacherError:
         scored_L = np.ones(len(impression.candidates), bool)
         for (teacher, _), answer in zip(self.members, answers, strict=True):
-            if isinstance(answer, TeacherError):
-                return TeacherError(f"{answer} (member {teacher.id} of ensemble {self.id})")
+            error = answer if isinstance(answer, TeacherError) else misfit(impression, answer)
+            if error is not None or isinstance(answer, TeacherError):
+                return TeacherError(f"{error} (member {teacher.id} of ensemble {self.id})")
             scored_L &= answer.scored_L & np.isfinite(answer.values_L)
         total_L = np.zeros(len(scored_L), np.float32)
         for (_, weight), answer in zip(self.members, answers, strict=True):

@@ -4,7 +4,8 @@ The settings name the function, so it is code that the operator trusts. Data fro
 function gets a list of impressions and returns a list of the same length. Each entry is a sequence of numbers, one for
 each candidate, with None for a candidate that it cannot score. A number that is not finite, or is far too large, counts
 as None. For a list that failed, the entry is an exception
-instance. If a whole batch raises, each impression is tried alone, so that one bad record does not spoil the others.
+instance. If a whole batch raises, each impression is tried alone, so that one bad record does not spoil the others. A
+`TeacherError` says that the function cannot answer just now, whatever it is asked.
 
 It knows nothing of what the function does.
 
@@ -29,11 +30,15 @@ import numpy as np
 from recdistill.errors import TeacherError
 from recdistill.limits import MAX_SCORE
 from recdistill.records import Impression, Item, Scale
-from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores
+from recdistill.teachers.contract import LOGGED_SCORE, USER, Scores, misfit
 
 log_ = logging.getLogger(__name__)
 
 Function = Callable[[Sequence[Impression]], Sequence[Any]]
+
+
+class _WrongCount(TeacherError):
+    """The function gave too few answers, or too many."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,17 @@ class FunctionTeacher:
     def _alone(self, impression: Impression) -> Scores | TeacherError:
         try:
             return self._call([impression])[0]
+        except _WrongCount as e:
+            return TeacherError(f"impression {impression.id}: {e}")
+        except TeacherError:  # it cannot answer just now: the list is not the reason
+            raise
         except Exception as e:  # noqa: BLE001
             return TeacherError(f"impression {impression.id}: the teacher function raised {type(e).__name__}: {e}")
 
     def _call(self, impressions: Sequence[Impression]) -> list[Scores | TeacherError]:
         answers = self.function(impressions)
         if len(answers) != len(impressions):
-            raise TeacherError(
+            raise _WrongCount(
                 f"teacher {self.id}: the function answered {len(answers)} of {len(impressions)} impressions; "
                 "it must answer each one"
             )
@@ -100,4 +109,5 @@ def _scores(impression: Impression, answer: Any) -> Scores | TeacherError:
             f"impression {impression.id}: the teacher function returned something that is no list of numbers: {e}"
         )
     scored_L = np.abs(values_L) <= MAX_SCORE  # false for NaN too; before rounding, so that nothing overflows
-    return Scores(np.where(scored_L, values_L, 0.0).astype(np.float32), scored_L)
+    scores = Scores(np.where(scored_L, values_L, 0.0).astype(np.float32), scored_L)
+    return misfit(impression, scores) or scores

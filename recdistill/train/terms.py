@@ -29,6 +29,7 @@ from torch import Tensor
 from recdistill import losses
 from recdistill.errors import ConfigError
 from recdistill.recipes import stream_recipe
+from recdistill.train.options import check_options
 
 SOFTMAX = ("softmax_distillation", "kl_distillation")
 """Losses in which a candidate can count 1 / p times: log 1 / p is added to both scores."""
@@ -85,12 +86,13 @@ class SoftTerms:
                     f"recipe {recipe!r}: {term.loss} needs {', '.join(missing) or 'no teacher'}, so it is not "
                     "for lists that come with impressions"
                 )
-            unknown = sorted(set(term.options) - set(parameters))
-            if unknown:
-                raise ConfigError(f"recipe {recipe!r}: {term.loss} has no option {unknown[0]!r}")
             options = dict(term.options)
             if temperature is not None and "temperature" in parameters:
                 options["temperature"] = temperature
+            try:
+                check_options(term.loss, loss, options)
+            except ConfigError as e:
+                raise ConfigError(f"recipe {recipe!r}: {e}") from e
             self._terms.append(_Term(term.loss, loss, term.weight / weights if weights else 0.0, options))
 
     def warning_of_units(self, comparable: str) -> str | None:

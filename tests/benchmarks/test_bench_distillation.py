@@ -142,6 +142,25 @@ def test_the_builtin_teacher_learns_a_table_and_is_kept(
     assert "s of CPU" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_kept_row_is_not_shown_for_another_part(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    words = [*_table_files(tmp_path, 40), "--teacher", "linear", "--only", "teacher,popularity", "--recipe", "default"]
+
+    def rows(cache: str) -> list[dict[str, float]]:
+        out = tmp_path / "out.json"
+        told = [*words, "--json", str(out), "--cache", str(tmp_path / cache)]
+        monkeypatch.setattr(sys, "argv", ["bench_distillation", *told])
+        bench.main()
+        return [row["metrics"] for row in json.loads(out.read_text(encoding="utf-8"))]
+
+    before = rows("kept")
+    file = tmp_path / f"{part}.tsv"
+    file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[1::2]), encoding="utf-8")
+    assert rows("kept") == rows("fresh") != before
+
+
 def test_a_row_that_nobody_makes_is_refused_before_any_work(
     bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

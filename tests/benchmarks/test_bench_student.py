@@ -64,6 +64,12 @@ def test_a_whole_run_on_a_few_lines(
     bench_student.main()  # nothing is learnt again
     assert capsys.readouterr().out == printed
     assert json.loads((tmp_path / "out.json").read_text()) == found
+    # Of fewer users, other lists are drawn and other rows are made.
+    monkeypatch.setattr("sys.argv", [*words, "--users", "12"])
+    bench_student.main()
+    fewer = json.loads((tmp_path / "out.json").read_text())
+    assert fewer["lists"] == 36
+    assert fewer["kept"]["teacher"] != found["kept"]["teacher"]
 
 
 def test_without_a_teacher_it_says_how_to_make_one(

@@ -79,6 +79,30 @@ def test_a_whole_run_on_a_few_lines(
     assert json.loads((tmp_path / "out.json").read_text())["rows"] == found["rows"]
 
 
+@pytest.mark.slow
+def test_a_teacher_that_is_kept_is_not_shown_for_other_settings_or_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(tmp_path)
+
+    def run(settings: str, *more: str) -> None:
+        words = ["x", "--data", str(tmp_path), "--keep", str(tmp_path / "keep"), "--settings", settings, *more]
+        monkeypatch.setattr("sys.argv", words)
+        bench_teacher.main()
+
+    run('{"epochs": 1, "dim": 8, "layers": 1}')
+    for settings, more in (
+        ('{"epochs": 2, "dim": 8, "layers": 1}', ()),
+        ('{"epochs": 1, "dim": 8, "layers": 1}', ("--users", "20")),
+    ):
+        with pytest.raises(SystemExit, match="name another folder with --keep"):
+            run(settings, *more)
+    (tmp_path / "keep" / "asked.json").unlink()  # as an earlier version left it
+    capsys.readouterr()
+    run('{"epochs": 2, "dim": 8, "layers": 1}')
+    assert "may be of other settings" in capsys.readouterr().err
+
+
 def test_without_the_data_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["x", "--data", "/nowhere"])
     with pytest.raises(SystemExit) as ended:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from recdistill.data.infer import fields_of, infer_specification
+from recdistill.features import FeatureSpec
 from recdistill.records import Item
 
 
@@ -29,3 +32,17 @@ def test_a_text_of_a_request_is_a_category() -> None:
     """A device file cannot hash words."""
     fields = fields_of([{"place": f"town {n}"} for n in range(9)], context=True)
     assert (fields["place"].kind, fields["place"].hashed) == ("category", 0)
+
+
+@pytest.mark.parametrize("count", [3, 7, 100])
+def test_equal_numbers_have_no_spread_though_their_mean_is_rounded(count: int) -> None:
+    price = fields_of([{"price": 0.1}] * count)["price"]
+    assert price.std == 1.0, "else another price would be millions of deviations away"
+    assert price.mean == pytest.approx(0.1)
+
+
+def test_numbers_whose_squares_are_infinite_have_a_spread_that_a_specification_takes() -> None:
+    rows = [{"price": value} for value in (1.7e308, 0.0)]
+    price = fields_of(rows)["price"]
+    assert (price.mean, price.std) == (pytest.approx(0.85e308), pytest.approx(0.85e308))
+    assert FeatureSpec(item={"price": price}).item["price"] == price

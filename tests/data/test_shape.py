@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 from pathlib import Path
@@ -215,6 +216,27 @@ def test_a_mapping_says_more_than_the_guess(tmp_path: Path) -> None:
     assert [dict(row.cells) for row in read_rows(path, guess(path, form))] == [{"n": "1", "text": "a\n2;b"}]
     form = TableForm(delimiter=";", quote="", header=False)
     assert [row.cells["2"] for row in read_rows(path, guess(path, form))] == ['"a', 'b"']
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF8, "UTF8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (b"", "utf-16-le"),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_a_name_where_a_mapping_names_the_encoding(
+    tmp_path: Path, mark: bytes, encoding: str
+) -> None:
+    for name, text, cells in (("t.csv", "id,n\na,1\n", {"id": "a", "n": "1"}), ("t.jsonl", '{"id": "a"}', {"id": "a"})):
+        path = tmp_path / name
+        path.write_bytes(mark + text.encode(encoding))
+        [row] = read_rows(path, guess(path, TableForm(encoding=encoding)))
+        assert row.cells == cells
 
 
 def test_parquet_needs_no_guess(tmp_path: Path) -> None:

@@ -161,3 +161,30 @@ def test_settings_open_members_within_members() -> None:
     asked = Impression("i", 1, candidates=(Candidate("a", 2.0), Candidate("b", 1.0)))
     assert values(teacher.score([asked])[0]) == [1.5, -1.5]
     assert teacher.id == "all"
+
+
+@pytest.mark.parametrize("wrong", [[1.0], [1.0, 2.0, 3.0], [1.0] * 5])
+def test_a_member_that_answers_a_list_with_too_few_or_too_many_numbers_spoils_that_list_alone(
+    wrong: list[float],
+) -> None:
+    """One number would stand for all candidates, and more of them would end the scorer with a traceback."""
+    teacher = EnsembleTeacher("e", [(says(FIRST), 1.0), (says([SECOND[0], wrong], "g"), 1.0)])
+    first, second = teacher.score(LISTS)
+    assert isinstance(first, Scores)
+    assert isinstance(second, TeacherError)
+    assert f"impression y: 4 candidates, but scores of shape ({len(wrong)},) (member g of ensemble e)" in str(second)
+
+
+def test_a_member_that_answers_too_few_lists_cannot_answer() -> None:
+    class Few:
+        id, version, scale = "few", "1", "unbounded"
+
+        def apply_items(self, items: Sequence[Item]) -> None: ...
+
+        def score(
+            self, impressions: Sequence[Impression], *, deadline_s: float | None = None
+        ) -> list[Scores | TeacherError]:
+            return []
+
+    with pytest.raises(TeacherError, match="member few answered 0 of 2 impressions"):
+        EnsembleTeacher("e", [(says(FIRST), 1.0), (Few(), 1.0)]).score(LISTS)

@@ -61,6 +61,20 @@ def test_a_batch_that_raises_is_tried_list_by_list() -> None:
     assert "no b" in str(answers[1])
 
 
+def test_a_function_that_cannot_answer_just_now_spoils_no_list_while_each_is_tried_alone() -> None:
+    """The scorer waits after a `TeacherError`. Lists that were not answered meanwhile are no dead letters."""
+
+    def leaves(impressions: Sequence[Impression]) -> list[list[float]]:
+        if len(impressions) > 1:
+            raise RuntimeError("a batch is too much")
+        if impressions[0].id == "b":
+            raise TeacherError("the ranker is away")
+        return lengths(impressions)
+
+    with pytest.raises(TeacherError, match="the ranker is away"):
+        teacher(leaves).score(LISTS)
+
+
 @pytest.mark.parametrize("answer", ["ab", [["x"], 3], [object(), None], 7])
 def test_what_is_no_list_of_numbers_is_an_error_of_that_list(answer: Any) -> None:
     [first, second] = teacher(lambda lists: [[1.0, 2.0], answer][: len(lists)]).score(LISTS[:2])
@@ -68,9 +82,19 @@ def test_what_is_no_list_of_numbers_is_an_error_of_that_list(answer: Any) -> Non
     assert isinstance(second, TeacherError)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_or_too_many_numbers_are_an_error_of_that_list(count: int) -> None:
+    """Nobody who asks has to look: the judge would compare them with the list's labels."""
+    first, second = teacher(lambda lists: [[1.0, 2.0], [1.0] * count][: len(lists)]).score(LISTS[:2])
+    assert isinstance(first, Scores)
+    assert isinstance(second, TeacherError)
+    assert str(second) == f"impression b: 2 candidates, but scores of shape ({count},)"
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e39, -1e300, 2e12, None])
 def test_what_is_no_number_to_learn_from_is_masked(odd: float | None) -> None:
-    [answer] = teacher(lambda lists: [[1.0, odd, 3.0]]).score(LISTS[:1])
+    three = Impression("a", 1, candidates=tuple(map(Candidate, "xyz")))
+    [answer] = teacher(lambda lists: [[1.0, odd, 3.0]]).score([three])
     assert isinstance(answer, Scores)
     assert answer.values_L.tolist() == [1.0, 0.0, 3.0]
     assert answer.scored_L.tolist() == [True, False, True]

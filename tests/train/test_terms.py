@@ -98,6 +98,51 @@ def test_what_a_stream_cannot_learn_from_is_refused(tmp_path: Path, old: str, ne
     assert says in str(caught.value)
 
 
+ODD_OPTIONS = [
+    ("softmax_distillation", "temperature = 0.0", "option temperature: must be above 0, not 0.0"),
+    ("softmax_distillation", "temperature = -1.0", "option temperature: must be above 0, not -1.0"),
+    ("softmax_distillation", 'temperature = "hot"', "option temperature: "),
+    ("softmax_distillation", "temperature = true", "option temperature: "),
+    ("softmax_distillation", "temperature = 1e-300", "gives no finite number for a list of three"),
+    ("softmax_distillation", "where = true", "has no option 'where'"),
+    ("softmax_distillation", "weights = 1", "has no option 'weights'"),
+    ("softmax_distillation", "teacher_scores = 1", "has no option 'teacher_scores'"),
+    ("ranknet", "temperature = 0.0", "option temperature: must be above 0, not 0.0"),
+    ("cd", "temperature = 0.0", "option temperature: must be above 0, not 0.0"),
+    ("rd", "decay = 0.0", "option decay: must be above 0, not 0.0"),
+    ("approx_ndcg", "smoothing = 0.0", "option smoothing: must be above 0, not 0.0"),
+    ("list_mle", "k = 0", "option k: must be at least 1, not 0"),
+    ("list_mle", "k = 1.5", "option k: "),
+    ("lambda_rank", 'gain = "square"', "option gain: "),
+]
+
+
+@pytest.mark.parametrize(("loss", "options", "says"), ODD_OPTIONS)
+def test_an_option_that_a_loss_cannot_take_is_refused_before_anything_is_learnt(
+    tmp_path: Path, loss: str, options: str, says: str
+) -> None:
+    """It ended with a traceback at the first step, made all weights NaN, or taught nothing without a word."""
+    text = MINE.replace('"softmax_distillation"', f'"{loss}"').replace("temperature = 1.5", options)
+    with pytest.raises(ConfigError) as caught:
+        SoftTerms(recipe(tmp_path, text))
+    assert f"{loss}" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_a_loss_of_yours_that_fails_is_refused_with_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "def halves(student, teacher_scores, *, where, weights=None, by=2):\n    return (student / (by + 0)).mean()\n"
+    )
+    (tmp_path / "failing_losses.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = MINE.replace('"softmax_distillation"', '"failing_losses:halves"')
+    assert SoftTerms(recipe(tmp_path, mine.replace("temperature = 1.5", "by = 4"))).total == 4.0
+    with pytest.raises(ConfigError, match="failing_losses:halves fails on a list of three: TypeError"):
+        SoftTerms(recipe(tmp_path, mine.replace("temperature = 1.5", 'by = "two"')))
+
+
 NO_SOFT = MINE[: MINE.index("[[")] + "soft = []\n"
 NO_WEIGHT = MINE.replace("weight = 1.0", "weight = 0.0").replace("weight = 3.0", "weight = 0.0")
 

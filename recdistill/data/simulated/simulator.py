@@ -49,7 +49,9 @@ MOST = 1 << 26  # numbers of a table of users and items that are made at once; a
 
 
 def simulate(settings: SimulatorSettings | None = None, seed: int = 0) -> tuple[Dataset, Truth]:
-    """Runs a world. Equal settings and seeds give equal records.
+    """Runs a world. Equal settings and seeds give equal records on one kind of processor.
+
+    On another kind, sums of floats and NumPy's partial sort may differ, and with them what is shown and clicked.
 
     Raises:
         ConfigError: Settings that contradict each other.

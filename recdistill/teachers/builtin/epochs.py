@@ -85,6 +85,11 @@ def average_share(step: int, steps: float) -> float:
     return min(1.0 - 1.0 / max(2.0, steps), (1.0 + step) / (10.0 + step))
 
 
+def _told(figure: float) -> float | None:
+    """A figure as JSON has it: one that is not finite is None. Such figures come of a pass that diverged."""
+    return round(figure, 5) if math.isfinite(figure) else None
+
+
 def _put(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -159,9 +164,9 @@ class CausalTraining:
             ndcg, held_loss = self._validate()
             row = {
                 "epoch": self.epoch,
-                "loss": round(loss, 5),
-                "held_ndcg@10": None if math.isnan(ndcg) else round(ndcg, 5),
-                "held_loss": None if math.isnan(held_loss) else round(held_loss, 5),
+                "loss": _told(loss),
+                "held_ndcg@10": _told(ndcg),
+                "held_loss": _told(held_loss),
                 "seconds": round(time.monotonic() - began, 2),
                 "cpu_seconds": round(time.process_time() - began_cpu, 2),
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -278,7 +283,7 @@ class CausalTraining:
             tensors |= {f"{key}/{names[id(parameter)]}": state[key] for key in ("exp_avg", "exp_avg_sq")}
         tensors["generator"] = self.generator.get_state()
         kept = self.outcome
-        figures = [None if math.isnan(one) else one for one in (kept.loss, kept.ndcg, kept.held_loss)]
+        figures = [one if math.isfinite(one) else None for one in (kept.loss, kept.ndcg, kept.held_loss)]
         state = {
             "name": self.name,
             "step": self.step,
@@ -333,11 +338,12 @@ def there(times: Times, lines: Timelines) -> Times:
     return Times(np.where(first_N < times.from_us_N, 0, times.from_us_N), times.until_us_N)
 
 
-def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times) -> str:
+def name_of(spec: FeatureSpec, settings: Training, lines: Timelines, times: Times, encoded: EncodedItems) -> str:
     """What tells a training from one with other records or settings. How long it lasts makes no other one of it."""
     told = [getattr(settings, one) for one in ("dim", "layers", "heads", "dropout", "batch", "learning_rate", "seed")]
     content = hashlib.sha256(msgspec.json.encode([spec.hash, *told, settings.held_out]))
-    arrays: list[npt.NDArray[Any]] = [times.from_us_N, times.until_us_N]
+    arrays: list[npt.NDArray[Any]] = [times.from_us_N, times.until_us_N, encoded.id_rows_N]
+    arrays += [encoded.fields[field_name] for field_name in sorted(encoded.fields)]
     arrays += [lines.first_T1, lines.slots_E, lines.times_us_E, lines.actions_E]
     arrays += [lines.question_at_M, lines.question_slot_M, lines.question_time_us_M, lines.question_weight_M]
     arrays += [lines.context[field_name] for field_name in sorted(lines.context)]

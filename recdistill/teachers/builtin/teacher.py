@@ -103,7 +103,8 @@ def train_teacher(
         kept), `held_ndcg@10` and `held_out` (held-out choices).
 
     Raises:
-        TeacherError: Nothing can be learnt from these examples, or the settings or the folder do not fit.
+        TeacherError: Nothing can be learnt from these examples, the training diverged, or the settings or the folder do
+            not fit.
     """
     began, began_cpu = time.monotonic(), time.process_time()
     if out.exists():
@@ -133,7 +134,7 @@ def train_teacher(
         if isinstance(tower, CausalTower):
             random = np.random.default_rng([seed, 3])
             learnt, held = hold_out(lines, spec.history.length, settings.held_out, random)
-            name = name_of(spec, settings, lines, times)
+            name = name_of(spec, settings, lines, times, encoded)
             training = CausalTraining(tower, learnt, held, encoded, times, settings, seed=seed, folder=keep, name=name)
             kept = training.run(report)
             loss = kept.loss
@@ -149,6 +150,11 @@ def train_teacher(
         for number, tower in enumerate(towers)
         for name, array in tower.weights().items()
     }
+    if not all(np.isfinite(array).all() for array in arrays.values()):  # such a teacher could not be opened again
+        raise TeacherError(
+            "the training diverged: a weight is no finite number; lower teacher_training.learning_rate or "
+            "teacher_training.table_learning_rate"
+        )
     saved = Saved(
         spec=spec,
         vocabulary=vocabulary.snapshot(),

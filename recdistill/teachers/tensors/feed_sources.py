@@ -18,6 +18,7 @@ Example:
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -201,9 +202,11 @@ def vocabulary(settings: TensorModel, section: str) -> dict[str, int] | None:
     if not settings.vocabulary:
         return None
     try:
-        lines = read_text(Path(settings.vocabulary), what="vocabularies", most=_MOST_BYTES).splitlines()
+        text = read_text(Path(settings.vocabulary), what="vocabularies", most=_MOST_BYTES)
     except ConfigError as e:
         raise ConfigError(f"{section}.vocabulary: {e}") from e
+    # Not `splitlines`: it also cuts at characters that an id may hold, and all later items would get other rows.
+    lines = [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
     rows = {line: at for at, line in enumerate(lines, settings.first_row)}
     if len(rows) < len(lines):
         raise ConfigError(f"{section}.vocabulary: {settings.vocabulary} names an item twice")

@@ -53,6 +53,8 @@ from recdistill.teachers.tensors.unmet import Unmet
 
 log_ = logging.getLogger(__name__)
 
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in FLOATS}
+
 
 class Misfit(TeacherError):
     """A model's answer that does not have the shape that was asked for."""
@@ -244,6 +246,8 @@ class Feeder:
 
     def _filled(self, one: Input, value: Any, unheard: bool) -> Any:
         cell = cell_of(value, one.port.dtype)
+        if not self._nan and isinstance(cell, float) and abs(cell) > _LARGEST[one.port.dtype]:
+            cell = None  # it would be infinite, and what takes no NaN takes no infinity either
         if cell is not None or one.substitute is not None or unheard:
             return one.substitute if cell is None else cell
         if one.port.dtype == "string":

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from benchmarks.tables.lists import Rankings, draw, temperature_for
+from benchmarks.tables.lists import Rankings, draw, standardised, temperature_for
 from benchmarks.tables.recipes import Pick
 
 U, N = 12, 40
@@ -237,3 +237,10 @@ def test_the_item_side_may_compare_users_by_standard_scores() -> None:
         standard[user] = (TEACHER[user] - free.mean()) / free.std()
     order = np.argsort(-np.where(SEEN, -np.inf, standard).T, axis=1, kind="stable")
     assert found.places_UP.tolist() == order[:, :3].tolist()
+
+
+def test_a_row_of_equal_scores_is_0_though_their_mean_is_rounded() -> None:
+    scores_BN = torch.tensor([[0.1] * 7, [0.0] * 7, [1.0, 2.0, 3.0, 0.1, 0.1, 0.1, 0.1]])
+    found_BN = standardised(scores_BN, torch.zeros(3, 7, dtype=torch.bool))
+    assert found_BN[:2].tolist() == [[0.0] * 7] * 2
+    assert torch.allclose(found_BN[2], (scores_BN[2] - scores_BN[2].mean()) / scores_BN[2].std(correction=0))

@@ -12,7 +12,8 @@ import pytest
 import torch
 from support.circle import ITEMS, SPEC, asked, circle
 
-from recdistill.features import Catalogue, Vocabulary
+from recdistill.errors import TeacherError
+from recdistill.features import Catalogue, Field, Vocabulary
 from recdistill.records import Candidate, Event, Example, Impression, Item, Ranking
 from recdistill.teachers.builtin import Training
 from recdistill.teachers.builtin.epochs import CausalTraining, there
@@ -131,3 +132,48 @@ def test_a_pass_that_diverged_is_not_the_best_one(tmp_path: Path, monkeypatch: p
     assert told["held_ndcg@10"] <= 1
     teacher = BuiltinTeacher.load(tmp_path / "t")
     assert np.isfinite(teacher.catalogue_scores([asked("x", [0, 1])])).all()
+
+
+def test_a_catalogue_with_other_attributes_is_another_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = msgspec.structs.replace(SPEC, item={"kind": Field("category", capacity=8, hashed=0)})
+    one = msgspec.structs.replace(SMALL, epochs=1)
+    before = [Item(item, attributes={"kind": "odd"}) for item in ITEMS]
+    after = [Item(item, attributes={"kind": f"kind {n % 3}"}) for n, item in enumerate(ITEMS)]
+    train_teacher(circle(60), before, spec, one, tmp_path / "a", keep=tmp_path / "k")
+    with caplog.at_level(logging.WARNING):
+        again = train_teacher(circle(60), after, spec, one, tmp_path / "b", keep=tmp_path / "k")
+    assert "other records or settings" in caplog.text
+    assert train_teacher(circle(60), after, spec, one, tmp_path / "c")["version"] == again["version"]
+
+
+def test_a_later_pass_that_diverged_is_kept_as_a_row_and_the_best_one_is_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learns = CausalTraining._pass
+
+    def diverges(training: CausalTraining, progress: Any) -> float:
+        loss = learns(training, progress)
+        if training.epoch == 0:
+            return loss
+        for weights in (*training.parameters.values(), *training.average.values()):
+            weights.data.fill_(torch.nan)
+        return float("nan")
+
+    monkeypatch.setattr(CausalTraining, "_pass", diverges)
+    settings = msgspec.structs.replace(SMALL, epochs=2)
+    items = [Item(item) for item in ITEMS]
+    told = train_teacher(circle(60), items, SPEC, settings, tmp_path / "t", keep=tmp_path / "k")
+    assert told["epoch"] == 1
+    rows = [msgspec.json.decode(row) for row in (tmp_path / "k" / "epochs.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["loss"] is None) for row in rows] == [(1, False), (2, True)]
+    BuiltinTeacher.load(tmp_path / "t")
+
+
+@pytest.mark.parametrize("kind", ["attention", "towers"])
+def test_a_training_that_diverged_makes_no_teacher_and_says_what_to_lower(tmp_path: Path, kind: Any) -> None:
+    settings = msgspec.structs.replace(SMALL, kind=kind, epochs=1, learning_rate=1e20, pooled_dim=0)
+    with pytest.raises(TeacherError, match="lower teacher_training.learning_rate"):
+        train_teacher(circle(60), [Item(item) for item in ITEMS], SPEC, settings, tmp_path / "t", keep=tmp_path / "k")
+    assert not (tmp_path / "t").exists()

@@ -132,6 +132,21 @@ def test_a_number_that_is_missing_is_masked_since_json_has_no_nan(server: Server
     assert server.asked[0]["inputs"][1]["data"] == [2.5]
 
 
+@pytest.mark.parametrize(("kind", "price"), [("FP32", 1e300), ("FP16", 70_000.0)])
+def test_a_number_that_is_too_large_for_its_type_is_masked_since_json_has_no_infinity(
+    server: Server, kind: str, price: float
+) -> None:
+    """It went as null. A server refuses that, and then no candidate of the list had a score."""
+    server.metadata["inputs"].append({"name": "price", "datatype": kind, "shape": ["-1", "-1"]})
+    settings = ModelServer(url=server.address, model="hash", inputs={"items": "candidates", "price": "item.price"})
+    teacher = HttpTeacher(settings, teacher_id="h", version="", scale="logit", env={})
+    teacher.apply_items([Item("item-1", attributes={"price": 2.5}), Item("item-2", attributes={"price": price})])
+    [answer] = teacher.score([Impression("i", 1, candidates=(Candidate("item-2"), Candidate("item-1")))])
+    assert server.asked[0]["inputs"][1]["data"] == [2.5]
+    assert isinstance(answer, Scores)
+    assert answer.scored_L.tolist() == [False, True]
+
+
 # A server that lies
 
 

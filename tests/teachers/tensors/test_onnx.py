@@ -237,6 +237,25 @@ def test_ages_actions_lengths_and_vectors(tmp_path: Path) -> None:
     assert two.values_L.tolist() == [0.5]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_a_line_end_begins_another_row_of_a_vocabulary(tmp_path: Path, end: str) -> None:
+    """An id may hold a character at which Python's `splitlines` cuts; all later items would get another's row."""
+    odd = ["b\u2028c", "d\x85", "e\x0b"]
+    (tmp_path / "items.txt").write_bytes(end.join(["a", *odd, "z", ""]).encode())
+    path = write(
+        tmp_path / "m.onnx",
+        [helper.make_node("Gather", ["table", "items"], ["scores"])],
+        {"items": (INT, ["B", "L"])},
+        {"scores": (F, ["B", "L"])},
+        {"table": np.arange(0, 110, 10, dtype=np.float32)},
+    )
+    teacher = opened(path, inputs={"items": "candidates"}, vocabulary=str(tmp_path / "items.txt"))
+    asked = Impression("1", 1, candidates=tuple(map(Candidate, ["z", *odd, "a"])))
+    [found] = teacher.score([asked])
+    assert isinstance(found, Scores)
+    assert found.values_L.tolist() == [50.0, 20.0, 30.0, 40.0, 10.0]
+
+
 def test_a_list_that_the_model_fails_on_does_not_spoil_its_batch(tmp_path: Path) -> None:
     (tmp_path / "items.txt").write_text("a\nb\nfar\n")
     path = write(
