@@ -215,18 +215,18 @@ def run(
                 progress=progress,
             )
             added.take(judgement)
-            evidence = gate(judgement)
             return publish(
                 registry,
                 ledger,
                 bundle,
                 judgement,
-                evidence,
+                gate(judgement),
                 policy=policy,
                 who=by,
                 promotes=automatic,
                 try_it=try_it,
-            ), evidence
+                gate=gate,
+            )
 
     rounds = Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic

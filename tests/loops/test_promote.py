@@ -550,9 +550,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
 
-    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **more: Any) -> Version:
+    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **more: Any) -> Any:
         note(ledger, evidence, promotes=more["promotes"])
-        return registry.published(bundle, evidence)
+        return registry.published(bundle, evidence), evidence
 
     monkeypatch.setattr(promote, "publish", published)
     bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
