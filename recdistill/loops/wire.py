@@ -71,7 +71,7 @@ def score(
     )
     if teacher is None:  # stopped while waiting
         return counts
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return score_from(
             log,
             teacher,
@@ -162,7 +162,7 @@ def join(
 ) -> Counter[str]:
     """Runs the joiner; with `flush` it closes every list at the end."""
     tick_s = silence_s(settings.join.tick_s, settings.distil.learn_within_s)
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return join_from(
             log,
             replace(settings.join, tick_s=tick_s),
@@ -234,7 +234,7 @@ def distil(
     if control := settings.distil.control:
         settings = as_control(settings)
     spec = FeatureSpec.load(Path(settings.features.file))
-    with closing(open_log(settings.log)) as log, ExitStack() as stack:
+    with closing(open_log(settings.log, stop.is_set)) as log, ExitStack() as stack:
         run = partial(
             distil_from,
             log,
@@ -366,7 +366,7 @@ def probe(
     from recdistill.loops import probe as loop
 
     chosen = settings.probe
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return loop.run(
             log,
             champion_of(settings),
@@ -405,7 +405,7 @@ def promote(
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
-        log = stack.enter_context(closing(open_log(settings.log)))
+        log = stack.enter_context(closing(open_log(settings.log, stop.is_set)))
         ledger = open_ledger(settings, log)
         tell: Tell = nobody
         if settings.tell.webhook and not drain:

@@ -728,6 +728,30 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
 
 
+def test_a_promoter_that_is_told_to_stop_while_the_log_is_silent_ends(
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says that there are lists, and never sends one. Nobody ends the process with force."""
+    stop, real = threading.Event(), held_log.source
+
+    def source(tps: Any, *args: Any) -> Any:
+        found = real(tps, *args)
+        if "held-out" in {tp if isinstance(tp, str) else tp.topic for tp in tps}:
+
+            def silent(*_: Any) -> list[Any]:
+                stop.set()
+                return []
+
+            monkeypatch.setattr(found, "read_from", silent)
+        return found
+
+    monkeypatch.setattr(held_log, "source", source)
+    chosen: dict[str, Any] = {"gate": verdict, "min_lists": 20, "teacher": None, "wait_s": 0.0}
+    counts = promote.run(held_log, shelf, **chosen, stop=stop)  # type: ignore[arg-type]
+    assert stop.is_set()
+    assert counts["judged"] == 0
+
+
 def test_a_topic_that_is_deleted_while_a_bundle_is_judged_ends_the_promoter_and_gives_up_no_bundle(
     held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
