@@ -399,7 +399,7 @@ def promote(
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
     from recdistill.loops.trainers import held_ahead_of
-    from recdistill.loops.trim import trimmed
+    from recdistill.loops.trim import Clock, trimmed
 
     asked = Asked.by(settings.gate)
     registry = open_registry(settings)
@@ -413,6 +413,7 @@ def promote(
             teller = Teller(chosen.webhook, chosen.on, timeout_s=chosen.timeout_s, tries=chosen.tries, counts=counts)
             stack.callback(teller.close)
             tell = teller
+        trim = partial(trimmed, log, settings.topics.keep_days, tell, clock_us=Clock())
         return loop.run(
             log,
             registry,
@@ -437,7 +438,7 @@ def promote(
             again_s=settings.promote.again_s,
             again_most=settings.promote.again_most,
             tell=tell,
-            trim=partial(trimmed, log, settings.topics.keep_days, tell) if settings.topics.trim_every_s else None,
+            trim=trim if settings.topics.trim_every_s else None,
             trim_every_s=settings.topics.trim_every_s,
             try_it=trial_of(settings),
             canary=canary_of(settings),
