@@ -151,7 +151,34 @@ class Brokers:
             "allow_auto_create_topics": False,
             **({} if fetch_bytes is None else {"max_partition_fetch_bytes": fetch_bytes}),
         }
-        return KafkaConsumer(**self.settings(KafkaConsumer, ours))
+        return self.opened(lambda: KafkaConsumer(**self.settings(KafkaConsumer, ours)))
+
+    def opened(self, call: Callable[[], _T]) -> _T:
+        """Opens a client. That takes half a minute where a broker is silent; who is told to stop does not wait for it.
+
+        Raises:
+            StreamError: The process was told to stop, and the broker does not answer.
+        """
+        made: list[_T] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                made.append(call())
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name="recdistill-kafka-open", daemon=True)
+        thread.start()
+        told_s: float | None = None
+        while thread.is_alive():
+            thread.join(0.1)
+            told_s = told_s if told_s is not None or not self.stop() else time.monotonic()
+            if told_s is not None and thread.is_alive() and time.monotonic() - told_s > GIVES_WAY_S:
+                raise StreamError(f"{self.where} does not answer, and this process was told to stop; check the brokers")
+        if failed:
+            raise failed[0]
+        return made[0]
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:

@@ -68,7 +68,8 @@ class KafkaLog:
         self._namespace = Namespace(self.brokers, prefix)
         self._lock = threading.Lock()
         with self.brokers.explained("reach"):
-            self._admin = KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {}))
+            settings = self.brokers.settings(KafkaAdminClient, {})
+            self._admin = self.brokers.opened(lambda: KafkaAdminClient(**settings))
         self.cluster = str(self._ask("ask", self._admin.describe_cluster)["cluster_id"])
         self._warned = False
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from kafka.errors import KafkaTimeoutError
 
+from recdistill.errors import StreamError
 from recdistill.stream.kafka import client
 from recdistill.stream.kafka.client import Brokers
 
@@ -39,3 +42,27 @@ def test_who_is_told_to_stop_waits_for_seconds_only(monkeypatch: pytest.MonkeyPa
         with pytest.raises(KafkaTimeoutError):
             brokers.retry(silent)
         assert clock.now_s == pytest.approx(began_s + (0 if began_s else client.GIVES_WAY_S), abs=1)
+
+
+def test_who_is_told_to_stop_while_a_client_is_opened_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GIVES_WAY_S", 0.0)
+    told, silent = threading.Event(), threading.Event()
+    brokers = Brokers("127.0.0.1:1", {}, stop=told.is_set)
+    assert brokers.opened(lambda: "client") == "client"
+
+    def opens() -> None:
+        told.set()
+        silent.wait(60)
+
+    with pytest.raises(
+        StreamError, match=r"Kafka at 127\.0\.0\.1:1 does not answer, and this process was told to stop"
+    ):
+        brokers.opened(opens)
+    silent.set()
+    told.clear()
+
+    def fails() -> None:
+        raise KafkaTimeoutError("no answer")
+
+    with pytest.raises(KafkaTimeoutError, match="no answer"):
+        brokers.opened(fails)
