@@ -68,8 +68,7 @@ class KafkaLog:
         self._namespace = Namespace(self.brokers, prefix)
         self._lock = threading.Lock()
         with self.brokers.explained("reach"):
-            settings = self.brokers.settings(KafkaAdminClient, {})
-            self._admin = self.brokers.opened(lambda: KafkaAdminClient(**settings))
+            self._admin = self.brokers.opened(lambda: KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {})))
         self.cluster = str(self._ask("ask", self._admin.describe_cluster)["cluster_id"])
         self._warned = False
 

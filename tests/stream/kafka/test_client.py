@@ -54,9 +54,7 @@ def test_who_is_told_to_stop_while_a_client_is_opened_does_not_wait(monkeypatch:
         told.set()
         silent.wait(60)
 
-    with pytest.raises(
-        StreamError, match=r"Kafka at .*:1 does not answer, and this process was told to stop"
-    ):
+    with pytest.raises(StreamError, match=r"Kafka at .*:1 does not answer, and this process was told to stop"):
         brokers.opened(opens)
     silent.set()
     told.clear()
