@@ -144,9 +144,11 @@ def test_rollback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             number = registry.publish(bundle, evidence_of(bundle)).number
             change(registry, ledger, number, bundle.content_hash, expect=before, who="ada", why="-")
             before = number
-    modules = [*VERBS, "recdistill.release", "recdistill.loops.opened", "mlflow"]
-    shows = ["versions --json", "ledger verify --json"]
-    _, places = killed(folder, "rollback|--why|complaints", shows=shows, modules=modules)
+    stores = [f"mlflow.store.{one}.sqlalchemy_store" for one in ("tracking", "model_registry")]
+    modules = [*VERBS, "recdistill.release", "recdistill.loops.opened", "mlflow", "mlflow.tracking", *stores]
+    _, places = killed(
+        folder, "rollback|--why|complaints", shows=["versions --json", "ledger verify --json"], modules=modules
+    )
     for one in places:
         versions, verified = (json.loads(shown["out"]) for shown in one["shows"])
         assert {alias: v["number"] for v in versions["versions"] for alias in v["aliases"]}["champion"] == "1"
